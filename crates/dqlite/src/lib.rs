@@ -1,0 +1,1 @@
+//! The dqlite wire protocol, client and node.

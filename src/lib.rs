@@ -1,0 +1,1 @@
+//! The k8s-dqlite server: the etcd v3 API on dqlite.
