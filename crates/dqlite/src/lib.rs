@@ -1,1 +1,4 @@
 //! The dqlite wire protocol, client and node.
+
+pub mod client;
+pub mod wire;
