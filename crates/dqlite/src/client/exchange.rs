@@ -9,7 +9,9 @@ use tokio::time::timeout;
 
 use super::endpoint::Stream;
 use super::{Error, Loss};
-use crate::wire::{Failure, Header, PROTOCOL_VERSION, Reply, Request, Row, RowsPart, WireError};
+use crate::wire::{
+    Failure, Header, MAX_MESSAGE_BYTES, PROTOCOL_VERSION, Reply, Request, Row, RowsPart, WireError,
+};
 
 /// The first read buffer, and the least room for a read, in bytes: several parts of a result.
 const READ_BYTES: usize = 16 * 1024;
@@ -18,8 +20,8 @@ const READ_BYTES: usize = 16 * 1024;
 /// header alone costs little memory.
 const READ_AHEAD_BYTES: usize = 1024 * 1024;
 
-/// A write buffer that grew beyond this is given back after the request.
-const KEEP_OUT_BYTES: usize = 4 * 1024 * 1024;
+/// A buffer that grew beyond this is given back after the message.
+const KEEP_BYTES: usize = 4 * 1024 * 1024;
 
 /// Whether a lost reply leaves a doubt about the state of the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +41,7 @@ pub(super) struct Exchange {
     /// Requests in `out`.
     queued: usize,
     pub(super) request_timeout: Duration,
+    pub(super) max_reply_bytes: usize,
 }
 
 impl Exchange {
@@ -54,6 +57,7 @@ impl Exchange {
             due: 0,
             queued: 0,
             request_timeout,
+            max_reply_bytes: MAX_MESSAGE_BYTES,
         }
     }
 
@@ -68,7 +72,9 @@ impl Exchange {
         let limit = self.request_timeout;
         match timeout(limit, self.send_and_receive(effect)).await {
             Ok(reply) => reply,
-            Err(_) if self.queued > 0 => Err(Error::Unreachable(io::ErrorKind::TimedOut.into())),
+            Err(_) if self.out.has_remaining() => {
+                Err(Error::Unreachable(io::ErrorKind::TimedOut.into()))
+            }
             Err(_) => Err(lost(Loss::TimedOut(limit), effect)),
         }
     }
@@ -87,6 +93,11 @@ impl Exchange {
         }
     }
 
+    /// The number of replies that are due.
+    pub(super) fn due(&self) -> usize {
+        self.due
+    }
+
     /// Encodes a request into the write buffer.
     pub(super) fn queue(&mut self, request: &Request<'_>) -> Result<(), Error> {
         request
@@ -97,9 +108,11 @@ impl Exchange {
     }
 
     /// Writes everything queued. A request whose last byte was not written cannot be executed, so a
-    /// failure here, with one request queued, means that nothing happened.
+    /// failure here, with one request queued, means that nothing happened. May be dropped and called
+    /// again.
     pub(super) async fn flush(&mut self) -> Result<(), Error> {
-        self.due += self.queued;
+        self.due += std::mem::take(&mut self.queued);
+        let large = self.out.len() > KEEP_BYTES;
         while self.out.has_remaining() {
             match self.stream.write_buf(&mut self.out).await {
                 Ok(0) => return Err(Error::Unreachable(io::ErrorKind::WriteZero.into())),
@@ -108,8 +121,7 @@ impl Exchange {
             }
         }
         self.stream.flush().await.map_err(Error::Unreachable)?;
-        self.queued = 0;
-        if self.out.capacity() > KEEP_OUT_BYTES {
+        if large {
             self.out = BytesMut::with_capacity(READ_BYTES);
         }
         Ok(())
@@ -168,11 +180,15 @@ impl Exchange {
     /// and called again.
     async fn receive_frame(&mut self, effect: Effect) -> Result<(Header, Bytes), Error> {
         self.fill(Header::BYTES, effect).await?;
-        let header = self.checked(Header::decode(&self.inbox))?;
+        let header = self.checked(Header::decode_up_to(&self.inbox, self.max_reply_bytes))?;
         self.fill(Header::BYTES + header.body_bytes(), effect)
             .await?;
         self.inbox.advance(Header::BYTES);
-        Ok((header, self.inbox.split_to(header.body_bytes()).freeze()))
+        let body = self.inbox.split_to(header.body_bytes()).freeze();
+        if body.len() > KEEP_BYTES {
+            self.inbox = BytesMut::from(&self.inbox[..]);
+        }
+        Ok((header, body))
     }
 
     /// Reads until the inbox holds `len` bytes.

@@ -16,11 +16,15 @@
 //! | exec, query of a statement that writes | after [`Error::NotLeader`], [`Error::Unreachable`], [`Error::Busy`]; **not** after [`Error::OutcomeUnknown`] or [`Error::DiskOrEngine`], unless the statement itself makes it harmless, such as an insert with an explicit key |
 //! | add, assign, remove, transfer | as exec; read the configuration first |
 
+mod cluster;
 mod connection;
 mod endpoint;
 mod error;
 mod exchange;
+mod pipeline;
 
+pub use cluster::{Leader, MAX_DUMP_BYTES, Metadata};
 pub use connection::{Connection, ExecResult, Rows, Statement};
 pub use endpoint::{ConnectOptions, Endpoint};
 pub use error::{Error, Loss};
+pub use pipeline::{MAX_PIPELINE_DEPTH, Pipeline};

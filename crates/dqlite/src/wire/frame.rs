@@ -27,7 +27,12 @@ impl Header {
 
     /// Reads a header and checks its length, so that nobody waits for or stores more than
     /// [`MAX_MESSAGE_BYTES`]. A body is never empty: the C server hangs on one.
-    pub fn decode(mut raw: &[u8]) -> Result<Header, WireError> {
+    pub fn decode(raw: &[u8]) -> Result<Header, WireError> {
+        Header::decode_up_to(raw, MAX_MESSAGE_BYTES)
+    }
+
+    /// Like [`decode`](Self::decode), with another limit.
+    pub fn decode_up_to(mut raw: &[u8], limit: usize) -> Result<Header, WireError> {
         if raw.len() < Self::BYTES {
             return Err(WireError::Truncated("header"));
         }
@@ -39,10 +44,10 @@ impl Header {
         if header.words == 0 {
             return Err(WireError::EmptyBody);
         }
-        if header.body_bytes() > MAX_MESSAGE_BYTES {
+        if header.body_bytes() > limit {
             return Err(WireError::TooLarge {
                 what: "message",
-                limit: MAX_MESSAGE_BYTES,
+                limit,
             });
         }
         Ok(header)
