@@ -2,4 +2,7 @@
 
 pub mod client;
 pub mod node;
+pub mod proxy;
+mod socket;
+pub mod tls;
 pub mod wire;
