@@ -1,18 +1,16 @@
 //! The dqlite port, in front of the real engine.
 
-mod pair;
-
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::pair::PairFiles;
 use dqlite::client::{ConnectOptions, Connection, Endpoint, Error};
 use dqlite::node::{BOOTSTRAP_ID, Node, NodeOptions};
 use dqlite::proxy::{PeerHandler, PeerStream, Proxy, ProxyError, ProxyOptions, dialer};
 use dqlite::tls::Tls;
 use dqlite::wire::{Param, Role, Value};
-use pair::PairFiles;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};

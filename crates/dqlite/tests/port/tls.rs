@@ -1,15 +1,13 @@
 //! The cluster's key pair: what it takes to load, and whom it lets in.
 
-mod pair;
-
 use std::fs;
 use std::io;
 use std::pin::Pin;
 
+use super::pair::{PairFiles, new_key, options};
 use dqlite::tls::{Tls, TlsError, TlsOptions, TlsVersion};
 use openssl::ssl::{Ssl, SslContextBuilder, SslMethod, SslVersion};
 use openssl::symm::Cipher;
-use pair::{PairFiles, new_key, options};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio_openssl::SslStream;
 
