@@ -1,1 +1,3 @@
 //! The k8s-dqlite server: the etcd v3 API on dqlite.
+
+pub mod mvcc;
