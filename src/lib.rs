@@ -1,3 +1,4 @@
 //! The k8s-dqlite server: the etcd v3 API on dqlite.
 
+pub mod api;
 pub mod mvcc;
