@@ -1,1 +1,3 @@
 //! The dqlite wire protocol, client and node.
+
+pub mod node;

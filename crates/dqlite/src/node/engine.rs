@@ -1,0 +1,155 @@
+//! The C node and every call on it.
+//!
+//! libdqlite allows one thread at a time on a node that does not run, which ownership gives us, and
+//! only `stop` and reads of the address on one that does (dqlite: src/server.c).
+
+use std::{
+    ffi::{CStr, CString, c_int},
+    io,
+    path::PathBuf,
+    ptr,
+};
+
+use dqlite_sys as ffi;
+
+use super::{
+    NodeError, NodeOptions, aio,
+    connect::{Connector, connect},
+    error::copy,
+    options::Checked,
+};
+
+pub(super) struct Engine {
+    /// Null when creation failed early; libdqlite takes that in `errmsg` and `destroy`.
+    node: *mut ffi::dqlite_node,
+    dir: PathBuf,
+    is_running: bool,
+}
+
+// SAFETY: libdqlite has no thread affinity: a node may be used on any thread, one at a time.
+unsafe impl Send for Engine {}
+
+impl Engine {
+    /// The directory is locked by the caller.
+    pub(super) fn create(id: u64, address: &CStr, dir: &CString) -> Result<Self, NodeError> {
+        let mut node = ptr::null_mut();
+        // SAFETY: strings are NUL-terminated and copied; `node` is written to.
+        let code =
+            unsafe { ffi::dqlite_node_create(id, address.as_ptr(), dir.as_ptr(), &raw mut node) };
+        let dir = PathBuf::from(dir.to_string_lossy().into_owned());
+        let engine = Self {
+            node,
+            dir,
+            is_running: false,
+        };
+        engine.check("create", code)?;
+        // SAFETY: created, not running. The default would rename what it cannot read, and go on without it.
+        let code = unsafe { ffi::dqlite_node_set_auto_recovery(node, false) };
+        engine.check("configure", code)?;
+        Ok(engine)
+    }
+
+    /// `connector` outlives the engine.
+    pub(super) fn configure(
+        &self,
+        options: &NodeOptions,
+        checked: &Checked,
+        connector: &Connector,
+    ) -> Result<(), NodeError> {
+        let snapshot = options.snapshot;
+        // SAFETY: the node is created and not running. `connect` is called with `arg` until the engine is
+        // destroyed, and the caller keeps the connector that long, at the same address.
+        let codes = unsafe {
+            [
+                ffi::dqlite_node_set_connect_func(self.node, connect, connector.as_arg()),
+                ffi::dqlite_node_set_failure_domain(self.node, options.failure_domain),
+                ffi::dqlite_node_set_busy_timeout(self.node, checked.busy_timeout_ms),
+                ffi::dqlite_node_set_snapshot_params_v2(
+                    self.node,
+                    snapshot.threshold,
+                    snapshot.trailing,
+                    snapshot.strategy.as_c(),
+                ),
+            ]
+        };
+        for code in codes {
+            self.check("configure", code)?;
+        }
+        if let Some(ms) = checked.network_latency_ms {
+            // SAFETY: created and not running.
+            let code = unsafe { ffi::dqlite_node_set_network_latency_ms(self.node, ms) };
+            self.check("configure", code)?;
+        }
+        if let Some(size) = options.block_size_bytes {
+            // SAFETY: created and not running.
+            let code = unsafe { ffi::dqlite_node_set_block_size(self.node, size) };
+            self.check("configure", code)?;
+        }
+        Ok(())
+    }
+
+    /// Bind the socket, and return its name. Without this, starting aborts the process.
+    pub(super) fn bind(&self, address: &CStr) -> Result<String, NodeError> {
+        // SAFETY: created and not running; the string is copied.
+        let code = unsafe { ffi::dqlite_node_set_bind_address(self.node, address.as_ptr()) };
+        if code != ffi::DQLITE_OK {
+            // There is no message; the last call that failed was the one that mattered.
+            let source = io::Error::last_os_error();
+            return Err(NodeError::Bind {
+                address: address.to_string_lossy().into_owned(),
+                source,
+            });
+        }
+        // SAFETY: bound, so there is a string; it lives as long as the node, and is copied.
+        Ok(unsafe { copy(ffi::dqlite_node_get_bind_address(self.node)) })
+    }
+
+    pub(super) fn start(&mut self) -> Result<(), NodeError> {
+        // SAFETY: created, configured and bound, and started once: the owner gives the engine up otherwise.
+        let code = unsafe { ffi::dqlite_node_start(self.node) };
+        self.check("start", code)?;
+        self.is_running = true;
+        Ok(())
+    }
+
+    /// Blocks until the engine's thread has ended.
+    pub(super) fn stop(&mut self) -> Result<(), NodeError> {
+        let _in_place = aio::destroy_in_place();
+        self.is_running = false;
+        // SAFETY: running, and stopped once.
+        let code = unsafe { ffi::dqlite_node_stop(self.node) };
+        self.check("stop", code)
+    }
+
+    /// Index and term of the newest log entry on disk. Not while running.
+    pub(super) fn last_entry(&self) -> Result<(u64, u64), NodeError> {
+        let (mut index, mut term) = (0, 0);
+        // SAFETY: created and not running; both numbers are written to.
+        let code = unsafe {
+            ffi::dqlite_node_describe_last_entry(self.node, &raw mut index, &raw mut term)
+        };
+        self.check("read the log of", code)?;
+        Ok((index, term))
+    }
+
+    fn check(&self, operation: &'static str, code: c_int) -> Result<(), NodeError> {
+        if code == ffi::DQLITE_OK {
+            return Ok(());
+        }
+        // SAFETY: takes a node or null; the string lives in the node and is copied at once.
+        let message = unsafe { copy(ffi::dqlite_node_errmsg(self.node)) };
+        Err(NodeError::engine(operation, code, message, &self.dir))
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        if self.is_running
+            && let Err(error) = self.stop()
+        {
+            tracing::error!(%error, "the engine did not stop cleanly");
+        }
+        // SAFETY: not running any more. Takes null, too.
+        unsafe { ffi::dqlite_node_destroy(self.node) }
+    }
+}

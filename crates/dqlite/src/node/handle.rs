@@ -1,0 +1,158 @@
+//! The owner of one node, through its life: created, running, ended.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
+
+use super::{
+    DirLock, EngineState, NodeError, NodeOptions, aio,
+    connect::Connector,
+    engine::Engine,
+    engine_state,
+    options::{Checked, is_bootstrap_id},
+    process::{check_version, prepare_process},
+};
+
+/// Stopping takes 60 ms when idle. It waits for dials ([`super::DIAL_TIMEOUT`]) and for a snapshot that is
+/// being written, which takes seconds for a large database.
+pub const STOP_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A dqlite node. Started once at most; dropping it stops it.
+pub struct Node {
+    dir: PathBuf,
+    bind_address: String,
+    phase: Phase,
+}
+
+enum Phase {
+    Created(Parts, Checked),
+    Running(Parts),
+    Ended,
+}
+
+/// Everything that has to outlive the engine, in the order in which it ends.
+struct Parts {
+    engine: Engine,
+    _connector: Box<Connector>,
+    lock: DirLock,
+}
+
+impl Node {
+    /// Lock the directory and set up a node on it. Nothing listens or runs yet.
+    pub fn create(options: &NodeOptions) -> Result<Self, NodeError> {
+        Self::create_locked(options, DirLock::acquire(&options.dir)?)
+    }
+
+    /// The same on a directory that the caller has locked, to read or write its files first.
+    pub fn create_locked(options: &NodeOptions, lock: DirLock) -> Result<Self, NodeError> {
+        prepare_process();
+        check_version()?;
+        aio::link();
+        let checked = options.checked()?;
+        if lock.dir() != options.dir {
+            return Err(NodeError::InvalidOption {
+                option: "directory",
+                reason: format!("{} is not the one that is locked", options.dir.display()),
+            });
+        }
+        check_state(options)?;
+        let connector = Box::new(Connector::new(options.dial.clone()));
+        let engine = Engine::create(options.id, &checked.address, &checked.dir)?;
+        engine.configure(options, &checked, &connector)?;
+        Ok(Self {
+            dir: options.dir.clone(),
+            bind_address: options.bind_address.clone(),
+            phase: Phase::Created(
+                Parts {
+                    engine,
+                    _connector: connector,
+                    lock,
+                },
+                checked,
+            ),
+        })
+    }
+
+    /// Load the data and serve it. Takes seconds on a large database. A node that failed to start has ended,
+    /// and the name of its socket stays taken until the process ends.
+    pub fn start(&mut self) -> Result<(), NodeError> {
+        let Phase::Created(mut parts, checked) = std::mem::replace(&mut self.phase, Phase::Ended)
+        else {
+            return Err(NodeError::InvalidOption {
+                option: "use",
+                reason: "a node is started once; create a new one".to_owned(),
+            });
+        };
+        self.bind_address = parts.engine.bind(&checked.bind_address)?;
+        parts.lock.yield_to_engine();
+        parts.engine.start()?;
+        self.phase = Phase::Running(parts);
+        Ok(())
+    }
+
+    /// Where the engine listens: `@name`. Final once the node is started.
+    pub fn bind_address(&self) -> &str {
+        &self.bind_address
+    }
+
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// End the engine; statements that run are aborted. Stopping again does nothing. After
+    /// [`NodeError::StopTimeout`] the engine may go on for a while, and keeps its directory locked.
+    pub fn stop(&mut self) -> Result<(), NodeError> {
+        let Phase::Running(mut parts) = std::mem::replace(&mut self.phase, Phase::Ended) else {
+            return Ok(());
+        };
+        let (done, result) = mpsc::sync_channel(1);
+        // The thread owns all that the engine needs, so that giving up on it is safe. Where no thread can be
+        // had, the engine stops right here, as it is dropped.
+        let spawned = thread::Builder::new()
+            .name("dqlite-stop".to_owned())
+            .spawn(move || {
+                let stopped = parts.engine.stop();
+                drop(parts);
+                let _ = done.send(stopped);
+            });
+        if spawned.is_err() {
+            return Ok(());
+        }
+        result
+            .recv_timeout(STOP_TIMEOUT)
+            .unwrap_or(Err(NodeError::StopTimeout {
+                seconds: STOP_TIMEOUT.as_secs(),
+            }))
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Err(error) = self.stop() {
+            tracing::error!(%error, "the dqlite node did not stop cleanly");
+        }
+    }
+}
+
+/// Refuse a directory on which the engine would silently begin a new history.
+fn check_state(options: &NodeOptions) -> Result<(), NodeError> {
+    let state = engine_state(&options.dir).map_err(|source| NodeError::Directory {
+        dir: options.dir.clone(),
+        source,
+    })?;
+    match state {
+        EngineState::Present => Ok(()),
+        EngineState::Empty if options.bootstrap || !is_bootstrap_id(options.id) => Ok(()),
+        EngineState::Empty => Err(NodeError::WouldBootstrap {
+            dir: options.dir.clone(),
+            id: options.id,
+        }),
+        EngineState::WithoutMetadata => Err(NodeError::Damaged {
+            dir: options.dir.clone(),
+            reason: "metadata1 and metadata2 are missing beside the log".to_owned(),
+        }),
+    }
+}

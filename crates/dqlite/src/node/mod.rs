@@ -1,0 +1,33 @@
+//! The dqlite engine of this process: one C node, from its directory to its shutdown.
+//!
+//! Owns every call into libdqlite. A [`Node`] is created on a directory that nobody else holds, started,
+//! and stopped; everything else (membership, roles, TLS, SQL) talks to it through its socket.
+//!
+//! Invariants: the directory is locked before libdqlite touches a file of it and until the engine is gone;
+//! the engine listens only on an abstract unix socket, which accepts this process alone; nothing in it is
+//! repaired by throwing away data; an empty directory becomes a new cluster only when that was asked for.
+//!
+//! All calls block, `start` for as long as it takes to load the database: use a blocking thread.
+
+pub mod aio;
+mod connect;
+mod engine;
+mod error;
+mod handle;
+mod last_entry;
+mod lock;
+mod options;
+mod process;
+mod state;
+
+pub use connect::{DIAL_TIMEOUT, Dial};
+pub use error::NodeError;
+pub use handle::{Node, STOP_TIMEOUT};
+pub use last_entry::{LastEntry, describe_last_entry};
+pub use lock::DirLock;
+pub use options::{
+    BOOTSTRAP_ID, DEFAULT_BUSY_TIMEOUT, NodeOptions, SnapshotOptions, Trailing,
+    default_bind_address, generate_node_id,
+};
+pub use process::{POOL_THREADS, Versions, prepare_process, versions};
+pub use state::{EngineState, engine_state};

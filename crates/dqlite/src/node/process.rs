@@ -1,0 +1,102 @@
+//! What libdqlite needs of the whole process.
+
+use std::{env, ffi::c_char, fs, sync::Once};
+
+use dqlite_sys as ffi;
+
+use super::{NodeError, error::copy};
+
+/// Threads of libuv's pool, which runs every SQL step, every disk write that the kernel will not take
+/// asynchronously, snapshots, and the dials to other nodes. With libuv's default of 4, four slow queries from a
+/// shell or four dead peers would keep writes from the disk; 16 leave room for the dials of six peers,
+/// twice, and idle threads cost only address space.
+pub const POOL_THREADS: u32 = 16;
+
+const POOL_THREADS_VARIABLE: &str = "UV_THREADPOOL_SIZE";
+
+/// Prepare the process for the engine. Call it first in `main`, while there is one thread only: later, the
+/// size of libuv's pool cannot be set any more, and the default is used.
+pub fn prepare_process() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        ignore_sigpipe();
+        set_pool_threads();
+    });
+}
+
+/// libdqlite writes to sockets without MSG_NOSIGNAL; a vanished client would end the process.
+fn ignore_sigpipe() {
+    // SAFETY: sets a disposition, no handler runs.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+}
+
+fn set_pool_threads() {
+    if env::var_os(POOL_THREADS_VARIABLE).is_some() {
+        return;
+    }
+    let is_single_threaded = fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() == 1);
+    if !is_single_threaded {
+        tracing::warn!(
+            "{POOL_THREADS_VARIABLE} is not set, and it is too late to set it: the engine uses 4 threads"
+        );
+        return;
+    }
+    // SAFETY: the only thread is this one, so nobody reads the environment meanwhile.
+    unsafe { env::set_var(POOL_THREADS_VARIABLE, POOL_THREADS.to_string()) };
+}
+
+/// The versions that are loaded, which may differ from those at build time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Versions {
+    pub dqlite: String,
+    /// `None` when the library is linked into libdqlite.
+    pub sqlite: Option<String>,
+    pub uv: Option<String>,
+}
+
+pub fn versions() -> Versions {
+    Versions {
+        // SAFETY: a constant string in the library.
+        dqlite: unsafe { copy(ffi::dqlite_version_string) },
+        sqlite: version_of(c"sqlite3_libversion"),
+        uv: version_of(c"uv_version_string"),
+    }
+}
+
+/// Call a `const char *f(void)` of a library that libdqlite brought along.
+fn version_of(function: &std::ffi::CStr) -> Option<String> {
+    // SAFETY: looks a name up among the loaded libraries.
+    let address = unsafe { libc::dlsym(libc::RTLD_DEFAULT, function.as_ptr()) };
+    if address.is_null() {
+        return None;
+    }
+    // SAFETY: both names above are functions of this type in their libraries' public headers.
+    let function: extern "C" fn() -> *const c_char = unsafe { std::mem::transmute(address) };
+    // SAFETY: they return a constant string.
+    Some(unsafe { copy(function()) })
+}
+
+/// The SONAME is the same for every version from 1.11 on, so the linker does not protect us.
+pub(super) fn check_version() -> Result<(), NodeError> {
+    // SAFETY: takes nothing and returns a number.
+    if unsafe { ffi::dqlite_version_number() } >= ffi::MINIMUM_VERSION_NUMBER {
+        return Ok(());
+    }
+    Err(NodeError::LibraryTooOld {
+        found: versions().dqlite,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_of_all_three_libraries_are_known() {
+        let Versions { dqlite, sqlite, uv } = versions();
+        assert!(dqlite.contains("1."), "{dqlite}");
+        assert!(sqlite.unwrap().starts_with("3."));
+        assert!(uv.unwrap().starts_with("1."));
+        check_version().unwrap();
+    }
+}
