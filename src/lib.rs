@@ -5,3 +5,4 @@ pub mod compact;
 pub mod lease;
 pub mod mvcc;
 pub mod store;
+pub mod server;

@@ -44,9 +44,6 @@ impl Batch {
         self.commits.push(commit);
     }
 
-    pub fn rows(&self) -> usize {
-        self.rows
-    }
 
     pub fn is_empty(&self) -> bool {
         self.commits.is_empty() && self.records.is_empty() && self.purge.is_empty()

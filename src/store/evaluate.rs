@@ -27,7 +27,6 @@ use crate::{
 };
 
 /// The state that the next request sees: the head, and on top of it all that was evaluated since.
-#[derive(Debug, Clone)]
 pub struct Working {
     pub tree: Tree,
     pub revision: Revision,

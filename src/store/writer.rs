@@ -52,7 +52,7 @@ const CHECKPOINTS_AT_STOP: usize = 10_000;
 const REQUESTS_PER_TURN: usize = 256;
 
 /// Told about every committed batch, in order, after it became readable.
-pub type CommitObserver = Box<dyn FnMut(Arc<[Arc<Commit>]>) + Send>;
+pub type CommitObserver = Box<dyn FnMut(Arc<[Arc<Commit>]>) + Send + Sync>;
 
 /// What to tell a client once its batch is committed.
 pub(super) struct Answer {
