@@ -13,6 +13,8 @@ mod purge;
 mod range;
 mod recovery;
 mod schema;
+#[cfg(test)]
+mod tests;
 mod validate;
 mod writer;
 

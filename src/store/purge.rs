@@ -30,10 +30,6 @@ impl Purge {
         Self { rows: rows.into(), waiting: Vec::new(), step_rows: MIN_STEP_ROWS, batches: 0 }
     }
 
-    pub fn len(&self) -> usize {
-        self.rows.len()
-    }
-
     pub fn add(&mut self, rows: impl IntoIterator<Item = RowId>) {
         self.rows.extend(rows);
     }
@@ -98,8 +94,7 @@ mod tests {
     #[test]
     fn steps_grow_while_they_are_fast_and_shrink_when_slow() {
         let mut purge = Purge::new((0..10_000).collect());
-        let mut step = || purge.next_step().unwrap().len();
-        assert_eq!(step(), MIN_STEP_ROWS);
+        assert_eq!(purge.next_step().unwrap().len(), MIN_STEP_ROWS);
         purge.finished(Duration::from_micros(100));
         assert_eq!(purge.next_step().unwrap().len(), 2 * MIN_STEP_ROWS);
         for _ in 0..20 {
