@@ -16,7 +16,11 @@ pub struct Identity {
 
 impl Identity {
     pub fn new(cluster_id: u64, member_id: u64, raft_term: u64) -> Self {
-        Self { cluster_id, member_id, raft_term: AtomicU64::new(raft_term) }
+        Self {
+            cluster_id,
+            member_id,
+            raft_term: AtomicU64::new(raft_term),
+        }
     }
 
     pub fn raft_term(&self) -> u64 {

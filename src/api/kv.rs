@@ -1,6 +1,6 @@
 //! The KV service.
 
-use std::sync::Arc;
+use std::{pin::Pin, sync::Arc};
 
 use etcd_proto::etcdserverpb::{
     CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse, PutRequest,
@@ -8,6 +8,7 @@ use etcd_proto::etcdserverpb::{
     TxnResponse, kv_server::Kv,
 };
 use prost::Message;
+use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status};
 
 use super::{
@@ -41,14 +42,27 @@ impl Kv for KvService {
         Ok(Response::new(response))
     }
 
-    type RangeStreamStream = tokio_stream::Empty<Result<RangeStreamResponse, Status>>;
+    type RangeStreamStream =
+        Pin<Box<dyn Stream<Item = Result<RangeStreamResponse, Status>> + Send>>;
 
-    /// Clients that get this fall back to Range.
     async fn range_stream(
         &self,
-        _: Request<RangeRequest>,
+        request: Request<RangeRequest>,
     ) -> Result<Response<Self::RangeStreamStream>, Status> {
-        Err(Status::unimplemented("RangeStream is not available in this version"))
+        let chunks = self
+            .store
+            .range_stream(request.into_inner())
+            .map_err(status)?;
+        let identity = self.identity.clone();
+        let messages = tokio_stream::iter(chunks).map(move |mut response| {
+            if let Some(header) = &mut response.header {
+                *header = identity.header(header.revision);
+            }
+            Ok(RangeStreamResponse {
+                range_response: Some(response),
+            })
+        });
+        Ok(Response::new(Box::pin(messages)))
     }
 
     async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutResponse>, Status> {
@@ -81,7 +95,10 @@ impl Kv for KvService {
     ) -> Result<Response<CompactionResponse>, Status> {
         let CompactionRequest { revision, physical } = request.into_inner();
         self.compactions.note();
-        self.store.compact(revision, physical).await.map_err(status)?;
+        self.store
+            .compact(revision, physical)
+            .await
+            .map_err(status)?;
         let header = Some(self.identity.header(self.store.revision()));
         Ok(Response::new(CompactionResponse { header }))
     }

@@ -29,17 +29,29 @@ impl Lease for LeaseService {
     ) -> Result<Response<LeaseGrantResponse>, Status> {
         let LeaseGrantRequest { ttl, id } = request.into_inner();
         // 63 random bits: that they are taken is as likely as in etcd.
-        let id = if id == 0 { rand::random_range(1..=LeaseId::MAX) } else { id };
+        let id = if id == 0 {
+            rand::random_range(1..=LeaseId::MAX)
+        } else {
+            id
+        };
         let ttl = self.store.lease_grant(id, ttl).await.map_err(status)?;
         let header = Some(self.identity.header(self.store.revision()));
-        Ok(Response::new(LeaseGrantResponse { header, id, ttl, error: String::new() }))
+        Ok(Response::new(LeaseGrantResponse {
+            header,
+            id,
+            ttl,
+            error: String::new(),
+        }))
     }
 
     async fn lease_revoke(
         &self,
         request: Request<LeaseRevokeRequest>,
     ) -> Result<Response<LeaseRevokeResponse>, Status> {
-        self.store.lease_revoke(request.into_inner().id).await.map_err(status)?;
+        self.store
+            .lease_revoke(request.into_inner().id)
+            .await
+            .map_err(status)?;
         let header = Some(self.identity.header(self.store.revision()));
         Ok(Response::new(LeaseRevokeResponse { header }))
     }
@@ -56,7 +68,11 @@ impl Lease for LeaseService {
             async move {
                 let id = request?.id;
                 // An unknown lease is answered with a TTL of 0, not with an error.
-                let ttl = store.lease_keep_alive(id).await.map_err(status)?.unwrap_or(0);
+                let ttl = store
+                    .lease_keep_alive(id)
+                    .await
+                    .map_err(status)?
+                    .unwrap_or(0);
                 let header = Some(identity.header(store.revision()));
                 Ok(LeaseKeepAliveResponse { header, id, ttl })
             }
@@ -69,7 +85,11 @@ impl Lease for LeaseService {
         request: Request<LeaseTimeToLiveRequest>,
     ) -> Result<Response<LeaseTimeToLiveResponse>, Status> {
         let LeaseTimeToLiveRequest { id, keys } = request.into_inner();
-        let view = self.store.lease_time_to_live(id, keys).await.map_err(status)?;
+        let view = self
+            .store
+            .lease_time_to_live(id, keys)
+            .await
+            .map_err(status)?;
         let header = Some(self.identity.header(self.store.revision()));
         let response = match view {
             Some(view) => LeaseTimeToLiveResponse {
@@ -79,7 +99,12 @@ impl Lease for LeaseService {
                 granted_ttl: view.granted_ttl_s,
                 keys: view.keys,
             },
-            None => LeaseTimeToLiveResponse { header, id, ttl: -1, ..Default::default() },
+            None => LeaseTimeToLiveResponse {
+                header,
+                id,
+                ttl: -1,
+                ..Default::default()
+            },
         };
         Ok(Response::new(response))
     }

@@ -35,7 +35,11 @@ pub struct MaintenanceService {
 
 impl MaintenanceService {
     pub fn new(store: Store, identity: Arc<Identity>) -> Self {
-        Self { store, identity, pages: Mutex::new(None) }
+        Self {
+            store,
+            identity,
+            pages: Mutex::new(None),
+        }
     }
 
     async fn pages(&self) -> Result<Pages, Status> {
@@ -52,7 +56,9 @@ impl MaintenanceService {
 }
 
 fn not_available<T>(what: &str) -> Result<Response<T>, Status> {
-    Err(Status::unimplemented(format!("{what} is not available in this version of k8s-dqlite")))
+    Err(Status::unimplemented(format!(
+        "{what} is not available in this version of k8s-dqlite"
+    )))
 }
 
 #[tonic::async_trait]
@@ -66,7 +72,10 @@ impl Maintenance for MaintenanceService {
             return not_available("raising an alarm");
         }
         let header = Some(self.identity.header(self.store.revision()));
-        Ok(Response::new(AlarmResponse { header, alarms: Vec::new() }))
+        Ok(Response::new(AlarmResponse {
+            header,
+            alarms: Vec::new(),
+        }))
     }
 
     async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
@@ -152,7 +161,10 @@ impl Cluster for ClusterService {
             client_ur_ls: vec![self.client_url.clone()],
             is_learner: false,
         };
-        Ok(Response::new(MemberListResponse { header, members: vec![member] }))
+        Ok(Response::new(MemberListResponse {
+            header,
+            members: vec![member],
+        }))
     }
 
     async fn member_add(

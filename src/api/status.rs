@@ -15,23 +15,40 @@ pub fn status(error: RequestError) -> Status {
         E::KeyNotFound => (Code::InvalidArgument, "etcdserver: key not found"),
         E::ValueProvided => (Code::InvalidArgument, "etcdserver: value is provided"),
         E::LeaseProvided => (Code::InvalidArgument, "etcdserver: lease is provided"),
-        E::TooManyOperations => {
-            (Code::InvalidArgument, "etcdserver: too many operations in txn request")
-        }
-        E::DuplicateKey => (Code::InvalidArgument, "etcdserver: duplicate key given in txn request"),
+        E::TooManyOperations => (
+            Code::InvalidArgument,
+            "etcdserver: too many operations in txn request",
+        ),
+        E::DuplicateKey => (
+            Code::InvalidArgument,
+            "etcdserver: duplicate key given in txn request",
+        ),
         E::InvalidSortOption => (Code::InvalidArgument, "etcdserver: invalid sort option"),
-        E::Compacted => {
-            (Code::OutOfRange, "etcdserver: mvcc: required revision has been compacted")
-        }
-        E::FutureRevision => {
-            (Code::OutOfRange, "etcdserver: mvcc: required revision is a future revision")
-        }
+        E::StreamOrder => (
+            Code::Unimplemented,
+            "RangeStream does not support custom sort orders",
+        ),
+        E::StreamFilters => (
+            Code::Unimplemented,
+            "RangeStream does not support revision filters",
+        ),
+        E::Compacted => (
+            Code::OutOfRange,
+            "etcdserver: mvcc: required revision has been compacted",
+        ),
+        E::FutureRevision => (
+            Code::OutOfRange,
+            "etcdserver: mvcc: required revision is a future revision",
+        ),
         E::LeaseNotFound => (Code::NotFound, "etcdserver: requested lease not found"),
         E::LeaseExists => (Code::FailedPrecondition, "etcdserver: lease already exists"),
         E::LeaseTtlTooLarge => (Code::OutOfRange, "etcdserver: too large lease TTL"),
         E::TooLarge => (Code::InvalidArgument, "etcdserver: request is too large"),
         E::TooManyRequests => (Code::ResourceExhausted, "etcdserver: too many requests"),
-        E::NoSpace => (Code::ResourceExhausted, "etcdserver: mvcc: database space exceeded"),
+        E::NoSpace => (
+            Code::ResourceExhausted,
+            "etcdserver: mvcc: database space exceeded",
+        ),
         E::TimedOut => (Code::Unavailable, "etcdserver: request timed out"),
         E::Stopped => (Code::Unavailable, "etcdserver: server stopped"),
     };

@@ -36,7 +36,9 @@ pub async fn run(store: Store, clients: Arc<ClientCompactions>, interval: Durati
     ticks.tick().await;
     loop {
         ticks.tick().await;
-        let Some(revision) = policy.tick(store.revision(), clients.count()) else { continue };
+        let Some(revision) = policy.tick(store.revision(), clients.count()) else {
+            continue;
+        };
         let started = Instant::now();
         match store.compact(revision, false).await {
             Ok(()) => debug!(revision, took = ?started.elapsed(), "compacted"),

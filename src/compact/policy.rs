@@ -17,7 +17,12 @@ pub struct Policy {
 
 impl Policy {
     pub fn new(revision: Revision, client_count: u64) -> Self {
-        Self { previous: revision, compacted: 0, client_count, quiet: 0 }
+        Self {
+            previous: revision,
+            compacted: 0,
+            client_count,
+            quiet: 0,
+        }
     }
 
     /// Takes the current revision and the number of compactions by clients so far.

@@ -65,9 +65,16 @@ impl LeaseTable {
     /// Adds a lease that has `remaining_s` of its TTL left. The id must be free.
     pub fn insert(&mut self, id: LeaseId, granted_ttl_s: i64, remaining_s: i64, now: NowMs) {
         let expires_ms = now.saturating_add((remaining_s as u64).saturating_mul(1000));
-        let lease =
-            Lease { granted_ttl_s, expires_ms, checkpoint_s: remaining_s, keys: BTreeSet::new() };
-        assert!(self.leases.insert(id, lease).is_none(), "lease {id:x} inserted twice");
+        let lease = Lease {
+            granted_ttl_s,
+            expires_ms,
+            checkpoint_s: remaining_s,
+            keys: BTreeSet::new(),
+        };
+        assert!(
+            self.leases.insert(id, lease).is_none(),
+            "lease {id:x} inserted twice"
+        );
         self.by_expiry.insert((expires_ms, id));
     }
 
@@ -107,7 +114,11 @@ impl LeaseTable {
         Some(LeaseView {
             granted_ttl_s: lease.granted_ttl_s,
             remaining_s: lease.remaining_s(now),
-            keys: if with_keys { lease.keys.iter().cloned().collect() } else { Vec::new() },
+            keys: if with_keys {
+                lease.keys.iter().cloned().collect()
+            } else {
+                Vec::new()
+            },
         })
     }
 
@@ -118,14 +129,20 @@ impl LeaseTable {
 
     /// At most `limit` leases whose time is over, longest over first.
     pub fn expired(&self, now: NowMs, limit: usize) -> Vec<LeaseId> {
-        let over = self.by_expiry.iter().take_while(|(expires_ms, _)| *expires_ms <= now);
+        let over = self
+            .by_expiry
+            .iter()
+            .take_while(|(expires_ms, _)| *expires_ms <= now);
         over.take(limit).map(|(_, id)| *id).collect()
     }
 
     /// At most `limit` leases of which at least `step_s` seconds passed since what is stored, with
     /// the seconds that are left: what a checkpoint should store now.
     pub fn stale_checkpoints(&self, now: NowMs, step_s: i64, limit: usize) -> Vec<(LeaseId, i64)> {
-        let left = self.leases.iter().map(|(id, lease)| (*id, lease, lease.remaining_s(now)));
+        let left = self
+            .leases
+            .iter()
+            .map(|(id, lease)| (*id, lease, lease.remaining_s(now)));
         left.filter(|(_, lease, left_s)| lease.checkpoint_s - left_s >= step_s)
             .map(|(id, _, left_s)| (id, left_s))
             .take(limit)
@@ -248,6 +265,12 @@ mod tests {
         table.checkpoint(1, 3300);
         assert_eq!(table.stale_checkpoints(300_000, 300, 10), []);
         let renewal = table.renew(1, 301_000).unwrap();
-        assert_eq!(renewal, Renewal { ttl_s: 3600, needs_checkpoint: true });
+        assert_eq!(
+            renewal,
+            Renewal {
+                ttl_s: 3600,
+                needs_checkpoint: true
+            }
+        );
     }
 }

@@ -33,7 +33,10 @@ pub struct Batch {
 
 impl Batch {
     pub fn purge(ids: Vec<RowId>) -> Self {
-        Self { purge: ids, ..Self::default() }
+        Self {
+            purge: ids,
+            ..Self::default()
+        }
     }
 
     pub fn push(&mut self, commit: Arc<Commit>) {
@@ -43,7 +46,6 @@ impl Batch {
         }
         self.commits.push(commit);
     }
-
 
     pub fn is_empty(&self) -> bool {
         self.commits.is_empty() && self.records.is_empty() && self.purge.is_empty()

@@ -92,14 +92,20 @@ pub struct Database {
 impl Database {
     /// Connects and waits until the node leads.
     pub async fn open(endpoint: &Endpoint) -> Result<Self, OpenError> {
-        let options = ConnectOptions { request_timeout: REQUEST_TIMEOUT, ..Default::default() };
+        let options = ConnectOptions {
+            request_timeout: REQUEST_TIMEOUT,
+            ..Default::default()
+        };
         let deadline = tokio::time::Instant::now() + LEADER_TIMEOUT;
         loop {
             let mut connection = Connection::connect(endpoint, options).await?;
             match connection.open(NAME).await {
                 Ok(()) => {
                     let inserts = (0..MAX_ROWS).map(|_| None).collect();
-                    return Ok(Self { connection, inserts });
+                    return Ok(Self {
+                        connection,
+                        inserts,
+                    });
                 }
                 Err(Error::NotLeader | Error::Busy { .. }) => {}
                 Err(error) => return Err(error.into()),
@@ -127,7 +133,12 @@ impl Database {
     }
 
     async fn read_number(&mut self, sql: &str) -> Result<i64, OpenError> {
-        let rows = self.connection.query_sql(sql, &[]).await?.collect(1).await?;
+        let rows = self
+            .connection
+            .query_sql(sql, &[])
+            .await?
+            .collect(1)
+            .await?;
         match rows.first().and_then(|row| row.first()) {
             Some(Value::Integer(number)) => Ok(*number),
             other => Err(OpenError::Damaged(format!("`{sql}` returned {other:?}"))),
@@ -135,7 +146,12 @@ impl Database {
     }
 
     async fn read_meta(&mut self) -> Result<Meta, OpenError> {
-        let rows = self.connection.query_sql(schema::READ_META, &[]).await?.collect(100).await?;
+        let rows = self
+            .connection
+            .query_sql(schema::READ_META, &[])
+            .await?
+            .collect(100)
+            .await?;
         let find = |name: &str| {
             let found = rows.iter().find_map(|row| match (&row[0], &row[1]) {
                 (Value::Text(found), Value::Integer(value)) if found == name => Some(*value),
@@ -150,7 +166,11 @@ impl Database {
     }
 
     pub async fn count_changes(&mut self) -> Result<u64, OpenError> {
-        Ok(self.read_number(schema::COUNT_CHANGES).await?.max(0).cast_unsigned())
+        Ok(self
+            .read_number(schema::COUNT_CHANGES)
+            .await?
+            .max(0)
+            .cast_unsigned())
     }
 
     /// Gives `each` the changes after row `after` in order, and returns how many there were.
@@ -186,12 +206,21 @@ impl Database {
         let mut leases = Vec::new();
         while let Some(part) = rows.next_part().await? {
             for row in part {
-                let [Value::Integer(id), Value::Integer(granted_ttl_s), Value::Integer(remaining_s)] =
-                    row[..]
+                let [
+                    Value::Integer(id),
+                    Value::Integer(granted_ttl_s),
+                    Value::Integer(remaining_s),
+                ] = row[..]
                 else {
-                    return Err(OpenError::Damaged(format!("table lease has the row {row:?}")));
+                    return Err(OpenError::Damaged(format!(
+                        "table lease has the row {row:?}"
+                    )));
                 };
-                leases.push(StoredLease { id, granted_ttl_s, remaining_s });
+                leases.push(StoredLease {
+                    id,
+                    granted_ttl_s,
+                    remaining_s,
+                });
             }
         }
         Ok(leases)
@@ -200,15 +229,24 @@ impl Database {
     /// Waits for every write that was sent before, by whoever: afterwards the table says whether it
     /// took effect.
     pub async fn fence(&mut self) -> Result<(), Error> {
-        self.connection.exec_sql(schema::FENCE, &[]).await.map(|_| ())
+        self.connection
+            .exec_sql(schema::FENCE, &[])
+            .await
+            .map(|_| ())
     }
 
     pub async fn pages(&mut self) -> Result<Pages, OpenError> {
-        let rows = self.connection.query_sql(schema::READ_PAGES, &[]).await?.collect(1).await?;
+        let rows = self
+            .connection
+            .query_sql(schema::READ_PAGES, &[])
+            .await?
+            .collect(1)
+            .await?;
         match rows.first().map(|row| &row[..]) {
-            Some([Value::Integer(total), Value::Integer(free)]) => {
-                Ok(Pages { total: total.cast_unsigned(), free: free.cast_unsigned() })
-            }
+            Some([Value::Integer(total), Value::Integer(free)]) => Ok(Pages {
+                total: total.cast_unsigned(),
+                free: free.cast_unsigned(),
+            }),
             other => Err(OpenError::Damaged(format!("page counts are {other:?}"))),
         }
     }
@@ -245,7 +283,9 @@ impl Database {
         }
         if !batch.purge.is_empty() {
             let params: Vec<_> = batch.purge.iter().map(|id| Param::Integer(*id)).collect();
-            self.connection.exec_sql(&schema::purge_changes(params.len()), &params).await?;
+            self.connection
+                .exec_sql(&schema::purge_changes(params.len()), &params)
+                .await?;
         }
         Ok(())
     }
@@ -310,13 +350,19 @@ fn stored_change(row: Row) -> Result<StoredChange, OpenError> {
         value,
     ] = &row[..]
     else {
-        return Err(OpenError::Damaged(format!("table change has the row {row:?}")));
+        return Err(OpenError::Damaged(format!(
+            "table change has the row {row:?}"
+        )));
     };
     let (kind, value) = match (*kind, value) {
         // A copy: the received message would stay in memory as long as any value of it.
         (KIND_PUT, Value::Blob(value)) => (ChangeKind::Put, Bytes::copy_from_slice(value)),
         (KIND_DELETE, Value::Null) => (ChangeKind::Delete, Bytes::new()),
-        _ => return Err(OpenError::Damaged(format!("row {id} of table change has kind {kind}"))),
+        _ => {
+            return Err(OpenError::Damaged(format!(
+                "row {id} of table change has kind {kind}"
+            )));
+        }
     };
     let kv = KeyValue {
         key: Bytes::copy_from_slice(key),
@@ -327,5 +373,9 @@ fn stored_change(row: Row) -> Result<StoredChange, OpenError> {
         lease: *lease,
         sub: sub_of(*id),
     };
-    Ok(StoredChange { kind, kv, prev_revision: *prev_revision })
+    Ok(StoredChange {
+        kind,
+        kv,
+        prev_revision: *prev_revision,
+    })
 }

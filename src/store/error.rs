@@ -19,6 +19,10 @@ pub enum RequestError {
     DuplicateKey,
     #[error("invalid sort option")]
     InvalidSortOption,
+    #[error("RangeStream does not support custom sort orders")]
+    StreamOrder,
+    #[error("RangeStream does not support revision filters")]
+    StreamFilters,
     #[error("required revision has been compacted")]
     Compacted,
     #[error("required revision is a future revision")]

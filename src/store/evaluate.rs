@@ -41,12 +41,13 @@ pub struct Evaluation<'a> {
 }
 
 impl<'a> Evaluation<'a> {
-    pub fn new(
-        working: &'a mut Working,
-        leases: &'a mut LeaseTable,
-        history: &'a History,
-    ) -> Self {
-        Self { working, leases, history, changes: Vec::new() }
+    pub fn new(working: &'a mut Working, leases: &'a mut LeaseTable, history: &'a History) -> Self {
+        Self {
+            working,
+            leases,
+            history,
+            changes: Vec::new(),
+        }
     }
 
     /// What changed, if anything did. Takes the next revision for it.
@@ -55,7 +56,10 @@ impl<'a> Evaluation<'a> {
             return None;
         }
         self.working.revision += 1;
-        Some(Arc::new(Commit { revision: self.working.revision, changes: self.changes }))
+        Some(Arc::new(Commit {
+            revision: self.working.revision,
+            changes: self.changes,
+        }))
     }
 
     pub fn put(&mut self, request: &PutRequest) -> Result<PutResponse, RequestError> {
@@ -174,7 +178,11 @@ impl<'a> Evaluation<'a> {
             return 1;
         }
         let range = KeyRange::new(request.key.clone(), request.range_end.clone());
-        if range.is_empty() { 0 } else { self.working.tree.count(&range) }
+        if range.is_empty() {
+            0
+        } else {
+            self.working.tree.count(&range)
+        }
     }
 
     fn execute_txn(
@@ -202,9 +210,15 @@ impl<'a> Evaluation<'a> {
                 }
                 None => continue,
             };
-            responses.push(ResponseOp { response: Some(response) });
+            responses.push(ResponseOp {
+                response: Some(response),
+            });
         }
-        TxnResponse { header: None, succeeded, responses }
+        TxnResponse {
+            header: None,
+            succeeded,
+            responses,
+        }
     }
 
     fn execute_range(&self, request: &RangeRequest, before: &Tree) -> RangeResponse {
@@ -224,8 +238,16 @@ impl<'a> Evaluation<'a> {
         let prev = self.working.tree.get(&request.key).cloned();
         let (value, lease) = match &prev {
             Some(prev) => (
-                if request.ignore_value { &prev.value } else { &request.value },
-                if request.ignore_lease { prev.lease } else { request.lease },
+                if request.ignore_value {
+                    &prev.value
+                } else {
+                    &request.value
+                },
+                if request.ignore_lease {
+                    prev.lease
+                } else {
+                    request.lease
+                },
             ),
             None => (&request.value, request.lease),
         };
@@ -246,7 +268,11 @@ impl<'a> Evaluation<'a> {
             prev_kv: prev.as_deref().filter(|_| request.prev_kv).map(to_proto),
         };
         self.working.tree.insert(kv.clone());
-        self.changes.push(Change { kind: ChangeKind::Put, kv, prev });
+        self.changes.push(Change {
+            kind: ChangeKind::Put,
+            kv,
+            prev,
+        });
         response
     }
 
@@ -272,11 +298,17 @@ impl<'a> Evaluation<'a> {
     }
 
     fn delete_key(&mut self, key: &[u8]) {
-        let Some(prev) = self.working.tree.remove(key) else { return };
+        let Some(prev) = self.working.tree.remove(key) else {
+            return;
+        };
         self.move_lease(prev.lease, 0, &prev.key);
         let (revision, sub) = (self.working.revision + 1, self.changes.len() as u32);
         let tombstone = Arc::new(KeyValue::tombstone(prev.key.clone(), revision, sub));
-        self.changes.push(Change { kind: ChangeKind::Delete, kv: tombstone, prev: Some(prev) });
+        self.changes.push(Change {
+            kind: ChangeKind::Delete,
+            kv: tombstone,
+            prev: Some(prev),
+        });
     }
 
     fn move_lease(&mut self, from: LeaseId, to: LeaseId, key: &Bytes) {
@@ -298,7 +330,11 @@ fn own(key: &Bytes, value: &Bytes, prev: Option<&KeyValue>) -> (Bytes, Bytes) {
 }
 
 fn branch(request: &TxnRequest, succeeded: bool) -> &[RequestOp] {
-    if succeeded { &request.success } else { &request.failure }
+    if succeeded {
+        &request.success
+    } else {
+        &request.failure
+    }
 }
 
 /// A missing key has no value to compare with; its numbers are 0.
@@ -326,7 +362,10 @@ fn compare_key_value(compare: &Compare, kv: &KeyValue) -> bool {
 
 /// The operand, which counts only if it is of the kind that the target names; else it is 0.
 fn expected_number(compare: &Compare) -> i64 {
-    match (CompareTarget::try_from(compare.target), &compare.target_union) {
+    match (
+        CompareTarget::try_from(compare.target),
+        &compare.target_union,
+    ) {
         (Ok(CompareTarget::Version), Some(TargetUnion::Version(number)))
         | (Ok(CompareTarget::Create), Some(TargetUnion::CreateRevision(number)))
         | (Ok(CompareTarget::Mod), Some(TargetUnion::ModRevision(number)))

@@ -27,7 +27,11 @@ pub async fn open(
     let meta = database.prepare_schema(options.cluster_id).await?;
     let total = database.count_changes().await?;
     let mut replay = Replay::new(meta.compact_revision);
-    let mut progress = Progress { total, read: 0, last: Instant::now() };
+    let mut progress = Progress {
+        total,
+        read: 0,
+        last: Instant::now(),
+    };
     database
         .read_changes(RowId::MIN, |change| {
             progress.step();
@@ -59,8 +63,20 @@ pub async fn open(
         started: Instant::now(),
     });
     let (sender, queue) = mpsc::channel(MAX_QUEUED);
-    let writer = Writer::new(shared.clone(), queue, observer, database, Purge::new(garbage));
-    Ok((Store { shared, queue: sender }, writer))
+    let writer = Writer::new(
+        shared.clone(),
+        queue,
+        observer,
+        database,
+        Purge::new(garbage),
+    );
+    Ok((
+        Store {
+            shared,
+            queue: sender,
+        },
+        writer,
+    ))
 }
 
 struct Progress {

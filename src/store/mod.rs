@@ -11,6 +11,7 @@ mod evaluate;
 mod load;
 mod purge;
 mod range;
+mod range_stream;
 mod recovery;
 mod schema;
 #[cfg(test)]
@@ -43,12 +44,13 @@ pub use self::{
     error::RequestError,
     load::open,
     range::to_proto,
+    range_stream::RangeStream,
     validate::MAX_REQUEST_BYTES,
     writer::{CommitObserver, Writer, WriterError},
 };
 use crate::{
     lease::{LeaseTable, LeaseView, NowMs},
-    mvcc::{History, HistoryError, LeaseId, Revision},
+    mvcc::{History, LeaseId, Revision},
 };
 
 /// Requests that may wait for the writer; etcd refuses beyond 5,000 too.
@@ -110,22 +112,40 @@ impl Store {
     }
 
     pub fn lease_count(&self) -> usize {
-        self.shared.leases.lock().expect("no panic while it is held").len()
+        self.shared
+            .leases
+            .lock()
+            .expect("no panic while it is held")
+            .len()
     }
 
     /// Answers from one immutable snapshot.
     pub fn range(&self, request: &RangeRequest) -> Result<RangeResponse, RequestError> {
         validate::check_range(request)?;
-        let head = self.shared.history.head();
         if request.revision <= 0 {
+            let head = self.shared.history.head();
             return Ok(range::range(&head.tree, request, head.revision));
         }
-        match self.shared.history.at(request.revision) {
-            Ok(snapshot) => Ok(range::range(&snapshot.tree, request, self.revision())),
-            Err(error @ (HistoryError::Compacted { .. } | HistoryError::Future { .. })) => {
-                Err(error.into())
-            }
+        let snapshot = self.shared.history.at(request.revision)?;
+        Ok(range::range(&snapshot.tree, request, self.revision()))
+    }
+
+    /// The same in chunks. The error for what etcd's RangeStream does not take is its text.
+    pub fn range_stream(&self, request: RangeRequest) -> Result<RangeStream, RequestError> {
+        validate::check_range(&request)?;
+        if !range::is_default_order(&request) {
+            return Err(RequestError::StreamOrder);
         }
+        if range::has_filters(&request) {
+            return Err(RequestError::StreamFilters);
+        }
+        let revision = self.revision();
+        let snapshot = self.shared.history.at(request.revision)?;
+        Ok(RangeStream::new(
+            snapshot.tree.clone(),
+            request,
+            revision.max(snapshot.revision),
+        ))
     }
 
     pub async fn put(&self, request: PutRequest) -> Result<PutResponse, RequestError> {
@@ -143,7 +163,10 @@ impl Store {
     ) -> Result<DeleteRangeResponse, RequestError> {
         validate::check_delete_range(&request)?;
         let size_bytes = request.encoded_len();
-        match self.submit(Command::DeleteRange(request), size_bytes).await? {
+        match self
+            .submit(Command::DeleteRange(request), size_bytes)
+            .await?
+        {
             Reply::DeleteRange(response) => Ok(response),
             other => unreachable!("delete_range was answered with {other:?}"),
         }
@@ -167,17 +190,25 @@ impl Store {
     }
 
     pub async fn lease_revoke(&self, id: LeaseId) -> Result<(), RequestError> {
-        self.submit(Command::LeaseRevoke { id }, 0).await.map(|_| ())
+        self.submit(Command::LeaseRevoke { id }, 0)
+            .await
+            .map(|_| ())
     }
 
     /// Returns the TTL that the lease has again, or none if there is no such lease. Only the first
     /// renewal after a checkpoint is written.
     pub async fn lease_keep_alive(&self, id: LeaseId) -> Result<Option<i64>, RequestError> {
         let renewed = {
-            let mut leases = self.shared.leases.lock().expect("no panic while it is held");
+            let mut leases = self
+                .shared
+                .leases
+                .lock()
+                .expect("no panic while it is held");
             leases.renew(id, self.shared.now_ms())
         };
-        let Some(renewal) = renewed else { return Ok(None) };
+        let Some(renewal) = renewed else {
+            return Ok(None);
+        };
         let ttl_s = renewal.ttl_s;
         if renewal.needs_checkpoint {
             self.submit(Command::LeaseRenewed { id, ttl_s }, 0).await?;
@@ -190,7 +221,10 @@ impl Store {
         id: LeaseId,
         with_keys: bool,
     ) -> Result<Option<LeaseView>, RequestError> {
-        match self.submit(Command::LeaseTimeToLive { id, with_keys }, 0).await? {
+        match self
+            .submit(Command::LeaseTimeToLive { id, with_keys }, 0)
+            .await?
+        {
             Reply::LeaseTimeToLive(view) => Ok(view),
             other => unreachable!("lease_time_to_live was answered with {other:?}"),
         }
@@ -204,7 +238,9 @@ impl Store {
     }
 
     pub async fn compact(&self, revision: Revision, physical: bool) -> Result<(), RequestError> {
-        self.submit(Command::Compact { revision, physical }, 0).await.map(|_| ())
+        self.submit(Command::Compact { revision, physical }, 0)
+            .await
+            .map(|_| ())
     }
 
     pub async fn pages(&self) -> Result<Pages, RequestError> {
@@ -224,7 +260,11 @@ impl Store {
             return Err(RequestError::TooManyRequests);
         }
         let (reply, answer) = oneshot::channel();
-        let submission = Submission { command, reply, weight_bytes: size_bytes };
+        let submission = Submission {
+            command,
+            reply,
+            weight_bytes: size_bytes,
+        };
         if let Err(error) = self.queue.try_send(submission) {
             queued_bytes.fetch_sub(size_bytes, Ordering::Relaxed);
             return Err(match error {

@@ -27,7 +27,12 @@ pub struct Purge {
 
 impl Purge {
     pub fn new(rows: Vec<RowId>) -> Self {
-        Self { rows: rows.into(), waiting: Vec::new(), step_rows: MIN_STEP_ROWS, batches: 0 }
+        Self {
+            rows: rows.into(),
+            waiting: Vec::new(),
+            step_rows: MIN_STEP_ROWS,
+            batches: 0,
+        }
     }
 
     pub fn add(&mut self, rows: impl IntoIterator<Item = RowId>) {

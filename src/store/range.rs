@@ -22,14 +22,20 @@ pub fn to_proto(kv: &KeyValue) -> mvccpb::KeyValue {
 }
 
 pub fn revision_header(revision: Revision) -> Option<ResponseHeader> {
-    Some(ResponseHeader { revision, ..Default::default() })
+    Some(ResponseHeader {
+        revision,
+        ..Default::default()
+    })
 }
 
 /// `tree` is the state at the requested revision, `revision` the one to report: etcd reports the
 /// current revision of the store for historic reads too.
 pub fn range(tree: &Tree, request: &RangeRequest, revision: Revision) -> RangeResponse {
     let range = KeyRange::new(request.key.clone(), request.range_end.clone());
-    let mut response = RangeResponse { header: revision_header(revision), ..Default::default() };
+    let mut response = RangeResponse {
+        header: revision_header(revision),
+        ..Default::default()
+    };
     if let KeyRange::Single(key) = &range
         && !has_filters(request)
     {
@@ -41,15 +47,27 @@ pub fn range(tree: &Tree, request: &RangeRequest, revision: Revision) -> RangeRe
         }
         return response;
     }
-    response.count = if range.is_empty() { 0 } else { tree.count(&range) as i64 };
+    response.count = if range.is_empty() {
+        0
+    } else {
+        tree.count(&range) as i64
+    };
     if request.count_only || response.count == 0 {
         return response;
     }
     if is_default_order(request) && !has_filters(request) {
-        let limit = if request.limit > 0 { request.limit } else { i64::MAX };
+        let limit = if request.limit > 0 {
+            request.limit
+        } else {
+            i64::MAX
+        };
         let wanted = response.count.min(limit) as usize;
         response.kvs.reserve_exact(wanted);
-        response.kvs.extend(tree.range(&range).take(wanted).map(|kv| select(kv, request)));
+        response.kvs.extend(
+            tree.range(&range)
+                .take(wanted)
+                .map(|kv| select(kv, request)),
+        );
         response.more = response.count > wanted as i64;
         sort_by_target(&mut response.kvs, request);
     } else {
@@ -67,7 +85,7 @@ pub fn range(tree: &Tree, request: &RangeRequest, revision: Revision) -> RangeRe
     response
 }
 
-fn select(kv: &KeyValue, request: &RangeRequest) -> mvccpb::KeyValue {
+pub fn select(kv: &KeyValue, request: &RangeRequest) -> mvccpb::KeyValue {
     let mut kv = to_proto(kv);
     if request.keys_only && request.sort_target() != SortTarget::Value {
         kv.value.clear();
@@ -75,7 +93,7 @@ fn select(kv: &KeyValue, request: &RangeRequest) -> mvccpb::KeyValue {
     kv
 }
 
-fn has_filters(request: &RangeRequest) -> bool {
+pub fn has_filters(request: &RangeRequest) -> bool {
     request.min_mod_revision != 0
         || request.max_mod_revision != 0
         || request.min_create_revision != 0
@@ -91,7 +109,7 @@ fn passes_filters(kv: &KeyValue, request: &RangeRequest) -> bool {
         && at_most(kv.create_revision, request.max_create_revision)
 }
 
-fn is_default_order(request: &RangeRequest) -> bool {
+pub fn is_default_order(request: &RangeRequest) -> bool {
     request.sort_order() == SortOrder::None
         || (request.sort_target() == SortTarget::Key && request.sort_order() == SortOrder::Ascend)
 }

@@ -46,8 +46,18 @@ impl Writer {
         warn!(%error, revision = self.working.revision, "a commit failed, reading the table back");
         let started = Instant::now();
         let refusal = self.refusal();
-        let Pending { answers: later, wants_pages, .. } = std::mem::take(&mut self.pending);
-        refuse(later.into_iter().map(|answer| answer.reply).chain(wants_pages), refusal);
+        let Pending {
+            answers: later,
+            wants_pages,
+            ..
+        } = std::mem::take(&mut self.pending);
+        refuse(
+            later
+                .into_iter()
+                .map(|answer| answer.reply)
+                .chain(wants_pages),
+            refusal,
+        );
         let mut truth = loop {
             match self.read_back().await {
                 Ok(truth) => break truth,
@@ -61,7 +71,8 @@ impl Writer {
             }
         };
         let head: Revision = self.shared.history.head().revision;
-        let is_written = is_written(&batch, &mut truth).ok_or(WriterError::ForeignWriter(head + 1))?;
+        let is_written =
+            is_written(&batch, &mut truth).ok_or(WriterError::ForeignWriter(head + 1))?;
         info!(is_written, took = ?started.elapsed(), "the outcome of the commit is known");
         if is_written {
             self.publish(&batch, tree);
@@ -78,7 +89,11 @@ impl Writer {
 
     /// What a client is told whose request was not written.
     fn refusal(&self) -> RequestError {
-        if (self.shared.is_disk_full)() { RequestError::NoSpace } else { RequestError::TimedOut }
+        if (self.shared.is_disk_full)() {
+            RequestError::NoSpace
+        } else {
+            RequestError::TimedOut
+        }
     }
 
     async fn read_back(&self) -> Result<Truth, OpenError> {
@@ -88,15 +103,24 @@ impl Writer {
         let leases = database.read_leases().await?;
         let mut changes = Vec::new();
         let after = row_id(self.shared.history.head().revision, MAX_SUB);
-        database.read_changes(after, |change| Ok(changes.push(change))).await?;
-        Ok(Truth { database, meta, leases, changes })
+        database
+            .read_changes(after, |change| Ok(changes.push(change)))
+            .await?;
+        Ok(Truth {
+            database,
+            meta,
+            leases,
+            changes,
+        })
     }
 
     async fn refuse_queue_for(&mut self, pause: Duration) {
         let deadline = Instant::now() + pause;
         while let Ok(Some(submission)) = timeout_at(deadline, self.queue.recv()).await {
             let weight_bytes = submission.weight_bytes;
-            self.shared.queued_bytes.fetch_sub(weight_bytes, std::sync::atomic::Ordering::Relaxed);
+            self.shared
+                .queued_bytes
+                .fetch_sub(weight_bytes, std::sync::atomic::Ordering::Relaxed);
             refuse([submission.reply], self.refusal());
         }
         tokio::time::sleep_until(deadline).await;
@@ -108,7 +132,11 @@ impl Writer {
         self.working.tree = head.tree.clone();
         self.working.revision = head.revision;
         self.compact_revision = self.shared.history.compact_revision();
-        let mut leases = self.shared.leases.lock().expect("no panic while it is held");
+        let mut leases = self
+            .shared
+            .leases
+            .lock()
+            .expect("no panic while it is held");
         let mut restored = restore_leases(&truth.leases, &head.tree, self.shared.now_ms());
         for lease in &truth.leases {
             if let Some(expires_ms) = leases.expires_ms(lease.id) {
@@ -146,7 +174,9 @@ fn is_written(batch: &Batch, truth: &mut Truth) -> Option<bool> {
     }
     let written = batch.commits.iter().flat_map(|commit| &commit.changes);
     let is_same = written.clone().count() == truth.changes.len()
-        && written.zip(&truth.changes).all(|(ours, theirs)| *ours.kv == theirs.kv);
+        && written
+            .zip(&truth.changes)
+            .all(|(ours, theirs)| *ours.kv == theirs.kv);
     is_same.then_some(true)
 }
 

@@ -57,13 +57,13 @@ pub const SET_COMPACT_REVISION: &str = "UPDATE meta SET value = ? WHERE name = '
 /// a statement that was sent before.
 pub const FENCE: &str = "UPDATE meta SET value = value + 1 WHERE name = 'writer_epoch'";
 
-pub const READ_CHANGES: &str =
-    "SELECT id, key, kind, create_revision, prev_revision, version, lease, value \
+pub const READ_CHANGES: &str = "SELECT id, key, kind, create_revision, prev_revision, version, lease, value \
      FROM change WHERE id > ? ORDER BY id LIMIT ?";
 pub const COUNT_CHANGES: &str = "SELECT count(*) FROM change";
 
 pub const READ_LEASES: &str = "SELECT id, granted_ttl_s, remaining_s FROM lease";
-pub const INSERT_LEASE: &str = "INSERT INTO lease (id, granted_ttl_s, remaining_s) VALUES (?, ?, ?)";
+pub const INSERT_LEASE: &str =
+    "INSERT INTO lease (id, granted_ttl_s, remaining_s) VALUES (?, ?, ?)";
 pub const DELETE_LEASE: &str = "DELETE FROM lease WHERE id = ?";
 pub const CHECKPOINT_LEASE: &str = "UPDATE lease SET remaining_s = ? WHERE id = ?";
 
@@ -79,11 +79,18 @@ pub fn insert_changes(rows: usize) -> String {
          (id, key, kind, create_revision, prev_revision, version, lease, value) VALUES ",
     );
     for row in 0..rows {
-        sql.push_str(if row == 0 { "(?,?,?,?,?,?,?,?)" } else { ",(?,?,?,?,?,?,?,?)" });
+        sql.push_str(if row == 0 {
+            "(?,?,?,?,?,?,?,?)"
+        } else {
+            ",(?,?,?,?,?,?,?,?)"
+        });
     }
     sql
 }
 
 pub fn purge_changes(rows: usize) -> String {
-    format!("DELETE FROM change WHERE id IN ({})", vec!["?"; rows].join(","))
+    format!(
+        "DELETE FROM change WHERE id IN ({})",
+        vec!["?"; rows].join(",")
+    )
 }

@@ -46,7 +46,11 @@ pub fn check_put(request: &PutRequest) -> Result<(), RequestError> {
 }
 
 pub fn check_delete_range(request: &DeleteRangeRequest) -> Result<(), RequestError> {
-    if request.key.is_empty() { Err(RequestError::EmptyKey) } else { Ok(()) }
+    if request.key.is_empty() {
+        Err(RequestError::EmptyKey)
+    } else {
+        Ok(())
+    }
 }
 
 pub fn check_txn(request: &TxnRequest) -> Result<(), RequestError> {
@@ -57,7 +61,11 @@ pub fn check_txn(request: &TxnRequest) -> Result<(), RequestError> {
 }
 
 fn check_operations(request: &TxnRequest, allowed: usize) -> Result<(), RequestError> {
-    let count = request.compare.len().max(request.success.len()).max(request.failure.len());
+    let count = request
+        .compare
+        .len()
+        .max(request.success.len())
+        .max(request.failure.len());
     if count > allowed {
         return Err(RequestError::TooManyOperations);
     }
@@ -97,11 +105,15 @@ fn check_duplicates(operations: &[RequestOp]) -> Result<Writes, RequestError> {
     let mut writes = Writes::default();
     for operation in operations {
         if let Some(Request::RequestDeleteRange(delete)) = &operation.request {
-            writes.deletes.push(KeyRange::new(delete.key.clone(), delete.range_end.clone()));
+            writes
+                .deletes
+                .push(KeyRange::new(delete.key.clone(), delete.range_end.clone()));
         }
     }
     for operation in operations {
-        let Some(Request::RequestTxn(txn)) = &operation.request else { continue };
+        let Some(Request::RequestTxn(txn)) = &operation.request else {
+            continue;
+        };
         let before = writes.puts.clone();
         let success = check_duplicates(&txn.success)?;
         let failure = check_duplicates(&txn.failure)?;
@@ -117,14 +129,21 @@ fn check_duplicates(operations: &[RequestOp]) -> Result<Writes, RequestError> {
             }
         }
         let is_deleted = |range: &KeyRange| before.iter().any(|key| range.contains(key));
-        if success.deletes.iter().chain(&failure.deletes).any(is_deleted) {
+        if success
+            .deletes
+            .iter()
+            .chain(&failure.deletes)
+            .any(is_deleted)
+        {
             return Err(RequestError::DuplicateKey);
         }
         writes.deletes.extend(success.deletes);
         writes.deletes.extend(failure.deletes);
     }
     for operation in operations {
-        let Some(Request::RequestPut(put)) = &operation.request else { continue };
+        let Some(Request::RequestPut(put)) = &operation.request else {
+            continue;
+        };
         if writes.deletes_key(&put.key) || !writes.puts.insert(put.key.clone()) {
             return Err(RequestError::DuplicateKey);
         }
@@ -137,8 +156,13 @@ mod tests {
     use super::*;
 
     fn put(key: &'static str) -> RequestOp {
-        let put = PutRequest { key: Bytes::from_static(key.as_bytes()), ..Default::default() };
-        RequestOp { request: Some(Request::RequestPut(put)) }
+        let put = PutRequest {
+            key: Bytes::from_static(key.as_bytes()),
+            ..Default::default()
+        };
+        RequestOp {
+            request: Some(Request::RequestPut(put)),
+        }
     }
 
     fn delete(key: &'static str, end: &'static str) -> RequestOp {
@@ -152,19 +176,35 @@ mod tests {
     }
 
     fn txn(success: Vec<RequestOp>, failure: Vec<RequestOp>) -> RequestOp {
-        let txn = TxnRequest { compare: vec![], success, failure };
-        RequestOp { request: Some(Request::RequestTxn(txn)) }
+        let txn = TxnRequest {
+            compare: vec![],
+            success,
+            failure,
+        };
+        RequestOp {
+            request: Some(Request::RequestTxn(txn)),
+        }
     }
 
     fn check(success: Vec<RequestOp>) -> Result<(), RequestError> {
-        check_txn(&TxnRequest { compare: vec![], success, failure: vec![] })
+        check_txn(&TxnRequest {
+            compare: vec![],
+            success,
+            failure: vec![],
+        })
     }
 
     #[test]
     fn a_key_is_written_once_in_a_list() {
         assert_eq!(check(vec![put("a"), put("b")]), Ok(()));
-        assert_eq!(check(vec![put("a"), put("a")]), Err(RequestError::DuplicateKey));
-        assert_eq!(check(vec![put("b"), delete("a", "c")]), Err(RequestError::DuplicateKey));
+        assert_eq!(
+            check(vec![put("a"), put("a")]),
+            Err(RequestError::DuplicateKey)
+        );
+        assert_eq!(
+            check(vec![put("b"), delete("a", "c")]),
+            Err(RequestError::DuplicateKey)
+        );
         assert_eq!(check(vec![put("c"), delete("a", "c")]), Ok(()));
         assert_eq!(check(vec![delete("a", ""), delete("a", "\0")]), Ok(()));
     }
@@ -173,16 +213,25 @@ mod tests {
     fn branches_of_a_nested_transaction_may_write_the_same_key() {
         assert_eq!(check(vec![txn(vec![put("a")], vec![put("a")])]), Ok(()));
         assert_eq!(
-            check(vec![txn(vec![put("a")], vec![]), txn(vec![], vec![put("a")])]),
+            check(vec![
+                txn(vec![put("a")], vec![]),
+                txn(vec![], vec![put("a")])
+            ]),
             Err(RequestError::DuplicateKey)
         );
         assert_eq!(
             check(vec![put("a"), txn(vec![], vec![put("a")])]),
             Err(RequestError::DuplicateKey)
         );
-        assert_eq!(check(vec![txn(vec![put("a")], vec![delete("a", "")])]), Ok(()));
         assert_eq!(
-            check(vec![txn(vec![put("a")], vec![]), txn(vec![delete("a", "")], vec![])]),
+            check(vec![txn(vec![put("a")], vec![delete("a", "")])]),
+            Ok(())
+        );
+        assert_eq!(
+            check(vec![
+                txn(vec![put("a")], vec![]),
+                txn(vec![delete("a", "")], vec![])
+            ]),
             Err(RequestError::DuplicateKey)
         );
     }
@@ -201,6 +250,9 @@ mod tests {
 
     #[test]
     fn an_operation_without_a_request_is_a_missing_key() {
-        assert_eq!(check(vec![RequestOp { request: None }]), Err(RequestError::KeyNotFound));
+        assert_eq!(
+            check(vec![RequestOp { request: None }]),
+            Err(RequestError::KeyNotFound)
+        );
     }
 }

@@ -87,14 +87,24 @@ impl InFlight {
         let mut writing: Writing = Box::pin(async move {
             let started = Instant::now();
             let result = database.write(&batch).await;
-            Written { database, batch, result, took: started.elapsed() }
+            Written {
+                database,
+                batch,
+                result,
+                took: started.elapsed(),
+            }
         });
         let written = poll_fn(|context| match writing.as_mut().poll(context) {
             Poll::Ready(written) => Poll::Ready(Some(written)),
             Poll::Pending => Poll::Ready(None),
         });
         let written = written.await;
-        Self { writing, written, tree, answers }
+        Self {
+            writing,
+            written,
+            tree,
+            answers,
+        }
     }
 
     async fn wait(&mut self) -> Written {
@@ -153,7 +163,10 @@ impl Writer {
         purge: Purge,
     ) -> Self {
         let head = shared.history.head();
-        let working = Working { tree: head.tree.clone(), revision: head.revision };
+        let working = Working {
+            tree: head.tree.clone(),
+            revision: head.revision,
+        };
         let compact_revision = shared.history.compact_revision();
         Self {
             shared,
@@ -244,7 +257,12 @@ impl Writer {
         tree: Tree,
         answers: Vec<Answer>,
     ) -> Result<Option<InFlight>, WriterError> {
-        let Written { database, batch, result, took } = written;
+        let Written {
+            database,
+            batch,
+            result,
+            took,
+        } = written;
         if let Err(error) = result {
             drop(database);
             self.recover(batch, tree, answers, error).await?;
@@ -268,7 +286,12 @@ impl Writer {
     }
 
     fn answer(&mut self, answers: Vec<Answer>) {
-        for Answer { reply, result, is_physical } in answers {
+        for Answer {
+            reply,
+            result,
+            is_physical,
+        } in answers
+        {
             if is_physical {
                 self.purge.wait(reply);
             } else {
@@ -286,7 +309,8 @@ impl Writer {
         for record in &batch.records {
             if let Record::Compacted { revision } = record {
                 let rows = self.shared.history.compact(*revision);
-                self.purge.add(rows.expect("checked when the request was evaluated"));
+                self.purge
+                    .add(rows.expect("checked when the request was evaluated"));
             }
         }
     }
@@ -294,18 +318,33 @@ impl Writer {
     fn evaluate(&mut self, received: &mut Vec<Submission>) {
         let shared = self.shared.clone();
         let mut leases = shared.leases.lock().expect("no panic while it is held");
-        for Submission { command, reply, weight_bytes } in received.drain(..) {
-            shared.queued_bytes.fetch_sub(weight_bytes, Ordering::Relaxed);
+        for Submission {
+            command,
+            reply,
+            weight_bytes,
+        } in received.drain(..)
+        {
+            shared
+                .queued_bytes
+                .fetch_sub(weight_bytes, Ordering::Relaxed);
             match command {
                 Command::Pages => self.pending.wants_pages.push(reply),
                 Command::Compact { revision, physical } => {
                     let result = self.compact(revision);
                     let is_physical = physical && result.is_ok();
-                    self.pending.answers.push(Answer { reply, result, is_physical });
+                    self.pending.answers.push(Answer {
+                        reply,
+                        result,
+                        is_physical,
+                    });
                 }
                 command => {
                     let result = self.evaluate_one(command, &mut leases);
-                    self.pending.answers.push(Answer { reply, result, is_physical: false });
+                    self.pending.answers.push(Answer {
+                        reply,
+                        result,
+                        is_physical: false,
+                    });
                 }
             }
         }
@@ -317,27 +356,32 @@ impl Writer {
         leases: &mut LeaseTable,
     ) -> Result<Reply, RequestError> {
         match command {
-            Command::Put(request) => {
-                self.change(leases, |evaluation| Ok(Reply::Put(evaluation.put(&request)?)))
-            }
+            Command::Put(request) => self.change(leases, |evaluation| {
+                Ok(Reply::Put(evaluation.put(&request)?))
+            }),
             Command::DeleteRange(request) => self.change(leases, |evaluation| {
                 Ok(Reply::DeleteRange(evaluation.delete_range(&request)?))
             }),
-            Command::Txn(request) => {
-                self.change(leases, |evaluation| Ok(Reply::Txn(evaluation.txn(&request)?)))
-            }
+            Command::Txn(request) => self.change(leases, |evaluation| {
+                Ok(Reply::Txn(evaluation.txn(&request)?))
+            }),
             Command::LeaseGrant { id, ttl_s } => self.grant(leases, id, ttl_s),
             Command::LeaseRevoke { id } => self.revoke(leases, id),
             Command::LeaseRenewed { id, ttl_s } => {
                 if leases.contains(id) {
                     leases.checkpoint(id, ttl_s);
-                    self.record(Record::LeaseCheckpoint { id, remaining_s: ttl_s });
+                    self.record(Record::LeaseCheckpoint {
+                        id,
+                        remaining_s: ttl_s,
+                    });
                 }
                 Ok(Reply::LeaseRenewed)
             }
-            Command::LeaseTimeToLive { id, with_keys } => {
-                Ok(Reply::LeaseTimeToLive(leases.view(id, with_keys, self.shared.now_ms())))
-            }
+            Command::LeaseTimeToLive { id, with_keys } => Ok(Reply::LeaseTimeToLive(leases.view(
+                id,
+                with_keys,
+                self.shared.now_ms(),
+            ))),
             Command::LeaseList => Ok(Reply::LeaseList(leases.ids())),
             Command::Compact { .. } | Command::Pages => unreachable!("handled by the caller"),
         }
@@ -370,7 +414,10 @@ impl Writer {
         }
         let ttl_s = ttl_s.max(MIN_TTL_S);
         leases.insert(id, ttl_s, ttl_s, self.shared.now_ms());
-        self.record(Record::LeaseGranted { id, granted_ttl_s: ttl_s });
+        self.record(Record::LeaseGranted {
+            id,
+            granted_ttl_s: ttl_s,
+        });
         Ok(Reply::LeaseGranted { ttl_s })
     }
 

@@ -26,8 +26,14 @@ async fn a_write_that_never_arrived_is_refused_and_leaves_nothing() {
     let running = Running::open(engine.faulty_endpoint()).await;
     running.store.put(put("a", "1")).await.unwrap();
     engine.inject(Fault::LoseRequest);
-    assert_eq!(running.store.put(put("a", "2")).await, Err(RequestError::TimedOut));
-    assert_eq!(contents(&running.store), (vec![("a".into(), "1".into())], 2));
+    assert_eq!(
+        running.store.put(put("a", "2")).await,
+        Err(RequestError::TimedOut)
+    );
+    assert_eq!(
+        contents(&running.store),
+        (vec![("a".into(), "1".into())], 2)
+    );
     let response = running.store.put(put("a", "3")).await.unwrap();
     assert_eq!(response.header.unwrap().revision, 3);
     running.stop().await;
@@ -39,7 +45,10 @@ async fn a_lease_whose_grant_was_lost_does_not_exist() {
     let running = Running::open(engine.faulty_endpoint()).await;
     assert_eq!(running.store.lease_grant(7, 100).await, Ok(100));
     engine.inject(Fault::LoseRequest);
-    assert_eq!(running.store.lease_grant(8, 100).await, Err(RequestError::TimedOut));
+    assert_eq!(
+        running.store.lease_grant(8, 100).await,
+        Err(RequestError::TimedOut)
+    );
     assert_eq!(running.store.lease_list().await, Ok(vec![7]));
     engine.inject(Fault::LoseReply);
     assert_eq!(running.store.lease_grant(8, 100).await, Ok(100));

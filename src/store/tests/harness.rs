@@ -42,7 +42,11 @@ pub struct Engine {
 impl Engine {
     pub fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let mut engine = Self { node: None, dir, fault: Arc::new(AtomicU8::new(0)) };
+        let mut engine = Self {
+            node: None,
+            dir,
+            fault: Arc::new(AtomicU8::new(0)),
+        };
         engine.start_node();
         engine
     }
@@ -126,14 +130,21 @@ pub struct Running {
 
 impl Running {
     pub async fn open(endpoint: Endpoint) -> Self {
-        let options =
-            StoreOptions { endpoint, is_disk_full: Box::new(|| false), cluster_id: 0xc1 };
+        let options = StoreOptions {
+            endpoint,
+            is_disk_full: Box::new(|| false),
+            cluster_id: 0xc1,
+        };
         let (store, writer) = open(options, Box::new(|_| {})).await.unwrap();
         let (stop, stopped) = oneshot::channel();
         let run = writer.run(async {
             let _ = stopped.await;
         });
-        Self { store, stop: Some(stop), writer: Some(tokio::spawn(run)) }
+        Self {
+            store,
+            stop: Some(stop),
+            writer: Some(tokio::spawn(run)),
+        }
     }
 
     pub async fn stop(mut self) {
@@ -151,13 +162,21 @@ pub fn put(key: &str, value: &str) -> PutRequest {
 }
 
 pub fn everything() -> RangeRequest {
-    RangeRequest { key: vec![0].into(), range_end: vec![0].into(), ..Default::default() }
+    RangeRequest {
+        key: vec![0].into(),
+        range_end: vec![0].into(),
+        ..Default::default()
+    }
 }
 
 /// All live keys with their values, and the revision.
 pub fn contents(store: &Store) -> (Vec<(String, String)>, i64) {
     let response = store.range(&everything()).unwrap();
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-    let kvs = response.kvs.iter().map(|kv| (text(&kv.key), text(&kv.value))).collect();
+    let kvs = response
+        .kvs
+        .iter()
+        .map(|kv| (text(&kv.key), text(&kv.value)))
+        .collect();
     (kvs, response.header.unwrap().revision)
 }

@@ -16,9 +16,18 @@ async fn keys_history_and_leases_survive() {
             store.put(put(key, &format!("{key}{round}"))).await.unwrap();
         }
     }
-    store.put(PutRequest { lease: 42, ..put("leased", "x") }).await.unwrap();
     store
-        .delete_range(DeleteRangeRequest { key: "b".into(), ..Default::default() })
+        .put(PutRequest {
+            lease: 42,
+            ..put("leased", "x")
+        })
+        .await
+        .unwrap();
+    store
+        .delete_range(DeleteRangeRequest {
+            key: "b".into(),
+            ..Default::default()
+        })
         .await
         .unwrap();
     store.compact(6, true).await.unwrap();
@@ -30,10 +39,19 @@ async fn keys_history_and_leases_survive() {
     let store = &running.store;
     assert_eq!(contents(store), before);
     let view = store.lease_time_to_live(42, true).await.unwrap().unwrap();
-    assert_eq!((view.granted_ttl_s, view.keys), (1000, vec!["leased".into()]));
+    assert_eq!(
+        (view.granted_ttl_s, view.keys),
+        (1000, vec!["leased".into()])
+    );
     let at = |revision| {
-        let request = RangeRequest { key: "b".into(), revision, ..Default::default() };
-        store.range(&request).map(|response| response.kvs[0].value.clone())
+        let request = RangeRequest {
+            key: "b".into(),
+            revision,
+            ..Default::default()
+        };
+        store
+            .range(&request)
+            .map(|response| response.kvs[0].value.clone())
     };
     assert_eq!(at(5), Err(RequestError::Compacted));
     assert_eq!(at(6), Ok("b1".into()));
@@ -48,12 +66,22 @@ async fn keys_of_an_expired_lease_go_in_one_revision_and_stay_away() {
     let running = Running::open(engine.endpoint()).await;
     running.store.lease_grant(1, 2).await.unwrap();
     for key in ["x", "y", "z"] {
-        running.store.put(PutRequest { lease: 1, ..put(key, "v") }).await.unwrap();
+        running
+            .store
+            .put(PutRequest {
+                lease: 1,
+                ..put(key, "v")
+            })
+            .await
+            .unwrap();
     }
     let revision = running.store.revision();
     let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(10);
     while running.store.revision() == revision {
-        assert!(tokio::time::Instant::now() < deadline, "the lease did not expire");
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "the lease did not expire"
+        );
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     assert_eq!(contents(&running.store), (vec![], revision + 1));
