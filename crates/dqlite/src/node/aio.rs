@@ -76,6 +76,7 @@ mod interposer {
     #[unsafe(no_mangle)]
     pub unsafe extern "C" fn syscall() {
         naked_asm!(
+            ".cfi_startproc",
             "cmp rdi, {io_destroy}",
             "je 2f",
             "mov rax, rdi",
@@ -95,6 +96,7 @@ mod interposer {
             "3:",
             "mov rdi, rax",
             "jmp {fail}",
+            ".cfi_endproc",
             io_destroy = const libc::SYS_io_destroy,
             destroy = sym destroy,
             fail = sym fail,
@@ -109,6 +111,7 @@ mod interposer {
     #[unsafe(no_mangle)]
     pub unsafe extern "C" fn syscall() {
         naked_asm!(
+            ".cfi_startproc",
             "cmp x0, {io_destroy}",
             "b.eq 2f",
             "mov x8, x0",
@@ -127,6 +130,7 @@ mod interposer {
             "b {destroy}",
             "3:",
             "b {fail}",
+            ".cfi_endproc",
             io_destroy = const libc::SYS_io_destroy,
             destroy = sym destroy,
             fail = sym fail,
