@@ -1,0 +1,135 @@
+//! Where a node listens, and the socket to it.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::io;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+/// How long to wait for a connection, TLS handshake included. go-dqlite uses the same.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long to wait for a reply. A write that lost its quorum is answered after two election
+/// timeouts, 6 s with dqlite's defaults.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Where a node listens.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Endpoint {
+    /// A socket in the abstract namespace, by its name without the `@`. Only the node's own process
+    /// may use it.
+    Abstract(String),
+    /// A socket in the file system.
+    Unix(PathBuf),
+    /// `host:port`, in clear.
+    Tcp(String),
+}
+
+impl Endpoint {
+    /// The endpoint of an address as libdqlite writes it: `@name` or `host:port`.
+    pub fn from_address(address: &str) -> Endpoint {
+        match address.strip_prefix('@') {
+            Some(name) => Endpoint::Abstract(name.to_owned()),
+            None => Endpoint::Tcp(address.to_owned()),
+        }
+    }
+
+    pub(super) async fn connect(&self) -> io::Result<Stream> {
+        Ok(match self {
+            Endpoint::Abstract(name) => {
+                let path = OsString::from_vec([b"\0", name.as_bytes()].concat());
+                Stream::Unix(UnixStream::connect(path).await?)
+            }
+            Endpoint::Unix(path) => Stream::Unix(UnixStream::connect(path).await?),
+            Endpoint::Tcp(address) => Stream::Tcp(connect_tcp(address).await?),
+        })
+    }
+}
+
+async fn connect_tcp(address: &str) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Endpoint::Abstract(name) => write!(f, "@{name}"),
+            Endpoint::Unix(path) => write!(f, "{}", path.display()),
+            Endpoint::Tcp(address) => f.write_str(address),
+        }
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The limits of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConnectOptions {
+    pub connect_timeout: Duration,
+    /// The deadline of each request; a result of several parts has it for each part.
+    pub request_timeout: Duration,
+}
+
+impl Default for ConnectOptions {
+    fn default() -> Self {
+        ConnectOptions {
+            connect_timeout: CONNECT_TIMEOUT,
+            request_timeout: REQUEST_TIMEOUT,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) enum Stream {
+    Unix(UnixStream),
+    Tcp(TcpStream),
+}
+
+macro_rules! on_stream {
+    ($self:expr, $stream:ident => $call:expr) => {
+        match $self.get_mut() {
+            Stream::Unix($stream) => $call,
+            Stream::Tcp($stream) => $call,
+        }
+    };
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        on_stream!(self, stream => Pin::new(stream).poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        on_stream!(self, stream => Pin::new(stream).poll_write(cx, buf))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        on_stream!(self, stream => Pin::new(stream).poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        on_stream!(self, stream => Pin::new(stream).poll_shutdown(cx))
+    }
+}
