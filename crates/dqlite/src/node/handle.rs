@@ -16,8 +16,8 @@ use super::{
     process::{check_version, prepare_process},
 };
 
-/// Stopping takes 60 ms when idle. It waits for dials ([`super::DIAL_TIMEOUT`]) and for a snapshot that is
-/// being written, which takes seconds for a large database.
+/// Stopping takes 60 ms when idle. It waits for dials ([`super::DIAL_TIMEOUT`]) and for a snapshot
+/// that is being written, which takes seconds for a large database.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A dqlite node. Started once at most; dropping it stops it.
@@ -76,8 +76,8 @@ impl Node {
         })
     }
 
-    /// Load the data and serve it. Takes seconds on a large database. A node that failed to start has ended,
-    /// and the name of its socket stays taken until the process ends.
+    /// Load the data and serve it. Takes seconds on a large database. A node that failed to start
+    /// has ended, and the name of its socket stays taken until the process ends.
     pub fn start(&mut self) -> Result<(), NodeError> {
         let Phase::Created(mut parts, checked) = std::mem::replace(&mut self.phase, Phase::Ended)
         else {
@@ -109,8 +109,8 @@ impl Node {
             return Ok(());
         };
         let (done, result) = mpsc::sync_channel(1);
-        // The thread owns all that the engine needs, so that giving up on it is safe. Where no thread can be
-        // had, the engine stops right here, as it is dropped.
+        // The thread owns all that the engine needs, so that giving up on it is safe. Where no
+        // thread can be had, the engine stops right here, as it is dropped.
         let spawned = thread::Builder::new()
             .name("dqlite-stop".to_owned())
             .spawn(move || {
