@@ -56,10 +56,19 @@ pub struct Versions {
 
 pub fn versions() -> Versions {
     Versions {
-        // SAFETY: a constant string in the library.
-        dqlite: unsafe { copy(ffi::dqlite_version_string) },
+        dqlite: dqlite_version(),
         sqlite: version_of(c"sqlite3_libversion"),
         uv: version_of(c"uv_version_string"),
+    }
+}
+
+fn dqlite_version() -> String {
+    // SAFETY: a constant string in the library.
+    let version = unsafe { copy(ffi::dqlite_version_string) };
+    // What follows is a build tag, which distributions leave out.
+    match version.split_once('@') {
+        Some((number, "" | "unknown")) => number.to_owned(),
+        _ => version,
     }
 }
 
@@ -94,7 +103,10 @@ mod tests {
     #[test]
     fn versions_of_all_three_libraries_are_known() {
         let Versions { dqlite, sqlite, uv } = versions();
-        assert!(dqlite.contains("1."), "{dqlite}");
+        assert!(
+            dqlite.starts_with("1.") && !dqlite.ends_with('@'),
+            "{dqlite}"
+        );
         assert!(sqlite.unwrap().starts_with("3."));
         assert!(uv.unwrap().starts_with("1."));
         check_version().unwrap();
