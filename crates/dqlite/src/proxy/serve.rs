@@ -69,6 +69,7 @@ struct Gate {
     engine: Endpoint,
     tls: Option<Tls>,
     peers: Option<Arc<dyn PeerHandler>>,
+    opening_timeout: Duration,
     opening: Arc<Semaphore>,
     connections: Arc<Semaphore>,
 }
@@ -92,6 +93,7 @@ impl Proxy {
             engine: Endpoint::from_address(&engine),
             tls,
             peers,
+            opening_timeout: OPENING_TIMEOUT,
             opening: Arc::new(Semaphore::new(MAX_OPENING)),
             connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
         });
@@ -140,7 +142,7 @@ impl Proxy {
 impl Gate {
     async fn serve(&self, stream: TcpStream, opening: OwnedSemaphorePermit) -> io::Result<()> {
         tune(&stream)?;
-        let opened = timeout(OPENING_TIMEOUT, self.open(stream));
+        let opened = timeout(self.opening_timeout, self.open(stream));
         let (stream, received, route) = opened
             .await
             .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
@@ -185,5 +187,75 @@ impl Gate {
         };
         peers.handle(PeerStream::new(received, stream)).await;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt;
+    use tokio::net::UnixListener;
+
+    use super::*;
+    use crate::wire::PROTOCOL_VERSION;
+
+    /// Never reached by a test that passes.
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// A proxy with these limits in front of an engine that only listens.
+    async fn start(opening_timeout: Duration, opening: usize, connections: usize) -> SocketAddr {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("engine");
+        let engine = UnixListener::bind(&path).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let gate = Arc::new(Gate {
+            engine: Endpoint::Unix(path),
+            tls: None,
+            peers: None,
+            opening_timeout,
+            opening: Arc::new(Semaphore::new(opening)),
+            connections: Arc::new(Semaphore::new(connections)),
+        });
+        tokio::spawn(async move {
+            let _engine = (engine, dir);
+            Proxy { listener, gate }.run(std::future::pending()).await;
+        });
+        address
+    }
+
+    async fn ends(stream: &mut TcpStream) -> bool {
+        let read = timeout(PATIENCE, stream.read(&mut [0; 16])).await;
+        matches!(read, Ok(Ok(0) | Err(_)))
+    }
+
+    #[tokio::test]
+    async fn connection_that_says_nothing_is_closed_in_time() {
+        let address = start(Duration::from_millis(20), 1, 1).await;
+        for opening in [&b""[..], &PROTOCOL_VERSION.to_le_bytes()[..7]] {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(opening).await.unwrap();
+            assert!(ends(&mut stream).await);
+        }
+    }
+
+    #[tokio::test]
+    async fn connections_over_the_limits_are_closed() {
+        let address = start(PATIENCE, 1, 1).await;
+        let mut silent = TcpStream::connect(address).await.unwrap();
+        let mut second = TcpStream::connect(address).await.unwrap();
+        assert!(ends(&mut second).await);
+        // The first one gets the only place, and makes room for others to open.
+        silent
+            .write_all(&PROTOCOL_VERSION.to_le_bytes())
+            .await
+            .unwrap();
+        let mut third = TcpStream::connect(address).await.unwrap();
+        let _ = third.write_all(&PROTOCOL_VERSION.to_le_bytes()).await;
+        assert!(ends(&mut third).await);
+        assert!(
+            silent
+                .try_read(&mut [0])
+                .is_err_and(|e| e.kind() == io::ErrorKind::WouldBlock)
+        );
     }
 }
