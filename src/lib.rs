@@ -4,5 +4,6 @@ pub mod api;
 pub mod compact;
 pub mod lease;
 pub mod mvcc;
-pub mod store;
 pub mod server;
+pub mod store;
+pub mod watch;
