@@ -52,7 +52,7 @@ const CHECKPOINTS_AT_STOP: usize = 10_000;
 const REQUESTS_PER_TURN: usize = 256;
 
 /// Told about every committed batch, in order, after it became readable.
-pub type CommitObserver = Box<dyn FnMut(Arc<[Arc<Commit>]>) + Send + Sync>;
+pub type CommitObserver = Box<dyn FnMut(&[Arc<Commit>]) + Send + Sync>;
 
 /// What to tell a client once its batch is committed.
 pub(super) struct Answer {
@@ -158,7 +158,6 @@ impl Writer {
     pub(super) fn new(
         shared: Arc<Shared>,
         queue: mpsc::Receiver<Submission>,
-        observer: CommitObserver,
         database: Database,
         purge: Purge,
     ) -> Self {
@@ -171,7 +170,7 @@ impl Writer {
         Self {
             shared,
             queue,
-            observer,
+            observer: Box::new(|_| {}),
             working,
             database: Some(database),
             purge,
@@ -182,7 +181,12 @@ impl Writer {
     }
 
     /// Runs until `stop` is ready and everything that was queued is committed.
-    pub async fn run(mut self, stop: impl Future<Output = ()>) -> Result<(), WriterError> {
+    pub async fn run(
+        mut self,
+        observer: CommitObserver,
+        stop: impl Future<Output = ()>,
+    ) -> Result<(), WriterError> {
+        self.observer = observer;
         let mut stop = pin!(stop);
         let mut ticks = tokio::time::interval(LEASE_TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -281,7 +285,7 @@ impl Writer {
     pub(super) fn tell(&mut self, batch: Batch, answers: Vec<Answer>) {
         self.answer(answers);
         if !batch.commits.is_empty() {
-            (self.observer)(batch.commits.into());
+            (self.observer)(&batch.commits);
         }
     }
 
