@@ -5,6 +5,7 @@
 
 mod batch;
 mod command;
+mod compaction;
 mod database;
 mod error;
 mod evaluate;
