@@ -1,0 +1,121 @@
+//! The Lease service.
+
+use std::{pin::Pin, sync::Arc};
+
+use etcd_proto::etcdserverpb::{
+    LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveRequest, LeaseKeepAliveResponse,
+    LeaseLeasesRequest, LeaseLeasesResponse, LeaseRevokeRequest, LeaseRevokeResponse, LeaseStatus,
+    LeaseTimeToLiveRequest, LeaseTimeToLiveResponse, lease_server::Lease,
+};
+use tokio_stream::{Stream, StreamExt};
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{Identity, Stopping, status::status};
+use crate::{mvcc::LeaseId, store::Store};
+
+pub struct LeaseService {
+    pub store: Store,
+    pub identity: Arc<Identity>,
+    pub stopping: Stopping,
+}
+
+type KeepAlives = Pin<Box<dyn Stream<Item = Result<LeaseKeepAliveResponse, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl Lease for LeaseService {
+    async fn lease_grant(
+        &self,
+        request: Request<LeaseGrantRequest>,
+    ) -> Result<Response<LeaseGrantResponse>, Status> {
+        let LeaseGrantRequest { ttl, id } = request.into_inner();
+        // 63 random bits: that they are taken is as likely as in etcd.
+        let id = if id == 0 {
+            rand::random_range(1..=LeaseId::MAX)
+        } else {
+            id
+        };
+        let ttl = self.store.lease_grant(id, ttl).await.map_err(status)?;
+        let header = Some(self.identity.header(self.store.revision()));
+        Ok(Response::new(LeaseGrantResponse {
+            header,
+            id,
+            ttl,
+            error: String::new(),
+        }))
+    }
+
+    async fn lease_revoke(
+        &self,
+        request: Request<LeaseRevokeRequest>,
+    ) -> Result<Response<LeaseRevokeResponse>, Status> {
+        self.store
+            .lease_revoke(request.into_inner().id)
+            .await
+            .map_err(status)?;
+        let header = Some(self.identity.header(self.store.revision()));
+        Ok(Response::new(LeaseRevokeResponse { header }))
+    }
+
+    type LeaseKeepAliveStream = KeepAlives;
+
+    async fn lease_keep_alive(
+        &self,
+        request: Request<Streaming<LeaseKeepAliveRequest>>,
+    ) -> Result<Response<Self::LeaseKeepAliveStream>, Status> {
+        let (store, identity) = (self.store.clone(), self.identity.clone());
+        let answers = request.into_inner().then(move |request| {
+            let (store, identity) = (store.clone(), identity.clone());
+            async move {
+                let id = request?.id;
+                // An unknown lease is answered with a TTL of 0, not with an error.
+                let ttl = store
+                    .lease_keep_alive(id)
+                    .await
+                    .map_err(status)?
+                    .unwrap_or(0);
+                let header = Some(identity.header(store.revision()));
+                Ok(LeaseKeepAliveResponse { header, id, ttl })
+            }
+        });
+        Ok(Response::new(self.stopping.end(answers)))
+    }
+
+    async fn lease_time_to_live(
+        &self,
+        request: Request<LeaseTimeToLiveRequest>,
+    ) -> Result<Response<LeaseTimeToLiveResponse>, Status> {
+        let LeaseTimeToLiveRequest { id, keys } = request.into_inner();
+        let view = self
+            .store
+            .lease_time_to_live(id, keys)
+            .await
+            .map_err(status)?;
+        let header = Some(self.identity.header(self.store.revision()));
+        let response = match view {
+            Some(view) => LeaseTimeToLiveResponse {
+                header,
+                id,
+                ttl: view.remaining_s,
+                granted_ttl: view.granted_ttl_s,
+                keys: view.keys,
+            },
+            None => LeaseTimeToLiveResponse {
+                header,
+                id,
+                ttl: -1,
+                ..Default::default()
+            },
+        };
+        Ok(Response::new(response))
+    }
+
+    async fn lease_leases(
+        &self,
+        _: Request<LeaseLeasesRequest>,
+    ) -> Result<Response<LeaseLeasesResponse>, Status> {
+        let ids = self.store.lease_list().await.map_err(status)?;
+        let leases = ids.into_iter().map(|id| LeaseStatus { id }).collect();
+        let header = Some(self.identity.header(self.store.revision()));
+        Ok(Response::new(LeaseLeasesResponse { header, leases }))
+    }
+}

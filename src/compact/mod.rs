@@ -1,0 +1,50 @@
+//! Automatic compaction, for clusters whose clients never ask for it.
+
+mod policy;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use tracing::{debug, warn};
+
+use self::policy::Policy;
+use crate::store::{RequestError, Store};
+
+/// Counts the compactions that clients asked for: while they do, nothing is done here.
+#[derive(Debug, Default)]
+pub struct ClientCompactions(AtomicU64);
+
+impl ClientCompactions {
+    pub fn note(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Compacts every `interval` to where the store was one interval before. Runs until it is dropped.
+pub async fn run(store: Store, clients: Arc<ClientCompactions>, interval: Duration) {
+    let mut policy = Policy::new(store.revision(), clients.count());
+    let mut ticks = tokio::time::interval(interval);
+    ticks.tick().await;
+    loop {
+        ticks.tick().await;
+        let Some(revision) = policy.tick(store.revision(), clients.count()) else {
+            continue;
+        };
+        let started = Instant::now();
+        match store.compact(revision, false).await {
+            Ok(()) => debug!(revision, took = ?started.elapsed(), "compacted"),
+            // A client was faster.
+            Err(RequestError::Compacted) => {}
+            Err(error) => warn!(%error, revision, "automatic compaction failed, will try again"),
+        }
+    }
+}

@@ -1,0 +1,381 @@
+//! The store's tables in dqlite: opening, writing batches, reading everything back.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use dqlite::{
+    client::{ConnectOptions, Connection, Endpoint, Error, Statement},
+    wire::{Param, Row, Value},
+};
+
+use super::{
+    batch::{Batch, MAX_ROWS, Record},
+    schema,
+};
+use crate::mvcc::{Change, ChangeKind, KeyValue, LeaseId, Revision, RowId, revision_of, sub_of};
+
+/// The database's name, as in the Go k8s-dqlite.
+const NAME: &str = "k8s";
+
+/// How long to wait for the answer to one statement. The engine answers within two election
+/// timeouts if it lost its quorum; a purge or a checkpoint of a big database takes less.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Rows of one read while loading: bounds what is in flight, not what is read.
+const LOAD_ROWS: i64 = 20_000;
+
+/// Pauses between attempts to open the database while the node elects itself leader.
+const LEADER_POLL: Duration = Duration::from_millis(20);
+
+/// How long the node may take to become leader: several elections at the highest latency setting
+/// that makes sense.
+const LEADER_TIMEOUT: Duration = Duration::from_secs(60);
+
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("dqlite has had no leader for {0:?}: see the log of the node above")]
+    NoLeader(Duration),
+    #[error(
+        "the database has schema version {}.{}, this program knows {}.{}: \
+         run the version of k8s-dqlite that wrote it, or a newer one",
+        .0 >> 16, .0 & 0xffff, schema::VERSION >> 16, schema::VERSION & 0xffff
+    )]
+    NewerSchema(i64),
+    #[error(
+        "the database holds data of the Go k8s-dqlite (schema {}.{}), which this version cannot \
+         take over: keep running the Go program on it, and start with an empty storage directory",
+        .0 >> 16, .0 & 0xffff
+    )]
+    ForeignSchema(i64),
+    #[error("the database is damaged: {0}")]
+    Damaged(String),
+    #[error("dqlite: {0}")]
+    Dqlite(#[from] Error),
+}
+
+/// A row of the change table.
+#[derive(Debug)]
+pub struct StoredChange {
+    pub kind: ChangeKind,
+    pub kv: KeyValue,
+    pub prev_revision: Revision,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Meta {
+    pub compact_revision: Revision,
+    pub cluster_id: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoredLease {
+    pub id: LeaseId,
+    pub granted_ttl_s: i64,
+    pub remaining_s: i64,
+}
+
+/// Pages of the database file.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Pages {
+    pub total: u64,
+    pub free: u64,
+}
+
+/// An open database on the leader. One statement runs at a time.
+#[derive(Debug)]
+pub struct Database {
+    connection: Connection,
+    /// Prepared inserts by number of rows less one: at most [`MAX_ROWS`] of about 100 KB.
+    inserts: Vec<Option<Statement>>,
+}
+
+impl Database {
+    /// Connects and waits until the node leads.
+    pub async fn open(endpoint: &Endpoint) -> Result<Self, OpenError> {
+        let options = ConnectOptions {
+            request_timeout: REQUEST_TIMEOUT,
+            ..Default::default()
+        };
+        let deadline = tokio::time::Instant::now() + LEADER_TIMEOUT;
+        loop {
+            let mut connection = Connection::connect(endpoint, options).await?;
+            match connection.open(NAME).await {
+                Ok(()) => {
+                    let inserts = (0..MAX_ROWS).map(|_| None).collect();
+                    return Ok(Self {
+                        connection,
+                        inserts,
+                    });
+                }
+                Err(Error::NotLeader | Error::Busy { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+            if tokio::time::Instant::now() > deadline {
+                return Err(OpenError::NoLeader(LEADER_TIMEOUT));
+            }
+            tokio::time::sleep(LEADER_POLL).await;
+        }
+    }
+
+    /// Makes the tables in an empty database, refuses what it does not know. `cluster_id` is taken
+    /// when the tables are made.
+    pub async fn prepare_schema(&mut self, cluster_id: u64) -> Result<Meta, OpenError> {
+        let version = self.read_number(schema::READ_VERSION).await?;
+        if version == 0 && self.read_number(schema::COUNT_TABLES).await? == 0 {
+            let params = [Param::Integer(-1), Param::Integer(cluster_id.cast_signed())];
+            self.connection.exec_sql(schema::CREATE, &params).await?;
+        } else if version < schema::VERSION {
+            return Err(OpenError::ForeignSchema(version));
+        } else if version > schema::VERSION {
+            return Err(OpenError::NewerSchema(version));
+        }
+        self.read_meta().await
+    }
+
+    async fn read_number(&mut self, sql: &str) -> Result<i64, OpenError> {
+        let rows = self
+            .connection
+            .query_sql(sql, &[])
+            .await?
+            .collect(1)
+            .await?;
+        match rows.first().and_then(|row| row.first()) {
+            Some(Value::Integer(number)) => Ok(*number),
+            other => Err(OpenError::Damaged(format!("`{sql}` returned {other:?}"))),
+        }
+    }
+
+    async fn read_meta(&mut self) -> Result<Meta, OpenError> {
+        let rows = self
+            .connection
+            .query_sql(schema::READ_META, &[])
+            .await?
+            .collect(100)
+            .await?;
+        let find = |name: &str| {
+            let found = rows.iter().find_map(|row| match (&row[0], &row[1]) {
+                (Value::Text(found), Value::Integer(value)) if found == name => Some(*value),
+                _ => None,
+            });
+            found.ok_or_else(|| OpenError::Damaged(format!("table meta has no number `{name}`")))
+        };
+        Ok(Meta {
+            compact_revision: find("compact_revision")?,
+            cluster_id: find("cluster_id")?.cast_unsigned(),
+        })
+    }
+
+    pub async fn count_changes(&mut self) -> Result<u64, OpenError> {
+        Ok(self
+            .read_number(schema::COUNT_CHANGES)
+            .await?
+            .max(0)
+            .cast_unsigned())
+    }
+
+    /// Gives `each` the changes after row `after` in order, and returns how many there were.
+    pub async fn read_changes(
+        &mut self,
+        mut after: RowId,
+        mut each: impl FnMut(StoredChange) -> Result<(), OpenError>,
+    ) -> Result<u64, OpenError> {
+        let mut count = 0;
+        let statement = self.connection.prepare(schema::READ_CHANGES).await?;
+        loop {
+            let params = [Param::Integer(after), Param::Integer(LOAD_ROWS)];
+            let mut rows = self.connection.query(&statement, &params).await?;
+            let mut read = 0;
+            while let Some(part) = rows.next_part().await? {
+                for row in part {
+                    let change = stored_change(row)?;
+                    after = change.kv.row_id();
+                    read += 1;
+                    each(change)?;
+                }
+            }
+            count += read as u64;
+            if read < LOAD_ROWS {
+                self.connection.finalize(statement).await?;
+                return Ok(count);
+            }
+        }
+    }
+
+    pub async fn read_leases(&mut self) -> Result<Vec<StoredLease>, OpenError> {
+        let mut rows = self.connection.query_sql(schema::READ_LEASES, &[]).await?;
+        let mut leases = Vec::new();
+        while let Some(part) = rows.next_part().await? {
+            for row in part {
+                let [
+                    Value::Integer(id),
+                    Value::Integer(granted_ttl_s),
+                    Value::Integer(remaining_s),
+                ] = row[..]
+                else {
+                    return Err(OpenError::Damaged(format!(
+                        "table lease has the row {row:?}"
+                    )));
+                };
+                leases.push(StoredLease {
+                    id,
+                    granted_ttl_s,
+                    remaining_s,
+                });
+            }
+        }
+        Ok(leases)
+    }
+
+    /// Waits for every write that was sent before, by whoever: afterwards the table says whether it
+    /// took effect.
+    pub async fn fence(&mut self) -> Result<(), Error> {
+        self.connection
+            .exec_sql(schema::FENCE, &[])
+            .await
+            .map(|_| ())
+    }
+
+    pub async fn pages(&mut self) -> Result<Pages, OpenError> {
+        let rows = self
+            .connection
+            .query_sql(schema::READ_PAGES, &[])
+            .await?
+            .collect(1)
+            .await?;
+        match rows.first().map(|row| &row[..]) {
+            Some([Value::Integer(total), Value::Integer(free)]) => Ok(Pages {
+                total: total.cast_unsigned(),
+                free: free.cast_unsigned(),
+            }),
+            other => Err(OpenError::Damaged(format!("page counts are {other:?}"))),
+        }
+    }
+
+    /// Writes the batch as a whole or not at all: one autocommit statement where one is enough,
+    /// since each statement is two thread hops in the engine.
+    pub async fn write(&mut self, batch: &Batch) -> Result<(), Error> {
+        let changes: Vec<&Change> = batch.commits.iter().flat_map(|c| &c.changes).collect();
+        let statements = changes.len().div_ceil(MAX_ROWS)
+            + batch.records.len()
+            + usize::from(!batch.purge.is_empty());
+        if statements == 1 {
+            return self.write_statements(&changes, batch).await;
+        }
+        self.connection.exec_sql("BEGIN IMMEDIATE", &[]).await?;
+        match self.write_statements(&changes, batch).await {
+            // The outcome of COMMIT is the outcome of the batch.
+            Ok(()) => self.connection.exec_sql("COMMIT", &[]).await.map(|_| ()),
+            Err(error) => {
+                // If this fails too, the connection is replaced, which also rolls back.
+                let _ = self.connection.exec_sql("ROLLBACK", &[]).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn write_statements(&mut self, changes: &[&Change], batch: &Batch) -> Result<(), Error> {
+        for chunk in changes.chunks(MAX_ROWS) {
+            self.insert(chunk).await?;
+        }
+        for record in &batch.records {
+            let (sql, params) = record_statement(record);
+            self.connection.exec_sql(sql, &params).await?;
+        }
+        if !batch.purge.is_empty() {
+            let params: Vec<_> = batch.purge.iter().map(|id| Param::Integer(*id)).collect();
+            self.connection
+                .exec_sql(&schema::purge_changes(params.len()), &params)
+                .await?;
+        }
+        Ok(())
+    }
+
+    async fn insert(&mut self, changes: &[&Change]) -> Result<(), Error> {
+        let mut params = Vec::with_capacity(changes.len() * schema::CHANGE_PARAMS);
+        for change in changes {
+            let kv = &change.kv;
+            let (kind, value) = match change.kind {
+                ChangeKind::Put => (KIND_PUT, Param::Blob(&kv.value)),
+                ChangeKind::Delete => (KIND_DELETE, Param::Null),
+            };
+            params.extend([
+                Param::Integer(kv.row_id()),
+                Param::Blob(&kv.key),
+                Param::Integer(kind),
+                Param::Integer(kv.create_revision),
+                Param::Integer(change.prev.as_ref().map_or(0, |prev| prev.mod_revision)),
+                Param::Integer(kv.version),
+                Param::Integer(kv.lease),
+                value,
+            ]);
+        }
+        let slot = &mut self.inserts[changes.len() - 1];
+        let statement = match slot {
+            Some(statement) => statement,
+            None => {
+                let sql = schema::insert_changes(changes.len());
+                slot.insert(self.connection.prepare(&sql).await?)
+            }
+        };
+        self.connection.exec(statement, &params).await.map(|_| ())
+    }
+}
+
+const KIND_PUT: i64 = 0;
+const KIND_DELETE: i64 = 1;
+
+fn record_statement(record: &Record) -> (&'static str, Vec<Param<'static>>) {
+    let (sql, numbers) = match *record {
+        Record::LeaseGranted { id, granted_ttl_s } => {
+            (schema::INSERT_LEASE, vec![id, granted_ttl_s, granted_ttl_s])
+        }
+        Record::LeaseRemoved { id } => (schema::DELETE_LEASE, vec![id]),
+        Record::LeaseCheckpoint { id, remaining_s } => {
+            (schema::CHECKPOINT_LEASE, vec![remaining_s, id])
+        }
+        Record::Compacted { revision } => (schema::SET_COMPACT_REVISION, vec![revision]),
+    };
+    (sql, numbers.into_iter().map(Param::Integer).collect())
+}
+
+fn stored_change(row: Row) -> Result<StoredChange, OpenError> {
+    let [
+        Value::Integer(id),
+        Value::Blob(key),
+        Value::Integer(kind),
+        Value::Integer(create_revision),
+        Value::Integer(prev_revision),
+        Value::Integer(version),
+        Value::Integer(lease),
+        value,
+    ] = &row[..]
+    else {
+        return Err(OpenError::Damaged(format!(
+            "table change has the row {row:?}"
+        )));
+    };
+    let (kind, value) = match (*kind, value) {
+        // A copy: the received message would stay in memory as long as any value of it.
+        (KIND_PUT, Value::Blob(value)) => (ChangeKind::Put, Bytes::copy_from_slice(value)),
+        (KIND_DELETE, Value::Null) => (ChangeKind::Delete, Bytes::new()),
+        _ => {
+            return Err(OpenError::Damaged(format!(
+                "row {id} of table change has kind {kind}"
+            )));
+        }
+    };
+    let kv = KeyValue {
+        key: Bytes::copy_from_slice(key),
+        value,
+        create_revision: *create_revision,
+        mod_revision: revision_of(*id),
+        version: *version,
+        lease: *lease,
+        sub: sub_of(*id),
+    };
+    Ok(StoredChange {
+        kind,
+        kv,
+        prev_revision: *prev_revision,
+    })
+}

@@ -1,0 +1,281 @@
+//! The store: evaluates writes, commits them to dqlite, and keeps the index in step.
+//!
+//! `Store` is the handle that everybody holds; `Writer` is the one task that changes anything.
+//! Reads never wait for it: they take the head snapshot of `history`.
+
+mod batch;
+mod command;
+mod database;
+mod error;
+mod evaluate;
+mod load;
+mod purge;
+mod range;
+mod range_stream;
+mod recovery;
+mod schema;
+#[cfg(test)]
+mod tests;
+mod validate;
+mod writer;
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use dqlite::client::Endpoint;
+use etcd_proto::etcdserverpb::{
+    DeleteRangeRequest, DeleteRangeResponse, PutRequest, PutResponse, RangeRequest, RangeResponse,
+    TxnRequest, TxnResponse,
+};
+use prost::Message;
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
+
+use self::command::{Command, Reply, Submission};
+pub use self::{
+    database::{OpenError, Pages},
+    error::RequestError,
+    load::open,
+    range::to_proto,
+    range_stream::RangeStream,
+    validate::MAX_REQUEST_BYTES,
+    writer::{CommitObserver, Writer, WriterError},
+};
+use crate::{
+    lease::{LeaseTable, LeaseView, NowMs},
+    mvcc::{History, LeaseId, Revision},
+};
+
+/// Requests that may wait for the writer; etcd refuses beyond 5,000 too.
+const MAX_QUEUED: usize = 5_000;
+
+/// What they may hold together, in bytes.
+const MAX_QUEUED_BYTES: usize = 256 * 1024 * 1024;
+
+/// How long a request may wait for its commit: etcd's 5 s and twice its election timeout.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(7);
+
+/// Tells whether the disk is so full that a failed write is its fault.
+pub type DiskProbe = Box<dyn Fn() -> bool + Send + Sync>;
+
+pub struct StoreOptions {
+    pub endpoint: Endpoint,
+    pub is_disk_full: DiskProbe,
+    /// Taken if the database is new.
+    pub cluster_id: u64,
+}
+
+/// What the writer and the handles share.
+pub(crate) struct Shared {
+    endpoint: Endpoint,
+    is_disk_full: DiskProbe,
+    cluster_id: u64,
+    history: Arc<History>,
+    /// With what is not committed yet. Locked by the writer while it evaluates, by keep-alives for a
+    /// moment.
+    leases: Mutex<LeaseTable>,
+    queued_bytes: AtomicUsize,
+    started: Instant,
+}
+
+impl Shared {
+    fn now_ms(&self) -> NowMs {
+        self.started.elapsed().as_millis() as NowMs
+    }
+}
+
+/// A handle to the store.
+#[derive(Clone)]
+pub struct Store {
+    shared: Arc<Shared>,
+    queue: mpsc::Sender<Submission>,
+}
+
+impl Store {
+    pub fn cluster_id(&self) -> u64 {
+        self.shared.cluster_id
+    }
+
+    pub fn history(&self) -> &Arc<History> {
+        &self.shared.history
+    }
+
+    pub fn revision(&self) -> Revision {
+        self.shared.history.head().revision
+    }
+
+    pub fn lease_count(&self) -> usize {
+        self.shared
+            .leases
+            .lock()
+            .expect("no panic while it is held")
+            .len()
+    }
+
+    /// Answers from one immutable snapshot.
+    pub fn range(&self, request: &RangeRequest) -> Result<RangeResponse, RequestError> {
+        validate::check_range(request)?;
+        if request.revision <= 0 {
+            let head = self.shared.history.head();
+            return Ok(range::range(&head.tree, request, head.revision));
+        }
+        let snapshot = self.shared.history.at(request.revision)?;
+        Ok(range::range(&snapshot.tree, request, self.revision()))
+    }
+
+    /// The same in chunks. The error for what etcd's RangeStream does not take is its text.
+    pub fn range_stream(&self, request: RangeRequest) -> Result<RangeStream, RequestError> {
+        validate::check_range(&request)?;
+        if !range::is_default_order(&request) {
+            return Err(RequestError::StreamOrder);
+        }
+        if range::has_filters(&request) {
+            return Err(RequestError::StreamFilters);
+        }
+        let revision = self.revision();
+        let snapshot = self.shared.history.at(request.revision)?;
+        Ok(RangeStream::new(
+            snapshot.tree.clone(),
+            request,
+            revision.max(snapshot.revision),
+        ))
+    }
+
+    pub async fn put(&self, request: PutRequest) -> Result<PutResponse, RequestError> {
+        validate::check_put(&request)?;
+        let size_bytes = request.encoded_len();
+        match self.submit(Command::Put(request), size_bytes).await? {
+            Reply::Put(response) => Ok(response),
+            other => unreachable!("put was answered with {other:?}"),
+        }
+    }
+
+    pub async fn delete_range(
+        &self,
+        request: DeleteRangeRequest,
+    ) -> Result<DeleteRangeResponse, RequestError> {
+        validate::check_delete_range(&request)?;
+        let size_bytes = request.encoded_len();
+        match self
+            .submit(Command::DeleteRange(request), size_bytes)
+            .await?
+        {
+            Reply::DeleteRange(response) => Ok(response),
+            other => unreachable!("delete_range was answered with {other:?}"),
+        }
+    }
+
+    pub async fn txn(&self, request: TxnRequest) -> Result<TxnResponse, RequestError> {
+        validate::check_txn(&request)?;
+        let size_bytes = request.encoded_len();
+        match self.submit(Command::Txn(request), size_bytes).await? {
+            Reply::Txn(response) => Ok(response),
+            other => unreachable!("txn was answered with {other:?}"),
+        }
+    }
+
+    /// Returns the TTL that was granted. An id of 0 must have been replaced by a free one.
+    pub async fn lease_grant(&self, id: LeaseId, ttl_s: i64) -> Result<i64, RequestError> {
+        match self.submit(Command::LeaseGrant { id, ttl_s }, 0).await? {
+            Reply::LeaseGranted { ttl_s } => Ok(ttl_s),
+            other => unreachable!("lease_grant was answered with {other:?}"),
+        }
+    }
+
+    pub async fn lease_revoke(&self, id: LeaseId) -> Result<(), RequestError> {
+        self.submit(Command::LeaseRevoke { id }, 0)
+            .await
+            .map(|_| ())
+    }
+
+    /// Returns the TTL that the lease has again, or none if there is no such lease. Only the first
+    /// renewal after a checkpoint is written.
+    pub async fn lease_keep_alive(&self, id: LeaseId) -> Result<Option<i64>, RequestError> {
+        let renewed = {
+            let mut leases = self
+                .shared
+                .leases
+                .lock()
+                .expect("no panic while it is held");
+            leases.renew(id, self.shared.now_ms())
+        };
+        let Some(renewal) = renewed else {
+            return Ok(None);
+        };
+        let ttl_s = renewal.ttl_s;
+        if renewal.needs_checkpoint {
+            self.submit(Command::LeaseRenewed { id, ttl_s }, 0).await?;
+        }
+        Ok(Some(ttl_s))
+    }
+
+    pub async fn lease_time_to_live(
+        &self,
+        id: LeaseId,
+        with_keys: bool,
+    ) -> Result<Option<LeaseView>, RequestError> {
+        match self
+            .submit(Command::LeaseTimeToLive { id, with_keys }, 0)
+            .await?
+        {
+            Reply::LeaseTimeToLive(view) => Ok(view),
+            other => unreachable!("lease_time_to_live was answered with {other:?}"),
+        }
+    }
+
+    pub async fn lease_list(&self) -> Result<Vec<LeaseId>, RequestError> {
+        match self.submit(Command::LeaseList, 0).await? {
+            Reply::LeaseList(ids) => Ok(ids),
+            other => unreachable!("lease_list was answered with {other:?}"),
+        }
+    }
+
+    pub async fn compact(&self, revision: Revision, physical: bool) -> Result<(), RequestError> {
+        self.submit(Command::Compact { revision, physical }, 0)
+            .await
+            .map(|_| ())
+    }
+
+    pub async fn pages(&self) -> Result<Pages, RequestError> {
+        match self.submit(Command::Pages, 0).await? {
+            Reply::Pages(pages) => Ok(pages),
+            other => unreachable!("pages was answered with {other:?}"),
+        }
+    }
+
+    async fn submit(&self, command: Command, size_bytes: usize) -> Result<Reply, RequestError> {
+        if size_bytes > MAX_REQUEST_BYTES {
+            return Err(RequestError::TooLarge);
+        }
+        let queued_bytes = &self.shared.queued_bytes;
+        if queued_bytes.fetch_add(size_bytes, Ordering::Relaxed) + size_bytes > MAX_QUEUED_BYTES {
+            queued_bytes.fetch_sub(size_bytes, Ordering::Relaxed);
+            return Err(RequestError::TooManyRequests);
+        }
+        let (reply, answer) = oneshot::channel();
+        let submission = Submission {
+            command,
+            reply,
+            weight_bytes: size_bytes,
+        };
+        if let Err(error) = self.queue.try_send(submission) {
+            queued_bytes.fetch_sub(size_bytes, Ordering::Relaxed);
+            return Err(match error {
+                mpsc::error::TrySendError::Full(_) => RequestError::TooManyRequests,
+                mpsc::error::TrySendError::Closed(_) => RequestError::Stopped,
+            });
+        }
+        match timeout(REQUEST_TIMEOUT, answer).await {
+            Ok(Ok(result)) => result,
+            // The writer stopped with the request in its hands: it may have been written.
+            Ok(Err(_)) | Err(_) => Err(RequestError::TimedOut),
+        }
+    }
+}

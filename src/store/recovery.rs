@@ -1,0 +1,199 @@
+//! After a failed commit: finds out what the table holds, and goes on from there.
+//!
+//! A lost reply says nothing about the write. So nothing is sent again; a fence waits for whatever
+//! is still on its way, then the table says whether the batch is there. What was evaluated on top of
+//! it never happened.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+use tracing::{info, warn};
+
+use super::{
+    RequestError,
+    batch::{Batch, Record},
+    database::{Database, Meta, OpenError, StoredChange, StoredLease},
+    writer::{Answer, Pending, Writer, WriterError},
+};
+use crate::{
+    lease::LeaseTable,
+    mvcc::{MAX_SUB, Revision, Tree, row_id},
+};
+
+/// Pause between two attempts; requests that arrive meanwhile are refused.
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
+
+/// How long the engine may stay unusable before the process stops and its supervisor starts it
+/// anew. A full disk does not count: reads go on.
+const GIVE_UP: Duration = Duration::from_secs(60);
+
+/// What the database holds beyond the index.
+struct Truth {
+    database: Database,
+    meta: Meta,
+    leases: Vec<StoredLease>,
+    changes: Vec<StoredChange>,
+}
+
+impl Writer {
+    pub(super) async fn recover(
+        &mut self,
+        batch: Batch,
+        tree: Tree,
+        answers: Vec<Answer>,
+        error: dqlite::client::Error,
+    ) -> Result<(), WriterError> {
+        warn!(%error, revision = self.working.revision, "a commit failed, reading the table back");
+        let started = Instant::now();
+        let refusal = self.refusal();
+        let Pending {
+            answers: later,
+            wants_pages,
+            ..
+        } = std::mem::take(&mut self.pending);
+        refuse(
+            later
+                .into_iter()
+                .map(|answer| answer.reply)
+                .chain(wants_pages),
+            refusal,
+        );
+        let mut truth = loop {
+            match self.read_back().await {
+                Ok(truth) => break truth,
+                Err(error) if started.elapsed() > GIVE_UP && !(self.shared.is_disk_full)() => {
+                    return Err(WriterError::EngineLost(GIVE_UP, error));
+                }
+                Err(error) => {
+                    warn!(%error, "dqlite is not usable yet");
+                    self.refuse_queue_for(RETRY_PAUSE).await;
+                }
+            }
+        };
+        let head: Revision = self.shared.history.head().revision;
+        let is_written =
+            is_written(&batch, &mut truth).ok_or(WriterError::ForeignWriter(head + 1))?;
+        info!(is_written, took = ?started.elapsed(), "the outcome of the commit is known");
+        if is_written {
+            self.publish(&batch, tree);
+        }
+        self.reset(truth);
+        if is_written {
+            self.tell(batch, answers);
+        } else {
+            self.purge.failed(batch.purge);
+            refuse(answers.into_iter().map(|answer| answer.reply), refusal);
+        }
+        Ok(())
+    }
+
+    /// What a client is told whose request was not written.
+    fn refusal(&self) -> RequestError {
+        if (self.shared.is_disk_full)() {
+            RequestError::NoSpace
+        } else {
+            RequestError::TimedOut
+        }
+    }
+
+    async fn read_back(&self) -> Result<Truth, OpenError> {
+        let mut database = Database::open(&self.shared.endpoint).await?;
+        database.fence().await?;
+        let meta = database.prepare_schema(self.shared.cluster_id).await?;
+        let leases = database.read_leases().await?;
+        let mut changes = Vec::new();
+        let after = row_id(self.shared.history.head().revision, MAX_SUB);
+        database
+            .read_changes(after, |change| Ok(changes.push(change)))
+            .await?;
+        Ok(Truth {
+            database,
+            meta,
+            leases,
+            changes,
+        })
+    }
+
+    async fn refuse_queue_for(&mut self, pause: Duration) {
+        let deadline = Instant::now() + pause;
+        while let Ok(Some(submission)) = timeout_at(deadline, self.queue.recv()).await {
+            let weight_bytes = submission.weight_bytes;
+            self.shared
+                .queued_bytes
+                .fetch_sub(weight_bytes, std::sync::atomic::Ordering::Relaxed);
+            refuse([submission.reply], self.refusal());
+        }
+        tokio::time::sleep_until(deadline).await;
+    }
+
+    /// Makes the working state what is committed.
+    fn reset(&mut self, truth: Truth) {
+        let head = self.shared.history.head();
+        self.working.tree = head.tree.clone();
+        self.working.revision = head.revision;
+        self.compact_revision = self.shared.history.compact_revision();
+        let mut leases = self
+            .shared
+            .leases
+            .lock()
+            .expect("no panic while it is held");
+        let mut restored = restore_leases(&truth.leases, &head.tree, self.shared.now_ms());
+        for lease in &truth.leases {
+            if let Some(expires_ms) = leases.expires_ms(lease.id) {
+                restored.set_expires_ms(lease.id, expires_ms);
+            }
+        }
+        *leases = restored;
+        self.database = Some(truth.database);
+    }
+}
+
+/// Builds the lease table from what is stored.
+pub(super) fn restore_leases(stored: &[StoredLease], tree: &Tree, now_ms: u64) -> LeaseTable {
+    let mut leases = LeaseTable::default();
+    for lease in stored {
+        leases.insert(lease.id, lease.granted_ttl_s, lease.remaining_s, now_ms);
+    }
+    if !leases.is_empty() {
+        for kv in tree.iter().filter(|kv| kv.lease != 0) {
+            leases.attach(kv.lease, &kv.key);
+        }
+    }
+    leases
+}
+
+/// Whether the batch took effect; none if the table holds something else in its place.
+fn is_written(batch: &Batch, truth: &mut Truth) -> Option<bool> {
+    if batch.commits.is_empty() {
+        return truth.changes.is_empty().then(|| {
+            !batch.records.is_empty() && batch.records.iter().all(|record| holds(record, truth))
+        });
+    }
+    if truth.changes.is_empty() {
+        return Some(false);
+    }
+    let written = batch.commits.iter().flat_map(|commit| &commit.changes);
+    let is_same = written.clone().count() == truth.changes.len()
+        && written
+            .zip(&truth.changes)
+            .all(|(ours, theirs)| *ours.kv == theirs.kv);
+    is_same.then_some(true)
+}
+
+fn holds(record: &Record, truth: &Truth) -> bool {
+    let find = |id| truth.leases.iter().find(|lease| lease.id == id);
+    match *record {
+        Record::LeaseGranted { id, .. } => find(id).is_some(),
+        Record::LeaseRemoved { id } => find(id).is_none(),
+        Record::LeaseCheckpoint { id, remaining_s } => {
+            find(id).is_some_and(|lease| lease.remaining_s == remaining_s)
+        }
+        Record::Compacted { revision } => truth.meta.compact_revision >= revision,
+    }
+}
+
+fn refuse(replies: impl IntoIterator<Item = super::command::ReplySender>, error: RequestError) {
+    for reply in replies {
+        let _ = reply.send(Err(error));
+    }
+}

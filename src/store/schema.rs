@@ -1,0 +1,96 @@
+//! The tables, and the only place with SQL. docs/data-model.md explains them.
+
+/// `PRAGMA user_version`: major and minor in 16 bits each. The Go k8s-dqlite used 0.0, 0.1 and 1.0.
+pub const VERSION: i64 = 2 << 16;
+
+pub const READ_VERSION: &str = "PRAGMA user_version";
+
+pub const COUNT_TABLES: &str = "SELECT count(*) FROM sqlite_master";
+
+/// One text, so that a new database has all of it or nothing. `prev_revision` is there for checks
+/// and inspection; the view has no `old_value` to give, values are not stored twice. The names of
+/// its columns are the Go k8s-dqlite's. Column types are only INTEGER, TEXT and BLOB: libdqlite
+/// cannot return the wrong value from a column of date or boolean type without aborting.
+pub const CREATE: &str = "
+BEGIN IMMEDIATE;
+CREATE TABLE change (
+    id INTEGER PRIMARY KEY,
+    key BLOB NOT NULL,
+    kind INTEGER NOT NULL,
+    create_revision INTEGER NOT NULL,
+    prev_revision INTEGER NOT NULL,
+    version INTEGER NOT NULL,
+    lease INTEGER NOT NULL,
+    value BLOB
+);
+CREATE TABLE lease (
+    id INTEGER PRIMARY KEY,
+    granted_ttl_s INTEGER NOT NULL,
+    remaining_s INTEGER NOT NULL
+);
+CREATE TABLE meta (
+    name TEXT PRIMARY KEY,
+    value INTEGER NOT NULL
+) WITHOUT ROWID;
+INSERT INTO meta (name, value) VALUES
+    ('compact_revision', ?),
+    ('cluster_id', ?),
+    ('writer_epoch', 0);
+CREATE VIEW kine AS SELECT
+    id >> 20 AS id,
+    CAST(key AS TEXT) AS name,
+    kind = 0 AND version = 1 AS created,
+    kind = 1 AS deleted,
+    create_revision,
+    prev_revision,
+    lease,
+    value,
+    NULL AS old_value
+FROM change;
+PRAGMA user_version = 131072;
+COMMIT";
+
+pub const READ_META: &str = "SELECT name, value FROM meta";
+pub const SET_COMPACT_REVISION: &str = "UPDATE meta SET value = ? WHERE name = 'compact_revision'";
+
+/// Takes the write lock after whoever holds it: what is read afterwards is not changed any more by
+/// a statement that was sent before.
+pub const FENCE: &str = "UPDATE meta SET value = value + 1 WHERE name = 'writer_epoch'";
+
+pub const READ_CHANGES: &str = "SELECT id, key, kind, create_revision, prev_revision, version, lease, value \
+     FROM change WHERE id > ? ORDER BY id LIMIT ?";
+pub const COUNT_CHANGES: &str = "SELECT count(*) FROM change";
+
+pub const READ_LEASES: &str = "SELECT id, granted_ttl_s, remaining_s FROM lease";
+pub const INSERT_LEASE: &str =
+    "INSERT INTO lease (id, granted_ttl_s, remaining_s) VALUES (?, ?, ?)";
+pub const DELETE_LEASE: &str = "DELETE FROM lease WHERE id = ?";
+pub const CHECKPOINT_LEASE: &str = "UPDATE lease SET remaining_s = ? WHERE id = ?";
+
+pub const READ_PAGES: &str =
+    "SELECT page_count, freelist_count FROM pragma_page_count(), pragma_freelist_count()";
+
+/// Parameters of a row in [`insert_changes`].
+pub const CHANGE_PARAMS: usize = 8;
+
+pub fn insert_changes(rows: usize) -> String {
+    let mut sql = String::from(
+        "INSERT INTO change \
+         (id, key, kind, create_revision, prev_revision, version, lease, value) VALUES ",
+    );
+    for row in 0..rows {
+        sql.push_str(if row == 0 {
+            "(?,?,?,?,?,?,?,?)"
+        } else {
+            ",(?,?,?,?,?,?,?,?)"
+        });
+    }
+    sql
+}
+
+pub fn purge_changes(rows: usize) -> String {
+    format!(
+        "DELETE FROM change WHERE id IN ({})",
+        vec!["?"; rows].join(",")
+    )
+}

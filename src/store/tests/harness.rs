@@ -1,0 +1,182 @@
+//! A real node in a temporary directory, and a socket before it that can fail.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+    time::Duration,
+};
+
+use dqlite::{
+    client::Endpoint,
+    node::{BOOTSTRAP_ID, Dial, Node, NodeOptions},
+};
+use etcd_proto::etcdserverpb::{PutRequest, RangeRequest};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{UnixListener, UnixStream},
+    sync::oneshot,
+    task::JoinHandle,
+};
+
+use crate::store::{Store, StoreOptions, WriterError, open};
+
+/// What happens to the next request on the socket.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Fault {
+    /// The connection closes before the engine sees the request.
+    LoseRequest = 1,
+    /// The engine gets the request, the connection closes before its reply.
+    LoseReply,
+}
+
+pub struct Engine {
+    node: Option<Node>,
+    pub dir: tempfile::TempDir,
+    fault: Arc<AtomicU8>,
+}
+
+impl Engine {
+    pub fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut engine = Self {
+            node: None,
+            dir,
+            fault: Arc::new(AtomicU8::new(0)),
+        };
+        engine.start_node();
+        engine
+    }
+
+    fn start_node(&mut self) {
+        let dial: Dial = Arc::new(|_: &str| Err(std::io::ErrorKind::Unsupported.into()));
+        let mut options = NodeOptions::new(BOOTSTRAP_ID, "127.0.0.1:1", self.dir.path(), dial);
+        options.bootstrap = true;
+        options.network_latency = Some(Duration::from_millis(20));
+        let mut node = Node::create(&options).unwrap();
+        node.start().unwrap();
+        self.node = Some(node);
+    }
+
+    /// Stops the engine and starts it on the same directory.
+    pub fn restart(&mut self) {
+        self.node = None;
+        self.start_node();
+    }
+
+    pub fn endpoint(&self) -> Endpoint {
+        Endpoint::from_address(self.node.as_ref().unwrap().bind_address())
+    }
+
+    pub fn inject(&self, fault: Fault) {
+        self.fault.store(fault as u8, Ordering::SeqCst);
+    }
+
+    /// A socket that leads to the engine, and does what `inject` says.
+    pub fn faulty_endpoint(&self) -> Endpoint {
+        let path: PathBuf = self.dir.path().join("faulty.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        let name = self.node.as_ref().unwrap().bind_address().to_owned();
+        let fault = self.fault.clone();
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                tokio::spawn(relay(client, name.clone(), fault.clone()));
+            }
+        });
+        Endpoint::Unix(path)
+    }
+}
+
+async fn relay(mut client: UnixStream, name: String, fault: Arc<AtomicU8>) {
+    use std::os::{linux::net::SocketAddrExt, unix::net};
+    let address = net::SocketAddr::from_abstract_name(&name.as_bytes()[1..]).unwrap();
+    let engine = net::UnixStream::connect_addr(&address).unwrap();
+    engine.set_nonblocking(true).unwrap();
+    let mut engine = UnixStream::from_std(engine).unwrap();
+    let (mut up, mut down) = (vec![0; 1 << 20], vec![0; 1 << 20]);
+    loop {
+        tokio::select! {
+            read = client.read(&mut up) => {
+                let Ok(count @ 1..) = read else { return };
+                match fault.swap(0, Ordering::SeqCst) {
+                    f if f == Fault::LoseRequest as u8 => return,
+                    f if f == Fault::LoseReply as u8 => {
+                        engine.write_all(&up[..count]).await.unwrap();
+                        // The reply proves that the engine was done.
+                        let _ = engine.read(&mut down).await;
+                        return;
+                    }
+                    _ => engine.write_all(&up[..count]).await.unwrap(),
+                }
+            }
+            read = engine.read(&mut down) => {
+                let Ok(count @ 1..) = read else { return };
+                if client.write_all(&down[..count]).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+pub struct Running {
+    pub store: Store,
+    stop: Option<oneshot::Sender<()>>,
+    writer: Option<JoinHandle<Result<(), WriterError>>>,
+}
+
+impl Running {
+    pub async fn open(endpoint: Endpoint) -> Self {
+        let options = StoreOptions {
+            endpoint,
+            is_disk_full: Box::new(|| false),
+            cluster_id: 0xc1,
+        };
+        let (store, writer) = open(options).await.unwrap();
+        let (stop, stopped) = oneshot::channel();
+        let run = writer.run(Box::new(|_| {}), async {
+            let _ = stopped.await;
+        });
+        Self {
+            store,
+            stop: Some(stop),
+            writer: Some(tokio::spawn(run)),
+        }
+    }
+
+    pub async fn stop(mut self) {
+        drop(self.stop.take());
+        self.writer.take().unwrap().await.unwrap().unwrap();
+    }
+}
+
+pub fn put(key: &str, value: &str) -> PutRequest {
+    PutRequest {
+        key: key.as_bytes().to_vec().into(),
+        value: value.as_bytes().to_vec().into(),
+        ..Default::default()
+    }
+}
+
+pub fn everything() -> RangeRequest {
+    RangeRequest {
+        key: vec![0].into(),
+        range_end: vec![0].into(),
+        ..Default::default()
+    }
+}
+
+/// All live keys with their values, and the revision.
+pub fn contents(store: &Store) -> (Vec<(String, String)>, i64) {
+    let response = store.range(&everything()).unwrap();
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let kvs = response
+        .kvs
+        .iter()
+        .map(|kv| (text(&kv.key), text(&kv.value)))
+        .collect();
+    (kvs, response.header.unwrap().revision)
+}

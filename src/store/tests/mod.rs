@@ -1,0 +1,5 @@
+//! The store on the real engine.
+
+mod faults;
+mod harness;
+mod restart;

@@ -1,0 +1,94 @@
+//! What a store is after the engine and the writer were started again.
+
+use etcd_proto::etcdserverpb::{DeleteRangeRequest, PutRequest, RangeRequest};
+
+use super::harness::{Engine, Running, contents, put};
+use crate::store::RequestError;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_history_and_leases_survive() {
+    let mut engine = Engine::start();
+    let running = Running::open(engine.endpoint()).await;
+    let store = &running.store;
+    store.lease_grant(42, 1000).await.unwrap();
+    for round in 0..3 {
+        for key in ["a", "b", "c"] {
+            store.put(put(key, &format!("{key}{round}"))).await.unwrap();
+        }
+    }
+    store
+        .put(PutRequest {
+            lease: 42,
+            ..put("leased", "x")
+        })
+        .await
+        .unwrap();
+    store
+        .delete_range(DeleteRangeRequest {
+            key: "b".into(),
+            ..Default::default()
+        })
+        .await
+        .unwrap();
+    store.compact(6, true).await.unwrap();
+    let before = contents(store);
+    running.stop().await;
+
+    engine.restart();
+    let running = Running::open(engine.endpoint()).await;
+    let store = &running.store;
+    assert_eq!(contents(store), before);
+    let view = store.lease_time_to_live(42, true).await.unwrap().unwrap();
+    assert_eq!(
+        (view.granted_ttl_s, view.keys),
+        (1000, vec!["leased".into()])
+    );
+    let at = |revision| {
+        let request = RangeRequest {
+            key: "b".into(),
+            revision,
+            ..Default::default()
+        };
+        store
+            .range(&request)
+            .map(|response| response.kvs[0].value.clone())
+    };
+    assert_eq!(at(5), Err(RequestError::Compacted));
+    assert_eq!(at(6), Ok("b1".into()));
+    assert_eq!(at(9), Ok("b2".into()));
+    assert_eq!(at(100), Err(RequestError::FutureRevision));
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_of_an_expired_lease_go_in_one_revision_and_stay_away() {
+    let mut engine = Engine::start();
+    let running = Running::open(engine.endpoint()).await;
+    running.store.lease_grant(1, 2).await.unwrap();
+    for key in ["x", "y", "z"] {
+        running
+            .store
+            .put(PutRequest {
+                lease: 1,
+                ..put(key, "v")
+            })
+            .await
+            .unwrap();
+    }
+    let revision = running.store.revision();
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(10);
+    while running.store.revision() == revision {
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "the lease did not expire"
+        );
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert_eq!(contents(&running.store), (vec![], revision + 1));
+    running.stop().await;
+    engine.restart();
+    let running = Running::open(engine.endpoint()).await;
+    assert_eq!(contents(&running.store), (vec![], revision + 1));
+    assert_eq!(running.store.lease_list().await, Ok(vec![]));
+    running.stop().await;
+}

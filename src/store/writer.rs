@@ -1,0 +1,485 @@
+//! The only writer of the database: takes everything that is queued, evaluates it in order, commits
+//! it as one batch, and tells everybody. While one batch is committing the next is evaluated.
+//!
+//! Invariants: the index that is published (`History`) is exactly what is committed; `working` is
+//! that plus the batch in flight plus the pending one. A request is answered only after everything
+//! that it saw is committed. After a failed commit nothing is assumed: `recovery` reads the table.
+
+use std::{
+    future::poll_fn,
+    pin::{Pin, pin},
+    sync::{Arc, atomic::Ordering},
+    task::Poll,
+    time::Duration,
+};
+
+use tokio::{
+    sync::mpsc,
+    time::{Instant, MissedTickBehavior},
+};
+use tracing::warn;
+
+use super::{
+    RequestError, Shared,
+    batch::{Batch, Record},
+    command::{Command, Reply, ReplySender, Submission},
+    database::{Database, OpenError},
+    evaluate::{Evaluation, Working},
+    purge::Purge,
+};
+use crate::{
+    lease::{LeaseTable, MAX_TTL_S, MIN_TTL_S},
+    mvcc::{Commit, LeaseId, Revision, Tree},
+};
+
+/// How often leases are looked at, as in etcd: a lease outlives its TTL by at most this.
+const LEASE_TICK: Duration = Duration::from_millis(500);
+
+/// Leases that expire in one tick: 1,000 per second, as in etcd.
+const EXPIRIES_PER_TICK: usize = 500;
+
+/// A lease is stored anew when this much less is left than what is stored: etcd's interval. After a
+/// crash it lives longer by at most this.
+const CHECKPOINT_STEP_S: i64 = 300;
+
+/// Leases stored in one tick, so that the writer is not held up.
+const CHECKPOINTS_PER_TICK: usize = 200;
+
+/// Leases stored at a clean stop, which bounds how long it takes; the others live a little longer.
+const CHECKPOINTS_AT_STOP: usize = 10_000;
+
+/// Requests evaluated between two looks at the commit in flight.
+const REQUESTS_PER_TURN: usize = 256;
+
+/// Told about every committed batch, in order, after it became readable.
+pub type CommitObserver = Box<dyn FnMut(&[Arc<Commit>]) + Send + Sync>;
+
+/// What to tell a client once its batch is committed.
+pub(super) struct Answer {
+    pub reply: ReplySender,
+    pub result: Result<Reply, RequestError>,
+    /// Only after the purge.
+    pub is_physical: bool,
+}
+
+type Writing = Pin<Box<dyn Future<Output = Written> + Send>>;
+
+struct Written {
+    database: Database,
+    batch: Batch,
+    result: Result<(), dqlite::client::Error>,
+    took: Duration,
+}
+
+/// A batch on its way to the disk.
+struct InFlight {
+    writing: Writing,
+    /// Set if the first poll already finished it.
+    written: Option<Written>,
+    /// The state that it leads to.
+    tree: Tree,
+    answers: Vec<Answer>,
+}
+
+impl InFlight {
+    /// Sends the batch before it returns; the answer of the engine is awaited by `wait`.
+    async fn start(mut database: Database, batch: Batch, tree: Tree, answers: Vec<Answer>) -> Self {
+        let mut writing: Writing = Box::pin(async move {
+            let started = Instant::now();
+            let result = database.write(&batch).await;
+            Written {
+                database,
+                batch,
+                result,
+                took: started.elapsed(),
+            }
+        });
+        let written = poll_fn(|context| match writing.as_mut().poll(context) {
+            Poll::Ready(written) => Poll::Ready(Some(written)),
+            Poll::Pending => Poll::Ready(None),
+        });
+        let written = written.await;
+        Self {
+            writing,
+            written,
+            tree,
+            answers,
+        }
+    }
+
+    async fn wait(&mut self) -> Written {
+        match self.written.take() {
+            Some(written) => written,
+            None => self.writing.as_mut().await,
+        }
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Pending {
+    pub batch: Batch,
+    pub answers: Vec<Answer>,
+    pub wants_pages: Vec<ReplySender>,
+}
+
+pub struct Writer {
+    pub(super) shared: Arc<Shared>,
+    pub(super) queue: mpsc::Receiver<Submission>,
+    pub(super) observer: CommitObserver,
+    pub(super) working: Working,
+    pub(super) database: Option<Database>,
+    pub(super) purge: Purge,
+    pub(super) pending: Pending,
+    /// With what is not committed yet.
+    pub(super) compact_revision: Revision,
+    is_open: bool,
+}
+
+/// Why the writer, and with it the server, cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum WriterError {
+    #[error("dqlite did not recover within {0:?}: {1}")]
+    EngineLost(Duration, OpenError),
+    #[error(
+        "somebody else wrote revision {0}: another program has this database open for writing; \
+         stop it and start again"
+    )]
+    ForeignWriter(Revision),
+}
+
+async fn wait(in_flight: &mut Option<InFlight>) -> Written {
+    match in_flight {
+        Some(in_flight) => in_flight.wait().await,
+        None => std::future::pending().await,
+    }
+}
+
+impl Writer {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        queue: mpsc::Receiver<Submission>,
+        database: Database,
+        purge: Purge,
+    ) -> Self {
+        let head = shared.history.head();
+        let working = Working {
+            tree: head.tree.clone(),
+            revision: head.revision,
+        };
+        let compact_revision = shared.history.compact_revision();
+        Self {
+            shared,
+            queue,
+            observer: Box::new(|_| {}),
+            working,
+            database: Some(database),
+            purge,
+            pending: Pending::default(),
+            compact_revision,
+            is_open: true,
+        }
+    }
+
+    /// Runs until `stop` is ready and everything that was queued is committed.
+    pub async fn run(
+        mut self,
+        observer: CommitObserver,
+        stop: impl Future<Output = ()>,
+    ) -> Result<(), WriterError> {
+        self.observer = observer;
+        let mut stop = pin!(stop);
+        let mut ticks = tokio::time::interval(LEASE_TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut in_flight: Option<InFlight> = None;
+        let mut received = Vec::with_capacity(REQUESTS_PER_TURN);
+        while self.is_open || in_flight.is_some() || self.has_work() {
+            if in_flight.is_none() {
+                in_flight = self.next_write().await;
+            }
+            tokio::select! {
+                biased;
+                written = wait(&mut in_flight), if in_flight.is_some() => {
+                    let InFlight { tree, answers, .. } = in_flight.take().expect("just written");
+                    in_flight = self.finish_write(written, tree, answers).await?;
+                }
+                count = self.queue.recv_many(&mut received, REQUESTS_PER_TURN),
+                    if self.is_open && !self.pending.batch.is_full() =>
+                {
+                    self.is_open = count > 0;
+                    self.evaluate(&mut received);
+                }
+                _ = ticks.tick(), if self.is_open => self.tend_leases(),
+                () = &mut stop, if !self.queue.is_closed() => self.queue.close(),
+            }
+        }
+        self.checkpoint_leases(1, CHECKPOINTS_AT_STOP);
+        if let Some(mut last) = self.next_write().await {
+            let Written { result, .. } = last.wait().await;
+            if let Err(error) = result {
+                warn!(%error, "the remaining TTL of leases was not stored: they will live longer");
+            }
+        }
+        Ok(())
+    }
+
+    fn has_work(&self) -> bool {
+        !self.pending.batch.is_empty()
+            || !self.pending.wants_pages.is_empty()
+            || !self.pending.answers.is_empty()
+    }
+
+    /// Sends the pending batch, or a step of the purge, to the engine.
+    async fn next_write(&mut self) -> Option<InFlight> {
+        let is_purging = self.is_open && (!self.has_work() || self.purge.is_due());
+        if is_purging && let Some(rows) = self.purge.next_step() {
+            let database = self.database.take()?;
+            let tree = self.shared.history.head().tree.clone();
+            return Some(InFlight::start(database, Batch::purge(rows), tree, Vec::new()).await);
+        }
+        if !self.has_work() {
+            return None;
+        }
+        let mut database = self.database.take()?;
+        if !self.pending.wants_pages.is_empty() {
+            self.answer_pages(&mut database).await;
+        }
+        let Pending { batch, answers, .. } = std::mem::take(&mut self.pending);
+        if batch.is_empty() {
+            // Nothing that these requests saw is still uncommitted.
+            self.database = Some(database);
+            self.answer(answers);
+            return None;
+        }
+        Some(InFlight::start(database, batch, self.working.tree.clone(), answers).await)
+    }
+
+    /// Publishes what was written. The next batch is sent before anybody is told, so that the engine
+    /// never waits.
+    async fn finish_write(
+        &mut self,
+        written: Written,
+        tree: Tree,
+        answers: Vec<Answer>,
+    ) -> Result<Option<InFlight>, WriterError> {
+        let Written {
+            database,
+            batch,
+            result,
+            took,
+        } = written;
+        if let Err(error) = result {
+            drop(database);
+            self.recover(batch, tree, answers, error).await?;
+            return Ok(None);
+        }
+        self.database = Some(database);
+        if !batch.purge.is_empty() {
+            self.purge.finished(took);
+        }
+        self.publish(&batch, tree);
+        let next = self.next_write().await;
+        self.tell(batch, answers);
+        Ok(next)
+    }
+
+    pub(super) fn tell(&mut self, batch: Batch, answers: Vec<Answer>) {
+        self.answer(answers);
+        if !batch.commits.is_empty() {
+            (self.observer)(&batch.commits);
+        }
+    }
+
+    fn answer(&mut self, answers: Vec<Answer>) {
+        for Answer {
+            reply,
+            result,
+            is_physical,
+        } in answers
+        {
+            if is_physical {
+                self.purge.wait(reply);
+            } else {
+                // The client may have gone.
+                let _ = reply.send(result);
+            }
+        }
+    }
+
+    /// Makes a committed batch readable.
+    pub(super) fn publish(&mut self, batch: &Batch, tree: Tree) {
+        if !batch.commits.is_empty() {
+            self.shared.history.append(&batch.commits, tree);
+        }
+        for record in &batch.records {
+            if let Record::Compacted { revision } = record {
+                let rows = self.shared.history.compact(*revision);
+                self.purge
+                    .add(rows.expect("checked when the request was evaluated"));
+            }
+        }
+    }
+
+    fn evaluate(&mut self, received: &mut Vec<Submission>) {
+        let shared = self.shared.clone();
+        let mut leases = shared.leases.lock().expect("no panic while it is held");
+        for Submission {
+            command,
+            reply,
+            weight_bytes,
+        } in received.drain(..)
+        {
+            shared
+                .queued_bytes
+                .fetch_sub(weight_bytes, Ordering::Relaxed);
+            match command {
+                Command::Pages => self.pending.wants_pages.push(reply),
+                Command::Compact { revision, physical } => {
+                    let result = self.compact(revision);
+                    let is_physical = physical && result.is_ok();
+                    self.pending.answers.push(Answer {
+                        reply,
+                        result,
+                        is_physical,
+                    });
+                }
+                command => {
+                    let result = self.evaluate_one(command, &mut leases);
+                    self.pending.answers.push(Answer {
+                        reply,
+                        result,
+                        is_physical: false,
+                    });
+                }
+            }
+        }
+    }
+
+    fn evaluate_one(
+        &mut self,
+        command: Command,
+        leases: &mut LeaseTable,
+    ) -> Result<Reply, RequestError> {
+        match command {
+            Command::Put(request) => self.change(leases, |evaluation| {
+                Ok(Reply::Put(evaluation.put(&request)?))
+            }),
+            Command::DeleteRange(request) => self.change(leases, |evaluation| {
+                Ok(Reply::DeleteRange(evaluation.delete_range(&request)?))
+            }),
+            Command::Txn(request) => self.change(leases, |evaluation| {
+                Ok(Reply::Txn(evaluation.txn(&request)?))
+            }),
+            Command::LeaseGrant { id, ttl_s } => self.grant(leases, id, ttl_s),
+            Command::LeaseRevoke { id } => self.revoke(leases, id),
+            Command::LeaseRenewed { id, ttl_s } => {
+                if leases.contains(id) {
+                    leases.checkpoint(id, ttl_s);
+                    self.record(Record::LeaseCheckpoint {
+                        id,
+                        remaining_s: ttl_s,
+                    });
+                }
+                Ok(Reply::LeaseRenewed)
+            }
+            Command::LeaseTimeToLive { id, with_keys } => Ok(Reply::LeaseTimeToLive(leases.view(
+                id,
+                with_keys,
+                self.shared.now_ms(),
+            ))),
+            Command::LeaseList => Ok(Reply::LeaseList(leases.ids())),
+            Command::Compact { .. } | Command::Pages => unreachable!("handled by the caller"),
+        }
+    }
+
+    fn change(
+        &mut self,
+        leases: &mut LeaseTable,
+        evaluate: impl FnOnce(&mut Evaluation<'_>) -> Result<Reply, RequestError>,
+    ) -> Result<Reply, RequestError> {
+        let mut evaluation = Evaluation::new(&mut self.working, leases, &self.shared.history);
+        let reply = evaluate(&mut evaluation);
+        if let Some(commit) = evaluation.finish() {
+            self.pending.batch.push(commit);
+        }
+        reply
+    }
+
+    fn grant(
+        &mut self,
+        leases: &mut LeaseTable,
+        id: LeaseId,
+        ttl_s: i64,
+    ) -> Result<Reply, RequestError> {
+        if ttl_s > MAX_TTL_S {
+            return Err(RequestError::LeaseTtlTooLarge);
+        }
+        if leases.contains(id) {
+            return Err(RequestError::LeaseExists);
+        }
+        let ttl_s = ttl_s.max(MIN_TTL_S);
+        leases.insert(id, ttl_s, ttl_s, self.shared.now_ms());
+        self.record(Record::LeaseGranted {
+            id,
+            granted_ttl_s: ttl_s,
+        });
+        Ok(Reply::LeaseGranted { ttl_s })
+    }
+
+    fn revoke(&mut self, leases: &mut LeaseTable, id: LeaseId) -> Result<Reply, RequestError> {
+        let keys = leases.remove(id).ok_or(RequestError::LeaseNotFound)?;
+        self.record(Record::LeaseRemoved { id });
+        self.change(leases, |evaluation| {
+            evaluation.delete_keys(keys);
+            Ok(Reply::LeaseRevoked)
+        })
+    }
+
+    fn compact(&mut self, revision: Revision) -> Result<Reply, RequestError> {
+        if revision <= self.compact_revision {
+            return Err(RequestError::Compacted);
+        }
+        if revision > self.working.revision {
+            return Err(RequestError::FutureRevision);
+        }
+        self.compact_revision = revision;
+        self.record(Record::Compacted { revision });
+        Ok(Reply::Compacted)
+    }
+
+    fn record(&mut self, record: Record) {
+        self.pending.batch.records.push(record);
+    }
+
+    fn tend_leases(&mut self) {
+        let shared = self.shared.clone();
+        let mut leases = shared.leases.lock().expect("no panic while it is held");
+        for id in leases.expired(shared.now_ms(), EXPIRIES_PER_TICK) {
+            if self.pending.batch.is_full() {
+                break;
+            }
+            let revoked = self.revoke(&mut leases, id);
+            debug_assert!(revoked.is_ok(), "an expired lease is in the table");
+        }
+        drop(leases);
+        self.checkpoint_leases(CHECKPOINT_STEP_S, CHECKPOINTS_PER_TICK);
+    }
+
+    fn checkpoint_leases(&mut self, step_s: i64, limit: usize) {
+        let shared = self.shared.clone();
+        let mut leases = shared.leases.lock().expect("no panic while it is held");
+        for (id, remaining_s) in leases.stale_checkpoints(shared.now_ms(), step_s, limit) {
+            leases.checkpoint(id, remaining_s);
+            self.record(Record::LeaseCheckpoint { id, remaining_s });
+        }
+    }
+
+    async fn answer_pages(&mut self, database: &mut Database) {
+        let pages = database.pages().await.map_err(|error| {
+            warn!(%error, "cannot read the size of the database");
+            RequestError::TimedOut
+        });
+        for reply in self.pending.wants_pages.drain(..) {
+            let _ = reply.send(pages.map(Reply::Pages));
+        }
+    }
+}
