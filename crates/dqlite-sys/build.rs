@@ -27,8 +27,8 @@ fn main() {
         Ok(library) => library,
         Err(error) => {
             println!(
-                "cargo::error=libdqlite {MINIMUM} or newer was not found: run scripts/libdqlite, which installs \
-                 it, or let PKG_CONFIG_PATH name the directory of your own dqlite.pc"
+                "cargo::error=libdqlite {MINIMUM} or newer was not found: run scripts/libdqlite, \
+                 which installs it, or let PKG_CONFIG_PATH name the directory of your own dqlite.pc"
             );
             for line in error
                 .to_string()

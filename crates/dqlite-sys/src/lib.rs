@@ -1,11 +1,12 @@
 //! Bindings to libdqlite 1.18.5 or newer.
 //!
-//! Owns the declarations of the node half of `dqlite.h` under their C names, and nothing else: ownership,
-//! threads and safety are the business of the `dqlite` crate.
+//! Owns the declarations of the node half of `dqlite.h` under their C names, and nothing else:
+//! ownership, threads and safety are the business of the `dqlite` crate.
 //!
-//! Written by hand, because there are two dozen functions and no toolchain should be needed to build
-//! them. `tests/header.rs` compares every line of the block below with the installed header.
-//! Left out on purpose: `dqlite_server_*` (experimental, no TLS, no error text) and `dqlite_vfs_*` (gone).
+//! Written by hand, because there are two dozen functions and no toolchain should be needed to
+//! build them. `tests/header.rs` compares every line of the block below with the installed header.
+//! Left out on purpose: `dqlite_server_*` (experimental, no TLS, no error text) and `dqlite_vfs_*`
+//! (gone).
 
 #![no_std]
 #![allow(non_camel_case_types)]
@@ -45,8 +46,8 @@ pub struct dqlite_node_info {
     pub address: *const c_char,
 }
 
-/// An element of what `dqlite_node_recover_ext` takes. `size` is the size of this struct, `address` a
-/// pointer as an integer.
+/// An element of what `dqlite_node_recover_ext` takes. `size` is the size of this struct, `address`
+/// a pointer as an integer.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct dqlite_node_info_ext {

@@ -1,7 +1,8 @@
 //! The bindings against the header that is installed.
 //!
-//! Every declaration of `src/lib.rs` is translated to C and compared by the C compiler with the header's
-//! own, so a release that changes a type, a layout or a constant fails here and not in production.
+//! Every declaration of `src/lib.rs` is translated to C and compared by the C compiler with the
+//! header's own, so a release that changes a type, a layout or a constant fails here and not in
+//! production.
 
 use std::{
     io::Write,
@@ -127,7 +128,8 @@ fn complaints(assertions: &[String]) -> String {
 
 fn same_type(expression: &str, expected: &str) -> String {
     format!(
-        "_Static_assert(__builtin_types_compatible_p(__typeof__({expression}), {expected}), \"{expression} is {expected}\");"
+        "_Static_assert(__builtin_types_compatible_p(__typeof__({expression}), {expected}), \
+         \"{expression} is {expected}\");"
     )
 }
 

@@ -1,4 +1,5 @@
-//! The engine calls the `syscall` of the executable, and loses its AIO contexts to the helper thread.
+//! The engine calls the `syscall` of the executable, and loses its AIO contexts to the helper
+//! thread.
 //!
 //! A program of its own, because the count is the process's.
 
@@ -52,7 +53,8 @@ fn other_calls_and_their_errors_pass_through() {
             Some(libc::EBADF)
         );
     }
-    // The sixth argument comes from the stack on x86_64: an offset that is no multiple of a page is refused.
+    // The sixth argument comes from the stack on x86_64: an offset that is no multiple of a page is
+    // refused.
     let map = |offset: libc::c_long| {
         // SAFETY: maps a new page somewhere, or fails.
         unsafe {

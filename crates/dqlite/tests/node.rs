@@ -4,9 +4,10 @@ mod engine;
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Read},
+    io::{self, BufRead, BufReader, Read},
     path::Path,
     process::{Child, Command, Stdio},
+    sync::{Arc, mpsc},
     time::Duration,
 };
 
@@ -15,7 +16,7 @@ use dqlite::node::{
     describe_last_entry, engine_state,
 };
 
-use engine::{Client, options, start};
+use engine::{Client, DEADLINE, options, start};
 
 /// Somebody else who holds the lock of a file, until dropped.
 struct Holder(Child);
@@ -304,6 +305,48 @@ fn unusable_options_are_refused_before_anything_is_touched() {
         .unwrap()
         .all(|e| e.unwrap().file_name() == "dqlite-lock");
     assert!(untouched);
+}
+
+#[test]
+fn other_nodes_are_reached_through_the_dial_option() {
+    let dir = tempfile::tempdir().unwrap();
+    let (dialled, dials) = mpsc::sync_channel(100);
+    let dial = Arc::new(move |address: &str| {
+        let _ = dialled.try_send(address.to_owned());
+        Err(io::ErrorKind::ConnectionRefused.into())
+    });
+    let mut node = start(&NodeOptions {
+        dial,
+        ..options(dir.path())
+    });
+    let mut client = Client::connect(&node);
+    client.add(2, "10.9.9.9:9000");
+    // The answer would come once the node has caught up.
+    client.send(13, &[2u64.to_le_bytes(), 0u64.to_le_bytes()].concat());
+    assert_eq!(dials.recv_timeout(DEADLINE).unwrap(), "10.9.9.9:9000");
+    node.stop().unwrap();
+}
+
+#[test]
+fn the_last_entry_moves_on_with_every_write() {
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(
+        describe_last_entry(dir.path()).unwrap(),
+        LastEntry { term: 0, index: 0 }
+    );
+    let mut entries = Vec::new();
+    for table in ["a", "b"] {
+        let node = start(&options(dir.path()));
+        let mut client = Client::connect(&node);
+        client.open();
+        client.exec(&format!("CREATE TABLE {table} (n INTEGER PRIMARY KEY)"));
+        drop(node);
+        entries.push(describe_last_entry(dir.path()).unwrap());
+    }
+    assert!(
+        entries[0] < entries[1] && entries[0].index < entries[1].index,
+        "{entries:?}"
+    );
 }
 
 #[test]

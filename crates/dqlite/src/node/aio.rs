@@ -1,22 +1,22 @@
 //! Keeps `io_destroy` off the engine's event loop.
 //!
-//! libdqlite opens an AIO context for every 8 MiB segment of the log and destroys it on its event loop. The
-//! kernel lets `io_destroy` wait for several RCU grace periods: 28 to 50 ms in which the node answers
-//! nobody. libdqlite makes its system calls through libc's `syscall` function, so this module puts a
-//! `syscall` into the executable, which the dynamic linker prefers: it hands `io_destroy` to a thread of its
-//! own, and passes all else on.
+//! libdqlite opens an AIO context for every 8 MiB segment of the log and destroys it on its event
+//! loop. The kernel lets `io_destroy` wait for several RCU grace periods: 28 to 50 ms in which the
+//! node answers nobody. libdqlite makes its system calls through libc's `syscall` function, so this
+//! module puts a `syscall` into the executable, which the dynamic linker prefers: it hands
+//! `io_destroy` to a thread of its own, and passes all else on.
 //!
 //! Invariants: contexts are only handed over after the engine has closed the segment's file, all of
 //! its writes being done; while a node stops, which may cancel writes, they are destroyed in place.
-//! Everything else that calls `syscall`, Rust's own locks among them, comes through here too: that path is
-//! the same few instructions as in libc, and neither allocates nor locks.
+//! Everything else that calls `syscall`, Rust's own locks among them, comes through here too: that
+//! path is the same few instructions as in libc, and neither allocates nor locks.
 //!
 //! Linux on x86_64 and aarch64. Elsewhere, the module does nothing, and the engine stalls.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-/// Contexts that wait to be destroyed. One arrives per 8 MiB of log and takes up to 50 ms, so two are many; beyond
-/// the limit the caller does it itself.
+/// Contexts that wait to be destroyed. One arrives per 8 MiB of log and takes up to 50 ms, so two
+/// are many; beyond the limit the caller does it itself.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 const QUEUE_MAX: usize = 16;
 
@@ -42,7 +42,8 @@ impl Drop for InPlace {
     }
 }
 
-/// Makes the linker take this module's `syscall` into the executable. Call it wherever a node is made.
+/// Makes the linker take this module's `syscall` into the executable. Call it wherever a node is
+/// made.
 pub(super) fn link() {
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     std::hint::black_box(interposer::syscall as *const ());
@@ -76,6 +77,7 @@ mod interposer {
     #[unsafe(no_mangle)]
     pub unsafe extern "C" fn syscall() {
         naked_asm!(
+            ".cfi_startproc",
             "cmp rdi, {io_destroy}",
             "je 2f",
             "mov rax, rdi",
@@ -95,6 +97,7 @@ mod interposer {
             "3:",
             "mov rdi, rax",
             "jmp {fail}",
+            ".cfi_endproc",
             io_destroy = const libc::SYS_io_destroy,
             destroy = sym destroy,
             fail = sym fail,
@@ -109,6 +112,7 @@ mod interposer {
     #[unsafe(no_mangle)]
     pub unsafe extern "C" fn syscall() {
         naked_asm!(
+            ".cfi_startproc",
             "cmp x0, {io_destroy}",
             "b.eq 2f",
             "mov x8, x0",
@@ -127,6 +131,7 @@ mod interposer {
             "b {destroy}",
             "3:",
             "b {fail}",
+            ".cfi_endproc",
             io_destroy = const libc::SYS_io_destroy,
             destroy = sym destroy,
             fail = sym fail,
@@ -173,8 +178,8 @@ mod interposer {
     #[cfg(target_arch = "x86_64")]
     fn destroy_now(context: c_long) -> c_long {
         let result;
-        // SAFETY: the kernel checks the context and touches no memory of this process but the ring that it
-        // mapped for it; the clobbers are those of the system call convention.
+        // SAFETY: the kernel checks the context and touches no memory of this process but the ring
+        // that it mapped for it; the clobbers are those of the system call convention.
         unsafe {
             std::arch::asm!(
                 "syscall",

@@ -1,8 +1,8 @@
 //! How the engine reaches other nodes: its connect function, on top of an ordinary Rust closure.
 //!
-//! libdqlite calls it on the threads that also write the log, repeats it every second for a peer that is
-//! down, and waits for it when it stops. So every call ends within [`DIAL_TIMEOUT`], whatever the
-//! closure does, and no panic crosses into C.
+//! libdqlite calls it on the threads that also write the log, repeats it every second for a peer
+//! that is down, and waits for it when it stops. So every call ends within [`DIAL_TIMEOUT`],
+//! whatever the closure does, and no panic crosses into C.
 
 use std::{
     ffi::{CStr, c_char, c_int, c_void},
@@ -20,16 +20,16 @@ use std::{
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
-/// Give a connected stream socket (TCP with NODELAY, or unix) to the node at an address. Called from
-/// several threads at once.
+/// Give a connected stream socket (TCP with NODELAY, or unix) to the node at an address. Called
+/// from several threads at once.
 pub type Dial = Arc<dyn Fn(&str) -> io::Result<OwnedFd> + Send + Sync>;
 
-/// A dial that takes longer has failed. The engine repeats it after 1 s, and a handshake across a slow
-/// link takes well below a second.
+/// A dial that takes longer has failed. The engine repeats it after 1 s, and a handshake across a
+/// slow link takes well below a second.
 pub const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Dials in progress, given-up ones included, beyond which new ones fail at once: two for each of 16
-/// peers. It bounds the threads that a closure which never returns can pile up.
+/// Dials in progress, given-up ones included, beyond which new ones fail at once: two for each of
+/// 16 peers. It bounds the threads that a closure which never returns can pile up.
 const DIALS_MAX: usize = 32;
 
 /// Failure, as the engine counts it; it does not look at the value.
@@ -79,7 +79,8 @@ impl Connector {
     }
 }
 
-/// The engine's first two writes expect to be taken whole; it switches to non-blocking by itself later.
+/// The engine's first two writes expect to be taken whole; it switches to non-blocking by itself
+/// later.
 fn set_blocking(socket: &OwnedFd) -> io::Result<()> {
     let flags = OFlag::from_bits_retain(fcntl(socket.as_fd(), FcntlArg::F_GETFL)?);
     if flags.contains(OFlag::O_NONBLOCK) {
@@ -112,8 +113,8 @@ impl Drop for Place {
 ///
 /// # Safety
 ///
-/// `arg` comes from [`Connector::as_arg`] of a connector that is alive, `address` is a NUL-terminated
-/// string, `fd` may be written to.
+/// `arg` comes from [`Connector::as_arg`] of a connector that is alive, `address` is a
+/// NUL-terminated string, `fd` may be written to.
 pub(super) unsafe extern "C" fn connect(
     arg: *mut c_void,
     address: *const c_char,

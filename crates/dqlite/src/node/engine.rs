@@ -43,7 +43,8 @@ impl Engine {
             is_running: false,
         };
         engine.check("create", code)?;
-        // SAFETY: created, not running. The default would rename what it cannot read, and go on without it.
+        // SAFETY: created, not running. The default would rename what it cannot read, and go on
+        // without it.
         let code = unsafe { ffi::dqlite_node_set_auto_recovery(node, false) };
         engine.check("configure", code)?;
         Ok(engine)
@@ -57,8 +58,8 @@ impl Engine {
         connector: &Connector,
     ) -> Result<(), NodeError> {
         let snapshot = options.snapshot;
-        // SAFETY: the node is created and not running. `connect` is called with `arg` until the engine is
-        // destroyed, and the caller keeps the connector that long, at the same address.
+        // SAFETY: the node is created and not running. `connect` is called with `arg` until the
+        // engine is destroyed, and the caller keeps the connector that long, at the same address.
         let codes = unsafe {
             [
                 ffi::dqlite_node_set_connect_func(self.node, connect, connector.as_arg()),
@@ -105,7 +106,8 @@ impl Engine {
     }
 
     pub(super) fn start(&mut self) -> Result<(), NodeError> {
-        // SAFETY: created, configured and bound, and started once: the owner gives the engine up otherwise.
+        // SAFETY: created, configured and bound, and started once: the owner gives the engine up
+        // otherwise.
         let code = unsafe { ffi::dqlite_node_start(self.node) };
         self.check("start", code)?;
         self.is_running = true;

@@ -26,15 +26,15 @@ pub enum NodeError {
 
     /// Starting would create a second, empty cluster, where one was expected to exist.
     #[error(
-        "the directory {} has no data of dqlite, and node {id:x} would begin a new, empty cluster on it: \
-         restore its content, or start with a fresh directory on purpose",
+        "the directory {} has no data of dqlite, and node {id:x} would begin a new, empty cluster \
+         on it: restore its content, or start with a fresh directory on purpose",
         dir.display()
     )]
     WouldBootstrap { dir: PathBuf, id: u64 },
 
     #[error(
-        "the directory {} is damaged: {reason}; restore it from a backup, or remove the node from the \
-         cluster and let it join again with an empty directory",
+        "the directory {} is damaged: {reason}; restore it from a backup, or remove the node from \
+         the cluster and let it join again with an empty directory",
         dir.display()
     )]
     Damaged { dir: PathBuf, reason: String },
@@ -52,8 +52,8 @@ pub enum NodeError {
         message: String,
     },
 
-    /// The engine did not end in time. It may still write to its directory, which stays locked until the
-    /// process ends: end the process.
+    /// The engine did not end in time. It may still write to its directory, which stays locked
+    /// until the process ends: end the process.
     #[error("the dqlite engine did not stop within {seconds} s")]
     StopTimeout { seconds: u64 },
 }

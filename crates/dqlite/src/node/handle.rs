@@ -7,6 +7,8 @@ use std::{
     time::Duration,
 };
 
+use nix::sys::statvfs::statvfs;
+
 use super::{
     DirLock, EngineState, NodeError, NodeOptions, aio,
     connect::Connector,
@@ -16,9 +18,12 @@ use super::{
     process::{check_version, prepare_process},
 };
 
-/// Stopping takes 60 ms when idle. It waits for dials ([`super::DIAL_TIMEOUT`]) and for a snapshot that is
-/// being written, which takes seconds for a large database.
+/// Stopping takes 60 ms when idle. It waits for dials ([`super::DIAL_TIMEOUT`]) and for a snapshot
+/// that is being written, which takes seconds for a large database.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The engine allocates its log in segments of this size (dqlite: src/raft/uv.c), before it writes.
+const LOG_SEGMENT_BYTES: u64 = 8 * 1024 * 1024;
 
 /// A dqlite node. Started once at most; dropping it stops it.
 pub struct Node {
@@ -59,6 +64,7 @@ impl Node {
             });
         }
         check_state(options)?;
+        check_space(&options.dir)?;
         let connector = Box::new(Connector::new(options.dial.clone()));
         let engine = Engine::create(options.id, &checked.address, &checked.dir)?;
         engine.configure(options, &checked, &connector)?;
@@ -76,8 +82,8 @@ impl Node {
         })
     }
 
-    /// Load the data and serve it. Takes seconds on a large database. A node that failed to start has ended,
-    /// and the name of its socket stays taken until the process ends.
+    /// Load the data and serve it. Takes seconds on a large database. A node that failed to start
+    /// has ended, and the name of its socket stays taken until the process ends.
     pub fn start(&mut self) -> Result<(), NodeError> {
         let Phase::Created(mut parts, checked) = std::mem::replace(&mut self.phase, Phase::Ended)
         else {
@@ -109,8 +115,8 @@ impl Node {
             return Ok(());
         };
         let (done, result) = mpsc::sync_channel(1);
-        // The thread owns all that the engine needs, so that giving up on it is safe. Where no thread can be
-        // had, the engine stops right here, as it is dropped.
+        // The thread owns all that the engine needs, so that giving up on it is safe. Where no
+        // thread can be had, the engine stops right here, as it is dropped.
         let spawned = thread::Builder::new()
             .name("dqlite-stop".to_owned())
             .spawn(move || {
@@ -135,6 +141,24 @@ impl Drop for Node {
             tracing::error!(%error, "the dqlite node did not stop cleanly");
         }
     }
+}
+
+/// Refuse to start where not even the first write would succeed: the engine starts, and then fails
+/// every one of them with an error that says nothing.
+fn check_space(dir: &Path) -> Result<(), NodeError> {
+    let space = statvfs(dir).map_err(|error| NodeError::Directory {
+        dir: dir.to_owned(),
+        source: error.into(),
+    })?;
+    let free_bytes = space.blocks_available() * space.fragment_size();
+    if free_bytes < LOG_SEGMENT_BYTES {
+        let message = format!("{free_bytes} bytes are free, the log needs {LOG_SEGMENT_BYTES}");
+        return Err(NodeError::DiskFull {
+            dir: dir.to_owned(),
+            message,
+        });
+    }
+    Ok(())
 }
 
 /// Refuse a directory on which the engine would silently begin a new history.

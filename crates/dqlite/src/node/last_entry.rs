@@ -16,8 +16,8 @@ pub struct LastEntry {
     pub index: u64,
 }
 
-/// Read the last entry of a directory whose node does not run; both are 0 for an empty one. The engine may
-/// close open segments in it, which changes nothing for the node.
+/// Read the last entry of a directory whose node does not run; both are 0 for an empty one. The
+/// engine may close open segments in it, which changes nothing for the node.
 pub fn describe_last_entry(dir: &Path) -> Result<LastEntry, NodeError> {
     prepare_process();
     check_version()?;

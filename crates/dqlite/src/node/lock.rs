@@ -1,16 +1,17 @@
 //! Who may touch a data directory.
 //!
 //! libdqlite locks the file `dqlite-lock` in `dqlite_node_start`, but `dqlite_node_create` and
-//! `dqlite_node_describe_last_entry` already load the term and vote, delete files and rename segments. On
-//! a directory in use that loses data at the next restart (dqlite: src/raft/uv.c, `uvMaintenance`).
-//! So two locks are taken before any call:
+//! `dqlite_node_describe_last_entry` already load the term and vote, delete files and rename
+//! segments. On a directory in use that loses data at the next restart (dqlite: src/raft/uv.c,
+//! `uvMaintenance`). So two locks are taken before any call:
 //!
-//! - a `flock` on the directory itself, kept until the engine is gone. It keeps out every other process of
-//!   this program, without a gap and without a file of our own.
-//! - a `flock` on `dqlite-lock`, which keeps out everything else that embeds libdqlite, such as the Go
-//!   k8s-dqlite. It has to be given up right before `dqlite_node_start`, which takes it through a
-//!   descriptor of its own. Somebody who gets in between makes that start fail, which is the right
-//!   outcome; only a process that starts *and* stops within those microseconds would go unnoticed.
+//! - a `flock` on the directory itself, kept until the engine is gone. It keeps out every other
+//!   process of this program, without a gap and without a file of our own.
+//! - a `flock` on `dqlite-lock`, which keeps out everything else that embeds libdqlite, such as the
+//!   Go k8s-dqlite. It has to be given up right before `dqlite_node_start`, which takes it through
+//!   a descriptor of its own. Somebody who gets in between makes that start fail, which is the
+//!   right outcome; only a process that starts *and* stops within those microseconds would go
+//!   unnoticed.
 //!
 //! The locks belong to open file descriptions and vanish with the process, however it ends.
 
@@ -18,6 +19,8 @@ use std::{
     fs::{self, File, OpenOptions},
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
 use nix::{
@@ -30,6 +33,12 @@ use super::NodeError;
 /// The file that libdqlite locks (dqlite: src/server.c).
 const ENGINE_LOCK: &str = "dqlite-lock";
 
+/// libdqlite gives its lock up by closing the file. A child process that is being started at that
+/// moment has a copy, and keeps the lock until it executes its program; and a process that was
+/// killed may still be on its way out. Both take milliseconds, under load tens of them.
+const LOCK_TIMEOUT: Duration = Duration::from_millis(500);
+const LOCK_RETRY: Duration = Duration::from_millis(5);
+
 /// A directory that no other process works on while this lives.
 #[derive(Debug)]
 pub struct DirLock {
@@ -40,7 +49,7 @@ pub struct DirLock {
 }
 
 impl DirLock {
-    /// Lock an existing directory, or fail at once with [`NodeError::DirectoryHeld`].
+    /// Lock an existing directory, or fail within a second with [`NodeError::DirectoryHeld`].
     pub fn acquire(dir: &Path) -> Result<Self, NodeError> {
         let unusable = |source| NodeError::Directory {
             dir: dir.to_owned(),
@@ -77,17 +86,28 @@ impl DirLock {
     }
 }
 
-fn lock(dir: &Path, file: File) -> Result<Flock<File>, NodeError> {
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(file, error)| match error {
-        Errno::EWOULDBLOCK => NodeError::DirectoryHeld {
-            dir: dir.to_owned(),
-            holder: holder(&file),
-        },
-        error => NodeError::Directory {
-            dir: dir.to_owned(),
-            source: error.into(),
-        },
-    })
+fn lock(dir: &Path, mut file: File) -> Result<Flock<File>, NodeError> {
+    let deadline = Instant::now() + LOCK_TIMEOUT;
+    loop {
+        file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(locked) => return Ok(locked),
+            Err((file, Errno::EWOULDBLOCK)) if Instant::now() < deadline => file,
+            Err((file, Errno::EWOULDBLOCK)) => {
+                let holder = holder(&file);
+                return Err(NodeError::DirectoryHeld {
+                    dir: dir.to_owned(),
+                    holder,
+                });
+            }
+            Err((_, error)) => {
+                return Err(NodeError::Directory {
+                    dir: dir.to_owned(),
+                    source: error.into(),
+                });
+            }
+        };
+        thread::sleep(LOCK_RETRY);
+    }
 }
 
 /// Describe who holds the lock of `file`, as far as the kernel tells.
@@ -104,7 +124,8 @@ fn holder(file: &File) -> String {
     }
 }
 
-/// Find the lock in /proc/locks, whose lines read `1: FLOCK ADVISORY WRITE <pid> <major>:<minor>:<inode> ...`.
+/// Find the lock in /proc/locks, whose lines read `1: FLOCK ADVISORY WRITE <pid>
+/// <major>:<minor>:<inode> ...`.
 fn holder_pid(file: &File) -> Option<u32> {
     let metadata = file.metadata().ok()?;
     let device = metadata.dev();

@@ -1,11 +1,13 @@
 //! The dqlite engine of this process: one C node, from its directory to its shutdown.
 //!
-//! Owns every call into libdqlite. A [`Node`] is created on a directory that nobody else holds, started,
-//! and stopped; everything else (membership, roles, TLS, SQL) talks to it through its socket.
+//! Owns every call into libdqlite. A [`Node`] is created on a directory that nobody else holds,
+//! started, and stopped; everything else (membership, roles, TLS, SQL) talks to it through its
+//! socket.
 //!
-//! Invariants: the directory is locked before libdqlite touches a file of it and until the engine is gone;
-//! the engine listens only on an abstract unix socket, which accepts this process alone; nothing in it is
-//! repaired by throwing away data; an empty directory becomes a new cluster only when that was asked for.
+//! Invariants: the directory is locked before libdqlite touches a file of it and until the engine
+//! is gone; the engine listens only on an abstract unix socket, which accepts this process alone;
+//! nothing in it is repaired by throwing away data; an empty directory becomes a new cluster only
+//! when that was asked for.
 //!
 //! All calls block, `start` for as long as it takes to load the database: use a blocking thread.
 

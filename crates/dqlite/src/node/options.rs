@@ -10,12 +10,13 @@ use dqlite_sys as ffi;
 
 use super::{Dial, NodeError};
 
-/// The id of the node that begins a cluster. The engine treats this id and 1 alike: on an empty directory
-/// they form a new cluster of one (dqlite: src/server.c, `maybeBootstrap`; go-dqlite: `BootstrapID`).
+/// The id of the node that begins a cluster. The engine treats this id and 1 alike: on an empty
+/// directory they form a new cluster of one (dqlite: src/server.c, `maybeBootstrap`; go-dqlite:
+/// `BootstrapID`).
 pub const BOOTSTRAP_ID: u64 = 0x2dc1_7185_8c31_55be;
 
-/// How long a write may queue behind another connection's transaction. Only a shell competes with the
-/// server's single writer; five seconds outlast any reasonable transaction of a shell.
+/// How long a write may queue behind another connection's transaction. Only a shell competes with
+/// the server's single writer; five seconds outlast any reasonable transaction of a shell.
 pub const DEFAULT_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What `sockaddr_un` holds after the leading NUL byte of an abstract name.
@@ -43,8 +44,8 @@ pub struct NodeOptions {
     /// An abstract unix socket: `@name`, or `@` for a name that the kernel picks.
     pub bind_address: String,
     pub failure_domain: u64,
-    /// One way, 1 ms to 1 h. Elections wait 15 to 30 times as long. `None`: the engine's default, which
-    /// corresponds to 200 ms.
+    /// One way, 1 ms to 1 h. Elections wait 15 to 30 times as long. `None`: the engine's default,
+    /// which corresponds to 200 ms.
     pub network_latency: Option<Duration>,
     pub snapshot: SnapshotOptions,
     pub busy_timeout: Duration,
@@ -68,14 +69,14 @@ pub struct SnapshotOptions {
 pub enum Trailing {
     /// Always keep `trailing` entries.
     Static,
-    /// Keep as much log as the snapshot is large, but no less than `threshold` and no more than `trailing`
-    /// entries: sending the snapshot is cheaper than sending more.
+    /// Keep as much log as the snapshot is large, but no less than `threshold` and no more than
+    /// `trailing` entries: sending the snapshot is cheaper than sending more.
     Dynamic,
 }
 
 impl Default for SnapshotOptions {
-    /// An entry of a full batch is about 180 KiB: 1024 of them bound the log in memory to some 200 MB at
-    /// full load, and the snapshot's writes to one database per 1024 batches.
+    /// An entry of a full batch is about 180 KiB: 1024 of them bound the log in memory to some 200
+    /// MB at full load, and the snapshot's writes to one database per 1024 batches.
     fn default() -> Self {
         Self {
             threshold: 1024,
@@ -140,8 +141,8 @@ impl NodeOptions {
             return Err(invalid(
                 "snapshot parameters",
                 format!(
-                    "threshold {threshold}, trailing {trailing}: threshold must be at least 1, and trailing \
-                     at least {TRAILING_MIN} and no less than threshold"
+                    "threshold {threshold}, trailing {trailing}: threshold must be at least 1, and \
+                     trailing at least {TRAILING_MIN} and no less than threshold"
                 ),
             ));
         }
@@ -219,8 +220,8 @@ fn invalid(option: &'static str, reason: impl Into<String>) -> NodeError {
     }
 }
 
-/// The socket to use unless there is a reason for another: a name that the kernel picks, so that two
-/// clusters can run on one machine. Confined snaps may only use names with their own prefix.
+/// The socket to use unless there is a reason for another: a name that the kernel picks, so that
+/// two clusters can run on one machine. Confined snaps may only use names with their own prefix.
 pub fn default_bind_address(id: u64) -> String {
     match std::env::var("SNAP_INSTANCE_NAME") {
         Ok(name) if !name.is_empty() => format!("@snap.{name}.dqlite-{id}"),
@@ -228,7 +229,8 @@ pub fn default_bind_address(id: u64) -> String {
     }
 }
 
-/// A new id for a node that is going to join a cluster. Two calls never agree, even for one address.
+/// A new id for a node that is going to join a cluster. Two calls never agree, even for one
+/// address.
 pub fn generate_node_id(address: &str) -> Result<u64, NodeError> {
     let address = c_string("address", address)?;
     loop {

@@ -6,16 +6,16 @@ use dqlite_sys as ffi;
 
 use super::{NodeError, error::copy};
 
-/// Threads of libuv's pool, which runs every SQL step, every disk write that the kernel will not take
-/// asynchronously, snapshots, and the dials to other nodes. With libuv's default of 4, four slow queries from a
-/// shell or four dead peers would keep writes from the disk; 16 leave room for the dials of six peers,
-/// twice, and idle threads cost only address space.
+/// Threads of libuv's pool, which runs every SQL step, every disk write that the kernel will not
+/// take asynchronously, snapshots, and the dials to other nodes. With libuv's default of 4, four
+/// slow queries from a shell or four dead peers would keep writes from the disk; 16 leave room for
+/// the dials of six peers, twice, and idle threads cost only address space.
 pub const POOL_THREADS: u32 = 16;
 
 const POOL_THREADS_VARIABLE: &str = "UV_THREADPOOL_SIZE";
 
-/// Prepare the process for the engine. Call it first in `main`, while there is one thread only: later, the
-/// size of libuv's pool cannot be set any more, and the default is used.
+/// Prepare the process for the engine. Call it first in `main`, while there is one thread only:
+/// later, the size of libuv's pool cannot be set any more, and the default is used.
 pub fn prepare_process() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -37,7 +37,7 @@ fn set_pool_threads() {
     let is_single_threaded = fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() == 1);
     if !is_single_threaded {
         tracing::warn!(
-            "{POOL_THREADS_VARIABLE} is not set, and it is too late to set it: the engine uses 4 threads"
+            "it is too late to set {POOL_THREADS_VARIABLE}: the engine uses the default, 4 threads"
         );
         return;
     }
@@ -56,10 +56,19 @@ pub struct Versions {
 
 pub fn versions() -> Versions {
     Versions {
-        // SAFETY: a constant string in the library.
-        dqlite: unsafe { copy(ffi::dqlite_version_string) },
+        dqlite: dqlite_version(),
         sqlite: version_of(c"sqlite3_libversion"),
         uv: version_of(c"uv_version_string"),
+    }
+}
+
+fn dqlite_version() -> String {
+    // SAFETY: a constant string in the library.
+    let version = unsafe { copy(ffi::dqlite_version_string) };
+    // What follows is a build tag, which distributions leave out.
+    match version.split_once('@') {
+        Some((number, "" | "unknown")) => number.to_owned(),
+        _ => version,
     }
 }
 
@@ -94,7 +103,10 @@ mod tests {
     #[test]
     fn versions_of_all_three_libraries_are_known() {
         let Versions { dqlite, sqlite, uv } = versions();
-        assert!(dqlite.contains("1."), "{dqlite}");
+        assert!(
+            dqlite.starts_with("1.") && !dqlite.ends_with('@'),
+            "{dqlite}"
+        );
         assert!(sqlite.unwrap().starts_with("3."));
         assert!(uv.unwrap().starts_with("1."));
         check_version().unwrap();

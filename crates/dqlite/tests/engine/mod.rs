@@ -14,7 +14,7 @@ use std::{
 use dqlite::node::{BOOTSTRAP_ID, Node, NodeOptions};
 
 /// Long enough for a machine under load, short enough to end a hanging test.
-const DEADLINE: Duration = Duration::from_secs(30);
+pub const DEADLINE: Duration = Duration::from_secs(30);
 
 pub fn options(dir: &Path) -> NodeOptions {
     let dial = Arc::new(|_: &str| Err(io::ErrorKind::ConnectionRefused.into()));
@@ -45,18 +45,22 @@ impl Client {
 
     /// Send one request and return type and body of the answer.
     pub fn call(&mut self, request: u8, body: &[u8]) -> (u8, Vec<u8>) {
-        assert_eq!(body.len() % 8, 0);
-        self.0
-            .write_all(&((body.len() / 8) as u32).to_le_bytes())
-            .unwrap();
-        self.0.write_all(&[request, 0, 0, 0]).unwrap();
-        self.0.write_all(body).unwrap();
+        self.send(request, body);
         let mut header = [0; 8];
         self.0.read_exact(&mut header).unwrap();
         let words = u32::from_le_bytes(header[..4].try_into().unwrap());
         let mut body = vec![0; words as usize * 8];
         self.0.read_exact(&mut body).unwrap();
         (header[4], body)
+    }
+
+    pub fn send(&mut self, request: u8, body: &[u8]) {
+        assert_eq!(body.len() % 8, 0);
+        self.0
+            .write_all(&((body.len() / 8) as u32).to_le_bytes())
+            .unwrap();
+        self.0.write_all(&[request, 0, 0, 0]).unwrap();
+        self.0.write_all(body).unwrap();
     }
 
     /// The id and the address of the leader, once there is one.
@@ -78,6 +82,18 @@ impl Client {
             kind,
             6,
             "not a RESULT answer: {}",
+            String::from_utf8_lossy(&body)
+        );
+    }
+
+    pub fn add(&mut self, id: u64, address: &str) {
+        let mut body = id.to_le_bytes().to_vec();
+        body.extend(padded(address));
+        let (kind, body) = self.call(12, &body);
+        assert_eq!(
+            kind,
+            8,
+            "not an EMPTY answer: {}",
             String::from_utf8_lossy(&body)
         );
     }

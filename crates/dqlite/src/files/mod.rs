@@ -1,0 +1,63 @@
+//! The files beside the engine's own in a data directory: which node this is, and whom it knows.
+//!
+//! | File | Content |
+//! |---|---|
+//! | `info.yaml` | id and address of this node, fixed for the life of the directory |
+//! | `cluster.yaml` | the members last seen, to find the leader with |
+//! | `join` | empty: the node has not become a member yet |
+//! | `bootstrap` | empty: the engine may begin a new cluster here; go-dqlite does not know it |
+//!
+//! Invariants: written by go-dqlite or by us, the bytes are the same (go-dqlite: app/files.go,
+//! client/store.go), so either can take over a directory; a file is there as a whole or not at all,
+//! whenever the machine stops; no crash leaves a state that needs repair by hand.
+
+mod atomic;
+mod error;
+mod flag;
+mod identity;
+mod yaml;
+
+use std::path::Path;
+
+pub use error::FileError;
+pub use identity::{Identity, Wanted, bootstrapped, identify, joined};
+
+use crate::wire::Server;
+
+pub const INFO_FILE: &str = "info.yaml";
+pub const CLUSTER_FILE: &str = "cluster.yaml";
+
+/// This node, or `None` on a directory without `info.yaml`.
+pub fn read_info(dir: &Path) -> Result<Option<Server>, FileError> {
+    let path = dir.join(INFO_FILE);
+    let Some(text) = atomic::read(&path)? else {
+        return Ok(None);
+    };
+    let info = yaml::parse_one(&text).map_err(|reason| FileError::damaged(&path, reason))?;
+    if info.id == 0 {
+        return Err(FileError::damaged(&path, "ID is missing or 0"));
+    }
+    if info.address.is_empty() {
+        return Err(FileError::damaged(&path, "Address is missing or empty"));
+    }
+    Ok(Some(info))
+}
+
+pub fn write_info(dir: &Path, info: &Server) -> Result<(), FileError> {
+    atomic::write(&dir.join(INFO_FILE), &yaml::format_one(info))
+}
+
+/// The known members, or `None` on a directory without `cluster.yaml`. Ids are 0 before the first
+/// contact.
+pub fn read_cluster(dir: &Path) -> Result<Option<Vec<Server>>, FileError> {
+    let path = dir.join(CLUSTER_FILE);
+    let Some(text) = atomic::read(&path)? else {
+        return Ok(None);
+    };
+    let servers = yaml::parse_list(&text).map_err(|reason| FileError::damaged(&path, reason))?;
+    Ok(Some(servers))
+}
+
+pub fn write_cluster(dir: &Path, servers: &[Server]) -> Result<(), FileError> {
+    atomic::write(&dir.join(CLUSTER_FILE), &yaml::format_list(servers))
+}
