@@ -3,4 +3,7 @@
 pub mod client;
 pub mod files;
 pub mod node;
+pub mod proxy;
+mod socket;
+pub mod tls;
 pub mod wire;

@@ -11,6 +11,10 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio_openssl::SslStream;
+
+use crate::socket::{connect, host};
+use crate::tls::Tls;
 
 /// How long to wait for a connection, TLS handshake included. go-dqlite uses the same.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -20,7 +24,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Where a node listens.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub enum Endpoint {
     /// A socket in the abstract namespace, by its name without the `@`. Only the node's own process
     /// may use it.
@@ -29,6 +33,8 @@ pub enum Endpoint {
     Unix(PathBuf),
     /// `host:port`, in clear.
     Tcp(String),
+    /// `host:port`, with the cluster's key pair.
+    Tls { address: String, tls: Tls },
 }
 
 impl Endpoint {
@@ -40,22 +46,20 @@ impl Endpoint {
         }
     }
 
-    pub(super) async fn connect(&self) -> io::Result<Stream> {
+    pub(crate) async fn connect(&self) -> io::Result<Stream> {
         Ok(match self {
             Endpoint::Abstract(name) => {
                 let path = OsString::from_vec([b"\0", name.as_bytes()].concat());
                 Stream::Unix(UnixStream::connect(path).await?)
             }
             Endpoint::Unix(path) => Stream::Unix(UnixStream::connect(path).await?),
-            Endpoint::Tcp(address) => Stream::Tcp(connect_tcp(address).await?),
+            Endpoint::Tcp(address) => Stream::Tcp(connect(address).await?),
+            Endpoint::Tls { address, tls } => {
+                let stream = connect(address).await?;
+                Stream::Tls(tls.connect(host(address), stream).await?)
+            }
         })
     }
-}
-
-async fn connect_tcp(address: &str) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect(address).await?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
 }
 
 impl fmt::Display for Endpoint {
@@ -63,7 +67,7 @@ impl fmt::Display for Endpoint {
         match self {
             Endpoint::Abstract(name) => write!(f, "@{name}"),
             Endpoint::Unix(path) => write!(f, "{}", path.display()),
-            Endpoint::Tcp(address) => f.write_str(address),
+            Endpoint::Tcp(address) | Endpoint::Tls { address, .. } => f.write_str(address),
         }
     }
 }
@@ -92,9 +96,10 @@ impl Default for ConnectOptions {
 }
 
 #[derive(Debug)]
-pub(super) enum Stream {
+pub(crate) enum Stream {
     Unix(UnixStream),
     Tcp(TcpStream),
+    Tls(SslStream<TcpStream>),
 }
 
 macro_rules! on_stream {
@@ -102,6 +107,7 @@ macro_rules! on_stream {
         match $self.get_mut() {
             Stream::Unix($stream) => $call,
             Stream::Tcp($stream) => $call,
+            Stream::Tls($stream) => $call,
         }
     };
 }

@@ -27,6 +27,12 @@ pub enum Error {
     /// Another node leads. Nothing was executed: find the leader, open the database there.
     #[error("not the dqlite leader")]
     NotLeader,
+    /// No node of the cluster says that it leads. Nothing was sent. Try again later.
+    #[error("no dqlite leader found among {addresses}{}", because(last_error.as_deref()))]
+    NoLeader {
+        addresses: String,
+        last_error: Option<Box<Error>>,
+    },
     /// The request may have been executed, now or later. Read the database before sending it again.
     #[error("the outcome is unknown: {0}")]
     OutcomeUnknown(#[source] Loss),
@@ -64,6 +70,10 @@ pub enum Error {
     /// The server sent what no server sends. The connection is not usable any more.
     #[error("protocol error: {0}")]
     Protocol(#[source] WireError),
+}
+
+fn because(error: Option<&Error>) -> String {
+    error.map(|error| format!(": {error}")).unwrap_or_default()
 }
 
 // Codes of libdqlite beside SQLite's own: IOERR with a subtype, and the subtypes of old servers.

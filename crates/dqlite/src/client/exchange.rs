@@ -127,6 +127,27 @@ impl Exchange {
         Ok(())
     }
 
+    /// Like [`flush`](Self::flush), for several requests: takes in the replies of the first ones
+    /// meanwhile, because the server does not read on before its reply is taken.
+    pub(super) async fn flush_many(&mut self) -> Result<(), Error> {
+        self.due += std::mem::take(&mut self.queued);
+        let (mut reader, mut writer) = tokio::io::split(&mut self.stream);
+        loop {
+            self.inbox.reserve(READ_BYTES);
+            tokio::select! {
+                biased;
+                written = writer.write_all_buf(&mut self.out) => {
+                    return written.map_err(Error::Unreachable);
+                }
+                read = reader.read_buf(&mut self.inbox), if self.inbox.len() < KEEP_BYTES => {
+                    if read.map_err(Error::Unreachable)? == 0 {
+                        return Err(Error::Unreachable(io::ErrorKind::UnexpectedEof.into()));
+                    }
+                }
+            }
+        }
+    }
+
     /// Reads the next reply. A result set that goes on keeps its reply due.
     pub(super) async fn receive(&mut self, effect: Effect) -> Result<Reply, Error> {
         let (header, body) = self.receive_frame(effect).await?;

@@ -21,10 +21,13 @@ mod connection;
 mod endpoint;
 mod error;
 mod exchange;
+mod leader;
 mod pipeline;
 
 pub use cluster::{Leader, MAX_DUMP_BYTES, Metadata};
 pub use connection::{Connection, ExecResult, Rows, Statement};
+pub(crate) use endpoint::Stream;
 pub use endpoint::{ConnectOptions, Endpoint};
 pub use error::{Error, Loss};
+pub use leader::{LeaderConnector, Resolve};
 pub use pipeline::{MAX_PIPELINE_DEPTH, Pipeline};

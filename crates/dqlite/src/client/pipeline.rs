@@ -6,8 +6,8 @@ use super::exchange::{Effect, lost};
 use super::{Connection, Error, ExecResult, Loss, Statement};
 use crate::wire::{Param, Request};
 
-/// The most requests of a pipeline. Their replies, which nobody reads while the requests are being
-/// written, must fit the socket buffers, else both sides would wait for each other.
+/// The most requests of a pipeline: beyond some dozens there is nothing left to save, and their replies,
+/// at most 4 KiB each, are held in memory.
 pub const MAX_PIPELINE_DEPTH: usize = 256;
 
 /// EXECs that go out in one write. The server runs them one after the other, so this saves round
@@ -70,7 +70,7 @@ impl Pipeline<'_> {
         self.due += std::mem::take(&mut self.queued);
         let exchange = &mut self.connection.exchange;
         let limit = exchange.request_timeout;
-        let sent = timeout(limit, exchange.flush()).await;
+        let sent = timeout(limit, exchange.flush_many()).await;
         self.lost |= !matches!(sent, Ok(Ok(())));
         match sent {
             Ok(Ok(())) => Ok(()),

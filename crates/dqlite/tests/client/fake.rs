@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Notify;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 /// What the server does next.
 #[derive(Debug, Clone)]
@@ -52,7 +52,7 @@ pub struct FakeServer {
 }
 
 impl FakeServer {
-    /// Serves one connection.
+    /// Serves connections, each by the script from its start.
     pub fn start(steps: Vec<Step>) -> FakeServer {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("socket");
@@ -65,8 +65,12 @@ impl FakeServer {
             gate: gate.clone(),
         };
         let task = tokio::spawn(async move {
-            let (stream, _) = listener.accept().await.unwrap();
-            script.run(stream).await;
+            // The connections end with this task.
+            let mut connections = JoinSet::new();
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                connections.spawn(script.clone().run(stream));
+            }
         });
         FakeServer {
             endpoint: Endpoint::Unix(path),
@@ -97,6 +101,7 @@ impl Drop for FakeServer {
     }
 }
 
+#[derive(Clone)]
 struct Script {
     steps: Vec<Step>,
     requests: Arc<Mutex<Vec<RequestKind>>>,

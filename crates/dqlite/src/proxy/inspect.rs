@@ -1,0 +1,297 @@
+//! What a client may send to the engine.
+//!
+//! The engine trusts the lengths it reads. A request of more than 2 GiB sends its event loop, and with
+//! it all databases, into an endless loop; one without a body hangs its connection. So every length is
+//! checked before the engine sees it. Contents are not: who holds the cluster's key may send SQL.
+
+use super::raft::{self, RaftViolation};
+use crate::wire::{Header, PROTOCOL_VERSION, PROTOCOL_VERSION_LEGACY, RequestKind, WireError};
+
+/// The body of a CONNECT, in bytes: a node's number and its address.
+const MAX_CONNECT_BYTES: usize = 4096;
+
+/// Why a connection is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Violation {
+    #[error("protocol version {0:#x}")]
+    Version(u64),
+    #[error("request: {0}")]
+    Request(#[from] WireError),
+    #[error("raft message: {0}")]
+    Raft(#[from] RaftViolation),
+}
+
+/// Follows the bytes of one client.
+#[derive(Debug)]
+pub struct Inspector {
+    expected: Expected,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Expected {
+    Version,
+    Request,
+    /// The rest of a request, and whether it is a CONNECT, after which Raft messages follow.
+    Body {
+        left: usize,
+        connects: bool,
+    },
+    RaftMessage,
+    RaftPayload {
+        left: usize,
+    },
+}
+
+impl Default for Inspector {
+    fn default() -> Self {
+        Inspector {
+            expected: Expected::Version,
+        }
+    }
+}
+
+impl Inspector {
+    /// How many of `data`, the bytes that have not been passed on yet, may be passed on now. 0 means
+    /// that more must come first; at most [`raft::MAX_MESSAGE_START_BYTES`] are ever needed.
+    pub fn admit(&mut self, data: &[u8]) -> Result<usize, Violation> {
+        let mut admitted = 0;
+        loop {
+            match self.step(&data[admitted..])? {
+                0 => return Ok(admitted),
+                bytes => admitted += bytes,
+            }
+        }
+    }
+
+    fn step(&mut self, data: &[u8]) -> Result<usize, Violation> {
+        match self.expected {
+            Expected::Version => self.version(data),
+            Expected::Request => self.request(data),
+            Expected::Body { left, connects } => {
+                let bytes = left.min(data.len());
+                self.expected = match (left - bytes, connects) {
+                    (0, false) => Expected::Request,
+                    (0, true) => Expected::RaftMessage,
+                    (left, connects) => Expected::Body { left, connects },
+                };
+                Ok(bytes)
+            }
+            Expected::RaftMessage => self.raft_message(data),
+            Expected::RaftPayload { left } => {
+                let bytes = left.min(data.len());
+                self.expect_payload(left - bytes);
+                Ok(bytes)
+            }
+        }
+    }
+
+    fn version(&mut self, data: &[u8]) -> Result<usize, Violation> {
+        let Some(word) = data.first_chunk() else {
+            return Ok(0);
+        };
+        match u64::from_le_bytes(*word) {
+            PROTOCOL_VERSION | PROTOCOL_VERSION_LEGACY => {
+                self.expected = Expected::Request;
+                Ok(word.len())
+            }
+            other => Err(Violation::Version(other)),
+        }
+    }
+
+    fn request(&mut self, data: &[u8]) -> Result<usize, Violation> {
+        if data.len() < Header::BYTES {
+            return Ok(0);
+        }
+        let header = Header::decode(data)?;
+        let connects = header.kind == RequestKind::Connect as u8;
+        if connects {
+            Header::decode_up_to(data, MAX_CONNECT_BYTES)?;
+        }
+        self.expected = Expected::Body {
+            left: header.body_bytes(),
+            connects,
+        };
+        Ok(Header::BYTES)
+    }
+
+    fn raft_message(&mut self, data: &[u8]) -> Result<usize, Violation> {
+        let Some(start) = raft::message_start(data)? else {
+            return Ok(0);
+        };
+        self.expect_payload(start.payload_bytes);
+        Ok(start.bytes)
+    }
+
+    fn expect_payload(&mut self, left: usize) {
+        self.expected = match left {
+            0 => Expected::RaftMessage,
+            left => Expected::RaftPayload { left },
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::wire::Request;
+
+    fn session(requests: &[Request<'_>]) -> Vec<u8> {
+        let mut out = BytesMut::from(&PROTOCOL_VERSION.to_le_bytes()[..]);
+        for request in requests {
+            request.encode(&mut out).unwrap();
+        }
+        out.to_vec()
+    }
+
+    fn connected() -> Vec<u8> {
+        session(&[Request::Connect {
+            id: 1,
+            address: "10.0.0.1:9000",
+        }])
+    }
+
+    /// Feeds `data` in pieces of `step` bytes; what was passed on, and how it ended.
+    fn pass(data: &[u8], step: usize) -> (Vec<u8>, Result<(), Violation>) {
+        let mut inspector = Inspector::default();
+        let (mut waiting, mut passed) = (Vec::new(), Vec::new());
+        for piece in data.chunks(step) {
+            waiting.extend_from_slice(piece);
+            match inspector.admit(&waiting) {
+                Ok(bytes) => passed.extend(waiting.drain(..bytes)),
+                Err(violation) => return (passed, Err(violation)),
+            }
+        }
+        (passed, Ok(()))
+    }
+
+    fn raft(kind: u64, header: &[u64], payload: &[u8]) -> Vec<u8> {
+        let preamble = [kind, header.len() as u64 * 8];
+        let words = preamble
+            .iter()
+            .chain(header)
+            .flat_map(|word| word.to_le_bytes());
+        words.chain(payload.iter().copied()).collect()
+    }
+
+    /// Entries are (type, length of the data).
+    fn append_entries(entries: &[(u64, u64)], payload: &[u8]) -> Vec<u8> {
+        let mut header = vec![3, 10, 2, 9, entries.len() as u64];
+        for (kind, len) in entries {
+            header.extend([3, kind | len << 32]);
+        }
+        raft(1, &header, payload)
+    }
+
+    #[test]
+    fn requests_pass_whole_in_pieces_of_any_size() {
+        let data = session(&[
+            Request::Leader,
+            Request::Open { name: "db" },
+            Request::ExecSql {
+                db: 0,
+                sql: "INSERT INTO t VALUES (1)",
+                params: vec![].into(),
+            },
+        ]);
+        for step in 1..data.len() {
+            assert_eq!(pass(&data, step), (data.clone(), Ok(())));
+        }
+    }
+
+    #[test]
+    fn raft_messages_pass_whole_in_pieces_of_any_size() {
+        let mut data = connected();
+        data.extend(raft(3, &[1, 2, 3, 4, 0], &[]));
+        data.extend(append_entries(&[], &[]));
+        data.extend(append_entries(&[(1, 16), (3, 8)], &[7; 24]));
+        data.extend(raft(5, &[3, 10, 2, 9, 8, 0x1111, 5], b"image"));
+        data.extend(raft(6, &[1, 2, 3], &[]));
+        for step in 1..data.len() {
+            assert_eq!(pass(&data, step), (data.clone(), Ok(())));
+        }
+    }
+
+    #[test]
+    fn lengths_that_the_engine_mishandles_do_not_reach_it() {
+        let version = PROTOCOL_VERSION.to_le_bytes();
+        for words in [0u32, 0x1000_0001, 0x2000_0000, u32::MAX] {
+            let header = [&words.to_le_bytes()[..], &[0, 0, 0, 0]].concat();
+            let (passed, end) = pass(&[&version[..], &header].concat(), 1);
+            assert_eq!(passed, version, "{words:#x} words");
+            assert!(
+                matches!(end, Err(Violation::Request(_))),
+                "{words:#x} words: {end:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn other_protocols_are_refused_at_their_first_word() {
+        for other in [&b"GET / HTTP/1.1\r\n"[..], &[0; 16], &[0xff; 16]] {
+            let (passed, end) = pass(other, 16);
+            assert!(passed.is_empty());
+            assert!(matches!(end, Err(Violation::Version(_))));
+        }
+        let legacy = PROTOCOL_VERSION_LEGACY.to_le_bytes();
+        assert_eq!(pass(&legacy, 8), (legacy.to_vec(), Ok(())));
+    }
+
+    #[test]
+    fn oversized_connect_is_refused() {
+        let address = "a".repeat(MAX_CONNECT_BYTES);
+        let data = session(&[Request::Connect {
+            id: 1,
+            address: &address,
+        }]);
+        assert!(matches!(pass(&data, 64).1, Err(Violation::Request(_))));
+    }
+
+    #[test]
+    fn malformed_raft_messages_do_not_reach_the_engine() {
+        let malformed = [
+            raft(0, &[1], &[]),
+            raft(7, &[1], &[]),
+            raft(1, &[], &[]),
+            // Votes of a wrong size, entries beyond the message, of no known type or of odd size.
+            raft(3, &[1, 2, 3], &[]),
+            raft(1, &[3, 10, 2, 9, 2, 3, 1], &[]),
+            raft(1, &[3, 10, 2, 9, u64::MAX], &[]),
+            append_entries(&[(9, 8)], &[0; 8]),
+            append_entries(&[(1, 9)], &[0; 16]),
+            append_entries(&[(1, 0x2000_0000)], &[]),
+            // Snapshots with a configuration beyond the message, and with too much data.
+            raft(5, &[3, 10, 2, 9, 9, 0, 0], &[]),
+            raft(5, &[3, 10, 2, 9, u64::MAX, 0, 0], &[]),
+            raft(5, &[3, 10, 2, 9, 0, 1 << 30], &[]),
+            [1u64, (4 << 20) + 1]
+                .iter()
+                .flat_map(|word| word.to_le_bytes())
+                .collect(),
+        ];
+        for message in malformed {
+            let (passed, end) = pass(&[connected(), message.clone()].concat(), 8);
+            assert_eq!(passed, connected(), "{message:?}");
+            assert!(
+                matches!(end, Err(Violation::Raft(_))),
+                "{message:?}: {end:?}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn hostile_bytes_are_survived_and_never_need_much(
+            connects in any::<bool>(),
+            words in proptest::collection::vec(prop_oneof![0..12u64, any::<u64>()], 0..60),
+        ) {
+            let start = if connects { connected() } else { PROTOCOL_VERSION.to_le_bytes().to_vec() };
+            let words = words.iter().flat_map(|word| word.to_le_bytes());
+            let data: Vec<u8> = start.into_iter().chain(words).collect();
+            let (passed, _) = pass(&data, 8);
+            prop_assert!(data.starts_with(&passed));
+        }
+    }
+}

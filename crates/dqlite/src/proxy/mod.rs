@@ -1,0 +1,25 @@
+//! The dqlite port of a node: what connects the engine, which knows no network, to other nodes and
+//! remote clients.
+//!
+//! Owns the TCP listener, and the links that the engine dials. Inbound: accept, TLS handshake, look at
+//! the first bytes, and pass what speaks dqlite to the engine's abstract socket; HTTP/2 goes to a
+//! [`PeerHandler`] on the same port. Outbound: TCP and TLS, of which the engine sees one end of a
+//! socket pair.
+//!
+//! Invariants: with TLS nobody without the cluster's key reaches the engine; no length reaches it that
+//! it mishandles (see [`Inspector`]); connections, buffers and handshakes are bounded; a connection that
+//! misbehaves is closed and hurts no other one.
+//!
+//! It lives in the engine's process because the engine refuses the socket to any other.
+
+mod dial;
+mod inspect;
+mod raft;
+mod relay;
+mod route;
+mod serve;
+
+pub use dial::dialer;
+pub use inspect::{Inspector, Violation};
+pub use route::{PeerHandler, PeerStream};
+pub use serve::{Proxy, ProxyError, ProxyOptions};

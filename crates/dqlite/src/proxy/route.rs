@@ -1,0 +1,106 @@
+//! Which protocol a connection speaks, by its first bytes, and who serves it.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+
+use crate::wire::{PROTOCOL_VERSION, PROTOCOL_VERSION_LEGACY};
+
+/// Enough to tell the protocols apart, and the shortest of their openings.
+const OPENING_BYTES: usize = 8;
+
+/// How every HTTP/2 connection begins.
+const HTTP2_OPENING: &[u8; OPENING_BYTES] = b"PRI * HT";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Route {
+    Dqlite,
+    Http2,
+}
+
+/// Serves the HTTP/2 connections of other nodes on the dqlite port. They are authenticated like any
+/// other connection there.
+pub trait PeerHandler: Send + Sync + 'static {
+    /// Serves one connection to its end. Dropped when the proxy stops.
+    fn handle(&self, stream: PeerStream) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+}
+
+pub(super) trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for S {}
+
+/// A connection of a peer, from its first byte.
+pub struct PeerStream {
+    received: BytesMut,
+    stream: Box<dyn ByteStream>,
+}
+
+impl PeerStream {
+    pub(super) fn new(received: BytesMut, stream: Box<dyn ByteStream>) -> Self {
+        PeerStream { received, stream }
+    }
+}
+
+/// Reads the opening of a connection. `received` holds what was read, also when this fails.
+pub(super) async fn read_opening(
+    stream: &mut (impl AsyncRead + Unpin),
+    received: &mut BytesMut,
+) -> io::Result<Route> {
+    while received.len() < OPENING_BYTES {
+        if stream.read_buf(received).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    route(received).ok_or_else(|| {
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            "speaks neither dqlite nor HTTP/2",
+        )
+    })
+}
+
+fn route(received: &[u8]) -> Option<Route> {
+    let opening: &[u8; OPENING_BYTES] = received.first_chunk()?;
+    match u64::from_le_bytes(*opening) {
+        PROTOCOL_VERSION | PROTOCOL_VERSION_LEGACY => Some(Route::Dqlite),
+        _ => (opening == HTTP2_OPENING).then_some(Route::Http2),
+    }
+}
+
+impl AsyncRead for PeerStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.received.is_empty() {
+            return Pin::new(&mut *self.stream).poll_read(cx, buf);
+        }
+        let bytes = self.received.len().min(buf.remaining());
+        buf.put_slice(&self.received[..bytes]);
+        self.received.advance(bytes);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for PeerStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,189 @@
+//! The listener and its connections.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use super::relay::relay_inspected;
+use super::route::{ByteStream, PeerHandler, PeerStream, Route, read_opening};
+use crate::client::{Endpoint, Stream};
+use crate::socket::tune;
+use crate::tls::Tls;
+
+/// From accepting a connection to its first eight bytes, TLS handshake included.
+const OPENING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Connections that have not got that far. Anybody can take these up, so they are counted apart.
+const MAX_OPENING: usize = 128;
+
+/// Connections beyond that: two Raft links for each of some dozen nodes, and the clients on them.
+const MAX_CONNECTIONS: usize = 1024;
+
+/// The engine accepts at once, unless it is hung.
+const ENGINE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a connection may take to say goodbye.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Pause after a failed accept: out of descriptors, it would fail again at once.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+#[derive(Debug, thiserror::Error)]
+pub enum ProxyError {
+    #[error("cannot listen on {address}: the port is in use by another process")]
+    Occupied { address: String },
+    #[error("cannot listen on {address}: {source}")]
+    Bind { address: String, source: io::Error },
+}
+
+/// Where connections come from and go to.
+#[derive(Clone)]
+pub struct ProxyOptions {
+    /// The address of this node, `host:port`.
+    pub address: String,
+    /// The engine's own address, as [`Node::bind_address`](crate::node::Node::bind_address) tells.
+    pub engine: String,
+    /// `None`: everybody who reaches the port gets in.
+    pub tls: Option<Tls>,
+    /// `None`: HTTP/2 is refused.
+    pub peers: Option<Arc<dyn PeerHandler>>,
+}
+
+/// The dqlite port of a node.
+pub struct Proxy {
+    listener: TcpListener,
+    gate: Arc<Gate>,
+}
+
+/// What each connection has to get through.
+struct Gate {
+    engine: Endpoint,
+    tls: Option<Tls>,
+    peers: Option<Arc<dyn PeerHandler>>,
+    opening: Arc<Semaphore>,
+    connections: Arc<Semaphore>,
+}
+
+impl Proxy {
+    /// Listens on the address. Connections are served by [`run`](Self::run).
+    pub async fn bind(options: ProxyOptions) -> Result<Proxy, ProxyError> {
+        let ProxyOptions {
+            address,
+            engine,
+            tls,
+            peers,
+        } = options;
+        let listener = TcpListener::bind(&address)
+            .await
+            .map_err(|source| match source.kind() {
+                io::ErrorKind::AddrInUse => ProxyError::Occupied { address },
+                _ => ProxyError::Bind { address, source },
+            })?;
+        let gate = Arc::new(Gate {
+            engine: Endpoint::from_address(&engine),
+            tls,
+            peers,
+            opening: Arc::new(Semaphore::new(MAX_OPENING)),
+            connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+        });
+        Ok(Proxy { listener, gate })
+    }
+
+    pub fn local_address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves until `stop` is ready, then ends all connections.
+    pub async fn run(self, stop: impl Future<Output = ()>) {
+        let mut connections = JoinSet::new();
+        tokio::pin!(stop);
+        loop {
+            tokio::select! {
+                () = &mut stop => break,
+                accepted = self.listener.accept() => match accepted {
+                    Ok((stream, peer)) => self.take(stream, peer, &mut connections),
+                    Err(error) => {
+                        tracing::warn!(%error, "cannot accept connections to the dqlite port");
+                        sleep(ACCEPT_PAUSE).await;
+                    }
+                },
+                Some(_ended) = connections.join_next() => {}
+            }
+        }
+        drop(self.listener);
+        connections.shutdown().await;
+    }
+
+    fn take(&self, stream: TcpStream, peer: SocketAddr, connections: &mut JoinSet<()>) {
+        let Ok(opening) = self.gate.opening.clone().try_acquire_owned() else {
+            tracing::debug!(%peer, "dqlite connection closed: too many are being opened");
+            return;
+        };
+        let gate = self.gate.clone();
+        connections.spawn(async move {
+            if let Err(error) = gate.serve(stream, opening).await {
+                tracing::debug!(%peer, %error, "dqlite connection closed");
+            }
+        });
+    }
+}
+
+impl Gate {
+    async fn serve(&self, stream: TcpStream, opening: OwnedSemaphorePermit) -> io::Result<()> {
+        tune(&stream)?;
+        let opened = timeout(OPENING_TIMEOUT, self.open(stream));
+        let (stream, received, route) = opened
+            .await
+            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
+        let _place = self
+            .connections
+            .try_acquire()
+            .map_err(|_| io::Error::other("too many connections"))?;
+        drop(opening);
+        match route {
+            Route::Dqlite => self.serve_dqlite(stream, received).await,
+            Route::Http2 => self.serve_peer(stream, received).await,
+        }
+    }
+
+    async fn open(&self, stream: TcpStream) -> io::Result<(Box<dyn ByteStream>, BytesMut, Route)> {
+        let mut stream: Box<dyn ByteStream> = match &self.tls {
+            Some(tls) => Box::new(tls.accept(stream).await?),
+            None => Box::new(stream),
+        };
+        let mut received = BytesMut::new();
+        let route = read_opening(&mut stream, &mut received).await?;
+        Ok((stream, received, route))
+    }
+
+    async fn serve_dqlite(
+        &self,
+        mut client: Box<dyn ByteStream>,
+        received: BytesMut,
+    ) -> io::Result<()> {
+        let mut engine: Stream = timeout(ENGINE_TIMEOUT, self.engine.connect()).await??;
+        let ended = relay_inspected(&mut client, received, &mut engine).await;
+        let _ = timeout(CLOSE_TIMEOUT, client.shutdown()).await;
+        ended
+    }
+
+    async fn serve_peer(&self, stream: Box<dyn ByteStream>, received: BytesMut) -> io::Result<()> {
+        let Some(peers) = &self.peers else {
+            return Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "no service for HTTP/2 here",
+            ));
+        };
+        peers.handle(PeerStream::new(received, stream)).await;
+        Ok(())
+    }
+}

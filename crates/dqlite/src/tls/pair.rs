@@ -1,0 +1,102 @@
+//! The files of a key pair.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use openssl::pkey::{PKey, Private};
+use openssl::x509::X509;
+
+use super::TlsError;
+
+/// A certificate file holds a few KiB; more than this, in bytes, is some other file.
+const MAX_PEM_BYTES: u64 = 1 << 20;
+
+/// A certificate, its chain and its key.
+pub(super) struct Pair {
+    /// Never empty; the pair's own certificate is the first.
+    certificates: Vec<X509>,
+    key: PKey<Private>,
+}
+
+impl Pair {
+    pub(super) fn load(certificate: &Path, key: &Path) -> Result<Pair, TlsError> {
+        let certificates = X509::stack_from_pem(&read(certificate)?).unwrap_or_default();
+        let Some(own) = certificates.first() else {
+            return Err(TlsError::NoCertificate {
+                path: certificate.to_owned(),
+            });
+        };
+        let private = read_key(key)?;
+        if !own
+            .public_key()
+            .is_ok_and(|public| public.public_eq(&private))
+        {
+            let (certificate, key) = (certificate.to_owned(), key.to_owned());
+            return Err(TlsError::Mismatch { certificate, key });
+        }
+        Ok(Pair {
+            certificates,
+            key: private,
+        })
+    }
+
+    pub(super) fn certificate(&self) -> &X509 {
+        &self.certificates[0]
+    }
+
+    /// The certificates after the first.
+    pub(super) fn chain(&self) -> &[X509] {
+        &self.certificates[1..]
+    }
+
+    pub(super) fn all(&self) -> &[X509] {
+        &self.certificates
+    }
+
+    pub(super) fn key(&self) -> &PKey<Private> {
+        &self.key
+    }
+
+    pub(super) fn first_dns_name(&self) -> Option<String> {
+        let names = self.certificate().subject_alt_names()?;
+        names
+            .iter()
+            .find_map(|name| name.dnsname().map(str::to_owned))
+    }
+}
+
+fn read_key(path: &Path) -> Result<PKey<Private>, TlsError> {
+    let pem = read(path)?;
+    let mut encrypted = false;
+    // Without a callback OpenSSL would ask on the terminal.
+    let key = PKey::private_key_from_pem_callback(&pem, |_passphrase| {
+        encrypted = true;
+        Ok(0)
+    });
+    key.map_err(|_| match encrypted {
+        true => TlsError::EncryptedKey {
+            path: path.to_owned(),
+        },
+        false => TlsError::NoKey {
+            path: path.to_owned(),
+        },
+    })
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+    let unreadable = |source| TlsError::Unreadable {
+        path: path.to_owned(),
+        source,
+    };
+    let mut pem = Vec::new();
+    let file = File::open(path).map_err(unreadable)?;
+    let read = file
+        .take(MAX_PEM_BYTES + 1)
+        .read_to_end(&mut pem)
+        .map_err(unreadable)?;
+    if read as u64 > MAX_PEM_BYTES {
+        return Err(unreadable(io::ErrorKind::FileTooLarge.into()));
+    }
+    Ok(pem)
+}
