@@ -6,3 +6,4 @@ pub mod lease;
 pub mod mvcc;
 pub mod server;
 pub mod store;
+pub mod watch;

@@ -30,7 +30,7 @@ pub async fn slice(
         is_disk_full: Box::new(|| false),
         cluster_id: 77,
     };
-    let (store, writer) = store::open(options, Box::new(|_| {})).await?;
+    let (store, writer) = store::open(options).await?;
     let identity = Arc::new(api::Identity::new(
         store.cluster_id(),
         node::BOOTSTRAP_ID,
@@ -39,9 +39,20 @@ pub async fn slice(
     let (stop, stopping) = api::Stopping::new();
     let compactions = Arc::new(compact::ClientCompactions::default());
     let (wstop, wrx) = tokio::sync::oneshot::channel::<()>();
-    let writer = tokio::spawn(writer.run(async {
+    let header = identity.clone();
+    let hub = crate::watch::WatchHub::new(
+        store.history().clone(),
+        Box::new(move |r| header.header(r)),
+        crate::watch::HubSettings {
+            progress_interval: Duration::from_secs(5),
+        },
+    );
+    let publish = hub.clone();
+    let writer = tokio::spawn(writer.run(Box::new(move |c| publish.publish(c)), async {
         let _ = wrx.await;
     }));
+    let h = hub.clone();
+    tokio::spawn(async move { h.run().await });
     tonic::transport::Server::builder()
         .add_service(KvServer::new(api::KvService {
             store: store.clone(),
@@ -57,6 +68,7 @@ pub async fn slice(
             store.clone(),
             identity.clone(),
         )))
+        .add_service(api::WatchService::new(hub.clone()))
         .add_service(ClusterServer::new(api::ClusterService {
             store: store.clone(),
             identity,

@@ -6,9 +6,11 @@ mod lease;
 mod maintenance;
 mod status;
 mod stopping;
+mod watch;
 
 pub use header::Identity;
 pub use kv::KvService;
 pub use lease::LeaseService;
 pub use maintenance::{ClusterService, ETCD_VERSION, MaintenanceService};
 pub use stopping::Stopping;
+pub use watch::WatchService;

@@ -27,7 +27,7 @@ pub const NEVER_COMPACTED: Revision = -1;
 pub(super) const FIRST_REVISION: Revision = 1;
 
 /// All live keys at one revision.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Snapshot {
     pub revision: Revision,
     pub tree: Tree,
@@ -51,6 +51,7 @@ pub struct HistorySize {
     pub live_bytes: u64,
     /// Superseded versions and tombstones.
     pub superseded_bytes: u64,
+    /// Trees of past revisions, including those kept for readers.
     pub checkpoints: usize,
 }
 
@@ -199,6 +200,9 @@ impl History {
     /// Makes `revision` the oldest one that can be read and watched. Returns the rows that no
     /// reader needs any more, ascending. They are to be purged in this order: a tombstone must not
     /// go before the versions that it hides.
+    ///
+    /// Frees what it drops, some 0.5 ms per 1,000 commits: not for a thread that serves requests.
+    /// The writer and the readers go on meanwhile.
     pub fn compact(&self, revision: Revision) -> Result<Vec<RowId>, HistoryError> {
         let mut past = self.lock();
         let previous = self.compact_revision();

@@ -13,6 +13,7 @@ mod leaf;
 mod node;
 mod slots;
 
+use std::fmt;
 use std::sync::Arc;
 
 use super::{ChangeKind, Commit, KeyRange, KeyValue};
@@ -24,6 +25,14 @@ use node::Node;
 pub struct Tree {
     root: Option<Arc<Node>>,
     len: usize,
+}
+
+impl fmt::Debug for Tree {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tree")
+            .field("len", &self.len)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Tree {

@@ -4,7 +4,7 @@
 //! A request is validated as a whole before it changes anything, so that it takes effect as a whole
 //! or not at all. The semantics are those of etcd's `server/etcdserver/txn`.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use bytes::Bytes;
 use etcd_proto::etcdserverpb::{
@@ -22,7 +22,8 @@ use super::{
 use crate::{
     lease::LeaseTable,
     mvcc::{
-        Change, ChangeKind, Commit, History, KeyRange, KeyValue, LeaseId, MAX_SUB, Revision, Tree,
+        Change, ChangeKind, Commit, History, KeyRange, KeyValue, LeaseId, MAX_SUB, Revision,
+        Snapshot, Tree,
     },
 };
 
@@ -38,6 +39,8 @@ pub struct Evaluation<'a> {
     leases: &'a mut LeaseTable,
     history: &'a History,
     changes: Vec<Change>,
+    /// The past states that the ranges of a transaction read, in their order.
+    past: VecDeque<Arc<Snapshot>>,
 }
 
 impl<'a> Evaluation<'a> {
@@ -47,6 +50,7 @@ impl<'a> Evaluation<'a> {
             leases,
             history,
             changes: Vec::new(),
+            past: VecDeque::new(),
         }
     }
 
@@ -130,7 +134,7 @@ impl<'a> Evaluation<'a> {
     }
 
     fn check_txn(
-        &self,
+        &mut self,
         request: &TxnRequest,
         path: &mut std::slice::Iter<'_, bool>,
         changes: &mut usize,
@@ -151,14 +155,14 @@ impl<'a> Evaluation<'a> {
         Ok(())
     }
 
-    fn check_range(&self, request: &RangeRequest) -> Result<(), RequestError> {
+    fn check_range(&mut self, request: &RangeRequest) -> Result<(), RequestError> {
         if request.revision == 0 || request.revision == self.working.revision {
             return Ok(());
         }
         if request.revision < 0 {
             return Err(RequestError::Compacted);
         }
-        self.history.at(request.revision)?;
+        self.past.push_back(self.history.at(request.revision)?);
         Ok(())
     }
 
@@ -221,15 +225,14 @@ impl<'a> Evaluation<'a> {
         }
     }
 
-    fn execute_range(&self, request: &RangeRequest, before: &Tree) -> RangeResponse {
+    fn execute_range(&mut self, request: &RangeRequest, before: &Tree) -> RangeResponse {
         let revision = self.reported_revision();
         if request.revision == 0 {
             range::range(&self.working.tree, request, revision)
         } else if request.revision == self.working.revision {
             range::range(before, request, revision)
         } else {
-            // Only the writer compacts, so what `check_range` could read is still there.
-            let snapshot = self.history.at(request.revision).expect("checked before");
+            let snapshot = self.past.pop_front().expect("one for each such range");
             range::range(&snapshot.tree, request, revision)
         }
     }

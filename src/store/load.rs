@@ -9,8 +9,8 @@ use tokio::sync::mpsc;
 use tracing::info;
 
 use super::{
-    CommitObserver, MAX_QUEUED, OpenError, Shared, Store, StoreOptions, Writer, database::Database,
-    purge::Purge, recovery::restore_leases,
+    MAX_QUEUED, OpenError, Shared, Store, StoreOptions, Writer, database::Database, purge::Purge,
+    recovery::restore_leases,
 };
 use crate::mvcc::{Replay, RowId};
 
@@ -18,10 +18,7 @@ use crate::mvcc::{Replay, RowId};
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Opens the database and loads it. The writer does nothing before it is run.
-pub async fn open(
-    options: StoreOptions,
-    observer: CommitObserver,
-) -> Result<(Store, Writer), OpenError> {
+pub async fn open(options: StoreOptions) -> Result<(Store, Writer), OpenError> {
     let started = Instant::now();
     let mut database = Database::open(&options.endpoint).await?;
     let meta = database.prepare_schema(options.cluster_id).await?;
@@ -57,19 +54,13 @@ pub async fn open(
         endpoint: options.endpoint,
         is_disk_full: options.is_disk_full,
         cluster_id: meta.cluster_id,
-        history,
+        history: Arc::new(history),
         leases: Mutex::new(leases),
         queued_bytes: AtomicUsize::new(0),
         started: Instant::now(),
     });
     let (sender, queue) = mpsc::channel(MAX_QUEUED);
-    let writer = Writer::new(
-        shared.clone(),
-        queue,
-        observer,
-        database,
-        Purge::new(garbage),
-    );
+    let writer = Writer::new(shared.clone(), queue, database, Purge::new(garbage));
     Ok((
         Store {
             shared,

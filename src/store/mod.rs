@@ -5,6 +5,7 @@
 
 mod batch;
 mod command;
+mod compaction;
 mod database;
 mod error;
 mod evaluate;
@@ -77,7 +78,7 @@ pub(crate) struct Shared {
     endpoint: Endpoint,
     is_disk_full: DiskProbe,
     cluster_id: u64,
-    history: History,
+    history: Arc<History>,
     /// With what is not committed yet. Locked by the writer while it evaluates, by keep-alives for a
     /// moment.
     leases: Mutex<LeaseTable>,
@@ -103,7 +104,7 @@ impl Store {
         self.shared.cluster_id
     }
 
-    pub fn history(&self) -> &History {
+    pub fn history(&self) -> &Arc<History> {
         &self.shared.history
     }
 

@@ -131,7 +131,7 @@ impl Writer {
         let head = self.shared.history.head();
         self.working.tree = head.tree.clone();
         self.working.revision = head.revision;
-        self.compact_revision = self.shared.history.compact_revision();
+        self.compact_revision = truth.meta.compact_revision;
         let mut leases = self
             .shared
             .leases

@@ -23,13 +23,14 @@ use super::{
     RequestError, Shared,
     batch::{Batch, Record},
     command::{Command, Reply, ReplySender, Submission},
+    compaction::{Compactions, Waiting},
     database::{Database, OpenError},
     evaluate::{Evaluation, Working},
     purge::Purge,
 };
 use crate::{
     lease::{LeaseTable, MAX_TTL_S, MIN_TTL_S},
-    mvcc::{Commit, LeaseId, Revision, Tree},
+    mvcc::{Commit, LeaseId, Revision, RowId, Tree},
 };
 
 /// How often leases are looked at, as in etcd: a lease outlives its TTL by at most this.
@@ -52,14 +53,23 @@ const CHECKPOINTS_AT_STOP: usize = 10_000;
 const REQUESTS_PER_TURN: usize = 256;
 
 /// Told about every committed batch, in order, after it became readable.
-pub type CommitObserver = Box<dyn FnMut(Arc<[Arc<Commit>]>) + Send + Sync>;
+pub type CommitObserver = Box<dyn FnMut(&[Arc<Commit>]) + Send + Sync>;
 
 /// What to tell a client once its batch is committed.
 pub(super) struct Answer {
     pub reply: ReplySender,
     pub result: Result<Reply, RequestError>,
-    /// Only after the purge.
-    pub is_physical: bool,
+    pub when: When,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum When {
+    Committed,
+    /// Also dropped from the index, and if `is_physical` the rows deleted.
+    Compacted {
+        revision: Revision,
+        is_physical: bool,
+    },
 }
 
 type Writing = Pin<Box<dyn Future<Output = Written> + Send>>;
@@ -129,6 +139,7 @@ pub struct Writer {
     pub(super) working: Working,
     pub(super) database: Option<Database>,
     pub(super) purge: Purge,
+    compactions: Compactions,
     pub(super) pending: Pending,
     /// With what is not committed yet.
     pub(super) compact_revision: Revision,
@@ -158,7 +169,6 @@ impl Writer {
     pub(super) fn new(
         shared: Arc<Shared>,
         queue: mpsc::Receiver<Submission>,
-        observer: CommitObserver,
         database: Database,
         purge: Purge,
     ) -> Self {
@@ -168,13 +178,15 @@ impl Writer {
             revision: head.revision,
         };
         let compact_revision = shared.history.compact_revision();
+        let compactions = Compactions::new(shared.history.clone());
         Self {
             shared,
             queue,
-            observer,
+            observer: Box::new(|_| {}),
             working,
             database: Some(database),
             purge,
+            compactions,
             pending: Pending::default(),
             compact_revision,
             is_open: true,
@@ -182,13 +194,22 @@ impl Writer {
     }
 
     /// Runs until `stop` is ready and everything that was queued is committed.
-    pub async fn run(mut self, stop: impl Future<Output = ()>) -> Result<(), WriterError> {
+    pub async fn run(
+        mut self,
+        observer: CommitObserver,
+        stop: impl Future<Output = ()>,
+    ) -> Result<(), WriterError> {
+        self.observer = observer;
         let mut stop = pin!(stop);
         let mut ticks = tokio::time::interval(LEASE_TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut in_flight: Option<InFlight> = None;
         let mut received = Vec::with_capacity(REQUESTS_PER_TURN);
-        while self.is_open || in_flight.is_some() || self.has_work() {
+        while self.is_open
+            || in_flight.is_some()
+            || self.has_work()
+            || self.compactions.is_running()
+        {
             if in_flight.is_none() {
                 in_flight = self.next_write().await;
             }
@@ -203,6 +224,9 @@ impl Writer {
                 {
                     self.is_open = count > 0;
                     self.evaluate(&mut received);
+                }
+                (rows, waiting) = self.compactions.finished(), if self.compactions.is_running() => {
+                    self.finish_compaction(rows, waiting);
                 }
                 _ = ticks.tick(), if self.is_open => self.tend_leases(),
                 () = &mut stop, if !self.queue.is_closed() => self.queue.close(),
@@ -281,7 +305,7 @@ impl Writer {
     pub(super) fn tell(&mut self, batch: Batch, answers: Vec<Answer>) {
         self.answer(answers);
         if !batch.commits.is_empty() {
-            (self.observer)(batch.commits.into());
+            (self.observer)(&batch.commits);
         }
     }
 
@@ -289,14 +313,36 @@ impl Writer {
         for Answer {
             reply,
             result,
-            is_physical,
+            when,
         } in answers
+        {
+            match when {
+                // The client may have gone.
+                When::Committed => drop(reply.send(result)),
+                When::Compacted {
+                    revision,
+                    is_physical,
+                } => {
+                    self.compactions.wait(Waiting {
+                        revision,
+                        is_physical,
+                        reply,
+                    });
+                }
+            }
+        }
+    }
+
+    fn finish_compaction(&mut self, rows: Vec<RowId>, waiting: Vec<Waiting>) {
+        self.purge.add(rows);
+        for Waiting {
+            is_physical, reply, ..
+        } in waiting
         {
             if is_physical {
                 self.purge.wait(reply);
             } else {
-                // The client may have gone.
-                let _ = reply.send(result);
+                let _ = reply.send(Ok(Reply::Compacted));
             }
         }
     }
@@ -308,9 +354,7 @@ impl Writer {
         }
         for record in &batch.records {
             if let Record::Compacted { revision } = record {
-                let rows = self.shared.history.compact(*revision);
-                self.purge
-                    .add(rows.expect("checked when the request was evaluated"));
+                self.compactions.start(*revision);
             }
         }
     }
@@ -331,11 +375,17 @@ impl Writer {
                 Command::Pages => self.pending.wants_pages.push(reply),
                 Command::Compact { revision, physical } => {
                     let result = self.compact(revision);
-                    let is_physical = physical && result.is_ok();
+                    let when = match result {
+                        Ok(_) => When::Compacted {
+                            revision,
+                            is_physical: physical,
+                        },
+                        Err(_) => When::Committed,
+                    };
                     self.pending.answers.push(Answer {
                         reply,
                         result,
-                        is_physical,
+                        when,
                     });
                 }
                 command => {
@@ -343,7 +393,7 @@ impl Writer {
                     self.pending.answers.push(Answer {
                         reply,
                         result,
-                        is_physical: false,
+                        when: When::Committed,
                     });
                 }
             }

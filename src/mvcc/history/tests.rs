@@ -249,7 +249,7 @@ fn checkpoints_stay_few_however_long_the_log() {
     }
     let size = history.size();
     assert!(
-        size.changes > 19_000 && (8..=16).contains(&size.checkpoints),
+        size.changes > 19_000 && (4..=8).contains(&size.checkpoints),
         "{size:?}"
     );
     for share in [0.001, 0.1, 0.33, 0.5, 0.77, 0.999] {

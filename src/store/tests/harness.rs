@@ -135,9 +135,9 @@ impl Running {
             is_disk_full: Box::new(|| false),
             cluster_id: 0xc1,
         };
-        let (store, writer) = open(options, Box::new(|_| {})).await.unwrap();
+        let (store, writer) = open(options).await.unwrap();
         let (stop, stopped) = oneshot::channel();
-        let run = writer.run(async {
+        let run = writer.run(Box::new(|_| {}), async {
             let _ = stopped.await;
         });
         Self {

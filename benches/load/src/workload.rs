@@ -1,0 +1,135 @@
+//! From a workload on the command line to measurements of it.
+
+use std::sync::Arc;
+use std::thread;
+
+use crate::args::{Shape, Workload};
+use crate::crew::{self, Schedule, Tally};
+use crate::dataset::Dataset;
+use crate::failure::{Failure, Failures};
+use crate::histogram::Histogram;
+use crate::keys::Values;
+use crate::meter::Cost;
+use crate::operation::{Clients, Count, CreateTxn, Get, Operation, Put, Range, Update};
+use crate::target::Target;
+use crate::watch::Fanout;
+
+/// More client threads than this take more from the server than they add.
+const MAX_THREADS: usize = 2;
+
+pub struct Measurement {
+    pub operations: u64,
+    pub writes: Option<u64>,
+    pub latency: Histogram,
+    pub failures: Failures,
+    pub cost: Cost,
+}
+
+/// A workload with its data in place, to be measured any number of times.
+pub struct Session<'a> {
+    target: &'a Target,
+    workload: &'a Workload,
+    data: Option<Arc<Dataset>>,
+}
+
+pub fn prepare<'a>(target: &'a Target, workload: &'a Workload) -> Result<Session<'a>, Failure> {
+    let data = match workload.data() {
+        Some((keys, value_bytes)) => Some(Dataset::fill(target, keys, value_bytes)?),
+        None => None,
+    };
+    Ok(Session {
+        target,
+        workload,
+        data,
+    })
+}
+
+impl Session<'_> {
+    pub fn measure(&mut self, schedule: &Schedule) -> Result<Measurement, Failure> {
+        let (tally, cost) = match *self.workload {
+            Workload::CreateTxn {
+                ref shape,
+                value_bytes,
+            } => {
+                let values = Values::new(value_bytes);
+                self.drive(shape, schedule, |_| CreateTxn::new(values.clone()))
+            }
+            Workload::Put {
+                ref shape,
+                value_bytes,
+            } => {
+                let values = Values::new(value_bytes);
+                self.drive(shape, schedule, |_| Put::new(values.clone()))
+            }
+            Workload::Update {
+                ref shape,
+                value_bytes,
+                ..
+            } => {
+                let values = Values::new(value_bytes);
+                let clients = shape.clients;
+                let make = |client| Update::new(self.data(), values.clone(), client, clients);
+                self.drive(shape, schedule, make)
+            }
+            Workload::Get {
+                ref shape,
+                serializable,
+                ..
+            } => self.drive(shape, schedule, |_| Get::new(self.data(), serializable)),
+            Workload::Range {
+                ref shape, limit, ..
+            } => self.drive(shape, schedule, |_| Range::new(self.data(), limit)),
+            Workload::Count { ref shape, .. } => {
+                self.drive(shape, schedule, |_| Count::new(self.data()))
+            }
+            Workload::Watch(ref shape) => {
+                let threads = threads(shape.conns);
+                Fanout::new(self.target, shape, threads).run(schedule)
+            }
+        }?;
+        let Tally {
+            latency,
+            operations,
+            writes,
+            failures,
+        } = tally;
+        Ok(Measurement {
+            operations,
+            writes,
+            latency,
+            failures,
+            cost,
+        })
+    }
+
+    fn drive<O: Operation>(
+        &self,
+        shape: &Shape,
+        schedule: &Schedule,
+        make: impl Fn(usize) -> O + Sync,
+    ) -> Result<(Tally, Cost), Failure> {
+        let conns = shape.conns();
+        let threads = threads(conns);
+        let clients = Clients {
+            target: self.target,
+            clients: shape.clients,
+            conns,
+            threads,
+            make,
+        };
+        crew::run(&clients, threads, schedule, self.target.server_pid)
+    }
+
+    fn data(&self) -> Arc<Dataset> {
+        Arc::clone(
+            self.data
+                .as_ref()
+                .expect("a workload that reads has a data set"),
+        )
+    }
+}
+
+fn threads(conns: usize) -> usize {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    conns.min(cores).min(MAX_THREADS)
+}

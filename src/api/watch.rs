@@ -1,0 +1,188 @@
+//! The Watch service: requests in, shared responses out.
+//!
+//! Each call has one task, which reads its requests and catches up its lagging watchers. Live
+//! events do not pass through it: the connection takes them from the stream's queue.
+
+mod body;
+
+use std::convert::Infallible;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use etcd_proto::etcdserverpb::watch_create_request::FilterType;
+use etcd_proto::etcdserverpb::watch_request::RequestUnion;
+use etcd_proto::etcdserverpb::{WatchCreateRequest, WatchRequest, WatchResponse, watch_server};
+use tonic::codegen::{BoxFuture, Service, http};
+use tonic::server::{Grpc, NamedService, StreamingService};
+use tonic::{Request, Response, Status, Streaming};
+use tonic_prost::ProstCodec;
+
+use crate::mvcc::KeyRange;
+use crate::watch::{CatchUp, CloseReason, CreateRequest, Options, WatchHub, WatchStream};
+use body::WatchBody;
+
+const WATCH_PATH: &str = "/etcdserverpb.Watch/Watch";
+
+/// Metadata of a client that wants its streams closed when the cluster has no leader.
+const REQUIRE_LEADER_KEY: &str = "hasleader";
+
+/// The gRPC service. Written on tonic's parts rather than on its generated server, because that
+/// encodes every response for every stream.
+#[derive(Clone)]
+pub struct WatchService {
+    hub: Arc<WatchHub>,
+}
+
+impl WatchService {
+    pub fn new(hub: Arc<WatchHub>) -> Self {
+        Self { hub }
+    }
+}
+
+impl NamedService for WatchService {
+    const NAME: &'static str = watch_server::SERVICE_NAME;
+}
+
+impl Service<http::Request<tonic::body::Body>> for WatchService {
+    type Response = http::Response<tonic::body::Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<Self::Response, Infallible>;
+
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<tonic::body::Body>) -> Self::Future {
+        if request.uri().path() != WATCH_PATH {
+            return Box::pin(async { Ok(Status::unimplemented("").into_http()) });
+        }
+        let hub = Arc::clone(&self.hub);
+        Box::pin(async move { Ok(watch(hub, request).await) })
+    }
+}
+
+/// Lets tonic check the request and make the response head; the body is ours.
+async fn watch(
+    hub: Arc<WatchHub>,
+    request: http::Request<tonic::body::Body>,
+) -> http::Response<tonic::body::Body> {
+    let mut body = None;
+    let codec = ProstCodec::<WatchResponse, WatchRequest>::default();
+    let head = Grpc::new(codec)
+        .streaming(
+            Opener {
+                hub,
+                body: &mut body,
+            },
+            request,
+        )
+        .await;
+    match body {
+        Some(body) => head.map(|_| tonic::body::Body::new(body)),
+        None => head,
+    }
+}
+
+struct Opener<'a> {
+    hub: Arc<WatchHub>,
+    body: &'a mut Option<WatchBody>,
+}
+
+impl StreamingService<WatchRequest> for Opener<'_> {
+    type Response = WatchResponse;
+    type ResponseStream = tokio_stream::Empty<Result<WatchResponse, Status>>;
+    type Future = std::future::Ready<Result<Response<Self::ResponseStream>, Status>>;
+
+    fn call(&mut self, request: Request<Streaming<WatchRequest>>) -> Self::Future {
+        let requires_leader = request.metadata().contains_key(REQUIRE_LEADER_KEY);
+        let Some(stream) = self.hub.open(requires_leader) else {
+            return std::future::ready(Err(close_status(CloseReason::ServerStopped)));
+        };
+        let failure = Arc::new(OnceLock::new());
+        *self.body = Some(WatchBody::new(
+            Arc::clone(stream.outbound()),
+            Arc::clone(&failure),
+        ));
+        tokio::spawn(run(stream, request.into_inner(), failure));
+        std::future::ready(Ok(Response::new(tokio_stream::empty())))
+    }
+}
+
+/// The task of one stream. Ends when either side closed it.
+async fn run(
+    stream: WatchStream,
+    mut requests: Streaming<WatchRequest>,
+    failure: Arc<OnceLock<Status>>,
+) {
+    let outbound = Arc::clone(stream.outbound());
+    let mut has_requests = true;
+    while !outbound.is_closed() {
+        let is_behind = stream.catch_up() == CatchUp::Behind;
+        tokio::select! {
+            biased;
+            message = requests.message(), if has_requests && outbound.has_request_room() => {
+                match message {
+                    Ok(Some(request)) => handle(&stream, request),
+                    // As in etcd: a client that only listens from here on goes on listening.
+                    Ok(None) => has_requests = false,
+                    Err(status) => {
+                        let _ = failure.set(status);
+                        outbound.close(CloseReason::Client);
+                    }
+                }
+            }
+            () = tokio::task::yield_now(), if is_behind => {}
+            () = outbound.work(), if !is_behind => {}
+        }
+    }
+}
+
+fn handle(stream: &WatchStream, request: WatchRequest) {
+    match request.request_union {
+        Some(RequestUnion::CreateRequest(create)) => stream.create(read_create(create)),
+        Some(RequestUnion::CancelRequest(cancel)) => stream.cancel(cancel.watch_id),
+        Some(RequestUnion::ProgressRequest(_)) => stream.request_progress(),
+        // As in etcd: what a later version may ask for does not end the stream.
+        None => {}
+    }
+}
+
+fn read_create(request: WatchCreateRequest) -> CreateRequest {
+    // As in etcd: the empty key stands for the smallest one.
+    let key = if request.key.is_empty() {
+        Bytes::from_static(&[0])
+    } else {
+        request.key
+    };
+    let filters = |wanted: FilterType| request.filters.contains(&wanted.into());
+    // The copies let go of the connection's read buffer.
+    let copy = |bytes: &Bytes| Bytes::copy_from_slice(bytes);
+    CreateRequest {
+        watch_id: request.watch_id,
+        range: KeyRange::new(copy(&key), copy(&request.range_end)),
+        start_revision: request.start_revision,
+        options: Options {
+            prev_kv: request.prev_kv,
+            no_put: filters(FilterType::Noput),
+            no_delete: filters(FilterType::Nodelete),
+            fragment: request.fragment,
+        },
+        progress_notify: request.progress_notify,
+    }
+}
+
+/// What a client is told. Unavailable makes clientv3 resume its watches, here or elsewhere.
+fn close_status(reason: CloseReason) -> Status {
+    match reason {
+        CloseReason::ServerStopped => Status::unavailable("etcdserver: server stopped"),
+        CloseReason::NoLeader => Status::unavailable("etcdserver: no leader"),
+        CloseReason::LostEvents => {
+            Status::unavailable("etcdserver: watch stream lost events, resume it")
+        }
+        CloseReason::Client => Status::cancelled("etcdserver: watch canceled"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,42 @@
+//! Watches: who wants which events, and how they reach the client.
+//!
+//! Owns the registry of watchers, the fan-out of commits to the ones that follow the head, and the
+//! catch-up of the others. Knows neither gRPC status nor connections: `api::watch` does.
+//!
+//! Invariants, per watcher: events come in revision order, each once, with no revision left out
+//! from the start revision to the last one sent, and all events of a revision in one response
+//! (several, if the client asked for fragments). A progress response at revision R comes after
+//! every event up to R of the watchers that it speaks for, because it takes the same queue.
+//!
+//! A watcher is either *synced*, in the index that the hub asks for every commit, or *lagging*:
+//! then only the task of its stream touches it, reads the history for it, and joins it to the index
+//! under the lock that guards the hub's position. The same lock covers a fan-out, so there is no
+//! moment in which a commit could miss a watcher or meet it twice.
+
+mod hub;
+mod index;
+mod metrics;
+mod outbound;
+mod segment;
+mod source;
+mod stream;
+mod synced;
+mod wire;
+
+pub use hub::{HubSettings, WatchHub};
+pub use metrics::Metrics;
+pub use outbound::{CloseReason, Outbound, Popped};
+pub use segment::Options;
+pub use source::{CommitSource, SourceError};
+pub use stream::{CatchUp, CreateRequest, WatchStream};
+
+/// Names a watcher within its stream.
+pub type WatchId = i64;
+
+/// The id that speaks for no watcher or for all of them.
+pub const NO_WATCH_ID: WatchId = -1;
+
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;

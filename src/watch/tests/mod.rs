@@ -1,0 +1,4 @@
+//! The hub and its streams, driven without connections.
+
+mod cases;
+mod client;
