@@ -1,9 +1,13 @@
 //! The k8s-dqlite server: the etcd v3 API on dqlite.
 
 pub mod api;
+pub mod args;
 pub mod compact;
+pub mod config;
 pub mod lease;
 pub mod mvcc;
+pub mod node;
+pub mod ops;
 pub mod server;
 pub mod store;
 pub mod watch;

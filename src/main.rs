@@ -1,17 +1,98 @@
-fn main() {
+use std::{env, panic, process, process::ExitCode, thread};
+
+use k8s_dqlite::{
+    args::{Args, Command},
+    config,
+    ops::{exit::Exit, limits, logging, signals::StopSignals},
+    server::{self, ServerError},
+};
+use tracing::{error, info, warn};
+
+/// With one thread, a large range would hold up the writer.
+const WORKERS_MIN: usize = 2;
+
+fn main() -> ExitCode {
+    // Sets the environment, so it comes before anything that may start a thread.
     dqlite::node::prepare_process();
-    tracing_subscriber::fmt()
-        .with_env_filter("debug,h2=info,tower=info")
-        .with_writer(std::io::stderr)
-        .init();
-    let args: Vec<String> = std::env::args().collect();
-    let rt = tokio::runtime::Builder::new_multi_thread()
+    abort_on_panic();
+    let args = match Args::read(env::args_os()) {
+        Ok(args) => args,
+        Err(error) => {
+            // There is nowhere else to say that standard error is closed.
+            let _ = error.print();
+            return if error.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Stopped
+            }
+            .into();
+        }
+    };
+    match args.command {
+        Some(Command::Version) => {
+            print!("{}", versions());
+            ExitCode::SUCCESS
+        }
+        None => serve(&args),
+    }
+}
+
+fn serve(args: &Args) -> ExitCode {
+    logging::start(&args.log_level, args.debug);
+    info!(
+        "k8s-dqlite {} on dqlite {}",
+        env!("CARGO_PKG_VERSION"),
+        dqlite::node::versions().dqlite
+    );
+    if let Err(error) = limits::raise_open_files() {
+        warn!(%error, "the limit of open files stays as it is");
+    }
+    let workers = thread::available_parallelism().map_or(WORKERS_MIN, |n| n.get().max(WORKERS_MIN));
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(workers)
         .enable_all()
-        .build()
-        .unwrap();
-    rt.block_on(k8s_dqlite::server::slice(
-        args[1].clone().into(),
-        args[2].parse().unwrap(),
-    ))
-    .unwrap();
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            error!("cannot start {workers} threads: {error}");
+            return Exit::Failure.into();
+        }
+    };
+    match runtime.block_on(run(args)) {
+        Ok(()) => {
+            info!("stopped");
+            Exit::Stopped.into()
+        }
+        Err(error) => {
+            error!("{error}");
+            Exit::from(&error).into()
+        }
+    }
+}
+
+async fn run(args: &Args) -> Result<(), ServerError> {
+    let signals = StopSignals::install().map_err(ServerError::Signals)?;
+    let config = config::load(args)?;
+    server::run(config, signals.stop()).await
+}
+
+/// A broken invariant must not go on in the other threads. The default hook has said what happened.
+fn abort_on_panic() {
+    let report = panic::take_hook();
+    panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        process::abort();
+    }));
+}
+
+fn versions() -> String {
+    let dqlite::node::Versions { dqlite, sqlite, uv } = dqlite::node::versions();
+    let known = |version: Option<String>| version.unwrap_or_else(|| "in dqlite".to_owned());
+    format!(
+        "k8s-dqlite: {}\nsqlite: {}\ndqlite: {dqlite}\nlibuv: {}\n",
+        env!("CARGO_PKG_VERSION"),
+        known(sqlite),
+        known(uv)
+    )
 }

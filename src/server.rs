@@ -1,88 +1,188 @@
 //! Starts and stops everything, in order.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
-use dqlite::{client::Endpoint, node};
-use etcd_proto::etcdserverpb::{
-    cluster_server::ClusterServer, kv_server::KvServer, lease_server::LeaseServer,
-    maintenance_server::MaintenanceServer,
+use dqlite::node::NodeError;
+use tokio::{sync::oneshot, task::JoinHandle, time::timeout};
+use tracing::{error, info, warn};
+
+use crate::{
+    api::{self, Identity, ListenError, Listener, Services, Stopping},
+    args::ListenAddress,
+    compact::{self, ClientCompactions},
+    config::{ConfigError, ServerConfig},
+    node::{RunningNode, StartError},
+    ops::disk,
+    store::{self, OpenError, Store, StoreOptions, WriterError},
+    watch::{HubSettings, WatchHub},
 };
 
-use crate::{api, compact, store};
+/// How long clients may take to end their calls when the server stops.
+const API_STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
-pub async fn slice(
-    dir: std::path::PathBuf,
-    listen: std::net::SocketAddr,
-) -> Result<(), Box<dyn std::error::Error>> {
-    let dial: node::Dial = Arc::new(|_: &str| Err(std::io::ErrorKind::Unsupported.into()));
-    let mut options = node::NodeOptions::new(node::BOOTSTRAP_ID, "127.0.0.1:19001", dir, dial);
-    options.bootstrap = true;
-    options.network_latency = Some(Duration::from_millis(20));
-    let node = tokio::task::spawn_blocking(move || {
-        let mut node = node::Node::create(&options)?;
-        node.start()?;
-        Ok::<_, node::NodeError>(node)
+/// How long the last writes may take.
+const WRITER_STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// With less free space than this on its disk, in bytes, a write that failed is the disk's fault:
+/// the engine allocates its log in pieces of 8 MiB.
+const FULL_DISK_BYTES: u64 = 16 * 1024 * 1024;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    #[error(transparent)]
+    Node(#[from] StartError),
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error(transparent)]
+    Writer(#[from] WriterError),
+    #[error("cannot listen for signals: {0}")]
+    Signals(std::io::Error),
+    #[error("stopping dqlite: {0}")]
+    Stop(NodeError),
+    #[error("the API failed: {0}")]
+    Api(tonic::transport::Error),
+}
+
+/// Serves until `stop` is ready, the disk is low and that is a reason to stop, or the engine is lost.
+pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result<(), ServerError> {
+    let listener = Listener::bind(&config.listen).await?;
+    let node = RunningNode::start(&config).await?;
+    let dir = config.storage_dir.clone();
+    let (store, writer) = store::open(StoreOptions {
+        endpoint: node.endpoint(),
+        is_disk_full: Box::new(move || is_disk_full(&dir)),
+        cluster_id: rand::random(),
     })
-    .await??;
-    let endpoint = Endpoint::from_address(node.bind_address());
-    let options = store::StoreOptions {
-        endpoint,
-        is_disk_full: Box::new(|| false),
-        cluster_id: 77,
-    };
-    let (store, writer) = store::open(options).await?;
-    let identity = Arc::new(api::Identity::new(
+    .await?;
+    let identity = Arc::new(Identity::new(
         store.cluster_id(),
-        node::BOOTSTRAP_ID,
-        2,
+        config.start.node_id,
+        node.term,
     ));
-    let (stop, stopping) = api::Stopping::new();
-    let compactions = Arc::new(compact::ClientCompactions::default());
-    let (wstop, wrx) = tokio::sync::oneshot::channel::<()>();
-    let header = identity.clone();
-    let hub = crate::watch::WatchHub::new(
-        store.history().clone(),
-        Box::new(move |r| header.header(r)),
-        crate::watch::HubSettings {
-            progress_interval: Duration::from_secs(5),
-        },
-    );
+    let hub = start_hub(&store, &identity, config.progress_interval);
     let publish = hub.clone();
-    let writer = tokio::spawn(writer.run(Box::new(move |c| publish.publish(c)), async {
-        let _ = wrx.await;
-    }));
-    let h = hub.clone();
-    tokio::spawn(async move { h.run().await });
-    tonic::transport::Server::builder()
-        .add_service(KvServer::new(api::KvService {
-            store: store.clone(),
-            identity: identity.clone(),
-            compactions,
-        }))
-        .add_service(LeaseServer::new(api::LeaseService {
-            store: store.clone(),
-            identity: identity.clone(),
-            stopping: stopping.clone(),
-        }))
-        .add_service(MaintenanceServer::new(api::MaintenanceService::new(
-            store.clone(),
-            identity.clone(),
-        )))
-        .add_service(api::WatchService::new(hub.clone()))
-        .add_service(ClusterServer::new(api::ClusterService {
-            store: store.clone(),
-            identity,
-            name: "x".into(),
-            client_url: format!("http://{listen}"),
-            peer_url: "x".into(),
-        }))
-        .serve_with_shutdown(listen, async move {
-            let _ = tokio::signal::ctrl_c().await;
-            let _ = stop.send(true);
-        })
-        .await?;
-    drop(wstop);
-    writer.await??;
-    drop(node);
-    Ok(())
+    let (stop_writer, writer_stops) = oneshot::channel::<()>();
+    let mut writer = tokio::spawn(writer.run(
+        Box::new(move |commits| publish.publish(commits)),
+        async {
+            // An error means that the sender is gone, which is the same.
+            let _ = writer_stops.await;
+        },
+    ));
+    let compactions = Arc::new(ClientCompactions::default());
+    let compactor = start_compactor(&config, &store, &compactions);
+    let (stop_api, stopping) = Stopping::new();
+    let services = Services {
+        store: store.clone(),
+        identity,
+        hub: hub.clone(),
+        compactions,
+        stopping: stopping.clone(),
+        client_url: client_url(&config.listen),
+        peer_address: config.start.address.to_string(),
+    };
+    let mut api = tokio::spawn(api::serve(services, listener, stopping.wait()));
+    info!(listen = %config.listen, revision = store.revision(), "ready");
+
+    let watched = watch_disk(&config);
+    let reason = tokio::select! {
+        () = stop => Ok(()),
+        () = watched => Ok(()),
+        ended = &mut writer => Err(flatten(ended)),
+        ended = &mut api => Err(ended.expect("the API does not panic").map_err(ServerError::Api)),
+    };
+    // Streams end first, or the API would wait for their clients to leave.
+    hub.stop();
+    let _ = stop_api.send(true);
+    if !api.is_finished() && timeout(API_STOP_TIMEOUT, &mut api).await.is_err() {
+        warn!("clients still have calls open after {API_STOP_TIMEOUT:?}: cutting them off");
+        api.abort();
+    }
+    if let Some(compactor) = compactor {
+        compactor.abort();
+    }
+    drop(stop_writer);
+    let result = match reason {
+        Ok(()) => stop_writer_task(writer).await,
+        Err(result) => result,
+    };
+    node.stop().await.map_err(ServerError::Stop)?;
+    result
+}
+
+fn flatten(
+    ended: Result<Result<(), WriterError>, tokio::task::JoinError>,
+) -> Result<(), ServerError> {
+    Ok(ended.expect("the writer does not panic")?)
+}
+
+async fn stop_writer_task(
+    mut writer: JoinHandle<Result<(), WriterError>>,
+) -> Result<(), ServerError> {
+    match timeout(WRITER_STOP_TIMEOUT, &mut writer).await {
+        Ok(ended) => flatten(ended),
+        Err(_) => {
+            error!(
+                "writes did not end within {WRITER_STOP_TIMEOUT:?}: their clients see them as lost"
+            );
+            writer.abort();
+            Ok(())
+        }
+    }
+}
+
+fn start_hub(
+    store: &Store,
+    identity: &Arc<Identity>,
+    progress_interval: Duration,
+) -> Arc<WatchHub> {
+    let identity = identity.clone();
+    let hub = WatchHub::new(
+        store.history().clone(),
+        Box::new(move |revision| identity.header(revision)),
+        HubSettings { progress_interval },
+    );
+    let running = hub.clone();
+    tokio::spawn(async move { running.run().await });
+    hub
+}
+
+fn start_compactor(
+    config: &ServerConfig,
+    store: &Store,
+    compactions: &Arc<ClientCompactions>,
+) -> Option<JoinHandle<()>> {
+    let interval = config.tuning.compact_interval?;
+    Some(tokio::spawn(compact::run(
+        store.clone(),
+        compactions.clone(),
+        interval,
+    )))
+}
+
+fn watch_disk(config: &ServerConfig) -> impl Future<Output = ()> {
+    let (watch, dir) = (config.disk_watch, config.storage_dir.clone());
+    async move {
+        match watch {
+            Some(watch) => disk::run(watch, &dir).await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// How clients name the address of the listener.
+fn client_url(listen: &ListenAddress) -> String {
+    match listen {
+        ListenAddress::Tcp { host, port } if host.is_empty() => format!("http://127.0.0.1:{port}"),
+        ListenAddress::Tcp { .. } => listen.to_string().replacen("tcp", "http", 1),
+        ListenAddress::Unix(_) => listen.to_string(),
+    }
+}
+
+fn is_disk_full(dir: &Path) -> bool {
+    disk::free_bytes(dir).is_ok_and(|free| free < FULL_DISK_BYTES)
 }

@@ -3,7 +3,9 @@
 mod header;
 mod kv;
 mod lease;
+mod listener;
 mod maintenance;
+mod serve;
 mod status;
 mod stopping;
 mod watch;
@@ -11,6 +13,8 @@ mod watch;
 pub use header::Identity;
 pub use kv::KvService;
 pub use lease::LeaseService;
+pub use listener::{Connection, Incoming, ListenError, Listener, MAX_CONNECTIONS, Peer};
 pub use maintenance::{ClusterService, ETCD_VERSION, MaintenanceService};
+pub use serve::{Services, serve};
 pub use stopping::Stopping;
 pub use watch::WatchService;

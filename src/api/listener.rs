@@ -1,0 +1,159 @@
+//! Where the etcd API is served: a TCP port or a unix socket, and the connections that arrive there.
+//!
+//! A socket file is readable for its owner only from the moment it exists, and is removed when the listener
+//! goes, unless somebody else has put another in its place.
+
+mod incoming;
+mod unix;
+
+use std::{
+    io::{self, ErrorKind},
+    net::SocketAddr,
+    path::PathBuf,
+};
+
+use tokio::net::{TcpListener, TcpSocket, lookup_host};
+
+pub use self::incoming::{Connection, Incoming, MAX_CONNECTIONS, Peer};
+use self::unix::SocketFile;
+use crate::args::ListenAddress;
+
+/// Connections that the kernel accepts for us while we are busy; it lowers this to its own limit.
+const BACKLOG: u32 = 1024;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    #[error(
+        "{address} is in use by another program: stop that ({hint} shows it), or choose another address \
+         with --listen"
+    )]
+    InUse {
+        address: ListenAddress,
+        hint: String,
+    },
+
+    #[error("cannot listen on {address}: {source}{}", hint(source))]
+    Unusable {
+        address: ListenAddress,
+        source: io::Error,
+    },
+
+    #[error("cannot listen on {address}: {} is not a socket; move it away", path.display())]
+    NotASocket {
+        address: ListenAddress,
+        path: PathBuf,
+    },
+}
+
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::AddrNotAvailable => "; no network interface has this address",
+        ErrorKind::PermissionDenied => "; run as root, or choose another address with --listen",
+        ErrorKind::NotFound => "; the directory does not exist",
+        _ => "",
+    }
+}
+
+/// Listens from the moment it is made; accepts nothing until [`Listener::incoming`] is polled.
+#[derive(Debug)]
+pub struct Listener {
+    socket: Socket,
+    address: ListenAddress,
+}
+
+#[derive(Debug)]
+pub(super) enum Socket {
+    Tcp(TcpListener),
+    Unix(SocketFile),
+}
+
+impl Listener {
+    pub async fn bind(address: &ListenAddress) -> Result<Self, ListenError> {
+        match address {
+            ListenAddress::Tcp { host, port } => {
+                let (listener, bound) = bind_tcp(host, *port).await.map_err(|error| {
+                    explain(address, format!("ss -ltnp sport = :{port}"), error)
+                })?;
+                let address = ListenAddress::Tcp {
+                    host: host.clone(),
+                    port: bound.port(),
+                };
+                Ok(Self {
+                    socket: Socket::Tcp(listener),
+                    address,
+                })
+            }
+            ListenAddress::Unix(path) => {
+                let socket = unix::bind(address, path).await?;
+                Ok(Self {
+                    socket: Socket::Unix(socket),
+                    address: address.clone(),
+                })
+            }
+        }
+    }
+
+    /// With the port that the kernel chose, where 0 was asked for.
+    pub fn address(&self) -> &ListenAddress {
+        &self.address
+    }
+
+    /// The stream of connections, which never ends and has no errors.
+    pub fn incoming(self) -> Incoming {
+        Incoming::new(self.socket, MAX_CONNECTIONS)
+    }
+}
+
+fn explain(address: &ListenAddress, hint: String, source: io::Error) -> ListenError {
+    let address = address.clone();
+    match source.kind() {
+        ErrorKind::AddrInUse => ListenError::InUse { address, hint },
+        _ => ListenError::Unusable { address, source },
+    }
+}
+
+/// All interfaces without a host; the first IPv4 address of a name, if it has one, as in Go.
+async fn bind_tcp(host: &str, port: u16) -> io::Result<(TcpListener, SocketAddr)> {
+    let candidates: Vec<SocketAddr> = match host {
+        "" => vec![
+            SocketAddr::from(([0_u16; 8], port)),
+            SocketAddr::from(([0, 0, 0, 0], port)),
+        ],
+        host => {
+            let mut found: Vec<SocketAddr> = lookup_host((host, port)).await?.collect();
+            found.sort_by_key(SocketAddr::is_ipv6);
+            found.truncate(1);
+            found
+        }
+    };
+    let mut last_error = io::Error::other("the name has no address");
+    for candidate in candidates {
+        match listen_tcp(candidate) {
+            Ok(listener) => {
+                let address = listener.local_addr()?;
+                return Ok((listener, address));
+            }
+            Err(error) => last_error = error,
+        }
+        // Without IPv6 in the kernel, IPv4 is all there is.
+        if last_error.raw_os_error() != Some(libc::EAFNOSUPPORT) {
+            break;
+        }
+    }
+    Err(last_error)
+}
+
+fn listen_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()
+    } else {
+        TcpSocket::new_v6()
+    }?;
+    // Connections of the process before us, in TIME_WAIT, must not keep us out.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,225 @@
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpStream, UnixStream},
+    time::timeout,
+};
+use tokio_stream::StreamExt;
+use tonic::transport::server::Connected;
+
+use super::*;
+
+const DEADLINE: Duration = Duration::from_secs(10);
+
+fn tcp() -> ListenAddress {
+    "tcp://127.0.0.1:0".parse().unwrap()
+}
+
+fn unix(path: &Path) -> ListenAddress {
+    ListenAddress::Unix(path.to_owned())
+}
+
+fn port(listener: &Listener) -> u16 {
+    match listener.address() {
+        ListenAddress::Tcp { port, .. } => *port,
+        ListenAddress::Unix(_) => panic!("not a port"),
+    }
+}
+
+async fn next(incoming: &mut Incoming) -> Connection {
+    timeout(DEADLINE, incoming.next())
+        .await
+        .expect("in time")
+        .unwrap()
+        .unwrap()
+}
+
+/// Whether a client's bytes come through.
+async fn echo(incoming: &mut Incoming, mut client: impl AsyncReadExt + AsyncWriteExt + Unpin) {
+    let mut connection = next(incoming).await;
+    client.write_all(b"ping").await.unwrap();
+    let mut buffer = [0; 4];
+    connection.read_exact(&mut buffer).await.unwrap();
+    connection.write_all(&buffer).await.unwrap();
+    drop(connection);
+    let mut answer = Vec::new();
+    client.read_to_end(&mut answer).await.unwrap();
+    assert_eq!(answer, b"ping");
+}
+
+#[tokio::test]
+async fn a_tcp_client_is_served_without_delay() {
+    let listener = Listener::bind(&tcp()).await.unwrap();
+    let port = port(&listener);
+    assert_ne!(port, 0);
+    let mut incoming = listener.incoming();
+    echo(
+        &mut incoming,
+        TcpStream::connect(("127.0.0.1", port)).await.unwrap(),
+    )
+    .await;
+    let client = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let connection = next(&mut incoming).await;
+    assert_eq!(
+        connection.connect_info(),
+        Peer::Tcp(client.local_addr().unwrap())
+    );
+    assert!(connection.is_without_delay());
+}
+
+#[tokio::test]
+async fn no_host_is_all_interfaces() {
+    let address = "tcp://:0".parse().unwrap();
+    let listener = Listener::bind(&address).await.unwrap();
+    let port = port(&listener);
+    let mut incoming = listener.incoming();
+    echo(
+        &mut incoming,
+        TcpStream::connect(("127.0.0.1", port)).await.unwrap(),
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn an_occupied_port_is_an_error_with_the_address_and_a_hint() {
+    let listener = Listener::bind(&tcp()).await.unwrap();
+    let error = Listener::bind(listener.address())
+        .await
+        .unwrap_err()
+        .to_string();
+    let address = listener.address().to_string();
+    assert!(
+        error.contains(&address) && error.contains("ss -ltnp"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn an_address_of_no_interface_and_an_unknown_name_are_errors() {
+    // A documentation address (RFC 5737).
+    let error = Listener::bind(&"tcp://192.0.2.1:0".parse().unwrap())
+        .await
+        .unwrap_err();
+    assert!(
+        error.to_string().contains("no network interface"),
+        "{error}"
+    );
+    let address = "tcp://no-such-host.invalid:0".parse().unwrap();
+    let error = Listener::bind(&address).await.unwrap_err().to_string();
+    assert!(error.contains("tcp://no-such-host.invalid:0"), "{error}");
+}
+
+#[tokio::test]
+async fn a_socket_is_private_and_removed_at_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    // The path is taken as it is.
+    let path = dir.path().join("kine.sock:12379");
+    let listener = Listener::bind(&unix(&path)).await.unwrap();
+    let mode = fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let mut incoming = listener.incoming();
+    echo(&mut incoming, UnixStream::connect(&path).await.unwrap()).await;
+    let client = UnixStream::connect(&path).await.unwrap();
+    assert_eq!(next(&mut incoming).await.connect_info(), Peer::Unix);
+    drop((incoming, client));
+    assert!(!path.exists());
+}
+
+#[tokio::test]
+async fn an_abandoned_socket_is_replaced_and_a_live_one_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("k8s.sock");
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    assert!(path.exists());
+    let listener = Listener::bind(&unix(&path)).await.unwrap();
+    let error = Listener::bind(&unix(&path)).await.unwrap_err();
+    assert!(matches!(error, ListenError::InUse { .. }), "{error}");
+    assert!(error.to_string().contains("k8s.sock"), "{error}");
+    echo(
+        &mut listener.incoming(),
+        UnixStream::connect(&path).await.unwrap(),
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn the_socket_of_a_successor_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("k8s.sock");
+    let first = Listener::bind(&unix(&path)).await.unwrap();
+    fs::rename(&path, dir.path().join("aside")).unwrap();
+    let second = Listener::bind(&unix(&path)).await.unwrap();
+    drop(first);
+    echo(
+        &mut second.incoming(),
+        UnixStream::connect(&path).await.unwrap(),
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_no_socket_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("notes.txt");
+    fs::write(&path, "mine").unwrap();
+    let error = Listener::bind(&unix(&path)).await.unwrap_err().to_string();
+    assert!(error.contains("notes.txt is not a socket"), "{error}");
+    assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
+}
+
+#[tokio::test]
+async fn a_path_that_cannot_be_is_explained() {
+    let dir = tempfile::tempdir().unwrap();
+    let error = Listener::bind(&unix(&dir.path().join("no/k8s.sock")))
+        .await
+        .unwrap_err();
+    assert!(
+        error.to_string().contains("directory does not exist"),
+        "{error}"
+    );
+    let long = dir.path().join("x".repeat(120));
+    let error = Listener::bind(&unix(&long)).await.unwrap_err().to_string();
+    assert!(error.contains("107"), "{error}");
+}
+
+#[tokio::test]
+async fn connections_beyond_the_limit_wait_until_one_closes() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("k8s.sock");
+    let listener = Listener::bind(&unix(&path)).await.unwrap();
+    let mut incoming = Incoming::new(listener.socket, 2);
+    let _clients = [
+        UnixStream::connect(&path).await.unwrap(),
+        UnixStream::connect(&path).await.unwrap(),
+        UnixStream::connect(&path).await.unwrap(),
+    ];
+    let (first, _second) = (next(&mut incoming).await, next(&mut incoming).await);
+    assert!(
+        at_once(&mut incoming).await.is_none(),
+        "there is room for two"
+    );
+    drop(first);
+    next(&mut incoming).await;
+}
+
+/// What is there right now.
+async fn at_once(incoming: &mut Incoming) -> Option<Connection> {
+    tokio::select! {
+        biased;
+        connection = incoming.next() => connection.map(Result::unwrap),
+        () = std::future::ready(()) => None,
+    }
+}
+
+#[tokio::test]
+async fn accepting_goes_on_after_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("k8s.sock");
+    let listener = Listener::bind(&unix(&path)).await.unwrap();
+    let mut incoming = listener.incoming();
+    for _ in 0..3 {
+        incoming.pause(&io::Error::from_raw_os_error(libc::EMFILE));
+    }
+    echo(&mut incoming, UnixStream::connect(&path).await.unwrap()).await;
+}

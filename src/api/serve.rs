@@ -1,0 +1,89 @@
+//! The gRPC server: all services on one listener.
+
+use std::sync::Arc;
+
+use etcd_proto::etcdserverpb::{
+    cluster_server::ClusterServer, kv_server::KvServer, lease_server::LeaseServer,
+    maintenance_server::MaintenanceServer,
+};
+use tonic::transport::{Error, Server};
+
+use super::{
+    ClusterService, Identity, KvService, LeaseService, Listener, MaintenanceService, Stopping,
+    WatchService,
+};
+use crate::{compact::ClientCompactions, store::Store, watch::WatchHub};
+
+/// The largest message that is decoded, in bytes. Above etcd's limit, so that what is too large for
+/// etcd is refused in its words; a larger one ends in tonic's.
+const MAX_DECODED_BYTES: usize = 16 * 1024 * 1024;
+
+/// Bytes that a connection, and each call on it, may have under way to the server: enough for the
+/// largest request without a pause.
+const WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+
+/// What the API is made of.
+pub struct Services {
+    pub store: Store,
+    pub identity: Arc<Identity>,
+    pub hub: Arc<WatchHub>,
+    pub compactions: Arc<ClientCompactions>,
+    pub stopping: Stopping,
+    /// Where clients reach this node.
+    pub client_url: String,
+    /// Where other nodes reach it.
+    pub peer_address: String,
+}
+
+/// Serves until `stop` is ready and all calls ended.
+pub async fn serve(
+    services: Services,
+    listener: Listener,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), Error> {
+    let Services {
+        store,
+        identity,
+        hub,
+        compactions,
+        stopping,
+        client_url,
+        peer_address,
+    } = services;
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health
+        .set_service_status("", tonic_health::ServingStatus::Serving)
+        .await;
+    let kv = KvService {
+        store: store.clone(),
+        identity: identity.clone(),
+        compactions,
+    };
+    let lease = LeaseService {
+        store: store.clone(),
+        identity: identity.clone(),
+        stopping,
+    };
+    let cluster = ClusterService {
+        store: store.clone(),
+        identity: identity.clone(),
+        name: peer_address.clone(),
+        client_url,
+        peer_url: format!("https://{peer_address}"),
+    };
+    Server::builder()
+        // etcd has no limit either: an apiserver opens hundreds of watches on a connection.
+        .max_concurrent_streams(u32::MAX)
+        .initial_connection_window_size(WINDOW_BYTES)
+        .initial_stream_window_size(WINDOW_BYTES)
+        .add_service(KvServer::new(kv).max_decoding_message_size(MAX_DECODED_BYTES))
+        .add_service(WatchService::new(hub))
+        .add_service(LeaseServer::new(lease))
+        .add_service(MaintenanceServer::new(MaintenanceService::new(
+            store, identity,
+        )))
+        .add_service(ClusterServer::new(cluster))
+        .add_service(health_service)
+        .serve_with_incoming_shutdown(listener.incoming(), stop)
+        .await
+}

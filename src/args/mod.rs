@@ -1,0 +1,219 @@
+//! The command line: the flags of the Go k8s-dqlite, with their names, forms and defaults.
+//!
+//! Flags whose meaning is gone stay, so that existing argument files keep working.
+
+mod address;
+mod duration;
+mod remarks;
+mod values;
+
+use std::{ffi::OsString, path::PathBuf, time::Duration};
+
+use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use self::values::{boolean, tls_version, unsigned};
+pub use self::{
+    address::{AddressError, ListenAddress, NodeAddress},
+    duration::{DurationError, GoDuration},
+    values::{LowStorageAction, TlsVersion},
+};
+
+pub const DEFAULT_STORAGE_DIR: &str = "/var/tmp/k8s-dqlite";
+pub const DEFAULT_LISTEN: &str = "tcp://127.0.0.1:12379";
+
+/// A datastore for Kubernetes: the etcd v3 API on dqlite.
+#[derive(Debug, Clone, Parser)]
+#[command(
+    name = "k8s-dqlite",
+    args_override_self = true,
+    disable_help_subcommand = true
+)]
+#[command(after_help = "Exit codes: see docs/operations.md.")]
+pub struct Args {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
+    /// Directory of the data, of init.yaml and of the certificates.
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_STORAGE_DIR)]
+    pub storage_dir: PathBuf,
+
+    /// Where the etcd API is served: tcp://host:port or unix:///path. Empty: unix://kine.sock.
+    #[arg(long, value_name = "ADDRESS", default_value = DEFAULT_LISTEN)]
+    pub listen: ListenAddress,
+
+    /// Mutual TLS between nodes, with cluster.crt and cluster.key of the storage directory.
+    #[arg(long, value_parser = boolean, default_value = "true", default_missing_value = "true")]
+    #[arg(num_args = 0..=1, require_equals = true, action = ArgAction::Set)]
+    pub enable_tls: bool,
+
+    /// Oldest TLS version accepted from other nodes: tls10, tls11, tls12 or tls13.
+    #[arg(long, value_name = "VERSION", value_parser = tls_version, default_value = "tls12")]
+    pub min_tls_version: TlsVersion,
+
+    /// TLS sessions kept for resumption when dialling other nodes; 0 is none.
+    #[arg(long, value_name = "COUNT", value_parser = unsigned, default_value = "0")]
+    pub tls_client_session_cache_size: u64,
+
+    /// trace, debug, info, warn, error, fatal or panic.
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    pub log_level: String,
+
+    /// Deprecated: use --log-level=debug.
+    #[arg(long, value_parser = boolean, default_value = "false", default_missing_value = "true")]
+    #[arg(num_args = 0..=1, require_equals = true, action = ArgAction::Set, hide = true)]
+    pub debug: bool,
+
+    /// Serve profiles.
+    #[arg(long, value_parser = boolean, default_value = "false", default_missing_value = "true")]
+    #[arg(num_args = 0..=1, require_equals = true, action = ArgAction::Set)]
+    pub profiling: bool,
+
+    /// Where profiles are served.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:4000")]
+    pub profiling_listen: String,
+
+    /// Directory for a CPU profile, which is written at exit.
+    #[arg(long, value_name = "DIR", default_value = "")]
+    pub profiling_dir: String,
+
+    /// No effect: dqlite has no disk mode any more.
+    #[arg(long, value_parser = boolean, default_value = "false", default_missing_value = "true")]
+    #[arg(num_args = 0..=1, require_equals = true, action = ArgAction::Set)]
+    pub disk_mode: bool,
+
+    /// Serve Prometheus metrics at /metrics.
+    #[arg(long, value_parser = boolean, default_value = "false", default_missing_value = "true")]
+    #[arg(num_args = 0..=1, require_equals = true, action = ArgAction::Set)]
+    pub metrics: bool,
+
+    /// Where metrics are served.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9042")]
+    pub metrics_listen: String,
+
+    /// Export OpenTelemetry traces and metrics.
+    #[arg(long, value_parser = boolean, default_value = "false", default_missing_value = "true")]
+    #[arg(num_args = 0..=1, require_equals = true, action = ArgAction::Set)]
+    pub otel: bool,
+
+    /// OTLP/gRPC endpoint that traces and metrics are sent to.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:4317")]
+    pub otel_listen: String,
+
+    /// Directory for traces and metrics, instead of the endpoint.
+    #[arg(long, value_name = "DIR", default_value = "")]
+    pub otel_dir: String,
+
+    /// Drop spans whose name does not match this regular expression.
+    #[arg(long, value_name = "REGEX", default_value = "")]
+    pub otel_span_name_filter: String,
+
+    /// Drop spans that are shorter.
+    #[arg(long, value_name = "DURATION", default_value = "")]
+    pub otel_span_min_duration_filter: String,
+
+    /// No effect: there is no connection pool.
+    #[arg(
+        long,
+        value_name = "COUNT",
+        default_value = "5",
+        allow_hyphen_values = true
+    )]
+    pub datastore_max_idle_connections: i64,
+
+    /// No effect: there is no connection pool.
+    #[arg(
+        long,
+        value_name = "COUNT",
+        default_value = "5",
+        allow_hyphen_values = true
+    )]
+    pub datastore_max_open_connections: i64,
+
+    /// No effect: there is no connection pool.
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "60s",
+        allow_hyphen_values = true
+    )]
+    pub datastore_connection_max_lifetime: GoDuration,
+
+    /// No effect: there is no connection pool.
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "0s",
+        allow_hyphen_values = true
+    )]
+    pub datastore_connection_max_idle_time: GoDuration,
+
+    /// How often to check for free space on the disk; 0 is never.
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "5s",
+        allow_hyphen_values = true
+    )]
+    pub watch_storage_available_size_interval: GoDuration,
+
+    /// Free bytes below which --low-available-storage-action is taken.
+    #[arg(long, value_name = "BYTES", value_parser = unsigned, default_value = "10485760")]
+    pub watch_storage_available_size_min_bytes: u64,
+
+    /// What to do when the disk is nearly full.
+    #[arg(
+        long,
+        value_name = "ACTION",
+        value_enum,
+        default_value = "none",
+        hide_possible_values = false
+    )]
+    pub low_available_storage_action: LowStorageAction,
+
+    /// No effect: watches are fed by commits, not by polling.
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "20s",
+        allow_hyphen_values = true
+    )]
+    pub watch_query_timeout: GoDuration,
+
+    /// How often watchers that asked for it are told the current revision.
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = interval)]
+    pub watch_progress_notify_interval: Duration,
+
+    /// What was given but does nothing, for the log.
+    #[arg(skip)]
+    pub remarks: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Print the versions of k8s-dqlite, SQLite, dqlite and libuv.
+    Version,
+}
+
+impl Args {
+    /// `arguments` begins with the program's name. The error carries the text for the user, also when
+    /// help was asked for.
+    pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let mut matches = Self::command().try_get_matches_from(arguments)?;
+        let remarks = remarks::on(&matches);
+        let mut args = Self::from_arg_matches_mut(&mut matches)?;
+        args.remarks = remarks;
+        Ok(args)
+    }
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let duration: GoDuration = text
+        .parse()
+        .map_err(|error: DurationError| error.to_string())?;
+    duration
+        .positive()
+        .ok_or_else(|| "must be more than zero".to_owned())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,80 @@
+//! The values of flags, as Go's flag library reads them.
+
+use std::num::ParseIntError;
+
+use clap::ValueEnum;
+pub use dqlite::tls::TlsVersion;
+
+/// What to do when the disk of the storage directory is nearly full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LowStorageAction {
+    /// Log it.
+    None,
+    /// Let another node lead.
+    Handover,
+    /// Stop the process.
+    Terminate,
+}
+
+pub(super) fn tls_version(text: &str) -> Result<TlsVersion, &'static str> {
+    let text = if text.is_empty() { "tls12" } else { text };
+    text.parse()
+        .map_err(|_| "write one of tls10, tls11, tls12, tls13")
+}
+
+/// Go: strconv.ParseBool.
+pub(super) fn boolean(text: &str) -> Result<bool, &'static str> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err("write true or false"),
+    }
+}
+
+/// Decimal, or with the prefix 0x, 0o, 0 or 0b; underscores between digits (Go: strconv.ParseUint
+/// with base 0).
+pub(super) fn unsigned(text: &str) -> Result<u64, ParseIntError> {
+    let plain = text.replace('_', "");
+    let lower = plain.to_ascii_lowercase();
+    for (prefix, radix) in [("0x", 16), ("0b", 2), ("0o", 8)] {
+        if let Some(digits) = lower.strip_prefix(prefix) {
+            return u64::from_str_radix(digits, radix);
+        }
+    }
+    match lower.strip_prefix('0') {
+        Some(digits) if !digits.is_empty() => u64::from_str_radix(digits, 8),
+        _ => plain.parse(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_may_have_any_of_gos_bases() {
+        for (text, expected) in [
+            ("0", 0),
+            ("10485760", 10_485_760),
+            ("0x10", 16),
+            ("010", 8),
+            ("0b11", 3),
+            ("1_000", 1000),
+        ] {
+            assert_eq!(unsigned(text), Ok(expected), "{text}");
+        }
+        for text in ["", "-1", "ten", "0x", "18446744073709551616"] {
+            assert!(unsigned(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_tls_version_names_the_four() {
+        assert_eq!(tls_version(""), Ok(TlsVersion::Tls12));
+        let error = tls_version("ssl3").unwrap_err();
+        for name in ["tls10", "tls11", "tls12", "tls13"] {
+            assert!(error.contains(name), "{error}");
+            assert!(tls_version(name).is_ok());
+        }
+    }
+}

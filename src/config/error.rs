@@ -1,0 +1,119 @@
+//! What can be wrong with the storage directory, and what to do about it.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("cannot read {}: {source}", path.display())]
+    Unreadable { path: PathBuf, source: io::Error },
+
+    #[error("cannot write {}: {source}", path.display())]
+    Unwritable { path: PathBuf, source: io::Error },
+
+    /// Not YAML, or not of the right shape.
+    #[error("{}{}: {message}", path.display(), line.map(|line| format!(", line {line}")).unwrap_or_default())]
+    Malformed {
+        path: PathBuf,
+        line: Option<usize>,
+        message: String,
+    },
+
+    #[error("{}: {reason}", path.display())]
+    Invalid { path: PathBuf, reason: String },
+
+    #[error("{}", how_to_begin(dir, *with_tls))]
+    NotInitialised { dir: PathBuf, with_tls: bool },
+
+    #[error(
+        "the directory {} cannot become a new node, because it holds {name:?} beside init.yaml: to begin \
+         anew, move that file away; to go on with the data that is there, delete init.yaml",
+        dir.display()
+    )]
+    ForeignFile { dir: PathBuf, name: String },
+
+    #[error(
+        "{} is missing beside {}: restore it from a backup, or write it by hand:\n{content}",
+        path.display(), other.display()
+    )]
+    Incomplete {
+        path: PathBuf,
+        other: PathBuf,
+        content: String,
+    },
+
+    #[error("{}: {what} is not possible in this version of k8s-dqlite, which runs a single node", path.display())]
+    NotInThisVersion { path: PathBuf, what: String },
+
+    #[error(
+        "{} is missing, which --enable-tls needs; make a pair, or start with --enable-tls=false:\n  {}",
+        path.display(), make_pair(dir)
+    )]
+    NoPair { path: PathBuf, dir: PathBuf },
+}
+
+fn how_to_begin(dir: &Path, with_tls: bool) -> String {
+    let quoted = quoted(dir);
+    let mut text = format!(
+        "{} holds neither init.yaml nor the data of a node; to begin a new cluster of one node, run\n  \
+         mkdir -p {quoted}\n",
+        dir.display()
+    );
+    if with_tls {
+        text += &format!("  {}\n", make_pair(dir));
+    }
+    text + &format!("  echo 'Address: 127.0.0.1:9000' > {quoted}/init.yaml\nand start again")
+}
+
+fn make_pair(dir: &Path) -> String {
+    let dir = quoted(dir);
+    format!(
+        "openssl req -x509 -newkey rsa:2048 -nodes -days 7300 -subj /CN=k8s \
+         -addext subjectAltName=DNS:k8s,IP:127.0.0.1 -keyout {dir}/cluster.key -out {dir}/cluster.crt"
+    )
+}
+
+/// For a shell.
+fn quoted(dir: &Path) -> String {
+    let text = dir.display().to_string();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@:".contains(c);
+    if text.chars().all(is_plain) {
+        text
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_start_is_answered_with_lines_to_run() {
+        let dir = PathBuf::from("/srv/my data");
+        let text = ConfigError::NotInitialised {
+            dir: dir.clone(),
+            with_tls: true,
+        }
+        .to_string();
+        let commands: Vec<&str> = text.lines().filter(|line| line.starts_with("  ")).collect();
+        assert_eq!(commands.len(), 3, "{text}");
+        assert_eq!(commands[0], "  mkdir -p '/srv/my data'");
+        assert!(
+            commands[1].ends_with("-out '/srv/my data'/cluster.crt"),
+            "{text}"
+        );
+        assert_eq!(
+            commands[2],
+            "  echo 'Address: 127.0.0.1:9000' > '/srv/my data'/init.yaml"
+        );
+        let text = ConfigError::NotInitialised {
+            dir,
+            with_tls: false,
+        }
+        .to_string();
+        assert!(!text.contains("openssl"), "{text}");
+    }
+}

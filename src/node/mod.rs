@@ -1,0 +1,137 @@
+//! The dqlite node of this server: its directory, its engine, its port.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use dqlite::{
+    client::Endpoint,
+    node::{DirLock, LastEntry, Node, NodeError, NodeOptions, describe_last_entry},
+    proxy::{Proxy, ProxyError, ProxyOptions, dialer},
+    tls::{Tls, TlsError, TlsOptions},
+};
+use tokio::{runtime::Handle, sync::oneshot, task::JoinHandle};
+use tracing::info;
+
+use crate::config::{ConfigError, ServerConfig};
+
+/// One-way latency that the engine is told where tuning.yaml does not say: elections within 300 to
+/// 600 ms. Below 20 ms a busy machine loses its leadership to scheduling alone.
+const DEFAULT_NETWORK_LATENCY: Duration = Duration::from_millis(20);
+
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    #[error("{0}: it is the address of this node in info.yaml (init.yaml before the first start)")]
+    Port(#[from] ProxyError),
+    #[error("TLS between nodes: {0}")]
+    Tls(#[from] TlsError),
+}
+
+/// A node that runs, and the task that serves its port.
+pub struct RunningNode {
+    node: Node,
+    /// The Raft term in which this node leads.
+    pub term: u64,
+    stop_port: oneshot::Sender<()>,
+    port: JoinHandle<()>,
+}
+
+impl RunningNode {
+    /// Takes the directory over: from now on init.yaml is gone.
+    pub async fn start(config: &ServerConfig) -> Result<Self, StartError> {
+        let tls = config.tls.as_ref().map(load_tls).transpose()?;
+        let (node, term) = start_engine(config, tls.clone()).await?;
+        let options = ProxyOptions {
+            address: config.start.address.to_string(),
+            engine: node.bind_address().to_owned(),
+            tls,
+            peers: None,
+        };
+        let port = Proxy::bind(options).await?;
+        config.start.finish(&config.storage_dir)?;
+        let (stop_port, stopped) = oneshot::channel::<()>();
+        let port = tokio::spawn(port.run(async {
+            // An error means that the sender is gone, which is the same.
+            let _ = stopped.await;
+        }));
+        Ok(Self {
+            node,
+            term,
+            stop_port,
+            port,
+        })
+    }
+
+    pub fn endpoint(&self) -> Endpoint {
+        Endpoint::from_address(self.node.bind_address())
+    }
+
+    /// Blocks for as long as the engine needs, at most `dqlite::node::STOP_TIMEOUT`.
+    pub async fn stop(self) -> Result<(), NodeError> {
+        let Self {
+            mut node,
+            stop_port,
+            port,
+            ..
+        } = self;
+        drop(stop_port);
+        let _ = port.await;
+        tokio::task::spawn_blocking(move || node.stop())
+            .await
+            .expect("stopping does not panic")
+    }
+}
+
+fn load_tls(pair: &crate::config::TlsPair) -> Result<Tls, TlsError> {
+    Tls::load(&TlsOptions {
+        certificate: pair.certificate.clone(),
+        key: pair.key.clone(),
+        min_version: pair.min_version,
+    })
+}
+
+async fn start_engine(config: &ServerConfig, tls: Option<Tls>) -> Result<(Node, u64), StartError> {
+    let dial = dialer(Handle::current(), tls);
+    let mut options = NodeOptions::new(
+        config.start.node_id,
+        config.start.address.to_string(),
+        &config.storage_dir,
+        dial,
+    );
+    options.bootstrap = config.start.is_first;
+    options.failure_domain = config.failure_domain;
+    options.network_latency = Some(
+        config
+            .tuning
+            .network_latency
+            .unwrap_or(DEFAULT_NETWORK_LATENCY),
+    );
+    if let Some(snapshot) = config.tuning.snapshot {
+        options.snapshot = snapshot;
+    }
+    let start = config.start.clone();
+    let options = Arc::new(options);
+    let started = tokio::task::spawn_blocking(move || {
+        let term = last_term(&options.dir)? + 1;
+        let lock = DirLock::acquire(&options.dir)?;
+        start.record(&lock)?;
+        let mut node = Node::create_locked(&options, lock)?;
+        info!("starting dqlite, which loads the database");
+        node.start()?;
+        Ok((node, term))
+    });
+    started.await.expect("starting does not panic")
+}
+
+/// The term of the last log entry; a node that starts alone is elected in the next one.
+fn last_term(dir: &Path) -> Result<u64, NodeError> {
+    match dqlite::node::engine_state(dir) {
+        Ok(dqlite::node::EngineState::Present) => {
+            let LastEntry { term, .. } = describe_last_entry(dir)?;
+            Ok(term)
+        }
+        _ => Ok(0),
+    }
+}

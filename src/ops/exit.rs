@@ -1,0 +1,88 @@
+//! Exit codes: the one table from what happened to what the supervisor sees.
+
+use std::process::ExitCode;
+
+use dqlite::node::NodeError;
+
+use crate::{
+    node::StartError,
+    server::ServerError,
+    store::{OpenError, WriterError},
+};
+
+/// 128 and the number of the signal is added when a second signal cut the stop short; 134 is a panic or an
+/// abort of the engine (128 + SIGABRT).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Stopped by a signal, or because the disk was nearly full and `--low-available-storage-action=terminate`.
+    Stopped = 0,
+    /// Anything else.
+    Failure = 1,
+    /// A flag is unknown or its value wrong.
+    Usage = 2,
+    /// A file of the storage directory is missing, wrong, or not for this version.
+    Config = 3,
+    /// The address of `--listen` cannot be used.
+    Listen = 4,
+    /// Another process works on the storage directory.
+    Held = 5,
+    /// The data is damaged, of a newer version, or was written by another program.
+    Data = 6,
+    /// dqlite failed, or was without a leader for too long.
+    Engine = 7,
+    /// No space left on the disk.
+    DiskFull = 8,
+    /// dqlite or the clients' requests did not end in time.
+    StopTimeout = 9,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+impl From<&ServerError> for Exit {
+    fn from(error: &ServerError) -> Self {
+        match error {
+            ServerError::Config(_) => Self::Config,
+            ServerError::Listen(_) => Self::Listen,
+            ServerError::Node(StartError::Config(_) | StartError::Tls(_)) => Self::Config,
+            ServerError::Node(StartError::Port(_)) => Self::Listen,
+            ServerError::Node(StartError::Node(error)) | ServerError::Stop(error) => of_node(error),
+            ServerError::Open(error) => of_open(error),
+            ServerError::Writer(error) => of_writer(error),
+            ServerError::Signals(_) | ServerError::Api(_) => Self::Failure,
+        }
+    }
+}
+
+fn of_node(error: &NodeError) -> Exit {
+    match error {
+        NodeError::DirectoryHeld { .. } => Exit::Held,
+        NodeError::Directory { .. } | NodeError::InvalidOption { .. } => Exit::Config,
+        NodeError::WouldBootstrap { .. } | NodeError::Damaged { .. } => Exit::Data,
+        NodeError::DiskFull { .. } => Exit::DiskFull,
+        NodeError::StopTimeout { .. } => Exit::StopTimeout,
+        NodeError::LibraryTooOld { .. } | NodeError::Bind { .. } | NodeError::Engine { .. } => {
+            Exit::Engine
+        }
+    }
+}
+
+fn of_open(error: &OpenError) -> Exit {
+    match error {
+        OpenError::NewerSchema(_) | OpenError::ForeignSchema(_) | OpenError::Damaged(_) => {
+            Exit::Data
+        }
+        OpenError::NoLeader(_) | OpenError::Dqlite(_) => Exit::Engine,
+    }
+}
+
+fn of_writer(error: &WriterError) -> Exit {
+    match error {
+        WriterError::EngineLost(..) => Exit::Engine,
+        WriterError::ForeignWriter(_) => Exit::Data,
+    }
+}

@@ -1,0 +1,99 @@
+//! Events for the journal.
+//!
+//! `journalctl` shows nothing but the message of an entry, and most of ours say what happened in the
+//! message and why in a field. So the fields are appended to the message, beside being fields.
+
+use std::fmt::{self, Write};
+
+use tracing::{
+    Event, Subscriber,
+    field::{Field, Value, Visit},
+};
+use tracing_journald::{Priority, PriorityMappings};
+use tracing_subscriber::{Layer, layer::Context, registry::LookupSpan};
+
+pub(super) struct Journal {
+    inner: tracing_journald::Layer,
+}
+
+impl Journal {
+    pub fn new(layer: tracing_journald::Layer) -> Self {
+        let priorities = PriorityMappings {
+            info: Priority::Informational,
+            debug: Priority::Debug,
+            ..PriorityMappings::new()
+        };
+        Self {
+            inner: layer.with_priority_mappings(priorities),
+        }
+    }
+}
+
+impl<S: Subscriber + for<'span> LookupSpan<'span>> Layer<S> for Journal {
+    fn on_new_span(
+        &self,
+        attributes: &tracing::span::Attributes<'_>,
+        id: &tracing::span::Id,
+        context: Context<'_, S>,
+    ) {
+        self.inner.on_new_span(attributes, id, context);
+    }
+
+    fn on_record(
+        &self,
+        id: &tracing::span::Id,
+        values: &tracing::span::Record<'_>,
+        context: Context<'_, S>,
+    ) {
+        self.inner.on_record(id, values, context);
+    }
+
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        let texts = fields.complete();
+        let values: Vec<Option<&dyn Value>> = event
+            .metadata()
+            .fields()
+            .iter()
+            .map(|field| {
+                let text = texts.iter().find(|(name, _)| *name == field.name());
+                text.map(|(_, text)| text as &dyn Value)
+            })
+            .collect();
+        let values = event.metadata().fields().value_set_all(&values);
+        self.inner
+            .on_event(&Event::new(event.metadata(), &values), context);
+    }
+}
+
+/// The fields of an event, as text.
+#[derive(Default)]
+struct Fields(Vec<(&'static str, String)>);
+
+impl Fields {
+    /// With a message that has all the others in it.
+    fn complete(mut self) -> Vec<(&'static str, String)> {
+        let mut message = String::new();
+        if let Some(at) = self.0.iter().position(|(name, _)| *name == "message") {
+            message = self.0.remove(at).1;
+        }
+        for (name, text) in &self.0 {
+            let separator = if message.is_empty() { "" } else { " " };
+            // Writing to a string cannot fail.
+            let _ = write!(message, "{separator}{name}={text}");
+        }
+        self.0.push(("message", message));
+        self.0
+    }
+}
+
+impl Visit for Fields {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.0.push((field.name(), value.to_owned()));
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.0.push((field.name(), format!("{value:?}")));
+    }
+}

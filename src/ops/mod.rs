@@ -1,0 +1,7 @@
+//! What the process owes its operator: logs, signals, exit codes, and an eye on the disk.
+
+pub mod disk;
+pub mod exit;
+pub mod limits;
+pub mod logging;
+pub mod signals;

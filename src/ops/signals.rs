@@ -1,0 +1,83 @@
+//! Signals: the first of TERM, INT, QUIT and PWR stops the server in good order, the second at once.
+
+use std::{
+    io, process,
+    task::{Context, Poll},
+};
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{info, warn};
+
+const STOPPING: [(libc::c_int, &str); 4] = [
+    (libc::SIGTERM, "SIGTERM"),
+    (libc::SIGINT, "SIGINT"),
+    (libc::SIGQUIT, "SIGQUIT"),
+    // A failing power supply.
+    (libc::SIGPWR, "SIGPWR"),
+];
+
+/// From the moment it exists, none of the signals ends the process by itself.
+pub struct StopSignals {
+    signals: Vec<(Signal, libc::c_int, &'static str)>,
+}
+
+impl StopSignals {
+    /// Needs a tokio runtime.
+    pub fn install() -> io::Result<Self> {
+        let install = |(number, name)| {
+            signal(SignalKind::from_raw(number)).map(|signal| (signal, number, name))
+        };
+        Ok(Self {
+            signals: STOPPING
+                .into_iter()
+                .map(install)
+                .collect::<io::Result<_>>()?,
+        })
+    }
+
+    /// Ready at the first signal. From then on a second one ends the process.
+    pub async fn stop(mut self) {
+        let (_, name) = self.next().await;
+        info!("stopping, because of {name}; a second signal stops at once");
+        tokio::spawn(async move {
+            let (number, name) = self.next().await;
+            warn!("stopped at once, because of {name}");
+            process::exit(128 + number);
+        });
+    }
+
+    async fn next(&mut self) -> (libc::c_int, &'static str) {
+        std::future::poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<(libc::c_int, &'static str)> {
+        for (signal, number, name) in &mut self.signals {
+            if signal.poll_recv(cx).is_ready() {
+                return Poll::Ready((*number, *name));
+            }
+        }
+        Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_first_signal_of_any_kind_is_a_reason_to_stop() {
+        for (number, name) in STOPPING {
+            let mut signals = StopSignals::install().unwrap();
+            // SAFETY: the handler is installed, so the signal does no more than wake it.
+            assert_eq!(unsafe { libc::raise(number) }, 0);
+            let received = timeout(Duration::from_secs(10), signals.next())
+                .await
+                .unwrap();
+            assert_eq!(received, (number, name));
+        }
+    }
+}
