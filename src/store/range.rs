@@ -116,7 +116,7 @@ pub fn is_default_order(request: &RangeRequest) -> bool {
 
 /// Keys arrive in key order. A target other than the key without an order means ascending, applied
 /// after the limit was: etcd's own quirk.
-fn sort_by_target(kvs: &mut Vec<mvccpb::KeyValue>, request: &RangeRequest) {
+fn sort_by_target(kvs: &mut [mvccpb::KeyValue], request: &RangeRequest) {
     match request.sort_target() {
         SortTarget::Key => {}
         SortTarget::Version => kvs.sort_by_key(|kv| kv.version),

@@ -104,7 +104,10 @@ impl Writer {
         let mut changes = Vec::new();
         let after = row_id(self.shared.history.head().revision, MAX_SUB);
         database
-            .read_changes(after, |change| Ok(changes.push(change)))
+            .read_changes(after, |change| {
+                changes.push(change);
+                Ok(())
+            })
             .await?;
         Ok(Truth {
             database,
