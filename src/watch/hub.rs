@@ -1,22 +1,17 @@
 //! The hub: knows every watcher, and how far commits were distributed.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::stream::{Phase, StreamState, WatchStream};
 use super::synced::{Round, StreamId, Synced, WatcherId};
 use super::wire::HeaderFn;
-use super::{CloseReason, CommitSource, Metrics, Outbound, SourceError};
+use super::{CloseReason, CommitSource, Inbox, Metrics, Outbound, SourceError};
 use crate::mvcc::{Commit, Revision};
-
-/// Commits that were published and not yet distributed. Above this they are left in the history,
-/// and read from there: the writer never waits for the hub.
-const INBOX_LIMIT_COMMITS: usize = 16 * 1024;
 
 /// Changes distributed under one lock. Bounds how long a new watcher waits for the lock, and how
 /// long the events of the first change wait for those of the last.
@@ -32,27 +27,14 @@ pub struct HubSettings {
     pub progress_interval: Duration,
 }
 
-/// Distributes commits to watchers. `run` does the work; everything else only hands over.
+/// Distributes commits to watchers. `run` does the work.
 pub struct WatchHub {
     pub(super) source: Arc<dyn CommitSource>,
     pub(super) header: Box<HeaderFn>,
     settings: HubSettings,
-    inbox: Inbox,
+    inbox: Arc<Inbox>,
     state: Mutex<State>,
     metrics: Metrics,
-}
-
-#[derive(Default)]
-struct Inbox {
-    commits: Mutex<Arrived>,
-    arrived: Notify,
-}
-
-#[derive(Default)]
-struct Arrived {
-    commits: VecDeque<Arc<Commit>>,
-    /// Later ones are only in the history.
-    overflowed: bool,
 }
 
 /// Everything that changes together with the position.
@@ -68,9 +50,11 @@ pub(super) struct State {
 }
 
 impl WatchHub {
-    /// `header` makes the header of a response at a revision.
+    /// Distributes what comes after the head of `source` into `inbox`. `header` makes the header of
+    /// a response at a revision.
     pub fn new(
         source: Arc<dyn CommitSource>,
+        inbox: Arc<Inbox>,
         header: Box<HeaderFn>,
         settings: HubSettings,
     ) -> Arc<Self> {
@@ -86,22 +70,10 @@ impl WatchHub {
             source,
             header,
             settings,
-            inbox: Inbox::default(),
+            inbox,
             state: Mutex::new(state),
             metrics: Metrics::default(),
         })
-    }
-
-    /// Takes commits, in revision order, that the source can already read. Never waits.
-    pub fn publish(&self, commits: &[Arc<Commit>]) {
-        let mut arrived = self.inbox.lock();
-        if arrived.overflowed || arrived.commits.len() + commits.len() > INBOX_LIMIT_COMMITS {
-            arrived.overflowed = true;
-        } else {
-            arrived.commits.extend(commits.iter().cloned());
-        }
-        drop(arrived);
-        self.inbox.arrived.notify_one();
     }
 
     /// Distributes what is published, until `stop`. If it ends in any other way, all streams are
@@ -114,7 +86,7 @@ impl WatchHub {
         while self.lock().closed.is_none() {
             tokio::select! {
                 biased;
-                () = self.inbox.arrived.notified() => self.drain().await,
+                () = self.inbox.arrived() => self.drain().await,
                 _ = progress.tick() => {
                     self.notify_progress();
                     // Nothing is missing if every commit is published: this heals, and is cheap.
@@ -128,7 +100,7 @@ impl WatchHub {
     pub fn stop(&self) {
         self.lock().closed = Some(CloseReason::ServerStopped);
         self.close_streams(CloseReason::ServerStopped, |_| true);
-        self.inbox.arrived.notify_one();
+        self.inbox.notify();
     }
 
     /// Closes the streams of the clients that want to be told when there is no leader.
@@ -169,7 +141,7 @@ impl WatchHub {
 
     async fn drain(&self) {
         loop {
-            let (round, overflowed) = self.inbox.take_round();
+            let (round, overflowed) = self.inbox.take_round(ROUND_LIMIT_CHANGES);
             if round.is_empty() && !overflowed {
                 return;
             }
@@ -321,28 +293,6 @@ impl WatchHub {
         let outbounds: Vec<_> = chosen.map(|stream| Arc::clone(&stream.outbound)).collect();
         drop(state);
         outbounds.iter().for_each(|outbound| outbound.close(reason));
-    }
-}
-
-impl Inbox {
-    /// What to distribute next, and whether more is to be read from the history after it.
-    fn take_round(&self) -> (Vec<Arc<Commit>>, bool) {
-        let mut arrived = self.lock();
-        let mut changes = 0;
-        let fits = |commit: &&Arc<Commit>| {
-            changes += commit.changes.len();
-            changes <= ROUND_LIMIT_CHANGES
-        };
-        let count = arrived.commits.iter().take_while(fits).count().max(1);
-        let count = count.min(arrived.commits.len());
-        let round = arrived.commits.drain(..count).collect();
-        let is_last = arrived.commits.is_empty();
-        (round, is_last && std::mem::take(&mut arrived.overflowed))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Arrived> {
-        // Nothing under the lock can panic half way.
-        self.commits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -14,6 +14,7 @@
 //! moment in which a commit could miss a watcher or meet it twice.
 
 mod hub;
+mod inbox;
 mod index;
 mod metrics;
 mod outbound;
@@ -24,6 +25,7 @@ mod synced;
 mod wire;
 
 pub use hub::{HubSettings, WatchHub};
+pub use inbox::Inbox;
 pub use metrics::Metrics;
 pub use outbound::{CloseReason, Outbound, Popped};
 pub use segment::Options;

@@ -279,13 +279,8 @@ mod tests {
         let outbound = Outbound::default();
         let big = frame(JOINED_BYTES);
         drop(outbound.push_control(Bytes::from_static(b"a")));
-        assert_eq!(
-            outbound
-                .push_live(&["b".into(), "c".into(), big.clone()])
-                .unwrap()
-                .is_some(),
-            false
-        );
+        let waker = outbound.push_live(&["b".into(), "c".into(), big.clone()]);
+        assert!(waker.unwrap().is_none());
         drop(outbound.push_control(Bytes::from_static(b"d")));
         assert_eq!(pop(&outbound).unwrap(), "abc");
         let large = pop(&outbound).unwrap();

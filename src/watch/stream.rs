@@ -264,6 +264,7 @@ impl WatchStream {
         if !self.outbound.has_catch_up_room() {
             return CatchUp::Blocked;
         }
+        let head = self.hub.source.head_revision();
         match self.hub.source.commits_from(next, STEP_LIMIT_CHANGES) {
             Ok(commits) => {
                 let next = match commits.last() {
@@ -271,7 +272,8 @@ impl WatchStream {
                         let unsent = self.send_history(watch_id, &watcher, &commits);
                         unsent.unwrap_or(last.revision + 1)
                     }
-                    None => next,
+                    // Not every revision has a commit: the first one is the empty store.
+                    None => next.max(head + 1),
                 };
                 self.advance(watch_id, next);
             }

@@ -15,7 +15,7 @@ use super::*;
 use crate::api::Identity;
 use crate::mvcc::Revision;
 use crate::watch::testing::{Op, TestStore, delete, put};
-use crate::watch::{HubSettings, NO_WATCH_ID};
+use crate::watch::{HubSettings, Inbox, NO_WATCH_ID};
 
 /// Nothing here takes longer than some milliseconds; a slow machine may.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -28,6 +28,7 @@ async fn in_time<T>(future: impl Future<Output = T>) -> T {
 
 struct Fixture {
     store: TestStore,
+    inbox: Arc<Inbox>,
     hub: Arc<WatchHub>,
     channel: Channel,
     stop_server: Option<oneshot::Sender<()>>,
@@ -37,12 +38,13 @@ struct Fixture {
 impl Fixture {
     async fn new() -> Self {
         let store = TestStore::new();
+        let inbox = Arc::new(Inbox::default());
         let identity = Arc::new(Identity::new(11, 12, 3));
         let settings = HubSettings {
             progress_interval: Duration::from_millis(100),
         };
         let header = Box::new(move |revision| identity.header(revision));
-        let hub = WatchHub::new(store.history.clone(), header, settings);
+        let hub = WatchHub::new(store.history.clone(), Arc::clone(&inbox), header, settings);
         let task = Arc::clone(&hub);
         tokio::spawn(async move { task.run().await });
 
@@ -59,6 +61,7 @@ impl Fixture {
         let channel = in_time(channel.connect()).await.unwrap();
         Self {
             store,
+            inbox,
             hub,
             channel,
             stop_server: Some(stop_server),
@@ -68,7 +71,7 @@ impl Fixture {
 
     fn write(&mut self, ops: &[Op]) -> Revision {
         let commit = self.store.commit(ops).expect("it changes something");
-        self.hub.publish(&[commit]);
+        self.inbox.publish(&[commit]);
         self.store.revision()
     }
 

@@ -10,13 +10,16 @@ use etcd_proto::etcdserverpb::WatchResponse;
 use super::client::{event_revisions, hub, pop, receive, request, settle};
 use crate::mvcc::Revision;
 use crate::watch::testing::{TestStore, delete, put};
-use crate::watch::{CloseReason, CreateRequest, NO_WATCH_ID, Options, WatchHub, WatchStream};
+use crate::watch::{
+    CatchUp, CloseReason, CreateRequest, Inbox, NO_WATCH_ID, Options, WatchHub, WatchStream,
+};
 
 /// Long enough never to happen in a test.
 const NO_PROGRESS: Duration = Duration::from_secs(3600);
 
 struct Fixture {
     store: TestStore,
+    inbox: Arc<Inbox>,
     hub: Arc<WatchHub>,
 }
 
@@ -27,10 +30,11 @@ impl Fixture {
 
     fn with_progress(interval: Duration) -> Self {
         let store = TestStore::new();
-        let hub = hub(&store.history, interval);
+        let inbox = Arc::new(Inbox::default());
+        let hub = hub(&store.history, &inbox, interval);
         let task = Arc::clone(&hub);
         tokio::spawn(async move { task.run().await });
-        Self { store, hub }
+        Self { store, inbox, hub }
     }
 
     fn open(&self) -> WatchStream {
@@ -44,7 +48,7 @@ impl Fixture {
 
     async fn write(&mut self, ops: &[crate::watch::testing::Op]) -> Revision {
         let commit = self.store.commit(ops).expect("it changes something");
-        self.hub.publish(&[commit]);
+        self.inbox.publish(&[commit]);
         settle().await;
         self.store.revision()
     }
@@ -82,7 +86,7 @@ async fn a_commit_that_is_not_distributed_yet_is_not_after_now() {
     let stream = fixture.open();
     stream.create(request("a", "", 0));
     assert_eq!(one(receive(&stream)).header.unwrap().revision, 2);
-    fixture.hub.publish(&[commit]);
+    fixture.inbox.publish(&[commit]);
     settle().await;
     assert!(receive(&stream).is_empty());
     fixture.put("a", "2").await;
@@ -106,6 +110,17 @@ async fn a_watch_from_the_past_reads_history_and_then_follows() {
         fixture.hub.metrics().slow_watchers.load(Ordering::Relaxed),
         0
     );
+}
+
+#[tokio::test]
+async fn a_watch_from_the_first_revision_of_an_empty_store_follows() {
+    let mut fixture = Fixture::new();
+    let stream = fixture.open();
+    stream.create(request("a", "", 1));
+    assert_eq!(stream.catch_up(), CatchUp::Behind);
+    assert_eq!(stream.catch_up(), CatchUp::Synced);
+    fixture.put("a", "1").await;
+    assert_eq!(event_revisions(&receive(&stream)), [2]);
 }
 
 #[tokio::test]
@@ -314,7 +329,7 @@ async fn progress_waits_for_the_events_before_it() {
         receive(&stream).is_empty(),
         "the hub has not distributed revision 2"
     );
-    fixture.hub.publish(&[commit]);
+    fixture.inbox.publish(&[commit]);
     settle().await;
     let responses = receive(&stream);
     assert_eq!(event_revisions(&responses[..1]), [2]);
@@ -496,7 +511,7 @@ async fn commits_of_one_batch_share_a_response() {
     let commits: Vec<_> = (0..5)
         .filter_map(|_| fixture.store.commit(&[put("a", "v"), put("b", "w")]))
         .collect();
-    fixture.hub.publish(&commits);
+    fixture.inbox.publish(&commits);
     settle().await;
     let response = one(receive(&stream));
     assert_eq!(response.header.unwrap().revision, 6);
@@ -546,7 +561,7 @@ async fn more_than_the_inbox_holds_is_read_from_history() {
     receive(&stream);
     for _ in 0..20_000 {
         let commit = fixture.store.commit(&[put("a", "v")]).unwrap();
-        fixture.hub.publish(&[commit]);
+        fixture.inbox.publish(&[commit]);
     }
     let mut seen = Vec::new();
     while fixture.hub.position() < 20_001 {

@@ -10,12 +10,16 @@ use prost::Message;
 
 use crate::mvcc::{History, KeyRange, Revision};
 use crate::watch::{
-    CatchUp, CloseReason, CreateRequest, HubSettings, Options, Popped, WatchHub, WatchStream,
+    CatchUp, CloseReason, CreateRequest, HubSettings, Inbox, Options, Popped, WatchHub, WatchStream,
 };
 
 pub const CLUSTER_ID: u64 = 77;
 
-pub fn hub(history: &Arc<History>, progress_interval: Duration) -> Arc<WatchHub> {
+pub fn hub(
+    history: &Arc<History>,
+    inbox: &Arc<Inbox>,
+    progress_interval: Duration,
+) -> Arc<WatchHub> {
     let header = |revision| ResponseHeader {
         cluster_id: CLUSTER_ID,
         member_id: 1,
@@ -23,7 +27,12 @@ pub fn hub(history: &Arc<History>, progress_interval: Duration) -> Arc<WatchHub>
         raft_term: 1,
     };
     let source = Arc::clone(history);
-    WatchHub::new(source, Box::new(header), HubSettings { progress_interval })
+    WatchHub::new(
+        source,
+        Arc::clone(inbox),
+        Box::new(header),
+        HubSettings { progress_interval },
+    )
 }
 
 pub fn request(key: &str, range_end: &str, start_revision: Revision) -> CreateRequest {
