@@ -39,7 +39,7 @@ pub struct Window {
 }
 
 impl Window {
-    fn new(schedule: &Schedule) -> Self {
+    pub fn new(schedule: &Schedule) -> Self {
         let now = Instant::now();
         let (start, length) = match schedule.operations {
             Some(_) => (now, MAX_RUN),

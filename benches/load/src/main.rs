@@ -9,6 +9,8 @@ mod crew;
 mod dataset;
 mod disk;
 mod failure;
+#[cfg(test)]
+mod fake;
 mod histogram;
 mod keys;
 mod meter;

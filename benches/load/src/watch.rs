@@ -288,3 +288,81 @@ impl Watcher {
 fn stamp(value: &Bytes) -> Option<u64> {
     Some(u64::from_be_bytes(*value.first_chunk::<STAMP_BYTES>()?))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use etcd_proto::mvccpb::KeyValue;
+
+    fn watcher() -> Watcher {
+        let board = Board {
+            prefix: "/registry/x/".into(),
+            origin: Instant::now(),
+            writers: 1,
+            value_bytes: 16,
+            acknowledged: AtomicU64::new(0),
+            received: Mutex::default(),
+        };
+        let schedule = Schedule {
+            warm_up: GRACE,
+            length: GRACE,
+            operations: Some(1),
+        };
+        Watcher::new(
+            &Arc::new(board),
+            &Arc::new(Window::new(&schedule)),
+            &Rc::default(),
+        )
+    }
+
+    fn event(put: PutRequest, mod_revision: i64) -> Event {
+        let kv = KeyValue {
+            key: put.key,
+            value: put.value,
+            mod_revision,
+            ..Default::default()
+        };
+        Event {
+            kv: Some(kv),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn events_count_and_markers_do_not() {
+        let (mut watcher, mut keys) = (watcher(), KeyMaker::new());
+        let board = Arc::clone(&watcher.board);
+        watcher
+            .take(&event(board.put(&mut keys, 7), 5), Instant::now())
+            .unwrap();
+        watcher
+            .take(&event(board.put(&mut keys, MARKER), 6), Instant::now())
+            .unwrap();
+        assert_eq!((watcher.received, watcher.markers), (1, 1));
+        assert_eq!(watcher.tally.borrow().operations, 1);
+    }
+
+    #[test]
+    fn repeated_or_unordered_events_and_foreign_values_are_wrong() {
+        let (mut watcher, mut keys) = (watcher(), KeyMaker::new());
+        let board = Arc::clone(&watcher.board);
+        watcher
+            .take(&event(board.put(&mut keys, 7), 5), Instant::now())
+            .unwrap();
+        assert!(
+            watcher
+                .take(&event(board.put(&mut keys, 7), 5), Instant::now())
+                .is_err()
+        );
+        assert!(
+            watcher
+                .take(&event(board.put(&mut keys, 7), 4), Instant::now())
+                .is_err()
+        );
+        assert!(
+            watcher
+                .take(&event(PutRequest::default(), 9), Instant::now())
+                .is_err()
+        );
+    }
+}

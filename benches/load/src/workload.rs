@@ -133,3 +133,87 @@ fn threads(conns: usize) -> usize {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     conns.min(cores).min(MAX_THREADS)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::{Args, Command};
+    use crate::fake::{self, Honesty};
+
+    const SCHEDULE: Schedule = Schedule {
+        warm_up: Duration::from_millis(1),
+        length: Duration::from_secs(30),
+        operations: Some(200),
+    };
+    const CHECKED: [&str; 5] = [
+        "create-txn --clients 3",
+        "update --clients 3 --keys 20",
+        "get --clients 3 --keys 20",
+        "range --clients 3 --keys 20 --limit 6",
+        "count --clients 3 --keys 20",
+    ];
+
+    fn measure(target: &Target, line: &str) -> Result<Measurement, Failure> {
+        let Command::Single(workload) = Args::parse_from(format!("load {line}").split(' ')).command
+        else {
+            panic!("'{line}' is no workload");
+        };
+        prepare(target, &workload)?.measure(&SCHEDULE)
+    }
+
+    #[test]
+    fn right_answers_are_all_counted() {
+        let target = fake::serve(Honesty::Honest);
+        for line in CHECKED.into_iter().chain(["put --clients 3 --conns 2"]) {
+            let measurement = measure(&target, line).unwrap();
+            assert_eq!(
+                (measurement.operations, measurement.failures.count),
+                (200, 0),
+                "{line}"
+            );
+            assert!(measurement.latency.quantile(0.5) > Duration::ZERO, "{line}");
+        }
+    }
+
+    #[test]
+    fn wrong_answers_are_failures_and_never_operations() {
+        let target = fake::serve(Honesty::Lying);
+        for line in CHECKED {
+            let measurement = measure(&target, line).unwrap();
+            let found = measurement.operations + measurement.failures.count;
+            assert_eq!(found, 200, "{line}: {:?}", measurement.failures);
+            assert_eq!(
+                measurement.operations, 0,
+                "{line}: {:?}",
+                measurement.failures
+            );
+        }
+    }
+
+    #[test]
+    fn missing_services_are_failures() {
+        let target = fake::serve(Honesty::Honest);
+        let failure = measure(&target, "watch")
+            .err()
+            .expect("the fake has no watches");
+        assert!(failure.to_string().contains("Unimplemented"), "{failure}");
+    }
+
+    #[test]
+    fn a_server_that_is_not_there_is_named() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        drop(listener);
+        let target = Target {
+            name: "none".into(),
+            endpoint: endpoint.clone(),
+            server_pid: None,
+        };
+        let failure = measure(&target, "put").err().expect("nothing listens");
+        assert!(failure.to_string().contains(&endpoint), "{failure}");
+    }
+}
