@@ -4,3 +4,4 @@
 mod harness;
 mod kv;
 mod txn;
+mod watch;

@@ -132,7 +132,9 @@ impl Server {
             .args(["--listen-peer-urls", &peer_url])
             .args(["--initial-advertise-peer-urls", &peer_url])
             .args(["--initial-cluster", &format!("default={peer_url}")])
-            .args(["--log-level", "warn"]);
+            .args(["--log-level", "warn"])
+            // etcd takes ETCD_* for its flags, and complains about this one.
+            .env_remove("ETCD_BIN");
         command
     }
 

@@ -1,9 +1,12 @@
 //! One watch stream.
 
+use std::time::Duration;
+
 use etcd_proto::etcdserverpb::watch_request::RequestUnion;
 use etcd_proto::etcdserverpb::*;
 use etcd_proto::mvccpb::Event;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
@@ -11,6 +14,9 @@ use super::{Api, PATIENCE};
 
 /// Requests that a test may send ahead of the server.
 const REQUEST_QUEUE: usize = 64;
+
+/// How often kube-apiserver asks for progress.
+const PROGRESS_REPEAT: Duration = Duration::from_millis(100);
 
 pub struct Watcher {
     requests: mpsc::Sender<WatchRequest>,
@@ -56,6 +62,16 @@ impl Watcher {
             .unwrap();
     }
 
+    /// Sends a request that asks for nothing.
+    pub async fn send_nothing(&self) {
+        self.requests
+            .send(WatchRequest {
+                request_union: None,
+            })
+            .await
+            .unwrap();
+    }
+
     /// Asks for one more watch on the stream; the next response must be the answer.
     pub async fn create(&mut self, create: WatchCreateRequest) -> WatchResponse {
         self.send(RequestUnion::CreateRequest(create)).await;
@@ -86,6 +102,28 @@ impl Watcher {
             Ok(None) => panic!("the watch stream ended"),
             Err(status) => panic!("the watch stream failed: {status}"),
         }
+    }
+
+    /// Asks for progress until the server reports some; returns the events before it and the report.
+    ///
+    /// A server that is not done with every watch of the stream gives no answer, so one question
+    /// is not enough.
+    pub async fn progress(&mut self) -> (Vec<Event>, WatchResponse) {
+        let mut events = Vec::new();
+        let asked_at = Instant::now();
+        while asked_at.elapsed() < PATIENCE {
+            self.request_progress().await;
+            let next = tokio::time::timeout(PROGRESS_REPEAT, self.responses.message()).await;
+            let Ok(response) = next else { continue };
+            let response = response
+                .expect("the stream goes on")
+                .expect("the stream goes on");
+            if response.watch_id == -1 {
+                return (events, response);
+            }
+            events.extend(response.events);
+        }
+        panic!("no progress within {PATIENCE:?}");
     }
 
     /// The events of the next responses, at least `count` of them.
