@@ -2,6 +2,10 @@
 
 #[macro_use]
 mod harness;
+
+mod compaction;
 mod kv;
+mod lease;
+mod maintenance;
 mod txn;
 mod watch;

@@ -72,9 +72,15 @@ async fn a_closed_stream_leaves_others_alone(server: Server) {
 async fn a_stream_outlives_its_requests(server: Server) {
     let api = server.api().await;
     let create = RequestUnion::CreateRequest(watch("a"));
-    let request = WatchRequest { request_union: Some(create) };
+    let request = WatchRequest {
+        request_union: Some(create),
+    };
     let mut client = api.watch.clone();
-    let mut responses = client.watch(tokio_stream::once(request)).await.unwrap().into_inner();
+    let mut responses = client
+        .watch(tokio_stream::once(request))
+        .await
+        .unwrap()
+        .into_inner();
     assert!(responses.message().await.unwrap().unwrap().created);
     api.put("a", "1").await;
     let response = tokio::time::timeout(PATIENCE, responses.message()).await;
