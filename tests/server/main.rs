@@ -3,6 +3,7 @@
 #[macro_use]
 mod harness;
 
+mod apiserver;
 mod compaction;
 mod kv;
 mod lease;

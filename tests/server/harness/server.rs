@@ -72,6 +72,10 @@ impl Server {
         server
     }
 
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
     pub fn storage_dir(&self) -> PathBuf {
         self.dir.path().join("data")
     }
