@@ -5,6 +5,7 @@ mod harness;
 
 mod apiserver;
 mod compaction;
+mod crash;
 mod kv;
 mod lease;
 mod maintenance;

@@ -31,8 +31,24 @@ impl Watcher {
         (watcher, created)
     }
 
+    /// Opens a stream on a server that may die meanwhile; drops the answer to its first watch.
+    pub async fn try_open(api: &Api, create: WatchCreateRequest) -> Option<Self> {
+        let mut watcher = Self::try_open_with(api, RequestUnion::CreateRequest(create))
+            .await
+            .ok()?;
+        let created = watcher.try_next().await.ok()??;
+        assert!(created.created);
+        Some(watcher)
+    }
+
     /// Opens a stream with any first request: etcd sends nothing, not even headers, before one.
     pub async fn open_with(api: &Api, first: RequestUnion) -> Self {
+        Self::try_open_with(api, first)
+            .await
+            .expect("the watch stream opens")
+    }
+
+    async fn try_open_with(api: &Api, first: RequestUnion) -> Result<Self, Status> {
         let (requests, queue) = mpsc::channel(REQUEST_QUEUE);
         requests
             .send(WatchRequest {
@@ -42,15 +58,14 @@ impl Watcher {
             .unwrap();
         let mut client = api.watch.clone();
         let call = client.watch(ReceiverStream::new(queue));
-        let responses = tokio::time::timeout(PATIENCE, call)
-            .await
-            .expect("the watch stream opens in time")
-            .expect("the watch stream opens")
+        let opened = tokio::time::timeout(PATIENCE, call).await;
+        let responses = opened
+            .expect("the watch stream opens in time")?
             .into_inner();
-        Self {
+        Ok(Self {
             requests,
             responses,
-        }
+        })
     }
 
     pub async fn send(&self, request: RequestUnion) {

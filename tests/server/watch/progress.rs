@@ -86,8 +86,14 @@ async fn a_future_start_holds_progress_back(server: Server) {
     );
     api.put("b", "3").await;
     api.put("b", "4").await;
-    let (_, response) = watcher.progress().await;
-    assert_eq!(at(&response.header), 4);
+    let mut reported = 0;
+    while reported < 4 {
+        reported = at(&watcher.progress().await.1.header);
+        assert!(
+            reported >= 3,
+            "the watch from revision 4 has nothing to miss up to 3"
+        );
+    }
 }
 
 async fn progress_waits_for_history(server: Server) {
