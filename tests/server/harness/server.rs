@@ -108,7 +108,10 @@ impl Server {
     }
 
     fn k8s_dqlite_command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_k8s-dqlite"));
+        // Set, it names an installed server to test instead of the one just built.
+        let installed = std::env::var_os("K8S_DQLITE_BIN");
+        let binary = installed.unwrap_or_else(|| env!("CARGO_BIN_EXE_k8s-dqlite").into());
+        let mut command = Command::new(binary);
         command
             .arg("--storage-dir")
             .arg(self.storage_dir())
