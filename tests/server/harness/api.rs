@@ -1,0 +1,128 @@
+//! etcd's API as the tests call it: one connection, every call with a deadline.
+
+use etcd_proto::etcdserverpb::cluster_client::ClusterClient;
+use etcd_proto::etcdserverpb::kv_client::KvClient;
+use etcd_proto::etcdserverpb::lease_client::LeaseClient;
+use etcd_proto::etcdserverpb::maintenance_client::MaintenanceClient;
+use etcd_proto::etcdserverpb::watch_client::WatchClient;
+use etcd_proto::etcdserverpb::*;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Response, Status};
+
+use super::PATIENCE;
+
+#[derive(Debug, Clone)]
+pub struct Api {
+    pub kv: KvClient<Channel>,
+    pub watch: WatchClient<Channel>,
+    pub lease: LeaseClient<Channel>,
+    pub cluster: ClusterClient<Channel>,
+    pub maintenance: MaintenanceClient<Channel>,
+    pub channel: Channel,
+}
+
+/// A request that has one answer.
+pub trait Call {
+    type Answer;
+    async fn send(self, api: Api) -> Result<Response<Self::Answer>, Status>;
+}
+
+macro_rules! calls {
+    ($($request:ty, $client:ident.$method:ident => $answer:ty;)*) => {$(
+        impl Call for $request {
+            type Answer = $answer;
+            async fn send(self, mut api: Api) -> Result<Response<$answer>, Status> {
+                api.$client.$method(self).await
+            }
+        }
+    )*};
+}
+
+calls! {
+    RangeRequest, kv.range => RangeResponse;
+    PutRequest, kv.put => PutResponse;
+    DeleteRangeRequest, kv.delete_range => DeleteRangeResponse;
+    TxnRequest, kv.txn => TxnResponse;
+    CompactionRequest, kv.compact => CompactionResponse;
+    LeaseGrantRequest, lease.lease_grant => LeaseGrantResponse;
+    LeaseRevokeRequest, lease.lease_revoke => LeaseRevokeResponse;
+    LeaseTimeToLiveRequest, lease.lease_time_to_live => LeaseTimeToLiveResponse;
+    LeaseLeasesRequest, lease.lease_leases => LeaseLeasesResponse;
+    MemberListRequest, cluster.member_list => MemberListResponse;
+    StatusRequest, maintenance.status => StatusResponse;
+    AlarmRequest, maintenance.alarm => AlarmResponse;
+}
+
+impl Api {
+    pub async fn connect(url: &str) -> Self {
+        Self::try_connect(url)
+            .await
+            .unwrap_or_else(|| panic!("cannot connect to {url}"))
+    }
+
+    pub async fn try_connect(url: &str) -> Option<Self> {
+        let endpoint = Endpoint::from_shared(url.to_owned())
+            .unwrap()
+            .connect_timeout(PATIENCE);
+        let channel = endpoint.connect().await.ok()?;
+        let unlimited = usize::MAX;
+        Some(Self {
+            kv: KvClient::new(channel.clone()).max_decoding_message_size(unlimited),
+            watch: WatchClient::new(channel.clone()).max_decoding_message_size(unlimited),
+            lease: LeaseClient::new(channel.clone()).max_decoding_message_size(unlimited),
+            cluster: ClusterClient::new(channel.clone()),
+            maintenance: MaintenanceClient::new(channel.clone()),
+            channel,
+        })
+    }
+
+    pub async fn try_ask<C: Call>(&self, request: C) -> Result<C::Answer, Status> {
+        match tokio::time::timeout(PATIENCE, request.send(self.clone())).await {
+            Ok(answer) => answer.map(Response::into_inner),
+            Err(_) => panic!("no answer within {PATIENCE:?}"),
+        }
+    }
+
+    /// The answer to a request that must succeed.
+    pub async fn ask<C: Call>(&self, request: C) -> C::Answer {
+        match self.try_ask(request).await {
+            Ok(answer) => answer,
+            Err(status) => panic!("{:?}: {}", status.code(), status.message()),
+        }
+    }
+
+    /// The code and text with which a request is refused.
+    pub async fn refused<C: Call>(&self, request: C) -> (Code, String) {
+        match self.try_ask(request).await {
+            Ok(_) => panic!("the request was not refused"),
+            Err(status) => (status.code(), status.message().to_owned()),
+        }
+    }
+
+    /// Puts one key and returns the revision that it got.
+    pub async fn put(&self, key: &str, value: &str) -> i64 {
+        self.ask(super::put(key.to_owned(), value.to_owned()))
+            .await
+            .header
+            .unwrap()
+            .revision
+    }
+
+    /// Deletes one key and returns the revision that it got.
+    pub async fn delete(&self, key: &str) -> i64 {
+        self.ask(super::delete(key.to_owned()))
+            .await
+            .header
+            .unwrap()
+            .revision
+    }
+
+    /// The current revision of the store.
+    pub async fn revision(&self) -> i64 {
+        self.ask(super::get("no such key"))
+            .await
+            .header
+            .unwrap()
+            .revision
+    }
+}

@@ -1,0 +1,39 @@
+//! Starts servers, talks to them, and runs one case against k8s-dqlite and against etcd.
+
+mod api;
+#[macro_use]
+mod parity;
+mod ports;
+mod process;
+mod requests;
+mod server;
+mod watcher;
+
+pub use api::Api;
+pub use parity::etcd_or_skip;
+pub use process::Process;
+pub use requests::*;
+pub use server::{Kind, Options, Server};
+pub use watcher::Watcher;
+
+use std::time::Duration;
+
+/// How long a server that is alive may take for anything that a test waits for.
+///
+/// Far above what is expected, because two cores run everything at once.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Between two looks at a condition that nothing announces.
+pub const POLL_INTERVAL: Duration = Duration::from_millis(10);
+
+/// Waits until `condition` holds; panics, naming `what`, when that takes longer than [`PATIENCE`].
+pub async fn until<F: AsyncFnMut() -> bool>(what: &str, mut condition: F) {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while !condition().await {
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "timed out waiting until {what}"
+        );
+        tokio::time::sleep(POLL_INTERVAL).await;
+    }
+}

@@ -1,0 +1,203 @@
+//! A server in a directory of its own: k8s-dqlite, or etcd as the reference.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+
+use nix::sys::signal::Signal;
+use tempfile::TempDir;
+
+use super::{Api, Process, get, ports, until};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    K8sDqlite,
+    Etcd,
+}
+
+/// What differs from the usual server.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Appended to the command line.
+    pub flags: Vec<String>,
+}
+
+impl Options {
+    pub fn flags(flags: &[&str]) -> Self {
+        Self {
+            flags: flags.iter().map(ToString::to_string).collect(),
+        }
+    }
+}
+
+pub struct Server {
+    kind: Kind,
+    options: Options,
+    client_port: u16,
+    node_port: u16,
+    process: Option<Process>,
+    // Last, so that the process is gone before its files are.
+    dir: TempDir,
+}
+
+impl Server {
+    /// Starts a server on an empty store and waits until it answers.
+    pub async fn start(kind: Kind) -> Self {
+        Self::start_with(kind, Options::default()).await
+    }
+
+    pub async fn start_with(kind: Kind, options: Options) -> Self {
+        let mut server = Self::prepare(kind, options);
+        server.launch();
+        server.ready().await;
+        server
+    }
+
+    /// A server that is not started yet, with the files that a first start needs.
+    pub fn prepare(kind: Kind, options: Options) -> Self {
+        // Beside the binaries: /tmp may be memory, which hides what fsync costs.
+        let dir = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let server = Self {
+            kind,
+            options,
+            client_port: ports::free(),
+            node_port: ports::free(),
+            process: None,
+            dir,
+        };
+        std::fs::create_dir(server.storage_dir()).unwrap();
+        if kind == Kind::K8sDqlite {
+            let init = format!("Address: 127.0.0.1:{}\n", server.node_port);
+            std::fs::write(server.storage_dir().join("init.yaml"), init).unwrap();
+        }
+        server
+    }
+
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    pub fn storage_dir(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    /// Where the tests of this server may put files.
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub fn client_port(&self) -> u16 {
+        self.client_port
+    }
+
+    pub fn node_port(&self) -> u16 {
+        self.node_port
+    }
+
+    pub fn client_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.client_port)
+    }
+
+    /// The command that starts it.
+    pub fn command(&self) -> Command {
+        let mut command = match self.kind {
+            Kind::K8sDqlite => self.k8s_dqlite_command(),
+            Kind::Etcd => self.etcd_command(),
+        };
+        command.args(&self.options.flags);
+        command
+    }
+
+    fn k8s_dqlite_command(&self) -> Command {
+        // Set, it names an installed server to test instead of the one just built.
+        let installed = std::env::var_os("K8S_DQLITE_BIN");
+        let binary = installed.unwrap_or_else(|| env!("CARGO_BIN_EXE_k8s-dqlite").into());
+        let mut command = Command::new(binary);
+        command
+            .arg("--storage-dir")
+            .arg(self.storage_dir())
+            .args(["--listen", &format!("tcp://127.0.0.1:{}", self.client_port)]);
+        // Most tests are not about TLS, and the engine's port then needs no certificate.
+        if !self
+            .options
+            .flags
+            .iter()
+            .any(|flag| flag.starts_with("--enable-tls"))
+        {
+            command.arg("--enable-tls=false");
+        }
+        command
+    }
+
+    fn etcd_command(&self) -> Command {
+        let peer_url = format!("http://127.0.0.1:{}", self.node_port);
+        let mut command = Command::new(std::env::var_os("ETCD_BIN").unwrap());
+        command
+            .arg("--data-dir")
+            .arg(self.storage_dir())
+            .args(["--listen-client-urls", &self.client_url()])
+            .args(["--advertise-client-urls", &self.client_url()])
+            .args(["--listen-peer-urls", &peer_url])
+            .args(["--initial-advertise-peer-urls", &peer_url])
+            .args(["--initial-cluster", &format!("default={peer_url}")])
+            .args(["--log-level", "warn"])
+            // etcd takes ETCD_* for its flags, and complains about this one.
+            .env_remove("ETCD_BIN");
+        command
+    }
+
+    /// Starts the process without waiting until it answers.
+    pub fn launch(&mut self) {
+        assert!(self.process.is_none(), "it runs already");
+        self.process = Some(Process::spawn(self.command(), &self.dir.path().join("log")));
+    }
+
+    /// Waits until it answers; panics when it ends instead.
+    pub async fn ready(&mut self) {
+        let url = self.client_url();
+        until("the server answers", async || {
+            if let Some(status) = self.process().exited() {
+                panic!("the server ended: {status}");
+            }
+            match Api::try_connect(&url).await {
+                Some(api) => api.try_ask(get("health")).await.is_ok(),
+                None => false,
+            }
+        })
+        .await;
+    }
+
+    pub fn process(&mut self) -> &mut Process {
+        self.process.as_mut().expect("the server was started")
+    }
+
+    /// A new connection.
+    pub async fn api(&self) -> Api {
+        Api::connect(&self.client_url()).await
+    }
+
+    /// Ends the process at once, as a power failure would, but for what the kernel has in memory.
+    pub fn kill9(&mut self) {
+        self.process().kill();
+        self.process = None;
+    }
+
+    /// Asks the process to stop, and waits until it has.
+    pub async fn terminate(&mut self) -> ExitStatus {
+        self.process().signal(Signal::SIGTERM);
+        let status = self.process().wait().await;
+        self.process = None;
+        status
+    }
+
+    /// Starts it again on the same directory.
+    pub async fn restart(&mut self) {
+        self.launch();
+        self.ready().await;
+    }
+
+    /// Everything it has printed, over all starts.
+    pub fn output(&self) -> String {
+        let bytes = std::fs::read(self.dir.path().join("log")).unwrap();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+}

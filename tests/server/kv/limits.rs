@@ -1,0 +1,61 @@
+//! How large a request may be.
+
+use tonic::Code;
+
+use crate::harness::*;
+
+parity! {
+    a_request_of_one_mebibyte_is_taken,
+    a_request_above_the_limit_is_refused_by_name,
+    a_request_far_above_the_limit_is_refused_and_the_server_goes_on,
+    an_answer_may_be_large,
+}
+
+const MIB: usize = 1024 * 1024;
+
+async fn a_request_of_one_mebibyte_is_taken(server: Server) {
+    let api = server.api().await;
+    api.ask(put("a", vec![b'x'; MIB])).await;
+    assert_eq!(api.ask(get("a")).await.kvs[0].value.len(), MIB);
+}
+
+async fn a_request_above_the_limit_is_refused_by_name(server: Server) {
+    let api = server.api().await;
+    let expected = (
+        Code::InvalidArgument,
+        "etcdserver: request is too large".to_owned(),
+    );
+    assert_eq!(
+        api.refused(put("a", vec![b'x'; MIB * 3 / 2])).await,
+        expected
+    );
+    let parts = txn()
+        .then(put("a", vec![b'x'; MIB]))
+        .then(put("b", vec![b'x'; MIB * 3 / 4]));
+    assert_eq!(api.refused(parts).await, expected);
+    assert_eq!(api.revision().await, 1);
+}
+
+async fn a_request_far_above_the_limit_is_refused_and_the_server_goes_on(server: Server) {
+    let api = server.api().await;
+    let (code, text) = api.refused(put("a", vec![b'x'; 3 * MIB])).await;
+    // Refused below the API, where each gRPC library has its own code and words.
+    assert!(
+        [Code::ResourceExhausted, Code::OutOfRange].contains(&code),
+        "{code:?}: {text}"
+    );
+    assert!(text.contains("large"), "{text}");
+    assert_eq!(api.put("a", "small").await, 2);
+}
+
+async fn an_answer_may_be_large(server: Server) {
+    let api = server.api().await;
+    for index in 0..8 {
+        api.ask(put(format!("a{index}"), vec![b'x'; MIB])).await;
+    }
+    let answer = api.ask(get_prefix("a")).await;
+    assert_eq!(
+        answer.kvs.iter().map(|kv| kv.value.len()).sum::<usize>(),
+        8 * MIB
+    );
+}

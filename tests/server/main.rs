@@ -1,0 +1,13 @@
+//! The server as its clients see it, beside etcd where one is at hand.
+
+#[macro_use]
+mod harness;
+
+mod apiserver;
+mod compaction;
+mod crash;
+mod kv;
+mod lease;
+mod maintenance;
+mod txn;
+mod watch;

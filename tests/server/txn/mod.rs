@@ -1,0 +1,6 @@
+//! The Txn call.
+
+mod branches;
+mod compares;
+mod nested;
+mod refusals;
