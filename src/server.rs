@@ -14,7 +14,7 @@ use crate::{
     node::{RunningNode, StartError},
     ops::disk,
     store::{self, OpenError, Store, StoreOptions, WriterError},
-    watch::{HubSettings, WatchHub},
+    watch::{HubSettings, Inbox, WatchHub},
 };
 
 /// How long clients may take to end their calls when the server stops.
@@ -63,11 +63,11 @@ pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result
         config.start.node_id,
         node.term,
     ));
-    let hub = start_hub(&store, &identity, config.progress_interval);
-    let publish = hub.clone();
+    let inbox = Arc::new(Inbox::default());
+    let hub = start_hub(&store, inbox.clone(), &identity, config.progress_interval);
     let (stop_writer, writer_stops) = oneshot::channel::<()>();
     let mut writer = tokio::spawn(writer.run(
-        Box::new(move |commits| publish.publish(commits)),
+        Box::new(move |commits| inbox.publish(commits)),
         async {
             // An error means that the sender is gone, which is the same.
             let _ = writer_stops.await;
@@ -137,12 +137,14 @@ async fn stop_writer_task(
 
 fn start_hub(
     store: &Store,
+    inbox: Arc<Inbox>,
     identity: &Arc<Identity>,
     progress_interval: Duration,
 ) -> Arc<WatchHub> {
     let identity = identity.clone();
     let hub = WatchHub::new(
         store.history().clone(),
+        inbox,
         Box::new(move |revision| identity.header(revision)),
         HubSettings { progress_interval },
     );
