@@ -1,4 +1,10 @@
-use std::{env, panic, process, process::ExitCode, thread};
+use std::{
+    env,
+    io::{self, Write},
+    panic, process,
+    process::ExitCode,
+    thread,
+};
 
 use k8s_dqlite::{
     args::{Args, Command},
@@ -18,7 +24,7 @@ fn main() -> ExitCode {
     let args = match Args::read(env::args_os()) {
         Ok(args) => args,
         Err(error) => {
-            // There is nowhere else to say that standard error is closed.
+            // If that is closed, there is nowhere to say so.
             let _ = error.print();
             return if error.use_stderr() {
                 Exit::Usage
@@ -30,8 +36,9 @@ fn main() -> ExitCode {
     };
     match args.command {
         Some(Command::Version) => {
-            print!("{}", versions());
-            ExitCode::SUCCESS
+            // Whoever closed the pipe has seen enough.
+            let _ = io::stdout().write_all(versions().as_bytes());
+            Exit::Stopped.into()
         }
         None => serve(&args),
     }

@@ -60,7 +60,7 @@ pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result
     .await?;
     let identity = Arc::new(Identity::new(
         store.cluster_id(),
-        config.start.node_id,
+        node.identity.id,
         node.term,
     ));
     let inbox = Arc::new(Inbox::default());
@@ -83,7 +83,7 @@ pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result
         compactions,
         stopping: stopping.clone(),
         client_url: client_url(&config.listen),
-        peer_address: config.start.address.to_string(),
+        peer_address: node.identity.address.clone(),
     };
     let mut api = tokio::spawn(api::serve(services, listener, stopping.wait()));
     info!(listen = %config.listen, revision = store.revision(), "ready");

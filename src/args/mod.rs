@@ -11,11 +11,13 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use dqlite::tls::TlsVersion;
+
 use self::values::{boolean, tls_version, unsigned};
 pub use self::{
     address::{AddressError, ListenAddress, NodeAddress},
     duration::{DurationError, GoDuration},
-    values::{LowStorageAction, TlsVersion},
+    values::LowStorageAction,
 };
 
 pub const DEFAULT_STORAGE_DIR: &str = "/var/tmp/k8s-dqlite";

@@ -124,7 +124,7 @@ fn a_wrong_value_is_named_with_its_flag_and_what_is_right() {
     for (argument, expected) in [
         ("--watch-query-timeout=20", "such as 250ms, 5s"),
         ("--watch-progress-notify-interval=0", "more than zero"),
-        ("--min-tls-version=ssl3", "tls10, tls11, tls12, tls13"),
+        ("--min-tls-version=ssl3", "tls10, tls11, tls12 and tls13"),
         (
             "--low-available-storage-action=panic",
             "none, handover, terminate",

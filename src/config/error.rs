@@ -5,6 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use dqlite::{files::FileError, tls::TlsError};
+
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     #[error("cannot read {}: {source}", path.display())]
@@ -29,20 +31,10 @@ pub enum ConfigError {
 
     #[error(
         "the directory {} cannot become a new node, because it holds {name:?} beside init.yaml: to begin \
-         anew, move that file away; to go on with the data that is there, delete init.yaml",
+         anew, move that and all other data away; to go on with the data, delete init.yaml",
         dir.display()
     )]
     ForeignFile { dir: PathBuf, name: String },
-
-    #[error(
-        "{} is missing beside {}: restore it from a backup, or write it by hand:\n{content}",
-        path.display(), other.display()
-    )]
-    Incomplete {
-        path: PathBuf,
-        other: PathBuf,
-        content: String,
-    },
 
     #[error("{}: {what} is not possible in this version of k8s-dqlite, which runs a single node", path.display())]
     NotInThisVersion { path: PathBuf, what: String },
@@ -52,6 +44,12 @@ pub enum ConfigError {
         path.display(), make_pair(dir)
     )]
     NoPair { path: PathBuf, dir: PathBuf },
+
+    #[error(transparent)]
+    Tls(TlsError),
+
+    #[error(transparent)]
+    Files(#[from] FileError),
 }
 
 fn how_to_begin(dir: &Path, with_tls: bool) -> String {

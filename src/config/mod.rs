@@ -5,26 +5,26 @@
 
 mod error;
 mod failure_domain;
-mod node_files;
-mod pair;
 mod start;
+mod tls;
 mod tuning;
 mod yaml;
 
 use std::{path::PathBuf, time::Duration};
 
-use tracing::{info, warn};
+use dqlite::tls::Tls;
+use tracing::warn;
 
-pub use self::{error::ConfigError, pair::TlsPair, start::StartState, tuning::Tuning};
+pub use self::{error::ConfigError, start::Start, tuning::Tuning};
 use crate::args::{Args, ListenAddress, LowStorageAction};
 
 #[derive(Debug, Clone)]
 pub struct ServerConfig {
     pub storage_dir: PathBuf,
-    pub start: StartState,
+    pub start: Start,
     pub listen: ListenAddress,
     /// `None`: other nodes are talked to without TLS.
-    pub tls: Option<TlsPair>,
+    pub tls: Option<Tls>,
     pub failure_domain: u64,
     pub tuning: Tuning,
     /// Between two progress notifications to a watcher that asked for them.
@@ -49,17 +49,7 @@ pub fn load(args: &Args) -> Result<ServerConfig, ConfigError> {
     for warning in warnings {
         warn!("{warning}");
     }
-    let config = config?;
-    info!(
-        storage_dir = %config.storage_dir.display(),
-        node_id = format_args!("{:x}", config.start.node_id),
-        address = %config.start.address,
-        first_start = config.start.is_first,
-        tls = config.tls.is_some(),
-        failure_domain = config.failure_domain,
-        "configured"
-    );
-    Ok(config)
+    config
 }
 
 fn read(args: &Args, warnings: &mut Vec<String>) -> Result<ServerConfig, ConfigError> {
@@ -71,7 +61,7 @@ fn read(args: &Args, warnings: &mut Vec<String>) -> Result<ServerConfig, ConfigE
     };
     let start = start::read(dir, own_socket, args.enable_tls, warnings)?;
     let tls = match args.enable_tls {
-        true => Some(pair::check(dir, args.min_tls_version, warnings)?),
+        true => Some(tls::load(dir, args.min_tls_version)?),
         false => None,
     };
     let interval = args.watch_storage_available_size_interval.positive();
@@ -89,4 +79,75 @@ fn read(args: &Args, warnings: &mut Vec<String>) -> Result<ServerConfig, ConfigE
             action: args.low_available_storage_action,
         }),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{ffi::OsString, fs};
+
+    use super::*;
+
+    fn read_with(dir: &std::path::Path, flags: &[&str]) -> Result<ServerConfig, ConfigError> {
+        let dir = OsString::from(format!("--storage-dir={}", dir.display()));
+        let flags = flags.iter().map(OsString::from);
+        let args = Args::read(["k8s-dqlite".into(), dir].into_iter().chain(flags)).unwrap();
+        load(&args)
+    }
+
+    #[test]
+    fn flags_and_files_become_one_configuration() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("init.yaml"), "Address: 127.0.0.1:9000").unwrap();
+        fs::write(dir.path().join("failure-domain"), "7").unwrap();
+        fs::write(dir.path().join("tuning.yaml"), "network-latency: 5ms").unwrap();
+        let flags = [
+            "--enable-tls=false",
+            "--watch-progress-notify-interval=1m",
+            "--watch-storage-available-size-interval=2s",
+            "--watch-storage-available-size-min-bytes=5",
+            "--low-available-storage-action=terminate",
+        ];
+        let config = read_with(dir.path(), &flags).unwrap();
+        assert!(matches!(config.start, Start::First { .. }) && config.tls.is_none());
+        assert_eq!(config.listen.to_string(), crate::args::DEFAULT_LISTEN);
+        assert_eq!(config.failure_domain, 7);
+        assert_eq!(
+            config.tuning.network_latency,
+            Some(Duration::from_millis(5))
+        );
+        assert_eq!(config.progress_interval, Duration::from_secs(60));
+        let (interval, action) = (Duration::from_secs(2), LowStorageAction::Terminate);
+        assert_eq!(
+            config.disk_watch,
+            Some(DiskWatch {
+                interval,
+                min_bytes: 5,
+                action
+            })
+        );
+        let flags = [
+            "--enable-tls=false",
+            "--watch-storage-available-size-interval=0",
+        ];
+        assert_eq!(read_with(dir.path(), &flags).unwrap().disk_watch, None);
+    }
+
+    #[test]
+    fn the_socket_of_the_api_may_be_in_the_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("init.yaml"), "Address: 127.0.0.1:9000").unwrap();
+        fs::write(dir.path().join("k8s-dqlite.sock"), "").unwrap();
+        let socket = format!("--listen=unix://{}/k8s-dqlite.sock", dir.path().display());
+        assert!(read_with(dir.path(), &["--enable-tls=false", &socket]).is_ok());
+        let error = read_with(dir.path(), &["--enable-tls=false"]).unwrap_err();
+        assert!(matches!(error, ConfigError::ForeignFile { .. }), "{error}");
+    }
+
+    #[test]
+    fn tls_needs_a_pair_unless_it_is_switched_off() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("init.yaml"), "Address: 127.0.0.1:9000").unwrap();
+        let error = read_with(dir.path(), &[]).unwrap_err();
+        assert!(matches!(error, ConfigError::NoPair { .. }), "{error}");
+    }
 }

@@ -1,33 +1,33 @@
-//! How the node begins: for the first time from `init.yaml`, or again from `info.yaml` and
-//! `cluster.yaml`.
+//! How the node begins: for the first time from `init.yaml`, or again from what is there.
 //!
-//! A first start writes info.yaml and cluster.yaml before the engine touches the directory, and deletes
-//! init.yaml once the engine runs. A crash in between leaves init.yaml beside them, and the next start
-//! goes on where it ended.
+//! A first start ends with init.yaml deleted, once the engine runs. A crash before leaves it there, beside
+//! the flag of `dqlite::files` that the engine may still begin a cluster, and the next start goes on.
 
 use std::{
     fs, io,
     path::{Path, PathBuf},
 };
 
-use dqlite::node::{BOOTSTRAP_ID, DirLock, EngineState, engine_state};
+use dqlite::{
+    files::{self, CLUSTER_FILE, INFO_FILE, Identity, Wanted},
+    node::{DirLock, EngineState, engine_state},
+    wire::Server,
+};
 use serde::Deserialize;
 
-use super::{
-    ConfigError,
-    node_files::{self, CLUSTER, INFO, NodeInfo, TEMPORARY},
-    yaml,
-};
+use super::{ConfigError, yaml};
 use crate::args::{AddressError, NodeAddress};
 
 const INIT: &str = "init.yaml";
 const UPDATE: &str = "update.yaml";
-/// go-dqlite's mark for a node that did not finish joining.
+
+/// The flags of `dqlite::files`.
+const BOOTSTRAP: &str = "bootstrap";
 const JOIN: &str = "join";
 
-/// What may lie beside init.yaml: what the Go server allows, what a mount point has, and what a start
-/// that failed leaves behind.
-const BESIDE_INIT: [&str; 8] = [
+/// What may lie beside init.yaml: what the Go server allows, what a mount point has, and what locking
+/// the directory leaves behind.
+const BESIDE_INIT: [&str; 7] = [
     "cluster.crt",
     "cluster.key",
     INIT,
@@ -35,16 +35,15 @@ const BESIDE_INIT: [&str; 8] = [
     "tuning.yaml",
     "lost+found",
     "dqlite-lock",
-    TEMPORARY,
 ];
 
-/// Who this node is, and whether it starts for the first time.
+/// How the node in the storage directory begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StartState {
-    pub node_id: u64,
-    pub address: NodeAddress,
-    /// Whether the directory may become a new cluster; then init.yaml is there.
-    pub is_first: bool,
+pub enum Start {
+    /// As the first node of a new cluster.
+    First { address: NodeAddress },
+    /// As the node that it was.
+    Again,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -54,31 +53,39 @@ struct InitFile {
     cluster: Option<Vec<Option<String>>>,
 }
 
-impl StartState {
-    /// Writes info.yaml and cluster.yaml if this is the first start. Call it with the directory locked,
-    /// before the node is created.
-    pub fn record(&self, lock: &DirLock) -> Result<(), ConfigError> {
-        if !self.is_first {
-            return Ok(());
-        }
-        let node = NodeInfo::new(self.node_id, self.address.as_str());
-        node_files::write(lock.dir(), INFO, &node)?;
-        node_files::write(lock.dir(), CLUSTER, &[node])
+impl Start {
+    /// Finds out which node this is, and writes info.yaml and cluster.yaml if it is a new one. Call it before
+    /// the node is created.
+    pub fn identify(&self, lock: &DirLock) -> Result<Identity, ConfigError> {
+        let address = match self {
+            Self::First { address } => Some(address.as_str()),
+            Self::Again => None,
+        };
+        let identity = files::identify(
+            lock,
+            Wanted {
+                address,
+                cluster: &[],
+            },
+        )?;
+        parse_address(&lock.dir().join(INFO_FILE), "Address", &identity.address)?;
+        Ok(identity)
     }
 
-    /// Deletes init.yaml if this was the first start. Call it once the node runs.
+    /// The node runs: deletes init.yaml, and sees to it that the engine never begins a cluster here again.
     pub fn finish(&self, dir: &Path) -> Result<(), ConfigError> {
-        if !self.is_first {
+        if *self == Self::Again {
             return Ok(());
         }
         let path = dir.join(INIT);
-        let removed = match fs::remove_file(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            other => other,
-        };
-        removed
-            .and_then(|()| node_files::sync_dir(dir))
-            .map_err(|source| ConfigError::Unwritable { path, source })
+        match fs::remove_file(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                return Err(ConfigError::Unwritable { path, source });
+            }
+            _ => {}
+        }
+        // Comes last: without the flag, init.yaml beside data is refused.
+        Ok(files::bootstrapped(dir)?)
     }
 }
 
@@ -88,7 +95,7 @@ pub(super) fn read(
     own_socket: Option<&Path>,
     with_tls: bool,
     warnings: &mut Vec<String>,
-) -> Result<StartState, ConfigError> {
+) -> Result<Start, ConfigError> {
     let not_initialised = || ConfigError::NotInitialised {
         dir: dir.to_owned(),
         with_tls,
@@ -107,35 +114,16 @@ pub(super) fn read(
     if let Some(text) = yaml::read(&path)? {
         return first_start(dir, &path, &text, own_socket, warnings);
     }
-    let info = node_files::read_info(dir)?;
-    let cluster = node_files::read_cluster(dir)?;
+    let info = files::read_info(dir)?;
+    let cluster = files::read_cluster(dir)?;
+    if state == EngineState::Empty && info.is_none() && cluster.is_none() {
+        return Err(not_initialised());
+    }
     refuse_what_is_to_come(dir)?;
-    match (info, cluster) {
-        (None, None) if state == EngineState::Empty => Err(not_initialised()),
-        (Some(info), Some(cluster)) => restart(dir, &info, &cluster),
-        (None, cluster) => {
-            let other = if cluster.is_some() {
-                CLUSTER
-            } else {
-                "the files of dqlite"
-            };
-            let content = format!("  ID: {BOOTSTRAP_ID}\n  Address: <host:port>\n  Role: 0");
-            Err(incomplete(dir, INFO, other, content))
-        }
-        (Some(info), None) => {
-            let NodeInfo { id, address, .. } = info;
-            let content = format!("  - ID: {id}\n    Address: {address}\n    Role: 0");
-            Err(incomplete(dir, CLUSTER, INFO, content))
-        }
+    if let (Some(info), Some(cluster)) = (&info, &cluster) {
+        check_cluster(dir.join(CLUSTER_FILE), info, cluster)?;
     }
-}
-
-fn incomplete(dir: &Path, missing: &str, other: &str, content: String) -> ConfigError {
-    ConfigError::Incomplete {
-        path: dir.join(missing),
-        other: other.into(),
-        content,
-    }
+    Ok(Start::Again)
 }
 
 fn first_start(
@@ -144,7 +132,7 @@ fn first_start(
     text: &str,
     own_socket: Option<&Path>,
     warnings: &mut Vec<String>,
-) -> Result<StartState, ConfigError> {
+) -> Result<Start, ConfigError> {
     let invalid = |reason| ConfigError::Invalid {
         path: path.to_owned(),
         reason,
@@ -181,23 +169,18 @@ fn first_start(
             what,
         });
     }
-    let was_interrupted = match node_files::read_info(dir)? {
-        None => false,
-        Some(info) if info.id == BOOTSTRAP_ID && info.address == address.as_str() => true,
-        Some(_) => return Err(foreign(dir, INFO)),
-    };
+    let was_interrupted = exists(&dir.join(BOOTSTRAP))?;
     check_beside_init(dir, own_socket, was_interrupted)?;
     if was_interrupted {
+        if files::read_info(dir)?.is_some_and(|info| info.address != address.as_str()) {
+            return Err(foreign(dir, INFO_FILE));
+        }
         warnings.push(format!(
             "{}: the first start was interrupted, and goes on",
             path.display()
         ));
     }
-    Ok(StartState {
-        node_id: BOOTSTRAP_ID,
-        address,
-        is_first: true,
-    })
+    Ok(Start::First { address })
 }
 
 fn parse_address(path: &Path, key: &str, text: &str) -> Result<NodeAddress, ConfigError> {
@@ -226,7 +209,9 @@ fn check_beside_init(
     for name in names {
         let is_own_socket = || own_socket == Some(dir.join(&name).as_path());
         let text = name.to_string_lossy();
-        let is_ours = was_interrupted && is_of_a_young_node(&text);
+        // The engine deletes these.
+        let is_temporary = text.starts_with("tmp-");
+        let is_ours = is_temporary || (was_interrupted && is_of_an_unborn_node(&text));
         if !BESIDE_INIT.contains(&text.as_ref()) && !is_ours && !is_own_socket() {
             return Err(foreign(dir, &text));
         }
@@ -241,17 +226,17 @@ fn foreign(dir: &Path, name: &str) -> ConfigError {
     }
 }
 
-/// What the engine writes in its first moments. A node that has a snapshot has lived on after its first
-/// start, and its init.yaml is a mistake.
-fn is_of_a_young_node(name: &str) -> bool {
+/// What a node writes before it has started once.
+fn is_of_an_unborn_node(name: &str) -> bool {
     let is_segment = name.len() == 33
         && name.bytes().enumerate().all(|(at, byte)| match at {
             16 => byte == b'-',
             _ => byte.is_ascii_digit(),
         });
-    matches!(name, INFO | CLUSTER | "metadata1" | "metadata2")
-        || name.starts_with("open-")
-        || name.starts_with("tmp-")
+    matches!(
+        name,
+        BOOTSTRAP | INFO_FILE | CLUSTER_FILE | "metadata1" | "metadata2"
+    ) || name.starts_with("open-")
         || is_segment
 }
 
@@ -264,42 +249,28 @@ fn refuse_what_is_to_come(dir: &Path) -> Result<(), ConfigError> {
         (JOIN, "joining a cluster"),
     ] {
         let path = dir.join(name);
-        match path.try_exists() {
-            Ok(false) => {}
-            Ok(true) => {
-                return Err(ConfigError::NotInThisVersion {
-                    path,
-                    what: what.to_owned(),
-                });
-            }
-            Err(source) => return Err(ConfigError::Unreadable { path, source }),
+        if exists(&path)? {
+            return Err(ConfigError::NotInThisVersion {
+                path,
+                what: what.to_owned(),
+            });
         }
     }
     Ok(())
 }
 
-fn restart(dir: &Path, info: &NodeInfo, cluster: &[NodeInfo]) -> Result<StartState, ConfigError> {
-    let path = dir.join(INFO);
-    if info.id == 0 {
-        let reason = "the ID of this node is 0 or missing: restore the file from a backup";
-        return Err(ConfigError::Invalid {
-            path,
-            reason: reason.to_owned(),
-        });
-    }
-    let address = parse_address(&path, "Address", &info.address)?;
-    check_cluster(dir.join(CLUSTER), info, cluster)?;
-    Ok(StartState {
-        node_id: info.id,
-        address,
-        is_first: false,
+fn exists(path: &Path) -> Result<bool, ConfigError> {
+    path.try_exists().map_err(|source| ConfigError::Unreadable {
+        path: path.to_owned(),
+        source,
     })
 }
 
-fn check_cluster(path: PathBuf, own: &NodeInfo, cluster: &[NodeInfo]) -> Result<(), ConfigError> {
+fn check_cluster(path: PathBuf, own: &Server, cluster: &[Server]) -> Result<(), ConfigError> {
     match cluster {
+        [] => Ok(()),
         [only] if only.address == own.address => Ok(()),
-        [] | [_] => {
+        [_] => {
             let reason = format!(
                 "does not list this node, whose address in info.yaml is {}",
                 own.address

@@ -1,12 +1,12 @@
 //! The dqlite node of this server: its directory, its engine, its port.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{path::Path, time::Duration};
 
 use dqlite::{
     client::Endpoint,
-    node::{DirLock, LastEntry, Node, NodeError, NodeOptions, describe_last_entry},
+    files::Identity,
+    node::{Dial, DirLock, LastEntry, Node, NodeError, NodeOptions, describe_last_entry},
     proxy::{Proxy, ProxyError, ProxyOptions, dialer},
-    tls::{Tls, TlsError, TlsOptions},
 };
 use tokio::{runtime::Handle, sync::oneshot, task::JoinHandle};
 use tracing::info;
@@ -25,13 +25,12 @@ pub enum StartError {
     Node(#[from] NodeError),
     #[error("{0}: it is the address of this node in info.yaml (init.yaml before the first start)")]
     Port(#[from] ProxyError),
-    #[error("TLS between nodes: {0}")]
-    Tls(#[from] TlsError),
 }
 
 /// A node that runs, and the task that serves its port.
 pub struct RunningNode {
     node: Node,
+    pub identity: Identity,
     /// The Raft term in which this node leads.
     pub term: u64,
     stop_port: oneshot::Sender<()>,
@@ -41,12 +40,11 @@ pub struct RunningNode {
 impl RunningNode {
     /// Takes the directory over: from now on init.yaml is gone.
     pub async fn start(config: &ServerConfig) -> Result<Self, StartError> {
-        let tls = config.tls.as_ref().map(load_tls).transpose()?;
-        let (node, term) = start_engine(config, tls.clone()).await?;
+        let (node, identity, term) = start_engine(config).await?;
         let options = ProxyOptions {
-            address: config.start.address.to_string(),
+            address: identity.address.clone(),
             engine: node.bind_address().to_owned(),
-            tls,
+            tls: config.tls.clone(),
             peers: None,
         };
         let port = Proxy::bind(options).await?;
@@ -58,6 +56,7 @@ impl RunningNode {
         }));
         Ok(Self {
             node,
+            identity,
             term,
             stop_port,
             port,
@@ -84,45 +83,36 @@ impl RunningNode {
     }
 }
 
-fn load_tls(pair: &crate::config::TlsPair) -> Result<Tls, TlsError> {
-    Tls::load(&TlsOptions {
-        certificate: pair.certificate.clone(),
-        key: pair.key.clone(),
-        min_version: pair.min_version,
-    })
+async fn start_engine(config: &ServerConfig) -> Result<(Node, Identity, u64), StartError> {
+    let config = config.clone();
+    let dial = dialer(Handle::current(), config.tls.clone());
+    let started = tokio::task::spawn_blocking(move || {
+        let term = last_term(&config.storage_dir)? + 1;
+        let lock = DirLock::acquire(&config.storage_dir)?;
+        let identity = config.start.identify(&lock)?;
+        let mut node = Node::create_locked(&node_options(&config, &identity, dial), lock)?;
+        info!(
+            id = format_args!("{:x}", identity.id),
+            address = identity.address,
+            "starting dqlite, which loads the database"
+        );
+        node.start()?;
+        Ok((node, identity, term))
+    });
+    started.await.expect("starting does not panic")
 }
 
-async fn start_engine(config: &ServerConfig, tls: Option<Tls>) -> Result<(Node, u64), StartError> {
-    let dial = dialer(Handle::current(), tls);
-    let mut options = NodeOptions::new(
-        config.start.node_id,
-        config.start.address.to_string(),
-        &config.storage_dir,
-        dial,
-    );
-    options.bootstrap = config.start.is_first;
+fn node_options(config: &ServerConfig, identity: &Identity, dial: Dial) -> NodeOptions {
+    let dir = &config.storage_dir;
+    let mut options = NodeOptions::new(identity.id, &identity.address, dir, dial);
+    options.bootstrap = identity.bootstrap;
     options.failure_domain = config.failure_domain;
-    options.network_latency = Some(
-        config
-            .tuning
-            .network_latency
-            .unwrap_or(DEFAULT_NETWORK_LATENCY),
-    );
+    let latency = config.tuning.network_latency;
+    options.network_latency = Some(latency.unwrap_or(DEFAULT_NETWORK_LATENCY));
     if let Some(snapshot) = config.tuning.snapshot {
         options.snapshot = snapshot;
     }
-    let start = config.start.clone();
-    let options = Arc::new(options);
-    let started = tokio::task::spawn_blocking(move || {
-        let term = last_term(&options.dir)? + 1;
-        let lock = DirLock::acquire(&options.dir)?;
-        start.record(&lock)?;
-        let mut node = Node::create_locked(&options, lock)?;
-        info!("starting dqlite, which loads the database");
-        node.start()?;
-        Ok((node, term))
-    });
-    started.await.expect("starting does not panic")
+    options
 }
 
 /// The term of the last log entry; a node that starts alone is elected in the next one.

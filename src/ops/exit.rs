@@ -23,7 +23,7 @@ pub enum Exit {
     Usage = 2,
     /// A file of the storage directory is missing, wrong, or not for this version.
     Config = 3,
-    /// The address of `--listen` cannot be used.
+    /// The address of `--listen`, or that of the node, cannot be listened on.
     Listen = 4,
     /// Another process works on the storage directory.
     Held = 5,
@@ -48,7 +48,7 @@ impl From<&ServerError> for Exit {
         match error {
             ServerError::Config(_) => Self::Config,
             ServerError::Listen(_) => Self::Listen,
-            ServerError::Node(StartError::Config(_) | StartError::Tls(_)) => Self::Config,
+            ServerError::Node(StartError::Config(_)) => Self::Config,
             ServerError::Node(StartError::Port(_)) => Self::Listen,
             ServerError::Node(StartError::Node(error)) | ServerError::Stop(error) => of_node(error),
             ServerError::Open(error) => of_open(error),
@@ -84,5 +84,55 @@ fn of_writer(error: &WriterError) -> Exit {
     match error {
         WriterError::EngineLost(..) => Exit::Engine,
         WriterError::ForeignWriter(_) => Exit::Data,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+    use crate::{api::ListenError, args::ListenAddress, config::ConfigError};
+
+    #[test]
+    fn supervisors_can_tell_the_reasons_apart() {
+        let dir = || "/data".into();
+        let address = ListenAddress::Unix(dir());
+        let source = || io::ErrorKind::PermissionDenied.into();
+        let config = || ConfigError::NotInitialised {
+            dir: dir(),
+            with_tls: true,
+        };
+        let held = NodeError::DirectoryHeld {
+            dir: dir(),
+            holder: String::new(),
+        };
+        let full = NodeError::DiskFull {
+            dir: dir(),
+            message: String::new(),
+        };
+        for (error, code) in [
+            (ServerError::Signals(source()), 1),
+            (ServerError::Config(config()), 3),
+            (ServerError::Node(StartError::Config(config())), 3),
+            (
+                ServerError::Listen(ListenError::Unusable {
+                    address,
+                    source: source(),
+                }),
+                4,
+            ),
+            (ServerError::Node(StartError::Node(held)), 5),
+            (ServerError::Open(OpenError::NewerSchema(1 << 17)), 6),
+            (ServerError::Writer(WriterError::ForeignWriter(2)), 6),
+            (
+                ServerError::Open(OpenError::NoLeader(std::time::Duration::ZERO)),
+                7,
+            ),
+            (ServerError::Node(StartError::Node(full)), 8),
+            (ServerError::Stop(NodeError::StopTimeout { seconds: 30 }), 9),
+        ] {
+            assert_eq!(Exit::from(&error) as u8, code, "{error}");
+        }
     }
 }

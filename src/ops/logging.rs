@@ -7,8 +7,6 @@ use std::{env, io, os::unix::fs::MetadataExt};
 use tracing::{Level, warn};
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
 
-use self::journal::Journal;
-
 /// The libraries below us are silent about what a client did wrong until somebody looks for it.
 const LIBRARIES: &str = "h2=warn,hyper=warn,hyper_util=warn,tonic=warn,tower=warn";
 const LIBRARIES_TRACED: &str = "h2=info,hyper=debug,hyper_util=debug,tonic=debug,tower=debug";
@@ -27,7 +25,7 @@ pub fn start(level: &str, is_debug: bool) {
     let filter = EnvFilter::new(directives(level_used));
     let registry = tracing_subscriber::registry().with(filter);
     match journal.then(tracing_journald::layer) {
-        Some(Ok(layer)) => registry.with(Journal::new(layer)).init(),
+        Some(Ok(layer)) => registry.with(journal::readable(layer)).init(),
         Some(Err(_)) | None => {
             let is_terminal = io::IsTerminal::is_terminal(&io::stderr());
             let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr);

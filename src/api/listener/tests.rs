@@ -136,11 +136,9 @@ async fn an_abandoned_socket_is_replaced_and_a_live_one_is_not() {
     let error = Listener::bind(&unix(&path)).await.unwrap_err();
     assert!(matches!(error, ListenError::InUse { .. }), "{error}");
     assert!(error.to_string().contains("k8s.sock"), "{error}");
-    echo(
-        &mut listener.incoming(),
-        UnixStream::connect(&path).await.unwrap(),
-    )
-    .await;
+    let mut incoming = listener.incoming();
+    let _probe = next(&mut incoming).await;
+    echo(&mut incoming, UnixStream::connect(&path).await.unwrap()).await;
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use dqlite::node::BOOTSTRAP_ID;
 
 use super::*;
 
@@ -15,13 +15,13 @@ fn storage(files: &[(&str, &str)]) -> tempfile::TempDir {
     dir
 }
 
-fn read_dir(dir: &Path) -> (Result<StartState, ConfigError>, Vec<String>) {
+fn read_dir(dir: &Path) -> (Result<Start, ConfigError>, Vec<String>) {
     let mut warnings = Vec::new();
     let socket = dir.join("k8s-dqlite.sock");
     (read(dir, Some(&socket), false, &mut warnings), warnings)
 }
 
-fn state(files: &[(&str, &str)]) -> StartState {
+fn state(files: &[(&str, &str)]) -> Start {
     read_dir(storage(files).path()).0.unwrap()
 }
 
@@ -29,12 +29,9 @@ fn error(files: &[(&str, &str)]) -> String {
     read_dir(storage(files).path()).0.unwrap_err().to_string()
 }
 
-fn first() -> StartState {
-    let address = "127.0.0.1:9000".parse().unwrap();
-    StartState {
-        node_id: BOOTSTRAP_ID,
-        address,
-        is_first: true,
+fn first() -> Start {
+    Start::First {
+        address: "127.0.0.1:9000".parse().unwrap(),
     }
 }
 
@@ -42,7 +39,10 @@ fn first() -> StartState {
 fn init_yaml_begins_a_cluster() {
     assert_eq!(state(&[(INIT, FIRST)]), first());
     let address = "Address: '[::1]:9000'";
-    assert_eq!(state(&[(INIT, address)]).address.as_str(), "[::1]:9000");
+    let address_only = Start::First {
+        address: "[::1]:9000".parse().unwrap(),
+    };
+    assert_eq!(state(&[(INIT, address)]), address_only);
 }
 
 #[test]
@@ -120,7 +120,11 @@ fn what_may_lie_beside_init_yaml_does() {
         .filter(|name| **name != INIT)
         .map(|name| (*name, ""));
     let mut files: Vec<_> = files.collect();
-    files.extend([(INIT, FIRST), ("k8s-dqlite.sock", "")]);
+    files.extend([
+        (INIT, FIRST),
+        ("k8s-dqlite.sock", ""),
+        ("tmp-bootstrap", ""),
+    ]);
     assert_eq!(state(&files), first());
 }
 
@@ -144,84 +148,95 @@ fn a_foreign_file_beside_init_yaml_is_named() {
 
 #[test]
 fn an_interrupted_first_start_goes_on() {
-    let young = [
+    let unborn = [
         (INIT, FIRST),
-        (INFO, INFO_TEXT),
-        (CLUSTER, CLUSTER_TEXT),
+        (BOOTSTRAP, ""),
+        (CLUSTER_FILE, CLUSTER_TEXT),
+        (INFO_FILE, INFO_TEXT),
         ("metadata1", ""),
         ("open-1", ""),
         ("0000000000000001-0000000000000003", ""),
     ];
-    for count in 2..=young.len() {
-        let dir = storage(&young[..count]);
+    for count in 2..=unborn.len() {
+        let dir = storage(&unborn[..count]);
         let (state, warnings) = read_dir(dir.path());
         assert_eq!(state.unwrap(), first());
         assert!(warnings[0].contains("interrupted"), "{warnings:?}");
     }
+    let moved = [
+        (INIT, "Address: 127.0.0.1:9001"),
+        (BOOTSTRAP, ""),
+        (INFO_FILE, INFO_TEXT),
+    ];
+    assert!(error(&moved).contains("holds \"info.yaml\""));
+    let strange = error(&[(INIT, FIRST), (BOOTSTRAP, ""), ("notes.txt", "")]);
+    assert!(strange.contains("holds \"notes.txt\""), "{strange}");
 }
 
-#[test]
-fn init_yaml_beside_the_data_of_a_node_is_refused() {
-    let snapshot = "snapshot-1-1024-77";
-    let old = error(&[
-        (INIT, FIRST),
-        (INFO, INFO_TEXT),
-        (CLUSTER, CLUSTER_TEXT),
-        (snapshot, ""),
-    ]);
-    assert!(
-        old.contains(snapshot) && old.contains("delete init.yaml"),
-        "{old}"
-    );
-    let moved = error(&[(INIT, "Address: 127.0.0.1:9001"), (INFO, INFO_TEXT)]);
-    assert!(moved.contains("holds \"info.yaml\""), "{moved}");
+fn identify(start: &Start, dir: &Path) -> Result<Identity, ConfigError> {
+    start.identify(&DirLock::acquire(dir).unwrap())
 }
 
 #[test]
 fn a_first_start_leaves_what_a_restart_needs() {
     let dir = storage(&[(INIT, FIRST), ("cluster.crt", "kept")]);
-    let (state, _) = read_dir(dir.path());
-    let state = state.unwrap();
-    {
-        let lock = DirLock::acquire(dir.path()).unwrap();
-        state.record(&lock).unwrap();
-    }
+    let start = read_dir(dir.path()).0.unwrap();
+    let identity = identify(&start, dir.path()).unwrap();
+    assert_eq!((identity.id, identity.bootstrap), (BOOTSTRAP_ID, true));
     assert!(dir.path().join(INIT).exists(), "until the node runs");
-    state.finish(dir.path()).unwrap();
-    state.finish(dir.path()).unwrap();
-    let text = |name| fs::read_to_string(dir.path().join(name)).unwrap_or_default();
-    let names = [INIT, INFO, CLUSTER, "cluster.crt"];
-    let files: BTreeMap<_, _> = names.map(|name| (name, text(name))).into();
-    assert_eq!(files[INIT], "");
-    assert_eq!(files[INFO], INFO_TEXT);
-    assert_eq!(files[CLUSTER], CLUSTER_TEXT);
-    assert_eq!(files["cluster.crt"], "kept");
-    let (again, _) = read_dir(dir.path());
+    // As if the process had ended here.
+    let again = read_dir(dir.path()).0.unwrap();
+    assert_eq!(identify(&again, dir.path()).unwrap(), identity);
+    fs::write(dir.path().join("metadata1"), "").unwrap();
+    start.finish(dir.path()).unwrap();
+    start.finish(dir.path()).unwrap();
+    assert!(!dir.path().join(INIT).exists() && !dir.path().join(BOOTSTRAP).exists());
     assert_eq!(
-        again.unwrap(),
-        StartState {
-            is_first: false,
-            ..state
+        fs::read_to_string(dir.path().join(INFO_FILE)).unwrap(),
+        INFO_TEXT
+    );
+    let restart = read_dir(dir.path()).0.unwrap();
+    assert_eq!(restart, Start::Again);
+    assert_eq!(
+        identify(&restart, dir.path()).unwrap(),
+        Identity {
+            bootstrap: false,
+            ..identity
         }
     );
 }
 
 #[test]
-fn a_restart_writes_and_deletes_nothing() {
+fn a_crash_while_init_yaml_is_deleted_leaves_a_node_that_starts() {
+    let dir = storage(&[(INIT, FIRST)]);
+    let start = read_dir(dir.path()).0.unwrap();
+    identify(&start, dir.path()).unwrap();
+    fs::write(dir.path().join("metadata1"), "").unwrap();
+    fs::remove_file(dir.path().join(INIT)).unwrap();
+    let restart = read_dir(dir.path()).0.unwrap();
+    assert_eq!(identify(&restart, dir.path()).unwrap().id, BOOTSTRAP_ID);
+}
+
+#[test]
+fn the_files_of_the_go_server_are_taken_as_they_are() {
     let dir = storage(&[
-        (INFO, "ID: 7\nAddress: a:1\n"),
-        (CLUSTER, "- {Address: a:1}\n"),
+        (INFO_FILE, INFO_TEXT),
+        (CLUSTER_FILE, CLUSTER_TEXT),
+        ("metadata1", ""),
+        ("snapshot-1-1024-77", ""),
     ]);
-    let state = read_dir(dir.path()).0.unwrap();
+    let start = read_dir(dir.path()).0.unwrap();
+    let identity = identify(&start, dir.path()).unwrap();
     assert_eq!(
-        (state.node_id, state.address.as_str(), state.is_first),
-        (7, "a:1", false)
+        (identity.id, identity.address.as_str()),
+        (BOOTSTRAP_ID, "127.0.0.1:9000")
     );
-    let lock = DirLock::acquire(dir.path()).unwrap();
-    state.record(&lock).unwrap();
-    state.finish(dir.path()).unwrap();
-    let info = fs::read_to_string(dir.path().join(INFO)).unwrap();
-    assert_eq!(info, "ID: 7\nAddress: a:1\n");
+    assert!(!identity.bootstrap && !identity.is_joining);
+    start.finish(dir.path()).unwrap();
+    assert_eq!(
+        fs::read_to_string(dir.path().join(INFO_FILE)).unwrap(),
+        INFO_TEXT
+    );
 }
 
 #[test]
@@ -255,69 +270,61 @@ fn a_storage_directory_that_is_a_file_is_refused() {
 }
 
 #[test]
-fn half_a_state_is_refused_with_what_to_write() {
-    let missing = error(&[(INFO, INFO_TEXT)]);
-    assert!(
-        missing.contains("cluster.yaml is missing beside info.yaml"),
-        "{missing}"
-    );
-    assert!(
-        missing.contains("- ID: 3297041220608546238\n    Address: 127.0.0.1:9000"),
-        "{missing}"
-    );
-    let missing = error(&[(CLUSTER, CLUSTER_TEXT)]);
-    assert!(
-        missing.contains("info.yaml is missing beside cluster.yaml"),
-        "{missing}"
-    );
-    let missing = error(&[("metadata1", "")]);
-    assert!(
-        missing.contains("info.yaml is missing beside the files of dqlite"),
-        "{missing}"
-    );
-    let empty = error(&[(INFO, ""), (CLUSTER, CLUSTER_TEXT)]);
-    assert!(empty.contains("/info.yaml: the file is empty"), "{empty}");
-}
-
-#[test]
-fn a_state_that_contradicts_itself_is_refused() {
-    let other = error(&[
-        (INFO, INFO_TEXT),
-        (CLUSTER, "- {ID: 1, Address: 'b:1', Role: 0}"),
-    ]);
-    assert!(
-        other.contains("/cluster.yaml: does not list this node"),
-        "{other}"
-    );
-    let none = error(&[(INFO, INFO_TEXT), (CLUSTER, "[]")]);
-    assert!(
-        none.contains("/cluster.yaml: does not list this node"),
-        "{none}"
-    );
-    let id = error(&[(INFO, "Address: a:1"), (CLUSTER, "- Address: a:1")]);
-    assert!(id.contains("/info.yaml: the ID of this node is 0"), "{id}");
-    let address = error(&[(INFO, "ID: 1\nAddress: a"), (CLUSTER, "- Address: a")]);
-    assert!(
-        address.contains("/info.yaml: Address \"a\" is no address"),
-        "{address}"
-    );
-    let broken = error(&[(INFO, "ID: one\nAddress: a:1"), (CLUSTER, CLUSTER_TEXT)]);
-    assert!(
-        broken.contains("/info.yaml, line 1: ID: invalid type"),
-        "{broken}"
-    );
+fn a_state_that_makes_no_sense_is_refused_with_the_file() {
+    let refusal = |files: &[(&str, &str)]| {
+        let dir = storage(files);
+        let start = read_dir(dir.path()).0;
+        let identity = start.and_then(|start| identify(&start, dir.path()));
+        identity.unwrap_err().to_string()
+    };
+    let address = [(INFO_FILE, "ID: 1\nAddress: a"), ("metadata1", "")];
+    for (files, expected) in [
+        (
+            [(INFO_FILE, INFO_TEXT), (CLUSTER_FILE, "- {Address: 'b:1'}")],
+            "does not list this node",
+        ),
+        (
+            [(INFO_FILE, ""), (CLUSTER_FILE, CLUSTER_TEXT)],
+            "/info.yaml is damaged",
+        ),
+        (
+            [(INFO_FILE, INFO_TEXT), (CLUSTER_FILE, "- [")],
+            "/cluster.yaml is damaged",
+        ),
+        (
+            [(INFO_FILE, "Address: a:1"), (CLUSTER_FILE, "")],
+            "/info.yaml is damaged: ID",
+        ),
+        (
+            [(INFO_FILE, INFO_TEXT), (CLUSTER_FILE, CLUSTER_TEXT)],
+            "lost its data",
+        ),
+        (
+            [(CLUSTER_FILE, CLUSTER_TEXT), ("cluster.crt", "")],
+            "neither info.yaml nor data",
+        ),
+        ([("metadata1", ""), ("open-1", "")], "info.yaml"),
+        (address, "/info.yaml: Address \"a\" is no address"),
+    ] {
+        let error = refusal(&files);
+        assert!(error.contains(expected), "{expected}: {error}");
+    }
 }
 
 #[test]
 fn what_a_later_version_will_do_is_refused_with_the_file() {
     let two = format!("{CLUSTER_TEXT}- ID: 2\n  Address: 10.0.0.2:9000\n  Role: 2\n");
-    let cluster = error(&[(INFO, INFO_TEXT), (CLUSTER, &two)]);
+    let cluster = error(&[(INFO_FILE, INFO_TEXT), (CLUSTER_FILE, &two)]);
     assert!(
         cluster.contains("/cluster.yaml: running a cluster of 2 nodes"),
         "{cluster}"
     );
     for name in [UPDATE, JOIN] {
-        let error = error(&[(INFO, INFO_TEXT), (CLUSTER, CLUSTER_TEXT), (name, "")]);
+        let error = error(&[
+            (INFO_FILE, INFO_TEXT),
+            (CLUSTER_FILE, CLUSTER_TEXT),
+            (name, ""),
+        ]);
         assert!(
             error.contains(&format!("/{name}: ")) && error.contains("not possible"),
             "{error}"

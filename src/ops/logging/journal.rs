@@ -12,31 +12,30 @@ use tracing::{
 use tracing_journald::{Priority, PriorityMappings};
 use tracing_subscriber::{Layer, layer::Context, registry::LookupSpan};
 
-pub(super) struct Journal {
-    inner: tracing_journald::Layer,
+/// The journal's layer, with complete messages and syslog's usual priorities.
+pub(super) fn readable(layer: tracing_journald::Layer) -> Complete<tracing_journald::Layer> {
+    Complete(layer.with_priority_mappings(PriorityMappings {
+        info: Priority::Informational,
+        debug: Priority::Debug,
+        ..PriorityMappings::new()
+    }))
 }
 
-impl Journal {
-    pub fn new(layer: tracing_journald::Layer) -> Self {
-        let priorities = PriorityMappings {
-            info: Priority::Informational,
-            debug: Priority::Debug,
-            ..PriorityMappings::new()
-        };
-        Self {
-            inner: layer.with_priority_mappings(priorities),
-        }
-    }
-}
+/// Hands events with complete messages to the layer inside.
+pub(super) struct Complete<L>(L);
 
-impl<S: Subscriber + for<'span> LookupSpan<'span>> Layer<S> for Journal {
+impl<S, L> Layer<S> for Complete<L>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+    L: Layer<S>,
+{
     fn on_new_span(
         &self,
         attributes: &tracing::span::Attributes<'_>,
         id: &tracing::span::Id,
         context: Context<'_, S>,
     ) {
-        self.inner.on_new_span(attributes, id, context);
+        self.0.on_new_span(attributes, id, context);
     }
 
     fn on_record(
@@ -45,7 +44,7 @@ impl<S: Subscriber + for<'span> LookupSpan<'span>> Layer<S> for Journal {
         values: &tracing::span::Record<'_>,
         context: Context<'_, S>,
     ) {
-        self.inner.on_record(id, values, context);
+        self.0.on_record(id, values, context);
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
@@ -62,7 +61,7 @@ impl<S: Subscriber + for<'span> LookupSpan<'span>> Layer<S> for Journal {
             })
             .collect();
         let values = event.metadata().fields().value_set_all(&values);
-        self.inner
+        self.0
             .on_event(&Event::new(event.metadata(), &values), context);
     }
 }
@@ -95,5 +94,48 @@ impl Visit for Fields {
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.0.push((field.name(), format!("{value:?}")));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use tracing_subscriber::layer::SubscriberExt;
+
+    use super::*;
+
+    type Entries = Arc<Mutex<Vec<Vec<(&'static str, String)>>>>;
+
+    struct Capture(Entries);
+
+    impl<S: Subscriber> Layer<S> for Capture {
+        fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+            let mut fields = Fields::default();
+            event.record(&mut fields);
+            self.0.lock().unwrap().push(fields.0);
+        }
+    }
+
+    #[test]
+    fn a_message_has_the_fields_and_they_stay_fields() {
+        let entries = Entries::default();
+        let subscriber = tracing_subscriber::registry().with(Complete(Capture(entries.clone())));
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::warn!(error = %"disk on fire", attempt = 3, "cannot write {}", "it");
+            tracing::info!(revision = 7);
+        });
+        let entries = entries.lock().unwrap();
+        let of = |at: usize, name: &str| {
+            let field = entries[at].iter().find(|(field, _)| *field == name);
+            field.map(|(_, text)| text.clone())
+        };
+        assert_eq!(
+            of(0, "message").unwrap(),
+            "cannot write it error=disk on fire attempt=3"
+        );
+        assert_eq!(of(0, "error").unwrap(), "disk on fire");
+        assert_eq!(of(0, "attempt").unwrap(), "3");
+        assert_eq!(of(1, "revision").unwrap(), "7");
     }
 }
