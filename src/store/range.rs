@@ -55,28 +55,32 @@ pub fn range(tree: &Tree, request: &RangeRequest, revision: Revision) -> RangeRe
     if request.count_only || response.count == 0 {
         return response;
     }
+    let limit = usize::try_from(request.limit)
+        .ok()
+        .filter(|limit| *limit > 0);
     if is_default_order(request) && !has_filters(request) {
-        let limit = if request.limit > 0 {
-            request.limit
-        } else {
-            i64::MAX
-        };
-        let wanted = response.count.min(limit) as usize;
+        // etcd reads one key more, then sorts, then cuts: without an order a target other than the
+        // key sees that one too.
+        let is_key_order = request.sort_target() == SortTarget::Key;
+        let extra = usize::from(!is_key_order);
+        let wanted = limit.map_or(usize::MAX, |limit| limit.saturating_add(extra));
+        let wanted = wanted.min(response.count as usize);
         response.kvs.reserve_exact(wanted);
         response.kvs.extend(
             tree.range(&range)
                 .take(wanted)
                 .map(|kv| select(kv, request)),
         );
-        response.more = response.count > wanted as i64;
         sort_by_target(&mut response.kvs, request);
+        response.kvs.truncate(limit.unwrap_or(usize::MAX));
+        response.more = limit.is_some_and(|limit| response.count as usize > limit);
     } else {
         let kvs = tree.range(&range).filter(|kv| passes_filters(kv, request));
         response.kvs.extend(kvs.map(|kv| to_proto(kv)));
         sort_by_target(&mut response.kvs, request);
-        if request.limit > 0 && response.kvs.len() as i64 > request.limit {
-            response.kvs.truncate(request.limit as usize);
-            response.more = true;
+        if let Some(limit) = limit {
+            response.more = response.kvs.len() > limit;
+            response.kvs.truncate(limit);
         }
         if request.keys_only {
             response.kvs.iter_mut().for_each(|kv| kv.value.clear());
