@@ -116,7 +116,7 @@ impl Engine {
 
     /// Blocks until the engine's thread has ended.
     pub(super) fn stop(&mut self) -> Result<(), NodeError> {
-        let _in_place = aio::destroy_in_place();
+        let _in_place = aio::settle();
         self.is_running = false;
         // SAFETY: running, and stopped once.
         let code = unsafe { ffi::dqlite_node_stop(self.node) };
