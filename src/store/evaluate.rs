@@ -156,11 +156,18 @@ impl<'a> Evaluation<'a> {
     }
 
     fn check_range(&mut self, request: &RangeRequest) -> Result<(), RequestError> {
-        if request.revision == 0 || request.revision == self.working.revision {
+        let revision = request.revision;
+        if revision == 0 || revision == self.working.revision {
             return Ok(());
         }
-        if request.revision < 0 {
-            return Err(RequestError::Compacted);
+        if revision < 0 {
+            // Not outside of a transaction, and not before the first compaction: etcd's own quirk.
+            let is_compacted = revision < self.history.compact_revision();
+            return if is_compacted {
+                Err(RequestError::Compacted)
+            } else {
+                Ok(())
+            };
         }
         self.past.push_back(self.history.at(request.revision)?);
         Ok(())
@@ -227,7 +234,7 @@ impl<'a> Evaluation<'a> {
 
     fn execute_range(&mut self, request: &RangeRequest, before: &Tree) -> RangeResponse {
         let revision = self.reported_revision();
-        if request.revision == 0 {
+        if request.revision <= 0 {
             range::range(&self.working.tree, request, revision)
         } else if request.revision == self.working.revision {
             range::range(before, request, revision)
@@ -386,3 +393,8 @@ fn holds(compare: &Compare, ordering: std::cmp::Ordering) -> bool {
         Err(_) => true,
     }
 }
+
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod tests;

@@ -55,43 +55,36 @@ pub fn range(tree: &Tree, request: &RangeRequest, revision: Revision) -> RangeRe
     if request.count_only || response.count == 0 {
         return response;
     }
-    let limit = usize::try_from(request.limit)
-        .ok()
-        .filter(|limit| *limit > 0);
     if is_default_order(request) && !has_filters(request) {
-        // etcd reads one key more, then sorts, then cuts: without an order a target other than the
-        // key sees that one too.
-        let is_key_order = request.sort_target() == SortTarget::Key;
-        let extra = usize::from(!is_key_order);
-        let wanted = limit.map_or(usize::MAX, |limit| limit.saturating_add(extra));
-        let wanted = wanted.min(response.count as usize);
+        let limit = if request.limit > 0 {
+            request.limit
+        } else {
+            i64::MAX
+        };
+        let wanted = response.count.min(limit) as usize;
+        response.more = response.count > wanted as i64;
         response.kvs.reserve_exact(wanted);
-        response.kvs.extend(
-            tree.range(&range)
-                .take(wanted)
-                .map(|kv| select(kv, request)),
-        );
-        sort_by_target(&mut response.kvs, request);
-        response.kvs.truncate(limit.unwrap_or(usize::MAX));
-        response.more = limit.is_some_and(|limit| response.count as usize > limit);
+        if request.sort_target() == SortTarget::Key {
+            let kvs = tree.range(&range).take(wanted);
+            response.kvs.extend(kvs.map(|kv| select(kv, request)));
+        } else {
+            // A target without an order means ascending, but etcd takes one key more than the
+            // limit, in key order, before it sorts.
+            let kvs = tree.range(&range).take(wanted.saturating_add(1));
+            response.kvs.extend(kvs.map(|kv| to_proto(kv)));
+            sort_and_cut(&mut response.kvs, request);
+        }
     } else {
         let kvs = tree.range(&range).filter(|kv| passes_filters(kv, request));
         response.kvs.extend(kvs.map(|kv| to_proto(kv)));
-        sort_by_target(&mut response.kvs, request);
-        if let Some(limit) = limit {
-            response.more = response.kvs.len() > limit;
-            response.kvs.truncate(limit);
-        }
-        if request.keys_only {
-            response.kvs.iter_mut().for_each(|kv| kv.value.clear());
-        }
+        response.more = sort_and_cut(&mut response.kvs, request);
     }
     response
 }
 
 pub fn select(kv: &KeyValue, request: &RangeRequest) -> mvccpb::KeyValue {
     let mut kv = to_proto(kv);
-    if request.keys_only && request.sort_target() != SortTarget::Value {
+    if request.keys_only {
         kv.value.clear();
     }
     kv
@@ -118,22 +111,29 @@ pub fn is_default_order(request: &RangeRequest) -> bool {
         || (request.sort_target() == SortTarget::Key && request.sort_order() == SortOrder::Ascend)
 }
 
-/// Keys arrive in key order. A target other than the key without an order means ascending, applied
-/// after the limit was: etcd's own quirk.
-fn sort_by_target(kvs: &mut [mvccpb::KeyValue], request: &RangeRequest) {
-    match request.sort_target() {
-        SortTarget::Key => {}
-        SortTarget::Version => kvs.sort_by_key(|kv| kv.version),
-        SortTarget::Create => kvs.sort_by_key(|kv| kv.create_revision),
-        SortTarget::Mod => kvs.sort_by_key(|kv| kv.mod_revision),
-        SortTarget::Value => {
-            kvs.sort_by(|a, b| a.value.cmp(&b.value));
-            if request.keys_only && is_default_order(request) {
-                kvs.iter_mut().for_each(|kv| kv.value.clear());
-            }
-        }
+/// Keys arrive in key order, and keep it where they are equal in what is sorted by, as in etcd up
+/// to a dozen keys. Returns whether the limit cut some off.
+fn sort_and_cut(kvs: &mut Vec<mvccpb::KeyValue>, request: &RangeRequest) -> bool {
+    let target = request.sort_target();
+    let ascending = |a: &mvccpb::KeyValue, b: &mvccpb::KeyValue| match target {
+        SortTarget::Key => a.key.cmp(&b.key),
+        SortTarget::Version => a.version.cmp(&b.version),
+        SortTarget::Create => a.create_revision.cmp(&b.create_revision),
+        SortTarget::Mod => a.mod_revision.cmp(&b.mod_revision),
+        SortTarget::Value => a.value.cmp(&b.value),
+    };
+    match (request.sort_order(), target) {
+        (SortOrder::None | SortOrder::Ascend, SortTarget::Key) => {}
+        (SortOrder::None | SortOrder::Ascend, _) => kvs.sort_by(ascending),
+        (SortOrder::Descend, _) => kvs.sort_by(|a, b| ascending(b, a)),
     }
-    if request.sort_order() == SortOrder::Descend {
-        kvs.reverse();
+    let limit = usize::try_from(request.limit).unwrap_or(0);
+    let is_cut = limit > 0 && kvs.len() > limit;
+    if is_cut {
+        kvs.truncate(limit);
     }
+    if request.keys_only {
+        kvs.iter_mut().for_each(|kv| kv.value.clear());
+    }
+    is_cut
 }
