@@ -11,3 +11,4 @@ mod lease;
 mod maintenance;
 mod txn;
 mod watch;
+mod wrong_input;
