@@ -6,6 +6,7 @@ mod harness;
 mod apiserver;
 mod compaction;
 mod crash;
+mod etcdctl;
 mod kv;
 mod lease;
 mod maintenance;
