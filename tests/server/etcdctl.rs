@@ -127,7 +127,7 @@ async fn a_watch_prints_what_happens(server: Server) {
     let watch = Process::spawn(command, &log);
     api.put("k1", "new").await;
     api.delete("k1").await;
-    let expected = "PUT\n\n\nk1\nold\nPUT\nk1\nold\nk1\nnew\nDELETE\nk1\nnew\nk1\n\n";
+    let expected = "PUT\nk1\nold\nPUT\nk1\nold\nk1\nnew\nDELETE\nk1\nnew\nk1\n\n";
     until("the watch has printed it", async || {
         watch.output().len() >= expected.len()
     })
