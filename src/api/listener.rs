@@ -3,6 +3,7 @@
 //! A socket file is readable for its owner only from the moment it exists, and is removed when the listener
 //! goes, unless somebody else has put another in its place.
 
+mod authority;
 mod incoming;
 mod unix;
 

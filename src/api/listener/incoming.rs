@@ -19,7 +19,7 @@ use tokio_stream::Stream;
 use tonic::transport::server::Connected;
 use tracing::{debug, warn};
 
-use super::Socket;
+use super::{Socket, authority::AuthorityMask};
 
 /// Connections at a time; further ones wait in the kernel's queue until one closes. A cluster has some tens of
 /// clients with a few connections each; at some 100 KiB per idle connection this bounds the memory to 400 MiB.
@@ -108,6 +108,7 @@ impl Stream for Incoming {
                     return Poll::Ready(Some(Ok(Connection {
                         channel,
                         peer,
+                        authority: AuthorityMask::default(),
                         _slot: slot,
                     })));
                 }
@@ -132,6 +133,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 pub struct Connection {
     channel: Channel,
     peer: Peer,
+    authority: AuthorityMask,
     _slot: Option<OwnedSemaphorePermit>,
 }
 
@@ -168,10 +170,13 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match &mut self.channel {
+        let before = buffer.filled().len();
+        let read = match &mut self.channel {
             Channel::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
             Channel::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
-        }
+        };
+        self.authority.apply(&mut buffer.filled_mut()[before..]);
+        read
     }
 }
 

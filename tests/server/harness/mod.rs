@@ -11,6 +11,7 @@ mod watcher;
 
 pub use api::Api;
 pub use parity::etcd_or_skip;
+pub use ports::free as free_port;
 pub use process::Process;
 pub use requests::*;
 pub use server::{Kind, Options, Server};

@@ -197,7 +197,8 @@ impl Server {
 
     /// Everything it has printed, over all starts.
     pub fn output(&self) -> String {
-        let bytes = std::fs::read(self.dir.path().join("log")).unwrap();
+        // Before the first start there is none.
+        let bytes = std::fs::read(self.dir.path().join("log")).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 }

@@ -1,0 +1,103 @@
+//! A disk without space: writes are refused as etcd refuses them, reads go on, and space heals it.
+//!
+//! Needs root, to mount a disk of 96 MiB; without, it says so and does nothing.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tonic::Code;
+
+use super::prepare;
+use crate::harness::*;
+
+/// dqlite's log grows in pieces of 8 MiB, and it has three or four of them.
+const DISK: &str = "size=96m";
+
+struct Disk(PathBuf);
+
+impl Disk {
+    fn mount(dir: &Path) -> Option<Self> {
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", DISK, "k8s-dqlite-test"])
+            .arg(dir)
+            .status()
+            .is_ok_and(|status| status.success());
+        if !mounted {
+            eprintln!("skipped: mounting a small disk needs root");
+        }
+        mounted.then(|| Self(dir.to_owned()))
+    }
+
+    /// Takes all the space that is left.
+    fn fill(&self) {
+        let mut file = File::create(self.0.join("filler")).unwrap();
+        let block = vec![1; 4096];
+        while file.write_all(&block).is_ok() {}
+    }
+
+    fn free(&self) {
+        fs::remove_file(self.0.join("filler")).unwrap();
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // Lazily: the server, which is stopped later, may still have files open.
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_writes_until_there_is_space() {
+    let mut server = prepare();
+    let init = fs::read(server.storage_dir().join("init.yaml")).unwrap();
+    let Some(disk) = Disk::mount(&server.storage_dir()) else {
+        return;
+    };
+    fs::write(server.storage_dir().join("init.yaml"), init).unwrap();
+    server.restart().await;
+    let api = server.api().await;
+    api.put("before", "1").await;
+    disk.fill();
+    // What is allocated already takes some. Of the write that meets the end, nobody knows at first
+    // whether it is done; those after it are refused.
+    let value = vec![b'x'; 512 * 1024];
+    let mut answered = 0;
+    while api
+        .try_ask(put(format!("k{answered}"), value.clone()))
+        .await
+        .is_ok()
+    {
+        answered += 1;
+        assert!(answered < 200, "a full disk refuses writes");
+    }
+    let text = "etcdserver: mvcc: database space exceeded".to_owned();
+    assert_eq!(
+        api.refused(put("more", "1")).await,
+        (Code::ResourceExhausted, text)
+    );
+    assert_eq!(api.ask(get("before")).await.count, 1, "reads go on");
+    assert_eq!(api.ask(get_prefix("k")).await.count, answered);
+    disk.free();
+    until("writes are taken again", async || {
+        api.try_ask(put("after", "1")).await.is_ok()
+    })
+    .await;
+    let count = api.ask(get_prefix("k")).await.count;
+    assert!(
+        (answered..=answered + 1).contains(&count),
+        "{count} of {answered}"
+    );
+    server.kill9();
+    server.restart().await;
+    let api = server.api().await;
+    assert_eq!(
+        api.ask(get_prefix("k")).await.count,
+        count,
+        "what was answered is there"
+    );
+    assert_eq!(api.ask(get("after")).await.count, 1);
+    drop(server);
+}
