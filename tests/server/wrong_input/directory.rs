@@ -54,19 +54,11 @@ async fn init_yaml_beside_data_does_not_begin_anew() {
     server.api().await.put("a", "1").await;
     server.kill9();
     let init = server.storage_dir().join("init.yaml");
-    // Of the same address it may be what an interrupted first start left.
-    fs::write(
-        &init,
-        format!("Address: 127.0.0.1:{}\n", server.node_port()),
-    )
-    .unwrap();
-    server.restart().await;
-    assert_eq!(server.api().await.ask(get("a")).await.count, 1);
-    assert!(!init.exists());
-    server.kill9();
-    fs::write(&init, format!("Address: 127.0.0.1:{}\n", free_port())).unwrap();
-    let output = refuses_to_start(&mut server, CONFIG).await;
-    assert!(output.contains("init.yaml"), "{output}");
+    for port in [server.node_port(), free_port()] {
+        fs::write(&init, format!("Address: 127.0.0.1:{port}\n")).unwrap();
+        let output = refuses_to_start(&mut server, CONFIG).await;
+        assert!(output.contains("init.yaml"), "{output}");
+    }
     fs::remove_file(&init).unwrap();
     server.restart().await;
     assert_eq!(server.api().await.ask(get("a")).await.count, 1);
