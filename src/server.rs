@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use dqlite::node::NodeError;
+use dqlite::node::{NodeError, trim_memory};
 use tokio::{sync::oneshot, task::JoinHandle, time::timeout};
 use tracing::{error, info, warn};
 
@@ -58,6 +58,7 @@ pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result
         cluster_id: rand::random(),
     })
     .await?;
+    tokio::task::spawn_blocking(trim_memory);
     let identity = Arc::new(Identity::new(
         store.cluster_id(),
         node.identity.id,

@@ -1,11 +1,11 @@
 //! The dqlite node of this server: its directory, its engine, its port.
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use dqlite::{
     client::Endpoint,
     files::Identity,
-    node::{Dial, DirLock, LastEntry, Node, NodeError, NodeOptions, describe_last_entry},
+    node::{Dial, DirLock, Node, NodeError, NodeOptions, stored_term},
     proxy::{Proxy, ProxyError, ProxyOptions, dialer},
 };
 use tokio::{runtime::Handle, sync::oneshot, task::JoinHandle};
@@ -23,6 +23,8 @@ pub enum StartError {
     Config(#[from] ConfigError),
     #[error(transparent)]
     Node(#[from] NodeError),
+    #[error("cannot read the Raft term: {0}")]
+    Term(std::io::Error),
     #[error("{0}: it is the address of this node in info.yaml (init.yaml before the first start)")]
     Port(#[from] ProxyError),
 }
@@ -87,7 +89,6 @@ async fn start_engine(config: &ServerConfig) -> Result<(Node, Identity, u64), St
     let config = config.clone();
     let dial = dialer(Handle::current(), config.tls.clone());
     let started = tokio::task::spawn_blocking(move || {
-        let term = last_term(&config.storage_dir)? + 1;
         let lock = DirLock::acquire(&config.storage_dir)?;
         let identity = config.start.identify(&lock)?;
         let mut node = Node::create_locked(&node_options(&config, &identity, dial), lock)?;
@@ -97,6 +98,8 @@ async fn start_engine(config: &ServerConfig) -> Result<(Node, Identity, u64), St
             "starting dqlite, which loads the database"
         );
         node.start()?;
+        // The only voter elects itself while it starts.
+        let term = stored_term(&config.storage_dir).map_err(StartError::Term)?;
         Ok((node, identity, term))
     });
     started.await.expect("starting does not panic")
@@ -113,15 +116,4 @@ fn node_options(config: &ServerConfig, identity: &Identity, dial: Dial) -> NodeO
         options.snapshot = snapshot;
     }
     options
-}
-
-/// The term of the last log entry; a node that starts alone is elected in the next one.
-fn last_term(dir: &Path) -> Result<u64, NodeError> {
-    match dqlite::node::engine_state(dir) {
-        Ok(dqlite::node::EngineState::Present) => {
-            let LastEntry { term, .. } = describe_last_entry(dir)?;
-            Ok(term)
-        }
-        _ => Ok(0),
-    }
 }

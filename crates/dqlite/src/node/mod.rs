@@ -31,5 +31,5 @@ pub use options::{
     BOOTSTRAP_ID, DEFAULT_BUSY_TIMEOUT, NodeOptions, SnapshotOptions, Trailing,
     default_bind_address, generate_node_id,
 };
-pub use process::{POOL_THREADS, Versions, prepare_process, versions};
-pub use state::{EngineState, engine_state};
+pub use process::{POOL_THREADS, Versions, prepare_process, trim_memory, versions};
+pub use state::{EngineState, engine_state, stored_term};

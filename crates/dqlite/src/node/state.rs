@@ -36,9 +36,52 @@ fn is_closed_segment(name: &str) -> bool {
         .is_some_and(|(first, last)| is_index(first) && is_index(last))
 }
 
+/// The Raft term of the node, as its engine stores it before it acts in it; 0 if none ran here.
+pub fn stored_term(dir: &Path) -> io::Result<u64> {
+    let mut newest = (0, 0);
+    for name in ["metadata1", "metadata2"] {
+        let bytes = match fs::read(dir.join(name)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            other => other?,
+        };
+        newest = newest.max(term_of(&bytes).unwrap_or_default());
+    }
+    Ok(newest.1)
+}
+
+/// Version and term of a metadata file: four little-endian words, format, version, term and vote
+/// (dqlite: src/raft/uv_metadata.c). The file that was written last has the higher version; a torn one
+/// is too short.
+fn term_of(bytes: &[u8]) -> Option<(u64, u64)> {
+    const FORMAT: u64 = 1;
+    let bytes: &[u8; 32] = bytes.try_into().ok()?;
+    let word = |index: usize| {
+        let word = bytes[8 * index..][..8].try_into();
+        u64::from_le_bytes(word.expect("8 bytes"))
+    };
+    (word(0) == FORMAT).then(|| (word(1), word(2)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_term_is_that_of_the_newer_whole_file() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(stored_term(dir.path()).unwrap(), 0);
+        let write = |name: &str, words: &[u64]| {
+            let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+            fs::write(dir.path().join(name), bytes).unwrap();
+        };
+        write("metadata1", &[1, 5, 3, 0]);
+        write("metadata2", &[1, 4, 9, 0]);
+        assert_eq!(stored_term(dir.path()).unwrap(), 3);
+        write("metadata2", &[1, 6, 9]);
+        assert_eq!(stored_term(dir.path()).unwrap(), 3);
+        write("metadata2", &[1, 6, 9, 0]);
+        assert_eq!(stored_term(dir.path()).unwrap(), 9);
+    }
 
     #[test]
     fn state_follows_from_the_files_of_the_engine_only() {
