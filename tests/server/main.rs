@@ -9,6 +9,7 @@ mod crash;
 mod etcdctl;
 mod kv;
 mod lease;
+mod lifecycle;
 mod maintenance;
 mod txn;
 mod watch;

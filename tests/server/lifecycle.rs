@@ -1,0 +1,168 @@
+//! Starting and stopping.
+
+use std::time::{Duration, Instant};
+
+use etcd_proto::etcdserverpb::WatchCreateRequest;
+use nix::sys::signal::Signal;
+use tonic::Code;
+
+use crate::harness::*;
+
+parity! {
+    everything_is_there_after_a_stop,
+    watches_end_with_the_server,
+}
+
+async fn everything_is_there_after_a_stop(mut server: Server) {
+    let api = server.api().await;
+    api.put("a", "1").await;
+    api.put("a", "2").await;
+    api.put("b", "1").await;
+    api.delete("b").await;
+    for restart in 0..3 {
+        server.terminate().await;
+        server.restart().await;
+        let api = server.api().await;
+        let all = api.ask(get_range("\0", "\0")).await;
+        assert_eq!(all.kvs, [kv("a", "2", (2, 3, 2))], "restart {restart}");
+        assert_eq!(at(&all.header), 5);
+        let create = WatchCreateRequest {
+            start_revision: 2,
+            ..watch_prefix("a")
+        };
+        let (mut watcher, _) = Watcher::open(&api, create).await;
+        assert_eq!(
+            event_lines(&watcher.events(2).await),
+            ["PUT a=1 @2", "PUT a=2 @3"]
+        );
+    }
+}
+
+async fn watches_end_with_the_server(mut server: Server) {
+    let api = server.api().await;
+    let (mut watcher, _) = Watcher::open(&api, watch("a")).await;
+    server.terminate().await;
+    match watcher.try_next().await {
+        // What clients resume on.
+        Err(status) => {
+            let codes = [
+                Code::Unavailable,
+                Code::Cancelled,
+                Code::Internal,
+                Code::Unknown,
+            ];
+            assert!(codes.contains(&status.code()), "{status}");
+        }
+        Ok(Some(response)) => assert!(response.canceled, "{response:?}"),
+        Ok(None) => {}
+    }
+}
+
+#[tokio::test]
+async fn each_stop_signal_ends_it_cleanly() {
+    let mut server = Server::start(Kind::K8sDqlite).await;
+    for signal in [
+        Signal::SIGTERM,
+        Signal::SIGINT,
+        Signal::SIGQUIT,
+        Signal::SIGPWR,
+    ] {
+        let revision = server.api().await.put("a", signal.as_str()).await;
+        let asked_at = Instant::now();
+        server.process().signal(signal);
+        let status = server.process().wait().await;
+        assert_eq!(status.code(), Some(0), "{signal}: {status}");
+        assert!(
+            asked_at.elapsed() < Duration::from_secs(10),
+            "{signal}: {:?}",
+            asked_at.elapsed()
+        );
+        server.kill9();
+        server.restart().await;
+        assert_eq!(server.api().await.revision().await, revision);
+    }
+}
+
+#[tokio::test]
+async fn it_stops_while_clients_hold_streams_and_write() {
+    let mut server = Server::start(Kind::K8sDqlite).await;
+    let api = server.api().await;
+    let mut watchers = Vec::new();
+    for _ in 0..20 {
+        watchers.push(Watcher::open(&api, watch("a")).await.0);
+    }
+    let writers: Vec<_> = (0..8)
+        .map(|_| {
+            let api = api.clone();
+            tokio::spawn(async move {
+                let mut last = 0;
+                while let Ok(answer) = api.try_ask(put("a", "v")).await {
+                    last = at(&answer.header);
+                }
+                last
+            })
+        })
+        .collect();
+    until("some are written", async || api.revision().await > 100).await;
+    assert_eq!(server.terminate().await.code(), Some(0));
+    let mut acknowledged = 0;
+    for writer in writers {
+        acknowledged = acknowledged.max(writer.await.unwrap());
+    }
+    server.restart().await;
+    assert!(server.api().await.revision().await >= acknowledged);
+}
+
+/// `user` and `system` time of a process, in ticks of 10 ms.
+fn cpu_ticks(pid: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<_> = stat
+        .rsplit(')')
+        .next()
+        .unwrap()
+        .split_whitespace()
+        .collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+#[tokio::test]
+async fn an_idle_server_is_idle() {
+    let mut server = Server::start(Kind::K8sDqlite).await;
+    let api = server.api().await;
+    api.put("a", "1").await;
+    let (_watcher, _) = Watcher::open(&api, watch("a")).await;
+    let pid = server.process().id();
+    let (began_at, before) = (Instant::now(), cpu_ticks(pid));
+    // Here the passing of time is what is tested.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let (elapsed, spent) = (began_at.elapsed(), cpu_ticks(pid) - before);
+    let share = spent as f64 / 100.0 / elapsed.as_secs_f64();
+    println!("idle: {:.2} % of a core", share * 100.0);
+    // 1 % is the aim; this build is slower, and the machine has other things to do.
+    assert!(share < 0.03, "{:.2} % of a core", share * 100.0);
+}
+
+#[tokio::test]
+async fn a_store_of_many_keys_starts_in_seconds() {
+    const KEYS: usize = 20_000;
+    let mut server = Server::start(Kind::K8sDqlite).await;
+    let api = server.api().await;
+    let value = "v".repeat(1024);
+    for first in (0..KEYS).step_by(100) {
+        let puts = (first..first + 100).fold(txn(), |txn, index| {
+            txn.then(put(format!("k{index}"), value.clone()))
+        });
+        api.ask(puts).await;
+    }
+    server.kill9();
+    let began_at = Instant::now();
+    server.restart().await;
+    let took = began_at.elapsed();
+    println!("start with {KEYS} keys of 1 KiB: {took:?}");
+    assert_eq!(
+        server.api().await.ask(get_prefix("k")).await.count,
+        KEYS as i64
+    );
+    assert!(took < Duration::from_secs(10), "{took:?}");
+    assert!(server.output().contains("loaded the store"));
+}
