@@ -3,7 +3,7 @@
 use std::{
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU8, Ordering},
     },
     time::Duration,
@@ -21,7 +21,10 @@ use tokio::{
     task::JoinHandle,
 };
 
-use crate::store::{Store, StoreOptions, WriterError, open};
+use crate::{
+    mvcc::Commit,
+    store::{Store, StoreOptions, WriterError, open},
+};
 
 /// What happens to the next request on the socket.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -31,6 +34,10 @@ pub enum Fault {
     LoseRequest = 1,
     /// The engine gets the request, the connection closes before its reply.
     LoseReply,
+    /// The engine gets the request, the connection closes while it is at work.
+    Leave,
+    /// The engine gets half of the request.
+    Tear,
 }
 
 pub struct Engine {
@@ -75,6 +82,11 @@ impl Engine {
         self.fault.store(fault as u8, Ordering::SeqCst);
     }
 
+    /// Whether the injected fault is still to come.
+    pub fn has_fault(&self) -> bool {
+        self.fault.load(Ordering::SeqCst) != 0
+    }
+
     /// A socket that leads to the engine, and does what `inject` says.
     pub fn faulty_endpoint(&self) -> Endpoint {
         let path: PathBuf = self.dir.path().join("faulty.sock");
@@ -109,6 +121,14 @@ async fn relay(mut client: UnixStream, name: String, fault: Arc<AtomicU8>) {
                         let _ = engine.read(&mut down).await;
                         return;
                     }
+                    f if f == Fault::Leave as u8 => {
+                        engine.write_all(&up[..count]).await.unwrap();
+                        return;
+                    }
+                    f if f == Fault::Tear as u8 => {
+                        engine.write_all(&up[..count / 2]).await.unwrap();
+                        return;
+                    }
                     _ => engine.write_all(&up[..count]).await.unwrap(),
                 }
             }
@@ -124,6 +144,8 @@ async fn relay(mut client: UnixStream, name: String, fault: Arc<AtomicU8>) {
 
 pub struct Running {
     pub store: Store,
+    /// What the observer was told.
+    pub observed: Arc<Mutex<Vec<Arc<Commit>>>>,
     stop: Option<oneshot::Sender<()>>,
     writer: Option<JoinHandle<Result<(), WriterError>>>,
 }
@@ -137,18 +159,29 @@ impl Running {
         };
         let (store, writer) = open(options).await.unwrap();
         let (stop, stopped) = oneshot::channel();
-        let run = writer.run(Box::new(|_| {}), async {
+        let observed = Arc::new(Mutex::new(Vec::new()));
+        let observer = observed.clone();
+        let observer = Box::new(move |commits: &[Arc<Commit>]| {
+            observer.lock().unwrap().extend_from_slice(commits)
+        });
+        let run = writer.run(observer, async {
             let _ = stopped.await;
         });
         Self {
             store,
+            observed,
             stop: Some(stop),
             writer: Some(tokio::spawn(run)),
         }
     }
 
-    pub async fn stop(mut self) {
+    /// Tells the writer to stop, without waiting for it.
+    pub fn ask_to_stop(&mut self) {
         drop(self.stop.take());
+    }
+
+    pub async fn stop(mut self) {
+        self.ask_to_stop();
         self.writer.take().unwrap().await.unwrap().unwrap();
     }
 }

@@ -2,4 +2,6 @@
 
 mod faults;
 mod harness;
+mod random_faults;
 mod restart;
+mod stop;
