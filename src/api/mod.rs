@@ -1,5 +1,6 @@
 //! The etcd v3 API: gRPC services on the store. The only place that knows gRPC status.
 
+mod corked;
 mod header;
 mod kv;
 mod lease;
@@ -10,6 +11,7 @@ mod status;
 mod stopping;
 mod watch;
 
+pub use corked::Corked;
 pub use header::Identity;
 pub use kv::KvService;
 pub use lease::LeaseService;

@@ -13,6 +13,7 @@
 //! under the lock that guards the hub's position. The same lock covers a fan-out, so there is no
 //! moment in which a commit could miss a watcher or meet it twice.
 
+mod catch_up;
 mod hub;
 mod inbox;
 mod index;
@@ -24,13 +25,14 @@ mod stream;
 mod synced;
 mod wire;
 
+pub use catch_up::CatchUp;
 pub use hub::{HubSettings, WatchHub};
 pub use inbox::Inbox;
 pub use metrics::Metrics;
 pub use outbound::{CloseReason, Outbound, Popped};
 pub use segment::Options;
 pub use source::{CommitSource, SourceError};
-pub use stream::{CatchUp, CreateRequest, WatchStream};
+pub use stream::{CreateRequest, WatchStream};
 
 /// Names a watcher within its stream.
 pub type WatchId = i64;

@@ -1,4 +1,4 @@
-//! One client's stream of watches: its requests, and the catch-up of its lagging watchers.
+//! One client's stream of watches: what it asks for, and where its watchers are.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -8,19 +8,14 @@ use std::task::Waker;
 use etcd_proto::etcdserverpb::WatchResponse;
 
 use super::hub::{State, WatchHub, wake_all};
-use super::segment::{Segment, Segmenter};
 use super::synced::{self, Member, Round, StreamId, WatcherId};
 use super::wire::{self, HeaderFn};
-use super::{CloseReason, NO_WATCH_ID, Options, Outbound, SourceError, WatchId};
-use crate::mvcc::{Commit, KeyRange, Revision};
+use super::{CloseReason, NO_WATCH_ID, Options, Outbound, WatchId};
+use crate::mvcc::{KeyRange, Revision};
 
 /// Watchers of one stream, so that a client in a loop cannot take all memory: about 0.3 KiB each.
 /// Kubernetes has one per stream, etcd's own benchmark a few thousand.
 const WATCHER_LIMIT: usize = 65_536;
-
-/// Changes read from the history in one step. Bounds how long a step keeps its thread: well below
-/// a millisecond if few of them match, a few milliseconds if all do.
-const STEP_LIMIT_CHANGES: usize = 1024;
 
 // The texts are etcd's: clients look them up.
 const COMPACTED: &str = "etcdserver: mvcc: required revision has been compacted";
@@ -41,22 +36,11 @@ pub struct CreateRequest {
     pub progress_notify: bool,
 }
 
-/// What a step of catch-up found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CatchUp {
-    /// No watcher of the stream is lagging.
-    Synced,
-    /// There is more to read.
-    Behind,
-    /// There is more to read once the client took some of what waits for it.
-    Blocked,
-}
-
 /// A stream of watches. Only its own task may use it; dropping it ends its watchers.
 pub struct WatchStream {
-    hub: Arc<WatchHub>,
-    id: StreamId,
-    outbound: Arc<Outbound>,
+    pub(super) hub: Arc<WatchHub>,
+    pub(super) id: StreamId,
+    pub(super) outbound: Arc<Outbound>,
 }
 
 pub(super) struct StreamState {
@@ -256,117 +240,8 @@ impl WatchStream {
         }
     }
 
-    /// Reads a piece of history for the next lagging watcher.
-    pub fn catch_up(&self) -> CatchUp {
-        let Some((watch_id, watcher, next)) = self.next_lagging() else {
-            return CatchUp::Synced;
-        };
-        if !self.outbound.has_catch_up_room() {
-            return CatchUp::Blocked;
-        }
-        let head = self.hub.source.head_revision();
-        match self.hub.source.commits_from(next, STEP_LIMIT_CHANGES) {
-            Ok(commits) => {
-                let next = match commits.last() {
-                    Some(last) => {
-                        let unsent = self.send_history(watch_id, &watcher, &commits);
-                        unsent.unwrap_or(last.revision + 1)
-                    }
-                    // Not every revision has a commit: the first one is the empty store.
-                    None => next.max(head + 1),
-                };
-                self.advance(watch_id, next);
-            }
-            Err(SourceError::Compacted { compact_revision }) => {
-                self.end_compacted(watch_id, compact_revision);
-            }
-        }
-        CatchUp::Behind
-    }
-
-    fn next_lagging(&self) -> Option<(WatchId, Watcher, Revision)> {
-        let state = self.hub.lock();
-        let stream = state.streams.get(&self.id)?;
-        let watch_id = *stream.lagging.front()?;
-        let watcher = stream.watchers.get(&watch_id)?.clone();
-        match watcher.phase {
-            Phase::Lagging { next } => Some((watch_id, watcher, next)),
-            Phase::Synced { .. } | Phase::Compacted => None,
-        }
-    }
-
-    /// Sends what matches; returns the first revision that found no room.
-    fn send_history(
-        &self,
-        watch_id: WatchId,
-        watcher: &Watcher,
-        commits: &[Arc<Commit>],
-    ) -> Option<Revision> {
-        let compact_revision = self.hub.source.compact_revision();
-        let mut segmenter = Segmenter::new(watcher.options);
-        for commit in commits {
-            for change in &commit.changes {
-                if !watcher.range.contains(&change.kv.key) {
-                    continue;
-                }
-                let prev = change.visible_prev(compact_revision).map(|prev| &**prev);
-                if let Some(segment) = segmenter.push(commit.revision, change, prev)
-                    && !self.send_segment(watch_id, &segment)
-                {
-                    return Some(segment.first_revision);
-                }
-            }
-        }
-        let rest = segmenter.finish()?;
-        (!self.send_segment(watch_id, &rest)).then_some(rest.first_revision)
-    }
-
-    fn send_segment(&self, watch_id: WatchId, segment: &Segment) -> bool {
-        let has_room = self.outbound.has_catch_up_room();
-        if has_room {
-            let framed = synced::frame_segment(segment, &*self.hub.header, watch_id);
-            let waker = self.outbound.push_catch_up(&framed);
-            self.hub
-                .metrics()
-                .events
-                .fetch_add(segment.events as u64, Ordering::Relaxed);
-            waker.into_iter().for_each(Waker::wake);
-        }
-        has_room
-    }
-
-    /// The watcher lacks nothing below `next`: joins it to the synced ones, or leaves it for later.
-    fn advance(&self, watch_id: WatchId, next: Revision) {
-        let mut state = self.hub.lock();
-        let is_synced = next > state.position;
-        let phase = if is_synced {
-            Phase::Synced { from: next }
-        } else {
-            Phase::Lagging { next }
-        };
-        self.change_phase(&mut state, watch_id, phase);
-        drop(state);
-        if is_synced {
-            self.answer_progress();
-        }
-    }
-
-    fn end_compacted(&self, watch_id: WatchId, compact_revision: Revision) {
-        self.change_phase(&mut self.hub.lock(), watch_id, Phase::Compacted);
-        self.hub.metrics().compacted.fetch_add(1, Ordering::Relaxed);
-        self.send_control(&WatchResponse {
-            // As in etcd, without a revision.
-            header: Some((self.hub.header)(0)),
-            watch_id,
-            canceled: true,
-            compact_revision,
-            ..Default::default()
-        });
-        self.answer_progress();
-    }
-
     /// Gives the first lagging watcher its next phase.
-    fn change_phase(&self, state: &mut State, watch_id: WatchId, phase: Phase) {
+    pub(super) fn change_phase(&self, state: &mut State, watch_id: WatchId, phase: Phase) {
         let Some(stream) = state.streams.get_mut(&self.id) else {
             return;
         };
@@ -434,7 +309,7 @@ impl WatchStream {
         }
     }
 
-    fn answer_progress(&self) {
+    pub(super) fn answer_progress(&self) {
         let mut round = Round::default();
         self.hub
             .answer_progress(&mut self.hub.lock(), self.id, &mut round);

@@ -17,6 +17,9 @@ use super::wire::{self, HeaderFn};
 use super::{Metrics, Options, Outbound, WatchId};
 use crate::mvcc::{Commit, KeyRange, Revision};
 
+/// Between fan-outs, a range keeps room for this many events.
+const KEPT_CAPACITY_EVENTS: usize = 64;
+
 /// Names a stream within the hub.
 pub type StreamId = u64;
 
@@ -192,6 +195,7 @@ impl Synced {
                 events_sent += delivery.events;
             }
             slot.events.clear();
+            slot.events.shrink_to(KEPT_CAPACITY_EVENTS);
             if round.fallen.len() > fallen_before {
                 self.tidy(slot_id);
             }

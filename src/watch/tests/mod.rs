@@ -3,3 +3,4 @@
 mod cases;
 mod client;
 mod model;
+mod stress;
