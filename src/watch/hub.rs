@@ -85,7 +85,6 @@ impl WatchHub {
         progress.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while self.lock().closed.is_none() {
             tokio::select! {
-                biased;
                 () = self.inbox.arrived() => self.drain().await,
                 _ = progress.tick() => {
                     self.notify_progress();
@@ -139,19 +138,19 @@ impl WatchHub {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Distributes one round. Not all that there are, or progress would wait for a pause.
     async fn drain(&self) {
-        loop {
-            let (round, overflowed) = self.inbox.take_round(ROUND_LIMIT_CHANGES);
-            if round.is_empty() && !overflowed {
-                return;
-            }
-            self.distribute(&round);
-            if overflowed {
-                self.read_missing().await;
-            }
-            // The connections send while more commits arrive, which makes for fewer, larger rounds.
-            tokio::task::yield_now().await;
+        let (round, overflowed) = self.inbox.take_round(ROUND_LIMIT_CHANGES);
+        if round.is_empty() && !overflowed {
+            return;
         }
+        self.distribute(&round);
+        if overflowed {
+            self.read_missing().await;
+        }
+        self.inbox.notify();
+        // The connections send while more commits arrive, which makes for fewer, larger rounds.
+        tokio::task::yield_now().await;
     }
 
     fn notify_progress(&self) {
