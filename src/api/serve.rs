@@ -6,11 +6,12 @@ use etcd_proto::etcdserverpb::{
     cluster_server::ClusterServer, kv_server::KvServer, lease_server::LeaseServer,
     maintenance_server::MaintenanceServer,
 };
+use tokio_stream::StreamExt;
 use tonic::transport::{Error, Server};
 
 use super::{
-    ClusterService, Identity, KvService, LeaseService, Listener, MaintenanceService, Stopping,
-    WatchService,
+    ClusterService, Corked, Identity, KvService, LeaseService, Listener, MaintenanceService,
+    Stopping, WatchService,
 };
 use crate::{compact::ClientCompactions, store::Store, watch::WatchHub};
 
@@ -71,6 +72,9 @@ pub async fn serve(
         client_url,
         peer_url: format!("https://{peer_address}"),
     };
+    let connections = listener
+        .incoming()
+        .map(|accepted| accepted.map(Corked::new));
     Server::builder()
         // etcd has no limit either: an apiserver opens hundreds of watches on a connection.
         .max_concurrent_streams(u32::MAX)
@@ -84,6 +88,6 @@ pub async fn serve(
         )))
         .add_service(ClusterServer::new(cluster))
         .add_service(health_service)
-        .serve_with_incoming_shutdown(listener.incoming(), stop)
+        .serve_with_incoming_shutdown(connections, stop)
         .await
 }
