@@ -37,6 +37,9 @@ const TIME_LIMIT: Duration = Duration::from_secs(60);
 /// first batches after a start as well.
 const LOAD_MS: std::ops::Range<u64> = 20..600;
 
+/// When half of the restarts are killed as well: within what a start takes.
+const START_MS: std::ops::Range<u64> = 0..80;
+
 /// Watchers that go on after each restart where they were.
 const WATCHERS: usize = 4;
 
@@ -76,6 +79,11 @@ async fn acknowledged_writes_survive_kill_9(mut server: Server) {
         watchers = Vec::new();
         for watcher in running {
             watchers.push(watcher.await.unwrap());
+        }
+        if random.random_bool(0.5) {
+            server.launch();
+            tokio::time::sleep(Duration::from_millis(random.random_range(START_MS))).await;
+            server.kill9();
         }
         server.restart().await;
         history.read_on(&server.api().await).await;

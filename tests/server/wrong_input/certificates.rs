@@ -17,7 +17,8 @@ fn prepare() -> Server {
 /// As the snap and scripts/run make it.
 pub fn make_pair(dir: &Path) {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/certs");
-    assert!(Command::new(script).arg(dir).status().unwrap().success());
+    let made = Command::new(script).arg(dir).output().unwrap();
+    assert!(made.status.success(), "{made:?}");
 }
 
 #[tokio::test]
