@@ -71,24 +71,16 @@ fn revision() -> impl Strategy<Value = i64> {
 
 fn put() -> impl Strategy<Value = PutRequest> {
     let ignored = prop::bool::weighted(0.15);
-    (
-        key(),
-        value(),
-        lease(),
-        any::<bool>(),
-        ignored.clone(),
-        ignored,
+    (key(), value(), lease(), any::<bool>(), ignored, ignored).prop_map(
+        |(key, value, lease, prev_kv, ignore_value, ignore_lease)| PutRequest {
+            key,
+            value: if ignore_value { Bytes::new() } else { value },
+            lease: if ignore_lease { 0 } else { lease },
+            prev_kv,
+            ignore_value,
+            ignore_lease,
+        },
     )
-        .prop_map(
-            |(key, value, lease, prev_kv, ignore_value, ignore_lease)| PutRequest {
-                key,
-                value: if ignore_value { Bytes::new() } else { value },
-                lease: if ignore_lease { 0 } else { lease },
-                prev_kv,
-                ignore_value,
-                ignore_lease,
-            },
-        )
 }
 
 fn delete_range() -> impl Strategy<Value = DeleteRangeRequest> {
@@ -105,7 +97,7 @@ fn range() -> impl Strategy<Value = RangeRequest> {
     let flag = prop::bool::weighted(0.2);
     (
         (key(), end(), revision(), -1..4i64),
-        (0..3i32, 0..5i32, flag.clone(), flag),
+        (0..3i32, 0..5i32, flag, flag),
         bounds,
     )
         .prop_map(
