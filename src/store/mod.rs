@@ -9,6 +9,7 @@ mod compaction;
 mod database;
 mod error;
 mod evaluate;
+mod leases;
 mod load;
 mod purge;
 mod range;
