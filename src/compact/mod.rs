@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tokio::time::MissedTickBehavior;
 use tracing::{debug, warn};
 
 use self::policy::Policy;
@@ -33,6 +34,8 @@ impl ClientCompactions {
 pub async fn run(store: Store, clients: Arc<ClientCompactions>, interval: Duration) {
     let mut policy = Policy::new(store.revision(), clients.count());
     let mut ticks = tokio::time::interval(interval);
+    // After a pause of the machine, ticks in a burst would leave no history at all.
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks.tick().await;
     loop {
         ticks.tick().await;

@@ -54,8 +54,9 @@ impl Compactions {
         };
         let rows = running.await.expect("the index is whole");
         self.running = None;
-        self.start_next();
+        // Before the next one, whose rows are not known yet.
         let done = self.history.compact_revision();
+        self.start_next();
         (
             rows,
             self.waiting

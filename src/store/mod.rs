@@ -9,6 +9,7 @@ mod compaction;
 mod database;
 mod error;
 mod evaluate;
+mod leases;
 mod load;
 mod purge;
 mod range;
@@ -62,6 +63,10 @@ const MAX_QUEUED_BYTES: usize = 256 * 1024 * 1024;
 
 /// How long a request may wait for its commit: etcd's 5 s and twice its election timeout.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(7);
+
+/// How long a physical compaction may take: it waits for rows to be deleted in the pauses of the
+/// writer, at least some thousand a second. etcd waits without a limit.
+const PURGE_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Tells whether the disk is so full that a failed write is its fault.
 pub type DiskProbe = Box<dyn Fn() -> bool + Send + Sync>;
@@ -239,7 +244,12 @@ impl Store {
     }
 
     pub async fn compact(&self, revision: Revision, physical: bool) -> Result<(), RequestError> {
-        self.submit(Command::Compact { revision, physical }, 0)
+        let limit = if physical {
+            PURGE_TIMEOUT
+        } else {
+            REQUEST_TIMEOUT
+        };
+        self.submit_within(limit, Command::Compact { revision, physical }, 0)
             .await
             .map(|_| ())
     }
@@ -252,6 +262,16 @@ impl Store {
     }
 
     async fn submit(&self, command: Command, size_bytes: usize) -> Result<Reply, RequestError> {
+        self.submit_within(REQUEST_TIMEOUT, command, size_bytes)
+            .await
+    }
+
+    async fn submit_within(
+        &self,
+        limit: Duration,
+        command: Command,
+        size_bytes: usize,
+    ) -> Result<Reply, RequestError> {
         if size_bytes > MAX_REQUEST_BYTES {
             return Err(RequestError::TooLarge);
         }
@@ -273,7 +293,7 @@ impl Store {
                 mpsc::error::TrySendError::Closed(_) => RequestError::Stopped,
             });
         }
-        match timeout(REQUEST_TIMEOUT, answer).await {
+        match timeout(limit, answer).await {
             Ok(Ok(result)) => result,
             // The writer stopped with the request in its hands: it may have been written.
             Ok(Err(_)) | Err(_) => Err(RequestError::TimedOut),

@@ -4,7 +4,7 @@
 //! is still on its way, then the table says whether the batch is there. What was evaluated on top of
 //! it never happened.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use tokio::time::{Instant, timeout_at};
 use tracing::{info, warn};
@@ -12,12 +12,13 @@ use tracing::{info, warn};
 use super::{
     RequestError,
     batch::{Batch, Record},
+    command::{ReplySender, Submission},
     database::{Database, Meta, OpenError, StoredChange, StoredLease},
     writer::{Answer, Pending, Writer, WriterError},
 };
 use crate::{
     lease::LeaseTable,
-    mvcc::{MAX_SUB, Revision, Tree, row_id},
+    mvcc::{LeaseId, MAX_SUB, Revision, Tree, row_id},
 };
 
 /// Pause between two attempts; requests that arrive meanwhile are refused.
@@ -29,7 +30,6 @@ const GIVE_UP: Duration = Duration::from_secs(60);
 
 /// What the database holds beyond the index.
 struct Truth {
-    database: Database,
     meta: Meta,
     leases: Vec<StoredLease>,
     changes: Vec<StoredChange>,
@@ -51,14 +51,12 @@ impl Writer {
             wants_pages,
             ..
         } = std::mem::take(&mut self.pending);
-        refuse(
-            later
-                .into_iter()
-                .map(|answer| answer.reply)
-                .chain(wants_pages),
-            refusal,
-        );
-        let mut truth = loop {
+        let later = later.into_iter().map(|answer| answer.reply);
+        refuse(later.chain(wants_pages), refusal);
+        for submission in std::mem::take(&mut self.backlog) {
+            self.refuse_submission(submission);
+        }
+        let (database, truth) = loop {
             match self.read_back().await {
                 Ok(truth) => break truth,
                 Err(error) if started.elapsed() > GIVE_UP && !(self.shared.is_disk_full)() => {
@@ -71,13 +69,13 @@ impl Writer {
             }
         };
         let head: Revision = self.shared.history.head().revision;
-        let is_written =
-            is_written(&batch, &mut truth).ok_or(WriterError::ForeignWriter(head + 1))?;
+        let is_written = is_written(&batch, &truth).ok_or(WriterError::ForeignWriter(head + 1))?;
         info!(is_written, took = ?started.elapsed(), "the outcome of the commit is known");
         if is_written {
             self.publish(&batch, tree);
         }
-        self.reset(truth);
+        self.database = Some(database);
+        self.reset(&truth);
         if is_written {
             self.tell(batch, answers);
         } else {
@@ -96,7 +94,7 @@ impl Writer {
         }
     }
 
-    async fn read_back(&self) -> Result<Truth, OpenError> {
+    async fn read_back(&self) -> Result<(Database, Truth), OpenError> {
         let mut database = Database::open(&self.shared.endpoint).await?;
         database.fence().await?;
         let meta = database.prepare_schema(self.shared.cluster_id).await?;
@@ -109,28 +107,30 @@ impl Writer {
                 Ok(())
             })
             .await?;
-        Ok(Truth {
-            database,
+        let truth = Truth {
             meta,
             leases,
             changes,
-        })
+        };
+        Ok((database, truth))
     }
 
     async fn refuse_queue_for(&mut self, pause: Duration) {
         let deadline = Instant::now() + pause;
         while let Ok(Some(submission)) = timeout_at(deadline, self.queue.recv()).await {
-            let weight_bytes = submission.weight_bytes;
-            self.shared
-                .queued_bytes
-                .fetch_sub(weight_bytes, std::sync::atomic::Ordering::Relaxed);
-            refuse([submission.reply], self.refusal());
+            self.refuse_submission(submission);
         }
         tokio::time::sleep_until(deadline).await;
     }
 
+    fn refuse_submission(&self, submission: Submission) {
+        let queued_bytes = &self.shared.queued_bytes;
+        queued_bytes.fetch_sub(submission.weight_bytes, Ordering::Relaxed);
+        refuse([submission.reply], self.refusal());
+    }
+
     /// Makes the working state what is committed.
-    fn reset(&mut self, truth: Truth) {
+    fn reset(&mut self, truth: &Truth) {
         let head = self.shared.history.head();
         self.working.tree = head.tree.clone();
         self.working.revision = head.revision;
@@ -147,7 +147,6 @@ impl Writer {
             }
         }
         *leases = restored;
-        self.database = Some(truth.database);
     }
 }
 
@@ -166,11 +165,12 @@ pub(super) fn restore_leases(stored: &[StoredLease], tree: &Tree, now_ms: u64) -
 }
 
 /// Whether the batch took effect; none if the table holds something else in its place.
-fn is_written(batch: &Batch, truth: &mut Truth) -> Option<bool> {
+fn is_written(batch: &Batch, truth: &Truth) -> Option<bool> {
     if batch.commits.is_empty() {
-        return truth.changes.is_empty().then(|| {
-            !batch.records.is_empty() && batch.records.iter().all(|record| holds(record, truth))
-        });
+        return truth
+            .changes
+            .is_empty()
+            .then(|| !batch.records.is_empty() && all_hold(&batch.records, truth));
     }
     if truth.changes.is_empty() {
         return Some(false);
@@ -183,10 +183,32 @@ fn is_written(batch: &Batch, truth: &mut Truth) -> Option<bool> {
     is_same.then_some(true)
 }
 
+/// Whether the database is as the records leave it, all or none of which were written. If it was so
+/// before, there is no difference.
+fn all_hold(records: &[Record], truth: &Truth) -> bool {
+    let is_last = |at: usize| {
+        let id = lease_of(&records[at]);
+        id.is_none() || !records[at + 1..].iter().any(|later| lease_of(later) == id)
+    };
+    let mut last = records.iter().enumerate().filter(|(at, _)| is_last(*at));
+    last.all(|(_, record)| holds(record, truth))
+}
+
+fn lease_of(record: &Record) -> Option<LeaseId> {
+    match *record {
+        Record::LeaseGranted { id, .. }
+        | Record::LeaseRemoved { id }
+        | Record::LeaseCheckpoint { id, .. } => Some(id),
+        Record::Compacted { .. } => None,
+    }
+}
+
 fn holds(record: &Record, truth: &Truth) -> bool {
     let find = |id| truth.leases.iter().find(|lease| lease.id == id);
     match *record {
-        Record::LeaseGranted { id, .. } => find(id).is_some(),
+        Record::LeaseGranted { id, granted_ttl_s } => find(id).is_some_and(|lease| {
+            (lease.granted_ttl_s, lease.remaining_s) == (granted_ttl_s, granted_ttl_s)
+        }),
         Record::LeaseRemoved { id } => find(id).is_none(),
         Record::LeaseCheckpoint { id, remaining_s } => {
             find(id).is_some_and(|lease| lease.remaining_s == remaining_s)
@@ -195,8 +217,61 @@ fn holds(record: &Record, truth: &Truth) -> bool {
     }
 }
 
-fn refuse(replies: impl IntoIterator<Item = super::command::ReplySender>, error: RequestError) {
+fn refuse(replies: impl IntoIterator<Item = ReplySender>, error: RequestError) {
     for reply in replies {
         let _ = reply.send(Err(error));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn truth(compact_revision: Revision, leases: &[(LeaseId, i64)]) -> Truth {
+        let leases = leases.iter().map(|(id, ttl_s)| StoredLease {
+            id: *id,
+            granted_ttl_s: *ttl_s,
+            remaining_s: *ttl_s,
+        });
+        Truth {
+            meta: Meta {
+                compact_revision,
+                cluster_id: 1,
+            },
+            leases: leases.collect(),
+            changes: Vec::new(),
+        }
+    }
+
+    fn batch(records: impl IntoIterator<Item = Record>) -> Batch {
+        let mut batch = Batch::default();
+        batch.records.extend(records);
+        batch
+    }
+
+    #[test]
+    fn the_last_record_of_a_lease_decides() {
+        let granted = |granted_ttl_s| Record::LeaseGranted {
+            id: 7,
+            granted_ttl_s,
+        };
+        let removed = Record::LeaseRemoved { id: 7 };
+        let compacted = Record::Compacted { revision: 5 };
+        let flash = batch([granted(10), removed.clone(), compacted.clone()]);
+        assert_eq!(is_written(&flash, &truth(5, &[])), Some(true));
+        assert_eq!(is_written(&flash, &truth(4, &[])), Some(false));
+        let again = batch([removed, granted(20)]);
+        assert_eq!(is_written(&again, &truth(-1, &[(7, 20)])), Some(true));
+        assert_eq!(is_written(&again, &truth(-1, &[(7, 10)])), Some(false));
+        assert_eq!(
+            is_written(&batch([granted(10)]), &truth(-1, &[])),
+            Some(false)
+        );
+    }
+
+    #[test]
+    fn a_purge_counts_as_not_done() {
+        let purge = Batch::purge(vec![1, 2]);
+        assert_eq!(is_written(&purge, &truth(5, &[])), Some(false));
     }
 }

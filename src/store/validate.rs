@@ -3,16 +3,14 @@
 //! The rules and their order are those of etcd's `server/etcdserver/api/v3rpc/key.go`, since the
 //! order decides which error a request with several faults gets.
 
-use std::collections::HashSet;
+mod writes;
 
-use bytes::Bytes;
 use etcd_proto::etcdserverpb::{
-    DeleteRangeRequest, PutRequest, RangeRequest, RequestOp, TxnRequest, range_request,
-    request_op::Request,
+    DeleteRangeRequest, PutRequest, RangeRequest, TxnRequest, range_request, request_op::Request,
 };
 
+use self::writes::check_duplicates;
 use super::RequestError;
-use crate::mvcc::KeyRange;
 
 /// Operations in one list of a transaction, nested lists included; etcd's `--max-txn-ops` default.
 pub const MAX_TXN_OPERATIONS: usize = 128;
@@ -84,75 +82,11 @@ fn check_operations(request: &TxnRequest, allowed: usize) -> Result<(), RequestE
     Ok(())
 }
 
-/// What a list of operations may write.
-#[derive(Default)]
-struct Writes {
-    puts: HashSet<Bytes>,
-    deletes: Vec<KeyRange>,
-}
-
-impl Writes {
-    fn deletes_key(&self, key: &Bytes) -> bool {
-        self.deletes.iter().any(|range| range.contains(key))
-    }
-}
-
-/// No key may be put twice, or put and deleted, in one list. Of a nested transaction both branches
-/// count, but only one of them will run, so they may write the same key. etcd overlooks one case,
-/// which is refused here: a nested transaction that deletes what one before it put. So each key
-/// changes once in a revision.
-fn check_duplicates(operations: &[RequestOp]) -> Result<Writes, RequestError> {
-    let mut writes = Writes::default();
-    for operation in operations {
-        if let Some(Request::RequestDeleteRange(delete)) = &operation.request {
-            writes
-                .deletes
-                .push(KeyRange::new(delete.key.clone(), delete.range_end.clone()));
-        }
-    }
-    for operation in operations {
-        let Some(Request::RequestTxn(txn)) = &operation.request else {
-            continue;
-        };
-        let before = writes.puts.clone();
-        let success = check_duplicates(&txn.success)?;
-        let failure = check_duplicates(&txn.failure)?;
-        for key in &success.puts {
-            if writes.deletes_key(key) || !writes.puts.insert(key.clone()) {
-                return Err(RequestError::DuplicateKey);
-            }
-        }
-        for key in &failure.puts {
-            let is_new = writes.puts.insert(key.clone());
-            if writes.deletes_key(key) || (!is_new && !success.puts.contains(key)) {
-                return Err(RequestError::DuplicateKey);
-            }
-        }
-        let is_deleted = |range: &KeyRange| before.iter().any(|key| range.contains(key));
-        if success
-            .deletes
-            .iter()
-            .chain(&failure.deletes)
-            .any(is_deleted)
-        {
-            return Err(RequestError::DuplicateKey);
-        }
-        writes.deletes.extend(success.deletes);
-        writes.deletes.extend(failure.deletes);
-    }
-    for operation in operations {
-        let Some(Request::RequestPut(put)) = &operation.request else {
-            continue;
-        };
-        if writes.deletes_key(&put.key) || !writes.puts.insert(put.key.clone()) {
-            return Err(RequestError::DuplicateKey);
-        }
-    }
-    Ok(writes)
-}
-
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use etcd_proto::etcdserverpb::RequestOp;
+
     use super::*;
 
     fn put(key: &'static str) -> RequestOp {

@@ -6,6 +6,7 @@
 //! that it saw is committed. After a failed commit nothing is assumed: `recovery` reads the table.
 
 use std::{
+    collections::VecDeque,
     future::poll_fn,
     pin::{Pin, pin},
     sync::{Arc, atomic::Ordering},
@@ -26,31 +27,23 @@ use super::{
     compaction::{Compactions, Waiting},
     database::{Database, OpenError},
     evaluate::{Evaluation, Working},
+    leases::{CHECKPOINTS_AT_STOP, Expiry},
     purge::Purge,
 };
 use crate::{
-    lease::{LeaseTable, MAX_TTL_S, MIN_TTL_S},
-    mvcc::{Commit, LeaseId, Revision, RowId, Tree},
+    lease::LeaseTable,
+    mvcc::{Commit, Revision, RowId, Tree},
 };
 
 /// How often leases are looked at, as in etcd: a lease outlives its TTL by at most this.
 const LEASE_TICK: Duration = Duration::from_millis(500);
 
-/// Leases that expire in one tick: 1,000 per second, as in etcd.
-const EXPIRIES_PER_TICK: usize = 500;
-
-/// A lease is stored anew when this much less is left than what is stored: etcd's interval. After a
-/// crash it lives longer by at most this.
-const CHECKPOINT_STEP_S: i64 = 300;
-
-/// Leases stored in one tick, so that the writer is not held up.
-const CHECKPOINTS_PER_TICK: usize = 200;
-
-/// Leases stored at a clean stop, which bounds how long it takes; the others live a little longer.
-const CHECKPOINTS_AT_STOP: usize = 10_000;
-
 /// Requests evaluated between two looks at the commit in flight.
 const REQUESTS_PER_TURN: usize = 256;
+
+/// Requests that wait for the same commit, with those that change nothing: their answers are in
+/// memory, and the queue counts them no more.
+const MAX_ANSWERS: usize = 1024;
 
 /// Told about every committed batch, in order, after it became readable.
 pub type CommitObserver = Box<dyn FnMut(&[Arc<Commit>]) + Send + Sync>;
@@ -141,6 +134,9 @@ pub struct Writer {
     pub(super) purge: Purge,
     compactions: Compactions,
     pub(super) pending: Pending,
+    /// Received, but for the batch after the pending one.
+    pub(super) backlog: VecDeque<Submission>,
+    pub(super) expiry: Expiry,
     /// With what is not committed yet.
     pub(super) compact_revision: Revision,
     is_open: bool,
@@ -188,6 +184,8 @@ impl Writer {
             purge,
             compactions,
             pending: Pending::default(),
+            backlog: VecDeque::new(),
+            expiry: Expiry::default(),
             compact_revision,
             is_open: true,
         }
@@ -210,8 +208,16 @@ impl Writer {
             || self.has_work()
             || self.compactions.is_running()
         {
+            if self.is_open {
+                self.expire_leases();
+            }
+            received.extend(self.backlog.drain(..));
+            self.evaluate(&mut received);
             if in_flight.is_none() {
                 in_flight = self.next_write().await;
+                if !self.backlog.is_empty() {
+                    continue;
+                }
             }
             tokio::select! {
                 biased;
@@ -219,17 +225,19 @@ impl Writer {
                     let InFlight { tree, answers, .. } = in_flight.take().expect("just written");
                     in_flight = self.finish_write(written, tree, answers).await?;
                 }
+                // Before the queue, which may never be empty.
+                () = &mut stop, if !self.queue.is_closed() => self.queue.close(),
+                _ = ticks.tick(), if self.is_open => self.tend_leases(),
+                (rows, waiting) = self.compactions.finished(), if self.compactions.is_running() => {
+                    self.finish_compaction(rows, waiting);
+                }
                 count = self.queue.recv_many(&mut received, REQUESTS_PER_TURN),
-                    if self.is_open && !self.pending.batch.is_full() =>
+                    if self.is_open && self.backlog.is_empty() && !self.is_full() =>
                 {
                     self.is_open = count > 0;
                     self.evaluate(&mut received);
                 }
-                (rows, waiting) = self.compactions.finished(), if self.compactions.is_running() => {
-                    self.finish_compaction(rows, waiting);
-                }
-                _ = ticks.tick(), if self.is_open => self.tend_leases(),
-                () = &mut stop, if !self.queue.is_closed() => self.queue.close(),
+                else => {}
             }
         }
         self.checkpoint_leases(1, CHECKPOINTS_AT_STOP);
@@ -242,8 +250,14 @@ impl Writer {
         Ok(())
     }
 
+    /// Whether the next request must wait for the next batch.
+    pub(super) fn is_full(&self) -> bool {
+        self.pending.batch.is_full() || self.pending.answers.len() >= MAX_ANSWERS
+    }
+
     fn has_work(&self) -> bool {
-        !self.pending.batch.is_empty()
+        !self.backlog.is_empty()
+            || !self.pending.batch.is_empty()
             || !self.pending.wants_pages.is_empty()
             || !self.pending.answers.is_empty()
     }
@@ -297,9 +311,14 @@ impl Writer {
             self.purge.finished(took);
         }
         self.publish(&batch, tree);
-        let next = self.next_write().await;
+        if self.pending.wants_pages.is_empty() {
+            let next = self.next_write().await;
+            self.tell(batch, answers);
+            return Ok(next);
+        }
+        // The engine is asked first, and may take its time.
         self.tell(batch, answers);
-        Ok(next)
+        Ok(self.next_write().await)
     }
 
     pub(super) fn tell(&mut self, batch: Batch, answers: Vec<Answer>) {
@@ -360,14 +379,21 @@ impl Writer {
     }
 
     fn evaluate(&mut self, received: &mut Vec<Submission>) {
+        if received.is_empty() {
+            return;
+        }
+        self.expiry.request_came();
         let shared = self.shared.clone();
         let mut leases = shared.leases.lock().expect("no panic while it is held");
-        for Submission {
-            command,
-            reply,
-            weight_bytes,
-        } in received.drain(..)
+        let mut received = received.drain(..);
+        while !self.is_full()
+            && let Some(submission) = received.next()
         {
+            let Submission {
+                command,
+                reply,
+                weight_bytes,
+            } = submission;
             shared
                 .queued_bytes
                 .fetch_sub(weight_bytes, Ordering::Relaxed);
@@ -398,6 +424,7 @@ impl Writer {
                 }
             }
         }
+        self.backlog.extend(received);
     }
 
     fn evaluate_one(
@@ -437,7 +464,7 @@ impl Writer {
         }
     }
 
-    fn change(
+    pub(super) fn change(
         &mut self,
         leases: &mut LeaseTable,
         evaluate: impl FnOnce(&mut Evaluation<'_>) -> Result<Reply, RequestError>,
@@ -448,36 +475,6 @@ impl Writer {
             self.pending.batch.push(commit);
         }
         reply
-    }
-
-    fn grant(
-        &mut self,
-        leases: &mut LeaseTable,
-        id: LeaseId,
-        ttl_s: i64,
-    ) -> Result<Reply, RequestError> {
-        if ttl_s > MAX_TTL_S {
-            return Err(RequestError::LeaseTtlTooLarge);
-        }
-        if leases.contains(id) {
-            return Err(RequestError::LeaseExists);
-        }
-        let ttl_s = ttl_s.max(MIN_TTL_S);
-        leases.insert(id, ttl_s, ttl_s, self.shared.now_ms());
-        self.record(Record::LeaseGranted {
-            id,
-            granted_ttl_s: ttl_s,
-        });
-        Ok(Reply::LeaseGranted { ttl_s })
-    }
-
-    fn revoke(&mut self, leases: &mut LeaseTable, id: LeaseId) -> Result<Reply, RequestError> {
-        let keys = leases.remove(id).ok_or(RequestError::LeaseNotFound)?;
-        self.record(Record::LeaseRemoved { id });
-        self.change(leases, |evaluation| {
-            evaluation.delete_keys(keys);
-            Ok(Reply::LeaseRevoked)
-        })
     }
 
     fn compact(&mut self, revision: Revision) -> Result<Reply, RequestError> {
@@ -492,31 +489,8 @@ impl Writer {
         Ok(Reply::Compacted)
     }
 
-    fn record(&mut self, record: Record) {
+    pub(super) fn record(&mut self, record: Record) {
         self.pending.batch.records.push(record);
-    }
-
-    fn tend_leases(&mut self) {
-        let shared = self.shared.clone();
-        let mut leases = shared.leases.lock().expect("no panic while it is held");
-        for id in leases.expired(shared.now_ms(), EXPIRIES_PER_TICK) {
-            if self.pending.batch.is_full() {
-                break;
-            }
-            let revoked = self.revoke(&mut leases, id);
-            debug_assert!(revoked.is_ok(), "an expired lease is in the table");
-        }
-        drop(leases);
-        self.checkpoint_leases(CHECKPOINT_STEP_S, CHECKPOINTS_PER_TICK);
-    }
-
-    fn checkpoint_leases(&mut self, step_s: i64, limit: usize) {
-        let shared = self.shared.clone();
-        let mut leases = shared.leases.lock().expect("no panic while it is held");
-        for (id, remaining_s) in leases.stale_checkpoints(shared.now_ms(), step_s, limit) {
-            leases.checkpoint(id, remaining_s);
-            self.record(Record::LeaseCheckpoint { id, remaining_s });
-        }
     }
 
     async fn answer_pages(&mut self, database: &mut Database) {

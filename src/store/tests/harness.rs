@@ -146,6 +146,8 @@ pub struct Running {
     pub store: Store,
     /// What the observer was told.
     pub observed: Arc<Mutex<Vec<Arc<Commit>>>>,
+    /// The keys and values that it was told at once, in bytes.
+    pub batch_bytes: Arc<Mutex<Vec<usize>>>,
     stop: Option<oneshot::Sender<()>>,
     writer: Option<JoinHandle<Result<(), WriterError>>>,
 }
@@ -160,9 +162,13 @@ impl Running {
         let (store, writer) = open(options).await.unwrap();
         let (stop, stopped) = oneshot::channel();
         let observed = Arc::new(Mutex::new(Vec::new()));
-        let observer = observed.clone();
+        let batch_bytes = Arc::new(Mutex::new(Vec::new()));
+        let (commits_seen, bytes_seen) = (observed.clone(), batch_bytes.clone());
         let observer = Box::new(move |commits: &[Arc<Commit>]| {
-            observer.lock().unwrap().extend_from_slice(commits)
+            let changes = commits.iter().flat_map(|commit| &commit.changes);
+            let bytes = changes.map(|change| change.kv.key.len() + change.kv.value.len());
+            bytes_seen.lock().unwrap().push(bytes.sum());
+            commits_seen.lock().unwrap().extend_from_slice(commits);
         });
         let run = writer.run(observer, async {
             let _ = stopped.await;
@@ -170,6 +176,7 @@ impl Running {
         Self {
             store,
             observed,
+            batch_bytes,
             stop: Some(stop),
             writer: Some(tokio::spawn(run)),
         }

@@ -2,6 +2,7 @@
 
 mod faults;
 mod harness;
+mod limits;
 mod random_faults;
 mod restart;
 mod stop;

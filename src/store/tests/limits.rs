@@ -1,0 +1,70 @@
+//! What a batch may hold, and what may not wait for it.
+
+use std::time::Duration;
+
+use etcd_proto::etcdserverpb::{PutRequest, RequestOp, TxnRequest, request_op::Request};
+use tokio::{task::JoinSet, time::Instant};
+
+use super::harness::{Engine, Running, put};
+use crate::store::batch::MAX_BYTES;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_of_large_values_is_bounded() {
+    const VALUE_BYTES: usize = 1024 * 1024;
+    let engine = Engine::start();
+    let running = Running::open(engine.endpoint()).await;
+    let mut clients = JoinSet::new();
+    for client in 0..24 {
+        let store = running.store.clone();
+        let value = "x".repeat(VALUE_BYTES);
+        clients.spawn(async move { store.put(put(&format!("k{client:02}"), &value)).await });
+    }
+    assert!(clients.join_all().await.iter().all(Result::is_ok));
+    assert_eq!(running.store.revision(), 25);
+    let batches = running.batch_bytes.clone();
+    running.stop().await;
+    let largest = batches.lock().unwrap().iter().copied().max().unwrap();
+    assert!(
+        largest < MAX_BYTES + VALUE_BYTES + 100,
+        "{largest} bytes in one batch"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leases_with_many_keys_expire_without_waiting_for_a_tick_each() {
+    const LEASES: i64 = 24;
+    let engine = Engine::start();
+    let running = Running::open(engine.endpoint()).await;
+    let store = &running.store;
+    for lease in 1..=LEASES {
+        store.lease_grant(lease, 3).await.unwrap();
+        for part in 0..3 {
+            let puts = (0..100).map(|at| RequestOp {
+                request: Some(Request::RequestPut(PutRequest {
+                    lease,
+                    ..put(&format!("{lease}.{part}.{at}"), "")
+                })),
+            });
+            let txn = TxnRequest {
+                success: puts.collect(),
+                ..Default::default()
+            };
+            store.txn(txn).await.unwrap();
+        }
+    }
+    let revision = store.revision();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let wait_for = async |revision| {
+        while store.revision() < revision {
+            assert!(Instant::now() < deadline, "leases do not expire");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Instant::now()
+    };
+    let first = wait_for(revision + 1).await;
+    let last = wait_for(revision + LEASES).await;
+    // A tick for each would take twelve seconds.
+    assert!(last - first < Duration::from_secs(6), "{:?}", last - first);
+    assert!(store.history().head().tree.is_empty());
+    running.stop().await;
+}
