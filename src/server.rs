@@ -11,9 +11,10 @@ use crate::{
     args::ListenAddress,
     compact::{self, ClientCompactions},
     config::{ConfigError, ServerConfig},
+    mvcc::Commit,
     node::{RunningNode, StartError},
     ops::disk,
-    store::{self, OpenError, Store, StoreOptions, WriterError},
+    store::{self, CommitObserver, OpenError, Store, StoreOptions, WriterError},
     watch::{HubSettings, Inbox, WatchHub},
 };
 
@@ -68,7 +69,10 @@ pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result
     let hub = start_hub(&store, inbox.clone(), &identity, config.progress_interval);
     let (stop_writer, writer_stops) = oneshot::channel::<()>();
     let mut writer = tokio::spawn(writer.run(
-        Box::new(move |commits| inbox.publish(commits)),
+        Box::new(Watchers {
+            inbox,
+            hub: hub.clone(),
+        }),
         async {
             // An error means that the sender is gone, which is the same.
             let _ = writer_stops.await;
@@ -84,6 +88,7 @@ pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result
         compactions,
         stopping: stopping.clone(),
         client_url: client_url(&config.listen),
+        peer_url: peer_url(&config, &node),
         peer_address: node.identity.address.clone(),
     };
     let mut api = tokio::spawn(api::serve(services, listener, stopping.wait()));
@@ -175,6 +180,31 @@ fn watch_disk(config: &ServerConfig) -> impl Future<Output = ()> {
             None => std::future::pending().await,
         }
     }
+}
+
+/// Hears of commits, and tells those who watch.
+struct Watchers {
+    inbox: Arc<Inbox>,
+    hub: Arc<WatchHub>,
+}
+
+impl CommitObserver for Watchers {
+    fn committed(&mut self, commits: &[Arc<Commit>]) {
+        self.inbox.publish(commits);
+    }
+
+    fn engine_lost(&mut self) {
+        self.hub.lose_leader();
+    }
+}
+
+fn peer_url(config: &ServerConfig, node: &RunningNode) -> String {
+    let scheme = if config.tls.is_some() {
+        "https"
+    } else {
+        "http"
+    };
+    format!("{scheme}://{}", node.identity.address)
 }
 
 /// How clients name the address of the listener.

@@ -34,6 +34,7 @@ pub struct Services {
     pub client_url: String,
     /// Where other nodes reach it.
     pub peer_address: String,
+    pub peer_url: String,
 }
 
 /// Serves until `stop` is ready and all calls ended.
@@ -50,6 +51,7 @@ pub async fn serve(
         stopping,
         client_url,
         peer_address,
+        peer_url,
     } = services;
     let (health, health_service) = tonic_health::server::health_reporter();
     health
@@ -70,7 +72,7 @@ pub async fn serve(
         identity: identity.clone(),
         name: peer_address.clone(),
         client_url,
-        peer_url: format!("https://{peer_address}"),
+        peer_url,
     };
     let connections = listener
         .incoming()

@@ -68,7 +68,7 @@ fn how_to_begin(dir: &Path, with_tls: bool) -> String {
 fn make_pair(dir: &Path) -> String {
     let dir = quoted(dir);
     format!(
-        "openssl req -x509 -newkey rsa:2048 -nodes -days 7300 -subj /CN=k8s \
+        "openssl req -x509 -newkey rsa:4096 -nodes -days 3650 -subj /CN=k8s \
          -addext subjectAltName=DNS:k8s,IP:127.0.0.1 -keyout {dir}/cluster.key -out {dir}/cluster.crt"
     )
 }

@@ -52,7 +52,7 @@ pub type RowId = i64;
 
 const SUB_BITS: u32 = 20;
 
-/// The highest position in a revision: one transaction changes at most 1,048,576 keys, and 43 bits
+/// The highest position in a revision: one transaction changes at most 1,048,575 keys, and 43 bits
 /// are left for revisions, enough for 270 years at 1,000 per second.
 pub const MAX_SUB: u32 = (1 << SUB_BITS) - 1;
 

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use dqlite::{
     client::Endpoint,
-    files::Identity,
+    files::{Identity, write_cluster},
     node::{Dial, DirLock, Node, NodeError, NodeOptions, stored_term},
     proxy::{Proxy, ProxyError, ProxyOptions, dialer},
+    wire::{Role, Server},
 };
 use tokio::{runtime::Handle, sync::oneshot, task::JoinHandle};
 use tracing::info;
@@ -98,6 +99,13 @@ async fn start_engine(config: &ServerConfig) -> Result<(Node, Identity, u64), St
             "starting dqlite, which loads the database"
         );
         node.start()?;
+        // The first start wrote the address alone; other programs look for the id here, too.
+        let itself = Server {
+            id: identity.id,
+            address: identity.address.clone(),
+            role: Role::Voter,
+        };
+        write_cluster(&config.storage_dir, &[itself]).map_err(ConfigError::from)?;
         // The only voter elects itself while it starts.
         let term = stored_term(&config.storage_dir).map_err(StartError::Term)?;
         Ok((node, identity, term))

@@ -33,7 +33,7 @@ pub enum Exit {
     Engine = 7,
     /// No space left on the disk.
     DiskFull = 8,
-    /// dqlite or the clients' requests did not end in time.
+    /// dqlite did not stop in time.
     StopTimeout = 9,
 }
 

@@ -64,6 +64,9 @@ impl Writer {
                 }
                 Err(error) => {
                     warn!(%error, "dqlite is not usable yet");
+                    if !(self.shared.is_disk_full)() {
+                        self.observer.engine_lost();
+                    }
                     self.refuse_queue_for(RETRY_PAUSE).await;
                 }
             }

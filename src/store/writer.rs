@@ -45,8 +45,20 @@ const REQUESTS_PER_TURN: usize = 256;
 /// memory, and the queue counts them no more.
 const MAX_ANSWERS: usize = 1024;
 
-/// Told about every committed batch, in order, after it became readable.
-pub type CommitObserver = Box<dyn FnMut(&[Arc<Commit>]) + Send + Sync>;
+/// Told what happens to the database, in order.
+pub trait CommitObserver: Send + Sync {
+    /// The commits of a batch, which became readable.
+    fn committed(&mut self, commits: &[Arc<Commit>]);
+
+    /// The engine has been unusable for a moment: nothing is committed until further notice.
+    fn engine_lost(&mut self) {}
+}
+
+impl<F: FnMut(&[Arc<Commit>]) + Send + Sync> CommitObserver for F {
+    fn committed(&mut self, commits: &[Arc<Commit>]) {
+        self(commits);
+    }
+}
 
 /// What to tell a client once its batch is committed.
 pub(super) struct Answer {
@@ -128,7 +140,7 @@ pub(super) struct Pending {
 pub struct Writer {
     pub(super) shared: Arc<Shared>,
     pub(super) queue: mpsc::Receiver<Submission>,
-    pub(super) observer: CommitObserver,
+    pub(super) observer: Box<dyn CommitObserver>,
     pub(super) working: Working,
     pub(super) database: Option<Database>,
     pub(super) purge: Purge,
@@ -178,7 +190,7 @@ impl Writer {
         Self {
             shared,
             queue,
-            observer: Box::new(|_| {}),
+            observer: Box::new(|_: &[Arc<Commit>]| {}),
             working,
             database: Some(database),
             purge,
@@ -194,7 +206,7 @@ impl Writer {
     /// Runs until `stop` is ready and everything that was queued is committed.
     pub async fn run(
         mut self,
-        observer: CommitObserver,
+        observer: Box<dyn CommitObserver>,
         stop: impl Future<Output = ()>,
     ) -> Result<(), WriterError> {
         self.observer = observer;
@@ -324,7 +336,7 @@ impl Writer {
     pub(super) fn tell(&mut self, batch: Batch, answers: Vec<Answer>) {
         self.answer(answers);
         if !batch.commits.is_empty() {
-            (self.observer)(&batch.commits);
+            self.observer.committed(&batch.commits);
         }
     }
 
