@@ -64,9 +64,30 @@ fn lease() -> impl Strategy<Value = i64> {
     prop_oneof![3 => Just(0), 2 => 1..4i64]
 }
 
+/// Added to a revision that is meant to be counted from the current one: see `settle`.
+const FROM_CURRENT: i64 = 1000;
+
 /// As a request names it: mostly one that exists.
 fn revision() -> impl Strategy<Value = i64> {
-    prop_oneof![3 => Just(0), 5 => 1..20i64, 1 => -2..60i64]
+    prop_oneof![
+        4 => Just(0),
+        4 => 1..20i64,
+        6 => FROM_CURRENT - 6..FROM_CURRENT + 2,
+        1 => -2..60i64,
+    ]
+}
+
+/// Makes relative revisions absolute.
+fn settle(txn: &mut TxnRequest, current: i64) {
+    for operation in txn.success.iter_mut().chain(&mut txn.failure) {
+        match operation.request.as_mut().unwrap() {
+            Request::RequestRange(range) if range.revision > FROM_CURRENT / 2 => {
+                range.revision += current - FROM_CURRENT;
+            }
+            Request::RequestTxn(nested) => settle(nested, current),
+            _ => {}
+        }
+    }
 }
 
 fn put() -> impl Strategy<Value = PutRequest> {
@@ -147,9 +168,9 @@ fn compare() -> impl Strategy<Value = Compare> {
 
 fn operation() -> impl Strategy<Value = RequestOp> {
     let simple = prop_oneof![
-        put().prop_map(Request::RequestPut),
-        delete_range().prop_map(Request::RequestDeleteRange),
-        range().prop_map(Request::RequestRange),
+        1 => put().prop_map(Request::RequestPut),
+        1 => delete_range().prop_map(Request::RequestDeleteRange),
+        2 => range().prop_map(Request::RequestRange),
     ];
     let nested = simple.prop_recursive(3, 24, 4, |inner| {
         let list = || {
@@ -170,7 +191,7 @@ fn operation() -> impl Strategy<Value = RequestOp> {
 }
 
 fn txn() -> impl Strategy<Value = TxnRequest> {
-    let list = || vec(operation(), 0..4);
+    let list = || vec(operation(), 0..6);
     (vec(compare(), 0..3), list(), list()).prop_map(|(compare, success, failure)| TxnRequest {
         compare,
         success,
@@ -185,7 +206,7 @@ fn step() -> impl Strategy<Value = Step> {
         10 => txn().prop_map(Step::Txn),
         2 => (1..4i64).prop_map(Step::Grant),
         1 => (1..4i64).prop_map(Step::Revoke),
-        4 => Just(Step::Commit),
+        10 => Just(Step::Commit),
         1 => (0..20i64).prop_map(Step::Compact),
         3 => range().prop_map(Step::Range),
     ]
@@ -288,6 +309,9 @@ fn run(real: &mut Real, model: &mut Model, step: &Step) -> Result<(), TestCaseEr
             |m| Ok(m.delete_range(delete)),
         )?,
         Step::Txn(txn) => {
+            let mut txn = txn.clone();
+            settle(&mut txn, model.revision);
+            let txn = &txn;
             if validate::check_txn(txn).is_ok() {
                 agree(real, model, |e| e.txn(txn), |m| m.txn(txn))?;
             }
@@ -349,7 +373,7 @@ fn check_invariants(real: &Real, model: &Model) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(ProptestConfig::with_cases(1500))]
 
     #[test]
     fn requests_do_what_the_model_does(steps in vec(step(), 1..50)) {
