@@ -67,13 +67,14 @@ impl Lease for LeaseService {
             let (store, identity) = (store.clone(), identity.clone());
             async move {
                 let id = request?.id;
+                // Taken first: a lease that is alive after this revision was alive at it.
+                let header = Some(identity.header(store.revision()));
                 // An unknown lease is answered with a TTL of 0, not with an error.
                 let ttl = store
                     .lease_keep_alive(id)
                     .await
                     .map_err(status)?
                     .unwrap_or(0);
-                let header = Some(identity.header(store.revision()));
                 Ok(LeaseKeepAliveResponse { header, id, ttl })
             }
         });

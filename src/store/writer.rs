@@ -409,6 +409,10 @@ impl Writer {
             shared
                 .queued_bytes
                 .fetch_sub(weight_bytes, Ordering::Relaxed);
+            if reply.is_closed() {
+                // Its client has given up: after a stall there may be thousands of these.
+                continue;
+            }
             match command {
                 Command::Pages => self.pending.wants_pages.push(reply),
                 Command::Compact { revision, physical } => {
