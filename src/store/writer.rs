@@ -45,6 +45,13 @@ const REQUESTS_PER_TURN: usize = 256;
 /// memory, and the queue counts them no more.
 const MAX_ANSWERS: usize = 1024;
 
+/// Requests of a batch from which on the next one waits for their clients. With fewer, the wait is
+/// longer than what it saves.
+const GATHER_MIN_ANSWERS: usize = 8;
+
+/// How often everything else that is ready runs meanwhile. Measured: 2 save half of what 6 to 20 do.
+const GATHER_TURNS: usize = 8;
+
 /// Told what happens to the database, in order.
 pub trait CommitObserver: Send + Sync {
     /// The commits of a batch, which became readable.
@@ -299,8 +306,8 @@ impl Writer {
         Some(InFlight::start(database, batch, self.working.tree.clone(), answers).await)
     }
 
-    /// Publishes what was written. The next batch is sent before anybody is told, so that the engine
-    /// never waits.
+    /// Publishes what was written. With few clients the next batch is sent before anybody is told, so
+    /// that the engine never waits.
     async fn finish_write(
         &mut self,
         written: Written,
@@ -323,14 +330,39 @@ impl Writer {
             self.purge.finished(took);
         }
         self.publish(&batch, tree);
-        if self.pending.wants_pages.is_empty() {
+        let is_busy = answers.len() >= GATHER_MIN_ANSWERS;
+        if !is_busy && self.pending.wants_pages.is_empty() {
             let next = self.next_write().await;
             self.tell(batch, answers);
             return Ok(next);
         }
-        // The engine is asked first, and may take its time.
+        let expected = self.pending.answers.len() + answers.len();
+        // The engine is asked for its pages first, and may take its time.
         self.tell(batch, answers);
+        if is_busy {
+            self.gather(expected).await;
+        }
         Ok(self.next_write().await)
+    }
+
+    /// Lets the clients that were just answered come back with their next requests, so that these go
+    /// into the next batch and not into the one after it: a batch costs the engine about the same
+    /// whatever its size. Ends when `expected` requests wait, or everything else that is ready has
+    /// run some times; no timer is fine enough.
+    async fn gather(&mut self, expected: usize) {
+        let mut received = Vec::new();
+        for _ in 0..GATHER_TURNS {
+            if self.is_full() || self.pending.answers.len() >= expected {
+                return;
+            }
+            tokio::task::yield_now().await;
+            while received.len() < REQUESTS_PER_TURN
+                && let Ok(submission) = self.queue.try_recv()
+            {
+                received.push(submission);
+            }
+            self.evaluate(&mut received);
+        }
     }
 
     pub(super) fn tell(&mut self, batch: Batch, answers: Vec<Answer>) {
