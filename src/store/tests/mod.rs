@@ -6,3 +6,4 @@ mod limits;
 mod random_faults;
 mod restart;
 mod stop;
+mod view;
