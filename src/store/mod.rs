@@ -117,14 +117,6 @@ impl Store {
         self.shared.history.head().revision
     }
 
-    pub fn lease_count(&self) -> usize {
-        self.shared
-            .leases
-            .lock()
-            .expect("no panic while it is held")
-            .len()
-    }
-
     /// Answers from one immutable snapshot.
     pub fn range(&self, request: &RangeRequest) -> Result<RangeResponse, RequestError> {
         validate::check_range(request)?;

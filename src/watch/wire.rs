@@ -11,6 +11,7 @@ use prost::encoding::{self, WireType};
 
 use super::WatchId;
 use crate::mvcc::{Change, ChangeKind, KeyValue, Revision};
+use crate::store::to_proto;
 
 /// Makes the header of a response at a revision.
 pub type HeaderFn = dyn Fn(Revision) -> ResponseHeader + Send + Sync;
@@ -32,21 +33,10 @@ pub fn put_event(change: &Change, prev: Option<&KeyValue>, out: &mut Vec<u8>) {
     };
     let event = mvccpb::Event {
         r#type: kind.into(),
-        kv: Some(key_value(&change.kv)),
-        prev_kv: prev.map(key_value),
+        kv: Some(to_proto(&change.kv)),
+        prev_kv: prev.map(to_proto),
     };
     encoding::message::encode(EVENTS, &event, out);
-}
-
-fn key_value(kv: &KeyValue) -> mvccpb::KeyValue {
-    mvccpb::KeyValue {
-        key: kv.key.clone(),
-        create_revision: kv.create_revision,
-        mod_revision: kv.mod_revision,
-        version: kv.version,
-        value: kv.value.clone(),
-        lease: kv.lease,
-    }
 }
 
 /// A response with events that `put_event` encoded.
@@ -151,13 +141,13 @@ mod tests {
                 events: vec![
                     mvccpb::Event {
                         r#type: 0,
-                        kv: Some(key_value(&put.kv)),
+                        kv: Some(to_proto(&put.kv)),
                         prev_kv: None,
                     },
                     mvccpb::Event {
                         r#type: 1,
-                        kv: Some(key_value(&tombstone)),
-                        prev_kv: Some(key_value(&prev)),
+                        kv: Some(to_proto(&tombstone)),
+                        prev_kv: Some(to_proto(&prev)),
                     },
                 ],
                 ..Default::default()
