@@ -95,6 +95,7 @@ impl Maintenance for MaintenanceService {
             is_learner: false,
             storage_version: "3.6.0".to_owned(),
             db_size_quota: 0,
+            downgrade_info: None,
         }))
     }
 
