@@ -2,6 +2,7 @@
 
 mod corked;
 mod header;
+mod http;
 mod kv;
 mod lease;
 mod listener;
@@ -16,7 +17,7 @@ pub use header::Identity;
 pub use kv::KvService;
 pub use lease::LeaseService;
 pub use listener::{Connection, Incoming, ListenError, Listener, MAX_CONNECTIONS, Peer};
-pub use maintenance::{ClusterService, ETCD_VERSION, MaintenanceService};
+pub use maintenance::{ClusterService, ETCD_VERSION, MaintenanceService, STORAGE_VERSION};
 pub use serve::{Services, serve};
 pub use stopping::Stopping;
 pub use watch::WatchService;
