@@ -16,7 +16,9 @@ pub use corked::Corked;
 pub use header::Identity;
 pub use kv::KvService;
 pub use lease::LeaseService;
-pub use listener::{Connection, Incoming, ListenError, Listener, MAX_CONNECTIONS, Peer};
+pub use listener::{
+    Connection, Incoming, ListenError, Listener, MAX_CONNECTIONS, Peer, PeerAddress,
+};
 pub use maintenance::{ClusterService, ETCD_VERSION, MaintenanceService, STORAGE_VERSION};
 pub use serve::{Services, serve};
 pub use stopping::Stopping;
