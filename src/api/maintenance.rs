@@ -8,8 +8,8 @@ use etcd_proto::etcdserverpb::{
     MemberAddRequest, MemberAddResponse, MemberListRequest, MemberListResponse,
     MemberPromoteRequest, MemberPromoteResponse, MemberRemoveRequest, MemberRemoveResponse,
     MemberUpdateRequest, MemberUpdateResponse, MoveLeaderRequest, MoveLeaderResponse,
-    SnapshotRequest, SnapshotResponse, StatusRequest, StatusResponse, alarm_request::AlarmAction,
-    cluster_server::Cluster, maintenance_server::Maintenance,
+    SnapshotRequest, SnapshotResponse, StatusRequest, StatusResponse, cluster_server::Cluster,
+    maintenance_server::Maintenance,
 };
 use tokio::{sync::Mutex, time::Instant};
 use tonic::{Request, Response, Status};
@@ -63,19 +63,17 @@ fn not_available<T>(what: &str) -> Result<Response<T>, Status> {
 
 #[tonic::async_trait]
 impl Maintenance for MaintenanceService {
-    /// There is no quota in this version, so no alarm is ever raised.
     async fn alarm(
         &self,
         request: Request<AlarmRequest>,
     ) -> Result<Response<AlarmResponse>, Status> {
-        if request.get_ref().action() == AlarmAction::Activate {
-            return not_available("raising an alarm");
-        }
+        let alarms = self
+            .store
+            .alarm(request.into_inner())
+            .await
+            .map_err(status)?;
         let header = Some(self.identity.header(self.store.revision()));
-        Ok(Response::new(AlarmResponse {
-            header,
-            alarms: Vec::new(),
-        }))
+        Ok(Response::new(AlarmResponse { header, alarms }))
     }
 
     async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {

@@ -29,10 +29,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use arc_swap::ArcSwap;
 use dqlite::client::Endpoint;
 use etcd_proto::etcdserverpb::{
-    DeleteRangeRequest, DeleteRangeResponse, PutRequest, PutResponse, RangeRequest, RangeResponse,
-    TxnRequest, TxnResponse,
+    AlarmMember, AlarmRequest, DeleteRangeRequest, DeleteRangeResponse, PutRequest, PutResponse,
+    RangeRequest, RangeResponse, TxnRequest, TxnResponse,
 };
 use prost::Message;
 use tokio::{
@@ -53,6 +54,7 @@ pub use self::{
 use crate::{
     lease::{LeaseTable, LeaseView, NowMs},
     mvcc::{History, LeaseId, Revision},
+    settings::Settings,
 };
 
 /// Requests that may wait for the writer; etcd refuses beyond 5,000 too.
@@ -87,6 +89,8 @@ pub(crate) struct Shared {
     /// With what is not committed yet. Locked by the writer while it evaluates, by keep-alives for a
     /// moment.
     leases: Mutex<LeaseTable>,
+    /// What is committed.
+    settings: ArcSwap<Settings>,
     queued_bytes: AtomicUsize,
     started: Instant,
 }
@@ -111,6 +115,11 @@ impl Store {
 
     pub fn history(&self) -> &Arc<History> {
         &self.shared.history
+    }
+
+    /// Alarms, users and roles, as they are committed.
+    pub fn settings(&self) -> Arc<Settings> {
+        self.shared.settings.load_full()
     }
 
     pub fn revision(&self) -> Revision {
@@ -244,6 +253,14 @@ impl Store {
         self.submit_within(limit, Command::Compact { revision, physical }, 0)
             .await
             .map(|_| ())
+    }
+
+    /// Raises, lowers or lists alarms; returns those that it was about.
+    pub async fn alarm(&self, request: AlarmRequest) -> Result<Vec<AlarmMember>, RequestError> {
+        match self.submit(Command::Alarm(request), 0).await? {
+            Reply::Alarm(alarms) => Ok(alarms),
+            other => unreachable!("alarm was answered with {other:?}"),
+        }
     }
 
     pub async fn pages(&self) -> Result<Pages, RequestError> {
