@@ -1,14 +1,11 @@
-//! The Maintenance and Cluster services.
+//! The Maintenance service.
 
 use std::{sync::Arc, time::Duration};
 
 use etcd_proto::etcdserverpb::{
     AlarmRequest, AlarmResponse, DefragmentRequest, DefragmentResponse, DowngradeRequest,
-    DowngradeResponse, HashKvRequest, HashKvResponse, HashRequest, HashResponse, Member,
-    MemberAddRequest, MemberAddResponse, MemberListRequest, MemberListResponse,
-    MemberPromoteRequest, MemberPromoteResponse, MemberRemoveRequest, MemberRemoveResponse,
-    MemberUpdateRequest, MemberUpdateResponse, MoveLeaderRequest, MoveLeaderResponse,
-    SnapshotRequest, SnapshotResponse, StatusRequest, StatusResponse, cluster_server::Cluster,
+    DowngradeResponse, HashKvRequest, HashKvResponse, HashRequest, HashResponse, MoveLeaderRequest,
+    MoveLeaderResponse, SnapshotRequest, SnapshotResponse, StatusRequest, StatusResponse,
     maintenance_server::Maintenance,
 };
 use tokio::{sync::Mutex, time::Instant};
@@ -55,7 +52,7 @@ impl MaintenanceService {
     }
 }
 
-fn not_available<T>(what: &str) -> Result<Response<T>, Status> {
+pub(super) fn not_available<T>(what: &str) -> Result<Response<T>, Status> {
     Err(Status::unimplemented(format!(
         "{what} is not available in this version of k8s-dqlite"
     )))
@@ -133,64 +130,5 @@ impl Maintenance for MaintenanceService {
         _: Request<DowngradeRequest>,
     ) -> Result<Response<DowngradeResponse>, Status> {
         not_available("Downgrade")
-    }
-}
-
-pub struct ClusterService {
-    pub store: Store,
-    pub identity: Arc<Identity>,
-    /// The name of the only member, and where its clients and its peers reach it.
-    pub name: String,
-    pub client_url: String,
-    pub peer_url: String,
-}
-
-#[tonic::async_trait]
-impl Cluster for ClusterService {
-    async fn member_list(
-        &self,
-        _: Request<MemberListRequest>,
-    ) -> Result<Response<MemberListResponse>, Status> {
-        // etcd leaves the revision out here.
-        let header = Some(self.identity.header(0));
-        let member = Member {
-            id: self.identity.member_id,
-            name: self.name.clone(),
-            peer_ur_ls: vec![self.peer_url.clone()],
-            client_ur_ls: vec![self.client_url.clone()],
-            is_learner: false,
-        };
-        Ok(Response::new(MemberListResponse {
-            header,
-            members: vec![member],
-        }))
-    }
-
-    async fn member_add(
-        &self,
-        _: Request<MemberAddRequest>,
-    ) -> Result<Response<MemberAddResponse>, Status> {
-        not_available("MemberAdd")
-    }
-
-    async fn member_remove(
-        &self,
-        _: Request<MemberRemoveRequest>,
-    ) -> Result<Response<MemberRemoveResponse>, Status> {
-        not_available("MemberRemove")
-    }
-
-    async fn member_update(
-        &self,
-        _: Request<MemberUpdateRequest>,
-    ) -> Result<Response<MemberUpdateResponse>, Status> {
-        not_available("MemberUpdate")
-    }
-
-    async fn member_promote(
-        &self,
-        _: Request<MemberPromoteRequest>,
-    ) -> Result<Response<MemberPromoteResponse>, Status> {
-        not_available("MemberPromote")
     }
 }

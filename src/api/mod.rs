@@ -1,5 +1,6 @@
 //! The etcd v3 API: gRPC services on the store. The only place that knows gRPC status.
 
+mod cluster;
 mod corked;
 mod header;
 mod kv;
@@ -11,12 +12,13 @@ mod status;
 mod stopping;
 mod watch;
 
+pub use cluster::ClusterService;
 pub use corked::Corked;
 pub use header::Identity;
 pub use kv::KvService;
 pub use lease::LeaseService;
 pub use listener::{Connection, Incoming, ListenError, Listener, MAX_CONNECTIONS, Peer};
-pub use maintenance::{ClusterService, ETCD_VERSION, MaintenanceService};
+pub use maintenance::{ETCD_VERSION, MaintenanceService};
 pub use serve::{Services, serve};
 pub use stopping::Stopping;
 pub use watch::WatchService;
