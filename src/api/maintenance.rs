@@ -11,7 +11,7 @@ use etcd_proto::etcdserverpb::{
 use tokio::{sync::Mutex, time::Instant};
 use tonic::{Request, Response, Status};
 
-use super::{Identity, status::status};
+use super::{Identity, hash, status::status};
 use crate::store::{Pages, Store};
 
 /// The etcd whose API this is. kube-apiserver switches on its consistent reads from the watch cache
@@ -102,11 +102,14 @@ impl Maintenance for MaintenanceService {
     }
 
     async fn hash(&self, _: Request<HashRequest>) -> Result<Response<HashResponse>, Status> {
-        not_available("Hash")
+        hash::hash(&self.store, &self.identity).await
     }
 
-    async fn hash_kv(&self, _: Request<HashKvRequest>) -> Result<Response<HashKvResponse>, Status> {
-        not_available("HashKV")
+    async fn hash_kv(
+        &self,
+        request: Request<HashKvRequest>,
+    ) -> Result<Response<HashKvResponse>, Status> {
+        hash::hash_kv(&self.store, &self.identity, request.get_ref()).await
     }
 
     type SnapshotStream = tokio_stream::Empty<Result<SnapshotResponse, Status>>;

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod corked;
+mod hash;
 mod header;
 mod kv;
 mod lease;

@@ -9,6 +9,7 @@ mod compaction;
 mod database;
 mod error;
 mod evaluate;
+mod hash;
 mod leases;
 mod load;
 mod purge;
@@ -16,6 +17,7 @@ mod range;
 mod range_stream;
 mod recovery;
 mod schema;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 mod validate;
@@ -45,6 +47,7 @@ use self::command::{Command, Reply, Submission};
 pub use self::{
     database::{OpenError, Pages},
     error::RequestError,
+    hash::StoreHash,
     load::open,
     range::to_proto,
     range_stream::RangeStream,
