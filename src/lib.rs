@@ -11,4 +11,5 @@ pub mod ops;
 pub mod server;
 pub mod settings;
 pub mod store;
+pub mod tls;
 pub mod watch;

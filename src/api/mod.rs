@@ -4,6 +4,7 @@ mod cluster;
 mod corked;
 mod hash;
 mod header;
+mod http;
 mod kv;
 mod lease;
 mod listener;
@@ -18,8 +19,10 @@ pub use corked::Corked;
 pub use header::Identity;
 pub use kv::KvService;
 pub use lease::LeaseService;
-pub use listener::{Connection, Incoming, ListenError, Listener, MAX_CONNECTIONS, Peer};
-pub use maintenance::{ETCD_VERSION, MaintenanceService};
+pub use listener::{
+    Connection, Incoming, ListenError, Listener, MAX_CONNECTIONS, Peer, PeerAddress,
+};
+pub use maintenance::{ETCD_VERSION, MaintenanceService, STORAGE_VERSION};
 pub use serve::{Services, serve};
 pub use stopping::Stopping;
 pub use watch::WatchService;
