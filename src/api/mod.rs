@@ -1,6 +1,8 @@
 //! The etcd v3 API: gRPC services on the store. The only place that knows gRPC status.
 
+mod cluster;
 mod corked;
+mod hash;
 mod header;
 mod http;
 mod kv;
@@ -12,6 +14,7 @@ mod status;
 mod stopping;
 mod watch;
 
+pub use cluster::ClusterService;
 pub use corked::Corked;
 pub use header::Identity;
 pub use kv::KvService;
@@ -19,7 +22,7 @@ pub use lease::LeaseService;
 pub use listener::{
     Connection, Incoming, ListenError, Listener, MAX_CONNECTIONS, Peer, PeerAddress,
 };
-pub use maintenance::{ClusterService, ETCD_VERSION, MaintenanceService, STORAGE_VERSION};
+pub use maintenance::{ETCD_VERSION, MaintenanceService, STORAGE_VERSION};
 pub use serve::{Services, serve};
 pub use stopping::Stopping;
 pub use watch::WatchService;

@@ -7,6 +7,7 @@ mod apiserver;
 mod compaction;
 mod crash;
 mod etcdctl;
+mod hash;
 mod http;
 mod kv;
 mod lease;
