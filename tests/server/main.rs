@@ -6,6 +6,7 @@ mod harness;
 mod apiserver;
 mod compaction;
 mod crash;
+mod differential;
 mod etcdctl;
 mod hash;
 mod http;
