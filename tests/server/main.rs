@@ -10,6 +10,7 @@ mod differential;
 mod etcdctl;
 mod hash;
 mod http;
+mod known_etcd_bugs;
 mod kv;
 mod lease;
 mod lifecycle;
