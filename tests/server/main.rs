@@ -9,6 +9,7 @@ mod crash;
 mod differential;
 mod etcdctl;
 mod hash;
+mod hostile;
 mod http;
 mod known_etcd_bugs;
 mod kv;

@@ -41,7 +41,7 @@ pub fn sequence(random: &mut StdRng) -> Vec<Operation> {
     (0..steps).map(|_| operation(random)).collect()
 }
 
-fn operation(random: &mut StdRng) -> Operation {
+pub fn operation(random: &mut StdRng) -> Operation {
     match random.random_range(0..100) {
         0..20 => Operation::Put(kv::put(random)),
         20..32 => Operation::Range(kv::range(random)),

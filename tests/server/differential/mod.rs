@@ -91,3 +91,24 @@ fn shown(sequence: &[Operation], found: &Found) -> String {
         found.etcd
     )
 }
+
+/// Operations that are drawn until one is of the wanted kind.
+const DRAWS: usize = 200;
+
+/// The bytes of a random request to this method; of any kind if there are none to that one.
+pub fn valid_request(method: &str, random: &mut StdRng) -> Vec<u8> {
+    let mut operation = generate::operation(random);
+    for _ in 0..DRAWS {
+        // The variants have the names of the methods.
+        let name = format!("{operation:?}");
+        let is_of_kind = name
+            .split(|letter: char| !letter.is_alphanumeric())
+            .next()
+            .is_some_and(|name| name.eq_ignore_ascii_case(method));
+        if is_of_kind {
+            break;
+        }
+        operation = generate::operation(random);
+    }
+    operation.encode()
+}

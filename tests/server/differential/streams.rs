@@ -34,6 +34,8 @@ const PROGRESS_ATTEMPTS: usize = 100;
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Log {
     pub of_watcher: BTreeMap<i64, Vec<String>>,
+    /// Apart, because their id may be a watcher's as well.
+    pub refusals: Vec<String>,
     pub end: Option<String>,
 }
 
@@ -252,7 +254,12 @@ impl Received {
         if answer.compact_revision != 0 {
             answer.header = None;
         }
-        self.note(id, format!("{answer:?}"));
+        let line = format!("{answer:?}");
+        if answer.created && answer.canceled {
+            self.log.refusals.push(line);
+        } else {
+            self.note(id, line);
+        }
     }
 
     fn take_events(&mut self, response: WatchResponse) {
