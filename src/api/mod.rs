@@ -2,6 +2,7 @@
 
 mod cluster;
 mod corked;
+mod downgrade;
 mod hash;
 mod header;
 mod http;

@@ -17,7 +17,7 @@ use super::{
     Stopping, WatchService,
     http::{Front, http_routes},
 };
-use crate::{compact::ClientCompactions, store::Store, watch::WatchHub};
+use crate::{compact::ClientCompactions, node::Membership, store::Store, watch::WatchHub};
 
 /// The largest message that is decoded, in bytes. Above etcd's limit, so that what is too large for
 /// etcd is refused in its words; a larger one ends in tonic's.
@@ -36,9 +36,7 @@ pub struct Services {
     pub stopping: Stopping,
     /// Where clients reach this node.
     pub client_url: String,
-    /// Where other nodes reach it.
-    pub peer_address: String,
-    pub peer_url: String,
+    pub membership: Membership,
 }
 
 /// Serves until `stop` is ready and all calls ended.
@@ -70,8 +68,7 @@ async fn grpc_routes(services: Services) -> axum::Router {
         compactions,
         stopping,
         client_url,
-        peer_address,
-        peer_url,
+        membership,
     } = services;
     let (health, health_service) = tonic_health::server::health_reporter();
     health
@@ -88,17 +85,15 @@ async fn grpc_routes(services: Services) -> axum::Router {
         stopping,
     };
     let cluster = ClusterService {
-        store: store.clone(),
         identity: identity.clone(),
-        name: peer_address.clone(),
+        membership: membership.clone(),
         client_url,
-        peer_url,
     };
     Routes::new(KvServer::new(kv).max_decoding_message_size(MAX_DECODED_BYTES))
         .add_service(WatchService::new(hub))
         .add_service(LeaseServer::new(lease))
         .add_service(MaintenanceServer::new(MaintenanceService::new(
-            store, identity,
+            store, identity, membership,
         )))
         .add_service(ClusterServer::new(cluster))
         .add_service(health_service)

@@ -14,7 +14,7 @@ use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand, error:
 
 use dqlite::tls::TlsVersion;
 
-use self::values::{boolean, tls_version, unsigned};
+use self::values::{boolean, signed, tls_version, unsigned};
 pub use self::{
     address::{AddressError, ListenAddress, ListenSocket, NodeAddress},
     client_tls::{ClientTlsFlags, file},
@@ -166,6 +166,12 @@ pub struct Args {
     /// Free bytes below which --low-available-storage-action is taken.
     #[arg(long, value_name = "BYTES", value_parser = unsigned, default_value = "10485760")]
     pub watch_storage_available_size_min_bytes: u64,
+
+    /// Bytes that the database may use before writes that grow it are refused; 0 is 2 GiB, less
+    /// than 0 is no quota.
+    #[arg(long, value_name = "BYTES", value_parser = signed, default_value = "0")]
+    #[arg(allow_hyphen_values = true)]
+    pub quota_backend_bytes: i64,
 
     /// What to do when the disk is nearly full.
     #[arg(

@@ -49,6 +49,21 @@ pub(super) fn unsigned(text: &str) -> Result<u64, ParseIntError> {
     }
 }
 
+/// The same with a sign (Go: strconv.ParseInt with base 0).
+pub(super) fn signed(text: &str) -> Result<i64, String> {
+    let (is_negative, digits) = match text.strip_prefix('-') {
+        Some(digits) => (true, digits),
+        None => (false, text),
+    };
+    let size = unsigned(digits).map_err(|error| error.to_string())?;
+    let signed = if is_negative {
+        0_i64.checked_sub_unsigned(size)
+    } else {
+        i64::try_from(size).ok()
+    };
+    signed.ok_or_else(|| "out of range".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,6 +82,16 @@ mod tests {
         }
         for text in ["", "-1", "ten", "0x", "18446744073709551616"] {
             assert!(unsigned(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn signed_numbers_reach_from_end_to_end() {
+        assert_eq!(signed("-0x10"), Ok(-16));
+        assert_eq!(signed("9223372036854775807"), Ok(i64::MAX));
+        assert_eq!(signed("-9223372036854775808"), Ok(i64::MIN));
+        for text in ["", "-", "--1", "9223372036854775808"] {
+            assert!(signed(text).is_err(), "{text}");
         }
     }
 

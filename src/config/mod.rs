@@ -19,6 +19,7 @@ use tracing::warn;
 pub use self::{error::ConfigError, start::Start, tuning::Tuning};
 use crate::{
     args::{Args, ListenAddress, ListenSocket, LowStorageAction},
+    store::QuotaBytes,
     tls::ServerTls,
 };
 
@@ -35,6 +36,7 @@ pub struct ServerConfig {
     pub tuning: Tuning,
     /// Between two progress notifications to a watcher that asked for them.
     pub progress_interval: Duration,
+    pub quota: QuotaBytes,
     /// `None`: nobody looks.
     pub disk_watch: Option<DiskWatch>,
 }
@@ -79,6 +81,7 @@ fn read(args: &Args, warnings: &mut Vec<String>) -> Result<ServerConfig, ConfigE
         tls,
         failure_domain: failure_domain::read(dir)?,
         tuning: tuning::read(dir, warnings)?,
+        quota: QuotaBytes(args.quota_backend_bytes),
         progress_interval: args.watch_progress_notify_interval,
         disk_watch: interval.map(|interval| DiskWatch {
             interval,
@@ -113,11 +116,13 @@ mod tests {
             "--watch-storage-available-size-interval=2s",
             "--watch-storage-available-size-min-bytes=5",
             "--low-available-storage-action=terminate",
+            "--quota-backend-bytes=-1",
         ];
         let config = read_with(dir.path(), &flags).unwrap();
         assert!(matches!(config.start, Start::First { .. }) && config.tls.is_none());
         assert_eq!(config.listen.to_string(), crate::args::DEFAULT_LISTEN);
         assert_eq!(config.failure_domain, 7);
+        assert_eq!(config.quota, QuotaBytes(-1));
         assert_eq!(
             config.tuning.network_latency,
             Some(Duration::from_millis(5))

@@ -3,16 +3,19 @@
 //! `Store` is the handle that everybody holds; `Writer` is the one task that changes anything.
 //! Reads never wait for it: they take the head snapshot of `history`.
 
+mod admission;
 mod batch;
 mod command;
 mod compaction;
 mod database;
+mod defragment;
 mod error;
 mod evaluate;
 mod hash;
 mod leases;
 mod load;
 mod purge;
+mod quota;
 mod range;
 mod range_stream;
 mod recovery;
@@ -26,7 +29,7 @@ mod writer;
 use std::{
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -49,6 +52,7 @@ pub use self::{
     error::RequestError,
     hash::StoreHash,
     load::open,
+    quota::QuotaBytes,
     range::to_proto,
     range_stream::RangeStream,
     validate::MAX_REQUEST_BYTES,
@@ -73,6 +77,9 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(7);
 /// writer, at least some thousand a second. etcd waits without a limit.
 const PURGE_TIMEOUT: Duration = Duration::from_secs(600);
 
+/// How long a defragmentation may take: longer than its statement.
+const DEFRAGMENT_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// Tells whether the disk is so full that a failed write is its fault.
 pub type DiskProbe = Box<dyn Fn() -> bool + Send + Sync>;
 
@@ -81,6 +88,9 @@ pub struct StoreOptions {
     pub is_disk_full: DiskProbe,
     /// Taken if the database is new.
     pub cluster_id: u64,
+    /// In whose name alarms are raised.
+    pub member_id: u64,
+    pub quota: QuotaBytes,
 }
 
 /// What the writer and the handles share.
@@ -88,6 +98,10 @@ pub(crate) struct Shared {
     endpoint: Endpoint,
     is_disk_full: DiskProbe,
     cluster_id: u64,
+    member_id: u64,
+    quota: QuotaBytes,
+    /// Set by who watches the disk: writes that grow the database are refused.
+    is_disk_low: AtomicBool,
     history: Arc<History>,
     /// With what is not committed yet. Locked by the writer while it evaluates, by keep-alives for a
     /// moment.
@@ -114,6 +128,15 @@ pub struct Store {
 impl Store {
     pub fn cluster_id(&self) -> u64 {
         self.shared.cluster_id
+    }
+
+    pub fn quota(&self) -> QuotaBytes {
+        self.shared.quota
+    }
+
+    /// While the disk is low, only what can free space is written.
+    pub fn set_disk_low(&self, is_low: bool) {
+        self.shared.is_disk_low.store(is_low, Ordering::Relaxed);
     }
 
     pub fn history(&self) -> &Arc<History> {
@@ -264,6 +287,13 @@ impl Store {
             Reply::Alarm(alarms) => Ok(alarms),
             other => unreachable!("alarm was answered with {other:?}"),
         }
+    }
+
+    /// Gives free pages of the database back, if there are many. Writes wait meanwhile.
+    pub async fn defragment(&self) -> Result<(), RequestError> {
+        self.submit_within(DEFRAGMENT_TIMEOUT, Command::Defragment, 0)
+            .await
+            .map(|_| ())
     }
 
     pub async fn pages(&self) -> Result<Pages, RequestError> {

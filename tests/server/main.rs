@@ -4,6 +4,7 @@
 mod harness;
 
 mod apiserver;
+mod cluster;
 mod compaction;
 mod crash;
 mod etcdctl;
@@ -13,6 +14,7 @@ mod kv;
 mod lease;
 mod lifecycle;
 mod maintenance;
+mod quota;
 mod tls;
 mod txn;
 mod watch;

@@ -139,8 +139,9 @@ async fn read_after_all_writes(store: &Store) -> Result<(), RequestError> {
 }
 
 /// What is raised.
-fn alarms(_store: &Store) -> Vec<AlarmType> {
-    Vec::new()
+fn alarms(store: &Store) -> Vec<AlarmType> {
+    let alarms = store.settings().alarms(AlarmType::None);
+    alarms.iter().map(|alarm| alarm.alarm()).collect()
 }
 
 async fn health(State(store): State<Store>, RawQuery(query): RawQuery) -> Response {
