@@ -59,6 +59,7 @@ pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result
         cluster_id: rand::random(),
         member_id: node.identity.id,
         quota: config.quota,
+        limits: config.limits,
     })
     .await?;
     tokio::task::spawn_blocking(trim_memory);
@@ -90,6 +91,7 @@ pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result
         compactions,
         stopping: stopping.clone(),
         client_url: client_url(&config.listen),
+        max_concurrent_streams: config.max_concurrent_streams,
         membership: Membership::new(node.endpoint(), node.identity.id, peer_scheme(&config)),
     };
     let mut api = tokio::spawn(api::serve(services, listener, stopping.wait()));

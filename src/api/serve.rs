@@ -19,9 +19,9 @@ use super::{
 };
 use crate::{compact::ClientCompactions, node::Membership, store::Store, watch::WatchHub};
 
-/// The largest message that is decoded, in bytes. Above etcd's limit, so that what is too large for
-/// etcd is refused in its words; a larger one ends in tonic's.
-const MAX_DECODED_BYTES: usize = 16 * 1024 * 1024;
+/// The largest message that is decoded, in bytes, if the limit on requests is lower. Above etcd's,
+/// so that what is too large for etcd is refused in its words; a larger one ends in tonic's.
+const MIN_DECODED_BYTES: usize = 16 * 1024 * 1024;
 
 /// Bytes that a connection, and each call on it, may have under way to the server: enough for the
 /// largest request without a pause.
@@ -37,6 +37,8 @@ pub struct Services {
     /// Where clients reach this node.
     pub client_url: String,
     pub membership: Membership,
+    /// Calls at a time on one connection.
+    pub max_concurrent_streams: u32,
 }
 
 /// Serves until `stop` is ready and all calls ended.
@@ -46,14 +48,14 @@ pub async fn serve(
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), Error> {
     let http = http_routes(services.store.clone());
+    let max_concurrent_streams = services.max_concurrent_streams;
     let grpc = grpc_routes(services).await;
     let connections = listener
         .incoming()
         .map(|accepted| accepted.map(Corked::new));
     Server::builder()
         .accept_http1(true)
-        // etcd has no limit either: an apiserver opens hundreds of watches on a connection.
-        .max_concurrent_streams(u32::MAX)
+        .max_concurrent_streams(max_concurrent_streams)
         .initial_connection_window_size(WINDOW_BYTES)
         .initial_stream_window_size(WINDOW_BYTES)
         .serve_with_incoming_shutdown(Front { grpc, http }, connections, stop)
@@ -69,11 +71,13 @@ async fn grpc_routes(services: Services) -> axum::Router {
         stopping,
         client_url,
         membership,
+        max_concurrent_streams: _,
     } = services;
     let (health, health_service) = tonic_health::server::health_reporter();
     health
         .set_service_status("", tonic_health::ServingStatus::Serving)
         .await;
+    let max_decoded_bytes = store.limits().max_received_bytes().max(MIN_DECODED_BYTES);
     let kv = KvService {
         store: store.clone(),
         identity: identity.clone(),
@@ -89,7 +93,7 @@ async fn grpc_routes(services: Services) -> axum::Router {
         membership: membership.clone(),
         client_url,
     };
-    Routes::new(KvServer::new(kv).max_decoding_message_size(MAX_DECODED_BYTES))
+    Routes::new(KvServer::new(kv).max_decoding_message_size(max_decoded_bytes))
         .add_service(WatchService::new(hub))
         .add_service(LeaseServer::new(lease))
         .add_service(MaintenanceServer::new(MaintenanceService::new(

@@ -5,10 +5,10 @@ use tonic::{Code, Status};
 use tracing::warn;
 
 use super::downgrade::DowngradeError;
-use crate::{node::MembershipError, store::RequestError};
-
-/// etcd's limit on what it receives: its request limit and 512 KiB for gRPC.
-pub const MAX_RECEIVED_BYTES: usize = crate::store::MAX_REQUEST_BYTES + 512 * 1024;
+use crate::{
+    node::MembershipError,
+    store::{Limits, RequestError},
+};
 
 pub fn status(error: RequestError) -> Status {
     use RequestError as E;
@@ -123,11 +123,12 @@ pub fn downgrade_status(error: DowngradeError) -> Status {
 }
 
 /// What grpc-go answers to a message above its limit.
-pub fn check_received(size_bytes: usize) -> Result<(), Status> {
-    if size_bytes <= MAX_RECEIVED_BYTES {
+pub fn check_received(size_bytes: usize, limits: Limits) -> Result<(), Status> {
+    let max_bytes = limits.max_received_bytes();
+    if size_bytes <= max_bytes {
         return Ok(());
     }
     Err(Status::resource_exhausted(format!(
-        "grpc: received message larger than max ({size_bytes} vs. {MAX_RECEIVED_BYTES})"
+        "grpc: received message larger than max ({size_bytes} vs. {max_bytes})"
     )))
 }

@@ -5,6 +5,8 @@ use std::num::ParseIntError;
 use clap::ValueEnum;
 use dqlite::tls::{TlsError, TlsVersion};
 
+use crate::store::LARGEST_REQUEST_BYTES;
+
 /// What to do when the disk of the storage directory is nearly full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LowStorageAction {
@@ -47,6 +49,24 @@ pub(super) fn unsigned(text: &str) -> Result<u64, ParseIntError> {
         Some(digits) if !digits.is_empty() => u64::from_str_radix(digits, 8),
         _ => plain.parse(),
     }
+}
+
+pub(super) fn count(text: &str) -> Result<usize, String> {
+    let count = unsigned(text).map_err(|error| error.to_string())?;
+    usize::try_from(count).map_err(|error| error.to_string())
+}
+
+pub(super) fn streams(text: &str) -> Result<u32, String> {
+    let count = unsigned(text).map_err(|error| error.to_string())?;
+    u32::try_from(count).map_err(|error| error.to_string())
+}
+
+pub(super) fn request_bytes(text: &str) -> Result<usize, String> {
+    let bytes = count(text)?;
+    if bytes > LARGEST_REQUEST_BYTES {
+        return Err(format!("at most {LARGEST_REQUEST_BYTES}"));
+    }
+    Ok(bytes)
 }
 
 /// The same with a sign (Go: strconv.ParseInt with base 0).

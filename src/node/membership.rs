@@ -48,7 +48,7 @@ impl From<Error> for MembershipError {
 }
 
 /// The cluster as this node sees it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct View {
     pub servers: Vec<Server>,
     /// None during an election.
@@ -82,7 +82,7 @@ impl Membership {
     }
 
     pub async fn view(&self) -> Result<View, MembershipError> {
-        let mut connection = self.connect().await?;
+        let mut connection = Connection::connect(&self.endpoint, ConnectOptions::default()).await?;
         let servers = connection.cluster().await?;
         let leader_id = connection.leader().await?.map(|leader| leader.id);
         Ok(View { servers, leader_id })

@@ -65,6 +65,7 @@ pub async fn open(options: StoreOptions) -> Result<(Store, Writer), OpenError> {
         cluster_id: meta.cluster_id,
         member_id: options.member_id,
         quota: options.quota,
+        limits: options.limits,
         is_disk_low: AtomicBool::new(false),
         history: Arc::new(history),
         leases: Mutex::new(leases),

@@ -13,6 +13,7 @@ mod error;
 mod evaluate;
 mod hash;
 mod leases;
+mod limits;
 mod load;
 mod purge;
 mod quota;
@@ -51,11 +52,11 @@ pub use self::{
     database::{OpenError, Pages},
     error::RequestError,
     hash::StoreHash,
+    limits::{LARGEST_REQUEST_BYTES, Limits},
     load::open,
     quota::QuotaBytes,
     range::to_proto,
     range_stream::RangeStream,
-    validate::MAX_REQUEST_BYTES,
     writer::{CommitObserver, Writer, WriterError},
 };
 use crate::{
@@ -91,6 +92,7 @@ pub struct StoreOptions {
     /// In whose name alarms are raised.
     pub member_id: u64,
     pub quota: QuotaBytes,
+    pub limits: Limits,
 }
 
 /// What the writer and the handles share.
@@ -100,6 +102,7 @@ pub(crate) struct Shared {
     cluster_id: u64,
     member_id: u64,
     quota: QuotaBytes,
+    limits: Limits,
     /// Set by who watches the disk: writes that grow the database are refused.
     is_disk_low: AtomicBool,
     history: Arc<History>,
@@ -128,6 +131,10 @@ pub struct Store {
 impl Store {
     pub fn cluster_id(&self) -> u64 {
         self.shared.cluster_id
+    }
+
+    pub fn limits(&self) -> Limits {
+        self.shared.limits
     }
 
     pub fn quota(&self) -> QuotaBytes {
@@ -206,7 +213,7 @@ impl Store {
     }
 
     pub async fn txn(&self, request: TxnRequest) -> Result<TxnResponse, RequestError> {
-        validate::check_txn(&request)?;
+        validate::check_txn(&request, self.shared.limits.max_txn_operations)?;
         let size_bytes = request.encoded_len();
         match self.submit(Command::Txn(request), size_bytes).await? {
             Reply::Txn(response) => Ok(response),
@@ -314,7 +321,7 @@ impl Store {
         command: Command,
         size_bytes: usize,
     ) -> Result<Reply, RequestError> {
-        if size_bytes > MAX_REQUEST_BYTES {
+        if size_bytes > self.shared.limits.max_request_bytes {
             return Err(RequestError::TooLarge);
         }
         let queued_bytes = &self.shared.queued_bytes;

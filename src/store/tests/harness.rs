@@ -159,6 +159,7 @@ impl Running {
             is_disk_full: Box::new(|| false),
             member_id: BOOTSTRAP_ID,
             quota: QuotaBytes(-1),
+            limits: Default::default(),
             cluster_id: 0xc1,
         };
         let (store, writer) = open(options).await.unwrap();
