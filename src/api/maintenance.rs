@@ -152,6 +152,7 @@ impl Maintenance for MaintenanceService {
         _: Request<DefragmentRequest>,
     ) -> Result<Response<DefragmentResponse>, Status> {
         self.store.defragment().await.map_err(status)?;
+        *self.pages.lock().await = None;
         // etcd leaves the header out.
         Ok(Response::new(DefragmentResponse { header: None }))
     }

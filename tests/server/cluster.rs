@@ -1,8 +1,9 @@
 //! The Cluster service, MoveLeader and Downgrade, on a cluster of one.
 
+use dqlite::client::{ConnectOptions, Connection, Endpoint};
 use etcd_proto::etcdserverpb::{
     DowngradeRequest, Member, MemberAddRequest, MemberListRequest, MemberPromoteRequest,
-    MemberRemoveRequest, MemberUpdateRequest, MoveLeaderRequest,
+    MemberRemoveRequest, MemberUpdateRequest, MoveLeaderRequest, StatusRequest,
     downgrade_request::DowngradeAction,
 };
 use tonic::Code;
@@ -176,4 +177,40 @@ async fn what_a_single_node_cannot_do_is_refused_with_the_reason() {
     };
     let expected = refusal(Code::InvalidArgument, "invalid downgrade target version");
     assert_eq!(api.refused(downgrade).await, expected);
+}
+
+#[tokio::test]
+async fn a_node_that_does_not_vote_is_a_learner_and_can_be_removed() {
+    let server = Server::start(Kind::K8sDqlite).await;
+    let api = server.api().await;
+    let endpoint = Endpoint::Tcp(format!("127.0.0.1:{}", server.node_port()));
+    let mut node = Connection::connect(&endpoint, ConnectOptions::default())
+        .await
+        .unwrap();
+    node.add(7, "127.0.0.1:1").await.unwrap();
+    let members = members(&api).await;
+    let learner = members.iter().find(|member| member.id == 7).unwrap();
+    assert_eq!((members.len(), learner.is_learner), (2, true));
+    assert_eq!(learner.peer_ur_ls, ["http://127.0.0.1:1"]);
+    assert_eq!(learner.client_ur_ls, [""; 0], "not known");
+    let exists = refusal(Code::FailedPrecondition, "Peer URLs already exists");
+    assert_eq!(
+        api.refused(add(&["http://127.0.0.1:1"], true)).await,
+        exists
+    );
+    let transferee = refusal(Code::FailedPrecondition, "bad leader transferee");
+    let target_id = 7;
+    assert_eq!(
+        api.refused(MoveLeaderRequest { target_id }).await,
+        transferee
+    );
+    let not_enough = "re-configuration failed due to not enough started members";
+    let id = api.ask(StatusRequest {}).await.leader;
+    assert_eq!(
+        api.refused(MemberRemoveRequest { id }).await,
+        refusal(Code::Unknown, not_enough)
+    );
+    let left = api.ask(MemberRemoveRequest { id: 7 }).await.members;
+    assert_eq!(left, [only_member(&api).await]);
+    api.put("a", "1").await;
 }

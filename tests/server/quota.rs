@@ -1,7 +1,8 @@
 //! The quota and its alarm; what alarms refuse.
 
 use etcd_proto::etcdserverpb::{
-    AlarmMember, AlarmRequest, AlarmType, StatusRequest, alarm_request::AlarmAction,
+    AlarmMember, AlarmRequest, AlarmType, DefragmentRequest, StatusRequest,
+    alarm_request::AlarmAction,
 };
 use tonic::Code;
 
@@ -19,6 +20,7 @@ parity! {
 }
 
 parity! {
+    defragmentation_gives_free_pages_back,
     without_a_flag_the_quota_is_two_gibibytes,
     an_alarm_of_any_member_refuses_what_grows,
     a_corrupt_cluster_takes_no_writes,
@@ -118,8 +120,7 @@ async fn space_that_is_freed_can_be_used_after_the_alarm_is_disarmed(server: Ser
     let mut compact = compact(api.revision().await);
     compact.physical = true;
     api.ask(compact).await;
-    api.ask(etcd_proto::etcdserverpb::DefragmentRequest {})
-        .await;
+    api.ask(DefragmentRequest {}).await;
     assert_eq!(api.refused(put("more", value.clone())).await, no_space());
     disarm(&api).await;
     api.ask(put("more", value)).await;
@@ -133,6 +134,34 @@ async fn the_alarm_survives_a_restart(mut server: Server) {
     server.kill9();
     server.restart().await;
     assert_eq!(server.api().await.refused(put("a", "1")).await, no_space());
+}
+
+async fn defragmentation_gives_free_pages_back(server: Server) {
+    let api = server.api().await;
+    api.put("kept", "1").await;
+    for count in 0..100 {
+        api.ask(put(format!("k{count:03}"), vec![b'x'; VALUE_BYTES]))
+            .await;
+    }
+    api.ask(delete_prefix("k0")).await;
+    let mut compact = compact(api.revision().await);
+    compact.physical = true;
+    api.ask(compact).await;
+    let writer = tokio::spawn({
+        let api = api.clone();
+        async move {
+            for count in 0..50 {
+                api.put(&format!("meanwhile{count}"), "1").await;
+            }
+        }
+    });
+    api.ask(DefragmentRequest {}).await;
+    writer.await.unwrap();
+    let after = api.ask(StatusRequest {}).await;
+    assert!(after.db_size < 100 * VALUE_BYTES as i64 / 2, "{after:?}");
+    assert_eq!(api.ask(get_prefix("meanwhile")).await.count, 50);
+    assert_eq!(api.ask(get("kept")).await.count, 1);
+    api.ask(DefragmentRequest {}).await;
 }
 
 async fn without_a_flag_the_quota_is_two_gibibytes(server: Server) {
