@@ -110,7 +110,7 @@ async fn shake(
 ) -> io::Result<Connection> {
     if !begins_handshake(&stream).await? {
         // What is left unread would reset the connection, and with it the answer.
-        stream.read(&mut [0; READ_BYTES]).await?;
+        let _ = stream.read(&mut [0; READ_BYTES]).await?;
         stream.write_all(NOT_TLS).await?;
         let error = "the client speaks without TLS";
         return Err(io::Error::new(io::ErrorKind::InvalidData, error));
