@@ -19,7 +19,7 @@ use super::*;
 /// Bytes that may be under way in each direction.
 const PIPE_BYTES: usize = 64 * 1024;
 
-struct Pair {
+pub(crate) struct Pair {
     certificate: X509,
     key: PKey<Private>,
 }
@@ -69,11 +69,27 @@ fn options(dir: &Path) -> TlsOptions {
     }
 }
 
-/// A server of which no client is known.
-pub(crate) fn server() -> Arc<ServerTls> {
+/// A server, and the pair that it has, and wants to see from clients.
+pub(crate) fn server() -> (Arc<ServerTls>, Pair) {
     let dir = tempfile::tempdir().unwrap();
-    write(dir.path(), &pair("server"));
-    Arc::new(ServerTls::load(options(dir.path())).unwrap())
+    let pair = pair("root");
+    write(dir.path(), &pair);
+    let server = ServerTls::load(options(dir.path())).unwrap();
+    (Arc::new(server), pair)
+}
+
+/// The handshake of a client that shows this pair.
+pub(crate) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
+    pair: &Pair,
+    stream: S,
+) -> SslStream<S> {
+    let mut context = SslContextBuilder::new(SslMethod::tls_client()).unwrap();
+    context.set_certificate(&pair.certificate).unwrap();
+    context.set_private_key(&pair.key).unwrap();
+    let mut stream = SslStream::new(Ssl::new(&context.build()).unwrap(), stream).unwrap();
+    // It fails where the server has refused, which says why.
+    let _ = Pin::new(&mut stream).connect().await;
+    stream
 }
 
 /// Both ends of a handshake in which the client shows this pair.
@@ -81,13 +97,8 @@ async fn shake(
     server: &Arc<ServerTls>,
     client: &Pair,
 ) -> (io::Result<Accepted<DuplexStream>>, SslStream<DuplexStream>) {
-    let mut context = SslContextBuilder::new(SslMethod::tls_client()).unwrap();
-    context.set_certificate(&client.certificate).unwrap();
-    context.set_private_key(&client.key).unwrap();
     let (near, far) = duplex(PIPE_BYTES);
-    let mut client = SslStream::new(Ssl::new(&context.build()).unwrap(), near).unwrap();
-    let (accepted, _) = tokio::join!(server.accept(far), Pin::new(&mut client).connect());
-    (accepted, client)
+    tokio::join!(server.accept(far), connect(client, near))
 }
 
 #[tokio::test]

@@ -263,9 +263,8 @@ async fn a_client_that_does_not_begin_is_not_waited_for() {
 
 #[tokio::test]
 async fn a_handshake_that_does_not_end_is_cut_off() {
-    let listener = Listener::bind(&tcp(), Some(crate::tls::tests::server()))
-        .await
-        .unwrap();
+    let (server, _) = crate::tls::tests::server();
+    let listener = Listener::bind(&tcp(), Some(server)).await.unwrap();
     let port = port(&listener);
     let mut incoming = listener.incoming();
     let mut client = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
@@ -277,4 +276,31 @@ async fn a_handshake_that_does_not_end_is_cut_off() {
         read = client.read(&mut end) => assert_eq!(read.unwrap(), 0),
     }
     assert!(started.elapsed() >= HANDSHAKE_TIMEOUT);
+}
+
+#[tokio::test]
+async fn tls_hides_no_odd_authority() {
+    let (server, pair) = crate::tls::tests::server();
+    let listener = Listener::bind(&tcp(), Some(server)).await.unwrap();
+    let port = port(&listener);
+    let mut incoming = listener.incoming();
+    let client = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let (mut connection, mut client) = tokio::join!(
+        next(&mut incoming),
+        crate::tls::tests::connect(&pair, client)
+    );
+    let peer = connection.connect_info();
+    assert_eq!(peer.common_name(), Some("root"));
+    assert_eq!(
+        peer.address,
+        PeerAddress::Tcp(client.get_ref().local_addr().unwrap())
+    );
+    // A HEADERS frame with one field, whose name is in the static table.
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    let head = [&preface[..], &[0, 0, 6, 1, 4, 0, 0, 0, 1, 0x41, 4]].concat();
+    let sent = [&head[..], b"#i=["].concat();
+    client.write_all(&sent).await.unwrap();
+    let mut read = vec![0; sent.len()];
+    connection.read_exact(&mut read).await.unwrap();
+    assert_eq!(read, [&head[..], b"XXXX"].concat());
 }
