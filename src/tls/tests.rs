@@ -83,7 +83,18 @@ pub(crate) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
     pair: &Pair,
     stream: S,
 ) -> SslStream<S> {
+    connect_with(pair, stream, None).await
+}
+
+async fn connect_with<S: AsyncRead + AsyncWrite + Unpin>(
+    pair: &Pair,
+    stream: S,
+    max_version: Option<TlsVersion>,
+) -> SslStream<S> {
     let mut context = SslContextBuilder::new(SslMethod::tls_client()).unwrap();
+    context
+        .set_max_proto_version(max_version.map(TlsVersion::as_openssl))
+        .unwrap();
     context.set_certificate(&pair.certificate).unwrap();
     context.set_private_key(&pair.key).unwrap();
     let mut stream = SslStream::new(Ssl::new(&context.build()).unwrap(), stream).unwrap();
@@ -192,4 +203,31 @@ async fn files_are_looked_at_once_per_interval() {
     fs::write(dir.path().join("key"), "broken").unwrap();
     tokio::time::advance(LOOK_INTERVAL).await;
     assert!(shake(&server, &after).await.0.is_ok(), "the old ones stay");
+}
+
+#[tokio::test]
+async fn older_and_newer_versions_are_refused_where_that_is_asked_for() {
+    use TlsVersion::{Tls12, Tls13};
+    let dir = tempfile::tempdir().unwrap();
+    let pair = pair("root");
+    write(dir.path(), &pair);
+    for (min_version, max_version, client_max, expected) in [
+        (Tls12, None, None, Some("TLSv1.3")),
+        (Tls12, None, Some(Tls12), Some("TLSv1.2")),
+        (Tls12, Some(Tls12), None, Some("TLSv1.2")),
+        (Tls13, None, Some(Tls12), None),
+    ] {
+        let options = TlsOptions {
+            min_version,
+            max_version,
+            ..options(dir.path())
+        };
+        let server = Arc::new(ServerTls::load(options).unwrap());
+        let (near, far) = duplex(PIPE_BYTES);
+        let client = connect_with(&pair, near, client_max);
+        let (accepted, _client) = tokio::join!(server.accept(far), client);
+        let spoken = accepted.ok().map(|accepted| accepted.stream);
+        let spoken = spoken.as_ref().map(|stream| stream.ssl().version_str());
+        assert_eq!(spoken, expected);
+    }
 }
