@@ -101,7 +101,7 @@ async fn an_update_to_the_same_urls_changes_nothing(server: Server) {
         peer_ur_ls: member.peer_ur_ls.clone(),
     };
     let answer = api.ask(update).await;
-    assert_eq!(answer.members, [member.clone()]);
+    assert_eq!(answer.members, std::slice::from_ref(&member));
     let header = answer.header.unwrap();
     assert_eq!((header.member_id, header.revision), (member.id, 0));
     assert_eq!(only_member(&api).await, member);
