@@ -5,13 +5,13 @@ use std::{sync::Arc, time::Duration};
 use etcd_proto::etcdserverpb::{
     AlarmRequest, AlarmResponse, DefragmentRequest, DefragmentResponse, DowngradeRequest,
     DowngradeResponse, HashKvRequest, HashKvResponse, HashRequest, HashResponse, MoveLeaderRequest,
-    MoveLeaderResponse, SnapshotRequest, SnapshotResponse, StatusRequest, StatusResponse,
+    MoveLeaderResponse, SnapshotRequest, StatusRequest, StatusResponse,
     maintenance_server::Maintenance,
 };
 use tokio::{sync::Mutex, time::Instant};
 use tonic::{Request, Response, Status};
 
-use super::{Identity, hash, status::status};
+use super::{Identity, hash, snapshot, status::status};
 use crate::store::{Pages, Store};
 
 /// The etcd whose API this is. kube-apiserver switches on its consistent reads from the watch cache
@@ -115,13 +115,13 @@ impl Maintenance for MaintenanceService {
         hash::hash_kv(&self.store, &self.identity, request.get_ref()).await
     }
 
-    type SnapshotStream = tokio_stream::Empty<Result<SnapshotResponse, Status>>;
+    type SnapshotStream = snapshot::SnapshotStream;
 
     async fn snapshot(
         &self,
         _: Request<SnapshotRequest>,
     ) -> Result<Response<Self::SnapshotStream>, Status> {
-        not_available("Snapshot")
+        snapshot::snapshot(&self.store, &self.identity).await
     }
 
     async fn move_leader(

@@ -17,7 +17,7 @@ mod range;
 mod range_stream;
 mod recovery;
 mod schema;
-mod snapshot;
+pub mod snapshot;
 #[cfg(test)]
 mod tests;
 mod validate;

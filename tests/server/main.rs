@@ -13,6 +13,7 @@ mod kv;
 mod lease;
 mod lifecycle;
 mod maintenance;
+mod snapshot;
 mod tls;
 mod txn;
 mod watch;
