@@ -16,6 +16,7 @@ mod purge;
 mod range;
 mod range_stream;
 mod recovery;
+mod restore;
 mod schema;
 pub mod snapshot;
 #[cfg(test)]
@@ -47,10 +48,11 @@ use self::command::{Command, Reply, Submission};
 pub use self::{
     database::{OpenError, Pages},
     error::RequestError,
-    hash::StoreHash,
+    hash::{StoreHash, hash},
     load::open,
     range::to_proto,
     range_stream::RangeStream,
+    restore::Filling,
     validate::MAX_REQUEST_BYTES,
     writer::{CommitObserver, Writer, WriterError},
 };

@@ -13,6 +13,7 @@ mod kv;
 mod lease;
 mod lifecycle;
 mod maintenance;
+mod restore;
 mod snapshot;
 mod tls;
 mod txn;

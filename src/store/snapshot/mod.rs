@@ -11,7 +11,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use self::content::Content;
 pub use self::{
-    content::{Origin, STORAGE_VERSION},
+    content::{Origin, SETTINGS, STORAGE_VERSION, StoredLease},
     file::{BLOB_BYTES, SnapshotFile},
 };
 use super::{
@@ -68,3 +68,6 @@ impl Store {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
