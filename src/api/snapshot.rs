@@ -27,7 +27,9 @@ pub async fn snapshot(
         bytes = file.remaining_bytes(),
         "sending a snapshot"
     );
-    let blobs = tokio_stream::iter(file).map(|blob| {
+    let blobs = tokio_stream::iter(file).then(async |blob| {
+        // Making a blob takes a thread some time, and the writer may wait for one.
+        tokio::task::yield_now().await;
         Ok(SnapshotResponse {
             header: None,
             remaining_bytes: blob.remaining_bytes,

@@ -20,7 +20,7 @@ const CHANGES_PER_LOCK: usize = 4096;
 const MAX_ATTEMPTS: usize = 4;
 
 /// Versions in the order of their rows. Tombstones have version 0.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Versions {
     pub revision: Revision,
     pub compact_revision: Revision,

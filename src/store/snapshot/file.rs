@@ -88,6 +88,17 @@ impl SnapshotFile {
     }
 }
 
+impl Drop for SnapshotFile {
+    /// Where versions were compacted meanwhile, these are the last references, and freeing them takes
+    /// time in proportion to them.
+    fn drop(&mut self) {
+        let versions = std::mem::take(&mut self.content.versions);
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn_blocking(move || drop(versions));
+        }
+    }
+}
+
 impl Iterator for SnapshotFile {
     type Item = Blob;
 
