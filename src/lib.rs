@@ -8,6 +8,7 @@ pub mod lease;
 pub mod mvcc;
 pub mod node;
 pub mod ops;
+pub mod restore;
 pub mod server;
 pub mod settings;
 pub mod store;

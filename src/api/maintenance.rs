@@ -6,8 +6,8 @@ use dqlite::wire::Role;
 use etcd_proto::etcdserverpb::{
     AlarmMember, AlarmRequest, AlarmResponse, AlarmType, DefragmentRequest, DefragmentResponse,
     DowngradeInfo, DowngradeRequest, DowngradeResponse, HashKvRequest, HashKvResponse, HashRequest,
-    HashResponse, MoveLeaderRequest, MoveLeaderResponse, SnapshotRequest, SnapshotResponse,
-    StatusRequest, StatusResponse, maintenance_server::Maintenance,
+    HashResponse, MoveLeaderRequest, MoveLeaderResponse, SnapshotRequest, StatusRequest,
+    StatusResponse, maintenance_server::Maintenance,
 };
 use tokio::{sync::Mutex, time::Instant};
 use tonic::{Request, Response, Status};
@@ -15,7 +15,7 @@ use tonic::{Request, Response, Status};
 use super::{
     Identity,
     downgrade::{CLUSTER_VERSION, downgrade},
-    hash,
+    hash, snapshot,
     status::{downgrade_status, membership_status, status},
 };
 use crate::{
@@ -99,12 +99,6 @@ fn quota_bytes(quota: QuotaBytes) -> i64 {
     quota.limit_bytes().map_or(quota.0, u64::cast_signed)
 }
 
-fn not_available<T>(what: &str) -> Result<Response<T>, Status> {
-    Err(Status::unimplemented(format!(
-        "{what} is not available in this version of k8s-dqlite"
-    )))
-}
-
 #[tonic::async_trait]
 impl Maintenance for MaintenanceService {
     async fn alarm(
@@ -168,13 +162,13 @@ impl Maintenance for MaintenanceService {
         hash::hash_kv(&self.store, &self.identity, request.get_ref()).await
     }
 
-    type SnapshotStream = tokio_stream::Empty<Result<SnapshotResponse, Status>>;
+    type SnapshotStream = snapshot::SnapshotStream;
 
     async fn snapshot(
         &self,
         _: Request<SnapshotRequest>,
     ) -> Result<Response<Self::SnapshotStream>, Status> {
-        not_available("Snapshot")
+        snapshot::snapshot(&self.store, &self.identity).await
     }
 
     async fn move_leader(

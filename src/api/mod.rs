@@ -11,6 +11,7 @@ mod lease;
 mod listener;
 mod maintenance;
 mod serve;
+mod snapshot;
 mod status;
 mod stopping;
 mod watch;

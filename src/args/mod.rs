@@ -6,6 +6,7 @@ mod address;
 mod client_tls;
 mod duration;
 mod remarks;
+mod restore;
 mod values;
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
@@ -19,6 +20,7 @@ pub use self::{
     address::{AddressError, ListenAddress, ListenSocket, NodeAddress},
     client_tls::{ClientTlsFlags, file},
     duration::{DurationError, GoDuration},
+    restore::RestoreArgs,
     values::LowStorageAction,
 };
 
@@ -213,10 +215,12 @@ pub struct Args {
     pub remarks: Vec<String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum Command {
     /// Print the versions of k8s-dqlite, SQLite, dqlite and libuv.
     Version,
+    /// Make the storage directory of a new node from a snapshot, of k8s-dqlite or of etcd.
+    Restore(RestoreArgs),
 }
 
 impl Args {

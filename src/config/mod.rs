@@ -16,7 +16,11 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use dqlite::tls::Tls;
 use tracing::warn;
 
-pub use self::{error::ConfigError, start::Start, tuning::Tuning};
+pub use self::{
+    error::ConfigError,
+    start::{RESTORING, Start, init_address, prepare_restore},
+    tuning::Tuning,
+};
 use crate::{
     args::{Args, ListenAddress, ListenSocket, LowStorageAction},
     store::{Limits, QuotaBytes},

@@ -52,6 +52,13 @@ impl Batch {
         }
     }
 
+    pub fn of_records(records: Vec<Record>) -> Self {
+        Self {
+            records,
+            ..Self::default()
+        }
+    }
+
     pub fn push(&mut self, commit: Arc<Commit>) {
         self.rows += commit.changes.len();
         for change in &commit.changes {

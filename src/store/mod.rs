@@ -20,8 +20,9 @@ mod quota;
 mod range;
 mod range_stream;
 mod recovery;
+mod restore;
 mod schema;
-mod snapshot;
+pub mod snapshot;
 #[cfg(test)]
 mod tests;
 mod validate;
@@ -51,12 +52,13 @@ use self::command::{Command, Reply, Submission};
 pub use self::{
     database::{OpenError, Pages},
     error::RequestError,
-    hash::StoreHash,
+    hash::{StoreHash, hash},
     limits::{LARGEST_REQUEST_BYTES, Limits},
     load::open,
     quota::QuotaBytes,
     range::to_proto,
     range_stream::RangeStream,
+    restore::Filling,
     writer::{CommitObserver, Writer, WriterError},
 };
 use crate::{

@@ -572,6 +572,11 @@ impl Writer {
                 Ok(Reply::Alarm(alarms))
             }
             Command::LeaseList => Ok(Reply::LeaseList(leases.ids())),
+            Command::Copy => Ok(Reply::Copy {
+                revision: self.working.revision,
+                leases: leases.copies(self.shared.now_ms()),
+                settings: self.settings.clone(),
+            }),
             Command::Compact { .. } | Command::Pages | Command::Defragment => {
                 unreachable!("handled by the caller")
             }

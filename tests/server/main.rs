@@ -15,6 +15,8 @@ mod lease;
 mod lifecycle;
 mod maintenance;
 mod quota;
+mod restore;
+mod snapshot;
 mod tls;
 mod txn;
 mod watch;
