@@ -1,6 +1,7 @@
 //! The etcd v3 API: gRPC services on the store. The only place that knows gRPC status.
 
 mod corked;
+pub mod gateway;
 mod header;
 mod kv;
 mod lease;

@@ -1,0 +1,100 @@
+//! One call: to the gRPC router, and back.
+
+use std::{convert::Infallible, future::poll_fn, sync::Arc};
+
+use axum::{Router, body::Body, extract::Request, response::Response};
+use tonic::{
+    Status,
+    codegen::{
+        Service,
+        http::{HeaderMap, HeaderName, HeaderValue, Method as HttpMethod, header, request::Parts},
+    },
+};
+
+use super::{
+    answer, methods::Method, replies::Replies, requests::Requests, transcode, values::JsonValues,
+};
+
+/// What comes before the name of metadata in the name of a header.
+const METADATA_PREFIX: &str = "grpc-metadata-";
+
+pub async fn run(method: Arc<Method>, grpc: Router, request: Request) -> Result<Response, Status> {
+    let (head, body) = request.into_parts();
+    let mut values = JsonValues::new(body);
+    let first = poll_fn(|context| values.poll_next(context)).await?;
+    let body = if method.takes_stream {
+        let first = match first {
+            Some(json) => Some(transcode::read(&method.request, &json)?),
+            None => None,
+        };
+        Body::new(Requests {
+            method: method.clone(),
+            first,
+            rest: values,
+            is_over: false,
+        })
+    } else {
+        let json = first.unwrap_or_default();
+        Body::from(transcode::read(&method.request, &json)?)
+    };
+    let mut replies = Replies::new(send(grpc, grpc_request(&method, head, body)).await);
+    // A call that fails before it answers is an error of the whole request, a stream too.
+    let first = poll_fn(|context| replies.poll_next(context)).await?;
+    if method.gives_stream {
+        return Ok(answer::stream(method, first, replies));
+    }
+    let message = first.ok_or_else(|| Status::internal("the call has no answer"))?;
+    // A message counts only when the call ended well.
+    if poll_fn(|context| replies.poll_next(context))
+        .await?
+        .is_some()
+    {
+        return Err(Status::internal("the call has several answers"));
+    }
+    let mut json = Vec::with_capacity(2 * message.len());
+    transcode::write(&method.reply, message, &mut json)?;
+    Ok(answer::single(json))
+}
+
+async fn send(mut grpc: Router, request: Request) -> Response {
+    // A router is always ready.
+    let answered: Result<Response, Infallible> = grpc.call(request).await;
+    answered.unwrap_or_else(|never| match never {})
+}
+
+/// Keeps what the connection is known by, such as the client's address.
+fn grpc_request(method: &Method, head: Parts, body: Body) -> Request {
+    let mut request = Request::new(body);
+    *request.method_mut() = HttpMethod::POST;
+    *request.uri_mut() = method.grpc_path.clone().into();
+    *request.headers_mut() = metadata(&head.headers);
+    *request.extensions_mut() = head.extensions;
+    request
+}
+
+/// grpc-gateway's rules (`runtime/context.go`), as far as the services look at metadata: the token
+/// comes in `Authorization`, anything else with a prefix.
+fn metadata(headers: &HeaderMap) -> HeaderMap {
+    let mut metadata = HeaderMap::new();
+    for (name, value) in headers {
+        if let Some(name) = name.as_str().strip_prefix(METADATA_PREFIX)
+            && let Ok(name) = HeaderName::from_bytes(name.as_bytes())
+            && !is_reserved(&name)
+        {
+            metadata.append(name, value.clone());
+        }
+    }
+    if let Some(token) = headers.get(header::AUTHORIZATION) {
+        metadata.insert(header::AUTHORIZATION, token.clone());
+    }
+    metadata.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/grpc"),
+    );
+    metadata
+}
+
+/// What belongs to gRPC itself.
+fn is_reserved(name: &HeaderName) -> bool {
+    name.as_str().starts_with("grpc-") || [header::CONTENT_TYPE, header::TE].contains(name)
+}
