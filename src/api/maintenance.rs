@@ -21,6 +21,9 @@ use crate::store::{Pages, Store};
 /// by this number, and some clients parse each part of it as an integer, so it has no suffix.
 pub const ETCD_VERSION: &str = "3.6.4";
 
+/// The release whose features the storage has.
+pub const STORAGE_VERSION: &str = "3.6.0";
+
 /// SQLite's page size in dqlite, in bytes.
 const PAGE_BYTES: u64 = 4096;
 
@@ -93,7 +96,7 @@ impl Maintenance for MaintenanceService {
             raft_term: self.identity.raft_term(),
             errors: Vec::new(),
             is_learner: false,
-            storage_version: "3.6.0".to_owned(),
+            storage_version: STORAGE_VERSION.to_owned(),
             db_size_quota: 0,
             downgrade_info: None,
         }))

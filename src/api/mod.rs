@@ -1,8 +1,9 @@
 //! The etcd v3 API: gRPC services on the store. The only place that knows gRPC status.
 
 mod corked;
-pub mod gateway;
+mod gateway;
 mod header;
+mod http;
 mod kv;
 mod lease;
 mod listener;
@@ -17,7 +18,7 @@ pub use header::Identity;
 pub use kv::KvService;
 pub use lease::LeaseService;
 pub use listener::{Connection, Incoming, ListenError, Listener, MAX_CONNECTIONS, Peer};
-pub use maintenance::{ClusterService, ETCD_VERSION, MaintenanceService};
+pub use maintenance::{ClusterService, ETCD_VERSION, MaintenanceService, STORAGE_VERSION};
 pub use serve::{Services, serve};
 pub use stopping::Stopping;
 pub use watch::WatchService;

@@ -1,4 +1,4 @@
-//! The gRPC server: all services on one listener.
+//! One listener for all services: gRPC, and the HTTP endpoints beside it.
 
 use std::sync::Arc;
 
@@ -7,11 +7,15 @@ use etcd_proto::etcdserverpb::{
     maintenance_server::MaintenanceServer,
 };
 use tokio_stream::StreamExt;
-use tonic::transport::{Error, Server};
+use tonic::{
+    service::Routes,
+    transport::{Error, Server},
+};
 
 use super::{
     ClusterService, Corked, Identity, KvService, LeaseService, Listener, MaintenanceService,
     Stopping, WatchService,
+    http::{Front, http_routes},
 };
 use crate::{compact::ClientCompactions, store::Store, watch::WatchHub};
 
@@ -43,6 +47,23 @@ pub async fn serve(
     listener: Listener,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), Error> {
+    let store = services.store.clone();
+    let grpc = grpc_routes(services).await;
+    let http = http_routes(store, grpc.clone());
+    let connections = listener
+        .incoming()
+        .map(|accepted| accepted.map(Corked::new));
+    Server::builder()
+        .accept_http1(true)
+        // etcd has no limit either: an apiserver opens hundreds of watches on a connection.
+        .max_concurrent_streams(u32::MAX)
+        .initial_connection_window_size(WINDOW_BYTES)
+        .initial_stream_window_size(WINDOW_BYTES)
+        .serve_with_incoming_shutdown(Front { grpc, http }, connections, stop)
+        .await
+}
+
+async fn grpc_routes(services: Services) -> axum::Router {
     let Services {
         store,
         identity,
@@ -74,15 +95,7 @@ pub async fn serve(
         client_url,
         peer_url,
     };
-    let connections = listener
-        .incoming()
-        .map(|accepted| accepted.map(Corked::new));
-    Server::builder()
-        // etcd has no limit either: an apiserver opens hundreds of watches on a connection.
-        .max_concurrent_streams(u32::MAX)
-        .initial_connection_window_size(WINDOW_BYTES)
-        .initial_stream_window_size(WINDOW_BYTES)
-        .add_service(KvServer::new(kv).max_decoding_message_size(MAX_DECODED_BYTES))
+    Routes::new(KvServer::new(kv).max_decoding_message_size(MAX_DECODED_BYTES))
         .add_service(WatchService::new(hub))
         .add_service(LeaseServer::new(lease))
         .add_service(MaintenanceServer::new(MaintenanceService::new(
@@ -90,6 +103,15 @@ pub async fn serve(
         )))
         .add_service(ClusterServer::new(cluster))
         .add_service(health_service)
-        .serve_with_incoming_shutdown(connections, stop)
-        .await
+        .add_service(reflection().build_v1().expect("a valid schema"))
+        .add_service(reflection().build_v1alpha().expect("a valid schema"))
+        .prepare()
+        .into_axum_router()
+}
+
+/// Tells clients the schema of all services.
+fn reflection() -> tonic_reflection::server::Builder<'static> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(etcd_proto::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
 }

@@ -1,0 +1,68 @@
+//! Tells gRPC from everything else.
+
+use std::{
+    convert::Infallible,
+    task::{Context, Poll},
+};
+
+use axum::{
+    Router,
+    http::{HeaderMap, Request, Version, header},
+    response::Response,
+    routing::future::RouteFuture,
+};
+use tonic::codegen::Service;
+
+/// The service of all connections.
+#[derive(Clone)]
+pub struct Front {
+    pub grpc: Router,
+    pub http: Router,
+}
+
+impl Service<Request<tonic::body::Body>> for Front {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = RouteFuture<Infallible>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        // A router is always ready.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<tonic::body::Body>) -> Self::Future {
+        if is_grpc(request.version(), request.headers()) {
+            self.grpc.call(request)
+        } else {
+            self.http.call(request)
+        }
+    }
+}
+
+/// As etcd tells them apart (server/embed/serve.go, `grpcHandlerFunc`).
+fn is_grpc(version: Version, headers: &HeaderMap) -> bool {
+    const GRPC: &[u8] = b"application/grpc";
+    version == Version::HTTP_2
+        && headers
+            .get(header::CONTENT_TYPE)
+            .is_some_and(|kind| kind.as_bytes().starts_with(GRPC))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grpc_is_http_2_with_its_content_type() {
+        let is_grpc_with = |version, kind: Option<&str>| {
+            let kind = kind.map(|kind| (header::CONTENT_TYPE, kind.parse().unwrap()));
+            is_grpc(version, &kind.into_iter().collect())
+        };
+        for kind in ["application/grpc", "application/grpc+proto"] {
+            assert!(is_grpc_with(Version::HTTP_2, Some(kind)), "{kind}");
+            assert!(!is_grpc_with(Version::HTTP_11, Some(kind)), "{kind}");
+        }
+        assert!(!is_grpc_with(Version::HTTP_2, Some("application/json")));
+        assert!(!is_grpc_with(Version::HTTP_2, None));
+    }
+}

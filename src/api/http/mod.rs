@@ -1,0 +1,39 @@
+//! What is served over plain HTTP, by version 1.1 or 2, on the port of gRPC.
+//!
+//! Paths, methods, headers and texts are etcd's (server/etcdserver/api/etcdhttp, server/embed/serve.go).
+
+mod front;
+mod headers;
+mod health;
+mod query;
+mod version;
+
+use axum::{
+    Router,
+    http::{StatusCode, header},
+    middleware::from_fn,
+    response::{IntoResponse, Response},
+};
+
+pub use self::front::Front;
+use crate::{api::gateway, store::Store};
+
+/// All that is not gRPC, and the gateway to `grpc`.
+pub fn http_routes(store: Store, grpc: Router) -> Router {
+    Router::new()
+        .merge(health::routes(store))
+        .merge(version::routes())
+        .merge(gateway::routes(grpc))
+        .fallback(async || text(StatusCode::NOT_FOUND, "404 page not found\n"))
+        .layer(from_fn(headers::allow_any_origin))
+        .with_state(())
+}
+
+/// As Go's http.Error.
+fn text(status: StatusCode, text: impl Into<String>) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, "text/plain; charset=utf-8"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    (status, headers, text.into()).into_response()
+}
