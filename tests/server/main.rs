@@ -7,6 +7,7 @@ mod apiserver;
 mod compaction;
 mod crash;
 mod etcdctl;
+mod gateway;
 mod kv;
 mod lease;
 mod lifecycle;

@@ -95,7 +95,10 @@ impl Body for Lines {
 
 /// A `google.rpc.Status`, without details: etcd has none.
 fn error(status: &Status) -> serde_json::Value {
-    json!({"code": status.code() as i32, "message": status.message()})
+    match status.message() {
+        "" => json!({"code": status.code() as i32}),
+        message => json!({"code": status.code() as i32, "message": message}),
+    }
 }
 
 pub fn refusal(status: &Status) -> Response {

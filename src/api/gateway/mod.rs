@@ -18,7 +18,7 @@ use std::sync::Arc;
 use axum::{
     Router,
     extract::{Request, State},
-    response::Response,
+    response::{Redirect, Response},
     routing::any,
 };
 use tonic::{Code, Status, codegen::http::Method as HttpMethod};
@@ -37,6 +37,7 @@ pub fn routes(grpc: Router) -> Router {
         grpc,
     });
     Router::new()
+        .route("/v3", any(async || Redirect::temporary("/v3/")))
         .route("/v3/", any(serve))
         .route("/v3/{*path}", any(serve))
         .route("/v3beta/{*path}", any(serve))
@@ -60,6 +61,3 @@ async fn serve(State(gateway): State<Arc<Gateway>>, request: Request) -> Respons
         Err(status) => answer::refusal(&status),
     }
 }
-
-#[cfg(test)]
-mod tests;
