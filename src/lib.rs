@@ -9,5 +9,7 @@ pub mod mvcc;
 pub mod node;
 pub mod ops;
 pub mod server;
+pub mod settings;
 pub mod store;
+pub mod tls;
 pub mod watch;

@@ -8,7 +8,7 @@ use tracing::{error, info, warn};
 
 use crate::{
     api::{self, Identity, ListenError, Listener, Services, Stopping},
-    args::ListenAddress,
+    args::{ListenAddress, ListenSocket},
     compact::{self, ClientCompactions},
     config::{ConfigError, ServerConfig},
     mvcc::Commit,
@@ -50,7 +50,7 @@ pub enum ServerError {
 
 /// Serves until `stop` is ready, the disk is low and that is a reason to stop, or the engine is lost.
 pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result<(), ServerError> {
-    let listener = Listener::bind(&config.listen).await?;
+    let listener = Listener::bind(&config.listen, config.client_tls.clone()).await?;
     let node = RunningNode::start(&config).await?;
     let dir = config.storage_dir.clone();
     let (store, writer) = store::open(StoreOptions {
@@ -209,10 +209,17 @@ fn peer_url(config: &ServerConfig, node: &RunningNode) -> String {
 
 /// How clients name the address of the listener.
 fn client_url(listen: &ListenAddress) -> String {
-    match listen {
-        ListenAddress::Tcp { host, port } if host.is_empty() => format!("http://127.0.0.1:{port}"),
-        ListenAddress::Tcp { .. } => listen.to_string().replacen("tcp", "http", 1),
-        ListenAddress::Unix(_) => listen.to_string(),
+    match &listen.socket {
+        ListenSocket::Tcp { host, port } => {
+            let host = match host.as_str() {
+                "" => "127.0.0.1".to_owned(),
+                host if host.contains(':') => format!("[{host}]"),
+                host => host.to_owned(),
+            };
+            let scheme = if listen.is_tls { "https" } else { "http" };
+            format!("{scheme}://{host}:{port}")
+        }
+        ListenSocket::Unix(_) => listen.to_string(),
     }
 }
 

@@ -4,6 +4,8 @@
 //! goes, unless somebody else has put another in its place.
 
 mod authority;
+mod connection;
+mod handshakes;
 mod incoming;
 mod unix;
 
@@ -11,16 +13,29 @@ use std::{
     io::{self, ErrorKind},
     net::SocketAddr,
     path::PathBuf,
+    sync::Arc,
 };
 
+use nix::sys::socket::{setsockopt, sockopt};
 use tokio::net::{TcpListener, TcpSocket, lookup_host};
 
-pub use self::incoming::{Connection, Incoming, MAX_CONNECTIONS, Peer};
 use self::unix::SocketFile;
-use crate::args::ListenAddress;
+pub use self::{
+    connection::{Connection, Peer, PeerAddress},
+    incoming::{Incoming, MAX_CONNECTIONS},
+};
+use crate::{
+    args::{ListenAddress, ListenSocket},
+    tls::ServerTls,
+};
 
 /// Connections that the kernel accepts for us while we are busy; it lowers this to its own limit.
 const BACKLOG: u32 = 1024;
+
+/// After how many seconds without a word the kernel asks whether the client is there, and how long
+/// between two of the 9 times that it asks: etcd's and Go's numbers.
+const KEEP_ALIVE_IDLE_S: u32 = 30;
+const KEEP_ALIVE_INTERVAL_S: u32 = 30;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
@@ -60,6 +75,7 @@ fn hint(error: &io::Error) -> &'static str {
 pub struct Listener {
     socket: Socket,
     address: ListenAddress,
+    tls: Option<Arc<ServerTls>>,
 }
 
 #[derive(Debug)]
@@ -69,26 +85,33 @@ pub(super) enum Socket {
 }
 
 impl Listener {
-    pub async fn bind(address: &ListenAddress) -> Result<Self, ListenError> {
-        match address {
-            ListenAddress::Tcp { host, port } => {
+    /// The address is one with TLS if `tls` is given.
+    pub async fn bind(
+        address: &ListenAddress,
+        tls: Option<Arc<ServerTls>>,
+    ) -> Result<Self, ListenError> {
+        match &address.socket {
+            ListenSocket::Tcp { host, port } => {
                 let (listener, bound) = bind_tcp(host, *port).await.map_err(|error| {
                     explain(address, format!("ss -ltnp sport = :{port}"), error)
                 })?;
-                let address = ListenAddress::Tcp {
+                let socket = ListenSocket::Tcp {
                     host: host.clone(),
                     port: bound.port(),
                 };
+                let is_tls = address.is_tls;
                 Ok(Self {
                     socket: Socket::Tcp(listener),
-                    address,
+                    address: ListenAddress { is_tls, socket },
+                    tls,
                 })
             }
-            ListenAddress::Unix(path) => {
+            ListenSocket::Unix(path) => {
                 let socket = unix::bind(address, path).await?;
                 Ok(Self {
                     socket: Socket::Unix(socket),
                     address: address.clone(),
+                    tls,
                 })
             }
         }
@@ -101,7 +124,7 @@ impl Listener {
 
     /// The stream of connections, which never ends and has no errors.
     pub fn incoming(self) -> Incoming {
-        Incoming::new(self.socket, MAX_CONNECTIONS)
+        Incoming::new(self.socket, self.tls, MAX_CONNECTIONS)
     }
 }
 
@@ -152,8 +175,17 @@ fn listen_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     }?;
     // Connections of the process before us, in TIME_WAIT, must not keep us out.
     socket.set_reuseaddr(true)?;
+    keep_alive(&socket)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
+}
+
+/// Finds out about clients that vanished. Connections have it from the socket that they arrive at.
+fn keep_alive(socket: &TcpSocket) -> io::Result<()> {
+    socket.set_keepalive(true)?;
+    setsockopt(socket, sockopt::TcpKeepIdle, &KEEP_ALIVE_IDLE_S)?;
+    setsockopt(socket, sockopt::TcpKeepInterval, &KEEP_ALIVE_INTERVAL_S)?;
+    Ok(())
 }
 
 #[cfg(test)]

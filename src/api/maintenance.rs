@@ -1,20 +1,17 @@
-//! The Maintenance and Cluster services.
+//! The Maintenance service.
 
 use std::{sync::Arc, time::Duration};
 
 use etcd_proto::etcdserverpb::{
     AlarmRequest, AlarmResponse, DefragmentRequest, DefragmentResponse, DowngradeRequest,
-    DowngradeResponse, HashKvRequest, HashKvResponse, HashRequest, HashResponse, Member,
-    MemberAddRequest, MemberAddResponse, MemberListRequest, MemberListResponse,
-    MemberPromoteRequest, MemberPromoteResponse, MemberRemoveRequest, MemberRemoveResponse,
-    MemberUpdateRequest, MemberUpdateResponse, MoveLeaderRequest, MoveLeaderResponse,
-    SnapshotRequest, SnapshotResponse, StatusRequest, StatusResponse, alarm_request::AlarmAction,
-    cluster_server::Cluster, maintenance_server::Maintenance,
+    DowngradeResponse, HashKvRequest, HashKvResponse, HashRequest, HashResponse, MoveLeaderRequest,
+    MoveLeaderResponse, SnapshotRequest, SnapshotResponse, StatusRequest, StatusResponse,
+    maintenance_server::Maintenance,
 };
 use tokio::{sync::Mutex, time::Instant};
 use tonic::{Request, Response, Status};
 
-use super::{Identity, status::status};
+use super::{Identity, hash, status::status};
 use crate::store::{Pages, Store};
 
 /// The etcd whose API this is. kube-apiserver switches on its consistent reads from the watch cache
@@ -58,7 +55,7 @@ impl MaintenanceService {
     }
 }
 
-fn not_available<T>(what: &str) -> Result<Response<T>, Status> {
+pub(super) fn not_available<T>(what: &str) -> Result<Response<T>, Status> {
     Err(Status::unimplemented(format!(
         "{what} is not available in this version of k8s-dqlite"
     )))
@@ -66,19 +63,17 @@ fn not_available<T>(what: &str) -> Result<Response<T>, Status> {
 
 #[tonic::async_trait]
 impl Maintenance for MaintenanceService {
-    /// There is no quota in this version, so no alarm is ever raised.
     async fn alarm(
         &self,
         request: Request<AlarmRequest>,
     ) -> Result<Response<AlarmResponse>, Status> {
-        if request.get_ref().action() == AlarmAction::Activate {
-            return not_available("raising an alarm");
-        }
+        let alarms = self
+            .store
+            .alarm(request.into_inner())
+            .await
+            .map_err(status)?;
         let header = Some(self.identity.header(self.store.revision()));
-        Ok(Response::new(AlarmResponse {
-            header,
-            alarms: Vec::new(),
-        }))
+        Ok(Response::new(AlarmResponse { header, alarms }))
     }
 
     async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
@@ -110,11 +105,14 @@ impl Maintenance for MaintenanceService {
     }
 
     async fn hash(&self, _: Request<HashRequest>) -> Result<Response<HashResponse>, Status> {
-        not_available("Hash")
+        hash::hash(&self.store, &self.identity).await
     }
 
-    async fn hash_kv(&self, _: Request<HashKvRequest>) -> Result<Response<HashKvResponse>, Status> {
-        not_available("HashKV")
+    async fn hash_kv(
+        &self,
+        request: Request<HashKvRequest>,
+    ) -> Result<Response<HashKvResponse>, Status> {
+        hash::hash_kv(&self.store, &self.identity, request.get_ref()).await
     }
 
     type SnapshotStream = tokio_stream::Empty<Result<SnapshotResponse, Status>>;
@@ -138,64 +136,5 @@ impl Maintenance for MaintenanceService {
         _: Request<DowngradeRequest>,
     ) -> Result<Response<DowngradeResponse>, Status> {
         not_available("Downgrade")
-    }
-}
-
-pub struct ClusterService {
-    pub store: Store,
-    pub identity: Arc<Identity>,
-    /// The name of the only member, and where its clients and its peers reach it.
-    pub name: String,
-    pub client_url: String,
-    pub peer_url: String,
-}
-
-#[tonic::async_trait]
-impl Cluster for ClusterService {
-    async fn member_list(
-        &self,
-        _: Request<MemberListRequest>,
-    ) -> Result<Response<MemberListResponse>, Status> {
-        // etcd leaves the revision out here.
-        let header = Some(self.identity.header(0));
-        let member = Member {
-            id: self.identity.member_id,
-            name: self.name.clone(),
-            peer_ur_ls: vec![self.peer_url.clone()],
-            client_ur_ls: vec![self.client_url.clone()],
-            is_learner: false,
-        };
-        Ok(Response::new(MemberListResponse {
-            header,
-            members: vec![member],
-        }))
-    }
-
-    async fn member_add(
-        &self,
-        _: Request<MemberAddRequest>,
-    ) -> Result<Response<MemberAddResponse>, Status> {
-        not_available("MemberAdd")
-    }
-
-    async fn member_remove(
-        &self,
-        _: Request<MemberRemoveRequest>,
-    ) -> Result<Response<MemberRemoveResponse>, Status> {
-        not_available("MemberRemove")
-    }
-
-    async fn member_update(
-        &self,
-        _: Request<MemberUpdateRequest>,
-    ) -> Result<Response<MemberUpdateResponse>, Status> {
-        not_available("MemberUpdate")
-    }
-
-    async fn member_promote(
-        &self,
-        _: Request<MemberPromoteRequest>,
-    ) -> Result<Response<MemberPromoteResponse>, Status> {
-        not_available("MemberPromote")
     }
 }

@@ -1,7 +1,9 @@
 //! The etcd v3 API: gRPC services on the store. The only place that knows gRPC status.
 
+mod cluster;
 mod corked;
 mod gateway;
+mod hash;
 mod header;
 mod http;
 mod kv;
@@ -13,12 +15,15 @@ mod status;
 mod stopping;
 mod watch;
 
+pub use cluster::ClusterService;
 pub use corked::Corked;
 pub use header::Identity;
 pub use kv::KvService;
 pub use lease::LeaseService;
-pub use listener::{Connection, Incoming, ListenError, Listener, MAX_CONNECTIONS, Peer};
-pub use maintenance::{ClusterService, ETCD_VERSION, MaintenanceService, STORAGE_VERSION};
+pub use listener::{
+    Connection, Incoming, ListenError, Listener, MAX_CONNECTIONS, Peer, PeerAddress,
+};
+pub use maintenance::{ETCD_VERSION, MaintenanceService, STORAGE_VERSION};
 pub use serve::{Services, serve};
 pub use stopping::Stopping;
 pub use watch::WatchService;

@@ -48,9 +48,16 @@ impl fmt::Display for NodeAddress {
     }
 }
 
+/// Where the etcd API is served, and whether with TLS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenAddress {
+    pub is_tls: bool,
+    pub socket: ListenSocket,
+}
+
 /// `host:port` with an empty host for all interfaces and port 0 for any, or the path of a socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ListenAddress {
+pub enum ListenSocket {
     /// The host without brackets.
     Tcp {
         host: String,
@@ -59,34 +66,59 @@ pub enum ListenAddress {
     Unix(PathBuf),
 }
 
+/// As etcd's client URLs, and `tcp` for `http`, which is the Go k8s-dqlite's.
 impl FromStr for ListenAddress {
     type Err = AddressError;
 
     fn from_str(text: &str) -> Result<Self, AddressError> {
         if text.is_empty() {
-            return Ok(Self::Unix(DEFAULT_SOCKET.into()));
+            return Ok(ListenSocket::Unix(DEFAULT_SOCKET.into()).into());
         }
-        match text.split_once("://") {
-            Some(("unix", "")) => Err(AddressError::NoPath),
-            Some(("unix", path)) => Ok(Self::Unix(path.into())),
-            Some(("tcp", address)) => {
-                let (host, port) = split(address)?;
-                Ok(Self::Tcp {
+        let (scheme, address) = text.split_once("://").ok_or(AddressError::UnknownScheme)?;
+        let socket = match scheme {
+            "unix" | "unixs" if address.is_empty() => return Err(AddressError::NoPath),
+            "unix" | "unixs" => ListenSocket::Unix(address.into()),
+            "tcp" | "http" | "https" => {
+                // The slash that ends a URL.
+                let (host, port) = split(address.strip_suffix('/').unwrap_or(address))?;
+                ListenSocket::Tcp {
                     host: host.to_owned(),
                     port,
-                })
+                }
             }
-            _ => Err(AddressError::UnknownScheme),
+            _ => return Err(AddressError::UnknownScheme),
+        };
+        Ok(Self {
+            is_tls: matches!(scheme, "https" | "unixs"),
+            socket,
+        })
+    }
+}
+
+/// Without TLS.
+impl From<ListenSocket> for ListenAddress {
+    fn from(socket: ListenSocket) -> Self {
+        Self {
+            is_tls: false,
+            socket,
         }
     }
 }
 
 impl fmt::Display for ListenAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp { host, port } if host.contains(':') => write!(f, "tcp://[{host}]:{port}"),
-            Self::Tcp { host, port } => write!(f, "tcp://{host}:{port}"),
-            Self::Unix(path) => write!(f, "unix://{}", path.display()),
+        match &self.socket {
+            ListenSocket::Tcp { host, port } => {
+                let scheme = if self.is_tls { "https" } else { "tcp" };
+                match host.contains(':') {
+                    true => write!(f, "{scheme}://[{host}]:{port}"),
+                    false => write!(f, "{scheme}://{host}:{port}"),
+                }
+            }
+            ListenSocket::Unix(path) => {
+                let scheme = if self.is_tls { "unixs" } else { "unix" };
+                write!(f, "{scheme}://{}", path.display())
+            }
         }
     }
 }
@@ -105,7 +137,10 @@ pub enum AddressError {
     BareIpv6,
     #[error("the host is neither an IP address nor a name")]
     BadHost,
-    #[error("write tcp://host:port or unix:///path/to/socket")]
+    #[error(
+        "write tcp://host:port or unix:///path/to/socket; with TLS, https://host:port or \
+         unixs:///path/to/socket"
+    )]
     UnknownScheme,
     #[error("the path of the socket is missing: write unix:///path/to/socket")]
     NoPath,
@@ -194,18 +229,32 @@ mod tests {
         }
     }
 
+    fn tcp(host: &str, port: u16) -> ListenAddress {
+        let host = host.to_owned();
+        ListenSocket::Tcp { host, port }.into()
+    }
+
+    fn unix(path: &str) -> ListenAddress {
+        ListenSocket::Unix(path.into()).into()
+    }
+
+    fn with_tls(address: ListenAddress) -> ListenAddress {
+        ListenAddress {
+            is_tls: true,
+            ..address
+        }
+    }
+
     #[test]
-    fn listen_addresses_are_tcp_or_unix() {
-        let tcp = |host: &str, port| ListenAddress::Tcp {
-            host: host.to_owned(),
-            port,
-        };
-        let unix = |path: &str| ListenAddress::Unix(path.into());
+    fn listen_addresses_are_tcp_or_unix_with_tls_or_without() {
         for (text, expected) in [
             ("tcp://127.0.0.1:12379", tcp("127.0.0.1", 12379)),
             ("tcp://[::1]:12379", tcp("::1", 12379)),
             ("tcp://:0", tcp("", 0)),
+            ("https://:0", with_tls(tcp("", 0))),
+            ("https://[::1]:12379", with_tls(tcp("::1", 12379))),
             ("unix:///run/k8s.sock", unix("/run/k8s.sock")),
+            ("unixs:///run/k8s.sock", with_tls(unix("/run/k8s.sock"))),
             ("unix:///run/kine.sock:12379", unix("/run/kine.sock:12379")),
             ("unix://kine.sock", unix("kine.sock")),
         ] {
@@ -214,25 +263,23 @@ mod tests {
             assert_eq!(address.to_string(), text);
         }
         assert_eq!("".parse(), Ok(unix("kine.sock")));
-        for text in [
-            "127.0.0.1:12379",
-            "http://127.0.0.1:2379",
-            "/run/k8s.sock",
-            "unix:/k8s.sock",
+        assert_eq!("http://127.0.0.1:1".parse(), Ok(tcp("127.0.0.1", 1)));
+        assert_eq!("http://127.0.0.1:1/".parse(), Ok(tcp("127.0.0.1", 1)));
+    }
+
+    #[test]
+    fn bad_listen_addresses_say_what_is_wrong() {
+        for (text, expected) in [
+            ("127.0.0.1:12379", AddressError::UnknownScheme),
+            ("udp://127.0.0.1:2379", AddressError::UnknownScheme),
+            ("/run/k8s.sock", AddressError::UnknownScheme),
+            ("unix:/k8s.sock", AddressError::UnknownScheme),
+            ("unix://", AddressError::NoPath),
+            ("unixs://", AddressError::NoPath),
+            ("tcp://localhost", AddressError::NotHostPort),
+            ("https://localhost:1/path", AddressError::BadPort),
         ] {
-            assert_eq!(
-                text.parse::<ListenAddress>(),
-                Err(AddressError::UnknownScheme),
-                "{text}"
-            );
+            assert_eq!(text.parse::<ListenAddress>(), Err(expected), "{text}");
         }
-        assert_eq!(
-            "unix://".parse::<ListenAddress>(),
-            Err(AddressError::NoPath)
-        );
-        assert_eq!(
-            "tcp://localhost".parse::<ListenAddress>(),
-            Err(AddressError::NotHostPort)
-        );
     }
 }

@@ -3,19 +3,21 @@
 //! Flags whose meaning is gone stay, so that existing argument files keep working.
 
 mod address;
+mod client_tls;
 mod duration;
 mod remarks;
 mod values;
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
-use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind};
 
 use dqlite::tls::TlsVersion;
 
 use self::values::{boolean, tls_version, unsigned};
 pub use self::{
-    address::{AddressError, ListenAddress, NodeAddress},
+    address::{AddressError, ListenAddress, ListenSocket, NodeAddress},
+    client_tls::{ClientTlsFlags, file},
     duration::{DurationError, GoDuration},
     values::LowStorageAction,
 };
@@ -39,9 +41,12 @@ pub struct Args {
     #[arg(long, value_name = "DIR", default_value = DEFAULT_STORAGE_DIR)]
     pub storage_dir: PathBuf,
 
-    /// Where the etcd API is served: tcp://host:port or unix:///path. Empty: unix://kine.sock.
+    /// Where the etcd API is served: tcp://host:port, https://host:port or unix:///path. Empty: unix://kine.sock.
     #[arg(long, value_name = "ADDRESS", default_value = DEFAULT_LISTEN)]
     pub listen: ListenAddress,
+
+    #[command(flatten)]
+    pub client_tls: ClientTlsFlags,
 
     /// Mutual TLS between nodes, with cluster.crt and cluster.key of the storage directory.
     #[arg(long, value_parser = boolean, default_value = "true", default_missing_value = "true")]
@@ -203,6 +208,9 @@ impl Args {
         let mut matches = Self::command().try_get_matches_from(arguments)?;
         let remarks = remarks::on(&matches);
         let mut args = Self::from_arg_matches_mut(&mut matches)?;
+        args.client_tls
+            .check(&args.listen)
+            .map_err(|message| Self::command().error(ErrorKind::ArgumentConflict, message))?;
         args.remarks = remarks;
         Ok(args)
     }

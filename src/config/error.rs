@@ -7,6 +7,8 @@ use std::{
 
 use dqlite::{files::FileError, tls::TlsError};
 
+use crate::tls::ServerTlsError;
+
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     #[error("cannot read {}: {source}", path.display())]
@@ -47,6 +49,10 @@ pub enum ConfigError {
 
     #[error(transparent)]
     Tls(TlsError),
+
+    /// Of the etcd API.
+    #[error(transparent)]
+    ClientTls(#[from] ServerTlsError),
 
     #[error(transparent)]
     Files(#[from] FileError),

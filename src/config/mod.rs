@@ -3,6 +3,7 @@
 //! Reads, checks and explains; what it hands out needs no further checks. Changes nothing but the files
 //! of a first start, and those only when told to.
 
+mod client_tls;
 mod error;
 mod failure_domain;
 mod start;
@@ -10,19 +11,24 @@ mod tls;
 mod tuning;
 mod yaml;
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use dqlite::tls::Tls;
 use tracing::warn;
 
 pub use self::{error::ConfigError, start::Start, tuning::Tuning};
-use crate::args::{Args, ListenAddress, LowStorageAction};
+use crate::{
+    args::{Args, ListenAddress, ListenSocket, LowStorageAction},
+    tls::ServerTls,
+};
 
 #[derive(Debug, Clone)]
 pub struct ServerConfig {
     pub storage_dir: PathBuf,
     pub start: Start,
     pub listen: ListenAddress,
+    /// `None`: clients are talked to without TLS.
+    pub client_tls: Option<Arc<ServerTls>>,
     /// `None`: other nodes are talked to without TLS.
     pub tls: Option<Tls>,
     pub failure_domain: u64,
@@ -55,9 +61,9 @@ pub fn load(args: &Args) -> Result<ServerConfig, ConfigError> {
 fn read(args: &Args, warnings: &mut Vec<String>) -> Result<ServerConfig, ConfigError> {
     let dir = args.storage_dir.as_path();
     let listen = args.listen.clone();
-    let own_socket = match &listen {
-        ListenAddress::Unix(path) => Some(path.as_path()),
-        ListenAddress::Tcp { .. } => None,
+    let own_socket = match &listen.socket {
+        ListenSocket::Unix(path) => Some(path.as_path()),
+        ListenSocket::Tcp { .. } => None,
     };
     let start = start::read(dir, own_socket, args.enable_tls, warnings)?;
     let tls = match args.enable_tls {
@@ -68,6 +74,7 @@ fn read(args: &Args, warnings: &mut Vec<String>) -> Result<ServerConfig, ConfigE
     Ok(ServerConfig {
         storage_dir: dir.to_owned(),
         start,
+        client_tls: client_tls::load(args)?.map(Arc::new),
         listen,
         tls,
         failure_domain: failure_domain::read(dir)?,

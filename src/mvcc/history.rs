@@ -9,6 +9,7 @@
 
 mod checkpoints;
 mod log;
+mod versions;
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
@@ -18,6 +19,7 @@ use arc_swap::ArcSwap;
 use super::{Commit, Revision, RowId, Tree};
 use checkpoints::{Checkpoints, Discarded};
 use log::Log;
+pub use versions::Versions;
 
 /// The compaction revision of a store that never was compacted. As in etcd (`kvstore.go`) it is
 /// below 0, so that a first compaction at revision 0 succeeds.

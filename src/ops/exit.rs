@@ -93,12 +93,12 @@ mod tests {
     use std::io;
 
     use super::*;
-    use crate::{api::ListenError, args::ListenAddress, config::ConfigError};
+    use crate::{api::ListenError, args::ListenSocket, config::ConfigError};
 
     #[test]
     fn supervisors_can_tell_the_reasons_apart() {
         let dir = || "/data".into();
-        let address = ListenAddress::Unix(dir());
+        let address = ListenSocket::Unix(dir()).into();
         let source = || io::ErrorKind::PermissionDenied.into();
         let config = || ConfigError::NotInitialised {
             dir: dir(),

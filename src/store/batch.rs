@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::mvcc::{Commit, LeaseId, Revision, RowId};
+use crate::{
+    mvcc::{Commit, LeaseId, Revision, RowId},
+    settings::SettingChange,
+};
 
 /// Rows of one batch. More does not make a row cheaper (spec'd by measurement: 6-10 us of CPU each
 /// from 64 rows on), it only makes the first request of a batch wait longer. A request that changes
@@ -19,6 +22,7 @@ pub enum Record {
     LeaseRemoved { id: LeaseId },
     LeaseCheckpoint { id: LeaseId, remaining_s: i64 },
     Compacted { revision: Revision },
+    Setting(SettingChange),
 }
 
 #[derive(Debug, Default)]

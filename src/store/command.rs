@@ -1,7 +1,8 @@
 //! What the writer is asked to do, and what it answers.
 
 use etcd_proto::etcdserverpb::{
-    DeleteRangeRequest, DeleteRangeResponse, PutRequest, PutResponse, TxnRequest, TxnResponse,
+    AlarmMember, AlarmRequest, DeleteRangeRequest, DeleteRangeResponse, PutRequest, PutResponse,
+    TxnRequest, TxnResponse,
 };
 use tokio::sync::oneshot;
 
@@ -39,6 +40,7 @@ pub enum Command {
         /// Answer only when the rows are deleted.
         physical: bool,
     },
+    Alarm(AlarmRequest),
     /// Reads the page counts from the engine.
     Pages,
 }
@@ -54,6 +56,7 @@ pub enum Reply {
     LeaseTimeToLive(Option<LeaseView>),
     LeaseList(Vec<LeaseId>),
     Compacted,
+    Alarm(Vec<AlarmMember>),
     Pages(super::Pages),
 }
 

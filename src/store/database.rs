@@ -12,7 +12,10 @@ use super::{
     batch::{Batch, MAX_ROWS, Record},
     schema,
 };
-use crate::mvcc::{Change, ChangeKind, KeyValue, LeaseId, Revision, RowId, revision_of, sub_of};
+use crate::{
+    mvcc::{Change, ChangeKind, KeyValue, LeaseId, Revision, RowId, revision_of, sub_of},
+    settings::{SettingChange, Settings, Space},
+};
 
 /// The database's name, as in the Go k8s-dqlite.
 const NAME: &str = "k8s";
@@ -124,8 +127,10 @@ impl Database {
         if version == 0 && self.read_number(schema::COUNT_TABLES).await? == 0 {
             let params = [Param::Integer(-1), Param::Integer(cluster_id.cast_signed())];
             self.connection.exec_sql(schema::CREATE, &params).await?;
-        } else if version < schema::VERSION {
+        } else if version < schema::OLDEST_VERSION {
             return Err(OpenError::ForeignSchema(version));
+        } else if version < schema::VERSION {
+            self.connection.exec_sql(schema::UPGRADE, &[]).await?;
         } else if version > schema::VERSION {
             return Err(OpenError::NewerSchema(version));
         }
@@ -199,6 +204,20 @@ impl Database {
                 return Ok(count);
             }
         }
+    }
+
+    pub async fn read_settings(&mut self) -> Result<Settings, OpenError> {
+        let mut rows = self
+            .connection
+            .query_sql(schema::READ_SETTINGS, &[])
+            .await?;
+        let mut settings = Settings::default();
+        while let Some(part) = rows.next_part().await? {
+            for row in part {
+                settings.apply(stored_setting(&row)?);
+            }
+        }
+        Ok(settings)
     }
 
     pub async fn read_leases(&mut self) -> Result<Vec<StoredLease>, OpenError> {
@@ -324,8 +343,9 @@ impl Database {
 const KIND_PUT: i64 = 0;
 const KIND_DELETE: i64 = 1;
 
-fn record_statement(record: &Record) -> (&'static str, Vec<Param<'static>>) {
+fn record_statement(record: &Record) -> (&'static str, Vec<Param<'_>>) {
     let (sql, numbers) = match *record {
+        Record::Setting(ref change) => return setting_statement(change),
         Record::LeaseGranted { id, granted_ttl_s } => {
             (schema::INSERT_LEASE, vec![id, granted_ttl_s, granted_ttl_s])
         }
@@ -336,6 +356,30 @@ fn record_statement(record: &Record) -> (&'static str, Vec<Param<'static>>) {
         Record::Compacted { revision } => (schema::SET_COMPACT_REVISION, vec![revision]),
     };
     (sql, numbers.into_iter().map(Param::Integer).collect())
+}
+
+fn setting_statement(change: &SettingChange) -> (&'static str, Vec<Param<'_>>) {
+    let space = Param::Integer(change.space as i64);
+    let name = Param::Blob(&change.name);
+    match &change.value {
+        Some(value) => (schema::SET_SETTING, vec![space, name, Param::Blob(value)]),
+        None => (schema::DELETE_SETTING, vec![space, name]),
+    }
+}
+
+fn stored_setting(row: &Row) -> Result<SettingChange, OpenError> {
+    if let [Value::Integer(space), Value::Blob(name), Value::Blob(value)] = &row[..]
+        && let Some(space) = Space::from_number(*space)
+    {
+        return Ok(SettingChange {
+            space,
+            name: Bytes::copy_from_slice(name),
+            value: Some(Bytes::copy_from_slice(value)),
+        });
+    }
+    Err(OpenError::Damaged(format!(
+        "table setting has the row {row:?}"
+    )))
 }
 
 fn stored_change(row: Row) -> Result<StoredChange, OpenError> {

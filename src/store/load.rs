@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 use tracing::info;
 
@@ -39,6 +40,7 @@ pub async fn open(options: StoreOptions) -> Result<(Store, Writer), OpenError> {
         .await?;
     let (history, garbage) = replay.finish();
     let leases = database.read_leases().await?;
+    let settings = database.read_settings().await?;
     let leases = restore_leases(&leases, &history.head().tree, 0);
     let head = history.head();
     info!(
@@ -56,6 +58,7 @@ pub async fn open(options: StoreOptions) -> Result<(Store, Writer), OpenError> {
         cluster_id: meta.cluster_id,
         history: Arc::new(history),
         leases: Mutex::new(leases),
+        settings: ArcSwap::from_pointee(settings),
         queued_bytes: AtomicUsize::new(0),
         started: Instant::now(),
     });

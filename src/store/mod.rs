@@ -9,6 +9,7 @@ mod compaction;
 mod database;
 mod error;
 mod evaluate;
+mod hash;
 mod leases;
 mod load;
 mod purge;
@@ -16,6 +17,7 @@ mod range;
 mod range_stream;
 mod recovery;
 mod schema;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 mod validate;
@@ -29,10 +31,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use arc_swap::ArcSwap;
 use dqlite::client::Endpoint;
 use etcd_proto::etcdserverpb::{
-    DeleteRangeRequest, DeleteRangeResponse, PutRequest, PutResponse, RangeRequest, RangeResponse,
-    TxnRequest, TxnResponse,
+    AlarmMember, AlarmRequest, DeleteRangeRequest, DeleteRangeResponse, PutRequest, PutResponse,
+    RangeRequest, RangeResponse, TxnRequest, TxnResponse,
 };
 use prost::Message;
 use tokio::{
@@ -44,6 +47,7 @@ use self::command::{Command, Reply, Submission};
 pub use self::{
     database::{OpenError, Pages},
     error::RequestError,
+    hash::StoreHash,
     load::open,
     range::to_proto,
     range_stream::RangeStream,
@@ -53,6 +57,7 @@ pub use self::{
 use crate::{
     lease::{LeaseTable, LeaseView, NowMs},
     mvcc::{History, LeaseId, Revision},
+    settings::Settings,
 };
 
 /// Requests that may wait for the writer; etcd refuses beyond 5,000 too.
@@ -87,6 +92,8 @@ pub(crate) struct Shared {
     /// With what is not committed yet. Locked by the writer while it evaluates, by keep-alives for a
     /// moment.
     leases: Mutex<LeaseTable>,
+    /// What is committed.
+    settings: ArcSwap<Settings>,
     queued_bytes: AtomicUsize,
     started: Instant,
 }
@@ -111,6 +118,11 @@ impl Store {
 
     pub fn history(&self) -> &Arc<History> {
         &self.shared.history
+    }
+
+    /// Alarms, users and roles, as they are committed.
+    pub fn settings(&self) -> Arc<Settings> {
+        self.shared.settings.load_full()
     }
 
     pub fn revision(&self) -> Revision {
@@ -244,6 +256,14 @@ impl Store {
         self.submit_within(limit, Command::Compact { revision, physical }, 0)
             .await
             .map(|_| ())
+    }
+
+    /// Raises, lowers or lists alarms; returns those that it was about.
+    pub async fn alarm(&self, request: AlarmRequest) -> Result<Vec<AlarmMember>, RequestError> {
+        match self.submit(Command::Alarm(request), 0).await? {
+            Reply::Alarm(alarms) => Ok(alarms),
+            other => unreachable!("alarm was answered with {other:?}"),
+        }
     }
 
     pub async fn pages(&self) -> Result<Pages, RequestError> {

@@ -19,6 +19,7 @@ use super::{
 use crate::{
     lease::LeaseTable,
     mvcc::{LeaseId, MAX_SUB, Revision, Tree, row_id},
+    settings::{Settings, Space},
 };
 
 /// Pause between two attempts; requests that arrive meanwhile are refused.
@@ -32,6 +33,7 @@ const GIVE_UP: Duration = Duration::from_secs(60);
 struct Truth {
     meta: Meta,
     leases: Vec<StoredLease>,
+    settings: Settings,
     changes: Vec<StoredChange>,
 }
 
@@ -102,6 +104,7 @@ impl Writer {
         database.fence().await?;
         let meta = database.prepare_schema(self.shared.cluster_id).await?;
         let leases = database.read_leases().await?;
+        let settings = database.read_settings().await?;
         let mut changes = Vec::new();
         let after = row_id(self.shared.history.head().revision, MAX_SUB);
         database
@@ -113,6 +116,7 @@ impl Writer {
         let truth = Truth {
             meta,
             leases,
+            settings,
             changes,
         };
         Ok((database, truth))
@@ -138,6 +142,7 @@ impl Writer {
         self.working.tree = head.tree.clone();
         self.working.revision = head.revision;
         self.compact_revision = truth.meta.compact_revision;
+        self.settings = truth.settings.clone();
         let mut leases = self
             .shared
             .leases
@@ -186,23 +191,34 @@ fn is_written(batch: &Batch, truth: &Truth) -> Option<bool> {
     is_same.then_some(true)
 }
 
+/// What a record is about: of several, the last one counts.
+#[derive(PartialEq, Eq)]
+enum Subject<'a> {
+    Lease(LeaseId),
+    Compaction,
+    Setting(Space, &'a [u8]),
+}
+
 /// Whether the database is as the records leave it, all or none of which were written. If it was so
 /// before, there is no difference.
 fn all_hold(records: &[Record], truth: &Truth) -> bool {
     let is_last = |at: usize| {
-        let id = lease_of(&records[at]);
-        id.is_none() || !records[at + 1..].iter().any(|later| lease_of(later) == id)
+        let subject = subject_of(&records[at]);
+        !records[at + 1..]
+            .iter()
+            .any(|later| subject_of(later) == subject)
     };
     let mut last = records.iter().enumerate().filter(|(at, _)| is_last(*at));
     last.all(|(_, record)| holds(record, truth))
 }
 
-fn lease_of(record: &Record) -> Option<LeaseId> {
-    match *record {
+fn subject_of(record: &Record) -> Subject<'_> {
+    match record {
         Record::LeaseGranted { id, .. }
         | Record::LeaseRemoved { id }
-        | Record::LeaseCheckpoint { id, .. } => Some(id),
-        Record::Compacted { .. } => None,
+        | Record::LeaseCheckpoint { id, .. } => Subject::Lease(*id),
+        Record::Compacted { .. } => Subject::Compaction,
+        Record::Setting(change) => Subject::Setting(change.space, &change.name),
     }
 }
 
@@ -217,6 +233,9 @@ fn holds(record: &Record, truth: &Truth) -> bool {
             find(id).is_some_and(|lease| lease.remaining_s == remaining_s)
         }
         Record::Compacted { revision } => truth.meta.compact_revision >= revision,
+        Record::Setting(ref change) => {
+            truth.settings.get(change.space, &change.name) == change.value.as_ref()
+        }
     }
 }
 
@@ -242,6 +261,7 @@ mod tests {
                 cluster_id: 1,
             },
             leases: leases.collect(),
+            settings: Settings::default(),
             changes: Vec::new(),
         }
     }

@@ -1,7 +1,10 @@
 //! The tables, and the only place with SQL. docs/data-model.md explains them.
 
 /// `PRAGMA user_version`: major and minor in 16 bits each. The Go k8s-dqlite used 0.0, 0.1 and 1.0.
-pub const VERSION: i64 = 2 << 16;
+pub const VERSION: i64 = (2 << 16) | 1;
+
+/// The first version of these tables, which `UPGRADE` completes.
+pub const OLDEST_VERSION: i64 = 2 << 16;
 
 pub const READ_VERSION: &str = "PRAGMA user_version";
 
@@ -47,7 +50,25 @@ CREATE VIEW kine AS SELECT
     value,
     NULL AS old_value
 FROM change;
-PRAGMA user_version = 131072;
+CREATE TABLE setting (
+    space INTEGER NOT NULL,
+    name BLOB NOT NULL,
+    value BLOB NOT NULL,
+    PRIMARY KEY (space, name)
+) WITHOUT ROWID;
+PRAGMA user_version = 131073;
+COMMIT";
+
+/// From 2.0 to 2.1.
+pub const UPGRADE: &str = "
+BEGIN IMMEDIATE;
+CREATE TABLE setting (
+    space INTEGER NOT NULL,
+    name BLOB NOT NULL,
+    value BLOB NOT NULL,
+    PRIMARY KEY (space, name)
+) WITHOUT ROWID;
+PRAGMA user_version = 131073;
 COMMIT";
 
 pub const READ_META: &str = "SELECT name, value FROM meta";
@@ -66,6 +87,11 @@ pub const INSERT_LEASE: &str =
     "INSERT INTO lease (id, granted_ttl_s, remaining_s) VALUES (?, ?, ?)";
 pub const DELETE_LEASE: &str = "DELETE FROM lease WHERE id = ?";
 pub const CHECKPOINT_LEASE: &str = "UPDATE lease SET remaining_s = ? WHERE id = ?";
+
+pub const READ_SETTINGS: &str = "SELECT space, name, value FROM setting ORDER BY space, name";
+pub const SET_SETTING: &str = "INSERT INTO setting (space, name, value) VALUES (?, ?, ?) \
+     ON CONFLICT (space, name) DO UPDATE SET value = excluded.value";
+pub const DELETE_SETTING: &str = "DELETE FROM setting WHERE space = ? AND name = ?";
 
 pub const READ_PAGES: &str =
     "SELECT page_count, freelist_count FROM pragma_page_count(), pragma_freelist_count()";

@@ -33,6 +33,7 @@ use super::{
 use crate::{
     lease::LeaseTable,
     mvcc::{Commit, Revision, RowId, Tree},
+    settings::{self, SettingChange, Settings},
 };
 
 /// How often leases are looked at, as in etcd: a lease outlives its TTL by at most this.
@@ -158,6 +159,8 @@ pub struct Writer {
     pub(super) expiry: Expiry,
     /// With what is not committed yet.
     pub(super) compact_revision: Revision,
+    /// With what is not committed yet.
+    pub(super) settings: Settings,
     is_open: bool,
 }
 
@@ -193,6 +196,7 @@ impl Writer {
             revision: head.revision,
         };
         let compact_revision = shared.history.compact_revision();
+        let settings = Settings::clone(&shared.settings.load());
         let compactions = Compactions::new(shared.history.clone());
         Self {
             shared,
@@ -206,6 +210,7 @@ impl Writer {
             backlog: VecDeque::new(),
             expiry: Expiry::default(),
             compact_revision,
+            settings,
             is_open: true,
         }
     }
@@ -415,10 +420,18 @@ impl Writer {
         if !batch.commits.is_empty() {
             self.shared.history.append(&batch.commits, tree);
         }
+        let mut settings: Option<Settings> = None;
         for record in &batch.records {
-            if let Record::Compacted { revision } = record {
-                self.compactions.start(*revision);
+            match record {
+                Record::Compacted { revision } => self.compactions.start(*revision),
+                Record::Setting(change) => settings
+                    .get_or_insert_with(|| Settings::clone(&self.shared.settings.load()))
+                    .apply(change.clone()),
+                _ => {}
             }
+        }
+        if let Some(settings) = settings {
+            self.shared.settings.store(Arc::new(settings));
         }
     }
 
@@ -507,6 +520,11 @@ impl Writer {
                 with_keys,
                 self.shared.now_ms(),
             ))),
+            Command::Alarm(request) => {
+                let (change, alarms) = settings::change_alarm(&self.settings, &request);
+                change.into_iter().for_each(|change| self.set(change));
+                Ok(Reply::Alarm(alarms))
+            }
             Command::LeaseList => Ok(Reply::LeaseList(leases.ids())),
             Command::Compact { .. } | Command::Pages => unreachable!("handled by the caller"),
         }
@@ -535,6 +553,12 @@ impl Writer {
         self.compact_revision = revision;
         self.record(Record::Compacted { revision });
         Ok(Reply::Compacted)
+    }
+
+    /// Changes a setting with the batch.
+    pub(super) fn set(&mut self, change: SettingChange) {
+        self.settings.apply(change.clone());
+        self.record(Record::Setting(change));
     }
 
     pub(super) fn record(&mut self, record: Record) {

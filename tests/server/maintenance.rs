@@ -1,6 +1,9 @@
 //! The Maintenance, Cluster and health services.
 
-use etcd_proto::etcdserverpb::{AlarmRequest, MemberListRequest, StatusRequest};
+use etcd_proto::etcdserverpb::{
+    AlarmMember, AlarmRequest, AlarmType, MemberListRequest, StatusRequest,
+    alarm_request::AlarmAction,
+};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
@@ -11,7 +14,7 @@ parity! {
     the_version_turns_on_consistent_reads_from_cache,
     the_status_names_the_leader_and_the_size,
     the_only_member_has_a_client_url,
-    there_is_no_alarm,
+    an_alarm_is_raised_listed_and_lowered,
     the_health_service_serves,
     the_member_keeps_its_identity_over_a_restart,
 }
@@ -58,8 +61,26 @@ async fn the_only_member_has_a_client_url(server: Server) {
     }
 }
 
-async fn there_is_no_alarm(server: Server) {
+async fn an_alarm_is_raised_listed_and_lowered(server: Server) {
     let api = server.api().await;
+    assert_eq!(api.ask(AlarmRequest::default()).await.alarms, []);
+    let alarm = AlarmMember {
+        member_id: 7,
+        alarm: AlarmType::Corrupt.into(),
+    };
+    let request = |action: AlarmAction| AlarmRequest {
+        action: action.into(),
+        member_id: alarm.member_id,
+        alarm: alarm.alarm,
+    };
+    for action in [
+        AlarmAction::Activate,
+        AlarmAction::Get,
+        AlarmAction::Deactivate,
+    ] {
+        assert_eq!(api.ask(request(action)).await.alarms, [alarm], "{action:?}");
+    }
+    assert_eq!(api.ask(request(AlarmAction::Deactivate)).await.alarms, []);
     assert_eq!(api.ask(AlarmRequest::default()).await.alarms, []);
 }
 

@@ -127,6 +127,11 @@ impl AuthorityMask {
         }
     }
 
+    /// Whether enough has passed to tell HTTP/2 from anything else.
+    pub fn knows_protocol(&self) -> bool {
+        !matches!(self.at, Position::Preface { .. })
+    }
+
     /// Takes some bytes, at least one.
     fn step(&mut self, bytes: &mut [u8]) -> usize {
         match &mut self.at {

@@ -1,8 +1,7 @@
 //! The connections that arrive: as many as there is room for.
 
 use std::{
-    io::{self, IoSlice},
-    net::SocketAddr,
+    io,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -10,16 +9,18 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{TcpStream, UnixStream},
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{Sleep, sleep},
 };
 use tokio_stream::Stream;
-use tonic::transport::server::Connected;
 use tracing::{debug, warn};
 
-use super::{Socket, authority::AuthorityMask};
+use super::{
+    Socket,
+    connection::{Channel, Connection, Peer, PeerAddress, Plain},
+    handshakes::Handshakes,
+};
+use crate::tls::ServerTls;
 
 /// Connections at a time; further ones wait in the kernel's queue until one closes. A cluster has some tens of
 /// clients with a few connections each; at some 100 KiB per idle connection this bounds the memory to 400 MiB.
@@ -34,6 +35,8 @@ type Acquire = Pin<Box<dyn Future<Output = OwnedSemaphorePermit> + Send>>;
 
 pub struct Incoming {
     socket: Socket,
+    /// With TLS only.
+    handshakes: Option<Handshakes>,
     slots: Arc<Semaphore>,
     acquiring: Acquire,
     /// Room for the next connection.
@@ -43,11 +46,12 @@ pub struct Incoming {
 }
 
 impl Incoming {
-    pub(super) fn new(socket: Socket, max_connections: usize) -> Self {
+    pub(super) fn new(socket: Socket, tls: Option<Arc<ServerTls>>, max_connections: usize) -> Self {
         let slots = Arc::new(Semaphore::new(max_connections));
         let acquiring = acquire(&slots);
         Self {
             socket,
+            handshakes: tls.map(Handshakes::new),
             slots,
             acquiring,
             slot: None,
@@ -64,17 +68,40 @@ impl Incoming {
         Poll::Ready(())
     }
 
-    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(Channel, Peer)>> {
+    /// The next client, for which there is room.
+    fn poll_client(&mut self, cx: &mut Context<'_>) -> Poll<(Plain, PeerAddress)> {
+        loop {
+            if let Some(pause) = &mut self.pause {
+                ready!(pause.as_mut().poll(cx));
+                self.pause = None;
+            }
+            ready!(self.poll_slot(cx));
+            if self.handshakes.as_ref().is_some_and(|all| !all.has_room()) {
+                // The end of one of them wakes the task.
+                return Poll::Pending;
+            }
+            match ready!(self.poll_accept(cx)) {
+                Ok(client) => {
+                    self.back_off = BACK_OFF_MIN;
+                    return Poll::Ready(client);
+                }
+                Err(error) if is_of_one_connection(&error) => debug!(%error, "a client left early"),
+                Err(error) => self.pause(&error),
+            }
+        }
+    }
+
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(Plain, PeerAddress)>> {
         match &self.socket {
             Socket::Tcp(listener) => {
                 let (stream, address) = ready!(listener.poll_accept(cx))?;
                 // Small answers must not wait for the client's delayed acknowledgement.
                 stream.set_nodelay(true)?;
-                Poll::Ready(Ok((Channel::Tcp(stream), Peer::Tcp(address))))
+                Poll::Ready(Ok((Plain::Tcp(stream), PeerAddress::Tcp(address))))
             }
             Socket::Unix(socket) => {
                 let (stream, _) = ready!(socket.listener.poll_accept(cx))?;
-                Poll::Ready(Ok((Channel::Unix(stream), Peer::Unix)))
+                Poll::Ready(Ok((Plain::Unix(stream), PeerAddress::Unix)))
             }
         }
     }
@@ -95,25 +122,25 @@ impl Stream for Incoming {
     type Item = io::Result<Connection>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if let Some(handshakes) = &mut self.handshakes
+            && let Poll::Ready(connection) = handshakes.poll_next(cx)
+        {
+            return Poll::Ready(Some(Ok(connection)));
+        }
         loop {
-            if let Some(pause) = &mut self.pause {
-                ready!(pause.as_mut().poll(cx));
-                self.pause = None;
-            }
-            ready!(self.poll_slot(cx));
-            match ready!(self.poll_accept(cx)) {
-                Ok((channel, peer)) => {
-                    self.back_off = BACK_OFF_MIN;
-                    let slot = self.slot.take();
-                    return Poll::Ready(Some(Ok(Connection {
-                        channel,
-                        peer,
-                        authority: AuthorityMask::default(),
-                        _slot: slot,
-                    })));
-                }
-                Err(error) if is_of_one_connection(&error) => debug!(%error, "a client left early"),
-                Err(error) => self.pause(&error),
+            let (stream, address) = ready!(self.poll_client(cx));
+            let slot = self.slot.take();
+            let Some(handshakes) = &mut self.handshakes else {
+                let peer = Peer {
+                    address,
+                    common_name: None,
+                };
+                let channel = Channel::Plain(stream);
+                return Poll::Ready(Some(Ok(Connection::new(channel, peer, slot))));
+            };
+            handshakes.start(stream, address, slot);
+            if let Poll::Ready(connection) = handshakes.poll_next(cx) {
+                return Poll::Ready(Some(Ok(connection)));
             }
         }
     }
@@ -127,97 +154,4 @@ fn is_of_one_connection(error: &io::Error) -> bool {
         error.kind(),
         ConnectionAborted | ConnectionReset | InvalidInput | NotConnected
     )
-}
-
-/// A client's connection, which gives its slot back when it closes.
-pub struct Connection {
-    channel: Channel,
-    peer: Peer,
-    authority: AuthorityMask,
-    _slot: Option<OwnedSemaphorePermit>,
-}
-
-enum Channel {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
-#[cfg(test)]
-impl Connection {
-    pub(super) fn is_without_delay(&self) -> bool {
-        matches!(&self.channel, Channel::Tcp(stream) if stream.nodelay().unwrap())
-    }
-}
-
-/// Who is at the other end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Peer {
-    Tcp(SocketAddr),
-    Unix,
-}
-
-impl Connected for Connection {
-    type ConnectInfo = Peer;
-
-    fn connect_info(&self) -> Peer {
-        self.peer
-    }
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let read = match &mut self.channel {
-            Channel::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
-            Channel::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
-        };
-        self.authority.apply(&mut buffer.filled_mut()[before..]);
-        read
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match &mut self.channel {
-            Channel::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Channel::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
-        }
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match &mut self.channel {
-            Channel::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-            Channel::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.channel {
-            Channel::Tcp(stream) => Pin::new(stream).poll_flush(cx),
-            Channel::Unix(stream) => Pin::new(stream).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.channel {
-            Channel::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
-            Channel::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
-    }
 }

@@ -17,14 +17,18 @@ fn tcp() -> ListenAddress {
 }
 
 fn unix(path: &Path) -> ListenAddress {
-    ListenAddress::Unix(path.to_owned())
+    ListenSocket::Unix(path.to_owned()).into()
 }
 
 fn port(listener: &Listener) -> u16 {
-    match listener.address() {
-        ListenAddress::Tcp { port, .. } => *port,
-        ListenAddress::Unix(_) => panic!("not a port"),
+    match listener.address().socket {
+        ListenSocket::Tcp { port, .. } => port,
+        ListenSocket::Unix(_) => panic!("not a port"),
     }
+}
+
+async fn bind(address: &ListenAddress) -> Result<Listener, ListenError> {
+    Listener::bind(address, None).await
 }
 
 async fn next(incoming: &mut Incoming) -> Connection {
@@ -50,7 +54,7 @@ async fn echo(incoming: &mut Incoming, mut client: impl AsyncReadExt + AsyncWrit
 
 #[tokio::test]
 async fn a_tcp_client_is_served_without_delay() {
-    let listener = Listener::bind(&tcp()).await.unwrap();
+    let listener = bind(&tcp()).await.unwrap();
     let port = port(&listener);
     assert_ne!(port, 0);
     let mut incoming = listener.incoming();
@@ -62,8 +66,8 @@ async fn a_tcp_client_is_served_without_delay() {
     let client = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     let connection = next(&mut incoming).await;
     assert_eq!(
-        connection.connect_info(),
-        Peer::Tcp(client.local_addr().unwrap())
+        connection.connect_info().address,
+        PeerAddress::Tcp(client.local_addr().unwrap())
     );
     assert!(connection.is_without_delay());
 }
@@ -71,7 +75,7 @@ async fn a_tcp_client_is_served_without_delay() {
 #[tokio::test]
 async fn no_host_is_all_interfaces() {
     let address = "tcp://:0".parse().unwrap();
-    let listener = Listener::bind(&address).await.unwrap();
+    let listener = bind(&address).await.unwrap();
     let port = port(&listener);
     let mut incoming = listener.incoming();
     echo(
@@ -83,11 +87,8 @@ async fn no_host_is_all_interfaces() {
 
 #[tokio::test]
 async fn an_occupied_port_is_an_error_with_the_address_and_a_hint() {
-    let listener = Listener::bind(&tcp()).await.unwrap();
-    let error = Listener::bind(listener.address())
-        .await
-        .unwrap_err()
-        .to_string();
+    let listener = bind(&tcp()).await.unwrap();
+    let error = bind(listener.address()).await.unwrap_err().to_string();
     let address = listener.address().to_string();
     assert!(
         error.contains(&address) && error.contains("ss -ltnp"),
@@ -98,7 +99,7 @@ async fn an_occupied_port_is_an_error_with_the_address_and_a_hint() {
 #[tokio::test]
 async fn an_address_of_no_interface_and_an_unknown_name_are_errors() {
     // A documentation address (RFC 5737).
-    let error = Listener::bind(&"tcp://192.0.2.1:0".parse().unwrap())
+    let error = bind(&"tcp://192.0.2.1:0".parse().unwrap())
         .await
         .unwrap_err();
     assert!(
@@ -106,7 +107,7 @@ async fn an_address_of_no_interface_and_an_unknown_name_are_errors() {
         "{error}"
     );
     let address = "tcp://no-such-host.invalid:0".parse().unwrap();
-    let error = Listener::bind(&address).await.unwrap_err().to_string();
+    let error = bind(&address).await.unwrap_err().to_string();
     assert!(error.contains("tcp://no-such-host.invalid:0"), "{error}");
 }
 
@@ -115,13 +116,16 @@ async fn a_socket_is_private_and_removed_at_the_end() {
     let dir = tempfile::tempdir().unwrap();
     // The path is taken as it is.
     let path = dir.path().join("kine.sock:12379");
-    let listener = Listener::bind(&unix(&path)).await.unwrap();
+    let listener = bind(&unix(&path)).await.unwrap();
     let mode = fs::metadata(&path).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     let mut incoming = listener.incoming();
     echo(&mut incoming, UnixStream::connect(&path).await.unwrap()).await;
     let client = UnixStream::connect(&path).await.unwrap();
-    assert_eq!(next(&mut incoming).await.connect_info(), Peer::Unix);
+    assert_eq!(
+        next(&mut incoming).await.connect_info().address,
+        PeerAddress::Unix
+    );
     drop((incoming, client));
     assert!(!path.exists());
 }
@@ -130,10 +134,10 @@ async fn a_socket_is_private_and_removed_at_the_end() {
 async fn an_abandoned_socket_is_replaced_and_a_live_one_is_not() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("k8s.sock");
-    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    drop(std::os::unix::net::Unixbind(&path).unwrap());
     assert!(path.exists());
-    let listener = Listener::bind(&unix(&path)).await.unwrap();
-    let error = Listener::bind(&unix(&path)).await.unwrap_err();
+    let listener = bind(&unix(&path)).await.unwrap();
+    let error = bind(&unix(&path)).await.unwrap_err();
     assert!(matches!(error, ListenError::InUse { .. }), "{error}");
     assert!(error.to_string().contains("k8s.sock"), "{error}");
     let mut incoming = listener.incoming();
@@ -145,9 +149,9 @@ async fn an_abandoned_socket_is_replaced_and_a_live_one_is_not() {
 async fn the_socket_of_a_successor_stays() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("k8s.sock");
-    let first = Listener::bind(&unix(&path)).await.unwrap();
+    let first = bind(&unix(&path)).await.unwrap();
     fs::rename(&path, dir.path().join("aside")).unwrap();
-    let second = Listener::bind(&unix(&path)).await.unwrap();
+    let second = bind(&unix(&path)).await.unwrap();
     drop(first);
     echo(
         &mut second.incoming(),
@@ -161,7 +165,7 @@ async fn what_is_no_socket_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("notes.txt");
     fs::write(&path, "mine").unwrap();
-    let error = Listener::bind(&unix(&path)).await.unwrap_err().to_string();
+    let error = bind(&unix(&path)).await.unwrap_err().to_string();
     assert!(error.contains("notes.txt is not a socket"), "{error}");
     assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
 }
@@ -169,7 +173,7 @@ async fn what_is_no_socket_is_left_alone() {
 #[tokio::test]
 async fn a_path_that_cannot_be_is_explained() {
     let dir = tempfile::tempdir().unwrap();
-    let error = Listener::bind(&unix(&dir.path().join("no/k8s.sock")))
+    let error = bind(&unix(&dir.path().join("no/k8s.sock")))
         .await
         .unwrap_err();
     assert!(
@@ -177,7 +181,7 @@ async fn a_path_that_cannot_be_is_explained() {
         "{error}"
     );
     let long = dir.path().join("x".repeat(120));
-    let error = Listener::bind(&unix(&long)).await.unwrap_err().to_string();
+    let error = bind(&unix(&long)).await.unwrap_err().to_string();
     assert!(error.contains("107"), "{error}");
 }
 
@@ -185,8 +189,8 @@ async fn a_path_that_cannot_be_is_explained() {
 async fn connections_beyond_the_limit_wait_until_one_closes() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("k8s.sock");
-    let listener = Listener::bind(&unix(&path)).await.unwrap();
-    let mut incoming = Incoming::new(listener.socket, 2);
+    let listener = bind(&unix(&path)).await.unwrap();
+    let mut incoming = Incoming::new(listener.socket, None, 2);
     let _clients = [
         UnixStream::connect(&path).await.unwrap(),
         UnixStream::connect(&path).await.unwrap(),
@@ -214,7 +218,7 @@ async fn at_once(incoming: &mut Incoming) -> Option<Connection> {
 async fn accepting_goes_on_after_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("k8s.sock");
-    let listener = Listener::bind(&unix(&path)).await.unwrap();
+    let listener = bind(&unix(&path)).await.unwrap();
     let mut incoming = listener.incoming();
     for _ in 0..3 {
         incoming.pause(&io::Error::from_raw_os_error(libc::EMFILE));

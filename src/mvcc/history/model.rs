@@ -182,6 +182,33 @@ impl Model {
         );
     }
 
+    /// At every revision: all rows that are kept, and those that a hash covers.
+    pub fn assert_same_versions(&self, history: &History) {
+        let ids = |versions: Versions| versions.iter().map(|kv| kv.row_id()).collect::<Vec<_>>();
+        let compact_revision = self.compact_revision;
+        for revision in compact_revision.max(1)..=self.revision() {
+            let end = row_id(revision + 1, 0);
+            let kept = self.needed().into_iter().filter(|id| *id < end);
+            let kept: Vec<_> = kept.collect();
+            let found = history.versions(revision).expect("is readable");
+            assert_eq!(found.revision, revision);
+            assert_eq!(found.compact_revision, compact_revision);
+            assert!(found.iter().all(|kv| self.rows[&kv.row_id()].kv == *kv));
+            assert_eq!(ids(found), kept, "kept up to {revision}");
+
+            let live = self.state(revision);
+            let is_hashed = |id: &RowId| {
+                let row = &self.rows[id];
+                let is_live = live.get(&row.kv.key).is_some_and(|kv| kv.row_id() == *id);
+                let is_put = row.kind == ChangeKind::Put;
+                row.kv.mod_revision > compact_revision || is_live || (live.is_empty() && is_put)
+            };
+            let hashed: Vec<_> = kept.into_iter().filter(is_hashed).collect();
+            let found = history.hashed_versions(revision).expect("is readable");
+            assert_eq!(ids(found), hashed, "hashed up to {revision}");
+        }
+    }
+
     fn assert_same_log(&self, history: &History) {
         let compact_revision = self.compact_revision;
         let mut found = history

@@ -77,6 +77,8 @@ proptest! {
         let (replayed, garbage) = replay(&model);
         prop_assert_eq!(garbage, Vec::<RowId>::new());
         model.assert_same(&replayed);
+        model.assert_same_versions(&history);
+        model.assert_same_versions(&replayed);
         for snapshot in held {
             let expected = model.state(snapshot.revision).values();
             prop_assert!(snapshot.tree.iter().eq(expected), "compaction changed a held snapshot");

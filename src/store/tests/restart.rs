@@ -1,6 +1,10 @@
 //! What a store is after the engine and the writer were started again.
 
-use etcd_proto::etcdserverpb::{DeleteRangeRequest, PutRequest, RangeRequest};
+use dqlite::client::{ConnectOptions, Connection};
+use etcd_proto::etcdserverpb::{
+    AlarmRequest, AlarmType, DeleteRangeRequest, PutRequest, RangeRequest,
+    alarm_request::AlarmAction,
+};
 
 use super::harness::{Engine, Running, contents, put};
 use crate::store::RequestError;
@@ -90,5 +94,53 @@ async fn keys_of_an_expired_lease_go_in_one_revision_and_stay_away() {
     let running = Running::open(engine.endpoint()).await;
     assert_eq!(contents(&running.store), (vec![], revision + 1));
     assert_eq!(running.store.lease_list().await, Ok(vec![]));
+    running.stop().await;
+}
+
+fn alarm(action: AlarmAction) -> AlarmRequest {
+    AlarmRequest {
+        action: action.into(),
+        member_id: 7,
+        alarm: AlarmType::Nospace.into(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_survive() {
+    let mut engine = Engine::start();
+    let running = Running::open(engine.endpoint()).await;
+    let raised = running.store.alarm(alarm(AlarmAction::Activate)).await;
+    assert_eq!(raised.unwrap()[0].member_id, 7);
+    running.stop().await;
+
+    engine.restart();
+    let running = Running::open(engine.endpoint()).await;
+    let store = &running.store;
+    assert_eq!(store.settings().alarms(AlarmType::None).len(), 1);
+    let lowered = store.alarm(alarm(AlarmAction::Deactivate)).await;
+    assert_eq!(lowered.unwrap()[0].member_id, 7);
+    assert_eq!(store.settings().alarms(AlarmType::None), []);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_version_of_the_tables_is_completed() {
+    let engine = Engine::start();
+    let running = Running::open(engine.endpoint()).await;
+    running.store.put(put("a", "1")).await.unwrap();
+    running.stop().await;
+    let mut connection = Connection::connect(&engine.endpoint(), ConnectOptions::default())
+        .await
+        .unwrap();
+    connection.open("k8s").await.unwrap();
+    let old = "BEGIN IMMEDIATE; DROP TABLE setting; PRAGMA user_version = 131072; COMMIT";
+    connection.exec_sql(old, &[]).await.unwrap();
+    drop(connection);
+
+    let running = Running::open(engine.endpoint()).await;
+    let store = &running.store;
+    assert_eq!(contents(store).0, [("a".to_owned(), "1".to_owned())]);
+    let raised = store.alarm(alarm(AlarmAction::Activate)).await;
+    assert_eq!(raised.unwrap().len(), 1);
     running.stop().await;
 }

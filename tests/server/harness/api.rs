@@ -51,6 +51,8 @@ calls! {
     MemberListRequest, cluster.member_list => MemberListResponse;
     StatusRequest, maintenance.status => StatusResponse;
     AlarmRequest, maintenance.alarm => AlarmResponse;
+    HashRequest, maintenance.hash => HashResponse;
+    HashKvRequest, maintenance.hash_kv => HashKvResponse;
 }
 
 impl Api {

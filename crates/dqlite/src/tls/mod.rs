@@ -25,7 +25,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_openssl::SslStream;
 
 pub use error::TlsError;
-use pair::Pair;
+pub use pair::Pair;
 
 /// The oldest protocol version that is spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -52,7 +52,7 @@ impl FromStr for TlsVersion {
 }
 
 impl TlsVersion {
-    fn as_openssl(self) -> SslVersion {
+    pub fn as_openssl(self) -> SslVersion {
         match self {
             TlsVersion::Tls10 => SslVersion::TLS1,
             TlsVersion::Tls11 => SslVersion::TLS1_1,

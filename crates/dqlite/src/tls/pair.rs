@@ -13,14 +13,14 @@ use super::TlsError;
 const MAX_PEM_BYTES: u64 = 1 << 20;
 
 /// A certificate, its chain and its key.
-pub(super) struct Pair {
+pub struct Pair {
     /// Never empty; the pair's own certificate is the first.
     certificates: Vec<X509>,
     key: PKey<Private>,
 }
 
 impl Pair {
-    pub(super) fn load(certificate: &Path, key: &Path) -> Result<Pair, TlsError> {
+    pub fn load(certificate: &Path, key: &Path) -> Result<Pair, TlsError> {
         let certificates = X509::stack_from_pem(&read(certificate)?).unwrap_or_default();
         let Some(own) = certificates.first() else {
             return Err(TlsError::NoCertificate {
@@ -41,24 +41,24 @@ impl Pair {
         })
     }
 
-    pub(super) fn certificate(&self) -> &X509 {
+    pub fn certificate(&self) -> &X509 {
         &self.certificates[0]
     }
 
     /// The certificates after the first.
-    pub(super) fn chain(&self) -> &[X509] {
+    pub fn chain(&self) -> &[X509] {
         &self.certificates[1..]
     }
 
-    pub(super) fn all(&self) -> &[X509] {
+    pub fn all(&self) -> &[X509] {
         &self.certificates
     }
 
-    pub(super) fn key(&self) -> &PKey<Private> {
+    pub fn key(&self) -> &PKey<Private> {
         &self.key
     }
 
-    pub(super) fn first_dns_name(&self) -> Option<String> {
+    pub fn first_dns_name(&self) -> Option<String> {
         let names = self.certificate().subject_alt_names()?;
         names
             .iter()

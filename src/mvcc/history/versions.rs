@@ -1,0 +1,162 @@
+//! All versions that the store keeps up to a revision, in the order in which they were written.
+//!
+//! Invariant: what is collected belongs to one compaction revision and one revision, whatever is
+//! committed or compacted meanwhile. It holds references to versions, never copies of them, and the
+//! lock of the history for a bounded number of commits at a time.
+//!
+//! Versions at or below the compaction revision are not in the log any more, but for each of them
+//! there is either a live key in the tree or a commit in the log that replaced it.
+
+use std::sync::Arc;
+
+use super::{History, HistoryError, Snapshot};
+use crate::mvcc::{ChangeKind, Commit, KeyValue, Revision};
+
+/// Changes that are collected under one lock: some 50 us of the writer's time.
+const CHANGES_PER_LOCK: usize = 4096;
+
+/// How often collecting begins anew because a compaction came in between. They are minutes apart,
+/// and collecting takes milliseconds, so the second attempt succeeds; beyond this, one long lock.
+const MAX_ATTEMPTS: usize = 4;
+
+/// Versions in the order of their rows. Tombstones have version 0.
+#[derive(Debug, Clone)]
+pub struct Versions {
+    pub revision: Revision,
+    pub compact_revision: Revision,
+    /// Those at or below the compaction revision.
+    base: Vec<Arc<KeyValue>>,
+    /// Above it.
+    commits: Vec<Arc<Commit>>,
+}
+
+/// Everything that the kept versions are made of.
+#[derive(Debug)]
+struct Collected {
+    compact_revision: Revision,
+    snapshot: Arc<Snapshot>,
+    /// From the compaction revision to that of the snapshot, both included.
+    commits: Vec<Arc<Commit>>,
+}
+
+impl History {
+    /// Every version that is kept for readers of revisions from the compaction revision up to
+    /// `revision` (0 is the current one), and tombstones from the compaction revision on. Takes time
+    /// in proportion to the number of keys and commits: not for a thread that serves requests.
+    pub fn versions(&self, revision: Revision) -> Result<Versions, HistoryError> {
+        Ok(self.collect(revision)?.kept())
+    }
+
+    /// The versions that etcd's HashKV covers (`mvcc/hash.go`): above the compaction revision all of
+    /// them; at or below it those that are live at `revision`, or all when nothing is live then.
+    /// Tombstones at the compaction revision are left out.
+    pub fn hashed_versions(&self, revision: Revision) -> Result<Versions, HistoryError> {
+        let collected = self.collect(revision)?;
+        Ok(if collected.snapshot.tree.is_empty() {
+            collected.kept().without_tombstones_below()
+        } else {
+            collected.live_below()
+        })
+    }
+
+    fn collect(&self, revision: Revision) -> Result<Collected, HistoryError> {
+        for _ in 0..MAX_ATTEMPTS {
+            let compact_revision = self.compact_revision();
+            // Of a past revision that is compacted meanwhile, the snapshot stays whole.
+            let snapshot = self.at(revision)?;
+            let commits = self.commits_between(compact_revision, snapshot.revision);
+            if self.compact_revision() == compact_revision {
+                return Ok(Collected {
+                    compact_revision,
+                    snapshot,
+                    commits,
+                });
+            }
+        }
+        self.collect_at_once(revision)
+    }
+
+    /// Those from `from` to `last`, both included; a compaction in between cuts it short.
+    fn commits_between(&self, from: Revision, last: Revision) -> Vec<Arc<Commit>> {
+        let mut commits: Vec<Arc<Commit>> = Vec::new();
+        let mut next = from;
+        while next <= last {
+            let Ok(step) = self.commits_from(next, CHANGES_PER_LOCK) else {
+                break;
+            };
+            let Some(newest) = step.last() else { break };
+            next = newest.revision + 1;
+            commits.extend(step.into_iter().take_while(|c| c.revision <= last));
+        }
+        commits
+    }
+
+    fn collect_at_once(&self, revision: Revision) -> Result<Collected, HistoryError> {
+        let snapshot = self.at(revision)?;
+        let past = self.lock();
+        self.check_not_compacted(snapshot.revision)?;
+        let compact_revision = self.compact_revision();
+        let mut commits = past.log.commits_from(compact_revision, usize::MAX);
+        drop(past);
+        commits.retain(|commit| commit.revision <= snapshot.revision);
+        Ok(Collected {
+            compact_revision,
+            snapshot,
+            commits,
+        })
+    }
+}
+
+impl Collected {
+    fn kept(self) -> Versions {
+        let compact_revision = self.compact_revision;
+        let is_base = |kv: &&Arc<KeyValue>| kv.mod_revision <= compact_revision;
+        let changes = || self.commits.iter().flat_map(|commit| &commit.changes);
+        let live = self.snapshot.tree.iter().filter(is_base);
+        let replaced = changes()
+            .filter(|change| change.kv.mod_revision > compact_revision)
+            .filter_map(|change| change.prev.as_ref())
+            .filter(is_base);
+        let tombstones = changes()
+            .filter(|change| change.kind == ChangeKind::Delete)
+            .map(|change| &change.kv)
+            .filter(is_base);
+        let base = live.chain(replaced).chain(tombstones).cloned().collect();
+        self.with_base(base)
+    }
+
+    fn live_below(self) -> Versions {
+        let compact_revision = self.compact_revision;
+        let live = self.snapshot.tree.iter();
+        let base = live
+            .filter(|kv| kv.mod_revision <= compact_revision)
+            .cloned()
+            .collect();
+        self.with_base(base)
+    }
+
+    fn with_base(self, mut base: Vec<Arc<KeyValue>>) -> Versions {
+        // The ids side by side: versions are all over the memory.
+        base.sort_by_cached_key(|kv| kv.row_id());
+        let mut commits = self.commits;
+        commits.retain(|commit| commit.revision > self.compact_revision);
+        Versions {
+            revision: self.snapshot.revision,
+            compact_revision: self.compact_revision,
+            base,
+            commits,
+        }
+    }
+}
+
+impl Versions {
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<KeyValue>> {
+        let logged = self.commits.iter().flat_map(|commit| &commit.changes);
+        self.base.iter().chain(logged.map(|change| &change.kv))
+    }
+
+    fn without_tombstones_below(mut self) -> Self {
+        self.base.retain(|kv| kv.version > 0);
+        self
+    }
+}

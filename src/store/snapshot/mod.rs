@@ -1,0 +1,3 @@
+//! The store as etcd's database file has it.
+
+pub mod row;

@@ -1,0 +1,200 @@
+//! TLS of the etcd API.
+//!
+//! Owns the certificates that clients see, and what they must show themselves. Files that changed are read
+//! again before the next handshake; if they are of no use, those read before stay.
+//!
+//! Invariants: with a trusted CA nobody gets past the handshake without a certificate of it, as in etcd.
+//! Sessions are not resumed, so every connection shows its certificate.
+
+mod context;
+mod files;
+
+use std::{
+    fmt, io,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use dqlite::tls::{TlsError, TlsVersion};
+use openssl::{
+    error::ErrorStack,
+    nid::Nid,
+    ssl::{Ssl, SslRef},
+    x509::{CrlStatus, X509Ref},
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    task::spawn_blocking,
+    time::Instant,
+};
+use tokio_openssl::SslStream;
+use tracing::{error, info};
+
+use self::context::Loaded;
+pub use self::files::TlsFiles;
+use files::Stamp;
+
+/// How often the files are looked at while clients connect: often enough for an operator who replaces one
+/// and tries it, seldom enough to cost nothing.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+#[derive(Debug, thiserror::Error)]
+pub enum ServerTlsError {
+    #[error("--cert-file, --key-file: {0}")]
+    Pair(#[source] TlsError),
+    #[error("--trusted-ca-file: {0}")]
+    Trusted(#[source] TlsError),
+    #[error("--client-crl-file: {0}")]
+    Revoked(#[source] TlsError),
+    #[error("--client-crl-file: {} holds no certificate revocation list in PEM or DER format", .0.display())]
+    NoRevocationList(std::path::PathBuf),
+    #[error("OpenSSL refuses the settings of TLS: {0}")]
+    Refused(#[from] ErrorStack),
+}
+
+#[derive(Debug, Clone)]
+pub struct TlsOptions {
+    pub files: TlsFiles,
+    pub min_version: TlsVersion,
+    pub max_version: Option<TlsVersion>,
+    /// Whether a client's certificate says who it is. Otherwise it only lets it in.
+    pub names_clients: bool,
+}
+
+pub struct ServerTls {
+    options: TlsOptions,
+    loaded: ArcSwap<Loaded>,
+    look: Mutex<Look>,
+}
+
+/// The last look at the files.
+struct Look {
+    at: Instant,
+    seen: Vec<Option<Stamp>>,
+}
+
+/// A connection after its handshake.
+pub struct Accepted<S> {
+    pub stream: SslStream<S>,
+    /// Of the client's certificate, if that says who it is.
+    pub common_name: Option<Arc<str>>,
+}
+
+impl ServerTls {
+    pub fn load(options: TlsOptions) -> Result<Self, ServerTlsError> {
+        // Before they are read, so that a change meanwhile is seen at the next look.
+        let seen = options.files.stamps();
+        let loaded = ArcSwap::from_pointee(Loaded::load(&options)?);
+        let at = Instant::now();
+        Ok(Self {
+            options,
+            loaded,
+            look: Mutex::new(Look { at, seen }),
+        })
+    }
+
+    /// The handshake of a server. The caller sets the deadline.
+    pub async fn accept<S>(self: &Arc<Self>, stream: S) -> io::Result<Accepted<S>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        self.look().await;
+        let loaded = self.loaded.load_full();
+        let mut stream = SslStream::new(Ssl::new(&loaded.context)?, stream)?;
+        Pin::new(&mut stream)
+            .accept()
+            .await
+            .map_err(handshake_error)?;
+        let common_name = identify(&loaded, stream.ssl(), self.options.names_clients)?;
+        Ok(Accepted {
+            stream,
+            common_name,
+        })
+    }
+
+    async fn look(self: &Arc<Self>) {
+        {
+            let mut look = self.look.lock().unwrap_or_else(PoisonError::into_inner);
+            if look.at.elapsed() < LOOK_INTERVAL {
+                return;
+            }
+            look.at = Instant::now();
+        }
+        let tls = self.clone();
+        // It fails only when the runtime stops.
+        let _ = spawn_blocking(move || tls.reload_if_changed()).await;
+    }
+
+    fn reload_if_changed(&self) {
+        let stamps = self.options.files.stamps();
+        {
+            let mut look = self.look.lock().unwrap_or_else(PoisonError::into_inner);
+            if look.seen == stamps {
+                return;
+            }
+            look.seen = stamps;
+        }
+        match Loaded::load(&self.options) {
+            Ok(loaded) => {
+                self.loaded.store(Arc::new(loaded));
+                info!("the TLS files of the etcd API changed: new connections use them");
+            }
+            Err(error) => error!(
+                "the TLS files of the etcd API changed, and are not usable; those read before stay in \
+                 use: {error}"
+            ),
+        }
+    }
+}
+
+impl fmt::Debug for ServerTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerTls")
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Who the client is; an error if its certificate is revoked.
+fn identify(loaded: &Loaded, ssl: &SslRef, names_clients: bool) -> io::Result<Option<Arc<str>>> {
+    let Some(certificate) = ssl.peer_certificate() else {
+        return Ok(None);
+    };
+    let issuers = ssl.peer_cert_chain();
+    let mut shown = std::iter::once(&*certificate).chain(issuers.into_iter().flatten());
+    if shown.any(|shown| loaded.has_revoked(shown)) {
+        let error = "the client's certificate is revoked";
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, error));
+    }
+    Ok(names_clients.then(|| common_name(&certificate)).flatten())
+}
+
+impl Loaded {
+    fn has_revoked(&self, certificate: &X509Ref) -> bool {
+        self.revoked.as_ref().is_some_and(|list| {
+            matches!(
+                list.get_by_cert(&certificate.to_owned()),
+                CrlStatus::Revoked(_)
+            )
+        })
+    }
+}
+
+/// The last one, as in Go.
+fn common_name(certificate: &X509Ref) -> Option<Arc<str>> {
+    let entry = certificate
+        .subject_name()
+        .entries_by_nid(Nid::COMMONNAME)
+        .last()?;
+    let name = entry.data().to_string().ok()?;
+    (!name.is_empty()).then(|| Arc::from(name))
+}
+
+fn handshake_error(error: openssl::ssl::Error) -> io::Error {
+    match error.into_io_error() {
+        Ok(error) => error,
+        Err(error) => io::Error::new(io::ErrorKind::InvalidData, error),
+    }
+}
