@@ -2,6 +2,7 @@
 
 mod cluster;
 mod corked;
+mod counted;
 mod gateway;
 mod hash;
 mod header;
@@ -17,6 +18,7 @@ mod watch;
 
 pub use cluster::ClusterService;
 pub use corked::Corked;
+use counted::Counted;
 pub use header::Identity;
 pub use kv::KvService;
 pub use lease::LeaseService;
@@ -24,6 +26,6 @@ pub use listener::{
     Connection, Incoming, ListenError, Listener, MAX_CONNECTIONS, Peer, PeerAddress,
 };
 pub use maintenance::{ETCD_VERSION, MaintenanceService, STORAGE_VERSION};
-pub use serve::{Services, serve};
+pub use serve::{Services, serve, serve_metrics};
 pub use stopping::Stopping;
 pub use watch::WatchService;

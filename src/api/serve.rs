@@ -13,9 +13,9 @@ use tonic::{
 };
 
 use super::{
-    ClusterService, Corked, Identity, KvService, LeaseService, Listener, MaintenanceService,
-    Stopping, WatchService,
-    http::{Front, http_routes},
+    ClusterService, Corked, Counted, Identity, KvService, LeaseService, Listener,
+    MaintenanceService, Stopping, WatchService,
+    http::{Front, Sources, http_routes, metrics_routes},
 };
 use crate::{compact::ClientCompactions, store::Store, watch::WatchHub};
 
@@ -41,15 +41,26 @@ pub struct Services {
     pub peer_url: String,
 }
 
+impl Services {
+    /// What the metrics are read from.
+    pub fn metrics(&self) -> Sources {
+        Sources {
+            store: self.store.clone(),
+            hub: self.hub.clone(),
+            identity: self.identity.clone(),
+        }
+    }
+}
+
 /// Serves until `stop` is ready and all calls ended.
 pub async fn serve(
     services: Services,
     listener: Listener,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), Error> {
-    let store = services.store.clone();
-    let grpc = grpc_routes(services).await;
-    let http = http_routes(store, grpc.clone());
+    let sources = services.metrics();
+    let grpc = Counted(grpc_routes(services).await);
+    let http = http_routes(sources, grpc.clone());
     let connections = listener
         .incoming()
         .map(|accepted| accepted.map(Corked::new));
@@ -60,6 +71,22 @@ pub async fn serve(
         .initial_connection_window_size(WINDOW_BYTES)
         .initial_stream_window_size(WINDOW_BYTES)
         .serve_with_incoming_shutdown(Front { grpc, http }, connections, stop)
+        .await
+}
+
+/// Serves `/metrics` alone, until `stop` is ready.
+pub async fn serve_metrics(
+    sources: Sources,
+    listener: Listener,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), Error> {
+    let front = Front {
+        grpc: Counted(axum::Router::new()),
+        http: metrics_routes(sources),
+    };
+    Server::builder()
+        .accept_http1(true)
+        .serve_with_incoming_shutdown(front, listener.incoming(), stop)
         .await
 }
 

@@ -12,6 +12,8 @@ mod evaluate;
 mod hash;
 mod leases;
 mod load;
+mod metrics;
+mod pages;
 mod purge;
 mod range;
 mod range_stream;
@@ -49,6 +51,7 @@ pub use self::{
     error::RequestError,
     hash::StoreHash,
     load::open,
+    metrics::Metrics,
     range::to_proto,
     range_stream::RangeStream,
     validate::MAX_REQUEST_BYTES,
@@ -96,6 +99,8 @@ pub(crate) struct Shared {
     settings: ArcSwap<Settings>,
     queued_bytes: AtomicUsize,
     started: Instant,
+    metrics: Metrics,
+    recent_pages: pages::Recent,
 }
 
 impl Shared {
@@ -116,6 +121,16 @@ impl Store {
         self.shared.cluster_id
     }
 
+    pub fn metrics(&self) -> &Metrics {
+        &self.shared.metrics
+    }
+
+    /// Requests that wait for the writer, and what they hold in bytes.
+    pub fn queued(&self) -> (usize, usize) {
+        let requests = self.queue.max_capacity() - self.queue.capacity();
+        (requests, self.shared.queued_bytes.load(Ordering::Relaxed))
+    }
+
     pub fn history(&self) -> &Arc<History> {
         &self.shared.history
     }
@@ -132,6 +147,7 @@ impl Store {
     /// Answers from one immutable snapshot.
     pub fn range(&self, request: &RangeRequest) -> Result<RangeResponse, RequestError> {
         validate::check_range(request)?;
+        self.shared.metrics.ranges.increment();
         if request.revision <= 0 {
             let head = self.shared.history.head();
             return Ok(range::range(&head.tree, request, head.revision));
@@ -219,6 +235,7 @@ impl Store {
         let Some(renewal) = renewed else {
             return Ok(None);
         };
+        self.shared.metrics.leases_renewed.increment();
         let ttl_s = renewal.ttl_s;
         if renewal.needs_checkpoint {
             self.submit(Command::LeaseRenewed { id, ttl_s }, 0).await?;
@@ -305,10 +322,16 @@ impl Store {
                 mpsc::error::TrySendError::Closed(_) => RequestError::Stopped,
             });
         }
-        match timeout(limit, answer).await {
+        let metrics = &self.shared.metrics;
+        let _pending = metrics.wait();
+        let result = match timeout(limit, answer).await {
             Ok(Ok(result)) => result,
             // The writer stopped with the request in its hands: it may have been written.
             Ok(Err(_)) | Err(_) => Err(RequestError::TimedOut),
+        };
+        if matches!(result, Err(RequestError::TimedOut)) {
+            metrics.failed.increment();
         }
+        result
     }
 }

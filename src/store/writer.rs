@@ -331,6 +331,7 @@ impl Writer {
             return Ok(None);
         }
         self.database = Some(database);
+        self.shared.metrics.committed(&batch, answers.len(), took);
         if !batch.purge.is_empty() {
             self.purge.finished(took);
         }
@@ -537,6 +538,7 @@ impl Writer {
     ) -> Result<Reply, RequestError> {
         let mut evaluation = Evaluation::new(&mut self.working, leases, &self.shared.history);
         let reply = evaluate(&mut evaluation);
+        self.shared.metrics.evaluated(evaluation.operations());
         if let Some(commit) = evaluation.finish() {
             self.pending.batch.push(commit);
         }

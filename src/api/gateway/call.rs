@@ -2,23 +2,26 @@
 
 use std::{convert::Infallible, future::poll_fn, sync::Arc};
 
-use axum::{Router, body::Body, extract::Request, response::Response};
+use axum::{body::Body, extract::Request, response::Response};
 use tonic::{
     Status,
     codegen::{
         Service,
-        http::{HeaderMap, HeaderName, HeaderValue, Method as HttpMethod, header, request::Parts},
+        http::{
+            self, HeaderMap, HeaderName, HeaderValue, Method as HttpMethod, header, request::Parts,
+        },
     },
 };
 
 use super::{
     answer, methods::Method, replies::Replies, requests::Requests, transcode, values::JsonValues,
 };
+use crate::api::{Counted, Peer, counted::CountedBody};
 
 /// What comes before the name of metadata in the name of a header.
 const METADATA_PREFIX: &str = "grpc-metadata-";
 
-pub async fn run(method: Arc<Method>, grpc: Router, request: Request) -> Result<Response, Status> {
+pub async fn run(method: Arc<Method>, grpc: Counted, request: Request) -> Result<Response, Status> {
     let (head, body) = request.into_parts();
     let mut values = JsonValues::new(body);
     let first = poll_fn(|context| values.poll_next(context)).await?;
@@ -56,14 +59,18 @@ pub async fn run(method: Arc<Method>, grpc: Router, request: Request) -> Result<
     Ok(answer::single(json))
 }
 
-async fn send(mut grpc: Router, request: Request) -> Response {
-    // A router is always ready.
-    let answered: Result<Response, Infallible> = grpc.call(request).await;
+async fn send(mut grpc: Counted, request: Request) -> http::Response<CountedBody> {
+    // It is always ready.
+    let answered: Result<_, Infallible> = grpc.call(request).await;
     answered.unwrap_or_else(|never| match never {})
 }
 
-/// Keeps what the connection is known by, such as the client's address.
-fn grpc_request(method: &Method, head: Parts, body: Body) -> Request {
+/// Keeps what the connection is known by, such as the client's address, but not the name in its
+/// certificate: in etcd the gateway is the client of these calls, and nobody is a user by that here.
+fn grpc_request(method: &Method, mut head: Parts, body: Body) -> Request {
+    if let Some(peer) = head.extensions.get_mut::<Peer>() {
+        peer.forget_common_name();
+    }
     let mut request = Request::new(body);
     *request.method_mut() = HttpMethod::POST;
     *request.uri_mut() = method.grpc_path.clone().into();

@@ -24,14 +24,15 @@ use axum::{
 use tonic::{Code, Status, codegen::http::Method as HttpMethod};
 
 use self::methods::Methods;
+use super::Counted;
 
 struct Gateway {
     methods: Methods,
-    grpc: Router,
+    grpc: Counted,
 }
 
 /// The routes below `/v3/`, and their old names below `/v3beta/`, for the services that `grpc` has.
-pub fn routes(grpc: Router) -> Router {
+pub fn routes(grpc: Counted) -> Router {
     let gateway = Arc::new(Gateway {
         methods: Methods::new(),
         grpc,

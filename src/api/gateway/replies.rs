@@ -5,22 +5,22 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use axum::response::Response;
 use bytes::{Buf, Bytes, BytesMut};
 use http_body::Body;
-use tonic::{Code, Status};
+use tonic::{Code, Status, codegen::http::Response};
 
 use super::transcode::FRAME_HEAD_BYTES;
+use crate::api::counted::CountedBody;
 
 pub struct Replies {
-    body: axum::body::Body,
+    body: CountedBody,
     buffer: BytesMut,
     /// How the call ended, once it has.
     end: Option<Status>,
 }
 
 impl Replies {
-    pub fn new(response: Response) -> Self {
+    pub fn new(response: Response<CountedBody>) -> Self {
         // A call that failed at once has no body, but its end in the head.
         let end = Status::from_header_map(response.headers());
         Self {
