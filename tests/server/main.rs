@@ -13,6 +13,7 @@ mod kv;
 mod lease;
 mod lifecycle;
 mod maintenance;
+mod metrics;
 mod reflection;
 mod txn;
 mod watch;

@@ -8,7 +8,7 @@ use axum::{
     extract::State,
     http::header,
     response::{IntoResponse, Response},
-    routing::get,
+    routing::any,
 };
 
 use crate::{
@@ -34,7 +34,7 @@ pub struct Sources {
 /// `/metrics` alone.
 pub fn routes(sources: Sources) -> Router {
     Router::new()
-        .route("/metrics", get(serve))
+        .route("/metrics", any(serve))
         .with_state(sources)
 }
 

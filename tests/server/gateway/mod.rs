@@ -1,6 +1,6 @@
 //! The JSON gateway, `/v3/…`, over plain HTTP/1.1.
 
-mod client;
+pub mod client;
 mod errors;
 mod kv;
 mod paths;
