@@ -134,7 +134,7 @@ async fn a_socket_is_private_and_removed_at_the_end() {
 async fn an_abandoned_socket_is_replaced_and_a_live_one_is_not() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("k8s.sock");
-    drop(std::os::unix::net::Unixbind(&path).unwrap());
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
     assert!(path.exists());
     let listener = bind(&unix(&path)).await.unwrap();
     let error = bind(&unix(&path)).await.unwrap_err();

@@ -1,20 +1,24 @@
 //! Starts servers, talks to them, and runs one case against k8s-dqlite and against etcd.
 
 mod api;
+mod http;
 #[macro_use]
 mod parity;
 mod ports;
 mod process;
 mod requests;
 mod server;
+mod tls;
 mod watcher;
 
 pub use api::Api;
+pub use http::{HttpAnswer, http_over, try_http_over};
 pub use parity::etcd_or_skip;
 pub use ports::free as free_port;
 pub use process::Process;
 pub use requests::*;
 pub use server::{Kind, Options, Server};
+pub use tls::{Pki, TlsClient};
 pub use watcher::Watcher;
 
 use std::time::Duration;

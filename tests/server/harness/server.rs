@@ -5,8 +5,9 @@ use std::process::{Command, ExitStatus};
 
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
+use tokio::net::TcpStream;
 
-use super::{Api, Process, get, ports, until};
+use super::{Api, HttpAnswer, Process, TlsClient, get, http_over, ports, until};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -19,12 +20,15 @@ pub enum Kind {
 pub struct Options {
     /// Appended to the command line.
     pub flags: Vec<String>,
+    /// The client port is with TLS, and the tests connect like this.
+    pub tls: Option<TlsClient>,
 }
 
 impl Options {
     pub fn flags(flags: &[&str]) -> Self {
         Self {
             flags: flags.iter().map(ToString::to_string).collect(),
+            tls: None,
         }
     }
 }
@@ -94,7 +98,37 @@ impl Server {
     }
 
     pub fn client_url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.client_port)
+        let scheme = if self.options.tls.is_some() {
+            "https"
+        } else {
+            "http"
+        };
+        format!("{scheme}://127.0.0.1:{}", self.client_port)
+    }
+
+    /// How the tests of a server with TLS connect.
+    pub fn tls(&self) -> &TlsClient {
+        self.options.tls.as_ref().expect("the server is with TLS")
+    }
+
+    /// A URL without TLS, which leads through a tunnel where the server speaks with it.
+    async fn plain_url(&self) -> String {
+        match &self.options.tls {
+            Some(client) => format!("http://127.0.0.1:{}", client.tunnel(self.client_port).await),
+            None => self.client_url(),
+        }
+    }
+
+    /// One request on a new connection.
+    pub async fn http(&self, method: &str, path: &str) -> HttpAnswer {
+        let port = self.client_port;
+        match &self.options.tls {
+            Some(client) => http_over(client.connect(port).await.unwrap(), method, path).await,
+            None => {
+                let stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+                http_over(stream, method, path).await
+            }
+        }
     }
 
     /// The command that starts it.
@@ -115,7 +149,7 @@ impl Server {
         command
             .arg("--storage-dir")
             .arg(self.storage_dir())
-            .args(["--listen", &format!("tcp://127.0.0.1:{}", self.client_port)]);
+            .args(["--listen", &self.client_url()]);
         // Most tests are not about TLS, and the engine's port then needs no certificate.
         if !self
             .options
@@ -153,7 +187,7 @@ impl Server {
 
     /// Waits until it answers; panics when it ends instead.
     pub async fn ready(&mut self) {
-        let url = self.client_url();
+        let url = self.plain_url().await;
         until("the server answers", async || {
             if let Some(status) = self.process().exited() {
                 panic!("the server ended: {status}");
@@ -172,7 +206,7 @@ impl Server {
 
     /// A new connection.
     pub async fn api(&self) -> Api {
-        Api::connect(&self.client_url()).await
+        Api::connect(&self.plain_url().await).await
     }
 
     /// Ends the process at once, as a power failure would, but for what the kernel has in memory.

@@ -1,0 +1,160 @@
+//! The HTTP endpoints beside gRPC.
+
+use etcd_proto::etcdserverpb::StatusRequest;
+
+use crate::harness::*;
+
+parity! {
+    health_is_told_by_three_endpoints,
+    checks_are_told_apart,
+    checks_can_be_excluded,
+    versions_are_told,
+    only_get_is_taken,
+    unknown_paths_are_not_found,
+    browsers_are_told_that_they_may,
+    a_connection_serves_many_requests,
+}
+
+const JSON_HEALTHY: &str = r#"{"health":"true","reason":""}"#;
+
+async fn health_is_told_by_three_endpoints(server: Server) {
+    for (path, body) in [
+        ("/health", JSON_HEALTHY),
+        ("/health?serializable=true", JSON_HEALTHY),
+        ("/health?exclude=NOSPACE", JSON_HEALTHY),
+        ("/health?exclude=NOSPACE&serializable=true", JSON_HEALTHY),
+        ("/livez", "ok\n"),
+        ("/readyz", "ok\n"),
+    ] {
+        let answer = server.http("GET", path).await;
+        assert_eq!((answer.status, answer.body.as_str()), (200, body), "{path}");
+        let kind = answer.header("content-type");
+        assert_eq!(kind, Some("text/plain; charset=utf-8"), "{path}");
+    }
+}
+
+async fn checks_are_told_apart(server: Server) {
+    for path in [
+        "/livez/serializable_read",
+        "/readyz/data_corruption",
+        "/readyz/serializable_read",
+        "/readyz/linearizable_read",
+        "/readyz/non_learner",
+    ] {
+        let answer = server.http("GET", path).await;
+        assert_eq!((answer.status, answer.body.as_str()), (200, "ok\n"));
+        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
+        let name = path.rsplit('/').next().unwrap();
+        let answer = server.http("GET", &format!("{path}?verbose")).await;
+        assert_eq!(answer.body, format!("[+]{name} ok\nok\n"));
+    }
+    let answer = server.http("GET", "/livez/linearizable_read").await;
+    assert_eq!(answer.status, 404);
+}
+
+/// etcd's are in any order.
+fn sorted(answer: &HttpAnswer) -> Vec<&str> {
+    let mut lines: Vec<_> = answer.body.lines().collect();
+    lines.sort_unstable();
+    lines
+}
+
+async fn checks_can_be_excluded(server: Server) {
+    let answer = server.http("GET", "/readyz?verbose").await;
+    let all = [
+        "[+]data_corruption ok",
+        "[+]linearizable_read ok",
+        "[+]non_learner ok",
+        "[+]serializable_read ok",
+        "ok",
+    ];
+    assert_eq!(sorted(&answer), all);
+    let path = "/readyz?verbose&exclude=non_learner&exclude=linearizable_read&exclude=unknown";
+    let answer = server.http("GET", path).await;
+    assert_eq!(sorted(&answer), [all[0], all[3], all[4]]);
+    let answer = server
+        .http("GET", "/livez?verbose=0&exclude=serializable_read")
+        .await;
+    assert_eq!(answer.body, "ok\n");
+}
+
+async fn versions_are_told(server: Server) {
+    let answer = server.http("GET", "/version").await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.header("content-type"), Some("application/json"));
+    let own = server.api().await.ask(StatusRequest {}).await.version;
+    let body = format!(r#"{{"etcdserver":"{own}","etcdcluster":"3.6.0","storage":"3.6.0"}}"#);
+    assert_eq!(answer.body, body);
+}
+
+async fn only_get_is_taken(server: Server) {
+    for path in ["/health", "/livez", "/readyz/non_learner", "/version"] {
+        for method in ["POST", "PUT", "DELETE", "HEAD"] {
+            let answer = server.http(method, path).await;
+            assert_eq!(answer.status, 405, "{method} {path}");
+            assert_eq!(answer.header("allow"), Some("GET"));
+            let body = match method {
+                "HEAD" => "",
+                _ => "Method Not Allowed\n",
+            };
+            assert_eq!(answer.body, body, "{method} {path}");
+        }
+    }
+}
+
+async fn unknown_paths_are_not_found(server: Server) {
+    for path in [
+        "/",
+        "/health/",
+        "/readyz/unknown",
+        "/etcdserverpb.KV/Range",
+        "/%00",
+    ] {
+        for method in ["GET", "POST"] {
+            let answer = server.http(method, path).await;
+            assert_eq!(answer.status, 404, "{method} {path}");
+            assert_eq!(answer.body, "404 page not found\n");
+            assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
+        }
+    }
+}
+
+async fn browsers_are_told_that_they_may(server: Server) {
+    let (origin, methods, headers) = (
+        "access-control-allow-origin",
+        "access-control-allow-methods",
+        "access-control-allow-headers",
+    );
+    for (method, path, status) in [
+        ("OPTIONS", "/health", 200),
+        ("OPTIONS", "/unknown", 200),
+        ("GET", "/health", 200),
+        ("GET", "/unknown", 404),
+    ] {
+        let answer = server.http(method, path).await;
+        assert_eq!(answer.status, status, "{method} {path}");
+        assert_eq!(answer.header(origin), Some("*"), "{method} {path}");
+        let allowed = "POST, GET, OPTIONS, PUT, DELETE";
+        assert_eq!(answer.header(methods), Some(allowed));
+        let allowed = "accept, content-type, authorization";
+        assert_eq!(answer.header(headers), Some(allowed));
+    }
+}
+
+async fn a_connection_serves_many_requests(server: Server) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", server.client_port()))
+        .await
+        .unwrap();
+    let one = "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n";
+    let last = "GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    stream
+        .write_all(format!("{one}{one}{last}").as_bytes())
+        .await
+        .unwrap();
+    let mut answers = String::new();
+    let read = stream.read_to_string(&mut answers);
+    tokio::time::timeout(PATIENCE, read).await.unwrap().unwrap();
+    assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), 3, "{answers}");
+}
