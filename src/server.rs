@@ -96,6 +96,7 @@ pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result
         peer_address: node.identity.address.clone(),
     };
     if let Some(listener) = metrics_listener {
+        info!(listen = %listener.address(), "serving metrics");
         let serving = api::serve_metrics(services.metrics(), listener, stopping.clone().wait());
         tokio::spawn(serving);
     }

@@ -3,6 +3,7 @@
 use std::{
     convert::Infallible,
     pin::Pin,
+    sync::LazyLock,
     task::{Context, Poll, ready},
 };
 
@@ -29,7 +30,15 @@ const UNKNOWN: usize = 2;
 
 /// The gRPC services.
 #[derive(Clone)]
-pub struct Counted(pub Router);
+pub struct Counted(Router);
+
+impl Counted {
+    pub fn new(grpc: Router) -> Self {
+        // Here rather than with the first call.
+        LazyLock::force(&CALLS);
+        Self(grpc)
+    }
+}
 
 impl<B> Service<Request<B>> for Counted
 where

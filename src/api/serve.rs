@@ -59,7 +59,7 @@ pub async fn serve(
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), Error> {
     let sources = services.metrics();
-    let grpc = Counted(grpc_routes(services).await);
+    let grpc = Counted::new(grpc_routes(services).await);
     let http = http_routes(sources, grpc.clone());
     let connections = listener
         .incoming()
@@ -81,7 +81,7 @@ pub async fn serve_metrics(
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), Error> {
     let front = Front {
-        grpc: Counted(axum::Router::new()),
+        grpc: Counted::new(axum::Router::new()),
         http: metrics_routes(sources),
     };
     Server::builder()

@@ -179,6 +179,19 @@ fn flags_that_do_nothing_are_accepted_and_remarked_on() {
 }
 
 #[test]
+fn metrics_are_served_where_they_are_wanted() {
+    let args = read(&["--metrics", "--metrics-listen=:9042"]).unwrap();
+    assert!(args.metrics && args.remarks.is_empty());
+    assert_eq!(args.metrics_listen.to_string(), "tcp://:9042");
+    for wrong in ["9042", "unix:///a", "host:port", ""] {
+        assert!(
+            read(&[&format!("--metrics-listen={wrong}")]).is_err(),
+            "{wrong}"
+        );
+    }
+}
+
+#[test]
 fn version_is_a_sub_command() {
     assert_eq!(read(&["version"]).unwrap().command, Some(Command::Version));
 }

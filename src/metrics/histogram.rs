@@ -64,7 +64,7 @@ mod tests {
         let cumulated: Vec<_> = histogram.cumulated().collect();
         assert_eq!(cumulated, [(1000, 3), (2000, 5), (4000, 7)]);
         assert_eq!(histogram.count(7), 9);
-        assert_eq!(histogram.sum(), 1_014_003);
+        assert_eq!(histogram.sum(), 1_014_004);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::{convert::Infallible, future::poll_fn, sync::Arc};
 
 use axum::{body::Body, extract::Request, response::Response};
+use tokio::time::timeout_at;
 use tonic::{
     Status,
     codegen::{
@@ -14,7 +15,13 @@ use tonic::{
 };
 
 use super::{
-    answer, methods::Method, replies::Replies, requests::Requests, transcode, values::JsonValues,
+    answer,
+    deadline::{deadline, exceeded},
+    methods::Method,
+    replies::Replies,
+    requests::Requests,
+    transcode,
+    values::JsonValues,
 };
 use crate::api::{Counted, Peer, counted::CountedBody};
 
@@ -23,6 +30,7 @@ const METADATA_PREFIX: &str = "grpc-metadata-";
 
 pub async fn run(method: Arc<Method>, grpc: Counted, request: Request) -> Result<Response, Status> {
     let (head, body) = request.into_parts();
+    let deadline = deadline(&head.headers)?;
     let mut values = JsonValues::new(body);
     let first = poll_fn(|context| values.poll_next(context)).await?;
     let body = if method.takes_stream {
@@ -40,7 +48,12 @@ pub async fn run(method: Arc<Method>, grpc: Counted, request: Request) -> Result
         let json = first.unwrap_or_default();
         Body::from(transcode::read(&method.request, &json)?)
     };
-    let mut replies = Replies::new(send(grpc, grpc_request(&method, head, body)).await);
+    let answer = send(grpc, grpc_request(&method, head, body));
+    let answer = match deadline {
+        Some(deadline) => timeout_at(deadline, answer).await.map_err(|_| exceeded())?,
+        None => answer.await,
+    };
+    let mut replies = Replies::new(answer, deadline);
     // A call that fails before it answers is an error of the whole request, a stream too.
     let first = poll_fn(|context| replies.poll_next(context)).await?;
     if method.gives_stream {
@@ -104,4 +117,44 @@ fn metadata(headers: &HeaderMap) -> HeaderMap {
 /// What belongs to gRPC itself.
 fn is_reserved(name: &HeaderName) -> bool {
     name.as_str().starts_with("grpc-") || [header::CONTENT_TYPE, header::TE].contains(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metadata_is_what_grpc_gateway_passes_on() {
+        let headers = [
+            ("authorization", "a token"),
+            ("grpc-metadata-hasleader", "true"),
+            ("grpc-metadata-token", "another"),
+            ("grpc-metadata-grpc-timeout", "1S"),
+            ("grpc-metadata-content-type", "text/plain"),
+            ("grpc-metadata-", "nothing"),
+            ("grpc-timeout", "1S"),
+            ("content-type", "application/json"),
+            ("content-length", "2"),
+            ("cookie", "x"),
+        ];
+        let headers = headers.map(|(name, value)| {
+            let name = HeaderName::from_static(name);
+            (name, HeaderValue::from_static(value))
+        });
+        let metadata = metadata(&headers.into_iter().collect());
+        let mut found: Vec<_> = metadata
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.to_str().unwrap()))
+            .collect();
+        found.sort_unstable();
+        assert_eq!(
+            found,
+            [
+                ("authorization", "a token"),
+                ("content-type", "application/grpc"),
+                ("hasleader", "true"),
+                ("token", "another"),
+            ]
+        );
+    }
 }

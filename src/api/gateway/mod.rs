@@ -7,6 +7,7 @@
 
 mod answer;
 mod call;
+mod deadline;
 mod methods;
 mod replies;
 mod requests;

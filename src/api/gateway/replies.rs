@@ -7,9 +7,10 @@ use std::{
 
 use bytes::{Buf, Bytes, BytesMut};
 use http_body::Body;
+use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::{Code, Status, codegen::http::Response};
 
-use super::transcode::FRAME_HEAD_BYTES;
+use super::{deadline, transcode::FRAME_HEAD_BYTES};
 use crate::api::counted::CountedBody;
 
 pub struct Replies {
@@ -17,16 +18,19 @@ pub struct Replies {
     buffer: BytesMut,
     /// How the call ended, once it has.
     end: Option<Status>,
+    /// Ready when the call has lasted as long as its client wants.
+    deadline: Option<Pin<Box<Sleep>>>,
 }
 
 impl Replies {
-    pub fn new(response: Response<CountedBody>) -> Self {
+    pub fn new(response: Response<CountedBody>, deadline: Option<Instant>) -> Self {
         // A call that failed at once has no body, but its end in the head.
         let end = Status::from_header_map(response.headers());
         Self {
             body: response.into_body(),
             buffer: BytesMut::new(),
             end,
+            deadline: deadline.map(|deadline| Box::pin(sleep_until(deadline))),
         }
     }
 
@@ -41,6 +45,12 @@ impl Replies {
                     Code::Ok => Ok(None),
                     _ => Err(end.clone()),
                 });
+            }
+            if let Some(deadline) = &mut self.deadline
+                && deadline.as_mut().poll(context).is_ready()
+            {
+                self.end = Some(deadline::exceeded());
+                continue;
             }
             match ready!(Pin::new(&mut self.body).poll_frame(context)) {
                 Some(Ok(frame)) => match frame.into_data() {

@@ -17,6 +17,7 @@ parity! {
     numbers_that_do_not_fit_are_refused,
     deep_nesting_is_survived,
     a_large_request_is_refused_in_the_words_of_grpc,
+    a_call_ends_when_its_client_says_so,
 }
 
 async fn an_error_is_its_code_and_text(server: Server) {
@@ -187,6 +188,29 @@ async fn a_large_request_is_refused_in_the_words_of_grpc(server: Server) {
             "message": "grpc: received message larger than max (3000008 vs. 2097152)",
         })
     );
+}
+
+async fn a_call_ends_when_its_client_says_so(server: Server) {
+    let expired = json!({"code": 4, "message": "context deadline exceeded"});
+    let range = br#"{"key":"YQ=="}"#;
+    let timeout = "Grpc-Timeout: 1n\r\n";
+    let answer = request(&server, "POST", "/v3/kv/range", timeout, range).await;
+    assert_eq!((answer.status, answer.json()), (504, expired.clone()));
+    let answer = request(
+        &server,
+        "POST",
+        "/v3/kv/range",
+        "Grpc-Timeout: soon\r\n",
+        range,
+    )
+    .await;
+    assert_eq!((answer.status, &answer.json()["code"]), (400, &json!(3)));
+    let watch = br#"{"create_request":{"key":"YQ=="}}"#;
+    let timeout = "Grpc-Timeout: 200m\r\n";
+    let mut watch = open(&server, "POST", "/v3/watch", timeout, watch).await;
+    assert_eq!(watch.result().await["created"], true);
+    assert_eq!(watch.next().await, Some(json!({"error": expired})));
+    assert_eq!(watch.next().await, None);
 }
 
 /// etcd takes any length of it into memory.
