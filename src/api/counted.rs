@@ -18,7 +18,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tonic::codegen::Service;
 
-use crate::metrics::{CALLS, Calls, MethodCalls};
+use crate::metrics::{CALLS, MethodCalls};
 
 const STATUS: &str = "grpc-status";
 
@@ -55,9 +55,8 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Answering {
-        let calls: &'static Calls = &CALLS;
-        let call = calls.method(request.uri().path()).map(Call::start);
-        let request = request.map(|body| Received { body, calls });
+        let call = CALLS.method(request.uri().path()).map(Call::start);
+        let request = request.map(Received);
         Answering {
             answer: self.0.call(request),
             call,
@@ -169,10 +168,7 @@ impl Body for CountedBody {
 }
 
 /// The body of a request.
-struct Received<B> {
-    body: B,
-    calls: &'static Calls,
-}
+struct Received<B>(B);
 
 impl<B: Body<Data = Bytes> + Unpin> Body for Received<B> {
     type Data = Bytes;
@@ -182,20 +178,20 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Received<B> {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        let frame = ready!(Pin::new(&mut self.0).poll_frame(context));
         if let Some(Ok(frame)) = &frame
             && let Some(data) = frame.data_ref()
         {
-            self.calls.received_bytes.add(data.len() as u64);
+            CALLS.received_bytes.add(data.len() as u64);
         }
         Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.0.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.0.size_hint()
     }
 }

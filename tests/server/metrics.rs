@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use serde_json::json;
+use tokio::net::TcpStream;
 
 use crate::gateway::client::{ok, post, request, stream};
-use crate::harness::{Kind, Options, Server, free_port, until};
+use crate::harness::{Kind, Options, Server, free_port, http_over, until};
 
 parity! {
     names_and_types_are_etcds,
@@ -310,12 +311,15 @@ async fn metrics_have_an_address_of_their_own_on_request() {
     let listen = format!("--metrics-listen=127.0.0.1:{port}");
     let options = Options::flags(&["--metrics", &listen]);
     let server = Server::start_with(Kind::K8sDqlite, options).await;
-    let answer = crate::gateway::client::get_from(port, "/metrics").await;
+    let get = async |path: &str| {
+        let stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        http_over(stream, "GET", path).await
+    };
+    let answer = get("/metrics").await;
     assert_eq!(answer.status, 200);
-    let metrics = Metrics::parse(&String::from_utf8(answer.body).unwrap());
+    let metrics = Metrics::parse(&answer.body);
     assert_eq!(metrics.get("etcd_server_has_leader"), 1.0);
-    let elsewhere = crate::gateway::client::get_from(port, "/v3/kv/range").await;
-    assert_eq!(elsewhere.status, 404);
+    assert_eq!(get("/v3/kv/range").await.status, 404);
     assert_eq!(Metrics::of(&server).await.get("etcd_server_is_leader"), 1.0);
 }
 

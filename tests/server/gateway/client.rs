@@ -66,20 +66,6 @@ pub async fn request(server: &Server, method: &str, path: &str, more: &str, body
     }
 }
 
-/// Asks another port than that of the API.
-pub async fn get_from(port: u16, path: &str) -> Answer {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-    let head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
-    stream.write_all(head.as_bytes()).await.unwrap();
-    let mut exchange = Exchange::read_head(stream).await;
-    let body = exchange.body().await;
-    Answer {
-        status: exchange.status,
-        headers: exchange.headers,
-        body,
-    }
-}
-
 /// A call, and its answer without what differs between servers.
 pub async fn post(server: &Server, path: &str, body: impl ToString) -> (u16, Value) {
     let answer = request(server, "POST", path, "", body.to_string().as_bytes()).await;
