@@ -67,15 +67,19 @@ impl Api {
             .unwrap()
             .connect_timeout(PATIENCE);
         let channel = endpoint.connect().await.ok()?;
+        Some(Self::over(channel))
+    }
+
+    pub fn over(channel: Channel) -> Self {
         let unlimited = usize::MAX;
-        Some(Self {
+        Self {
             kv: KvClient::new(channel.clone()).max_decoding_message_size(unlimited),
             watch: WatchClient::new(channel.clone()).max_decoding_message_size(unlimited),
             lease: LeaseClient::new(channel.clone()).max_decoding_message_size(unlimited),
             cluster: ClusterClient::new(channel.clone()),
             maintenance: MaintenanceClient::new(channel.clone()),
             channel,
-        })
+        }
     }
 
     pub async fn try_ask<C: Call>(&self, request: C) -> Result<C::Answer, Status> {
