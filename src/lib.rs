@@ -5,6 +5,7 @@ pub mod args;
 pub mod compact;
 pub mod config;
 pub mod lease;
+pub mod metrics;
 pub mod mvcc;
 pub mod node;
 pub mod ops;

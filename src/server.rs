@@ -51,6 +51,10 @@ pub enum ServerError {
 /// Serves until `stop` is ready, the disk is low and that is a reason to stop, or the engine is lost.
 pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result<(), ServerError> {
     let listener = Listener::bind(&config.listen, config.client_tls.clone()).await?;
+    let metrics_listener = match &config.metrics_listen {
+        Some(address) => Some(Listener::bind(address, None).await?),
+        None => None,
+    };
     let node = RunningNode::start(&config).await?;
     let dir = config.storage_dir.clone();
     let (store, writer) = store::open(StoreOptions {
@@ -94,6 +98,11 @@ pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result
         max_concurrent_streams: config.max_concurrent_streams,
         membership: Membership::new(node.endpoint(), node.identity.id, peer_scheme(&config)),
     };
+    if let Some(listener) = metrics_listener {
+        info!(listen = %listener.address(), "serving metrics");
+        let serving = api::serve_metrics(services.metrics(), listener, stopping.clone().wait());
+        tokio::spawn(serving);
+    }
     let mut api = tokio::spawn(api::serve(services, listener, stopping.wait()));
     info!(listen = %config.listen, revision = store.revision(), "ready");
 

@@ -13,9 +13,9 @@ use tonic::{
 };
 
 use super::{
-    ClusterService, Corked, Identity, KvService, LeaseService, Listener, MaintenanceService,
-    Stopping, WatchService,
-    http::{Front, http_routes},
+    ClusterService, Corked, Counted, Identity, KvService, LeaseService, Listener,
+    MaintenanceService, Stopping, WatchService,
+    http::{Front, Sources, http_routes, metrics_routes},
 };
 use crate::{compact::ClientCompactions, node::Membership, store::Store, watch::WatchHub};
 
@@ -46,15 +46,27 @@ pub struct Services {
     pub max_concurrent_streams: u32,
 }
 
+impl Services {
+    /// What the metrics are read from.
+    pub fn metrics(&self) -> Sources {
+        Sources {
+            store: self.store.clone(),
+            hub: self.hub.clone(),
+            identity: self.identity.clone(),
+        }
+    }
+}
+
 /// Serves until `stop` is ready and all calls ended.
 pub async fn serve(
     services: Services,
     listener: Listener,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), Error> {
-    let http = http_routes(services.store.clone());
+    let sources = services.metrics();
     let max_concurrent_streams = services.max_concurrent_streams;
-    let grpc = grpc_routes(services).await;
+    let grpc = Counted::new(grpc_routes(services).await);
+    let http = http_routes(sources, grpc.clone());
     let connections = listener
         .incoming()
         .map(|accepted| accepted.map(Corked::new));
@@ -66,6 +78,22 @@ pub async fn serve(
         .initial_connection_window_size(WINDOW_BYTES)
         .initial_stream_window_size(WINDOW_BYTES)
         .serve_with_incoming_shutdown(Front { grpc, http }, connections, stop)
+        .await
+}
+
+/// Serves `/metrics` alone, until `stop` is ready.
+pub async fn serve_metrics(
+    sources: Sources,
+    listener: Listener,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), Error> {
+    let front = Front {
+        grpc: Counted::new(axum::Router::new()),
+        http: metrics_routes(sources),
+    };
+    Server::builder()
+        .accept_http1(true)
+        .serve_with_incoming_shutdown(front, listener.incoming(), stop)
         .await
 }
 
@@ -108,6 +136,15 @@ async fn grpc_routes(services: Services) -> axum::Router {
         )))
         .add_service(ClusterServer::new(cluster))
         .add_service(health_service)
+        .add_service(reflection().build_v1().expect("a valid schema"))
+        .add_service(reflection().build_v1alpha().expect("a valid schema"))
         .prepare()
         .into_axum_router()
+}
+
+/// Tells clients the schema of all services.
+fn reflection() -> tonic_reflection::server::Builder<'static> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(etcd_proto::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
 }

@@ -95,9 +95,9 @@ pub struct Args {
     #[arg(num_args = 0..=1, require_equals = true, action = ArgAction::Set)]
     pub metrics: bool,
 
-    /// Where metrics are served.
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9042")]
-    pub metrics_listen: String,
+    /// Where metrics are served with --metrics; --listen has them in any case.
+    #[arg(long, value_name = "HOST:PORT", value_parser = http_address, default_value = "127.0.0.1:9042")]
+    pub metrics_listen: ListenAddress,
 
     /// Export OpenTelemetry traces and metrics.
     #[arg(long, value_parser = boolean, default_value = "false", default_missing_value = "true")]
@@ -236,6 +236,10 @@ impl Args {
         args.remarks = remarks;
         Ok(args)
     }
+}
+
+fn http_address(text: &str) -> Result<ListenAddress, AddressError> {
+    format!("tcp://{text}").parse()
 }
 
 fn interval(text: &str) -> Result<Duration, String> {

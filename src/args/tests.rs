@@ -19,7 +19,7 @@ fn defaults_are_those_of_the_go_server() {
     assert_eq!(args.log_level, "info");
     assert!(!args.debug && !args.profiling && !args.disk_mode && !args.metrics && !args.otel);
     assert_eq!(args.profiling_listen, "127.0.0.1:4000");
-    assert_eq!(args.metrics_listen, "127.0.0.1:9042");
+    assert_eq!(args.metrics_listen.to_string(), "tcp://127.0.0.1:9042");
     assert_eq!(args.otel_listen, "127.0.0.1:4317");
     assert_eq!(
         (args.profiling_dir.as_str(), args.otel_dir.as_str()),
@@ -158,6 +158,7 @@ fn flags_that_do_nothing_are_accepted_and_remarked_on() {
         "--watch-query-timeout=30s",
         "--metrics",
         "--metrics-listen=:9042",
+        "--profiling",
         "--otel=false",
         "--debug",
         "--tls-client-session-cache-size=10",
@@ -169,11 +170,24 @@ fn flags_that_do_nothing_are_accepted_and_remarked_on() {
         "--disk-mode has no effect",
         "--datastore-max-open-connections has no effect",
         "--watch-query-timeout has no effect",
-        "--metrics is not available",
+        "--profiling is not available",
         "--tls-client-session-cache-size is not available",
         "--debug is deprecated",
     ] {
         assert!(remarks.contains(flag), "{flag}: {remarks}");
+    }
+}
+
+#[test]
+fn metrics_are_served_where_they_are_wanted() {
+    let args = read(&["--metrics", "--metrics-listen=:9042"]).unwrap();
+    assert!(args.metrics && args.remarks.is_empty());
+    assert_eq!(args.metrics_listen.to_string(), "tcp://:9042");
+    for wrong in ["9042", "unix:///a", "host:port", ""] {
+        assert!(
+            read(&[&format!("--metrics-listen={wrong}")]).is_err(),
+            "{wrong}"
+        );
     }
 }
 

@@ -32,6 +32,8 @@ pub struct ServerConfig {
     pub storage_dir: PathBuf,
     pub start: Start,
     pub listen: ListenAddress,
+    /// Where the metrics are served beside `listen`, if at all.
+    pub metrics_listen: Option<ListenAddress>,
     /// `None`: clients are talked to without TLS.
     pub client_tls: Option<Arc<ServerTls>>,
     /// `None`: other nodes are talked to without TLS.
@@ -85,6 +87,7 @@ fn read(args: &Args, warnings: &mut Vec<String>) -> Result<ServerConfig, ConfigE
         start,
         client_tls: client_tls::load(args)?.map(Arc::new),
         listen,
+        metrics_listen: args.metrics.then(|| args.metrics_listen.clone()),
         tls,
         failure_domain: failure_domain::read(dir)?,
         tuning: tuning::read(dir, warnings)?,

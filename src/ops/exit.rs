@@ -24,7 +24,7 @@ pub enum Exit {
     Usage = 2,
     /// A file of the storage directory is missing, wrong, or not for this version.
     Config = 3,
-    /// The address of `--listen`, or that of the node, cannot be listened on.
+    /// The address of `--listen`, of `--metrics-listen` or of the node cannot be listened on.
     Listen = 4,
     /// Another process works on the storage directory.
     Held = 5,

@@ -71,6 +71,8 @@ pub async fn open(options: StoreOptions) -> Result<(Store, Writer), OpenError> {
         leases: Mutex::new(leases),
         settings: ArcSwap::from_pointee(settings),
         queued_bytes: AtomicUsize::new(0),
+        metrics: Default::default(),
+        recent_pages: Default::default(),
         started: Instant::now(),
     });
     let (sender, queue) = mpsc::channel(MAX_QUEUED);

@@ -15,6 +15,8 @@ mod hash;
 mod leases;
 mod limits;
 mod load;
+mod metrics;
+mod pages;
 mod purge;
 mod quota;
 mod range;
@@ -55,6 +57,7 @@ pub use self::{
     hash::{StoreHash, hash},
     limits::{LARGEST_REQUEST_BYTES, Limits},
     load::open,
+    metrics::Metrics,
     quota::QuotaBytes,
     range::to_proto,
     range_stream::RangeStream,
@@ -115,6 +118,8 @@ pub(crate) struct Shared {
     settings: ArcSwap<Settings>,
     queued_bytes: AtomicUsize,
     started: Instant,
+    metrics: Metrics,
+    recent_pages: pages::Recent,
 }
 
 impl Shared {
@@ -148,6 +153,16 @@ impl Store {
         self.shared.is_disk_low.store(is_low, Ordering::Relaxed);
     }
 
+    pub fn metrics(&self) -> &Metrics {
+        &self.shared.metrics
+    }
+
+    /// Requests that wait for the writer, and what they hold in bytes.
+    pub fn queued(&self) -> (usize, usize) {
+        let requests = self.queue.max_capacity() - self.queue.capacity();
+        (requests, self.shared.queued_bytes.load(Ordering::Relaxed))
+    }
+
     pub fn history(&self) -> &Arc<History> {
         &self.shared.history
     }
@@ -164,6 +179,7 @@ impl Store {
     /// Answers from one immutable snapshot.
     pub fn range(&self, request: &RangeRequest) -> Result<RangeResponse, RequestError> {
         validate::check_range(request)?;
+        self.shared.metrics.ranges.increment();
         if request.revision <= 0 {
             let head = self.shared.history.head();
             return Ok(range::range(&head.tree, request, head.revision));
@@ -251,6 +267,7 @@ impl Store {
         let Some(renewal) = renewed else {
             return Ok(None);
         };
+        self.shared.metrics.leases_renewed.increment();
         let ttl_s = renewal.ttl_s;
         if renewal.needs_checkpoint {
             self.submit(Command::LeaseRenewed { id, ttl_s }, 0).await?;
@@ -344,10 +361,16 @@ impl Store {
                 mpsc::error::TrySendError::Closed(_) => RequestError::Stopped,
             });
         }
-        match timeout(limit, answer).await {
+        let metrics = &self.shared.metrics;
+        let _pending = metrics.wait();
+        let result = match timeout(limit, answer).await {
             Ok(Ok(result)) => result,
             // The writer stopped with the request in its hands: it may have been written.
             Ok(Err(_)) | Err(_) => Err(RequestError::TimedOut),
+        };
+        if matches!(result, Err(RequestError::TimedOut)) {
+            metrics.failed.increment();
         }
+        result
     }
 }

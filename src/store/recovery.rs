@@ -68,12 +68,20 @@ impl Writer {
                 Err(error) => {
                     warn!(%error, "dqlite is not usable yet");
                     if !(self.shared.is_disk_full)() {
+                        self.shared
+                            .metrics
+                            .is_engine_lost
+                            .store(true, Ordering::Relaxed);
                         self.observer.engine_lost();
                     }
                     self.refuse_queue_for(RETRY_PAUSE).await;
                 }
             }
         };
+        self.shared
+            .metrics
+            .is_engine_lost
+            .store(false, Ordering::Relaxed);
         let head: Revision = self.shared.history.head().revision;
         let is_written = is_written(&batch, &truth).ok_or(WriterError::ForeignWriter(head + 1))?;
         info!(is_written, took = ?started.elapsed(), "the outcome of the commit is known");

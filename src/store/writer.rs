@@ -352,6 +352,7 @@ impl Writer {
             return Ok(None);
         }
         self.database = Some(database);
+        self.shared.metrics.committed(&batch, answers.len(), took);
         if !batch.purge.is_empty() {
             self.purge.finished(took);
         }
@@ -590,6 +591,7 @@ impl Writer {
     ) -> Result<Reply, RequestError> {
         let mut evaluation = Evaluation::new(&mut self.working, leases, &self.shared.history);
         let reply = evaluate(&mut evaluation);
+        self.shared.metrics.evaluated(evaluation.operations());
         if let Some(commit) = evaluation.finish() {
             let batch = &mut self.pending.batch;
             let (rows, bytes) = (batch.rows(), batch.bytes());

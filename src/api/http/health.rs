@@ -18,6 +18,7 @@ use tracing::warn;
 use super::{headers::only_get, query::Query, text};
 use crate::{
     api::status::status,
+    metrics::HEALTH_CHECKS,
     store::{RequestError, Store},
 };
 
@@ -146,8 +147,12 @@ fn alarms(store: &Store) -> Vec<AlarmType> {
 
 async fn health(State(store): State<Store>, RawQuery(query): RawQuery) -> Response {
     match find_illness(&store, &Query::new(query)).await {
-        None => r#"{"health":"true","reason":""}"#.into_response(),
+        None => {
+            HEALTH_CHECKS.succeeded.increment();
+            r#"{"health":"true","reason":""}"#.into_response()
+        }
         Some(reason) => {
+            HEALTH_CHECKS.failed.increment();
             warn!(reason, "the health check failed");
             let body = format!("{{\"health\":\"false\",\"reason\":\"{reason}\"}}\n");
             text(StatusCode::SERVICE_UNAVAILABLE, body)

@@ -58,6 +58,10 @@ pub enum PeerAddress {
 }
 
 impl Peer {
+    pub fn forget_common_name(&mut self) {
+        self.common_name = None;
+    }
+
     /// Of the client's certificate, if that was asked for (`--client-cert-auth`) and has one.
     pub fn common_name(&self) -> Option<&str> {
         self.common_name.as_deref()
