@@ -7,9 +7,10 @@ use std::{
 };
 
 use k8s_dqlite::{
-    args::{Args, Command},
+    args::{Args, Command, RestoreArgs},
     config,
     ops::{exit::Exit, limits, logging, signals::StopSignals},
+    restore,
     server::{self, ServerError},
 };
 use tracing::{error, info, warn};
@@ -34,7 +35,8 @@ fn main() -> ExitCode {
             .into();
         }
     };
-    match args.command {
+    match &args.command {
+        Some(Command::Restore(restore)) => restore_snapshot(&args, restore),
         Some(Command::Version) => {
             // Whoever closed the pipe has seen enough.
             let _ = io::stdout().write_all(versions().as_bytes());
@@ -54,21 +56,49 @@ fn serve(args: &Args) -> ExitCode {
     if let Err(error) = limits::raise_open_files() {
         warn!(%error, "the limit of open files stays as it is");
     }
+    let runtime = match start_runtime() {
+        Ok(runtime) => runtime,
+        Err(exit) => return exit.into(),
+    };
+    match runtime.block_on(run(args)) {
+        Ok(()) => {
+            info!("stopped");
+            Exit::Stopped.into()
+        }
+        Err(error) => {
+            error!("{error}");
+            Exit::from(&error).into()
+        }
+    }
+}
+
+fn start_runtime() -> Result<tokio::runtime::Runtime, Exit> {
     let workers = thread::available_parallelism().map_or(WORKERS_MIN, |n| n.get().max(WORKERS_MIN));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(workers)
         .enable_all()
         .build();
-    let runtime = match runtime {
+    runtime.map_err(|error| {
+        error!("cannot start {workers} threads: {error}");
+        Exit::Failure
+    })
+}
+
+fn restore_snapshot(args: &Args, restore: &RestoreArgs) -> ExitCode {
+    logging::start(&args.log_level, args.debug);
+    let runtime = match start_runtime() {
         Ok(runtime) => runtime,
-        Err(error) => {
-            error!("cannot start {workers} threads: {error}");
-            return Exit::Failure.into();
-        }
+        Err(exit) => return exit.into(),
     };
-    match runtime.block_on(run(args)) {
-        Ok(()) => {
-            info!("stopped");
+    match runtime.block_on(restore::run(restore)) {
+        Ok(summary) => {
+            let done = if restore.dry_run {
+                "can be restored"
+            } else {
+                "restored"
+            };
+            // Whoever closed the pipe has seen enough.
+            let _ = writeln!(io::stdout(), "{done}: {summary}");
             Exit::Stopped.into()
         }
         Err(error) => {

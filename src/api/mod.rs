@@ -2,6 +2,9 @@
 
 mod cluster;
 mod corked;
+mod counted;
+mod downgrade;
+mod gateway;
 mod hash;
 mod header;
 mod http;
@@ -10,12 +13,14 @@ mod lease;
 mod listener;
 mod maintenance;
 mod serve;
+mod snapshot;
 mod status;
 mod stopping;
 mod watch;
 
 pub use cluster::ClusterService;
 pub use corked::Corked;
+use counted::Counted;
 pub use header::Identity;
 pub use kv::KvService;
 pub use lease::LeaseService;
@@ -23,6 +28,6 @@ pub use listener::{
     Connection, Incoming, ListenError, Listener, MAX_CONNECTIONS, Peer, PeerAddress,
 };
 pub use maintenance::{ETCD_VERSION, MaintenanceService, STORAGE_VERSION};
-pub use serve::{Services, serve};
+pub use serve::{Services, serve, serve_metrics};
 pub use stopping::Stopping;
 pub use watch::WatchService;

@@ -1,6 +1,6 @@
 //! One listener for all services: gRPC, and the HTTP endpoints beside it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use etcd_proto::etcdserverpb::{
     cluster_server::ClusterServer, kv_server::KvServer, lease_server::LeaseServer,
@@ -13,19 +13,24 @@ use tonic::{
 };
 
 use super::{
-    ClusterService, Corked, Identity, KvService, LeaseService, Listener, MaintenanceService,
-    Stopping, WatchService,
-    http::{Front, http_routes},
+    ClusterService, Corked, Counted, Identity, KvService, LeaseService, Listener,
+    MaintenanceService, Stopping, WatchService,
+    http::{Front, Sources, http_routes, metrics_routes},
 };
-use crate::{compact::ClientCompactions, store::Store, watch::WatchHub};
+use crate::{compact::ClientCompactions, node::Membership, store::Store, watch::WatchHub};
 
-/// The largest message that is decoded, in bytes. Above etcd's limit, so that what is too large for
-/// etcd is refused in its words; a larger one ends in tonic's.
-const MAX_DECODED_BYTES: usize = 16 * 1024 * 1024;
+/// The largest message that is decoded, in bytes, if the limit on requests is lower. Above etcd's,
+/// so that what is too large for etcd is refused in its words; a larger one ends in tonic's.
+const MIN_DECODED_BYTES: usize = 16 * 1024 * 1024;
 
 /// Bytes that a connection, and each call on it, may have under way to the server: enough for the
 /// largest request without a pause.
 const WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+
+/// How often a client is asked whether it is there, and how long it may take to say so: etcd's
+/// `--grpc-keepalive-interval` and `--grpc-keepalive-timeout`. How often clients ask is their affair.
+const PING_INTERVAL: Duration = Duration::from_secs(2 * 3600);
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What the API is made of.
 pub struct Services {
@@ -36,9 +41,20 @@ pub struct Services {
     pub stopping: Stopping,
     /// Where clients reach this node.
     pub client_url: String,
-    /// Where other nodes reach it.
-    pub peer_address: String,
-    pub peer_url: String,
+    pub membership: Membership,
+    /// Calls at a time on one connection.
+    pub max_concurrent_streams: u32,
+}
+
+impl Services {
+    /// What the metrics are read from.
+    pub fn metrics(&self) -> Sources {
+        Sources {
+            store: self.store.clone(),
+            hub: self.hub.clone(),
+            identity: self.identity.clone(),
+        }
+    }
 }
 
 /// Serves until `stop` is ready and all calls ended.
@@ -47,18 +63,37 @@ pub async fn serve(
     listener: Listener,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), Error> {
-    let http = http_routes(services.store.clone());
-    let grpc = grpc_routes(services).await;
+    let sources = services.metrics();
+    let max_concurrent_streams = services.max_concurrent_streams;
+    let grpc = Counted::new(grpc_routes(services).await);
+    let http = http_routes(sources, grpc.clone());
     let connections = listener
         .incoming()
         .map(|accepted| accepted.map(Corked::new));
     Server::builder()
         .accept_http1(true)
-        // etcd has no limit either: an apiserver opens hundreds of watches on a connection.
-        .max_concurrent_streams(u32::MAX)
+        .max_concurrent_streams(max_concurrent_streams)
+        .http2_keepalive_interval(Some(PING_INTERVAL))
+        .http2_keepalive_timeout(Some(PING_TIMEOUT))
         .initial_connection_window_size(WINDOW_BYTES)
         .initial_stream_window_size(WINDOW_BYTES)
         .serve_with_incoming_shutdown(Front { grpc, http }, connections, stop)
+        .await
+}
+
+/// Serves `/metrics` alone, until `stop` is ready.
+pub async fn serve_metrics(
+    sources: Sources,
+    listener: Listener,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), Error> {
+    let front = Front {
+        grpc: Counted::new(axum::Router::new()),
+        http: metrics_routes(sources),
+    };
+    Server::builder()
+        .accept_http1(true)
+        .serve_with_incoming_shutdown(front, listener.incoming(), stop)
         .await
 }
 
@@ -70,13 +105,14 @@ async fn grpc_routes(services: Services) -> axum::Router {
         compactions,
         stopping,
         client_url,
-        peer_address,
-        peer_url,
+        membership,
+        max_concurrent_streams: _,
     } = services;
     let (health, health_service) = tonic_health::server::health_reporter();
     health
         .set_service_status("", tonic_health::ServingStatus::Serving)
         .await;
+    let max_decoded_bytes = store.limits().max_received_bytes().max(MIN_DECODED_BYTES);
     let kv = KvService {
         store: store.clone(),
         identity: identity.clone(),
@@ -88,20 +124,27 @@ async fn grpc_routes(services: Services) -> axum::Router {
         stopping,
     };
     let cluster = ClusterService {
-        store: store.clone(),
         identity: identity.clone(),
-        name: peer_address.clone(),
+        membership: membership.clone(),
         client_url,
-        peer_url,
     };
-    Routes::new(KvServer::new(kv).max_decoding_message_size(MAX_DECODED_BYTES))
+    Routes::new(KvServer::new(kv).max_decoding_message_size(max_decoded_bytes))
         .add_service(WatchService::new(hub))
         .add_service(LeaseServer::new(lease))
         .add_service(MaintenanceServer::new(MaintenanceService::new(
-            store, identity,
+            store, identity, membership,
         )))
         .add_service(ClusterServer::new(cluster))
         .add_service(health_service)
+        .add_service(reflection().build_v1().expect("a valid schema"))
+        .add_service(reflection().build_v1alpha().expect("a valid schema"))
         .prepare()
         .into_axum_router()
+}
+
+/// Tells clients the schema of all services.
+fn reflection() -> tonic_reflection::server::Builder<'static> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(etcd_proto::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
 }

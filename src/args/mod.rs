@@ -6,6 +6,7 @@ mod address;
 mod client_tls;
 mod duration;
 mod remarks;
+mod restore;
 mod values;
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
@@ -14,11 +15,12 @@ use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand, error:
 
 use dqlite::tls::TlsVersion;
 
-use self::values::{boolean, tls_version, unsigned};
+use self::values::{boolean, count, request_bytes, signed, streams, tls_version, unsigned};
 pub use self::{
     address::{AddressError, ListenAddress, ListenSocket, NodeAddress},
     client_tls::{ClientTlsFlags, file},
     duration::{DurationError, GoDuration},
+    restore::RestoreArgs,
     values::LowStorageAction,
 };
 
@@ -93,9 +95,9 @@ pub struct Args {
     #[arg(num_args = 0..=1, require_equals = true, action = ArgAction::Set)]
     pub metrics: bool,
 
-    /// Where metrics are served.
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9042")]
-    pub metrics_listen: String,
+    /// Where metrics are served with --metrics; --listen has them in any case.
+    #[arg(long, value_name = "HOST:PORT", value_parser = http_address, default_value = "127.0.0.1:9042")]
+    pub metrics_listen: ListenAddress,
 
     /// Export OpenTelemetry traces and metrics.
     #[arg(long, value_parser = boolean, default_value = "false", default_missing_value = "true")]
@@ -167,6 +169,24 @@ pub struct Args {
     #[arg(long, value_name = "BYTES", value_parser = unsigned, default_value = "10485760")]
     pub watch_storage_available_size_min_bytes: u64,
 
+    /// Bytes that the database may use before writes that grow it are refused; 0 is 2 GiB, less
+    /// than 0 is no quota.
+    #[arg(long, value_name = "BYTES", value_parser = signed, default_value = "0")]
+    #[arg(allow_hyphen_values = true)]
+    pub quota_backend_bytes: i64,
+
+    /// Bytes that a write may have; at most 134217728.
+    #[arg(long, value_name = "BYTES", value_parser = request_bytes, default_value = "1572864")]
+    pub max_request_bytes: usize,
+
+    /// Operations in one list of a transaction.
+    #[arg(long, value_name = "COUNT", value_parser = count, default_value = "128")]
+    pub max_txn_ops: usize,
+
+    /// Calls, watches among them, that one client connection may have open.
+    #[arg(long, value_name = "COUNT", value_parser = streams, default_value = "4294967295")]
+    pub max_concurrent_streams: u32,
+
     /// What to do when the disk is nearly full.
     #[arg(
         long,
@@ -195,10 +215,12 @@ pub struct Args {
     pub remarks: Vec<String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum Command {
     /// Print the versions of k8s-dqlite, SQLite, dqlite and libuv.
     Version,
+    /// Make the storage directory of a new node from a snapshot, of k8s-dqlite or of etcd.
+    Restore(RestoreArgs),
 }
 
 impl Args {
@@ -214,6 +236,10 @@ impl Args {
         args.remarks = remarks;
         Ok(args)
     }
+}
+
+fn http_address(text: &str) -> Result<ListenAddress, AddressError> {
+    format!("tcp://{text}").parse()
 }
 
 fn interval(text: &str) -> Result<Duration, String> {

@@ -20,9 +20,9 @@ const WITHOUT_EFFECT: [(&str, &str); 6] = [
     ),
 ];
 
-/// Switches for what is still to come. Their companions, such as --metrics-listen, mean nothing
+/// Switches for what is still to come. Their companions, such as --otel-listen, mean nothing
 /// without them.
-const NOT_AVAILABLE: [&str; 3] = ["profiling", "metrics", "otel"];
+const NOT_AVAILABLE: [&str; 2] = ["profiling", "otel"];
 
 pub(super) fn on(matches: &ArgMatches) -> Vec<String> {
     let is_given = |id| matches.value_source(id) == Some(ValueSource::CommandLine);

@@ -19,7 +19,7 @@ fn defaults_are_those_of_the_go_server() {
     assert_eq!(args.log_level, "info");
     assert!(!args.debug && !args.profiling && !args.disk_mode && !args.metrics && !args.otel);
     assert_eq!(args.profiling_listen, "127.0.0.1:4000");
-    assert_eq!(args.metrics_listen, "127.0.0.1:9042");
+    assert_eq!(args.metrics_listen.to_string(), "tcp://127.0.0.1:9042");
     assert_eq!(args.otel_listen, "127.0.0.1:4317");
     assert_eq!(
         (args.profiling_dir.as_str(), args.otel_dir.as_str()),
@@ -158,6 +158,7 @@ fn flags_that_do_nothing_are_accepted_and_remarked_on() {
         "--watch-query-timeout=30s",
         "--metrics",
         "--metrics-listen=:9042",
+        "--profiling",
         "--otel=false",
         "--debug",
         "--tls-client-session-cache-size=10",
@@ -169,7 +170,7 @@ fn flags_that_do_nothing_are_accepted_and_remarked_on() {
         "--disk-mode has no effect",
         "--datastore-max-open-connections has no effect",
         "--watch-query-timeout has no effect",
-        "--metrics is not available",
+        "--profiling is not available",
         "--tls-client-session-cache-size is not available",
         "--debug is deprecated",
     ] {
@@ -178,6 +179,61 @@ fn flags_that_do_nothing_are_accepted_and_remarked_on() {
 }
 
 #[test]
+fn metrics_are_served_where_they_are_wanted() {
+    let args = read(&["--metrics", "--metrics-listen=:9042"]).unwrap();
+    assert!(args.metrics && args.remarks.is_empty());
+    assert_eq!(args.metrics_listen.to_string(), "tcp://:9042");
+    for wrong in ["9042", "unix:///a", "host:port", ""] {
+        assert!(
+            read(&[&format!("--metrics-listen={wrong}")]).is_err(),
+            "{wrong}"
+        );
+    }
+}
+
+#[test]
 fn version_is_a_sub_command() {
     assert_eq!(read(&["version"]).unwrap().command, Some(Command::Version));
+}
+
+#[test]
+fn tls_of_the_api_has_etcds_flags() {
+    let args = read(&[]).unwrap();
+    assert!(!args.listen.is_tls && !args.client_tls.client_cert_auth);
+    assert_eq!(args.client_tls.tls_min_version.0, Some(TlsVersion::Tls12));
+    assert_eq!(args.client_tls.tls_max_version.0, None);
+    let args = read(&[
+        "--listen=https://:2379",
+        "--cert-file=a.crt",
+        "--key-file",
+        "a.key",
+        "--trusted-ca-file=ca.crt",
+        "--client-cert-auth",
+        "--client-crl-file=",
+        "--tls-min-version=TLS1.3",
+    ])
+    .unwrap();
+    let flags = &args.client_tls;
+    assert!(args.listen.is_tls && flags.client_cert_auth);
+    assert_eq!(file(&flags.cert_file), Some("a.crt".into()));
+    assert_eq!(file(&flags.client_crl_file), None);
+    assert_eq!(flags.tls_min_version.0, Some(TlsVersion::Tls13));
+}
+
+#[test]
+fn flags_of_tls_that_do_not_fit_together_are_refused() {
+    let pair = ["--listen=https://:1", "--cert-file=a", "--key-file=b"];
+    for (more, expected) in [
+        (&["--client-cert-auth"][..], "needs --trusted-ca-file"),
+        (&["--client-crl-file=c"], "needs --trusted-ca-file"),
+        (
+            &["--tls-min-version=TLS1.3", "--tls-max-version=TLS1.2"],
+            "newer",
+        ),
+        (&["--listen=tcp://:1"], "write https://"),
+        (&["--cert-file="], "needs --cert-file"),
+    ] {
+        let error = error(&[&pair[..], more].concat());
+        assert!(error.contains(expected), "{error}");
+    }
 }

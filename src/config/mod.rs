@@ -16,9 +16,14 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use dqlite::tls::Tls;
 use tracing::warn;
 
-pub use self::{error::ConfigError, start::Start, tuning::Tuning};
+pub use self::{
+    error::ConfigError,
+    start::{RESTORING, Start, init_address, prepare_restore},
+    tuning::Tuning,
+};
 use crate::{
     args::{Args, ListenAddress, ListenSocket, LowStorageAction},
+    store::{Limits, QuotaBytes},
     tls::ServerTls,
 };
 
@@ -27,6 +32,8 @@ pub struct ServerConfig {
     pub storage_dir: PathBuf,
     pub start: Start,
     pub listen: ListenAddress,
+    /// Where the metrics are served beside `listen`, if at all.
+    pub metrics_listen: Option<ListenAddress>,
     /// `None`: clients are talked to without TLS.
     pub client_tls: Option<Arc<ServerTls>>,
     /// `None`: other nodes are talked to without TLS.
@@ -35,6 +42,10 @@ pub struct ServerConfig {
     pub tuning: Tuning,
     /// Between two progress notifications to a watcher that asked for them.
     pub progress_interval: Duration,
+    pub quota: QuotaBytes,
+    pub limits: Limits,
+    /// Calls at a time on one client connection.
+    pub max_concurrent_streams: u32,
     /// `None`: nobody looks.
     pub disk_watch: Option<DiskWatch>,
 }
@@ -76,9 +87,16 @@ fn read(args: &Args, warnings: &mut Vec<String>) -> Result<ServerConfig, ConfigE
         start,
         client_tls: client_tls::load(args)?.map(Arc::new),
         listen,
+        metrics_listen: args.metrics.then(|| args.metrics_listen.clone()),
         tls,
         failure_domain: failure_domain::read(dir)?,
         tuning: tuning::read(dir, warnings)?,
+        quota: QuotaBytes(args.quota_backend_bytes),
+        limits: Limits {
+            max_request_bytes: args.max_request_bytes,
+            max_txn_operations: args.max_txn_ops,
+        },
+        max_concurrent_streams: args.max_concurrent_streams,
         progress_interval: args.watch_progress_notify_interval,
         disk_watch: interval.map(|interval| DiskWatch {
             interval,
@@ -113,11 +131,22 @@ mod tests {
             "--watch-storage-available-size-interval=2s",
             "--watch-storage-available-size-min-bytes=5",
             "--low-available-storage-action=terminate",
+            "--quota-backend-bytes=-1",
+            "--max-request-bytes=2000000",
+            "--max-txn-ops=9",
+            "--max-concurrent-streams=7",
         ];
         let config = read_with(dir.path(), &flags).unwrap();
         assert!(matches!(config.start, Start::First { .. }) && config.tls.is_none());
         assert_eq!(config.listen.to_string(), crate::args::DEFAULT_LISTEN);
         assert_eq!(config.failure_domain, 7);
+        assert_eq!(config.quota, QuotaBytes(-1));
+        let limits = Limits {
+            max_request_bytes: 2_000_000,
+            max_txn_operations: 9,
+        };
+        assert_eq!(config.limits, limits);
+        assert_eq!(config.max_concurrent_streams, 7);
         assert_eq!(
             config.tuning.network_latency,
             Some(Duration::from_millis(5))

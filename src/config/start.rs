@@ -37,6 +37,9 @@ const BESIDE_INIT: [&str; 7] = [
     "dqlite-lock",
 ];
 
+/// The mark of a directory into which a snapshot is being restored.
+pub const RESTORING: &str = "restoring";
+
 /// How the node in the storage directory begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Start {
@@ -110,6 +113,16 @@ pub(super) fn read(
             });
         }
     };
+    let mark = dir.join(RESTORING);
+    if exists(&mark)? {
+        return Err(ConfigError::Invalid {
+            path: mark,
+            reason:
+                "the restore into this directory did not finish: run the same `k8s-dqlite restore` \
+                     again, which begins anew"
+                    .to_owned(),
+        });
+    }
     let path = dir.join(INIT);
     if let Some(text) = yaml::read(&path)? {
         return first_start(dir, &path, &text, own_socket, warnings);
@@ -181,6 +194,51 @@ fn first_start(
         ));
     }
     Ok(Start::First { address })
+}
+
+/// The address in init.yaml, if there is one.
+pub fn init_address(dir: &Path) -> Result<Option<NodeAddress>, ConfigError> {
+    let path = dir.join(INIT);
+    let Some(text) = yaml::read(&path)? else {
+        return Ok(None);
+    };
+    let InitFile { address, .. } = yaml::parse(&path, &text)?.unwrap_or_default();
+    let address = address.filter(|address| !address.is_empty());
+    address
+        .map(|address| parse_address(&path, "Address", &address))
+        .transpose()
+}
+
+/// Makes a directory ready to be restored into, and marks it. Whoever calls it has locked it. What
+/// an interrupted restore left, by its mark, is deleted; anything else of a node is refused.
+pub fn prepare_restore(dir: &Path) -> Result<(), ConfigError> {
+    let mark = dir.join(RESTORING);
+    let unwritable = |path: &Path, source| ConfigError::Unwritable {
+        path: path.to_owned(),
+        source,
+    };
+    if exists(&mark)? {
+        for entry in fs::read_dir(dir).map_err(|source| unwritable(dir, source))? {
+            let name = entry.map_err(|source| unwritable(dir, source))?.file_name();
+            let text = name.to_string_lossy();
+            let path = dir.join(&name);
+            if is_of_an_unborn_node(&text) || text.starts_with("snapshot-") {
+                fs::remove_file(&path).map_err(|source| unwritable(&path, source))?;
+            } else if !BESIDE_INIT.contains(&text.as_ref())
+                && text != RESTORING
+                && !text.starts_with("tmp-")
+            {
+                return Err(foreign(dir, &text));
+            }
+        }
+        return Ok(());
+    }
+    check_beside_init(dir, None, false)?;
+    let marked = fs::File::create(&mark).and_then(|file| {
+        file.sync_all()?;
+        fs::File::open(dir)?.sync_all()
+    });
+    marked.map_err(|source| unwritable(&mark, source))
 }
 
 fn parse_address(path: &Path, key: &str, text: &str) -> Result<NodeAddress, ConfigError> {

@@ -2,4 +2,4 @@
 
 mod table;
 
-pub use table::{Lease, LeaseTable, LeaseView, MAX_TTL_S, MIN_TTL_S, NowMs, Renewal};
+pub use table::{Lease, LeaseCopy, LeaseTable, LeaseView, MAX_TTL_S, MIN_TTL_S, NowMs, Renewal};

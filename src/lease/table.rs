@@ -36,6 +36,14 @@ pub struct LeaseView {
     pub keys: Vec<Bytes>,
 }
 
+/// A lease without its keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeaseCopy {
+    pub id: LeaseId,
+    pub granted_ttl_s: i64,
+    pub remaining_s: i64,
+}
+
 #[derive(Debug, Default)]
 pub struct LeaseTable {
     leases: HashMap<LeaseId, Lease>,
@@ -125,6 +133,18 @@ impl LeaseTable {
     /// All leases, the one that expires first in front.
     pub fn ids(&self) -> Vec<LeaseId> {
         self.by_expiry.iter().map(|(_, id)| *id).collect()
+    }
+
+    /// All leases in the order of their ids, for a copy of the store.
+    pub fn copies(&self, now: NowMs) -> Vec<LeaseCopy> {
+        let copy = |(id, lease): (&LeaseId, &Lease)| LeaseCopy {
+            id: *id,
+            granted_ttl_s: lease.granted_ttl_s,
+            remaining_s: lease.remaining_s(now),
+        };
+        let mut copies: Vec<_> = self.leases.iter().map(copy).collect();
+        copies.sort_unstable_by_key(|copy| copy.id);
+        copies
     }
 
     /// At most `limit` leases whose time is over, longest over first.

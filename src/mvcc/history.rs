@@ -19,7 +19,7 @@ use arc_swap::ArcSwap;
 use super::{Commit, Revision, RowId, Tree};
 use checkpoints::{Checkpoints, Discarded};
 use log::Log;
-pub use versions::Versions;
+pub use versions::{Versions, VersionsCursor};
 
 /// The compaction revision of a store that never was compacted. As in etcd (`kvstore.go`) it is
 /// below 0, so that a first compaction at revision 0 succeeds.

@@ -8,7 +8,9 @@ mod record;
 mod replay;
 mod tree;
 
-pub use history::{History, HistoryError, HistorySize, NEVER_COMPACTED, Snapshot, Versions};
+pub use history::{
+    History, HistoryError, HistorySize, NEVER_COMPACTED, Snapshot, Versions, VersionsCursor,
+};
 pub use key_range::KeyRange;
 pub use record::{
     Change, ChangeKind, Commit, KeyValue, LeaseId, MAX_SUB, Revision, RowId, revision_of, row_id,

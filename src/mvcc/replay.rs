@@ -109,6 +109,11 @@ impl Replay {
         Ok(())
     }
 
+    /// The version of a key that the rows so far lead to.
+    pub fn current(&self, key: &[u8]) -> Option<&KeyValue> {
+        self.tree.get(key).map(Arc::as_ref)
+    }
+
     /// The store, and the rows that an interrupted purge left, ascending.
     pub fn finish(mut self) -> (History, Vec<RowId>) {
         self.end_commit();

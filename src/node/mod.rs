@@ -1,5 +1,7 @@
 //! The dqlite node of this server: its directory, its engine, its port.
 
+mod membership;
+
 use std::time::Duration;
 
 use dqlite::{
@@ -12,11 +14,12 @@ use dqlite::{
 use tokio::{runtime::Handle, sync::oneshot, task::JoinHandle};
 use tracing::info;
 
+pub use self::membership::{Membership, MembershipError};
 use crate::config::{ConfigError, ServerConfig};
 
 /// One-way latency that the engine is told where tuning.yaml does not say: elections within 300 to
 /// 600 ms. Below 20 ms a busy machine loses its leadership to scheduling alone.
-const DEFAULT_NETWORK_LATENCY: Duration = Duration::from_millis(20);
+pub const DEFAULT_NETWORK_LATENCY: Duration = Duration::from_millis(20);
 
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {

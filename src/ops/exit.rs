@@ -6,6 +6,7 @@ use dqlite::node::NodeError;
 
 use crate::{
     node::StartError,
+    restore::RestoreError,
     server::ServerError,
     store::{OpenError, WriterError},
 };
@@ -23,7 +24,7 @@ pub enum Exit {
     Usage = 2,
     /// A file of the storage directory is missing, wrong, or not for this version.
     Config = 3,
-    /// The address of `--listen`, or that of the node, cannot be listened on.
+    /// The address of `--listen`, of `--metrics-listen` or of the node cannot be listened on.
     Listen = 4,
     /// Another process works on the storage directory.
     Held = 5,
@@ -55,6 +56,21 @@ impl From<&ServerError> for Exit {
             ServerError::Open(error) => of_open(error),
             ServerError::Writer(error) => of_writer(error),
             ServerError::Signals(_) | ServerError::Api(_) => Self::Failure,
+        }
+    }
+}
+
+impl From<&RestoreError> for Exit {
+    fn from(error: &RestoreError) -> Self {
+        match error {
+            RestoreError::Unreadable { .. } => Self::Failure,
+            RestoreError::NoSnapshot { .. }
+            | RestoreError::NoChecksum(_)
+            | RestoreError::WrongChecksum(_)
+            | RestoreError::Content(_) => Self::Data,
+            RestoreError::Config(_) => Self::Config,
+            RestoreError::Node(error) => of_node(error),
+            RestoreError::Open(error) => of_open(error),
         }
     }
 }

@@ -8,8 +8,9 @@ use tokio::sync::oneshot;
 
 use super::RequestError;
 use crate::{
-    lease::LeaseView,
+    lease::{LeaseCopy, LeaseView},
     mvcc::{LeaseId, Revision},
+    settings::Settings,
 };
 
 /// A request that must take its place in the order of writes.
@@ -35,6 +36,8 @@ pub enum Command {
         with_keys: bool,
     },
     LeaseList,
+    /// What is beside the keys, and the revision that it belongs to.
+    Copy,
     Compact {
         revision: Revision,
         /// Answer only when the rows are deleted.
@@ -43,6 +46,8 @@ pub enum Command {
     Alarm(AlarmRequest),
     /// Reads the page counts from the engine.
     Pages,
+    /// Gives free pages of the database back.
+    Defragment,
 }
 
 #[derive(Debug)]
@@ -50,14 +55,22 @@ pub enum Reply {
     Put(PutResponse),
     DeleteRange(DeleteRangeResponse),
     Txn(TxnResponse),
-    LeaseGranted { ttl_s: i64 },
+    LeaseGranted {
+        ttl_s: i64,
+    },
     LeaseRevoked,
     LeaseRenewed,
     LeaseTimeToLive(Option<LeaseView>),
     LeaseList(Vec<LeaseId>),
+    Copy {
+        revision: Revision,
+        leases: Vec<LeaseCopy>,
+        settings: Settings,
+    },
     Compacted,
     Alarm(Vec<AlarmMember>),
     Pages(super::Pages),
+    Defragmented,
 }
 
 pub type ReplySender = oneshot::Sender<Result<Reply, RequestError>>;

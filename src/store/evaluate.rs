@@ -33,6 +33,14 @@ pub struct Working {
     pub revision: Revision,
 }
 
+/// What a request did, whether it changed anything or not.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Operations {
+    pub ranges: u64,
+    pub puts: u64,
+    pub deletes: u64,
+}
+
 /// Evaluates one request. Changes pile up here and go into the batch as one commit.
 pub struct Evaluation<'a> {
     working: &'a mut Working,
@@ -41,6 +49,7 @@ pub struct Evaluation<'a> {
     changes: Vec<Change>,
     /// The past states that the ranges of a transaction read, in their order.
     past: VecDeque<Arc<Snapshot>>,
+    operations: Operations,
 }
 
 impl<'a> Evaluation<'a> {
@@ -51,7 +60,12 @@ impl<'a> Evaluation<'a> {
             history,
             changes: Vec::new(),
             past: VecDeque::new(),
+            operations: Operations::default(),
         }
+    }
+
+    pub fn operations(&self) -> Operations {
+        self.operations
     }
 
     /// What changed, if anything did. Takes the next revision for it.
@@ -100,6 +114,7 @@ impl<'a> Evaluation<'a> {
     /// Deletes the keys of a lease that was taken out of the table.
     pub fn delete_keys(&mut self, keys: impl IntoIterator<Item = Bytes>) {
         for key in keys {
+            self.operations.deletes += 1;
             self.delete_key(&key);
         }
     }
@@ -240,6 +255,7 @@ impl<'a> Evaluation<'a> {
     }
 
     fn execute_range(&mut self, request: &RangeRequest, before: &Tree) -> RangeResponse {
+        self.operations.ranges += 1;
         let revision = self.reported_revision();
         if request.revision <= 0 {
             range::range(&self.working.tree, request, revision)
@@ -252,6 +268,7 @@ impl<'a> Evaluation<'a> {
     }
 
     fn execute_put(&mut self, request: &PutRequest) -> PutResponse {
+        self.operations.puts += 1;
         let prev = self.working.tree.get(&request.key).cloned();
         let (value, lease) = match &prev {
             Some(prev) => (
@@ -294,6 +311,7 @@ impl<'a> Evaluation<'a> {
     }
 
     fn execute_delete_range(&mut self, request: &DeleteRangeRequest) -> DeleteRangeResponse {
+        self.operations.deletes += 1;
         let range = KeyRange::new(request.key.clone(), request.range_end.clone());
         let doomed: Vec<Arc<KeyValue>> = match &range {
             KeyRange::Single(key) => self.working.tree.get(key).cloned().into_iter().collect(),

@@ -36,7 +36,8 @@ impl Store {
     }
 }
 
-fn hash(history: &History, revision: Revision) -> Result<StoreHash, RequestError> {
+/// The hash up to `revision`, 0 for the current one. Reads the whole store.
+pub fn hash(history: &History, revision: Revision) -> Result<StoreHash, RequestError> {
     if revision < 0 {
         // For etcd this is a revision that comes before every version.
         return Ok(StoreHash {

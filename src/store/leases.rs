@@ -60,6 +60,7 @@ impl Writer {
             id,
             granted_ttl_s: ttl_s,
         });
+        self.shared.metrics.leases_granted.increment();
         Ok(Reply::LeaseGranted { ttl_s })
     }
 
@@ -70,6 +71,7 @@ impl Writer {
     ) -> Result<Reply, RequestError> {
         let keys = leases.remove(id).ok_or(RequestError::LeaseNotFound)?;
         self.record(Record::LeaseRemoved { id });
+        self.shared.metrics.leases_revoked.increment();
         // One revision, unless there are more keys than one has positions for.
         let mut keys = keys.into_iter();
         loop {
@@ -91,6 +93,9 @@ impl Writer {
 
     /// Revokes leases whose time is over, as far as the batch has room.
     pub(super) fn expire_leases(&mut self) {
+        if self.admission.is_corrupt() {
+            return;
+        }
         let is_idle = self.queue.is_empty() && self.backlog.is_empty();
         if self.expiry.left == 0 || self.is_full() || (self.expiry.must_wait && !is_idle) {
             return;
@@ -108,6 +113,7 @@ impl Writer {
             }
             self.expiry.left -= 1;
             let revoked = self.revoke(&mut leases, id);
+            self.shared.metrics.leases_expired.increment();
             debug_assert!(revoked.is_ok(), "an expired lease is in the table");
         }
     }

@@ -3,21 +3,28 @@
 //! `Store` is the handle that everybody holds; `Writer` is the one task that changes anything.
 //! Reads never wait for it: they take the head snapshot of `history`.
 
+mod admission;
 mod batch;
 mod command;
 mod compaction;
 mod database;
+mod defragment;
 mod error;
 mod evaluate;
 mod hash;
 mod leases;
+mod limits;
 mod load;
+mod metrics;
+mod pages;
 mod purge;
+mod quota;
 mod range;
 mod range_stream;
 mod recovery;
+mod restore;
 mod schema;
-mod snapshot;
+pub mod snapshot;
 #[cfg(test)]
 mod tests;
 mod validate;
@@ -26,7 +33,7 @@ mod writer;
 use std::{
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -47,11 +54,14 @@ use self::command::{Command, Reply, Submission};
 pub use self::{
     database::{OpenError, Pages},
     error::RequestError,
-    hash::StoreHash,
+    hash::{StoreHash, hash},
+    limits::{LARGEST_REQUEST_BYTES, Limits},
     load::open,
+    metrics::Metrics,
+    quota::QuotaBytes,
     range::to_proto,
     range_stream::RangeStream,
-    validate::MAX_REQUEST_BYTES,
+    restore::Filling,
     writer::{CommitObserver, Writer, WriterError},
 };
 use crate::{
@@ -73,6 +83,9 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(7);
 /// writer, at least some thousand a second. etcd waits without a limit.
 const PURGE_TIMEOUT: Duration = Duration::from_secs(600);
 
+/// How long a defragmentation may take: longer than its statement.
+const DEFRAGMENT_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// Tells whether the disk is so full that a failed write is its fault.
 pub type DiskProbe = Box<dyn Fn() -> bool + Send + Sync>;
 
@@ -81,6 +94,10 @@ pub struct StoreOptions {
     pub is_disk_full: DiskProbe,
     /// Taken if the database is new.
     pub cluster_id: u64,
+    /// In whose name alarms are raised.
+    pub member_id: u64,
+    pub quota: QuotaBytes,
+    pub limits: Limits,
 }
 
 /// What the writer and the handles share.
@@ -88,6 +105,11 @@ pub(crate) struct Shared {
     endpoint: Endpoint,
     is_disk_full: DiskProbe,
     cluster_id: u64,
+    member_id: u64,
+    quota: QuotaBytes,
+    limits: Limits,
+    /// Set by who watches the disk: writes that grow the database are refused.
+    is_disk_low: AtomicBool,
     history: Arc<History>,
     /// With what is not committed yet. Locked by the writer while it evaluates, by keep-alives for a
     /// moment.
@@ -96,6 +118,8 @@ pub(crate) struct Shared {
     settings: ArcSwap<Settings>,
     queued_bytes: AtomicUsize,
     started: Instant,
+    metrics: Metrics,
+    recent_pages: pages::Recent,
 }
 
 impl Shared {
@@ -116,6 +140,29 @@ impl Store {
         self.shared.cluster_id
     }
 
+    pub fn limits(&self) -> Limits {
+        self.shared.limits
+    }
+
+    pub fn quota(&self) -> QuotaBytes {
+        self.shared.quota
+    }
+
+    /// While the disk is low, only what can free space is written.
+    pub fn set_disk_low(&self, is_low: bool) {
+        self.shared.is_disk_low.store(is_low, Ordering::Relaxed);
+    }
+
+    pub fn metrics(&self) -> &Metrics {
+        &self.shared.metrics
+    }
+
+    /// Requests that wait for the writer, and what they hold in bytes.
+    pub fn queued(&self) -> (usize, usize) {
+        let requests = self.queue.max_capacity() - self.queue.capacity();
+        (requests, self.shared.queued_bytes.load(Ordering::Relaxed))
+    }
+
     pub fn history(&self) -> &Arc<History> {
         &self.shared.history
     }
@@ -132,6 +179,7 @@ impl Store {
     /// Answers from one immutable snapshot.
     pub fn range(&self, request: &RangeRequest) -> Result<RangeResponse, RequestError> {
         validate::check_range(request)?;
+        self.shared.metrics.ranges.increment();
         if request.revision <= 0 {
             let head = self.shared.history.head();
             return Ok(range::range(&head.tree, request, head.revision));
@@ -183,7 +231,7 @@ impl Store {
     }
 
     pub async fn txn(&self, request: TxnRequest) -> Result<TxnResponse, RequestError> {
-        validate::check_txn(&request)?;
+        validate::check_txn(&request, self.shared.limits.max_txn_operations)?;
         let size_bytes = request.encoded_len();
         match self.submit(Command::Txn(request), size_bytes).await? {
             Reply::Txn(response) => Ok(response),
@@ -219,6 +267,7 @@ impl Store {
         let Some(renewal) = renewed else {
             return Ok(None);
         };
+        self.shared.metrics.leases_renewed.increment();
         let ttl_s = renewal.ttl_s;
         if renewal.needs_checkpoint {
             self.submit(Command::LeaseRenewed { id, ttl_s }, 0).await?;
@@ -266,6 +315,13 @@ impl Store {
         }
     }
 
+    /// Gives free pages of the database back, if there are many. Writes wait meanwhile.
+    pub async fn defragment(&self) -> Result<(), RequestError> {
+        self.submit_within(DEFRAGMENT_TIMEOUT, Command::Defragment, 0)
+            .await
+            .map(|_| ())
+    }
+
     pub async fn pages(&self) -> Result<Pages, RequestError> {
         match self.submit(Command::Pages, 0).await? {
             Reply::Pages(pages) => Ok(pages),
@@ -284,7 +340,7 @@ impl Store {
         command: Command,
         size_bytes: usize,
     ) -> Result<Reply, RequestError> {
-        if size_bytes > MAX_REQUEST_BYTES {
+        if size_bytes > self.shared.limits.max_request_bytes {
             return Err(RequestError::TooLarge);
         }
         let queued_bytes = &self.shared.queued_bytes;
@@ -305,10 +361,16 @@ impl Store {
                 mpsc::error::TrySendError::Closed(_) => RequestError::Stopped,
             });
         }
-        match timeout(limit, answer).await {
+        let metrics = &self.shared.metrics;
+        let _pending = metrics.wait();
+        let result = match timeout(limit, answer).await {
             Ok(Ok(result)) => result,
             // The writer stopped with the request in its hands: it may have been written.
             Ok(Err(_)) | Err(_) => Err(RequestError::TimedOut),
+        };
+        if matches!(result, Err(RequestError::TimedOut)) {
+            metrics.failed.increment();
         }
+        result
     }
 }

@@ -51,10 +51,11 @@ impl Writer {
         let Pending {
             answers: later,
             wants_pages,
+            wants_vacuum,
             ..
         } = std::mem::take(&mut self.pending);
         let later = later.into_iter().map(|answer| answer.reply);
-        refuse(later.chain(wants_pages), refusal);
+        refuse(later.chain(wants_pages).chain(wants_vacuum), refusal);
         for submission in std::mem::take(&mut self.backlog) {
             self.refuse_submission(submission);
         }
@@ -67,12 +68,20 @@ impl Writer {
                 Err(error) => {
                     warn!(%error, "dqlite is not usable yet");
                     if !(self.shared.is_disk_full)() {
+                        self.shared
+                            .metrics
+                            .is_engine_lost
+                            .store(true, Ordering::Relaxed);
                         self.observer.engine_lost();
                     }
                     self.refuse_queue_for(RETRY_PAUSE).await;
                 }
             }
         };
+        self.shared
+            .metrics
+            .is_engine_lost
+            .store(false, Ordering::Relaxed);
         let head: Revision = self.shared.history.head().revision;
         let is_written = is_written(&batch, &truth).ok_or(WriterError::ForeignWriter(head + 1))?;
         info!(is_written, took = ?started.elapsed(), "the outcome of the commit is known");
@@ -143,6 +152,8 @@ impl Writer {
         self.working.revision = head.revision;
         self.compact_revision = truth.meta.compact_revision;
         self.settings = truth.settings.clone();
+        self.admission.note_alarms(&self.settings);
+        self.admission.quota.forget();
         let mut leases = self
             .shared
             .leases

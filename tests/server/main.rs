@@ -4,10 +4,12 @@
 mod harness;
 
 mod apiserver;
+mod cluster;
 mod compaction;
 mod crash;
 mod differential;
 mod etcdctl;
+mod gateway;
 mod hash;
 mod hostile;
 mod http;
@@ -16,6 +18,11 @@ mod kv;
 mod lease;
 mod lifecycle;
 mod maintenance;
+mod metrics;
+mod quota;
+mod reflection;
+mod restore;
+mod snapshot;
 mod tls;
 mod txn;
 mod watch;

@@ -7,23 +7,23 @@ use std::{
 
 use axum::{
     Router,
-    http::{HeaderMap, Request, Version, header},
-    response::Response,
-    routing::future::RouteFuture,
+    http::{HeaderMap, Request, Response, Version, header},
 };
 use tonic::codegen::Service;
+
+use crate::api::counted::{Answering, Counted, CountedBody};
 
 /// The service of all connections.
 #[derive(Clone)]
 pub struct Front {
-    pub grpc: Router,
+    pub grpc: Counted,
     pub http: Router,
 }
 
 impl Service<Request<tonic::body::Body>> for Front {
-    type Response = Response;
+    type Response = Response<CountedBody>;
     type Error = Infallible;
-    type Future = RouteFuture<Infallible>;
+    type Future = Answering;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         // A router is always ready.
@@ -34,7 +34,7 @@ impl Service<Request<tonic::body::Body>> for Front {
         if is_grpc(request.version(), request.headers()) {
             self.grpc.call(request)
         } else {
-            self.http.call(request)
+            Answering::uncounted(self.http.call(request))
         }
     }
 }

@@ -12,12 +12,13 @@ use axum::{
     routing::any,
 };
 use bytes::Bytes;
-use etcd_proto::etcdserverpb::{AlarmType, RangeRequest};
+use etcd_proto::etcdserverpb::{AlarmMember, AlarmType, RangeRequest};
 use tracing::warn;
 
 use super::{headers::only_get, query::Query, text};
 use crate::{
     api::status::status,
+    metrics::HEALTH_CHECKS,
     store::{RequestError, Store},
 };
 
@@ -138,15 +139,20 @@ async fn read_after_all_writes(store: &Store) -> Result<(), RequestError> {
     }
 }
 
-/// What is raised.
-fn alarms(_store: &Store) -> Vec<AlarmType> {
-    Vec::new()
+/// What is raised, by whichever member.
+fn alarms(store: &Store) -> Vec<AlarmType> {
+    let members = store.settings().alarms(AlarmType::None);
+    members.iter().map(AlarmMember::alarm).collect()
 }
 
 async fn health(State(store): State<Store>, RawQuery(query): RawQuery) -> Response {
     match find_illness(&store, &Query::new(query)).await {
-        None => r#"{"health":"true","reason":""}"#.into_response(),
+        None => {
+            HEALTH_CHECKS.succeeded.increment();
+            r#"{"health":"true","reason":""}"#.into_response()
+        }
         Some(reason) => {
+            HEALTH_CHECKS.failed.increment();
             warn!(reason, "the health check failed");
             let body = format!("{{\"health\":\"false\",\"reason\":\"{reason}\"}}\n");
             text(StatusCode::SERVICE_UNAVAILABLE, body)

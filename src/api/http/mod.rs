@@ -5,6 +5,7 @@
 mod front;
 mod headers;
 mod health;
+mod metrics;
 mod query;
 mod version;
 
@@ -15,14 +16,19 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-pub use self::front::Front;
-use crate::store::Store;
+pub use self::{
+    front::Front,
+    metrics::{Sources, routes as metrics_routes},
+};
+use crate::api::{Counted, gateway};
 
-/// All that is not gRPC.
-pub fn http_routes(store: Store) -> Router {
+/// All that is not gRPC, and the gateway to `grpc`.
+pub fn http_routes(sources: Sources, grpc: Counted) -> Router {
     Router::new()
-        .merge(health::routes(store))
+        .merge(health::routes(sources.store.clone()))
+        .merge(metrics_routes(sources))
         .merge(version::routes())
+        .merge(gateway::routes(grpc))
         .fallback(async || text(StatusCode::NOT_FOUND, "404 page not found\n"))
         .layer(from_fn(headers::allow_any_origin))
         .with_state(())

@@ -20,7 +20,7 @@ const CHANGES_PER_LOCK: usize = 4096;
 const MAX_ATTEMPTS: usize = 4;
 
 /// Versions in the order of their rows. Tombstones have version 0.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Versions {
     pub revision: Revision,
     pub compact_revision: Revision,
@@ -149,10 +149,35 @@ impl Collected {
     }
 }
 
+/// A place among the versions, to go on from without a borrow.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct VersionsCursor {
+    base: usize,
+    commit: usize,
+    change: usize,
+}
+
 impl Versions {
     pub fn iter(&self) -> impl Iterator<Item = &Arc<KeyValue>> {
-        let logged = self.commits.iter().flat_map(|commit| &commit.changes);
-        self.base.iter().chain(logged.map(|change| &change.kv))
+        let mut cursor = VersionsCursor::default();
+        std::iter::from_fn(move || self.next(&mut cursor))
+    }
+
+    /// The version at the cursor, which moves on.
+    pub fn next(&self, cursor: &mut VersionsCursor) -> Option<&Arc<KeyValue>> {
+        if let Some(kv) = self.base.get(cursor.base) {
+            cursor.base += 1;
+            return Some(kv);
+        }
+        loop {
+            let commit = self.commits.get(cursor.commit)?;
+            if let Some(change) = commit.changes.get(cursor.change) {
+                cursor.change += 1;
+                return Some(&change.kv);
+            }
+            cursor.commit += 1;
+            cursor.change = 0;
+        }
     }
 
     fn without_tombstones_below(mut self) -> Self {

@@ -51,6 +51,13 @@ calls! {
     MemberListRequest, cluster.member_list => MemberListResponse;
     StatusRequest, maintenance.status => StatusResponse;
     AlarmRequest, maintenance.alarm => AlarmResponse;
+    DefragmentRequest, maintenance.defragment => DefragmentResponse;
+    MoveLeaderRequest, maintenance.move_leader => MoveLeaderResponse;
+    DowngradeRequest, maintenance.downgrade => DowngradeResponse;
+    MemberAddRequest, cluster.member_add => MemberAddResponse;
+    MemberRemoveRequest, cluster.member_remove => MemberRemoveResponse;
+    MemberUpdateRequest, cluster.member_update => MemberUpdateResponse;
+    MemberPromoteRequest, cluster.member_promote => MemberPromoteResponse;
     HashRequest, maintenance.hash => HashResponse;
     HashKvRequest, maintenance.hash_kv => HashKvResponse;
 }
@@ -67,15 +74,19 @@ impl Api {
             .unwrap()
             .connect_timeout(PATIENCE);
         let channel = endpoint.connect().await.ok()?;
+        Some(Self::over(channel))
+    }
+
+    pub fn over(channel: Channel) -> Self {
         let unlimited = usize::MAX;
-        Some(Self {
+        Self {
             kv: KvClient::new(channel.clone()).max_decoding_message_size(unlimited),
             watch: WatchClient::new(channel.clone()).max_decoding_message_size(unlimited),
             lease: LeaseClient::new(channel.clone()).max_decoding_message_size(unlimited),
             cluster: ClusterClient::new(channel.clone()),
             maintenance: MaintenanceClient::new(channel.clone()),
             channel,
-        })
+        }
     }
 
     pub async fn try_ask<C: Call>(&self, request: C) -> Result<C::Answer, Status> {

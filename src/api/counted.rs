@@ -1,0 +1,197 @@
+//! Counts gRPC calls where all of them pass: those of connections, and those of the gateway.
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    sync::LazyLock,
+    task::{Context, Poll, ready},
+};
+
+use axum::{
+    BoxError, Router,
+    body::Body as RouterBody,
+    http::{HeaderMap, Request, Response},
+    response::Response as RouterResponse,
+    routing::future::RouteFuture,
+};
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use tonic::codegen::Service;
+
+use crate::metrics::{CALLS, MethodCalls};
+
+const STATUS: &str = "grpc-status";
+
+/// What a call whose client left before its end counts as: gRPC's Canceled.
+const CANCELLED: usize = 1;
+
+/// gRPC's Unknown.
+const UNKNOWN: usize = 2;
+
+/// The gRPC services.
+#[derive(Clone)]
+pub struct Counted(Router);
+
+impl Counted {
+    pub fn new(grpc: Router) -> Self {
+        // Here rather than with the first call.
+        LazyLock::force(&CALLS);
+        Self(grpc)
+    }
+}
+
+impl<B> Service<Request<B>> for Counted
+where
+    B: Body<Data = Bytes> + Unpin + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<CountedBody>;
+    type Error = Infallible;
+    type Future = Answering;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        // A router is always ready.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Answering {
+        let call = CALLS.method(request.uri().path()).map(Call::start);
+        let request = request.map(Received);
+        Answering {
+            answer: self.0.call(request),
+            call,
+        }
+    }
+}
+
+/// A call that has not ended. Dropped, it was cut off.
+struct Call {
+    method: &'static MethodCalls,
+    is_over: bool,
+}
+
+impl Call {
+    fn start(method: &'static MethodCalls) -> Self {
+        method.started.increment();
+        Self {
+            method,
+            is_over: false,
+        }
+    }
+
+    fn end(&mut self, code: usize) {
+        if !std::mem::replace(&mut self.is_over, true) {
+            self.method.handled(code);
+        }
+    }
+
+    fn end_by(&mut self, headers: &HeaderMap) {
+        if let Some(code) = headers.get(STATUS) {
+            let code = code.to_str().ok().and_then(|code| code.parse().ok());
+            self.end(code.unwrap_or(UNKNOWN));
+        }
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        self.end(CANCELLED);
+    }
+}
+
+/// An answer on its way.
+pub struct Answering {
+    answer: RouteFuture<Infallible>,
+    call: Option<Call>,
+}
+
+impl Answering {
+    /// Of something that is no gRPC call.
+    pub fn uncounted(answer: RouteFuture<Infallible>) -> Self {
+        Self { answer, call: None }
+    }
+}
+
+impl Future for Answering {
+    type Output = Result<Response<CountedBody>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer: RouterResponse = match ready!(Pin::new(&mut self.answer).poll(context)) {
+            Ok(answer) => answer,
+            Err(never) => match never {},
+        };
+        let mut call = self.call.take();
+        if let Some(call) = &mut call {
+            call.end_by(answer.headers());
+        }
+        Poll::Ready(Ok(answer.map(|body| CountedBody { body, call })))
+    }
+}
+
+/// The body of an answer. Its end tells how the call ended.
+pub struct CountedBody {
+    body: RouterBody,
+    call: Option<Call>,
+}
+
+impl Body for CountedBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        if let Some(call) = &mut self.call {
+            match &frame {
+                Some(Ok(frame)) => {
+                    if let Some(data) = frame.data_ref() {
+                        CALLS.sent_bytes.add(data.len() as u64);
+                    } else if let Some(trailers) = frame.trailers_ref() {
+                        call.end_by(trailers);
+                    }
+                }
+                Some(Err(_)) | None => call.end(UNKNOWN),
+            }
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// The body of a request.
+struct Received<B>(B);
+
+impl<B: Body<Data = Bytes> + Unpin> Body for Received<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let frame = ready!(Pin::new(&mut self.0).poll_frame(context));
+        if let Some(Ok(frame)) = &frame
+            && let Some(data) = frame.data_ref()
+        {
+            CALLS.received_bytes.add(data.len() as u64);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.size_hint()
+    }
+}

@@ -1,0 +1,41 @@
+//! Maintenance.Snapshot.
+
+use std::pin::Pin;
+
+use etcd_proto::etcdserverpb::SnapshotResponse;
+use tokio_stream::{Stream, StreamExt};
+use tonic::{Response, Status};
+use tracing::info;
+
+use super::{Identity, status::status};
+use crate::store::{Store, snapshot};
+
+pub type SnapshotStream = Pin<Box<dyn Stream<Item = Result<SnapshotResponse, Status>> + Send>>;
+
+/// The file is made as fast as the client takes it.
+pub async fn snapshot(
+    store: &Store,
+    identity: &Identity,
+) -> Result<Response<SnapshotStream>, Status> {
+    let origin = snapshot::Origin {
+        member_id: identity.member_id,
+        raft_term: identity.raft_term(),
+    };
+    let file = store.snapshot(origin).await.map_err(status)?;
+    info!(
+        revision = file.revision(),
+        bytes = file.remaining_bytes(),
+        "sending a snapshot"
+    );
+    let blobs = tokio_stream::iter(file).then(async |blob| {
+        // Making a blob takes a thread some time, and the writer may wait for one.
+        tokio::task::yield_now().await;
+        Ok(SnapshotResponse {
+            header: None,
+            remaining_bytes: blob.remaining_bytes,
+            blob: blob.bytes.into(),
+            version: snapshot::STORAGE_VERSION.to_owned(),
+        })
+    });
+    Ok(Response::new(Box::pin(blobs)))
+}

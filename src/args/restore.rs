@@ -1,0 +1,44 @@
+//! The flags of the sub-command `restore`: etcdutl's, where it has the same ones.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+
+use super::NodeAddress;
+
+#[derive(Debug, Clone, PartialEq, Eq, Parser)]
+pub struct RestoreArgs {
+    /// The snapshot, as `etcdctl snapshot save` writes it.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+
+    /// Directory to make. It may hold the certificates and init.yaml, but no data.
+    #[arg(long, value_name = "DIR", required_unless_present = "dry_run")]
+    pub storage_dir: Option<PathBuf>,
+
+    /// Where the node will listen. Not needed if the directory has an init.yaml.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub address: Option<NodeAddress>,
+
+    /// Raise the revision by this much, so that clients do not meet one that they know.
+    #[arg(
+        long,
+        value_name = "COUNT",
+        default_value = "0",
+        hide_default_value = true
+    )]
+    #[arg(requires = "mark_compacted")]
+    pub bump_revision: u64,
+
+    /// Compact to the raised revision, so that all watches end and their clients read anew.
+    #[arg(long, requires = "bump_revision")]
+    pub mark_compacted: bool,
+
+    /// Take a file without a checksum, such as member/snap/db of an etcd that is stopped.
+    #[arg(long)]
+    pub skip_hash_check: bool,
+
+    /// Read all of the snapshot and say what is in it, but make nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+}

@@ -1,0 +1,187 @@
+//! How often each gRPC method was called, and how it ended.
+
+use std::{collections::HashMap, sync::LazyLock};
+
+use prost_reflect::{DescriptorPool, MethodDescriptor};
+
+use super::{Counter, Kind, Page};
+
+/// gRPC's codes by their numbers, as go-grpc-prometheus writes them.
+const CODES: [&str; 17] = [
+    "OK",
+    "Canceled",
+    "Unknown",
+    "InvalidArgument",
+    "DeadlineExceeded",
+    "NotFound",
+    "AlreadyExists",
+    "PermissionDenied",
+    "ResourceExhausted",
+    "FailedPrecondition",
+    "Aborted",
+    "OutOfRange",
+    "Unimplemented",
+    "Internal",
+    "Unavailable",
+    "DataLoss",
+    "Unauthenticated",
+];
+
+/// Of the process: there is one API.
+pub static CALLS: LazyLock<Calls> = LazyLock::new(Calls::new);
+
+pub struct Calls {
+    by_path: HashMap<String, MethodCalls>,
+    /// Messages, with the 5 bytes before each.
+    pub received_bytes: Counter,
+    pub sent_bytes: Counter,
+}
+
+/// The calls of one method.
+pub struct MethodCalls {
+    service: String,
+    method: String,
+    kind: &'static str,
+    pub started: Counter,
+    handled: [Counter; CODES.len()],
+}
+
+impl Calls {
+    fn new() -> Self {
+        let mut pool = DescriptorPool::new();
+        for schema in [
+            etcd_proto::FILE_DESCRIPTOR_SET,
+            tonic_health::pb::FILE_DESCRIPTOR_SET,
+        ] {
+            pool.decode_file_descriptor_set(schema)
+                .expect("made by our build");
+        }
+        let methods = pool.services().flat_map(|service| {
+            let methods: Vec<_> = service.methods().collect();
+            methods
+        });
+        let by_path = methods.map(|method| (path(&method), MethodCalls::new(&method)));
+        Self {
+            by_path: by_path.collect(),
+            received_bytes: Counter::new(),
+            sent_bytes: Counter::new(),
+        }
+    }
+
+    /// None if there is no such method.
+    pub fn method(&self, path: &str) -> Option<&MethodCalls> {
+        self.by_path.get(path)
+    }
+
+    pub fn write(&self, page: &mut Page) {
+        let mut methods: Vec<_> = self.by_path.iter().collect();
+        methods.sort_unstable_by_key(|(path, _)| *path);
+        let started = "grpc_server_started_total";
+        let help = "Total number of RPCs started on the server.";
+        page.begin(started, Kind::Counter, help);
+        for (_, calls) in &methods {
+            page.labelled(started, &calls.labels(), calls.started.get());
+        }
+        let handled = "grpc_server_handled_total";
+        let help =
+            "Total number of RPCs completed on the server, regardless of success or failure.";
+        page.begin(handled, Kind::Counter, help);
+        for (_, calls) in &methods {
+            let [kind, service, method] = calls.labels();
+            for (code, count) in CODES.iter().zip(&calls.handled) {
+                // So that a rate has a beginning, without a line for all that never happens.
+                if *code == "OK" || count.get() > 0 {
+                    let labels = [("grpc_code", *code), method, service, kind];
+                    page.labelled(handled, &labels, count.get());
+                }
+            }
+        }
+        page.counter(
+            "etcd_network_client_grpc_received_bytes_total",
+            "The total number of bytes received from grpc clients.",
+            self.received_bytes.get(),
+        );
+        page.counter(
+            "etcd_network_client_grpc_sent_bytes_total",
+            "The total number of bytes sent to grpc clients.",
+            self.sent_bytes.get(),
+        );
+    }
+}
+
+fn path(method: &MethodDescriptor) -> String {
+    format!("/{}/{}", method.parent_service().full_name(), method.name())
+}
+
+impl MethodCalls {
+    fn new(method: &MethodDescriptor) -> Self {
+        Self {
+            service: method.parent_service().full_name().to_owned(),
+            method: method.name().to_owned(),
+            kind: match (method.is_client_streaming(), method.is_server_streaming()) {
+                (false, false) => "unary",
+                (true, false) => "client_stream",
+                (false, true) => "server_stream",
+                (true, true) => "bidi_stream",
+            },
+            started: Counter::new(),
+            handled: [const { Counter::new() }; CODES.len()],
+        }
+    }
+
+    /// `code` is gRPC's number; one that is not known is Unknown.
+    pub fn handled(&self, code: usize) {
+        const UNKNOWN: usize = 2;
+        self.handled
+            .get(code)
+            .unwrap_or(&self.handled[UNKNOWN])
+            .increment();
+    }
+
+    fn labels(&self) -> [(&'static str, &str); 3] {
+        [
+            ("grpc_type", self.kind),
+            ("grpc_service", &self.service),
+            ("grpc_method", &self.method),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_method_is_known_by_its_path() {
+        let calls = Calls::new();
+        for (path, kind) in [
+            ("/etcdserverpb.KV/Put", "unary"),
+            ("/etcdserverpb.Watch/Watch", "bidi_stream"),
+            ("/etcdserverpb.Maintenance/Snapshot", "server_stream"),
+            ("/v3lockpb.Lock/Lock", "unary"),
+            ("/grpc.health.v1.Health/Check", "unary"),
+        ] {
+            assert_eq!(calls.method(path).unwrap().kind, kind, "{path}");
+        }
+        assert!(calls.method("/etcdserverpb.KV/Nothing").is_none());
+    }
+
+    #[test]
+    fn codes_are_counted_by_their_names() {
+        let calls = Calls::new();
+        let put = calls.method("/etcdserverpb.KV/Put").unwrap();
+        put.started.add(3);
+        for code in [0, 3, 99] {
+            put.handled(code);
+        }
+        let mut page = Page::default();
+        calls.write(&mut page);
+        let text = page.into_text();
+        let labels = r#"grpc_method="Put",grpc_service="etcdserverpb.KV",grpc_type="unary""#;
+        for code in ["OK", "InvalidArgument", "Unknown"] {
+            let line = format!("grpc_server_handled_total{{grpc_code=\"{code}\",{labels}}} 1\n");
+            assert!(text.contains(&line), "{text}");
+        }
+        assert!(!text.contains("Aborted"));
+    }
+}

@@ -1,0 +1,297 @@
+//! What the snapshot holds, turned into the rows of the change table, and checked on the way as a
+//! start would.
+
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bbolt::{Bucket, Reader};
+use bytes::Bytes;
+use etcd_proto::mvccpb;
+use prost::Message;
+use tracing::info;
+
+use super::{RestoreError, Summary, file::SnapshotSource};
+use crate::{
+    lease::{LeaseCopy, MAX_TTL_S, MIN_TTL_S},
+    mvcc::{
+        Change, ChangeKind, KeyValue, MAX_SUB, NEVER_COMPACTED, Replay, Revision, RowId,
+        revision_of,
+    },
+    settings::SettingChange,
+    store::{
+        self,
+        snapshot::{SETTINGS, StoredLease, row::RowKey},
+    },
+};
+
+/// How often it says how far it is.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
+
+const MAX_REVISION: Revision = revision_of(RowId::MAX);
+
+pub struct Contents {
+    reader: Reader<SnapshotSource>,
+    path: PathBuf,
+    rows: Bucket,
+    leases: Vec<LeaseCopy>,
+    settings: Vec<SettingChange>,
+    compact_revision: Revision,
+    /// The last one of the rows.
+    last_revision: Revision,
+    total: u64,
+    read: u64,
+    said: Instant,
+    replay: Replay,
+}
+
+impl Contents {
+    /// Reads everything but the rows, and counts those.
+    pub fn read(source: SnapshotSource, bump: u64) -> Result<Self, RestoreError> {
+        let path = source.path().to_owned();
+        let no_snapshot = |reason: String| RestoreError::NoSnapshot {
+            path: path.clone(),
+            reason,
+        };
+        let mut reader = Reader::open(source).map_err(|error| no_snapshot(error.to_string()))?;
+        let bucket = reader.bucket(b"key");
+        let bucket = bucket.map_err(|error| no_snapshot(error.to_string()))?;
+        let rows = bucket.ok_or_else(|| no_snapshot("it has no bucket of keys".to_owned()))?;
+        let mut contents = Self {
+            reader,
+            path,
+            rows,
+            leases: Vec::new(),
+            settings: Vec::new(),
+            compact_revision: NEVER_COMPACTED,
+            last_revision: 0,
+            total: 0,
+            read: 0,
+            said: Instant::now(),
+            replay: Replay::new(NEVER_COMPACTED),
+        };
+        contents.survey()?;
+        contents.read_meta()?;
+        if bump > 0 {
+            contents.compact_revision = contents
+                .revision()
+                .checked_add_unsigned(bump)
+                .filter(|revision| *revision <= MAX_REVISION)
+                .ok_or_else(|| RestoreError::Content("--bump-revision leads too far".to_owned()))?;
+        }
+        contents.replay = Replay::new(contents.compact_revision);
+        contents.read_leases()?;
+        contents.read_settings()?;
+        Ok(contents)
+    }
+
+    pub fn rows(&self) -> u64 {
+        self.total
+    }
+
+    /// The revision that the store will be at.
+    pub fn revision(&self) -> Revision {
+        self.last_revision.max(self.compact_revision).max(1)
+    }
+
+    pub fn compact_revision(&self) -> Revision {
+        self.compact_revision
+    }
+
+    pub fn leases(&self) -> &[LeaseCopy] {
+        &self.leases
+    }
+
+    pub fn take_settings(&mut self) -> Vec<SettingChange> {
+        std::mem::take(&mut self.settings)
+    }
+
+    /// The next row.
+    pub fn next(&mut self) -> Result<Option<Change>, RestoreError> {
+        loop {
+            let Some((key, value)) = self.next_row()? else {
+                return Ok(None);
+            };
+            self.read += 1;
+            if self.said.elapsed() > PROGRESS_INTERVAL {
+                self.said = Instant::now();
+                info!(rows = self.read, of = self.total, "restoring");
+            }
+            let stored = mvccpb::KeyValue::decode(&value[..]).map_err(|_| {
+                self.content(format!("the value of revision {} is damaged", key.revision))
+            })?;
+            if stored.key.is_empty() {
+                // etcdutl writes such a row when it bumps the revision; it stands for no key.
+                continue;
+            }
+            return self.change(key, stored).map(Some);
+        }
+    }
+
+    /// Checks that the rows make a store.
+    pub fn finish(self) -> Result<Summary, RestoreError> {
+        let (history, _) = self.replay.finish();
+        let head = history.head();
+        let hash =
+            store::hash(&history, 0).map_err(|error| RestoreError::Content(error.to_string()));
+        Ok(Summary {
+            revision: head.revision,
+            compact_revision: history.compact_revision(),
+            rows: self.read,
+            keys: head.tree.len(),
+            leases: self.leases.len(),
+            hash: hash?.hash,
+        })
+    }
+
+    fn change(&mut self, key: RowKey, stored: mvccpb::KeyValue) -> Result<Change, RestoreError> {
+        let revision = key.revision;
+        let sub = u32::try_from(key.sub).ok().filter(|sub| *sub <= MAX_SUB);
+        let sub = sub.ok_or_else(|| {
+            self.content(format!(
+                "revision {revision} has more changes than can be stored"
+            ))
+        })?;
+        let (kind, kv) = if key.is_tombstone {
+            let kv = KeyValue::tombstone(stored.key, revision, sub);
+            (ChangeKind::Delete, kv)
+        } else {
+            if stored.mod_revision != revision {
+                return Err(self.content(format!("the value of revision {revision} is of another")));
+            }
+            let kv = KeyValue {
+                key: stored.key,
+                value: stored.value,
+                create_revision: stored.create_revision,
+                mod_revision: revision,
+                version: stored.version,
+                lease: stored.lease,
+                sub,
+            };
+            (ChangeKind::Put, kv)
+        };
+        let prev_revision = self.prev_revision(kind, &kv);
+        // The rows go to the database beside it.
+        self.replay
+            .row(kind, kv.clone(), prev_revision)
+            .map_err(|error| RestoreError::Content(error.to_string()))?;
+        let prev = (prev_revision != 0)
+            .then(|| Arc::new(KeyValue::tombstone(kv.key.clone(), prev_revision, 0)));
+        Ok(Change {
+            kind,
+            kv: Arc::new(kv),
+            prev,
+        })
+    }
+
+    /// The revision of the version that this one replaced. Where that was compacted, etcd does not
+    /// know it any more: then it is one that it may have been.
+    fn prev_revision(&self, kind: ChangeKind, kv: &KeyValue) -> Revision {
+        match (kind, self.replay.current(&kv.key)) {
+            (ChangeKind::Put, _) if kv.version == 1 => 0,
+            (_, Some(prev)) => prev.mod_revision,
+            (ChangeKind::Put, None) => kv.create_revision,
+            (ChangeKind::Delete, None) => kv.mod_revision - 1,
+        }
+    }
+
+    fn next_row(&mut self) -> Result<Option<(RowKey, Vec<u8>)>, RestoreError> {
+        let entry = match self.rows.next(&mut self.reader) {
+            Ok(None) => return Ok(None),
+            Ok(Some(entry)) => entry,
+            Err(error) => return Err(damaged(&self.path, error.to_string())),
+        };
+        let key = RowKey::parse(entry.key)
+            .filter(|key| (1..=MAX_REVISION).contains(&key.revision) && key.sub >= 0)
+            .ok_or_else(|| damaged(&self.path, "a row has no revision".to_owned()))?;
+        Ok(Some((key, entry.value.to_vec())))
+    }
+
+    fn survey(&mut self) -> Result<(), RestoreError> {
+        while let Some((key, _)) = self.next_row()? {
+            self.total += 1;
+            self.last_revision = key.revision;
+        }
+        let again = self.reader.bucket(b"key");
+        let again = again.map_err(|error| damaged(&self.path, error.to_string()))?;
+        self.rows = again.expect("it was there");
+        Ok(())
+    }
+
+    /// A compaction that etcd had not finished goes on when it starts, so it counts.
+    fn read_meta(&mut self) -> Result<(), RestoreError> {
+        for (key, value) in self.entries("meta")? {
+            if matches!(&key[..], b"scheduledCompactRev" | b"finishedCompactRev") {
+                let found = RowKey::parse(&value).map(|key| key.revision);
+                let found = found.filter(|revision| (0..=MAX_REVISION).contains(revision));
+                let found = found.ok_or_else(|| {
+                    damaged(&self.path, "it has no compaction revision".to_owned())
+                })?;
+                self.compact_revision = self.compact_revision.max(found);
+            }
+        }
+        Ok(())
+    }
+
+    fn read_leases(&mut self) -> Result<(), RestoreError> {
+        for (_, value) in self.entries("lease")? {
+            let lease = StoredLease::decode(&value[..])
+                .ok()
+                .filter(|lease| lease.id != 0)
+                .ok_or_else(|| damaged(&self.path, "a lease is damaged".to_owned()))?;
+            let granted_ttl_s = lease.ttl_s.clamp(MIN_TTL_S, MAX_TTL_S);
+            let remaining_s = match lease.remaining_ttl_s {
+                ..=0 => granted_ttl_s,
+                remaining_s => remaining_s.min(granted_ttl_s),
+            };
+            self.leases.push(LeaseCopy {
+                id: lease.id,
+                granted_ttl_s,
+                remaining_s,
+            });
+        }
+        Ok(())
+    }
+
+    fn read_settings(&mut self) -> Result<(), RestoreError> {
+        for (bucket, space) in SETTINGS {
+            for (name, value) in self.entries(bucket)? {
+                self.settings.push(SettingChange {
+                    space,
+                    name: name.into(),
+                    value: Some(value),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// All of a small bucket; none if it is not there.
+    fn entries(&mut self, bucket: &str) -> Result<Vec<(Vec<u8>, Bytes)>, RestoreError> {
+        let path = &self.path;
+        let failed = |error: bbolt::ReadError<_>| damaged(path, error.to_string());
+        let found = self.reader.bucket(bucket.as_bytes()).map_err(failed)?;
+        let Some(mut found) = found else {
+            return Ok(Vec::new());
+        };
+        let mut entries = Vec::new();
+        while let Some(entry) = found.next(&mut self.reader).map_err(failed)? {
+            let value = Bytes::copy_from_slice(entry.value);
+            entries.push((entry.key.to_vec(), value));
+        }
+        Ok(entries)
+    }
+
+    fn content(&self, reason: String) -> RestoreError {
+        RestoreError::Content(reason)
+    }
+}
+
+fn damaged(path: &std::path::Path, reason: String) -> RestoreError {
+    RestoreError::NoSnapshot {
+        path: path.to_owned(),
+        reason,
+    }
+}

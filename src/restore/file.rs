@@ -1,0 +1,87 @@
+//! The snapshot's file: its checksum, and its bytes.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+};
+
+use bbolt::Source;
+use openssl::sha::Sha256;
+
+use super::RestoreError;
+
+/// Bytes of the checksum at the end.
+const CHECKSUM_BYTES: u64 = 32;
+
+/// Pages are multiples of this; a file that has the checksum's length more has one.
+const SECTOR_BYTES: u64 = 512;
+
+/// Bytes read at a time to compute the checksum.
+const CHUNK_BYTES: usize = 1024 * 1024;
+
+#[derive(Debug)]
+pub struct SnapshotSource {
+    file: File,
+    path: PathBuf,
+    bytes: u64,
+}
+
+impl SnapshotSource {
+    /// Checks the checksum, which `skip_check` leaves out.
+    pub fn open(path: &Path, skip_check: bool) -> Result<Self, RestoreError> {
+        let unreadable = |source| RestoreError::Unreadable {
+            path: path.to_owned(),
+            source,
+        };
+        let mut file = File::open(path).map_err(unreadable)?;
+        let length = file.metadata().map_err(unreadable)?.len();
+        let has_checksum = length % SECTOR_BYTES == CHECKSUM_BYTES;
+        let bytes = length - if has_checksum { CHECKSUM_BYTES } else { 0 };
+        if !skip_check {
+            if !has_checksum {
+                return Err(RestoreError::NoChecksum(path.to_owned()));
+            }
+            if !is_checksum_right(&mut file, bytes).map_err(unreadable)? {
+                return Err(RestoreError::WrongChecksum(path.to_owned()));
+            }
+        }
+        Ok(Self {
+            file,
+            path: path.to_owned(),
+            bytes,
+        })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+fn is_checksum_right(file: &mut File, bytes: u64) -> io::Result<bool> {
+    let mut hash = Sha256::new();
+    let mut chunk = vec![0; CHUNK_BYTES];
+    let mut rest = file.take(bytes);
+    loop {
+        match rest.read(&mut chunk)? {
+            0 => break,
+            count => hash.update(&chunk[..count]),
+        }
+    }
+    let mut expected = [0; CHECKSUM_BYTES as usize];
+    file.read_exact(&mut expected)?;
+    Ok(hash.finish() == expected)
+}
+
+impl Source for SnapshotSource {
+    type Error = io::Error;
+
+    fn len(&self) -> u64 {
+        self.bytes
+    }
+
+    fn read(&mut self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact_at(buffer, offset)
+    }
+}

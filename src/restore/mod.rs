@@ -1,0 +1,146 @@
+//! Makes a new single node's storage directory of a snapshot: one of ours, or of an etcd.
+//!
+//! Invariants: the snapshot is checked before the directory is touched; until all of it is written, the
+//! directory holds a mark with which no server starts; repeating an interrupted restore begins anew.
+
+mod content;
+mod directory;
+mod file;
+
+use std::{fmt, io, path::PathBuf, sync::Arc};
+
+use dqlite::{
+    client::Endpoint,
+    files::write_cluster,
+    node::{Dial, DirLock, Node, NodeError, NodeOptions},
+    wire::{Role, Server},
+};
+use tracing::info;
+
+use self::{content::Contents, directory::Directory, file::SnapshotSource};
+use crate::{
+    args::RestoreArgs,
+    config::{ConfigError, Start},
+    mvcc::Revision,
+    store::{Filling, OpenError},
+};
+
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    #[error("cannot read {}: {source}", path.display())]
+    Unreadable { path: PathBuf, source: io::Error },
+    #[error("{} is no snapshot: {reason}", path.display())]
+    NoSnapshot { path: PathBuf, reason: String },
+    #[error(
+        "{} does not end with a checksum: it was cut off, or copied from an etcd's directory; \
+         for the latter there is --skip-hash-check", .0.display()
+    )]
+    NoChecksum(PathBuf),
+    #[error("{} is damaged: its checksum is wrong", .0.display())]
+    WrongChecksum(PathBuf),
+    #[error("the snapshot cannot be restored: {0}")]
+    Content(String),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    #[error(transparent)]
+    Open(#[from] OpenError),
+}
+
+/// What was found, or restored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Summary {
+    pub revision: Revision,
+    pub compact_revision: Revision,
+    pub rows: u64,
+    pub keys: usize,
+    pub leases: usize,
+    /// What HashKV will answer.
+    pub hash: u32,
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            revision,
+            compact_revision,
+            rows,
+            keys,
+            leases,
+            hash,
+        } = self;
+        write!(
+            f,
+            "revision {revision}, compacted at {compact_revision}, {keys} keys in {rows} versions, \
+             {leases} leases, hash {hash}"
+        )
+    }
+}
+
+/// Restores, or with `dry_run` reads all of the snapshot and changes nothing.
+pub async fn run(args: &RestoreArgs) -> Result<Summary, RestoreError> {
+    let source = SnapshotSource::open(&args.file, args.skip_hash_check)?;
+    let mut contents = Contents::read(source, args.bump_revision)?;
+    info!(
+        rows = contents.rows(),
+        revision = contents.revision(),
+        compact_revision = contents.compact_revision(),
+        leases = contents.leases().len(),
+        "read the snapshot"
+    );
+    let Some(dir) = args.storage_dir.as_ref().filter(|_| !args.dry_run) else {
+        while contents.next()?.is_some() {}
+        return contents.finish();
+    };
+    let (directory, lock) = Directory::prepare(dir, args.address.as_ref())?;
+    let (mut node, start) = start_engine(&directory, lock).await?;
+    let filled = fill(&mut contents, &node).await;
+    let stopped = tokio::task::spawn_blocking(move || node.stop());
+    stopped.await.expect("stopping does not panic")?;
+    filled?;
+    start.finish(directory.path())?;
+    directory.finish()?;
+    contents.finish()
+}
+
+async fn fill(contents: &mut Contents, node: &Node) -> Result<(), RestoreError> {
+    let endpoint = Endpoint::from_address(node.bind_address());
+    let mut filling = Filling::begin(&endpoint, rand::random()).await?;
+    while let Some(change) = contents.next()? {
+        filling.push(change).await?;
+    }
+    let settings = contents.take_settings();
+    filling
+        .finish(contents.leases(), settings, contents.compact_revision())
+        .await?;
+    Ok(())
+}
+
+/// The engine alone: nobody but this process can reach it.
+async fn start_engine(directory: &Directory, lock: DirLock) -> Result<(Node, Start), RestoreError> {
+    let dir = directory.path().to_owned();
+    let start = Start::First {
+        address: directory.address().clone(),
+    };
+    let starting = tokio::task::spawn_blocking(move || {
+        let identity = start.identify(&lock)?;
+        let mut options = NodeOptions::new(identity.id, &identity.address, &dir, nobody());
+        options.bootstrap = identity.bootstrap;
+        options.network_latency = Some(crate::node::DEFAULT_NETWORK_LATENCY);
+        let mut node = Node::create_locked(&options, lock)?;
+        node.start()?;
+        let itself = Server {
+            id: identity.id,
+            address: identity.address,
+            role: Role::Voter,
+        };
+        write_cluster(&dir, &[itself]).map_err(ConfigError::from)?;
+        Ok((node, start))
+    });
+    starting.await.expect("starting does not panic")
+}
+
+fn nobody() -> Dial {
+    Arc::new(|_: &str| Err(io::ErrorKind::ConnectionRefused.into()))
+}

@@ -1,0 +1,28 @@
+//! The size of the database, not always read anew.
+
+use std::time::Duration;
+
+use tokio::{sync::Mutex, time::Instant};
+
+use super::{Pages, RequestError, Store};
+
+/// How long a size stays good: it is polled, and each reading interrupts the writer.
+const MAX_AGE: Duration = Duration::from_secs(5);
+
+/// The last reading, and when it was.
+pub(super) type Recent = Mutex<Option<(Instant, Pages)>>;
+
+impl Store {
+    /// As of some seconds ago at most.
+    pub async fn recent_pages(&self) -> Result<Pages, RequestError> {
+        let mut recent = self.shared.recent_pages.lock().await;
+        if let Some((read_at, pages)) = *recent
+            && read_at.elapsed() < MAX_AGE
+        {
+            return Ok(pages);
+        }
+        let pages = self.pages().await?;
+        *recent = Some((Instant::now(), pages));
+        Ok(pages)
+    }
+}

@@ -1,0 +1,367 @@
+//! `/metrics`: the names that dashboards for etcd use, with their types, and what they count.
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+use tokio::net::TcpStream;
+
+use crate::gateway::client::{ok, post, request, stream};
+use crate::harness::{Kind, Options, Server, free_port, http_over, until};
+
+parity! {
+    names_and_types_are_etcds,
+    calls_are_counted_by_method_and_code,
+    operations_are_counted,
+    gauges_follow_the_store,
+    leases_are_counted,
+    watchers_are_counted_while_they_watch,
+    health_checks_are_counted,
+}
+
+/// Types by the names of metrics, and values by the text before them.
+struct Metrics {
+    types: BTreeMap<String, String>,
+    values: BTreeMap<String, f64>,
+}
+
+impl Metrics {
+    async fn of(server: &Server) -> Self {
+        let answer = request(server, "GET", "/metrics", "", b"").await;
+        assert_eq!(answer.status, 200);
+        assert!(answer.headers["content-type"].starts_with("text/plain; version=0.0.4"));
+        Self::parse(&String::from_utf8(answer.body).unwrap())
+    }
+
+    fn parse(text: &str) -> Self {
+        let (mut types, mut values) = (BTreeMap::new(), BTreeMap::new());
+        for line in text.lines() {
+            if let Some(declared) = line.strip_prefix("# TYPE ") {
+                let (name, kind) = declared.split_once(' ').unwrap();
+                let before = types.insert(name.to_owned(), kind.to_owned());
+                assert_eq!(before, None, "{name} is declared twice");
+            } else if !line.starts_with('#') {
+                let (series, value) = line.rsplit_once(' ').unwrap();
+                let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
+                // In the order of their names, as etcd has them.
+                let mut labels: Vec<_> = labels.trim_end_matches('}').split(',').collect();
+                labels.sort_unstable();
+                let series = format!("{name}{{{}}}", labels.join(","));
+                let before = values.insert(series, value.parse().unwrap());
+                assert_eq!(before, None, "{line} is there twice");
+            }
+        }
+        Self { types, values }
+    }
+
+    /// 0 for what is not there: rare things come with their first value.
+    fn get(&self, name: &str) -> f64 {
+        self.with(name, "")
+    }
+
+    fn with(&self, name: &str, labels: &str) -> f64 {
+        let series = format!("{name}{{{labels}}}");
+        self.values.get(&series).copied().unwrap_or_default()
+    }
+
+    fn handled(&self, service: &str, method: &str, kind: &str, code: &str) -> f64 {
+        let labels = format!(
+            r#"grpc_code="{code}",grpc_method="{method}",grpc_service="{service}",grpc_type="{kind}""#
+        );
+        self.with("grpc_server_handled_total", &labels)
+    }
+}
+
+const TYPES: &[(&str, &[&str])] = &[
+    (
+        "counter",
+        &[
+            "etcd_debugging_lease_granted_total",
+            "etcd_debugging_lease_renewed_total",
+            "etcd_debugging_lease_revoked_total",
+            "etcd_debugging_mvcc_events_total",
+            "etcd_debugging_server_lease_expired_total",
+            "etcd_mvcc_delete_total",
+            "etcd_mvcc_put_total",
+            "etcd_mvcc_range_total",
+            "etcd_mvcc_txn_total",
+            "etcd_network_client_grpc_received_bytes_total",
+            "etcd_network_client_grpc_sent_bytes_total",
+            "etcd_server_health_failures",
+            "etcd_server_health_success",
+            "etcd_server_leader_changes_seen_total",
+            "etcd_server_proposals_failed_total",
+            "grpc_server_handled_total",
+            "grpc_server_started_total",
+            "process_cpu_seconds_total",
+        ],
+    ),
+    (
+        "gauge",
+        &[
+            "etcd_cluster_version",
+            "etcd_debugging_mvcc_compact_revision",
+            "etcd_debugging_mvcc_current_revision",
+            "etcd_debugging_mvcc_keys_total",
+            "etcd_debugging_mvcc_pending_events_total",
+            "etcd_debugging_mvcc_slow_watcher_total",
+            "etcd_debugging_mvcc_total_put_size_in_bytes",
+            "etcd_debugging_mvcc_watch_stream_total",
+            "etcd_debugging_mvcc_watcher_total",
+            "etcd_mvcc_db_total_size_in_bytes",
+            "etcd_mvcc_db_total_size_in_use_in_bytes",
+            "etcd_server_has_leader",
+            "etcd_server_id",
+            "etcd_server_is_leader",
+            "etcd_server_is_learner",
+            "etcd_server_proposals_applied_total",
+            "etcd_server_proposals_committed_total",
+            "etcd_server_proposals_pending",
+            "etcd_server_quota_backend_bytes",
+            "etcd_server_version",
+            "os_fd_limit",
+            "os_fd_used",
+            "process_max_fds",
+            "process_open_fds",
+            "process_resident_memory_bytes",
+            "process_start_time_seconds",
+            "process_virtual_memory_bytes",
+        ],
+    ),
+    (
+        "histogram",
+        &[
+            "etcd_disk_backend_commit_duration_seconds",
+            "etcd_disk_wal_fsync_duration_seconds",
+        ],
+    ),
+];
+
+async fn names_and_types_are_etcds(server: Server) {
+    ok(&server, "/v3/kv/put", json!({"key": "YQ=="})).await;
+    let metrics = Metrics::of(&server).await;
+    for (kind, names) in TYPES {
+        for name in *names {
+            let found = metrics.types.get(*name).map(String::as_str);
+            assert_eq!(found, Some(*kind), "{name}");
+        }
+    }
+    assert_eq!(metrics.get("etcd_server_has_leader"), 1.0);
+    assert_eq!(metrics.get("etcd_server_is_leader"), 1.0);
+    assert_eq!(metrics.get("etcd_server_is_learner"), 0.0);
+    for name in ["backend_commit", "wal_fsync"] {
+        let name = format!("etcd_disk_{name}_duration_seconds");
+        let count = metrics.get(&format!("{name}_count"));
+        assert!(count > 0.0, "{name}");
+        assert_eq!(
+            metrics.with(&format!("{name}_bucket"), "le=\"+Inf\""),
+            count
+        );
+        let bounds = (0..14).map(|step| format!("le=\"{}\"", 0.001 * f64::from(1 << step)));
+        for bound in bounds {
+            let series = format!("{name}_bucket{{{bound}}}");
+            assert!(metrics.values.contains_key(&series), "{series}");
+        }
+    }
+    for name in [
+        "etcd_mvcc_db_total_size_in_bytes",
+        "etcd_mvcc_db_total_size_in_use_in_bytes",
+        "etcd_server_proposals_committed_total",
+        "process_resident_memory_bytes",
+        "process_open_fds",
+    ] {
+        assert!(metrics.get(name) > 0.0, "{name}");
+    }
+}
+
+async fn calls_are_counted_by_method_and_code(server: Server) {
+    let api = server.api().await;
+    let before = Metrics::of(&server).await;
+    for _ in 0..3 {
+        api.put("a", "b").await;
+    }
+    api.refused(crate::harness::put("", "b")).await;
+    // Through the gateway it is the same call.
+    ok(&server, "/v3/kv/put", json!({"key": "YQ=="})).await;
+    post(&server, "/v3/kv/put", json!({"key": "YQ==", "lease": 9})).await;
+    until("all calls are counted", async || {
+        let after = Metrics::of(&server).await;
+        let more = |code: &str| {
+            let count =
+                |metrics: &Metrics| metrics.handled("etcdserverpb.KV", "Put", "unary", code);
+            count(&after) - count(&before)
+        };
+        let labels = r#"grpc_method="Put",grpc_service="etcdserverpb.KV",grpc_type="unary""#;
+        let started = |metrics: &Metrics| metrics.with("grpc_server_started_total", labels);
+        (more("OK"), more("InvalidArgument"), more("NotFound")) == (4.0, 1.0, 1.0)
+            && started(&after) - started(&before) == 6.0
+    })
+    .await;
+    let after = Metrics::of(&server).await;
+    for name in ["received", "sent"] {
+        let name = format!("etcd_network_client_grpc_{name}_bytes_total");
+        assert!(after.get(&name) > before.get(&name), "{name}");
+    }
+}
+
+async fn operations_are_counted(server: Server) {
+    let before = Metrics::of(&server).await;
+    for key in ["YQ==", "Yg==", "Yw=="] {
+        ok(&server, "/v3/kv/put", json!({"key": key, "value": "MTIz"})).await;
+    }
+    ok(&server, "/v3/kv/range", json!({"key": "YQ=="})).await;
+    let txn = json!({"success": [
+        {"request_put": {"key": "ZA=="}},
+        {"request_range": {"key": "ZA=="}},
+        {"request_delete_range": {"key": "YQ=="}},
+    ]});
+    ok(&server, "/v3/kv/txn", txn).await;
+    ok(
+        &server,
+        "/v3/kv/deleterange",
+        json!({"key": "YQ==", "range_end": "eg=="}),
+    )
+    .await;
+    let after = Metrics::of(&server).await;
+    for (name, more) in [
+        ("etcd_mvcc_put_total", 4.0),
+        ("etcd_mvcc_range_total", 2.0),
+        ("etcd_mvcc_delete_total", 2.0),
+        ("etcd_mvcc_txn_total", 1.0),
+    ] {
+        assert_eq!(after.get(name) - before.get(name), more, "{name}");
+    }
+    let put_bytes = "etcd_debugging_mvcc_total_put_size_in_bytes";
+    assert!(after.get(put_bytes) - before.get(put_bytes) >= 13.0);
+}
+
+async fn gauges_follow_the_store(server: Server) {
+    for key in ["YQ==", "Yg==", "YQ=="] {
+        ok(&server, "/v3/kv/put", json!({"key": key})).await;
+    }
+    ok(&server, "/v3/kv/deleterange", json!({"key": "Yg=="})).await;
+    let metrics = Metrics::of(&server).await;
+    assert_eq!(metrics.get("etcd_debugging_mvcc_current_revision"), 5.0);
+    assert_eq!(metrics.get("etcd_debugging_mvcc_keys_total"), 1.0);
+    ok(&server, "/v3/kv/compaction", json!({"revision": 4})).await;
+    let metrics = Metrics::of(&server).await;
+    assert_eq!(metrics.get("etcd_debugging_mvcc_compact_revision"), 4.0);
+}
+
+async fn leases_are_counted(server: Server) {
+    for id in [7, 8] {
+        ok(&server, "/v3/lease/grant", json!({"ID": id, "TTL": 600})).await;
+    }
+    let mut alive = stream(&server, "/v3/lease/keepalive", json!({"ID": 7})).await;
+    assert_eq!(alive.result().await["ID"], "7");
+    ok(&server, "/v3/lease/revoke", json!({"ID": 8})).await;
+    let metrics = Metrics::of(&server).await;
+    assert_eq!(metrics.get("etcd_debugging_lease_granted_total"), 2.0);
+    assert_eq!(metrics.get("etcd_debugging_lease_renewed_total"), 1.0);
+    assert_eq!(metrics.get("etcd_debugging_lease_revoked_total"), 1.0);
+    assert_eq!(
+        metrics.get("etcd_debugging_server_lease_expired_total"),
+        0.0
+    );
+}
+
+/// A client of the gateway that leaves takes its watchers with it.
+async fn watchers_are_counted_while_they_watch(server: Server) {
+    let watchers = async || {
+        let metrics = Metrics::of(&server).await;
+        let count = |what: &str| metrics.get(&format!("etcd_debugging_mvcc_{what}_total"));
+        (count("watch_stream"), count("watcher"))
+    };
+    let before = watchers().await;
+    assert_eq!(before, (0.0, 0.0));
+    let create = json!({"create_request": {"key": "YQ=="}});
+    let two = format!("{create}{create}");
+    let mut watch = stream(&server, "/v3/watch", two).await;
+    for _ in 0..2 {
+        assert_eq!(watch.result().await["created"], true);
+    }
+    assert_eq!(watchers().await, (1.0, 2.0));
+    ok(&server, "/v3/kv/put", json!({"key": "YQ=="})).await;
+    for _ in 0..2 {
+        assert_eq!(watch.result().await["events"].as_array().unwrap().len(), 1);
+    }
+    let events = Metrics::of(&server)
+        .await
+        .get("etcd_debugging_mvcc_events_total");
+    assert_eq!(events, 2.0);
+    drop(watch);
+    until("the watchers are gone", async || {
+        watchers().await == (0.0, 0.0)
+    })
+    .await;
+}
+
+async fn health_checks_are_counted(server: Server) {
+    let successes = async || Metrics::of(&server).await.get("etcd_server_health_success");
+    let before = successes().await;
+    assert_eq!(
+        request(&server, "GET", "/health", "", b"").await.status,
+        200
+    );
+    assert_eq!(successes().await - before, 1.0);
+}
+
+#[tokio::test]
+async fn metrics_have_an_address_of_their_own_on_request() {
+    let port = free_port();
+    let listen = format!("--metrics-listen=127.0.0.1:{port}");
+    let options = Options::flags(&["--metrics", &listen]);
+    let server = Server::start_with(Kind::K8sDqlite, options).await;
+    let get = async |path: &str| {
+        let stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        http_over(stream, "GET", path).await
+    };
+    let answer = get("/metrics").await;
+    assert_eq!(answer.status, 200);
+    let metrics = Metrics::parse(&answer.body);
+    assert_eq!(metrics.get("etcd_server_has_leader"), 1.0);
+    assert_eq!(get("/v3/kv/range").await.status, 404);
+    assert_eq!(Metrics::of(&server).await.get("etcd_server_is_leader"), 1.0);
+}
+
+#[tokio::test]
+async fn a_call_whose_client_leaves_counts_as_cancelled() {
+    let server = Server::start(Kind::K8sDqlite).await;
+    let create = json!({"create_request": {"key": "YQ=="}});
+    let mut watch = stream(&server, "/v3/watch", create).await;
+    assert_eq!(watch.result().await["created"], true);
+    drop(watch);
+    until("the call is counted", async || {
+        let metrics = Metrics::of(&server).await;
+        metrics.handled("etcdserverpb.Watch", "Watch", "bidi_stream", "Canceled") == 1.0
+    })
+    .await;
+}
+
+/// The queue of a stream is bounded, and the socket's buffers are: beyond that the watcher waits for its
+/// client, and not the events in memory.
+#[tokio::test]
+async fn a_slow_client_of_the_gateway_falls_behind_and_loses_nothing() {
+    const PUTS: u64 = 300;
+    const VALUE_BYTES: usize = 96 * 1024;
+    let server = Server::start(Kind::K8sDqlite).await;
+    let create = json!({"create_request": {"key": "YQ=="}});
+    let mut watch = stream(&server, "/v3/watch", create).await;
+    assert_eq!(watch.result().await["created"], true);
+    let api = server.api().await;
+    for _ in 0..PUTS {
+        api.put("a", &"x".repeat(VALUE_BYTES)).await;
+    }
+    let behind = "k8s_dqlite_watchers_fallen_behind_total";
+    until("the watcher fell behind", async || {
+        Metrics::of(&server).await.get(behind) > 0.0
+    })
+    .await;
+    let mut version = 0;
+    while version < PUTS {
+        let response = watch.result().await;
+        for event in response["events"].as_array().unwrap() {
+            version += 1;
+            assert_eq!(event["kv"]["version"], version.to_string());
+        }
+    }
+}
