@@ -147,7 +147,13 @@ fn ttl(random: &mut StdRng) -> i64 {
 }
 
 fn alarm(random: &mut StdRng) -> AlarmRequest {
-    let actions = [AlarmAction::Get, AlarmAction::Deactivate].map(i32::from);
+    let actions = [
+        AlarmAction::Get,
+        AlarmAction::Activate,
+        AlarmAction::Deactivate,
+        AlarmAction::Deactivate,
+    ]
+    .map(i32::from);
     AlarmRequest {
         // etcd dies of an action that it does not know.
         action: pick(random, &actions),

@@ -7,6 +7,7 @@
 mod answer;
 mod differences;
 mod generate;
+mod json;
 mod operation;
 mod pair;
 mod shrink;

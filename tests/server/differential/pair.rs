@@ -19,7 +19,7 @@ const LAG_LIMIT: Duration = Duration::from_secs(2);
 pub struct Pair {
     pub ours: Side,
     pub etcd: Side,
-    revisions: Revisions,
+    pub revisions: Revisions,
     pub operations: u64,
     pub accepted: std::collections::BTreeMap<&'static str, u64>,
 }
@@ -48,7 +48,7 @@ impl Pair {
     }
 
     /// Brings both to the same revision, without keys, leases, alarms, watchers and history.
-    async fn reset(&mut self) {
+    pub async fn reset(&mut self) {
         for side in [&mut self.ours, &mut self.etcd] {
             side.streams.clear();
             let list = AlarmRequest::default();
