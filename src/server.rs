@@ -90,6 +90,7 @@ pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result
         client_url: client_url(&config.listen),
         peer_url: peer_url(&config, &node),
         peer_address: node.identity.address.clone(),
+        auth: config.auth,
     };
     let mut api = tokio::spawn(api::serve(services, listener, stopping.wait()));
     info!(listen = %config.listen, revision = store.revision(), "ready");

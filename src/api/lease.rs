@@ -10,13 +10,31 @@ use etcd_proto::etcdserverpb::{
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Identity, Stopping, status::status};
-use crate::{mvcc::LeaseId, store::Store};
+use super::{Identity, Stopping, access::Access, status::status};
+use crate::{
+    auth::{AuthError, Caller},
+    mvcc::LeaseId,
+    store::{RequestError, Store},
+};
 
 pub struct LeaseService {
     pub store: Store,
     pub identity: Arc<Identity>,
     pub stopping: Stopping,
+    pub access: Arc<Access>,
+}
+
+impl LeaseService {
+    fn permit<T>(
+        &self,
+        request: &Request<T>,
+        check: impl FnOnce(&Caller) -> Result<(), AuthError>,
+    ) -> Result<(), Status> {
+        self.access
+            .caller(request)
+            .and_then(|caller| caller.as_ref().map_or(Ok(()), check))
+            .map_err(|error| status(RequestError::Auth(error)))
+    }
 }
 
 type KeepAlives = Pin<Box<dyn Stream<Item = Result<LeaseKeepAliveResponse, Status>> + Send>>;
@@ -27,6 +45,8 @@ impl Lease for LeaseService {
         &self,
         request: Request<LeaseGrantRequest>,
     ) -> Result<Response<LeaseGrantResponse>, Status> {
+        // Everybody may, even without a name.
+        self.permit(&request, |_| Ok(()))?;
         let LeaseGrantRequest { ttl, id } = request.into_inner();
         // 63 random bits: that they are taken is as likely as in etcd.
         let id = if id == 0 {
@@ -48,6 +68,10 @@ impl Lease for LeaseService {
         &self,
         request: Request<LeaseRevokeRequest>,
     ) -> Result<Response<LeaseRevokeResponse>, Status> {
+        let id = request.get_ref().id;
+        self.permit(&request, |caller| {
+            caller.check_lease_write(id, &|id| self.store.leased_keys(id))
+        })?;
         self.store
             .lease_revoke(request.into_inner().id)
             .await
@@ -85,7 +109,13 @@ impl Lease for LeaseService {
         &self,
         request: Request<LeaseTimeToLiveRequest>,
     ) -> Result<Response<LeaseTimeToLiveResponse>, Status> {
-        let LeaseTimeToLiveRequest { id, keys } = request.into_inner();
+        let LeaseTimeToLiveRequest { id, keys } = *request.get_ref();
+        if keys {
+            self.permit(&request, |caller| {
+                caller.check_user()?;
+                caller.check_lease_read(id, &|id| self.store.leased_keys(id))
+            })?;
+        }
         let view = self
             .store
             .lease_time_to_live(id, keys)
@@ -112,9 +142,14 @@ impl Lease for LeaseService {
 
     async fn lease_leases(
         &self,
-        _: Request<LeaseLeasesRequest>,
+        request: Request<LeaseLeasesRequest>,
     ) -> Result<Response<LeaseLeasesResponse>, Status> {
         let ids = self.store.lease_list().await.map_err(status)?;
+        self.permit(&request, |caller| {
+            caller.check_user()?;
+            ids.iter()
+                .try_for_each(|id| caller.check_lease_read(*id, &|id| self.store.leased_keys(id)))
+        })?;
         let leases = ids.into_iter().map(|id| LeaseStatus { id }).collect();
         let header = Some(self.identity.header(self.store.revision()));
         Ok(Response::new(LeaseLeasesResponse { header, leases }))

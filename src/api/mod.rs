@@ -1,7 +1,10 @@
 //! The etcd v3 API: gRPC services on the store. The only place that knows gRPC status.
 
+mod access;
+mod auth;
 mod cluster;
 mod corked;
+mod gate;
 mod hash;
 mod header;
 mod http;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use etcd_proto::etcdserverpb::{
-    cluster_server::ClusterServer, kv_server::KvServer, lease_server::LeaseServer,
-    maintenance_server::MaintenanceServer,
+    auth_server::AuthServer, cluster_server::ClusterServer, kv_server::KvServer,
+    lease_server::LeaseServer, maintenance_server::MaintenanceServer,
 };
 use tokio_stream::StreamExt;
 use tonic::{
@@ -15,9 +15,17 @@ use tonic::{
 use super::{
     ClusterService, Corked, Identity, KvService, LeaseService, Listener, MaintenanceService,
     Stopping, WatchService,
+    access::Access,
+    auth::AuthService,
+    gate::Gate,
     http::{Front, http_routes},
 };
-use crate::{compact::ClientCompactions, store::Store, watch::WatchHub};
+use crate::{
+    auth::{AuthOptions, Tokens},
+    compact::ClientCompactions,
+    store::Store,
+    watch::WatchHub,
+};
 
 /// The largest message that is decoded, in bytes. Above etcd's limit, so that what is too large for
 /// etcd is refused in its words; a larger one ends in tonic's.
@@ -39,6 +47,7 @@ pub struct Services {
     /// Where other nodes reach it.
     pub peer_address: String,
     pub peer_url: String,
+    pub auth: AuthOptions,
 }
 
 /// Serves until `stop` is ready and all calls ended.
@@ -72,7 +81,18 @@ async fn grpc_routes(services: Services) -> axum::Router {
         client_url,
         peer_address,
         peer_url,
+        auth,
     } = services;
+    let access = Arc::new(Access {
+        rules: store.rules().clone(),
+        tokens: Tokens::new(auth.token_ttl),
+    });
+    let auth = AuthService::new(
+        store.clone(),
+        identity.clone(),
+        access.clone(),
+        auth.bcrypt_cost,
+    );
     let (health, health_service) = tonic_health::server::health_reporter();
     health
         .set_service_status("", tonic_health::ServingStatus::Serving)
@@ -81,11 +101,13 @@ async fn grpc_routes(services: Services) -> axum::Router {
         store: store.clone(),
         identity: identity.clone(),
         compactions,
+        access: access.clone(),
     };
     let lease = LeaseService {
         store: store.clone(),
         identity: identity.clone(),
         stopping,
+        access: access.clone(),
     };
     let cluster = ClusterService {
         store: store.clone(),
@@ -95,12 +117,17 @@ async fn grpc_routes(services: Services) -> axum::Router {
         peer_url,
     };
     Routes::new(KvServer::new(kv).max_decoding_message_size(MAX_DECODED_BYTES))
-        .add_service(WatchService::new(hub))
+        .add_service(WatchService::new(hub, access.clone()))
         .add_service(LeaseServer::new(lease))
-        .add_service(MaintenanceServer::new(MaintenanceService::new(
-            store, identity,
-        )))
-        .add_service(ClusterServer::new(cluster))
+        .add_service(Gate {
+            access: access.clone(),
+            inner: MaintenanceServer::new(MaintenanceService::new(store, identity)),
+        })
+        .add_service(Gate {
+            access,
+            inner: ClusterServer::new(cluster),
+        })
+        .add_service(AuthServer::new(auth))
         .add_service(health_service)
         .prepare()
         .into_axum_router()

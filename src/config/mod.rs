@@ -19,6 +19,7 @@ use tracing::warn;
 pub use self::{error::ConfigError, start::Start, tuning::Tuning};
 use crate::{
     args::{Args, ListenAddress, ListenSocket, LowStorageAction},
+    auth::AuthOptions,
     tls::ServerTls,
 };
 
@@ -29,6 +30,7 @@ pub struct ServerConfig {
     pub listen: ListenAddress,
     /// `None`: clients are talked to without TLS.
     pub client_tls: Option<Arc<ServerTls>>,
+    pub auth: AuthOptions,
     /// `None`: other nodes are talked to without TLS.
     pub tls: Option<Tls>,
     pub failure_domain: u64,
@@ -75,6 +77,10 @@ fn read(args: &Args, warnings: &mut Vec<String>) -> Result<ServerConfig, ConfigE
         storage_dir: dir.to_owned(),
         start,
         client_tls: client_tls::load(args)?.map(Arc::new),
+        auth: AuthOptions {
+            token_ttl: Duration::from_secs(args.auth.auth_token_ttl),
+            bcrypt_cost: args.auth.bcrypt_cost,
+        },
         listen,
         tls,
         failure_domain: failure_domain::read(dir)?,

@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 
 use super::RequestError;
 use crate::{
+    auth,
     lease::LeaseView,
     mvcc::{LeaseId, Revision},
 };
@@ -41,6 +42,7 @@ pub enum Command {
         physical: bool,
     },
     Alarm(AlarmRequest),
+    Auth(auth::Change),
     /// Reads the page counts from the engine.
     Pages,
 }
@@ -57,6 +59,7 @@ pub enum Reply {
     LeaseList(Vec<LeaseId>),
     Compacted,
     Alarm(Vec<AlarmMember>),
+    AuthChanged,
     Pages(super::Pages),
 }
 

@@ -13,7 +13,10 @@ use super::{
     MAX_QUEUED, OpenError, Shared, Store, StoreOptions, Writer, database::Database, purge::Purge,
     recovery::restore_leases,
 };
-use crate::mvcc::{Replay, RowId};
+use crate::{
+    auth::Rules,
+    mvcc::{Replay, RowId},
+};
 
 /// How often loading says how far it is.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
@@ -58,6 +61,7 @@ pub async fn open(options: StoreOptions) -> Result<(Store, Writer), OpenError> {
         cluster_id: meta.cluster_id,
         history: Arc::new(history),
         leases: Mutex::new(leases),
+        rules: Arc::new(ArcSwap::from_pointee(Rules::new(&settings))),
         settings: ArcSwap::from_pointee(settings),
         queued_bytes: AtomicUsize::new(0),
         started: Instant::now(),

@@ -4,6 +4,7 @@
 mod harness;
 
 mod apiserver;
+mod auth;
 mod compaction;
 mod crash;
 mod etcdctl;
