@@ -1,6 +1,6 @@
 //! One listener for all services: gRPC, and the HTTP endpoints beside it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use etcd_proto::etcdserverpb::{
     auth_server::AuthServer, cluster_server::ClusterServer, kv_server::KvServer,
@@ -35,6 +35,11 @@ const MAX_DECODED_BYTES: usize = 16 * 1024 * 1024;
 /// largest request without a pause.
 const WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 
+/// How often a client is asked whether it is there, and how long it may take to say so: etcd's
+/// `--grpc-keepalive-interval` and `--grpc-keepalive-timeout`. How often clients ask is their affair.
+const PING_INTERVAL: Duration = Duration::from_secs(2 * 3600);
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+
 /// What the API is made of.
 pub struct Services {
     pub store: Store,
@@ -65,6 +70,8 @@ pub async fn serve(
         .accept_http1(true)
         // etcd has no limit either: an apiserver opens hundreds of watches on a connection.
         .max_concurrent_streams(u32::MAX)
+        .http2_keepalive_interval(Some(PING_INTERVAL))
+        .http2_keepalive_timeout(Some(PING_TIMEOUT))
         .initial_connection_window_size(WINDOW_BYTES)
         .initial_stream_window_size(WINDOW_BYTES)
         .serve_with_incoming_shutdown(Front { grpc, http }, connections, stop)

@@ -181,3 +181,45 @@ fn flags_that_do_nothing_are_accepted_and_remarked_on() {
 fn version_is_a_sub_command() {
     assert_eq!(read(&["version"]).unwrap().command, Some(Command::Version));
 }
+
+#[test]
+fn tls_of_the_api_has_etcds_flags() {
+    let args = read(&[]).unwrap();
+    assert!(!args.listen.is_tls && !args.client_tls.client_cert_auth);
+    assert_eq!(args.client_tls.tls_min_version.0, Some(TlsVersion::Tls12));
+    assert_eq!(args.client_tls.tls_max_version.0, None);
+    let args = read(&[
+        "--listen=https://:2379",
+        "--cert-file=a.crt",
+        "--key-file",
+        "a.key",
+        "--trusted-ca-file=ca.crt",
+        "--client-cert-auth",
+        "--client-crl-file=",
+        "--tls-min-version=TLS1.3",
+    ])
+    .unwrap();
+    let flags = &args.client_tls;
+    assert!(args.listen.is_tls && flags.client_cert_auth);
+    assert_eq!(file(&flags.cert_file), Some("a.crt".into()));
+    assert_eq!(file(&flags.client_crl_file), None);
+    assert_eq!(flags.tls_min_version.0, Some(TlsVersion::Tls13));
+}
+
+#[test]
+fn flags_of_tls_that_do_not_fit_together_are_refused() {
+    let pair = ["--listen=https://:1", "--cert-file=a", "--key-file=b"];
+    for (more, expected) in [
+        (&["--client-cert-auth"][..], "needs --trusted-ca-file"),
+        (&["--client-crl-file=c"], "needs --trusted-ca-file"),
+        (
+            &["--tls-min-version=TLS1.3", "--tls-max-version=TLS1.2"],
+            "newer",
+        ),
+        (&["--listen=tcp://:1"], "write https://"),
+        (&["--cert-file="], "needs --cert-file"),
+    ] {
+        let error = error(&[&pair[..], more].concat());
+        assert!(error.contains(expected), "{error}");
+    }
+}

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use dqlite::tls::{Pair, TlsError};
 use openssl::{
+    asn1::Asn1Time,
     error::ErrorStack,
     ssl::{
         AlpnError, SslContext, SslContextBuilder, SslMethod, SslOptions, SslSessionCacheMode,
@@ -11,6 +12,8 @@ use openssl::{
     },
     x509::{X509, X509Crl, verify::X509VerifyFlags},
 };
+
+use tracing::warn;
 
 use super::{ServerTlsError, TlsOptions, files::read};
 
@@ -29,8 +32,25 @@ impl Loaded {
         let trusted = files.trusted.as_deref().map(read_authorities);
         let trusted = trusted.transpose().map_err(ServerTlsError::Trusted)?;
         let revoked = files.revoked.as_deref().map(read_revoked).transpose()?;
+        warn_of_dates(pair.certificate(), &files.certificate);
         let context = build(options, &pair, trusted.as_deref())?;
         Ok(Self { context, revoked })
+    }
+}
+
+/// Clients refuse such a certificate, each with a text of its own.
+fn warn_of_dates(certificate: &X509, path: &Path) {
+    let Ok(now) = Asn1Time::days_from_now(0) else {
+        return;
+    };
+    let path = path.display();
+    if certificate.not_after() < now {
+        let since = certificate.not_after();
+        warn!("the certificate in {path} is not valid any more, since {since}");
+    }
+    if certificate.not_before() > now {
+        let from = certificate.not_before();
+        warn!("the certificate in {path} is not valid yet, but from {from}");
     }
 }
 

@@ -198,3 +198,6 @@ fn handshake_error(error: openssl::ssl::Error) -> io::Error {
         Err(error) => io::Error::new(io::ErrorKind::InvalidData, error),
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

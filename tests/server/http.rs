@@ -1,6 +1,7 @@
 //! The HTTP endpoints beside gRPC.
 
-use etcd_proto::etcdserverpb::StatusRequest;
+use etcd_proto::etcdserverpb::alarm_request::AlarmAction;
+use etcd_proto::etcdserverpb::{AlarmRequest, AlarmType, StatusRequest};
 
 use crate::harness::*;
 
@@ -13,6 +14,7 @@ parity! {
     unknown_paths_are_not_found,
     browsers_are_told_that_they_may,
     a_connection_serves_many_requests,
+    alarms_are_illnesses,
 }
 
 const JSON_HEALTHY: &str = r#"{"health":"true","reason":""}"#;
@@ -84,7 +86,11 @@ async fn versions_are_told(server: Server) {
     assert_eq!(answer.header("content-type"), Some("application/json"));
     let own = server.api().await.ask(StatusRequest {}).await.version;
     let body = format!(r#"{{"etcdserver":"{own}","etcdcluster":"3.6.0","storage":"3.6.0"}}"#);
-    assert_eq!(answer.body, body);
+    // etcd finds out its storage's version a moment after its start.
+    until(&format!("the versions are {body}"), async || {
+        server.http("GET", "/version").await.body == body
+    })
+    .await;
 }
 
 async fn only_get_is_taken(server: Server) {
@@ -157,4 +163,63 @@ async fn a_connection_serves_many_requests(server: Server) {
     let read = stream.read_to_string(&mut answers);
     tokio::time::timeout(PATIENCE, read).await.unwrap().unwrap();
     assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), 3, "{answers}");
+}
+
+async fn alarms_are_illnesses(server: Server) {
+    let api = server.api().await;
+    let member_id = api.ask(get("a")).await.header.unwrap().member_id;
+    let ask = async |action: AlarmAction, alarm: AlarmType| {
+        api.ask(AlarmRequest {
+            action: action.into(),
+            member_id,
+            alarm: alarm.into(),
+        })
+        .await
+    };
+    let check = async |path: &str, status: u16, body: &str| {
+        let answer = server.http("GET", path).await;
+        assert_eq!((answer.status, answer.body.as_str()), (status, body));
+    };
+    ask(AlarmAction::Activate, AlarmType::Nospace).await;
+    let ill = "{\"health\":\"false\",\"reason\":\"ALARM NOSPACE\"}\n";
+    check("/health", 503, ill).await;
+    check("/health?serializable=true", 503, ill).await;
+    check("/health?exclude=CORRUPT", 503, ill).await;
+    check("/health?exclude=NOSPACE", 200, JSON_HEALTHY).await;
+    check("/readyz", 200, "ok\n").await;
+    ask(AlarmAction::Deactivate, AlarmType::Nospace).await;
+    check("/health", 200, JSON_HEALTHY).await;
+
+    ask(AlarmAction::Activate, AlarmType::Corrupt).await;
+    let ill = "[-]data_corruption failed: alarm activated: CORRUPT\n\n";
+    check("/readyz/data_corruption", 503, ill).await;
+    check("/readyz?exclude=data_corruption", 200, "ok\n").await;
+    check("/livez", 200, "ok\n").await;
+    let answer = server.http("GET", "/health").await;
+    assert_eq!(answer.status, 503);
+    assert!(answer.body.contains("ALARM CORRUPT"), "{}", answer.body);
+}
+
+#[tokio::test]
+async fn http_2_is_understood_without_grpc() {
+    let Ok(curl) = std::process::Command::new("curl")
+        .args(["--version"])
+        .output()
+    else {
+        eprintln!("skipped: there is no curl");
+        return;
+    };
+    if !String::from_utf8_lossy(&curl.stdout).contains("HTTP2") {
+        eprintln!("skipped: curl is without HTTP/2");
+        return;
+    }
+    let server = Server::start(Kind::K8sDqlite).await;
+    let answer = std::process::Command::new("curl")
+        .args(["--silent", "--http2-prior-knowledge"])
+        .args(["--write-out", " %{http_version}"])
+        .arg(format!("{}/health", server.client_url()))
+        .output()
+        .unwrap();
+    let answer = String::from_utf8(answer.stdout).unwrap();
+    assert_eq!(answer, format!("{JSON_HEALTHY} 2"));
 }

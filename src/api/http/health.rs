@@ -12,7 +12,7 @@ use axum::{
     routing::any,
 };
 use bytes::Bytes;
-use etcd_proto::etcdserverpb::{AlarmType, RangeRequest};
+use etcd_proto::etcdserverpb::{AlarmMember, AlarmType, RangeRequest};
 use tracing::warn;
 
 use super::{headers::only_get, query::Query, text};
@@ -138,9 +138,10 @@ async fn read_after_all_writes(store: &Store) -> Result<(), RequestError> {
     }
 }
 
-/// What is raised.
-fn alarms(_store: &Store) -> Vec<AlarmType> {
-    Vec::new()
+/// What is raised, by whichever member.
+fn alarms(store: &Store) -> Vec<AlarmType> {
+    let members = store.settings().alarms(AlarmType::None);
+    members.iter().map(AlarmMember::alarm).collect()
 }
 
 async fn health(State(store): State<Store>, RawQuery(query): RawQuery) -> Response {

@@ -21,8 +21,8 @@ use tonic::transport::server::Connected;
 use super::authority::AuthorityMask;
 
 /// How long a client may take until it is clear which HTTP it speaks. All speak first, and at once;
-/// from then on HTTP/1.1 has its own limit, and HTTP/2 its pings.
-const FIRST_BYTES_TIMEOUT: Duration = Duration::from_secs(30);
+/// from then on HTTP/1.1 has hyper's limit, which is 30 s as well, and HTTP/2 its pings.
+pub(super) const FIRST_BYTES_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Gives its slot back when it closes.
 pub struct Connection {

@@ -22,7 +22,7 @@ use crate::tls::ServerTls;
 const MAX_HANDSHAKES: usize = 1024;
 
 /// How long one may take: the round trips of a very slow network.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A failure is of one client, and a client may try often: one warning per this time is enough.
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
@@ -110,7 +110,7 @@ async fn shake(
 ) -> io::Result<Connection> {
     if !begins_handshake(&stream).await? {
         // What is left unread would reset the connection, and with it the answer.
-        stream.read(&mut [0; READ_BYTES]).await?;
+        let _ = stream.read(&mut [0; READ_BYTES]).await?;
         stream.write_all(NOT_TLS).await?;
         let error = "the client speaks without TLS";
         return Err(io::Error::new(io::ErrorKind::InvalidData, error));

@@ -8,7 +8,7 @@ use tokio::{
 use tokio_stream::StreamExt;
 use tonic::transport::server::Connected;
 
-use super::*;
+use super::{connection::FIRST_BYTES_TIMEOUT, handshakes::HANDSHAKE_TIMEOUT, *};
 
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -224,4 +224,83 @@ async fn accepting_goes_on_after_an_error() {
         incoming.pause(&io::Error::from_raw_os_error(libc::EMFILE));
     }
     echo(&mut incoming, UnixStream::connect(&path).await.unwrap()).await;
+}
+
+/// How long a client that sends these bytes and then nothing is waited for, if not for ever.
+async fn patience_after(bytes: &[u8]) -> Option<Duration> {
+    let listener = bind(&tcp()).await.unwrap();
+    let port = port(&listener);
+    let mut incoming = listener.incoming();
+    let mut client = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    client.write_all(bytes).await.unwrap();
+    let mut connection = next(&mut incoming).await;
+    tokio::time::pause();
+    let started = tokio::time::Instant::now();
+    let read = async {
+        let mut buffer = [0; 64];
+        while connection.read(&mut buffer).await? > 0 {}
+        Ok::<_, io::Error>(())
+    };
+    let ended = timeout(2 * FIRST_BYTES_TIMEOUT, read).await;
+    let waited = started.elapsed();
+    tokio::time::resume();
+    let ended = ended.ok()?;
+    assert_eq!(ended.unwrap_err().kind(), ErrorKind::TimedOut);
+    Some(waited)
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_begin_is_not_waited_for() {
+    for bytes in [&b""[..], b"PRI * HTTP/2.0"] {
+        let waited = patience_after(bytes).await.expect("it ends");
+        assert!(waited >= FIRST_BYTES_TIMEOUT, "{waited:?}");
+    }
+    // From here on it is for HTTP to end it.
+    for bytes in [&b"G"[..], b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
+        assert_eq!(patience_after(bytes).await, None);
+    }
+}
+
+#[tokio::test]
+async fn a_handshake_that_does_not_end_is_cut_off() {
+    let (server, _) = crate::tls::tests::server();
+    let listener = Listener::bind(&tcp(), Some(server)).await.unwrap();
+    let port = port(&listener);
+    let mut incoming = listener.incoming();
+    let mut client = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    tokio::time::pause();
+    let started = tokio::time::Instant::now();
+    let mut end = [0];
+    tokio::select! {
+        _ = incoming.next() => panic!("there was no handshake"),
+        read = client.read(&mut end) => assert_eq!(read.unwrap(), 0),
+    }
+    assert!(started.elapsed() >= HANDSHAKE_TIMEOUT);
+}
+
+#[tokio::test]
+async fn tls_hides_no_odd_authority() {
+    let (server, pair) = crate::tls::tests::server();
+    let listener = Listener::bind(&tcp(), Some(server)).await.unwrap();
+    let port = port(&listener);
+    let mut incoming = listener.incoming();
+    let client = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let (mut connection, mut client) = tokio::join!(
+        next(&mut incoming),
+        crate::tls::tests::connect(&pair, client)
+    );
+    let peer = connection.connect_info();
+    assert_eq!(peer.common_name(), Some("root"));
+    assert_eq!(
+        peer.address,
+        PeerAddress::Tcp(client.get_ref().local_addr().unwrap())
+    );
+    // A HEADERS frame with one field, whose name is in the static table.
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    let head = [&preface[..], &[0, 0, 6, 1, 4, 0, 0, 0, 1, 0x41, 4]].concat();
+    let sent = [&head[..], b"#i=["].concat();
+    client.write_all(&sent).await.unwrap();
+    let mut read = vec![0; sent.len()];
+    connection.read_exact(&mut read).await.unwrap();
+    assert_eq!(read, [&head[..], b"XXXX"].concat());
 }

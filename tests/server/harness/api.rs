@@ -97,8 +97,12 @@ impl Api {
             .unwrap()
             .connect_timeout(PATIENCE);
         let channel = endpoint.connect().await.ok()?;
+        Some(Self::over(channel))
+    }
+
+    pub fn over(channel: Channel) -> Self {
         let unlimited = usize::MAX;
-        Some(Self {
+        Self {
             kv: KvClient::new(channel.clone()).max_decoding_message_size(unlimited),
             watch: WatchClient::new(channel.clone()).max_decoding_message_size(unlimited),
             lease: LeaseClient::new(channel.clone()).max_decoding_message_size(unlimited),
@@ -107,7 +111,7 @@ impl Api {
             auth: AuthClient::new(channel.clone()),
             token: None,
             channel,
-        })
+        }
     }
 
     /// The same connection for somebody else.

@@ -80,6 +80,12 @@ async fn a_full_disk_refuses_writes_until_there_is_space() {
     );
     assert_eq!(api.ask(get("before")).await.count, 1, "reads go on");
     assert_eq!(api.ask(get_prefix("k")).await.count, answered);
+    let health = server.http("GET", "/health").await;
+    assert_eq!(health.status, 503);
+    assert!(health.body.contains("ALARM NOSPACE"), "{}", health.body);
+    for path in ["/health?exclude=NOSPACE", "/readyz", "/livez"] {
+        assert_eq!(server.http("GET", path).await.status, 200, "{path}");
+    }
     disk.free();
     until("writes are taken again", async || {
         api.try_ask(put("after", "1")).await.is_ok()

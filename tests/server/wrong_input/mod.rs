@@ -5,6 +5,7 @@ mod directory;
 mod flags;
 mod full_disk;
 mod garbage;
+mod http;
 mod ports;
 mod schema;
 
