@@ -64,6 +64,19 @@ impl Access {
     }
 }
 
+/// Who opened a stream: asked anew for each request on it.
+pub struct StreamCaller {
+    pub access: Arc<Access>,
+    pub metadata: MetadataMap,
+    pub extensions: Extensions,
+}
+
+impl StreamCaller {
+    pub fn caller(&self) -> Result<Option<Caller>, AuthError> {
+        self.access.caller_of(&self.metadata, &self.extensions)
+    }
+}
+
 pub fn unix_seconds() -> u64 {
     // A clock before 1970 makes all tokens old, which is safe.
     SystemTime::now()

@@ -180,7 +180,7 @@ impl auth_server::Auth for AuthService {
         &self,
         request: Request<AuthStatusRequest>,
     ) -> Result<Response<AuthStatusResponse>, Status> {
-        self.caller(&request)?;
+        self.check_admin(&request)?;
         Ok(Response::new(AuthStatusResponse {
             header: self.header(),
             enabled: self.access.is_enabled(),

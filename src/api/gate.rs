@@ -20,9 +20,7 @@ use crate::{auth::AuthError, store::RequestError};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Need {
-    Nothing,
-    /// No wrong token; none is as good as a right one.
-    NoWrongToken,
+    User,
     Admin,
 }
 
@@ -31,8 +29,7 @@ enum Need {
 fn need(path: &str) -> Need {
     let method = path.rsplit('/').next().unwrap_or_default();
     match method {
-        "MemberList" | "Status" => Need::Nothing,
-        "Alarm" => Need::NoWrongToken,
+        "MemberList" | "Status" | "Alarm" => Need::User,
         _ => Need::Admin,
     }
 }
@@ -44,9 +41,9 @@ pub struct Gate<S> {
 }
 
 impl<S> Gate<S> {
-    fn check(&self, request: &http::Request<Body>) -> Result<(), AuthError> {
+    fn check(&self, request: &mut http::Request<Body>) -> Result<(), AuthError> {
         let need = need(request.uri().path());
-        if need == Need::Nothing || !self.access.is_enabled() {
+        if !self.access.is_enabled() {
             return Ok(());
         }
         let metadata = MetadataMap::from_headers(request.headers().clone());
@@ -54,9 +51,12 @@ impl<S> Gate<S> {
             return Ok(());
         };
         match need {
-            Need::Nothing | Need::NoWrongToken => Ok(()),
-            Need::Admin => caller.check_admin(),
+            Need::User => caller.check_user()?,
+            Need::Admin => caller.check_admin()?,
         }
+        // For a call that asks for more, depending on its request.
+        request.extensions_mut().insert(caller);
+        Ok(())
     }
 }
 
@@ -77,8 +77,8 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        if let Err(error) = self.check(&request) {
+    fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
+        if let Err(error) = self.check(&mut request) {
             let refusal: Status = status(RequestError::Auth(error));
             return Box::pin(async move { Ok(refusal.into_http()) });
         }

@@ -10,7 +10,11 @@ use etcd_proto::etcdserverpb::{
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Identity, Stopping, access::Access, status::status};
+use super::{
+    Identity, Stopping,
+    access::{Access, StreamCaller},
+    status::status,
+};
 use crate::{
     auth::{AuthError, Caller},
     mvcc::LeaseId,
@@ -37,6 +41,14 @@ impl LeaseService {
     }
 }
 
+fn check_renewal(store: &Store, opener: &StreamCaller, id: LeaseId) -> Result<(), AuthError> {
+    let Some(caller) = opener.caller()? else {
+        return Ok(());
+    };
+    caller.check_user()?;
+    caller.check_lease_write(id, &|id| store.leased_keys(id))
+}
+
 type KeepAlives = Pin<Box<dyn Stream<Item = Result<LeaseKeepAliveResponse, Status>> + Send>>;
 
 #[tonic::async_trait]
@@ -45,8 +57,7 @@ impl Lease for LeaseService {
         &self,
         request: Request<LeaseGrantRequest>,
     ) -> Result<Response<LeaseGrantResponse>, Status> {
-        // Everybody may, even without a name.
-        self.permit(&request, |_| Ok(()))?;
+        self.permit(&request, Caller::check_user)?;
         let LeaseGrantRequest { ttl, id } = request.into_inner();
         // 63 random bits: that they are taken is as likely as in etcd.
         let id = if id == 0 {
@@ -70,6 +81,7 @@ impl Lease for LeaseService {
     ) -> Result<Response<LeaseRevokeResponse>, Status> {
         let id = request.get_ref().id;
         self.permit(&request, |caller| {
+            caller.check_user()?;
             caller.check_lease_write(id, &|id| self.store.leased_keys(id))
         })?;
         self.store
@@ -86,11 +98,20 @@ impl Lease for LeaseService {
         &self,
         request: Request<Streaming<LeaseKeepAliveRequest>>,
     ) -> Result<Response<Self::LeaseKeepAliveStream>, Status> {
+        let (metadata, extensions, requests) = request.into_parts();
+        let opener = Arc::new(StreamCaller {
+            access: self.access.clone(),
+            metadata,
+            extensions,
+        });
         let (store, identity) = (self.store.clone(), self.identity.clone());
-        let answers = request.into_inner().then(move |request| {
+        let answers = requests.then(move |request| {
             let (store, identity) = (store.clone(), identity.clone());
+            let opener = opener.clone();
             async move {
                 let id = request?.id;
+                check_renewal(&store, &opener, id)
+                    .map_err(|error| status(RequestError::Auth(error)))?;
                 // Taken first: a lease that is alive after this revision was alive at it.
                 let header = Some(identity.header(store.revision()));
                 // An unknown lease is answered with a TTL of 0, not with an error.

@@ -6,13 +6,16 @@ use etcd_proto::etcdserverpb::{
     AlarmRequest, AlarmResponse, DefragmentRequest, DefragmentResponse, DowngradeRequest,
     DowngradeResponse, HashKvRequest, HashKvResponse, HashRequest, HashResponse, MoveLeaderRequest,
     MoveLeaderResponse, SnapshotRequest, SnapshotResponse, StatusRequest, StatusResponse,
-    maintenance_server::Maintenance,
+    alarm_request::AlarmAction, maintenance_server::Maintenance,
 };
 use tokio::{sync::Mutex, time::Instant};
 use tonic::{Request, Response, Status};
 
 use super::{Identity, hash, status::status};
-use crate::store::{Pages, Store};
+use crate::{
+    auth::Caller,
+    store::{Pages, RequestError, Store},
+};
 
 /// The etcd whose API this is. kube-apiserver switches on its consistent reads from the watch cache
 /// by this number, and some clients parse each part of it as an integer, so it has no suffix.
@@ -67,6 +70,13 @@ impl Maintenance for MaintenanceService {
         &self,
         request: Request<AlarmRequest>,
     ) -> Result<Response<AlarmResponse>, Status> {
+        if request.get_ref().action() != AlarmAction::Get
+            && let Some(caller) = request.extensions().get::<Caller>()
+        {
+            caller
+                .check_admin()
+                .map_err(|error| status(RequestError::Auth(error)))?;
+        }
         let alarms = self
             .store
             .alarm(request.into_inner())

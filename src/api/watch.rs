@@ -14,12 +14,14 @@ use etcd_proto::etcdserverpb::watch_create_request::FilterType;
 use etcd_proto::etcdserverpb::watch_request::RequestUnion;
 use etcd_proto::etcdserverpb::{WatchCreateRequest, WatchRequest, WatchResponse, watch_server};
 use tonic::codegen::{BoxFuture, Service, http};
-use tonic::metadata::MetadataMap;
 use tonic::server::{Grpc, NamedService, StreamingService};
-use tonic::{Extensions, Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status, Streaming};
 use tonic_prost::ProstCodec;
 
-use super::{access::Access, status::status};
+use super::{
+    access::{Access, StreamCaller},
+    status::status,
+};
 use crate::auth::AuthError;
 use crate::mvcc::KeyRange;
 use crate::store::RequestError;
@@ -110,12 +112,12 @@ impl StreamingService<WatchRequest> for Opener<'_> {
             Arc::clone(&failure),
         ));
         let (metadata, extensions, requests) = request.into_parts();
-        let permits = Permits {
+        let opener = StreamCaller {
             access: Arc::clone(&self.service.access),
             metadata,
             extensions,
         };
-        tokio::spawn(run(stream, permits, requests, failure));
+        tokio::spawn(run(stream, opener, requests, failure));
         std::future::ready(Ok(Response::new(tokio_stream::empty())))
     }
 }
@@ -123,7 +125,7 @@ impl StreamingService<WatchRequest> for Opener<'_> {
 /// The task of one stream. Ends when either side closed it.
 async fn run(
     stream: WatchStream,
-    permits: Permits,
+    opener: StreamCaller,
     mut requests: Streaming<WatchRequest>,
     failure: Arc<OnceLock<Status>>,
 ) {
@@ -135,7 +137,7 @@ async fn run(
             biased;
             message = requests.message(), if has_requests && outbound.has_request_room() => {
                 match message {
-                    Ok(Some(request)) => handle(&stream, &permits, request),
+                    Ok(Some(request)) => handle(&stream, &opener, request),
                     // As in etcd: a client that only listens from here on goes on listening.
                     Ok(None) => has_requests = false,
                     Err(status) => {
@@ -150,25 +152,16 @@ async fn run(
     }
 }
 
-/// What the stream was opened with: who its client is, is asked anew for each watch.
-struct Permits {
-    access: Arc<Access>,
-    metadata: MetadataMap,
-    extensions: Extensions,
-}
-
-impl Permits {
-    fn check(&self, create: &WatchCreateRequest) -> Result<(), AuthError> {
-        match self.access.caller_of(&self.metadata, &self.extensions)? {
-            Some(caller) => caller.check_read(&create.key, &create.range_end),
-            None => Ok(()),
-        }
+fn check(opener: &StreamCaller, create: &WatchCreateRequest) -> Result<(), AuthError> {
+    match opener.caller()? {
+        Some(caller) => caller.check_read(&create.key, &create.range_end),
+        None => Ok(()),
     }
 }
 
-fn handle(stream: &WatchStream, permits: &Permits, request: WatchRequest) {
+fn handle(stream: &WatchStream, opener: &StreamCaller, request: WatchRequest) {
     match request.request_union {
-        Some(RequestUnion::CreateRequest(create)) => match permits.check(&create) {
+        Some(RequestUnion::CreateRequest(create)) => match check(opener, &create) {
             Ok(()) => stream.create(read_create(create)),
             Err(error) => stream.refuse(&refusal_text(error)),
         },
