@@ -81,7 +81,8 @@ impl<'a> Evaluation<'a> {
     }
 
     pub fn put(&mut self, request: &PutRequest) -> Result<PutResponse, RequestError> {
-        self.check_put(request)?;
+        self.check_lease(request)?;
+        self.check_previous(request)?;
         Ok(self.execute_put(request))
     }
 
@@ -159,7 +160,9 @@ impl<'a> Evaluation<'a> {
             match &operation.request {
                 Some(Request::RequestRange(range)) => self.check_range(range)?,
                 Some(Request::RequestPut(put)) => {
-                    self.check_put(put)?;
+                    // In the other order than of a Put: the order decides which error is told.
+                    self.check_previous(put)?;
+                    self.check_lease(put)?;
                     *changes += 1;
                 }
                 Some(Request::RequestDeleteRange(delete)) => *changes += self.deletions(delete),
@@ -188,10 +191,14 @@ impl<'a> Evaluation<'a> {
         Ok(())
     }
 
-    fn check_put(&self, request: &PutRequest) -> Result<(), RequestError> {
+    fn check_lease(&self, request: &PutRequest) -> Result<(), RequestError> {
         if request.lease != 0 && !self.leases.contains(request.lease) {
             return Err(RequestError::LeaseNotFound);
         }
+        Ok(())
+    }
+
+    fn check_previous(&self, request: &PutRequest) -> Result<(), RequestError> {
         let needs_previous = request.ignore_value || request.ignore_lease;
         if needs_previous && self.working.tree.get(&request.key).is_none() {
             return Err(RequestError::KeyNotFound);

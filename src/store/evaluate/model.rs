@@ -86,7 +86,8 @@ impl Attempt<'_> {
     }
 
     pub fn put(&mut self, put: &PutRequest) -> Result<PutResponse, RequestError> {
-        self.check_put(put)?;
+        self.check_lease(put)?;
+        self.check_previous(put)?;
         Ok(self.do_put(put))
     }
 
@@ -143,7 +144,10 @@ impl Attempt<'_> {
                 Request::RequestRange(range) if range.revision < self.model.compacted => {
                     return Err(RequestError::Compacted);
                 }
-                Request::RequestPut(put) => self.check_put(put)?,
+                Request::RequestPut(put) => {
+                    self.check_previous(put)?;
+                    self.check_lease(put)?;
+                }
                 Request::RequestTxn(txn) => self.check_txn(txn)?,
                 Request::RequestRange(_) | Request::RequestDeleteRange(_) => {}
             }
@@ -151,10 +155,14 @@ impl Attempt<'_> {
         Ok(())
     }
 
-    fn check_put(&self, put: &PutRequest) -> Result<(), RequestError> {
+    fn check_lease(&self, put: &PutRequest) -> Result<(), RequestError> {
         if put.lease != 0 && !self.model.leases.contains(&put.lease) {
             return Err(RequestError::LeaseNotFound);
         }
+        Ok(())
+    }
+
+    fn check_previous(&self, put: &PutRequest) -> Result<(), RequestError> {
         let exists = self.model.current().contains_key(&put.key[..]);
         if (put.ignore_value || put.ignore_lease) && !exists {
             return Err(RequestError::KeyNotFound);
