@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod args;
+pub mod auth;
 pub mod compact;
 pub mod config;
 pub mod lease;

@@ -97,6 +97,7 @@ pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result
         client_url: client_url(&config.listen),
         max_concurrent_streams: config.max_concurrent_streams,
         membership: Membership::new(node.endpoint(), node.identity.id, peer_scheme(&config)),
+        auth: config.auth,
     };
     if let Some(listener) = metrics_listener {
         info!(listen = %listener.address(), "serving metrics");

@@ -13,17 +13,44 @@ use tonic::{Request, Response, Status};
 
 use super::{
     Identity,
+    access::Access,
     status::{check_received, status},
 };
-use crate::{compact::ClientCompactions, store::Store};
+use crate::{
+    auth::{AuthError, Caller},
+    compact::ClientCompactions,
+    store::{RequestError, Store, check_delete_range, check_put, check_range, check_txn},
+};
 
 pub struct KvService {
     pub store: Store,
     pub identity: Arc<Identity>,
     pub compactions: Arc<ClientCompactions>,
+    pub access: Arc<Access>,
 }
 
 impl KvService {
+    /// Refuses what the caller may not do. A request with another fault is refused for that first,
+    /// as in etcd.
+    fn permit<T>(
+        &self,
+        request: &Request<T>,
+        validate: impl FnOnce(&T) -> Result<(), RequestError>,
+        check: impl FnOnce(&Caller, &T) -> Result<(), AuthError>,
+    ) -> Result<(), Status> {
+        if !self.access.is_enabled() {
+            return Ok(());
+        }
+        validate(request.get_ref()).map_err(status)?;
+        self.access
+            .caller(request)
+            .and_then(|caller| match caller {
+                Some(caller) => check(&caller, request.get_ref()),
+                None => Ok(()),
+            })
+            .map_err(|error| status(RequestError::Auth(error)))
+    }
+
     /// Completes the header of which the store knows the revision.
     fn complete(&self, header: &mut Option<ResponseHeader>) {
         let revision = header.as_ref().map_or(0, |header| header.revision);
@@ -37,6 +64,9 @@ impl Kv for KvService {
         &self,
         request: Request<RangeRequest>,
     ) -> Result<Response<RangeResponse>, Status> {
+        self.permit(&request, check_range, |caller, range| {
+            caller.check_read(&range.key, &range.range_end)
+        })?;
         let mut response = self.store.range(request.get_ref()).map_err(status)?;
         self.complete(&mut response.header);
         Ok(Response::new(response))
@@ -49,6 +79,9 @@ impl Kv for KvService {
         &self,
         request: Request<RangeRequest>,
     ) -> Result<Response<Self::RangeStreamStream>, Status> {
+        self.permit(&request, check_range, |caller, range| {
+            caller.check_read(&range.key, &range.range_end)
+        })?;
         let chunks = self
             .store
             .range_stream(request.into_inner())
@@ -67,6 +100,9 @@ impl Kv for KvService {
 
     async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutResponse>, Status> {
         check_received(request.get_ref().encoded_len(), self.store.limits())?;
+        self.permit(&request, check_put, |caller, put| {
+            caller.check_put(put, &|id| self.store.leased_keys(id))
+        })?;
         let mut response = self.store.put(request.into_inner()).await.map_err(status)?;
         self.complete(&mut response.header);
         Ok(Response::new(response))
@@ -76,6 +112,9 @@ impl Kv for KvService {
         &self,
         request: Request<DeleteRangeRequest>,
     ) -> Result<Response<DeleteRangeResponse>, Status> {
+        self.permit(&request, check_delete_range, |caller, delete| {
+            caller.check_delete_range(delete)
+        })?;
         let request = request.into_inner();
         let mut response = self.store.delete_range(request).await.map_err(status)?;
         self.complete(&mut response.header);
@@ -84,6 +123,11 @@ impl Kv for KvService {
 
     async fn txn(&self, request: Request<TxnRequest>) -> Result<Response<TxnResponse>, Status> {
         check_received(request.get_ref().encoded_len(), self.store.limits())?;
+        let max_operations = self.store.limits().max_txn_operations;
+        let validate = |txn: &TxnRequest| check_txn(txn, max_operations);
+        self.permit(&request, validate, |caller, txn| {
+            caller.check_txn(txn, &|id| self.store.leased_keys(id))
+        })?;
         let mut response = self.store.txn(request.into_inner()).await.map_err(status)?;
         self.complete(&mut response.header);
         Ok(Response::new(response))
@@ -93,6 +137,7 @@ impl Kv for KvService {
         &self,
         request: Request<CompactionRequest>,
     ) -> Result<Response<CompactionResponse>, Status> {
+        self.permit(&request, |_| Ok(()), |caller, _| caller.check_admin())?;
         let CompactionRequest { revision, physical } = request.into_inner();
         self.compactions.note();
         self.store

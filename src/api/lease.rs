@@ -10,13 +10,43 @@ use etcd_proto::etcdserverpb::{
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Identity, Stopping, status::status};
-use crate::{mvcc::LeaseId, store::Store};
+use super::{
+    Identity, Stopping,
+    access::{Access, StreamCaller},
+    status::status,
+};
+use crate::{
+    auth::{AuthError, Caller},
+    mvcc::LeaseId,
+    store::{RequestError, Store},
+};
 
 pub struct LeaseService {
     pub store: Store,
     pub identity: Arc<Identity>,
     pub stopping: Stopping,
+    pub access: Arc<Access>,
+}
+
+impl LeaseService {
+    fn permit<T>(
+        &self,
+        request: &Request<T>,
+        check: impl FnOnce(&Caller) -> Result<(), AuthError>,
+    ) -> Result<(), Status> {
+        self.access
+            .caller(request)
+            .and_then(|caller| caller.as_ref().map_or(Ok(()), check))
+            .map_err(|error| status(RequestError::Auth(error)))
+    }
+}
+
+fn check_renewal(store: &Store, opener: &StreamCaller, id: LeaseId) -> Result<(), AuthError> {
+    let Some(caller) = opener.caller()? else {
+        return Ok(());
+    };
+    caller.check_user()?;
+    caller.check_lease_write(id, &|id| store.leased_keys(id))
 }
 
 type KeepAlives = Pin<Box<dyn Stream<Item = Result<LeaseKeepAliveResponse, Status>> + Send>>;
@@ -27,6 +57,7 @@ impl Lease for LeaseService {
         &self,
         request: Request<LeaseGrantRequest>,
     ) -> Result<Response<LeaseGrantResponse>, Status> {
+        self.permit(&request, Caller::check_user)?;
         let LeaseGrantRequest { ttl, id } = request.into_inner();
         // 63 random bits: that they are taken is as likely as in etcd.
         let id = if id == 0 {
@@ -48,6 +79,11 @@ impl Lease for LeaseService {
         &self,
         request: Request<LeaseRevokeRequest>,
     ) -> Result<Response<LeaseRevokeResponse>, Status> {
+        let id = request.get_ref().id;
+        self.permit(&request, |caller| {
+            caller.check_user()?;
+            caller.check_lease_write(id, &|id| self.store.leased_keys(id))
+        })?;
         self.store
             .lease_revoke(request.into_inner().id)
             .await
@@ -62,11 +98,20 @@ impl Lease for LeaseService {
         &self,
         request: Request<Streaming<LeaseKeepAliveRequest>>,
     ) -> Result<Response<Self::LeaseKeepAliveStream>, Status> {
+        let (metadata, extensions, requests) = request.into_parts();
+        let opener = Arc::new(StreamCaller {
+            access: self.access.clone(),
+            metadata,
+            extensions,
+        });
         let (store, identity) = (self.store.clone(), self.identity.clone());
-        let answers = request.into_inner().then(move |request| {
+        let answers = requests.then(move |request| {
             let (store, identity) = (store.clone(), identity.clone());
+            let opener = opener.clone();
             async move {
                 let id = request?.id;
+                check_renewal(&store, &opener, id)
+                    .map_err(|error| status(RequestError::Auth(error)))?;
                 // Taken first: a lease that is alive after this revision was alive at it.
                 let header = Some(identity.header(store.revision()));
                 // An unknown lease is answered with a TTL of 0, not with an error.
@@ -85,7 +130,13 @@ impl Lease for LeaseService {
         &self,
         request: Request<LeaseTimeToLiveRequest>,
     ) -> Result<Response<LeaseTimeToLiveResponse>, Status> {
-        let LeaseTimeToLiveRequest { id, keys } = request.into_inner();
+        let LeaseTimeToLiveRequest { id, keys } = *request.get_ref();
+        if keys {
+            self.permit(&request, |caller| {
+                caller.check_user()?;
+                caller.check_lease_read(id, &|id| self.store.leased_keys(id))
+            })?;
+        }
         let view = self
             .store
             .lease_time_to_live(id, keys)
@@ -112,9 +163,14 @@ impl Lease for LeaseService {
 
     async fn lease_leases(
         &self,
-        _: Request<LeaseLeasesRequest>,
+        request: Request<LeaseLeasesRequest>,
     ) -> Result<Response<LeaseLeasesResponse>, Status> {
         let ids = self.store.lease_list().await.map_err(status)?;
+        self.permit(&request, |caller| {
+            caller.check_user()?;
+            ids.iter()
+                .try_for_each(|id| caller.check_lease_read(*id, &|id| self.store.leased_keys(id)))
+        })?;
         let leases = ids.into_iter().map(|id| LeaseStatus { id }).collect();
         let header = Some(self.identity.header(self.store.revision()));
         Ok(Response::new(LeaseLeasesResponse { header, leases }))

@@ -7,7 +7,7 @@ use etcd_proto::etcdserverpb::{
     AlarmMember, AlarmRequest, AlarmResponse, AlarmType, DefragmentRequest, DefragmentResponse,
     DowngradeInfo, DowngradeRequest, DowngradeResponse, HashKvRequest, HashKvResponse, HashRequest,
     HashResponse, MoveLeaderRequest, MoveLeaderResponse, SnapshotRequest, StatusRequest,
-    StatusResponse, maintenance_server::Maintenance,
+    StatusResponse, alarm_request::AlarmAction, maintenance_server::Maintenance,
 };
 use tokio::{sync::Mutex, time::Instant};
 use tonic::{Request, Response, Status};
@@ -19,8 +19,9 @@ use super::{
     status::{downgrade_status, membership_status, status},
 };
 use crate::{
+    auth::Caller,
     node::Membership,
-    store::{Pages, QuotaBytes, Store},
+    store::{Pages, QuotaBytes, RequestError, Store},
 };
 
 /// The etcd whose API this is. kube-apiserver switches on its consistent reads from the watch cache
@@ -105,6 +106,13 @@ impl Maintenance for MaintenanceService {
         &self,
         request: Request<AlarmRequest>,
     ) -> Result<Response<AlarmResponse>, Status> {
+        if request.get_ref().action() != AlarmAction::Get
+            && let Some(caller) = request.extensions().get::<Caller>()
+        {
+            caller
+                .check_admin()
+                .map_err(|error| status(RequestError::Auth(error)))?;
+        }
         let alarms = self
             .store
             .alarm(request.into_inner())

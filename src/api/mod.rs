@@ -1,9 +1,12 @@
 //! The etcd v3 API: gRPC services on the store. The only place that knows gRPC status.
 
+mod access;
+mod auth;
 mod cluster;
 mod corked;
 mod counted;
 mod downgrade;
+mod gate;
 mod gateway;
 mod hash;
 mod header;

@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use etcd_proto::etcdserverpb::{
-    cluster_server::ClusterServer, kv_server::KvServer, lease_server::LeaseServer,
-    maintenance_server::MaintenanceServer,
+    auth_server::AuthServer, cluster_server::ClusterServer, kv_server::KvServer,
+    lease_server::LeaseServer, maintenance_server::MaintenanceServer,
 };
 use tokio_stream::StreamExt;
 use tonic::{
@@ -15,9 +15,18 @@ use tonic::{
 use super::{
     ClusterService, Corked, Counted, Identity, KvService, LeaseService, Listener,
     MaintenanceService, Stopping, WatchService,
+    access::Access,
+    auth::AuthService,
+    gate::Gate,
     http::{Front, Sources, http_routes, metrics_routes},
 };
-use crate::{compact::ClientCompactions, node::Membership, store::Store, watch::WatchHub};
+use crate::{
+    auth::{AuthOptions, Tokens},
+    compact::ClientCompactions,
+    node::Membership,
+    store::Store,
+    watch::WatchHub,
+};
 
 /// The largest message that is decoded, in bytes, if the limit on requests is lower. Above etcd's,
 /// so that what is too large for etcd is refused in its words; a larger one ends in tonic's.
@@ -44,6 +53,7 @@ pub struct Services {
     pub membership: Membership,
     /// Calls at a time on one connection.
     pub max_concurrent_streams: u32,
+    pub auth: AuthOptions,
 }
 
 impl Services {
@@ -107,7 +117,18 @@ async fn grpc_routes(services: Services) -> axum::Router {
         client_url,
         membership,
         max_concurrent_streams: _,
+        auth,
     } = services;
+    let access = Arc::new(Access {
+        rules: store.rules().clone(),
+        tokens: Tokens::new(auth.token_ttl),
+    });
+    let auth = AuthService::new(
+        store.clone(),
+        identity.clone(),
+        access.clone(),
+        auth.bcrypt_cost,
+    );
     let (health, health_service) = tonic_health::server::health_reporter();
     health
         .set_service_status("", tonic_health::ServingStatus::Serving)
@@ -117,11 +138,13 @@ async fn grpc_routes(services: Services) -> axum::Router {
         store: store.clone(),
         identity: identity.clone(),
         compactions,
+        access: access.clone(),
     };
     let lease = LeaseService {
         store: store.clone(),
         identity: identity.clone(),
         stopping,
+        access: access.clone(),
     };
     let cluster = ClusterService {
         identity: identity.clone(),
@@ -129,12 +152,17 @@ async fn grpc_routes(services: Services) -> axum::Router {
         client_url,
     };
     Routes::new(KvServer::new(kv).max_decoding_message_size(max_decoded_bytes))
-        .add_service(WatchService::new(hub))
+        .add_service(WatchService::new(hub, access.clone()))
         .add_service(LeaseServer::new(lease))
-        .add_service(MaintenanceServer::new(MaintenanceService::new(
-            store, identity, membership,
-        )))
-        .add_service(ClusterServer::new(cluster))
+        .add_service(Gate {
+            access: access.clone(),
+            inner: MaintenanceServer::new(MaintenanceService::new(store, identity, membership)),
+        })
+        .add_service(Gate {
+            access,
+            inner: ClusterServer::new(cluster),
+        })
+        .add_service(AuthServer::new(auth))
         .add_service(health_service)
         .add_service(reflection().build_v1().expect("a valid schema"))
         .add_service(reflection().build_v1alpha().expect("a valid schema"))

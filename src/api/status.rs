@@ -6,6 +6,7 @@ use tracing::warn;
 
 use super::downgrade::DowngradeError;
 use crate::{
+    auth::AuthError,
     node::MembershipError,
     store::{Limits, RequestError},
 };
@@ -47,6 +48,7 @@ pub fn status(error: RequestError) -> Status {
         E::LeaseTtlTooLarge => (Code::OutOfRange, "etcdserver: too large lease TTL"),
         E::TooLarge => (Code::InvalidArgument, "etcdserver: request is too large"),
         E::TooManyRequests => (Code::ResourceExhausted, "etcdserver: too many requests"),
+        E::Auth(error) => return auth_status(error),
         E::NoSpace => (
             Code::ResourceExhausted,
             "etcdserver: mvcc: database space exceeded",
@@ -118,6 +120,59 @@ pub fn downgrade_status(error: DowngradeError) -> Status {
             "etcdserver: invalid downgrade target version",
         ),
         E::UnknownMethod => (Code::Unknown, "etcdserver: unknown method"),
+    };
+    Status::new(code, text)
+}
+
+fn auth_status(error: AuthError) -> Status {
+    use AuthError as E;
+    let (code, text) = match error {
+        E::RootUserMissing => (
+            Code::FailedPrecondition,
+            "etcdserver: root user does not exist",
+        ),
+        E::RootRoleMissing => (
+            Code::FailedPrecondition,
+            "etcdserver: root user does not have root role",
+        ),
+        E::UserExists => (
+            Code::FailedPrecondition,
+            "etcdserver: user name already exists",
+        ),
+        E::UserEmpty => (Code::InvalidArgument, "etcdserver: user name is empty"),
+        E::UserNotFound => (Code::FailedPrecondition, "etcdserver: user name not found"),
+        E::RoleExists => (
+            Code::FailedPrecondition,
+            "etcdserver: role name already exists",
+        ),
+        E::RoleNotFound => (Code::FailedPrecondition, "etcdserver: role name not found"),
+        E::RoleEmpty => (Code::InvalidArgument, "etcdserver: role name is empty"),
+        E::Failed => (
+            Code::InvalidArgument,
+            "etcdserver: authentication failed, invalid user ID or password",
+        ),
+        // These two have no text of their own in etcd's table.
+        E::NoPasswordUser => (
+            Code::Unknown,
+            "auth: authentication failed, password was given for no password user",
+        ),
+        E::PasswordTooLong => (Code::Unknown, "bcrypt: password length exceeds 72 bytes"),
+        E::PermissionNotGiven => (Code::InvalidArgument, "etcdserver: permission not given"),
+        E::PermissionDenied => (Code::PermissionDenied, "etcdserver: permission denied"),
+        E::RoleNotGranted => (
+            Code::FailedPrecondition,
+            "etcdserver: role is not granted to the user",
+        ),
+        E::PermissionNotGranted => (
+            Code::FailedPrecondition,
+            "etcdserver: permission is not granted to the role",
+        ),
+        E::NotEnabled => (
+            Code::FailedPrecondition,
+            "etcdserver: authentication is not enabled",
+        ),
+        E::InvalidToken => (Code::Unauthenticated, "etcdserver: invalid auth token"),
+        E::InvalidManagement => (Code::InvalidArgument, "etcdserver: invalid auth management"),
     };
     Status::new(code, text)
 }

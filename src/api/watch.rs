@@ -18,7 +18,13 @@ use tonic::server::{Grpc, NamedService, StreamingService};
 use tonic::{Request, Response, Status, Streaming};
 use tonic_prost::ProstCodec;
 
+use super::{
+    access::{Access, StreamCaller},
+    status::status,
+};
+use crate::auth::AuthError;
 use crate::mvcc::KeyRange;
+use crate::store::RequestError;
 use crate::watch::{CatchUp, CloseReason, CreateRequest, Options, WatchHub, WatchStream};
 use body::WatchBody;
 
@@ -32,11 +38,12 @@ const REQUIRE_LEADER_KEY: &str = "hasleader";
 #[derive(Clone)]
 pub struct WatchService {
     hub: Arc<WatchHub>,
+    access: Arc<Access>,
 }
 
 impl WatchService {
-    pub fn new(hub: Arc<WatchHub>) -> Self {
-        Self { hub }
+    pub fn new(hub: Arc<WatchHub>, access: Arc<Access>) -> Self {
+        Self { hub, access }
     }
 }
 
@@ -57,14 +64,14 @@ impl Service<http::Request<tonic::body::Body>> for WatchService {
         if request.uri().path() != WATCH_PATH {
             return Box::pin(async { Ok(Status::unimplemented("").into_http()) });
         }
-        let hub = Arc::clone(&self.hub);
-        Box::pin(async move { Ok(watch(hub, request).await) })
+        let service = self.clone();
+        Box::pin(async move { Ok(watch(service, request).await) })
     }
 }
 
 /// Lets tonic check the request and make the response head; the body is ours.
 async fn watch(
-    hub: Arc<WatchHub>,
+    service: WatchService,
     request: http::Request<tonic::body::Body>,
 ) -> http::Response<tonic::body::Body> {
     let mut body = None;
@@ -72,7 +79,7 @@ async fn watch(
     let head = Grpc::new(codec)
         .streaming(
             Opener {
-                hub,
+                service,
                 body: &mut body,
             },
             request,
@@ -85,7 +92,7 @@ async fn watch(
 }
 
 struct Opener<'a> {
-    hub: Arc<WatchHub>,
+    service: WatchService,
     body: &'a mut Option<WatchBody>,
 }
 
@@ -96,7 +103,7 @@ impl StreamingService<WatchRequest> for Opener<'_> {
 
     fn call(&mut self, request: Request<Streaming<WatchRequest>>) -> Self::Future {
         let requires_leader = request.metadata().contains_key(REQUIRE_LEADER_KEY);
-        let Some(stream) = self.hub.open(requires_leader) else {
+        let Some(stream) = self.service.hub.open(requires_leader) else {
             return std::future::ready(Err(close_status(CloseReason::ServerStopped)));
         };
         let failure = Arc::new(OnceLock::new());
@@ -104,7 +111,13 @@ impl StreamingService<WatchRequest> for Opener<'_> {
             Arc::clone(stream.outbound()),
             Arc::clone(&failure),
         ));
-        tokio::spawn(run(stream, request.into_inner(), failure));
+        let (metadata, extensions, requests) = request.into_parts();
+        let opener = StreamCaller {
+            access: Arc::clone(&self.service.access),
+            metadata,
+            extensions,
+        };
+        tokio::spawn(run(stream, opener, requests, failure));
         std::future::ready(Ok(Response::new(tokio_stream::empty())))
     }
 }
@@ -112,6 +125,7 @@ impl StreamingService<WatchRequest> for Opener<'_> {
 /// The task of one stream. Ends when either side closed it.
 async fn run(
     stream: WatchStream,
+    opener: StreamCaller,
     mut requests: Streaming<WatchRequest>,
     failure: Arc<OnceLock<Status>>,
 ) {
@@ -123,7 +137,7 @@ async fn run(
             biased;
             message = requests.message(), if has_requests && outbound.has_request_room() => {
                 match message {
-                    Ok(Some(request)) => handle(&stream, request),
+                    Ok(Some(request)) => handle(&stream, &opener, request),
                     // As in etcd: a client that only listens from here on goes on listening.
                     Ok(None) => has_requests = false,
                     Err(status) => {
@@ -138,9 +152,19 @@ async fn run(
     }
 }
 
-fn handle(stream: &WatchStream, request: WatchRequest) {
+fn check(opener: &StreamCaller, create: &WatchCreateRequest) -> Result<(), AuthError> {
+    match opener.caller()? {
+        Some(caller) => caller.check_read(&create.key, &create.range_end),
+        None => Ok(()),
+    }
+}
+
+fn handle(stream: &WatchStream, opener: &StreamCaller, request: WatchRequest) {
     match request.request_union {
-        Some(RequestUnion::CreateRequest(create)) => stream.create(read_create(create)),
+        Some(RequestUnion::CreateRequest(create)) => match check(opener, &create) {
+            Ok(()) => stream.create(read_create(create)),
+            Err(error) => stream.refuse(&refusal_text(error)),
+        },
         Some(RequestUnion::CancelRequest(cancel)) => stream.cancel(cancel.watch_id),
         Some(RequestUnion::ProgressRequest(_)) => stream.request_progress(),
         // As in etcd: what a later version may ask for does not end the stream.
@@ -170,6 +194,16 @@ fn read_create(request: WatchCreateRequest) -> CreateRequest {
         },
         progress_notify: request.progress_notify,
     }
+}
+
+/// A status in the form in which grpc-go prints it, as etcd sends it.
+fn refusal_text(error: AuthError) -> String {
+    let status = status(RequestError::Auth(error));
+    format!(
+        "rpc error: code = {:?} desc = {}",
+        status.code(),
+        status.message()
+    )
 }
 
 /// What a client is told. Unavailable makes clientv3 resume its watches, here or elsewhere.

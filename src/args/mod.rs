@@ -3,6 +3,7 @@
 //! Flags whose meaning is gone stay, so that existing argument files keep working.
 
 mod address;
+mod auth;
 mod client_tls;
 mod duration;
 mod remarks;
@@ -18,6 +19,7 @@ use dqlite::tls::TlsVersion;
 use self::values::{boolean, count, request_bytes, signed, streams, tls_version, unsigned};
 pub use self::{
     address::{AddressError, ListenAddress, ListenSocket, NodeAddress},
+    auth::AuthFlags,
     client_tls::{ClientTlsFlags, file},
     duration::{DurationError, GoDuration},
     restore::RestoreArgs,
@@ -49,6 +51,9 @@ pub struct Args {
 
     #[command(flatten)]
     pub client_tls: ClientTlsFlags,
+
+    #[command(flatten)]
+    pub auth: AuthFlags,
 
     /// Mutual TLS between nodes, with cluster.crt and cluster.key of the storage directory.
     #[arg(long, value_parser = boolean, default_value = "true", default_missing_value = "true")]

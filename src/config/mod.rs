@@ -23,6 +23,7 @@ pub use self::{
 };
 use crate::{
     args::{Args, ListenAddress, ListenSocket, LowStorageAction},
+    auth::AuthOptions,
     store::{Limits, QuotaBytes},
     tls::ServerTls,
 };
@@ -36,6 +37,7 @@ pub struct ServerConfig {
     pub metrics_listen: Option<ListenAddress>,
     /// `None`: clients are talked to without TLS.
     pub client_tls: Option<Arc<ServerTls>>,
+    pub auth: AuthOptions,
     /// `None`: other nodes are talked to without TLS.
     pub tls: Option<Tls>,
     pub failure_domain: u64,
@@ -86,6 +88,10 @@ fn read(args: &Args, warnings: &mut Vec<String>) -> Result<ServerConfig, ConfigE
         storage_dir: dir.to_owned(),
         start,
         client_tls: client_tls::load(args)?.map(Arc::new),
+        auth: AuthOptions {
+            token_ttl: Duration::from_secs(args.auth.auth_token_ttl),
+            bcrypt_cost: args.auth.bcrypt_cost,
+        },
         listen,
         metrics_listen: args.metrics.then(|| args.metrics_listen.clone()),
         tls,

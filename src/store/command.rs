@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 
 use super::RequestError;
 use crate::{
+    auth,
     lease::{LeaseCopy, LeaseView},
     mvcc::{LeaseId, Revision},
     settings::Settings,
@@ -44,6 +45,7 @@ pub enum Command {
         physical: bool,
     },
     Alarm(AlarmRequest),
+    Auth(auth::Change),
     /// Reads the page counts from the engine.
     Pages,
     /// Gives free pages of the database back.
@@ -69,6 +71,7 @@ pub enum Reply {
     },
     Compacted,
     Alarm(Vec<AlarmMember>),
+    AuthChanged,
     Pages(super::Pages),
     Defragmented,
 }

@@ -1,6 +1,6 @@
 //! Why a request was refused or has no known outcome.
 
-use crate::mvcc::HistoryError;
+use crate::{auth::AuthError, mvcc::HistoryError};
 
 /// Named by what the caller can do about it; `api::status` gives each etcd's code and text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -37,6 +37,8 @@ pub enum RequestError {
     TooLarge,
     #[error("too many requests")]
     TooManyRequests,
+    #[error(transparent)]
+    Auth(#[from] AuthError),
     /// The quota is used up, or the disk; nothing was written.
     #[error("database space exceeded")]
     NoSpace,

@@ -19,7 +19,10 @@ use super::{
     quota::{QuotaBytes, SUGGESTED_MAX_BYTES},
     recovery::restore_leases,
 };
-use crate::mvcc::{Replay, RowId};
+use crate::{
+    auth::Rules,
+    mvcc::{Replay, RowId},
+};
 
 /// How often loading says how far it is.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
@@ -69,6 +72,7 @@ pub async fn open(options: StoreOptions) -> Result<(Store, Writer), OpenError> {
         is_disk_low: AtomicBool::new(false),
         history: Arc::new(history),
         leases: Mutex::new(leases),
+        rules: Arc::new(ArcSwap::from_pointee(Rules::new(&settings))),
         settings: ArcSwap::from_pointee(settings),
         queued_bytes: AtomicUsize::new(0),
         metrics: Default::default(),

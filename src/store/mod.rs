@@ -39,6 +39,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use dqlite::client::Endpoint;
 use etcd_proto::etcdserverpb::{
     AlarmMember, AlarmRequest, DeleteRangeRequest, DeleteRangeResponse, PutRequest, PutResponse,
@@ -62,9 +63,11 @@ pub use self::{
     range::to_proto,
     range_stream::RangeStream,
     restore::Filling,
+    validate::{check_delete_range, check_put, check_range, check_txn},
     writer::{CommitObserver, Writer, WriterError},
 };
 use crate::{
+    auth::{self, Rules},
     lease::{LeaseTable, LeaseView, NowMs},
     mvcc::{History, LeaseId, Revision},
     settings::Settings,
@@ -116,6 +119,8 @@ pub(crate) struct Shared {
     leases: Mutex<LeaseTable>,
     /// What is committed.
     settings: ArcSwap<Settings>,
+    /// The same, for checks of permissions.
+    rules: Arc<ArcSwap<Rules>>,
     queued_bytes: AtomicUsize,
     started: Instant,
     metrics: Metrics,
@@ -170,6 +175,11 @@ impl Store {
     /// Alarms, users and roles, as they are committed.
     pub fn settings(&self) -> Arc<Settings> {
         self.shared.settings.load_full()
+    }
+
+    /// Who may do what, as it is committed.
+    pub fn rules(&self) -> &Arc<ArcSwap<Rules>> {
+        &self.shared.rules
     }
 
     pub fn revision(&self) -> Revision {
@@ -320,6 +330,25 @@ impl Store {
         self.submit_within(DEFRAGMENT_TIMEOUT, Command::Defragment, 0)
             .await
             .map(|_| ())
+    }
+
+    pub async fn change_auth(&self, change: auth::Change) -> Result<(), RequestError> {
+        match self.submit(Command::Auth(change), 0).await? {
+            Reply::AuthChanged => Ok(()),
+            other => unreachable!("change_auth was answered with {other:?}"),
+        }
+    }
+
+    /// The keys of a lease; none if there is no such lease.
+    pub fn leased_keys(&self, id: LeaseId) -> Vec<Bytes> {
+        let leases = self
+            .shared
+            .leases
+            .lock()
+            .expect("no panic while it is held");
+        leases
+            .view(id, true, self.shared.now_ms())
+            .map_or_else(Vec::new, |view| view.keys)
     }
 
     pub async fn pages(&self) -> Result<Pages, RequestError> {

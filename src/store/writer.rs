@@ -32,6 +32,7 @@ use super::{
     purge::Purge,
 };
 use crate::{
+    auth::{self, Rules},
     lease::LeaseTable,
     mvcc::{Commit, Revision, RowId, Tree},
     settings::{self, SettingChange, Settings, Space},
@@ -455,6 +456,7 @@ impl Writer {
             }
         }
         if let Some(settings) = settings {
+            self.shared.rules.store(Arc::new(Rules::new(&settings)));
             self.shared.settings.store(Arc::new(settings));
         }
     }
@@ -571,6 +573,12 @@ impl Writer {
                 let (change, alarms) = settings::change_alarm(&self.settings, &request);
                 change.into_iter().for_each(|change| self.set(change));
                 Ok(Reply::Alarm(alarms))
+            }
+            Command::Auth(change) => {
+                for change in auth::change(&self.settings, &change)? {
+                    self.set(change);
+                }
+                Ok(Reply::AuthChanged)
             }
             Command::LeaseList => Ok(Reply::LeaseList(leases.ids())),
             Command::Copy => Ok(Reply::Copy {

@@ -157,10 +157,8 @@ impl WatchStream {
             ..Default::default()
         };
         if let Some(reason) = stream.refusal(&request) {
-            response.canceled = true;
-            response.cancel_reason = reason.to_owned();
             drop(state);
-            return self.send_control(&response);
+            return self.refuse(reason);
         }
         let watch_id = match request.watch_id {
             0 => stream.choose_watch_id(),
@@ -195,6 +193,19 @@ impl WatchStream {
         self.enter(&mut state, watch_id, phase);
         drop(state);
         waker.into_iter().for_each(Waker::wake);
+    }
+
+    /// Answers a request for a watcher that cannot be.
+    pub fn refuse(&self, reason: &str) {
+        let head = self.hub.source.head_revision();
+        self.send_control(&WatchResponse {
+            header: Some((self.hub.header)(head)),
+            watch_id: NO_WATCH_ID,
+            created: true,
+            canceled: true,
+            cancel_reason: reason.to_owned(),
+            ..Default::default()
+        });
     }
 
     /// Ends a watcher and says so; an unknown id is ignored.

@@ -4,6 +4,7 @@
 mod harness;
 
 mod apiserver;
+mod auth;
 mod cluster;
 mod compaction;
 mod crash;

@@ -13,6 +13,7 @@ use tonic::transport::{Channel, Server};
 
 use super::*;
 use crate::api::Identity;
+use crate::auth::{DEFAULT_TTL, Tokens};
 use crate::mvcc::Revision;
 use crate::watch::testing::{Op, TestStore, delete, put};
 use crate::watch::{HubSettings, Inbox, NO_WATCH_ID};
@@ -24,6 +25,13 @@ async fn in_time<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(DEADLINE, future)
         .await
         .expect("it happens before the deadline")
+}
+
+fn open_to_all() -> Arc<Access> {
+    Arc::new(Access {
+        rules: Arc::default(),
+        tokens: Tokens::new(DEFAULT_TTL),
+    })
 }
 
 struct Fixture {
@@ -52,7 +60,7 @@ impl Fixture {
         let address = listener.local_addr().unwrap();
         let (stop_server, stopped) = oneshot::channel();
         let serve = Server::builder()
-            .add_service(WatchService::new(Arc::clone(&hub)))
+            .add_service(WatchService::new(Arc::clone(&hub), open_to_all()))
             .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async {
                 let _ = stopped.await;
             });

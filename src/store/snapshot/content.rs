@@ -5,6 +5,7 @@ use prost::Message;
 
 use super::row;
 use crate::{
+    auth::TOKEN_SECRET,
     lease::LeaseCopy,
     mvcc::{Revision, Versions},
     settings::{Settings, Space},
@@ -91,7 +92,9 @@ impl Content {
     pub fn begin(&self, pass: &mut impl Pass) {
         for (name, space) in SETTINGS {
             pass.bucket(name);
-            for (key, value) in self.settings.iter(space) {
+            let is_secret = |key: &[u8]| space == Space::Auth && key == TOKEN_SECRET;
+            let settings = self.settings.iter(space);
+            for (key, value) in settings.filter(|(key, _)| !is_secret(key)) {
                 pass.entry(key, value);
             }
         }

@@ -1,13 +1,15 @@
 //! etcd's API as the tests call it: one connection, every call with a deadline.
 
+use etcd_proto::etcdserverpb::auth_client::AuthClient;
 use etcd_proto::etcdserverpb::cluster_client::ClusterClient;
 use etcd_proto::etcdserverpb::kv_client::KvClient;
 use etcd_proto::etcdserverpb::lease_client::LeaseClient;
 use etcd_proto::etcdserverpb::maintenance_client::MaintenanceClient;
 use etcd_proto::etcdserverpb::watch_client::WatchClient;
 use etcd_proto::etcdserverpb::*;
+use tonic::metadata::AsciiMetadataValue;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Response, Status};
+use tonic::{Code, Request, Response, Status};
 
 use super::PATIENCE;
 
@@ -18,7 +20,10 @@ pub struct Api {
     pub lease: LeaseClient<Channel>,
     pub cluster: ClusterClient<Channel>,
     pub maintenance: MaintenanceClient<Channel>,
+    pub auth: AuthClient<Channel>,
     pub channel: Channel,
+    /// Shown with every request.
+    pub token: Option<AsciiMetadataValue>,
 }
 
 /// A request that has one answer.
@@ -32,7 +37,8 @@ macro_rules! calls {
         impl Call for $request {
             type Answer = $answer;
             async fn send(self, mut api: Api) -> Result<Response<$answer>, Status> {
-                api.$client.$method(self).await
+                let request = api.request(self);
+                api.$client.$method(request).await
             }
         }
     )*};
@@ -60,6 +66,23 @@ calls! {
     MemberPromoteRequest, cluster.member_promote => MemberPromoteResponse;
     HashRequest, maintenance.hash => HashResponse;
     HashKvRequest, maintenance.hash_kv => HashKvResponse;
+    AuthEnableRequest, auth.auth_enable => AuthEnableResponse;
+    AuthDisableRequest, auth.auth_disable => AuthDisableResponse;
+    AuthStatusRequest, auth.auth_status => AuthStatusResponse;
+    AuthenticateRequest, auth.authenticate => AuthenticateResponse;
+    AuthUserAddRequest, auth.user_add => AuthUserAddResponse;
+    AuthUserGetRequest, auth.user_get => AuthUserGetResponse;
+    AuthUserListRequest, auth.user_list => AuthUserListResponse;
+    AuthUserDeleteRequest, auth.user_delete => AuthUserDeleteResponse;
+    AuthUserChangePasswordRequest, auth.user_change_password => AuthUserChangePasswordResponse;
+    AuthUserGrantRoleRequest, auth.user_grant_role => AuthUserGrantRoleResponse;
+    AuthUserRevokeRoleRequest, auth.user_revoke_role => AuthUserRevokeRoleResponse;
+    AuthRoleAddRequest, auth.role_add => AuthRoleAddResponse;
+    AuthRoleGetRequest, auth.role_get => AuthRoleGetResponse;
+    AuthRoleListRequest, auth.role_list => AuthRoleListResponse;
+    AuthRoleDeleteRequest, auth.role_delete => AuthRoleDeleteResponse;
+    AuthRoleGrantPermissionRequest, auth.role_grant_permission => AuthRoleGrantPermissionResponse;
+    AuthRoleRevokePermissionRequest, auth.role_revoke_permission => AuthRoleRevokePermissionResponse;
 }
 
 impl Api {
@@ -85,8 +108,26 @@ impl Api {
             lease: LeaseClient::new(channel.clone()).max_decoding_message_size(unlimited),
             cluster: ClusterClient::new(channel.clone()),
             maintenance: MaintenanceClient::new(channel.clone()),
+            auth: AuthClient::new(channel.clone()),
+            token: None,
             channel,
         }
+    }
+
+    /// The same connection for somebody else.
+    pub fn with_token(&self, token: &str) -> Self {
+        Self {
+            token: Some(token.parse().unwrap()),
+            ..self.clone()
+        }
+    }
+
+    pub fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        if let Some(token) = &self.token {
+            request.metadata_mut().insert("token", token.clone());
+        }
+        request
     }
 
     pub async fn try_ask<C: Call>(&self, request: C) -> Result<C::Answer, Status> {

@@ -57,7 +57,7 @@ impl Watcher {
             .await
             .unwrap();
         let mut client = api.watch.clone();
-        let call = client.watch(ReceiverStream::new(queue));
+        let call = client.watch(api.request(ReceiverStream::new(queue)));
         let opened = tokio::time::timeout(PATIENCE, call).await;
         let responses = opened
             .expect("the watch stream opens in time")?

@@ -1,0 +1,85 @@
+//! Who sends a request: the one place that reads tokens and the names in client certificates.
+
+use std::{
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use arc_swap::ArcSwap;
+use tonic::{Extensions, Request, metadata::MetadataMap};
+
+use super::Peer;
+use crate::auth::{AuthError, Caller, Rules, Tokens};
+
+/// Where clients put their token; the second is for the JSON gateway.
+const TOKEN_KEYS: [&str; 2] = ["token", "authorization"];
+
+/// Set by etcd's JSON gateway: the certificate of a connection through it is not the client's.
+const GATEWAY_KEY: &str = "grpcgateway-accept";
+
+pub struct Access {
+    pub rules: Arc<ArcSwap<Rules>>,
+    pub tokens: Tokens,
+}
+
+impl Access {
+    pub fn is_enabled(&self) -> bool {
+        self.rules.load().is_enabled
+    }
+
+    /// None while authentication is off: everybody may do everything.
+    pub fn caller<T>(&self, request: &Request<T>) -> Result<Option<Caller>, AuthError> {
+        self.caller_of(request.metadata(), request.extensions())
+    }
+
+    pub fn caller_of(
+        &self,
+        metadata: &MetadataMap,
+        extensions: &Extensions,
+    ) -> Result<Option<Caller>, AuthError> {
+        let rules = self.rules.load();
+        if !rules.is_enabled {
+            return Ok(None);
+        }
+        let user = self.user(&rules, metadata, extensions)?;
+        Ok(Some(Caller::new(rules.clone(), user)))
+    }
+
+    fn user(
+        &self,
+        rules: &Rules,
+        metadata: &MetadataMap,
+        extensions: &Extensions,
+    ) -> Result<Option<String>, AuthError> {
+        if let Some(token) = TOKEN_KEYS.iter().find_map(|key| metadata.get(*key)) {
+            let token = token.to_str().map_err(|_| AuthError::InvalidToken)?;
+            let token = token.strip_prefix("Bearer ").unwrap_or(token);
+            return self.tokens.user(rules, token, unix_seconds()).map(Some);
+        }
+        if metadata.contains_key(GATEWAY_KEY) {
+            return Ok(None);
+        }
+        let peer = extensions.get::<Peer>();
+        Ok(peer.and_then(Peer::common_name).map(str::to_owned))
+    }
+}
+
+/// Who opened a stream: asked anew for each request on it.
+pub struct StreamCaller {
+    pub access: Arc<Access>,
+    pub metadata: MetadataMap,
+    pub extensions: Extensions,
+}
+
+impl StreamCaller {
+    pub fn caller(&self) -> Result<Option<Caller>, AuthError> {
+        self.access.caller_of(&self.metadata, &self.extensions)
+    }
+}
+
+pub fn unix_seconds() -> u64 {
+    // A clock before 1970 makes all tokens old, which is safe.
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}

@@ -1,0 +1,87 @@
+//! Keeps those out of a service who may not use it. For services whose calls need no more than that;
+//! the others ask for themselves, since what they need depends on the request.
+
+use std::{
+    convert::Infallible,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use tonic::{
+    Status,
+    body::Body,
+    codegen::{BoxFuture, Service, http},
+    metadata::MetadataMap,
+    server::NamedService,
+};
+
+use super::{access::Access, status::status};
+use crate::{auth::AuthError, store::RequestError};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Need {
+    User,
+    Admin,
+}
+
+/// What a call needs while authentication is on, as in etcd (`api/v3rpc/maintenance.go`,
+/// `etcdserver/server.go`).
+fn need(path: &str) -> Need {
+    let method = path.rsplit('/').next().unwrap_or_default();
+    match method {
+        "MemberList" | "Status" | "Alarm" => Need::User,
+        _ => Need::Admin,
+    }
+}
+
+#[derive(Clone)]
+pub struct Gate<S> {
+    pub access: Arc<Access>,
+    pub inner: S,
+}
+
+impl<S> Gate<S> {
+    fn check(&self, request: &mut http::Request<Body>) -> Result<(), AuthError> {
+        let need = need(request.uri().path());
+        if !self.access.is_enabled() {
+            return Ok(());
+        }
+        let metadata = MetadataMap::from_headers(request.headers().clone());
+        let Some(caller) = self.access.caller_of(&metadata, request.extensions())? else {
+            return Ok(());
+        };
+        match need {
+            Need::User => caller.check_user()?,
+            Need::Admin => caller.check_admin()?,
+        }
+        // For a call that asks for more, depending on its request.
+        request.extensions_mut().insert(caller);
+        Ok(())
+    }
+}
+
+impl<S: NamedService> NamedService for Gate<S> {
+    const NAME: &'static str = S::NAME;
+}
+
+impl<S> Service<http::Request<Body>> for Gate<S>
+where
+    S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    type Response = S::Response;
+    type Error = Infallible;
+    type Future = BoxFuture<S::Response, Infallible>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
+        if let Err(error) = self.check(&mut request) {
+            let refusal: Status = status(RequestError::Auth(error));
+            return Box::pin(async move { Ok(refusal.into_http()) });
+        }
+        Box::pin(self.inner.call(request))
+    }
+}

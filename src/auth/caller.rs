@@ -1,0 +1,143 @@
+//! Who sends a request, and what he may do (`server/etcdserver/apply/auth.go`).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use etcd_proto::etcdserverpb::{
+    Compare, DeleteRangeRequest, PutRequest, RequestOp, TxnRequest, request_op::Request,
+};
+
+use super::{
+    AuthError,
+    rules::{Rules, UserRules},
+};
+use crate::mvcc::LeaseId;
+
+/// The keys of a lease; none if there is no such lease.
+type LeasedKeys<'a> = &'a dyn Fn(LeaseId) -> Vec<Bytes>;
+
+/// Somebody who sends a request while authentication is on.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    rules: Arc<Rules>,
+    /// None if he did not say who he is.
+    user: Option<String>,
+}
+
+impl Caller {
+    pub fn new(rules: Arc<Rules>, user: Option<String>) -> Self {
+        Self { rules, user }
+    }
+
+    pub fn is(&self, user: &str) -> bool {
+        self.user.as_deref() == Some(user)
+    }
+
+    pub fn has_role(&self, role: &str) -> bool {
+        self.user()
+            .is_ok_and(|user| user.roles.iter().any(|held| held == role))
+    }
+
+    /// That he said who he is.
+    pub fn check_user(&self) -> Result<(), AuthError> {
+        match &self.user {
+            Some(_) => Ok(()),
+            None => Err(AuthError::UserEmpty),
+        }
+    }
+
+    pub fn check_admin(&self) -> Result<(), AuthError> {
+        if self.user.as_deref().unwrap_or_default().is_empty() {
+            return Err(AuthError::UserEmpty);
+        }
+        match self.user() {
+            Ok(user) if user.is_root => Ok(()),
+            Ok(_) => Err(AuthError::PermissionDenied),
+            Err(_) => Err(AuthError::UserNotFound),
+        }
+    }
+
+    fn user(&self) -> Result<&UserRules, AuthError> {
+        let name = self.user.as_deref().ok_or(AuthError::UserEmpty)?;
+        self.rules.user(name).ok_or(AuthError::PermissionDenied)
+    }
+
+    pub fn check_read(&self, key: &[u8], range_end: &[u8]) -> Result<(), AuthError> {
+        let user = self.user()?;
+        permit(user.is_root || user.readable.contains(key, range_end))
+    }
+
+    pub fn check_write(&self, key: &[u8], range_end: &[u8]) -> Result<(), AuthError> {
+        let user = self.user()?;
+        permit(user.is_root || user.writable.contains(key, range_end))
+    }
+
+    pub fn check_put(&self, put: &PutRequest, leased: LeasedKeys<'_>) -> Result<(), AuthError> {
+        self.check_write(&put.key, &[])?;
+        // Or a user could attach a key to a lease that he may not revoke.
+        self.check_lease_write(put.lease, leased)?;
+        if put.prev_kv {
+            self.check_read(&put.key, &[])?;
+        }
+        Ok(())
+    }
+
+    pub fn check_delete_range(&self, delete: &DeleteRangeRequest) -> Result<(), AuthError> {
+        self.check_write(&delete.key, &delete.range_end)?;
+        if delete.prev_kv {
+            self.check_read(&delete.key, &delete.range_end)?;
+        }
+        Ok(())
+    }
+
+    /// All branches, whichever is taken.
+    pub fn check_txn(&self, txn: &TxnRequest, leased: LeasedKeys<'_>) -> Result<(), AuthError> {
+        for Compare { key, range_end, .. } in &txn.compare {
+            self.check_read(key, range_end)?;
+        }
+        for operation in txn.success.iter().chain(&txn.failure) {
+            self.check_operation(operation, leased)?;
+        }
+        Ok(())
+    }
+
+    fn check_operation(
+        &self,
+        operation: &RequestOp,
+        leased: LeasedKeys<'_>,
+    ) -> Result<(), AuthError> {
+        match &operation.request {
+            Some(Request::RequestRange(range)) => self.check_read(&range.key, &range.range_end),
+            Some(Request::RequestPut(put)) => self.check_put(put, leased),
+            Some(Request::RequestDeleteRange(delete)) => self.check_delete_range(delete),
+            Some(Request::RequestTxn(txn)) => self.check_txn(txn, leased),
+            None => Ok(()),
+        }
+    }
+
+    /// That he may write every key of the lease.
+    pub fn check_lease_write(&self, id: LeaseId, leased: LeasedKeys<'_>) -> Result<(), AuthError> {
+        if id == 0 || self.check_admin().is_ok() {
+            return Ok(());
+        }
+        let keys = leased(id);
+        keys.iter().try_for_each(|key| self.check_write(key, &[]))
+    }
+
+    /// That he may read every key of the lease.
+    pub fn check_lease_read(&self, id: LeaseId, leased: LeasedKeys<'_>) -> Result<(), AuthError> {
+        if self.check_admin().is_ok() {
+            return Ok(());
+        }
+        let keys = leased(id);
+        keys.iter().try_for_each(|key| self.check_read(key, &[]))
+    }
+}
+
+fn permit(is_permitted: bool) -> Result<(), AuthError> {
+    if is_permitted {
+        Ok(())
+    } else {
+        Err(AuthError::PermissionDenied)
+    }
+}

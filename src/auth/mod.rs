@@ -1,0 +1,72 @@
+//! Who may do what: users, roles, permissions and tokens, as in etcd (`server/auth`). Pure but for
+//! the bookkeeping of tokens.
+//!
+//! What is stored is settings in the spaces `Auth`, `User` and `Role`. `Rules` is that, compiled for
+//! quick checks; a `Caller` is who sends a request, held against the rules of that moment. A request
+//! that was let in before its permission was revoked may still be committed after the revocation: the two
+//! were concurrent.
+
+mod caller;
+mod change;
+mod password;
+mod ranges;
+mod rules;
+mod token;
+
+use std::time::Duration;
+
+pub use self::{
+    caller::Caller,
+    change::{Change, change},
+    password::{DEFAULT_COST, MAX_COST, MIN_COST, hash_password, is_password},
+    rules::{ROOT, Rules, TOKEN_SECRET, find_role, find_user, names, revision},
+    token::{DEFAULT_TTL, Tokens},
+};
+
+/// What an operator chooses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AuthOptions {
+    pub token_ttl: Duration,
+    pub bcrypt_cost: u32,
+}
+
+/// Named as in etcd; `api::status` gives each its code and text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AuthError {
+    #[error("root user does not exist")]
+    RootUserMissing,
+    #[error("root user does not have root role")]
+    RootRoleMissing,
+    #[error("user name already exists")]
+    UserExists,
+    #[error("user name is empty")]
+    UserEmpty,
+    #[error("user name not found")]
+    UserNotFound,
+    #[error("role name already exists")]
+    RoleExists,
+    #[error("role name not found")]
+    RoleNotFound,
+    #[error("role name is empty")]
+    RoleEmpty,
+    #[error("authentication failed, invalid user ID or password")]
+    Failed,
+    #[error("password was given for no password user")]
+    NoPasswordUser,
+    #[error("password is longer than 72 bytes")]
+    PasswordTooLong,
+    #[error("permission not given")]
+    PermissionNotGiven,
+    #[error("permission denied")]
+    PermissionDenied,
+    #[error("role is not granted to the user")]
+    RoleNotGranted,
+    #[error("permission is not granted to the role")]
+    PermissionNotGranted,
+    #[error("authentication is not enabled")]
+    NotEnabled,
+    #[error("invalid auth token")]
+    InvalidToken,
+    #[error("invalid auth management")]
+    InvalidManagement,
+}

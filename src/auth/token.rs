@@ -1,0 +1,106 @@
+//! Tokens: what a client shows after it has signed in.
+//!
+//! A token carries the user's name and when it was issued, and is signed with a secret of the cluster
+//! and the user's password hash. So every node can check it without asking another, and it ends with a
+//! new password, with its user, and when authentication is switched off. As in etcd it is good for a
+//! while after its last use; the last use is known to the node that saw it.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use openssl::{hash::MessageDigest, memcmp, pkey::PKey, sign::Signer};
+
+use super::{AuthError, rules::Rules};
+
+/// etcd's `--auth-token-ttl`.
+pub const DEFAULT_TTL: Duration = Duration::from_secs(300);
+
+/// Tokens whose last use is remembered: some 200 bytes each. Without it a token ends a TTL after it
+/// was issued, and its client signs in again.
+const MAX_REMEMBERED: usize = 10_000;
+
+/// Seconds since 1970.
+pub type UnixSeconds = u64;
+
+const ISSUED_BYTES: usize = 8;
+
+#[derive(Debug)]
+pub struct Tokens {
+    ttl_s: u64,
+    last_uses: Mutex<HashMap<String, UnixSeconds>>,
+}
+
+impl Tokens {
+    pub fn new(ttl: Duration) -> Self {
+        Self {
+            ttl_s: ttl.as_secs(),
+            last_uses: Mutex::default(),
+        }
+    }
+
+    /// A token for a user who has proven who he is.
+    pub fn issue(&self, rules: &Rules, user: &str, now: UnixSeconds) -> Result<String, AuthError> {
+        let mut payload = now.to_be_bytes().to_vec();
+        payload.extend_from_slice(user.as_bytes());
+        let signature = sign(rules, user, &payload).ok_or(AuthError::Failed)?;
+        let encode = |bytes: &[u8]| BASE64_URL_SAFE_NO_PAD.encode(bytes);
+        Ok(format!("{}.{}", encode(&payload), encode(&signature)))
+    }
+
+    /// Whose token it is.
+    pub fn user(&self, rules: &Rules, token: &str, now: UnixSeconds) -> Result<String, AuthError> {
+        let (issued, user) = read(rules, token).ok_or(AuthError::InvalidToken)?;
+        let mut last_uses = self
+            .last_uses
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let is_fresh = |since: UnixSeconds| now.saturating_sub(since) < self.ttl_s;
+        match last_uses.get_mut(token) {
+            Some(last_use) if is_fresh(*last_use) => {
+                *last_use = now;
+                return Ok(user);
+            }
+            _ if !is_fresh(issued) => {
+                last_uses.remove(token);
+                return Err(AuthError::InvalidToken);
+            }
+            _ => {}
+        }
+        if last_uses.len() >= MAX_REMEMBERED {
+            last_uses.retain(|_, last_use| is_fresh(*last_use));
+        }
+        if last_uses.len() < MAX_REMEMBERED {
+            last_uses.insert(token.to_owned(), now);
+        }
+        Ok(user)
+    }
+}
+
+/// When a token was issued and to whom, if its signature is good.
+fn read(rules: &Rules, token: &str) -> Option<(UnixSeconds, String)> {
+    let (payload, signature) = token.split_once('.')?;
+    let decode = |text: &str| BASE64_URL_SAFE_NO_PAD.decode(text).ok();
+    let (payload, signature) = (decode(payload)?, decode(signature)?);
+    let (issued, user) = payload.split_first_chunk::<ISSUED_BYTES>()?;
+    let user = std::str::from_utf8(user).ok()?;
+    let expected = sign(rules, user, &payload)?;
+    let is_good = expected.len() == signature.len() && memcmp::eq(&expected, &signature);
+    is_good.then(|| (UnixSeconds::from_be_bytes(*issued), user.to_owned()))
+}
+
+/// None if there is no such user, or nothing to sign with.
+fn sign(rules: &Rules, user: &str, payload: &[u8]) -> Option<Vec<u8>> {
+    let password = &rules.user(user)?.password;
+    if rules.secret.is_empty() {
+        return None;
+    }
+    let key = PKey::hmac(&rules.secret).ok()?;
+    let mut signer = Signer::new(MessageDigest::sha256(), &key).ok()?;
+    signer.update(password).ok()?;
+    signer.update(payload).ok()?;
+    signer.sign_to_vec().ok()
+}
