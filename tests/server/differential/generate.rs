@@ -1,5 +1,6 @@
 //! Random sequences, drawn from few keys and from the numbers at which things change.
 
+mod auth;
 mod kv;
 mod watch;
 
@@ -73,6 +74,7 @@ pub fn operation(random: &mut StdRng) -> Operation {
             }),
             _ => Operation::Alarm(alarm(random)),
         },
+        81..88 => auth::operation(random),
         _ => Operation::Watch {
             stream: random.random_range(0..STREAMS),
             request: watch::request(random),

@@ -67,6 +67,20 @@ operations! {
     Alarm(AlarmRequest),
     Status(StatusRequest),
     MemberList(MemberListRequest),
+    AuthStatus(AuthStatusRequest),
+    UserAdd(AuthUserAddRequest),
+    UserGet(AuthUserGetRequest),
+    UserList(AuthUserListRequest),
+    UserDelete(AuthUserDeleteRequest),
+    UserChangePassword(AuthUserChangePasswordRequest),
+    UserGrantRole(AuthUserGrantRoleRequest),
+    UserRevokeRole(AuthUserRevokeRoleRequest),
+    RoleAdd(AuthRoleAddRequest),
+    RoleGet(AuthRoleGetRequest),
+    RoleList(AuthRoleListRequest),
+    RoleDelete(AuthRoleDeleteRequest),
+    RoleGrantPermission(AuthRoleGrantPermissionRequest),
+    RoleRevokePermission(AuthRoleRevokePermissionRequest),
 }
 
 /// What the stand-ins stand for.

@@ -61,6 +61,12 @@ impl Pair {
                     })
                     .await;
             }
+            for name in side.api.ask(AuthUserListRequest {}).await.users {
+                side.api.ask(AuthUserDeleteRequest { name }).await;
+            }
+            for role in side.api.ask(AuthRoleListRequest {}).await.roles {
+                side.api.ask(AuthRoleDeleteRequest { role }).await;
+            }
             for lease in side.api.ask(LeaseLeasesRequest {}).await.leases {
                 side.api.ask(revoke(lease.id)).await;
             }

@@ -76,6 +76,20 @@ impl Side {
             Operation::Alarm(it) => Answer::new(api.try_ask(it).await, own),
             Operation::Status(it) => Answer::new(api.try_ask(it).await, own),
             Operation::MemberList(it) => Answer::new(api.try_ask(it).await, own),
+            Operation::AuthStatus(it) => Answer::new(api.try_ask(it).await, own),
+            Operation::UserAdd(it) => Answer::new(api.try_ask(it).await, own),
+            Operation::UserGet(it) => Answer::new(api.try_ask(it).await, own),
+            Operation::UserList(it) => Answer::new(api.try_ask(it).await, own),
+            Operation::UserDelete(it) => Answer::new(api.try_ask(it).await, own),
+            Operation::UserChangePassword(it) => Answer::new(api.try_ask(it).await, own),
+            Operation::UserGrantRole(it) => Answer::new(api.try_ask(it).await, own),
+            Operation::UserRevokeRole(it) => Answer::new(api.try_ask(it).await, own),
+            Operation::RoleAdd(it) => Answer::new(api.try_ask(it).await, own),
+            Operation::RoleGet(it) => Answer::new(api.try_ask(it).await, own),
+            Operation::RoleList(it) => Answer::new(api.try_ask(it).await, own),
+            Operation::RoleDelete(it) => Answer::new(api.try_ask(it).await, own),
+            Operation::RoleGrantPermission(it) => Answer::new(api.try_ask(it).await, own),
+            Operation::RoleRevokePermission(it) => Answer::new(api.try_ask(it).await, own),
             Operation::Watch { stream, request } => {
                 if !self.streams.contains_key(&stream) {
                     let opened = Stream::open(&self.api).await;

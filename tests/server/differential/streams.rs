@@ -18,6 +18,7 @@ use crate::harness::*;
 /// The key that tells that everything before it has come; nothing else writes it.
 pub const SENTINEL_KEY: &[u8] = b"m";
 pub const SENTINEL_ID: i64 = 1 << 40;
+const PROBE_ID: i64 = SENTINEL_ID + 1;
 const REQUEST_QUEUE: usize = 1024;
 
 /// The id in an answer that is about no watcher, or about all.
@@ -49,6 +50,7 @@ pub struct Received {
     pub cancels: usize,
     /// The last revision that the sentinel has told.
     pub sentinel_at: i64,
+    probed_at: i64,
     pub progress: Option<i64>,
     last_event: BTreeMap<i64, i64>,
     pub broken: Option<String>,
@@ -169,7 +171,9 @@ impl Stream {
             Expected::Events { start_revision } => *start_revision <= revision,
             Expected::Cancel => false,
         });
-        if has_progress && self.progress(revision).await.is_none() {
+        if !has_progress {
+            self.probe(revision).await;
+        } else if self.progress(revision).await.is_none() {
             self.complain("no progress");
         }
         for (id, expected) in &self.watchers {
@@ -178,6 +182,24 @@ impl Stream {
                 self.wait("the end of a compacted watcher", cancelled).await;
             }
         }
+    }
+
+    /// Waits for one more watcher that lags: etcd looks after all that do at once, so those that
+    /// began before have read their history as well.
+    async fn probe(&self, revision: i64) {
+        self.send(RequestUnion::CreateRequest(WatchCreateRequest {
+            key: SENTINEL_KEY.into(),
+            watch_id: PROBE_ID,
+            start_revision: revision,
+            ..Default::default()
+        }))
+        .await;
+        let told = |now: &Received| now.probed_at >= revision;
+        self.wait("the probe's event", told).await;
+        let cancel = WatchCancelRequest { watch_id: PROBE_ID };
+        self.send(RequestUnion::CancelRequest(cancel)).await;
+        let cancelled = |now: &Received| now.cancelled.contains(&PROBE_ID);
+        self.wait("the probe's end", cancelled).await;
     }
 
     pub fn log(&self) -> Log {
@@ -243,7 +265,7 @@ impl Received {
             }
             return;
         }
-        if id == SENTINEL_ID {
+        if id == SENTINEL_ID || id == PROBE_ID {
             return;
         }
         // Which id is free again once a watcher is gone is the business of the answers alone.
@@ -276,6 +298,8 @@ impl Received {
             }
             if id == SENTINEL_ID {
                 self.sentinel_at = revision;
+            } else if id == PROBE_ID {
+                self.probed_at = revision;
             } else {
                 self.note(id, format!("{event:?}"));
             }
