@@ -12,7 +12,7 @@ use crate::{
     compact::{self, ClientCompactions},
     config::{ConfigError, ServerConfig},
     mvcc::Commit,
-    node::{RunningNode, StartError},
+    node::{Membership, RunningNode, StartError},
     ops::disk,
     store::{self, CommitObserver, OpenError, Store, StoreOptions, WriterError},
     watch::{HubSettings, Inbox, WatchHub},
@@ -61,6 +61,9 @@ pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result
         endpoint: node.endpoint(),
         is_disk_full: Box::new(move || is_disk_full(&dir)),
         cluster_id: rand::random(),
+        member_id: node.identity.id,
+        quota: config.quota,
+        limits: config.limits,
     })
     .await?;
     tokio::task::spawn_blocking(trim_memory);
@@ -92,8 +95,8 @@ pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result
         compactions,
         stopping: stopping.clone(),
         client_url: client_url(&config.listen),
-        peer_url: peer_url(&config, &node),
-        peer_address: node.identity.address.clone(),
+        max_concurrent_streams: config.max_concurrent_streams,
+        membership: Membership::new(node.endpoint(), node.identity.id, peer_scheme(&config)),
     };
     if let Some(listener) = metrics_listener {
         info!(listen = %listener.address(), "serving metrics");
@@ -103,7 +106,7 @@ pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result
     let mut api = tokio::spawn(api::serve(services, listener, stopping.wait()));
     info!(listen = %config.listen, revision = store.revision(), "ready");
 
-    let watched = watch_disk(&config);
+    let watched = watch_disk(&config, store.clone());
     let reason = tokio::select! {
         () = stop => Ok(()),
         () = watched => Ok(()),
@@ -181,11 +184,11 @@ fn start_compactor(
     )))
 }
 
-fn watch_disk(config: &ServerConfig) -> impl Future<Output = ()> {
+fn watch_disk(config: &ServerConfig, store: Store) -> impl Future<Output = ()> {
     let (watch, dir) = (config.disk_watch, config.storage_dir.clone());
     async move {
         match watch {
-            Some(watch) => disk::run(watch, &dir).await,
+            Some(watch) => disk::run(watch, &dir, |is_low| store.set_disk_low(is_low)).await,
             None => std::future::pending().await,
         }
     }
@@ -207,13 +210,12 @@ impl CommitObserver for Watchers {
     }
 }
 
-fn peer_url(config: &ServerConfig, node: &RunningNode) -> String {
-    let scheme = if config.tls.is_some() {
+fn peer_scheme(config: &ServerConfig) -> &'static str {
+    if config.tls.is_some() {
         "https"
     } else {
         "http"
-    };
-    format!("{scheme}://{}", node.identity.address)
+    }
 }
 
 /// How clients name the address of the listener.

@@ -1,24 +1,49 @@
-//! The Cluster service.
+//! The Cluster service: dqlite's nodes as etcd's members.
 
 use std::sync::Arc;
 
+use dqlite::wire::{Role, Server};
 use etcd_proto::etcdserverpb::{
     Member, MemberAddRequest, MemberAddResponse, MemberListRequest, MemberListResponse,
     MemberPromoteRequest, MemberPromoteResponse, MemberRemoveRequest, MemberRemoveResponse,
-    MemberUpdateRequest, MemberUpdateResponse, cluster_server::Cluster,
+    MemberUpdateRequest, MemberUpdateResponse, ResponseHeader, cluster_server::Cluster,
 };
 use tonic::{Request, Response, Status};
 
-use super::{Identity, maintenance::not_available};
-use crate::store::Store;
+use super::{Identity, status::membership_status};
+use crate::node::Membership;
 
 pub struct ClusterService {
-    pub store: Store,
     pub identity: Arc<Identity>,
-    /// The name of the only member, and where its clients and its peers reach it.
-    pub name: String,
+    pub membership: Membership,
+    /// Where clients reach this node; of the others it is not known.
     pub client_url: String,
-    pub peer_url: String,
+}
+
+impl ClusterService {
+    /// etcd leaves the revision out here.
+    fn header(&self) -> Option<ResponseHeader> {
+        Some(self.identity.header(0))
+    }
+
+    fn members(&self, servers: Vec<Server>) -> Vec<Member> {
+        servers.iter().map(|server| self.member(server)).collect()
+    }
+
+    /// A node has no name, so it goes by its address.
+    fn member(&self, server: &Server) -> Member {
+        let is_own = server.id == self.membership.own_id();
+        Member {
+            id: server.id,
+            name: server.address.clone(),
+            peer_ur_ls: vec![self.membership.peer_url(server)],
+            client_ur_ls: is_own
+                .then(|| self.client_url.clone())
+                .into_iter()
+                .collect(),
+            is_learner: server.role != Role::Voter,
+        }
+    }
 }
 
 #[tonic::async_trait]
@@ -27,46 +52,66 @@ impl Cluster for ClusterService {
         &self,
         _: Request<MemberListRequest>,
     ) -> Result<Response<MemberListResponse>, Status> {
-        // etcd leaves the revision out here.
-        let header = Some(self.identity.header(0));
-        let member = Member {
-            id: self.identity.member_id,
-            name: self.name.clone(),
-            peer_ur_ls: vec![self.peer_url.clone()],
-            client_ur_ls: vec![self.client_url.clone()],
-            is_learner: false,
-        };
+        let view = self.membership.view().await.map_err(membership_status)?;
         Ok(Response::new(MemberListResponse {
-            header,
-            members: vec![member],
+            header: self.header(),
+            members: self.members(view.servers),
         }))
     }
 
     async fn member_add(
         &self,
-        _: Request<MemberAddRequest>,
+        request: Request<MemberAddRequest>,
     ) -> Result<Response<MemberAddResponse>, Status> {
-        not_available("MemberAdd")
+        let urls = request.into_inner().peer_ur_ls;
+        self.membership
+            .add(&urls)
+            .await
+            .map_err(membership_status)?;
+        Ok(Response::new(MemberAddResponse::default()))
     }
 
     async fn member_remove(
         &self,
-        _: Request<MemberRemoveRequest>,
+        request: Request<MemberRemoveRequest>,
     ) -> Result<Response<MemberRemoveResponse>, Status> {
-        not_available("MemberRemove")
+        let id = request.into_inner().id;
+        let servers = self
+            .membership
+            .remove(id)
+            .await
+            .map_err(membership_status)?;
+        Ok(Response::new(MemberRemoveResponse {
+            header: self.header(),
+            members: self.members(servers),
+        }))
     }
 
     async fn member_update(
         &self,
-        _: Request<MemberUpdateRequest>,
+        request: Request<MemberUpdateRequest>,
     ) -> Result<Response<MemberUpdateResponse>, Status> {
-        not_available("MemberUpdate")
+        let MemberUpdateRequest { id, peer_ur_ls } = request.into_inner();
+        let updated = self.membership.update(id, &peer_ur_ls).await;
+        Ok(Response::new(MemberUpdateResponse {
+            header: self.header(),
+            members: self.members(updated.map_err(membership_status)?),
+        }))
     }
 
     async fn member_promote(
         &self,
-        _: Request<MemberPromoteRequest>,
+        request: Request<MemberPromoteRequest>,
     ) -> Result<Response<MemberPromoteResponse>, Status> {
-        not_available("MemberPromote")
+        let id = request.into_inner().id;
+        let servers = self
+            .membership
+            .promote(id)
+            .await
+            .map_err(membership_status)?;
+        Ok(Response::new(MemberPromoteResponse {
+            header: self.header(),
+            members: self.members(servers),
+        }))
     }
 }

@@ -66,7 +66,7 @@ impl Kv for KvService {
     }
 
     async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutResponse>, Status> {
-        check_received(request.get_ref().encoded_len())?;
+        check_received(request.get_ref().encoded_len(), self.store.limits())?;
         let mut response = self.store.put(request.into_inner()).await.map_err(status)?;
         self.complete(&mut response.header);
         Ok(Response::new(response))
@@ -83,7 +83,7 @@ impl Kv for KvService {
     }
 
     async fn txn(&self, request: Request<TxnRequest>) -> Result<Response<TxnResponse>, Status> {
-        check_received(request.get_ref().encoded_len())?;
+        check_received(request.get_ref().encoded_len(), self.store.limits())?;
         let mut response = self.store.txn(request.into_inner()).await.map_err(status)?;
         self.complete(&mut response.header);
         Ok(Response::new(response))

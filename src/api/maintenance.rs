@@ -2,17 +2,26 @@
 
 use std::{sync::Arc, time::Duration};
 
+use dqlite::wire::Role;
 use etcd_proto::etcdserverpb::{
-    AlarmRequest, AlarmResponse, DefragmentRequest, DefragmentResponse, DowngradeRequest,
-    DowngradeResponse, HashKvRequest, HashKvResponse, HashRequest, HashResponse, MoveLeaderRequest,
-    MoveLeaderResponse, SnapshotRequest, SnapshotResponse, StatusRequest, StatusResponse,
-    maintenance_server::Maintenance,
+    AlarmMember, AlarmRequest, AlarmResponse, AlarmType, DefragmentRequest, DefragmentResponse,
+    DowngradeInfo, DowngradeRequest, DowngradeResponse, HashKvRequest, HashKvResponse, HashRequest,
+    HashResponse, MoveLeaderRequest, MoveLeaderResponse, SnapshotRequest, SnapshotResponse,
+    StatusRequest, StatusResponse, maintenance_server::Maintenance,
 };
 use tokio::{sync::Mutex, time::Instant};
 use tonic::{Request, Response, Status};
 
-use super::{Identity, hash, status::status};
-use crate::store::{Pages, Store};
+use super::{
+    Identity,
+    downgrade::{CLUSTER_VERSION, downgrade},
+    hash,
+    status::{downgrade_status, membership_status, status},
+};
+use crate::{
+    node::Membership,
+    store::{Pages, QuotaBytes, Store},
+};
 
 /// The etcd whose API this is. kube-apiserver switches on its consistent reads from the watch cache
 /// by this number, and some clients parse each part of it as an integer, so it has no suffix.
@@ -21,8 +30,8 @@ pub const ETCD_VERSION: &str = "3.6.4";
 /// The release whose features the storage has.
 pub const STORAGE_VERSION: &str = "3.6.0";
 
-/// SQLite's page size in dqlite, in bytes.
-const PAGE_BYTES: u64 = 4096;
+/// What etcd lists among the errors of a status without a leader.
+const NO_LEADER: &str = "etcdserver: no leader";
 
 /// How long a database size stays good: Status is polled, and each reading interrupts the writer.
 const PAGES_MAX_AGE: Duration = Duration::from_secs(5);
@@ -30,14 +39,16 @@ const PAGES_MAX_AGE: Duration = Duration::from_secs(5);
 pub struct MaintenanceService {
     pub store: Store,
     pub identity: Arc<Identity>,
+    membership: Membership,
     pages: Mutex<Option<(Instant, Pages)>>,
 }
 
 impl MaintenanceService {
-    pub fn new(store: Store, identity: Arc<Identity>) -> Self {
+    pub fn new(store: Store, identity: Arc<Identity>, membership: Membership) -> Self {
         Self {
             store,
             identity,
+            membership,
             pages: Mutex::new(None),
         }
     }
@@ -49,13 +60,46 @@ impl MaintenanceService {
         {
             return Ok(pages);
         }
-        let pages = self.store.pages().await.map_err(status)?;
-        *cached = Some((Instant::now(), pages));
-        Ok(pages)
+        match (self.store.pages().await, *cached) {
+            (Ok(pages), _) => {
+                *cached = Some((Instant::now(), pages));
+                Ok(pages)
+            }
+            // A status is asked for when there is trouble, so the last size is better than none.
+            (Err(_), Some((_, pages))) => Ok(pages),
+            (Err(error), None) => Err(status(error)),
+        }
+    }
+
+    /// What Status complains of: no leader, and alarms.
+    fn errors(&self, has_leader: bool) -> Vec<String> {
+        let no_leader = (!has_leader).then(|| NO_LEADER.to_owned());
+        let alarms = self.store.settings().alarms(AlarmType::None);
+        no_leader
+            .into_iter()
+            .chain(alarms.into_iter().map(alarm_text))
+            .collect()
     }
 }
 
-pub(super) fn not_available<T>(what: &str) -> Result<Response<T>, Status> {
+/// An alarm as Go prints it: protobuf's text form, in which zeros are left out and a blank follows each field.
+fn alarm_text(alarm: AlarmMember) -> String {
+    let mut text = String::new();
+    if alarm.member_id != 0 {
+        text = format!("memberID:{} ", alarm.member_id);
+    }
+    match alarm.alarm() {
+        AlarmType::None => text,
+        kind => format!("{text}alarm:{} ", kind.as_str_name()),
+    }
+}
+
+/// The quota as etcd tells it: no quota is the flag's negative number.
+fn quota_bytes(quota: QuotaBytes) -> i64 {
+    quota.limit_bytes().map_or(quota.0, u64::cast_signed)
+}
+
+fn not_available<T>(what: &str) -> Result<Response<T>, Status> {
     Err(Status::unimplemented(format!(
         "{what} is not available in this version of k8s-dqlite"
     )))
@@ -78,22 +122,28 @@ impl Maintenance for MaintenanceService {
 
     async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
         let pages = self.pages().await?;
+        // Without an engine there is no leader, which the status says.
+        let view = self.membership.view().await.unwrap_or_default();
+        let own = view
+            .servers
+            .iter()
+            .find(|server| server.id == self.identity.member_id);
         let revision = self.store.revision();
         Ok(Response::new(StatusResponse {
             header: Some(self.identity.header(revision)),
             version: ETCD_VERSION.to_owned(),
-            db_size: (pages.total * PAGE_BYTES) as i64,
-            db_size_in_use: (pages.total.saturating_sub(pages.free) * PAGE_BYTES) as i64,
-            leader: self.identity.member_id,
+            db_size: pages.total_bytes().cast_signed(),
+            db_size_in_use: pages.used_bytes().cast_signed(),
+            leader: view.leader_id.unwrap_or(0),
             // libdqlite does not tell its Raft index; the revision moves like it.
             raft_index: revision.cast_unsigned(),
             raft_applied_index: revision.cast_unsigned(),
             raft_term: self.identity.raft_term(),
-            errors: Vec::new(),
-            is_learner: false,
+            errors: self.errors(view.leader_id.is_some()),
+            is_learner: own.is_some_and(|own| own.role != Role::Voter),
             storage_version: STORAGE_VERSION.to_owned(),
-            db_size_quota: 0,
-            downgrade_info: None,
+            db_size_quota: quota_bytes(self.store.quota()),
+            downgrade_info: Some(DowngradeInfo::default()),
         }))
     }
 
@@ -101,7 +151,10 @@ impl Maintenance for MaintenanceService {
         &self,
         _: Request<DefragmentRequest>,
     ) -> Result<Response<DefragmentResponse>, Status> {
-        not_available("Defragment")
+        self.store.defragment().await.map_err(status)?;
+        *self.pages.lock().await = None;
+        // etcd leaves the header out.
+        Ok(Response::new(DefragmentResponse { header: None }))
     }
 
     async fn hash(&self, _: Request<HashRequest>) -> Result<Response<HashResponse>, Status> {
@@ -126,15 +179,24 @@ impl Maintenance for MaintenanceService {
 
     async fn move_leader(
         &self,
-        _: Request<MoveLeaderRequest>,
+        request: Request<MoveLeaderRequest>,
     ) -> Result<Response<MoveLeaderResponse>, Status> {
-        not_available("MoveLeader")
+        let target_id = request.into_inner().target_id;
+        let moved = self.membership.move_leader(target_id).await;
+        moved.map_err(membership_status)?;
+        // etcd leaves the header out.
+        Ok(Response::new(MoveLeaderResponse { header: None }))
     }
 
     async fn downgrade(
         &self,
-        _: Request<DowngradeRequest>,
+        request: Request<DowngradeRequest>,
     ) -> Result<Response<DowngradeResponse>, Status> {
-        not_available("Downgrade")
+        let DowngradeRequest { action, version } = request.into_inner();
+        downgrade(action, &version).map_err(downgrade_status)?;
+        Ok(Response::new(DowngradeResponse {
+            header: Some(self.identity.header(self.store.revision())),
+            version: CLUSTER_VERSION.to_owned(),
+        }))
     }
 }

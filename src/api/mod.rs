@@ -3,6 +3,7 @@
 mod cluster;
 mod corked;
 mod counted;
+mod downgrade;
 mod gateway;
 mod hash;
 mod header;

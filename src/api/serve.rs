@@ -17,11 +17,11 @@ use super::{
     MaintenanceService, Stopping, WatchService,
     http::{Front, Sources, http_routes, metrics_routes},
 };
-use crate::{compact::ClientCompactions, store::Store, watch::WatchHub};
+use crate::{compact::ClientCompactions, node::Membership, store::Store, watch::WatchHub};
 
-/// The largest message that is decoded, in bytes. Above etcd's limit, so that what is too large for
-/// etcd is refused in its words; a larger one ends in tonic's.
-const MAX_DECODED_BYTES: usize = 16 * 1024 * 1024;
+/// The largest message that is decoded, in bytes, if the limit on requests is lower. Above etcd's,
+/// so that what is too large for etcd is refused in its words; a larger one ends in tonic's.
+const MIN_DECODED_BYTES: usize = 16 * 1024 * 1024;
 
 /// Bytes that a connection, and each call on it, may have under way to the server: enough for the
 /// largest request without a pause.
@@ -41,9 +41,9 @@ pub struct Services {
     pub stopping: Stopping,
     /// Where clients reach this node.
     pub client_url: String,
-    /// Where other nodes reach it.
-    pub peer_address: String,
-    pub peer_url: String,
+    pub membership: Membership,
+    /// Calls at a time on one connection.
+    pub max_concurrent_streams: u32,
 }
 
 impl Services {
@@ -64,6 +64,7 @@ pub async fn serve(
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), Error> {
     let sources = services.metrics();
+    let max_concurrent_streams = services.max_concurrent_streams;
     let grpc = Counted::new(grpc_routes(services).await);
     let http = http_routes(sources, grpc.clone());
     let connections = listener
@@ -71,8 +72,7 @@ pub async fn serve(
         .map(|accepted| accepted.map(Corked::new));
     Server::builder()
         .accept_http1(true)
-        // etcd has no limit either: an apiserver opens hundreds of watches on a connection.
-        .max_concurrent_streams(u32::MAX)
+        .max_concurrent_streams(max_concurrent_streams)
         .http2_keepalive_interval(Some(PING_INTERVAL))
         .http2_keepalive_timeout(Some(PING_TIMEOUT))
         .initial_connection_window_size(WINDOW_BYTES)
@@ -105,13 +105,14 @@ async fn grpc_routes(services: Services) -> axum::Router {
         compactions,
         stopping,
         client_url,
-        peer_address,
-        peer_url,
+        membership,
+        max_concurrent_streams: _,
     } = services;
     let (health, health_service) = tonic_health::server::health_reporter();
     health
         .set_service_status("", tonic_health::ServingStatus::Serving)
         .await;
+    let max_decoded_bytes = store.limits().max_received_bytes().max(MIN_DECODED_BYTES);
     let kv = KvService {
         store: store.clone(),
         identity: identity.clone(),
@@ -123,17 +124,15 @@ async fn grpc_routes(services: Services) -> axum::Router {
         stopping,
     };
     let cluster = ClusterService {
-        store: store.clone(),
         identity: identity.clone(),
-        name: peer_address.clone(),
+        membership: membership.clone(),
         client_url,
-        peer_url,
     };
-    Routes::new(KvServer::new(kv).max_decoding_message_size(MAX_DECODED_BYTES))
+    Routes::new(KvServer::new(kv).max_decoding_message_size(max_decoded_bytes))
         .add_service(WatchService::new(hub))
         .add_service(LeaseServer::new(lease))
         .add_service(MaintenanceServer::new(MaintenanceService::new(
-            store, identity,
+            store, identity, membership,
         )))
         .add_service(ClusterServer::new(cluster))
         .add_service(health_service)

@@ -2,11 +2,13 @@
 //! these are etcd's (`api/v3rpc/rpctypes/error.go`).
 
 use tonic::{Code, Status};
+use tracing::warn;
 
-use crate::store::RequestError;
-
-/// etcd's limit on what it receives: its request limit and 512 KiB for gRPC.
-pub const MAX_RECEIVED_BYTES: usize = crate::store::MAX_REQUEST_BYTES + 512 * 1024;
+use super::downgrade::DowngradeError;
+use crate::{
+    node::MembershipError,
+    store::{Limits, RequestError},
+};
 
 pub fn status(error: RequestError) -> Status {
     use RequestError as E;
@@ -49,18 +51,84 @@ pub fn status(error: RequestError) -> Status {
             Code::ResourceExhausted,
             "etcdserver: mvcc: database space exceeded",
         ),
+        E::TooLargeToDefragment => (
+            Code::FailedPrecondition,
+            "k8s-dqlite: more than 128 MiB are in use, and writing them anew would hold up all \
+             writes: free pages are used again without that",
+        ),
+        E::Corrupt => (Code::DataLoss, "etcdserver: corrupt cluster"),
         E::TimedOut => (Code::Unavailable, "etcdserver: request timed out"),
         E::Stopped => (Code::Unavailable, "etcdserver: server stopped"),
     };
     Status::new(code, text)
 }
 
+pub fn membership_status(error: MembershipError) -> Status {
+    use MembershipError as E;
+    let (code, text) = match error {
+        E::NotFound => (Code::NotFound, "etcdserver: member not found"),
+        E::NotLearner => (
+            Code::FailedPrecondition,
+            "etcdserver: can only promote a learner member",
+        ),
+        // The one that etcd 3.6 has not given a code.
+        E::NotEnoughStarted => (
+            Code::Unknown,
+            "etcdserver: re-configuration failed due to not enough started members",
+        ),
+        E::BadUrls => (
+            Code::InvalidArgument,
+            "etcdserver: given member URLs are invalid",
+        ),
+        E::UrlsExist => (
+            Code::FailedPrecondition,
+            "etcdserver: Peer URLs already exists",
+        ),
+        E::JoinsByItself => (
+            Code::FailedPrecondition,
+            "k8s-dqlite: a node is not added from here, it joins from its init.yaml; this version \
+             runs a single node",
+        ),
+        E::FixedAddress => (
+            Code::FailedPrecondition,
+            "k8s-dqlite: the address of a node cannot be changed through the API",
+        ),
+        E::BadTransferee => (
+            Code::FailedPrecondition,
+            "etcdserver: bad leader transferee",
+        ),
+        E::NotLeader => (Code::FailedPrecondition, "etcdserver: not leader"),
+        E::Engine(error) => {
+            warn!(%error, "dqlite did not answer about the cluster");
+            (Code::Unavailable, "etcdserver: request timed out")
+        }
+    };
+    Status::new(code, text)
+}
+
+pub fn downgrade_status(error: DowngradeError) -> Status {
+    use DowngradeError as E;
+    let (code, text) = match error {
+        E::WrongFormat => (
+            Code::InvalidArgument,
+            "etcdserver: wrong downgrade target version format",
+        ),
+        E::InvalidTarget => (
+            Code::InvalidArgument,
+            "etcdserver: invalid downgrade target version",
+        ),
+        E::UnknownMethod => (Code::Unknown, "etcdserver: unknown method"),
+    };
+    Status::new(code, text)
+}
+
 /// What grpc-go answers to a message above its limit.
-pub fn check_received(size_bytes: usize) -> Result<(), Status> {
-    if size_bytes <= MAX_RECEIVED_BYTES {
+pub fn check_received(size_bytes: usize, limits: Limits) -> Result<(), Status> {
+    let max_bytes = limits.max_received_bytes();
+    if size_bytes <= max_bytes {
         return Ok(());
     }
     Err(Status::resource_exhausted(format!(
-        "grpc: received message larger than max ({size_bytes} vs. {MAX_RECEIVED_BYTES})"
+        "grpc: received message larger than max ({size_bytes} vs. {max_bytes})"
     )))
 }

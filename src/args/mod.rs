@@ -14,7 +14,7 @@ use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand, error:
 
 use dqlite::tls::TlsVersion;
 
-use self::values::{boolean, tls_version, unsigned};
+use self::values::{boolean, count, request_bytes, signed, streams, tls_version, unsigned};
 pub use self::{
     address::{AddressError, ListenAddress, ListenSocket, NodeAddress},
     client_tls::{ClientTlsFlags, file},
@@ -166,6 +166,24 @@ pub struct Args {
     /// Free bytes below which --low-available-storage-action is taken.
     #[arg(long, value_name = "BYTES", value_parser = unsigned, default_value = "10485760")]
     pub watch_storage_available_size_min_bytes: u64,
+
+    /// Bytes that the database may use before writes that grow it are refused; 0 is 2 GiB, less
+    /// than 0 is no quota.
+    #[arg(long, value_name = "BYTES", value_parser = signed, default_value = "0")]
+    #[arg(allow_hyphen_values = true)]
+    pub quota_backend_bytes: i64,
+
+    /// Bytes that a write may have; at most 134217728.
+    #[arg(long, value_name = "BYTES", value_parser = request_bytes, default_value = "1572864")]
+    pub max_request_bytes: usize,
+
+    /// Operations in one list of a transaction.
+    #[arg(long, value_name = "COUNT", value_parser = count, default_value = "128")]
+    pub max_txn_ops: usize,
+
+    /// Calls, watches among them, that one client connection may have open.
+    #[arg(long, value_name = "COUNT", value_parser = streams, default_value = "4294967295")]
+    pub max_concurrent_streams: u32,
 
     /// What to do when the disk is nearly full.
     #[arg(

@@ -5,6 +5,8 @@ use std::num::ParseIntError;
 use clap::ValueEnum;
 use dqlite::tls::{TlsError, TlsVersion};
 
+use crate::store::LARGEST_REQUEST_BYTES;
+
 /// What to do when the disk of the storage directory is nearly full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LowStorageAction {
@@ -49,6 +51,39 @@ pub(super) fn unsigned(text: &str) -> Result<u64, ParseIntError> {
     }
 }
 
+pub(super) fn count(text: &str) -> Result<usize, String> {
+    let count = unsigned(text).map_err(|error| error.to_string())?;
+    usize::try_from(count).map_err(|error| error.to_string())
+}
+
+pub(super) fn streams(text: &str) -> Result<u32, String> {
+    let count = unsigned(text).map_err(|error| error.to_string())?;
+    u32::try_from(count).map_err(|error| error.to_string())
+}
+
+pub(super) fn request_bytes(text: &str) -> Result<usize, String> {
+    let bytes = count(text)?;
+    if bytes > LARGEST_REQUEST_BYTES {
+        return Err(format!("at most {LARGEST_REQUEST_BYTES}"));
+    }
+    Ok(bytes)
+}
+
+/// The same with a sign (Go: strconv.ParseInt with base 0).
+pub(super) fn signed(text: &str) -> Result<i64, String> {
+    let (is_negative, digits) = match text.strip_prefix('-') {
+        Some(digits) => (true, digits),
+        None => (false, text),
+    };
+    let size = unsigned(digits).map_err(|error| error.to_string())?;
+    let signed = if is_negative {
+        0_i64.checked_sub_unsigned(size)
+    } else {
+        i64::try_from(size).ok()
+    };
+    signed.ok_or_else(|| "out of range".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,6 +102,16 @@ mod tests {
         }
         for text in ["", "-1", "ten", "0x", "18446744073709551616"] {
             assert!(unsigned(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn signed_numbers_reach_from_end_to_end() {
+        assert_eq!(signed("-0x10"), Ok(-16));
+        assert_eq!(signed("9223372036854775807"), Ok(i64::MAX));
+        assert_eq!(signed("-9223372036854775808"), Ok(i64::MIN));
+        for text in ["", "-", "--1", "9223372036854775808"] {
+            assert!(signed(text).is_err(), "{text}");
         }
     }
 

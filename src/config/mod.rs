@@ -19,6 +19,7 @@ use tracing::warn;
 pub use self::{error::ConfigError, start::Start, tuning::Tuning};
 use crate::{
     args::{Args, ListenAddress, ListenSocket, LowStorageAction},
+    store::{Limits, QuotaBytes},
     tls::ServerTls,
 };
 
@@ -37,6 +38,10 @@ pub struct ServerConfig {
     pub tuning: Tuning,
     /// Between two progress notifications to a watcher that asked for them.
     pub progress_interval: Duration,
+    pub quota: QuotaBytes,
+    pub limits: Limits,
+    /// Calls at a time on one client connection.
+    pub max_concurrent_streams: u32,
     /// `None`: nobody looks.
     pub disk_watch: Option<DiskWatch>,
 }
@@ -82,6 +87,12 @@ fn read(args: &Args, warnings: &mut Vec<String>) -> Result<ServerConfig, ConfigE
         tls,
         failure_domain: failure_domain::read(dir)?,
         tuning: tuning::read(dir, warnings)?,
+        quota: QuotaBytes(args.quota_backend_bytes),
+        limits: Limits {
+            max_request_bytes: args.max_request_bytes,
+            max_txn_operations: args.max_txn_ops,
+        },
+        max_concurrent_streams: args.max_concurrent_streams,
         progress_interval: args.watch_progress_notify_interval,
         disk_watch: interval.map(|interval| DiskWatch {
             interval,
@@ -116,11 +127,22 @@ mod tests {
             "--watch-storage-available-size-interval=2s",
             "--watch-storage-available-size-min-bytes=5",
             "--low-available-storage-action=terminate",
+            "--quota-backend-bytes=-1",
+            "--max-request-bytes=2000000",
+            "--max-txn-ops=9",
+            "--max-concurrent-streams=7",
         ];
         let config = read_with(dir.path(), &flags).unwrap();
         assert!(matches!(config.start, Start::First { .. }) && config.tls.is_none());
         assert_eq!(config.listen.to_string(), crate::args::DEFAULT_LISTEN);
         assert_eq!(config.failure_domain, 7);
+        assert_eq!(config.quota, QuotaBytes(-1));
+        let limits = Limits {
+            max_request_bytes: 2_000_000,
+            max_txn_operations: 9,
+        };
+        assert_eq!(config.limits, limits);
+        assert_eq!(config.max_concurrent_streams, 7);
         assert_eq!(
             config.tuning.network_latency,
             Some(Duration::from_millis(5))

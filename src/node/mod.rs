@@ -1,5 +1,7 @@
 //! The dqlite node of this server: its directory, its engine, its port.
 
+mod membership;
+
 use std::time::Duration;
 
 use dqlite::{
@@ -12,6 +14,7 @@ use dqlite::{
 use tokio::{runtime::Handle, sync::oneshot, task::JoinHandle};
 use tracing::info;
 
+pub use self::membership::{Membership, MembershipError};
 use crate::config::{ConfigError, ServerConfig};
 
 /// One-way latency that the engine is told where tuning.yaml does not say: elections within 300 to

@@ -18,7 +18,8 @@ pub fn free_bytes(dir: &Path) -> io::Result<u64> {
 }
 
 /// Looks until the disk is low and the process has to stop for it; for ever with another action.
-pub async fn run(watch: DiskWatch, dir: &Path) {
+/// `tell` hears at each look whether the disk is low.
+pub async fn run(watch: DiskWatch, dir: &Path, tell: impl Fn(bool)) {
     let mut ticks = tokio::time::interval(watch.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // The first one is at once: a start on a full disk is known before the first write.
@@ -29,6 +30,7 @@ pub async fn run(watch: DiskWatch, dir: &Path) {
             Err(error) => warn!(%error, dir = %dir.display(), "cannot tell how full the disk is"),
             Ok(free) => {
                 let change = level.observe(free);
+                tell(level.is_low);
                 report(change, free, watch, dir);
                 if level.is_low && watch.action == LowStorageAction::Terminate {
                     return;
@@ -44,7 +46,10 @@ fn report(change: Option<Change>, free: u64, watch: DiskWatch, dir: &Path) {
         (None, _) => {}
         (Some(Change::Enough), _) => info!("the disk of {dir} has {free} bytes free again"),
         (Some(Change::Low), LowStorageAction::None) => {
-            warn!("the disk of {dir} has {free} bytes free, fewer than {min}: make room");
+            warn!(
+                "the disk of {dir} has {free} bytes free, fewer than {min}: make room; until then writes \
+                 that need more are refused"
+            );
         }
         (Some(Change::Low), LowStorageAction::Handover) => warn!(
             "the disk of {dir} has {free} bytes free, fewer than {min}: make room; there is no other node \
@@ -135,7 +140,11 @@ mod tests {
             min_bytes,
             action,
         };
-        let ends = async |watch, patience| timeout(patience, run(watch, dir.path())).await.is_ok();
+        let ends = async |watch, patience| {
+            timeout(patience, run(watch, dir.path(), |_| {}))
+                .await
+                .is_ok()
+        };
         assert!(
             ends(
                 watch(LowStorageAction::Terminate, u64::MAX),

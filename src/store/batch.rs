@@ -31,6 +31,8 @@ pub struct Batch {
     pub records: Vec<Record>,
     /// Rows to delete, in order; never together with the others.
     pub purge: Vec<RowId>,
+    /// Give free pages back; never together with anything else.
+    pub is_vacuum: bool,
     rows: usize,
     bytes: usize,
 }
@@ -43,12 +45,27 @@ impl Batch {
         }
     }
 
+    pub fn vacuum() -> Self {
+        Self {
+            is_vacuum: true,
+            ..Self::default()
+        }
+    }
+
     pub fn push(&mut self, commit: Arc<Commit>) {
         self.rows += commit.changes.len();
         for change in &commit.changes {
             self.bytes += change.kv.key.len() + change.kv.value.len();
         }
         self.commits.push(commit);
+    }
+
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     pub fn is_empty(&self) -> bool {

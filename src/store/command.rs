@@ -43,6 +43,8 @@ pub enum Command {
     Alarm(AlarmRequest),
     /// Reads the page counts from the engine.
     Pages,
+    /// Gives free pages of the database back.
+    Defragment,
 }
 
 #[derive(Debug)]
@@ -58,6 +60,7 @@ pub enum Reply {
     Compacted,
     Alarm(Vec<AlarmMember>),
     Pages(super::Pages),
+    Defragmented,
 }
 
 pub type ReplySender = oneshot::Sender<Result<Reply, RequestError>>;

@@ -273,6 +273,13 @@ impl Database {
     /// Writes the batch as a whole or not at all: one autocommit statement where one is enough,
     /// since each statement is two thread hops in the engine.
     pub async fn write(&mut self, batch: &Batch) -> Result<(), Error> {
+        if batch.is_vacuum {
+            return self
+                .connection
+                .exec_sql(schema::VACUUM, &[])
+                .await
+                .map(|_| ());
+        }
         let changes: Vec<&Change> = batch.commits.iter().flat_map(|c| &c.changes).collect();
         let statements = changes.len().div_ceil(MAX_ROWS)
             + batch.records.len()

@@ -37,9 +37,15 @@ pub enum RequestError {
     TooLarge,
     #[error("too many requests")]
     TooManyRequests,
-    /// The disk is full; nothing was written.
+    /// The quota is used up, or the disk; nothing was written.
     #[error("database space exceeded")]
     NoSpace,
+    /// Rewriting the database would hold up writes for too long.
+    #[error("the database is too large to be defragmented")]
+    TooLargeToDefragment,
+    /// The alarm CORRUPT is raised; nothing was written.
+    #[error("corrupt cluster")]
+    Corrupt,
     /// Not written, or written with nobody to tell: the outcome is unknown.
     #[error("request timed out")]
     TimedOut,

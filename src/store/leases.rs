@@ -93,6 +93,9 @@ impl Writer {
 
     /// Revokes leases whose time is over, as far as the batch has room.
     pub(super) fn expire_leases(&mut self) {
+        if self.admission.is_corrupt() {
+            return;
+        }
         let is_idle = self.queue.is_empty() && self.backlog.is_empty();
         if self.expiry.left == 0 || self.is_full() || (self.expiry.must_wait && !is_idle) {
             return;

@@ -1,16 +1,22 @@
 //! Opening the store: reads the database back into the index.
 
 use std::{
-    sync::{Arc, Mutex, atomic::AtomicUsize},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize},
+    },
     time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::{
-    MAX_QUEUED, OpenError, Shared, Store, StoreOptions, Writer, database::Database, purge::Purge,
+    MAX_QUEUED, OpenError, Shared, Store, StoreOptions, Writer,
+    database::Database,
+    purge::Purge,
+    quota::{QuotaBytes, SUGGESTED_MAX_BYTES},
     recovery::restore_leases,
 };
 use crate::mvcc::{Replay, RowId};
@@ -52,10 +58,15 @@ pub async fn open(options: StoreOptions) -> Result<(Store, Writer), OpenError> {
         took = ?started.elapsed(),
         "loaded the store"
     );
+    log_quota(options.quota);
     let shared = Arc::new(Shared {
         endpoint: options.endpoint,
         is_disk_full: options.is_disk_full,
         cluster_id: meta.cluster_id,
+        member_id: options.member_id,
+        quota: options.quota,
+        limits: options.limits,
+        is_disk_low: AtomicBool::new(false),
         history: Arc::new(history),
         leases: Mutex::new(leases),
         settings: ArcSwap::from_pointee(settings),
@@ -73,6 +84,22 @@ pub async fn open(options: StoreOptions) -> Result<(Store, Writer), OpenError> {
         },
         writer,
     ))
+}
+
+fn log_quota(quota: QuotaBytes) {
+    match quota.limit_bytes() {
+        None => info!("there is no quota for the database"),
+        Some(quota_bytes) => {
+            if quota_bytes > SUGGESTED_MAX_BYTES {
+                warn!(
+                    quota_bytes,
+                    maximum_bytes = SUGGESTED_MAX_BYTES,
+                    "the quota exceeds the suggested maximum: the database is held in memory, twice"
+                );
+            }
+            info!(quota_bytes, "the database has a quota");
+        }
+    }
 }
 
 struct Progress {

@@ -3,18 +3,22 @@
 //! `Store` is the handle that everybody holds; `Writer` is the one task that changes anything.
 //! Reads never wait for it: they take the head snapshot of `history`.
 
+mod admission;
 mod batch;
 mod command;
 mod compaction;
 mod database;
+mod defragment;
 mod error;
 mod evaluate;
 mod hash;
 mod leases;
+mod limits;
 mod load;
 mod metrics;
 mod pages;
 mod purge;
+mod quota;
 mod range;
 mod range_stream;
 mod recovery;
@@ -28,7 +32,7 @@ mod writer;
 use std::{
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -50,11 +54,12 @@ pub use self::{
     database::{OpenError, Pages},
     error::RequestError,
     hash::StoreHash,
+    limits::{LARGEST_REQUEST_BYTES, Limits},
     load::open,
     metrics::Metrics,
+    quota::QuotaBytes,
     range::to_proto,
     range_stream::RangeStream,
-    validate::MAX_REQUEST_BYTES,
     writer::{CommitObserver, Writer, WriterError},
 };
 use crate::{
@@ -76,6 +81,9 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(7);
 /// writer, at least some thousand a second. etcd waits without a limit.
 const PURGE_TIMEOUT: Duration = Duration::from_secs(600);
 
+/// How long a defragmentation may take: longer than its statement.
+const DEFRAGMENT_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// Tells whether the disk is so full that a failed write is its fault.
 pub type DiskProbe = Box<dyn Fn() -> bool + Send + Sync>;
 
@@ -84,6 +92,10 @@ pub struct StoreOptions {
     pub is_disk_full: DiskProbe,
     /// Taken if the database is new.
     pub cluster_id: u64,
+    /// In whose name alarms are raised.
+    pub member_id: u64,
+    pub quota: QuotaBytes,
+    pub limits: Limits,
 }
 
 /// What the writer and the handles share.
@@ -91,6 +103,11 @@ pub(crate) struct Shared {
     endpoint: Endpoint,
     is_disk_full: DiskProbe,
     cluster_id: u64,
+    member_id: u64,
+    quota: QuotaBytes,
+    limits: Limits,
+    /// Set by who watches the disk: writes that grow the database are refused.
+    is_disk_low: AtomicBool,
     history: Arc<History>,
     /// With what is not committed yet. Locked by the writer while it evaluates, by keep-alives for a
     /// moment.
@@ -129,6 +146,19 @@ impl Store {
     pub fn queued(&self) -> (usize, usize) {
         let requests = self.queue.max_capacity() - self.queue.capacity();
         (requests, self.shared.queued_bytes.load(Ordering::Relaxed))
+    }
+
+    pub fn limits(&self) -> Limits {
+        self.shared.limits
+    }
+
+    pub fn quota(&self) -> QuotaBytes {
+        self.shared.quota
+    }
+
+    /// While the disk is low, only what can free space is written.
+    pub fn set_disk_low(&self, is_low: bool) {
+        self.shared.is_disk_low.store(is_low, Ordering::Relaxed);
     }
 
     pub fn history(&self) -> &Arc<History> {
@@ -199,7 +229,7 @@ impl Store {
     }
 
     pub async fn txn(&self, request: TxnRequest) -> Result<TxnResponse, RequestError> {
-        validate::check_txn(&request)?;
+        validate::check_txn(&request, self.shared.limits.max_txn_operations)?;
         let size_bytes = request.encoded_len();
         match self.submit(Command::Txn(request), size_bytes).await? {
             Reply::Txn(response) => Ok(response),
@@ -283,6 +313,13 @@ impl Store {
         }
     }
 
+    /// Gives free pages of the database back, if there are many. Writes wait meanwhile.
+    pub async fn defragment(&self) -> Result<(), RequestError> {
+        self.submit_within(DEFRAGMENT_TIMEOUT, Command::Defragment, 0)
+            .await
+            .map(|_| ())
+    }
+
     pub async fn pages(&self) -> Result<Pages, RequestError> {
         match self.submit(Command::Pages, 0).await? {
             Reply::Pages(pages) => Ok(pages),
@@ -301,7 +338,7 @@ impl Store {
         command: Command,
         size_bytes: usize,
     ) -> Result<Reply, RequestError> {
-        if size_bytes > MAX_REQUEST_BYTES {
+        if size_bytes > self.shared.limits.max_request_bytes {
             return Err(RequestError::TooLarge);
         }
         let queued_bytes = &self.shared.queued_bytes;

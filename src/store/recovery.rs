@@ -51,10 +51,11 @@ impl Writer {
         let Pending {
             answers: later,
             wants_pages,
+            wants_vacuum,
             ..
         } = std::mem::take(&mut self.pending);
         let later = later.into_iter().map(|answer| answer.reply);
-        refuse(later.chain(wants_pages), refusal);
+        refuse(later.chain(wants_pages).chain(wants_vacuum), refusal);
         for submission in std::mem::take(&mut self.backlog) {
             self.refuse_submission(submission);
         }
@@ -151,6 +152,8 @@ impl Writer {
         self.working.revision = head.revision;
         self.compact_revision = truth.meta.compact_revision;
         self.settings = truth.settings.clone();
+        self.admission.note_alarms(&self.settings);
+        self.admission.quota.forget();
         let mut leases = self
             .shared
             .leases

@@ -96,6 +96,9 @@ pub const DELETE_SETTING: &str = "DELETE FROM setting WHERE space = ? AND name =
 pub const READ_PAGES: &str =
     "SELECT page_count, freelist_count FROM pragma_page_count(), pragma_freelist_count()";
 
+/// Writes the whole database anew, without its free pages: one Raft entry of that size.
+pub const VACUUM: &str = "VACUUM";
+
 /// Parameters of a row in [`insert_changes`].
 pub const CHANGE_PARAMS: usize = 8;
 

@@ -12,12 +12,6 @@ use etcd_proto::etcdserverpb::{
 use self::writes::check_duplicates;
 use super::RequestError;
 
-/// Operations in one list of a transaction, nested lists included; etcd's `--max-txn-ops` default.
-pub const MAX_TXN_OPERATIONS: usize = 128;
-
-/// Size of an encoded write in bytes; etcd's `--max-request-bytes` default.
-pub const MAX_REQUEST_BYTES: usize = 1536 * 1024;
-
 pub fn check_range(request: &RangeRequest) -> Result<(), RequestError> {
     if request.key.is_empty() {
         return Err(RequestError::EmptyKey);
@@ -51,8 +45,8 @@ pub fn check_delete_range(request: &DeleteRangeRequest) -> Result<(), RequestErr
     }
 }
 
-pub fn check_txn(request: &TxnRequest) -> Result<(), RequestError> {
-    check_operations(request, MAX_TXN_OPERATIONS)?;
+pub fn check_txn(request: &TxnRequest, max_operations: usize) -> Result<(), RequestError> {
+    check_operations(request, max_operations)?;
     check_duplicates(&request.success)?;
     check_duplicates(&request.failure)?;
     Ok(())
@@ -121,11 +115,14 @@ mod tests {
     }
 
     fn check(success: Vec<RequestOp>) -> Result<(), RequestError> {
-        check_txn(&TxnRequest {
-            compare: vec![],
-            success,
-            failure: vec![],
-        })
+        check_txn(
+            &TxnRequest {
+                compare: vec![],
+                success,
+                failure: vec![],
+            },
+            128,
+        )
     }
 
     #[test]

@@ -22,6 +22,7 @@ use tracing::warn;
 
 use super::{
     RequestError, Shared,
+    admission::{Admission, Decision},
     batch::{Batch, Record},
     command::{Command, Reply, ReplySender, Submission},
     compaction::{Compactions, Waiting},
@@ -33,7 +34,7 @@ use super::{
 use crate::{
     lease::LeaseTable,
     mvcc::{Commit, Revision, RowId, Tree},
-    settings::{self, SettingChange, Settings},
+    settings::{self, SettingChange, Settings, Space},
 };
 
 /// How often leases are looked at, as in etcd: a lease outlives its TTL by at most this.
@@ -143,6 +144,7 @@ pub(super) struct Pending {
     pub batch: Batch,
     pub answers: Vec<Answer>,
     pub wants_pages: Vec<ReplySender>,
+    pub wants_vacuum: Vec<ReplySender>,
 }
 
 pub struct Writer {
@@ -161,6 +163,7 @@ pub struct Writer {
     pub(super) compact_revision: Revision,
     /// With what is not committed yet.
     pub(super) settings: Settings,
+    pub(super) admission: Admission,
     is_open: bool,
 }
 
@@ -197,6 +200,7 @@ impl Writer {
         };
         let compact_revision = shared.history.compact_revision();
         let settings = Settings::clone(&shared.settings.load());
+        let admission = Admission::new(shared.quota, &settings);
         let compactions = Compactions::new(shared.history.clone());
         Self {
             shared,
@@ -211,6 +215,7 @@ impl Writer {
             expiry: Expiry::default(),
             compact_revision,
             settings,
+            admission,
             is_open: true,
         }
     }
@@ -276,22 +281,31 @@ impl Writer {
 
     /// Whether the next request must wait for the next batch.
     pub(super) fn is_full(&self) -> bool {
-        self.pending.batch.is_full() || self.pending.answers.len() >= MAX_ANSWERS
+        self.pending.batch.is_full()
+            || self.pending.answers.len() >= MAX_ANSWERS
+            || self.admission.quota.wants_reading()
     }
 
     fn has_work(&self) -> bool {
         !self.backlog.is_empty()
             || !self.pending.batch.is_empty()
             || !self.pending.wants_pages.is_empty()
+            || !self.pending.wants_vacuum.is_empty()
             || !self.pending.answers.is_empty()
     }
 
     /// Sends the pending batch, or a step of the purge, to the engine.
     async fn next_write(&mut self) -> Option<InFlight> {
+        if self.admission.quota.wants_reading() && self.pending.batch.is_empty() {
+            let mut database = self.database.take()?;
+            self.read_quota(&mut database).await;
+            self.database = Some(database);
+        }
         let is_purging = self.is_open && (!self.has_work() || self.purge.is_due());
         if is_purging && let Some(rows) = self.purge.next_step() {
             let database = self.database.take()?;
             let tree = self.shared.history.head().tree.clone();
+            self.admission.quota.outdate();
             return Some(InFlight::start(database, Batch::purge(rows), tree, Vec::new()).await);
         }
         if !self.has_work() {
@@ -301,7 +315,14 @@ impl Writer {
         if !self.pending.wants_pages.is_empty() {
             self.answer_pages(&mut database).await;
         }
-        let Pending { batch, answers, .. } = std::mem::take(&mut self.pending);
+        if self.pending.batch.is_empty()
+            && let Some(answers) = self.begin_vacuum(&mut database).await
+        {
+            let tree = self.shared.history.head().tree.clone();
+            return Some(InFlight::start(database, Batch::vacuum(), tree, answers).await);
+        }
+        let batch = std::mem::take(&mut self.pending.batch);
+        let answers = std::mem::take(&mut self.pending.answers);
         if batch.is_empty() {
             // Nothing that these requests saw is still uncommitted.
             self.database = Some(database);
@@ -337,13 +358,15 @@ impl Writer {
         }
         self.publish(&batch, tree);
         let is_busy = answers.len() >= GATHER_MIN_ANSWERS;
-        if !is_busy && self.pending.wants_pages.is_empty() {
+        let asks_engine =
+            !self.pending.wants_pages.is_empty() || !self.pending.wants_vacuum.is_empty();
+        if !is_busy && !asks_engine {
             let next = self.next_write().await;
             self.tell(batch, answers);
             return Ok(next);
         }
         let expected = self.pending.answers.len() + answers.len();
-        // The engine is asked for its pages first, and may take its time.
+        // The engine is asked something else first, and may take its time.
         self.tell(batch, answers);
         if is_busy {
             self.gather(expected).await;
@@ -447,6 +470,12 @@ impl Writer {
         while !self.is_full()
             && let Some(submission) = received.next()
         {
+            let is_disk_low = shared.is_disk_low.load(Ordering::Relaxed);
+            let decision = self.admission.decide(&submission.command, is_disk_low);
+            if decision == Decision::Wait {
+                self.backlog.push_back(submission);
+                break;
+            }
             let Submission {
                 command,
                 reply,
@@ -459,8 +488,25 @@ impl Writer {
                 // Its client has given up: after a stall there may be thousands of these.
                 continue;
             }
+            let refusal = match decision {
+                Decision::Take | Decision::Wait => None,
+                Decision::Refuse(error) => Some(error),
+                Decision::QuotaExceeded => {
+                    self.raise_no_space();
+                    Some(RequestError::NoSpace)
+                }
+            };
+            if let Some(error) = refusal {
+                self.pending.answers.push(Answer {
+                    reply,
+                    result: Err(error),
+                    when: When::Committed,
+                });
+                continue;
+            }
             match command {
                 Command::Pages => self.pending.wants_pages.push(reply),
+                Command::Defragment => self.pending.wants_vacuum.push(reply),
                 Command::Compact { revision, physical } => {
                     let result = self.compact(revision);
                     let when = match result {
@@ -527,7 +573,9 @@ impl Writer {
                 Ok(Reply::Alarm(alarms))
             }
             Command::LeaseList => Ok(Reply::LeaseList(leases.ids())),
-            Command::Compact { .. } | Command::Pages => unreachable!("handled by the caller"),
+            Command::Compact { .. } | Command::Pages | Command::Defragment => {
+                unreachable!("handled by the caller")
+            }
         }
     }
 
@@ -540,7 +588,12 @@ impl Writer {
         let reply = evaluate(&mut evaluation);
         self.shared.metrics.evaluated(evaluation.operations());
         if let Some(commit) = evaluation.finish() {
-            self.pending.batch.push(commit);
+            let batch = &mut self.pending.batch;
+            let (rows, bytes) = (batch.rows(), batch.bytes());
+            batch.push(commit);
+            self.admission
+                .quota
+                .charge(batch.rows() - rows, batch.bytes() - bytes);
         }
         reply
     }
@@ -560,10 +613,14 @@ impl Writer {
     /// Changes a setting with the batch.
     pub(super) fn set(&mut self, change: SettingChange) {
         self.settings.apply(change.clone());
+        if change.space == Space::Alarm {
+            self.admission.note_alarms(&self.settings);
+        }
         self.record(Record::Setting(change));
     }
 
     pub(super) fn record(&mut self, record: Record) {
+        self.admission.quota.charge(1, 0);
         self.pending.batch.records.push(record);
     }
 

@@ -4,6 +4,7 @@
 mod harness;
 
 mod apiserver;
+mod cluster;
 mod compaction;
 mod crash;
 mod etcdctl;
@@ -15,6 +16,7 @@ mod lease;
 mod lifecycle;
 mod maintenance;
 mod metrics;
+mod quota;
 mod reflection;
 mod tls;
 mod txn;

@@ -312,7 +312,7 @@ fn run(real: &mut Real, model: &mut Model, step: &Step) -> Result<(), TestCaseEr
             let mut txn = txn.clone();
             settle(&mut txn, model.revision);
             let txn = &txn;
-            if validate::check_txn(txn).is_ok() {
+            if validate::check_txn(txn, 128).is_ok() {
                 agree(real, model, |e| e.txn(txn), |m| m.txn(txn))?;
             }
         }

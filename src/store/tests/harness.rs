@@ -23,7 +23,7 @@ use tokio::{
 
 use crate::{
     mvcc::Commit,
-    store::{Store, StoreOptions, WriterError, open},
+    store::{QuotaBytes, Store, StoreOptions, WriterError, open},
 };
 
 /// What happens to the next request on the socket.
@@ -157,6 +157,9 @@ impl Running {
         let options = StoreOptions {
             endpoint,
             is_disk_full: Box::new(|| false),
+            member_id: BOOTSTRAP_ID,
+            quota: QuotaBytes(-1),
+            limits: Default::default(),
             cluster_id: 0xc1,
         };
         let (store, writer) = open(options).await.unwrap();

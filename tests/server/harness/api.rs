@@ -51,6 +51,13 @@ calls! {
     MemberListRequest, cluster.member_list => MemberListResponse;
     StatusRequest, maintenance.status => StatusResponse;
     AlarmRequest, maintenance.alarm => AlarmResponse;
+    DefragmentRequest, maintenance.defragment => DefragmentResponse;
+    MoveLeaderRequest, maintenance.move_leader => MoveLeaderResponse;
+    DowngradeRequest, maintenance.downgrade => DowngradeResponse;
+    MemberAddRequest, cluster.member_add => MemberAddResponse;
+    MemberRemoveRequest, cluster.member_remove => MemberRemoveResponse;
+    MemberUpdateRequest, cluster.member_update => MemberUpdateResponse;
+    MemberPromoteRequest, cluster.member_promote => MemberPromoteResponse;
     HashRequest, maintenance.hash => HashResponse;
     HashKvRequest, maintenance.hash_kv => HashKvResponse;
 }

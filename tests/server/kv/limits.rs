@@ -11,6 +11,16 @@ parity! {
     an_answer_may_be_large,
 }
 
+parity! {
+    with Options::flags(&["--max-request-bytes=65536", "--max-txn-ops=3"]);
+    the_limits_are_those_of_the_flags,
+}
+
+parity! {
+    with Options::flags(&["--max-request-bytes=20971520"]);
+    a_higher_limit_lets_larger_requests_pass,
+}
+
 const MIB: usize = 1024 * 1024;
 
 async fn a_request_of_one_mebibyte_is_taken(server: Server) {
@@ -58,4 +68,30 @@ async fn an_answer_may_be_large(server: Server) {
         answer.kvs.iter().map(|kv| kv.value.len()).sum::<usize>(),
         8 * MIB
     );
+}
+
+async fn the_limits_are_those_of_the_flags(server: Server) {
+    let api = server.api().await;
+    let too_large = "etcdserver: request is too large".to_owned();
+    api.ask(put("a", vec![b'x'; 60 * 1024])).await;
+    assert_eq!(
+        api.refused(put("a", vec![b'x'; 70 * 1024])).await,
+        (Code::InvalidArgument, too_large)
+    );
+    let (code, text) = api.refused(put("a", vec![b'x'; 640 * 1024])).await;
+    assert_eq!(code, Code::ResourceExhausted, "{text}");
+    assert!(text.contains("received message larger than max"), "{text}");
+    let three = txn().then(get("a")).then(get("a")).then(get("a"));
+    assert!(api.ask(three.clone()).await.succeeded);
+    let too_many = "etcdserver: too many operations in txn request".to_owned();
+    assert_eq!(
+        api.refused(three.then(get("a"))).await,
+        (Code::InvalidArgument, too_many)
+    );
+}
+
+async fn a_higher_limit_lets_larger_requests_pass(server: Server) {
+    let api = server.api().await;
+    api.ask(put("a", vec![b'x'; 18 * MIB])).await;
+    assert_eq!(api.ask(get("a")).await.kvs[0].value.len(), 18 * MIB);
 }

@@ -7,6 +7,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use etcd_proto::etcdserverpb::AlarmRequest;
+use nix::sys::statvfs::statvfs;
 use tonic::Code;
 
 use super::prepare;
@@ -35,6 +37,19 @@ impl Disk {
         let mut file = File::create(self.0.join("filler")).unwrap();
         let block = vec![1; 4096];
         while file.write_all(&block).is_ok() {}
+    }
+
+    /// Takes space until fewer than `bytes` are left.
+    fn fill_to(&self, bytes: u64) {
+        let mut file = File::create(self.0.join("filler")).unwrap();
+        let block = vec![1; 64 * 1024];
+        let free = || {
+            let stat = statvfs(&self.0).unwrap();
+            stat.blocks_available() * stat.fragment_size()
+        };
+        while free() >= bytes {
+            file.write_all(&block).unwrap();
+        }
     }
 
     fn free(&self) {
@@ -105,5 +120,42 @@ async fn a_full_disk_refuses_writes_until_there_is_space() {
         "what was answered is there"
     );
     assert_eq!(api.ask(get("after")).await.count, 1);
+    drop(server);
+}
+
+#[tokio::test]
+async fn a_low_disk_takes_what_can_make_room() {
+    let flags = [
+        "--watch-storage-available-size-interval=50ms",
+        "--watch-storage-available-size-min-bytes=20000000",
+    ];
+    let mut server = Server::prepare(Kind::K8sDqlite, Options::flags(&flags));
+    let init = fs::read(server.storage_dir().join("init.yaml")).unwrap();
+    let Some(disk) = Disk::mount(&server.storage_dir()) else {
+        return;
+    };
+    fs::write(server.storage_dir().join("init.yaml"), init).unwrap();
+    server.restart().await;
+    let api = server.api().await;
+    api.put("a", "1").await;
+    api.put("b", "1").await;
+    disk.fill_to(20_000_000);
+    let text = "etcdserver: mvcc: database space exceeded".to_owned();
+    let expected = (Code::ResourceExhausted, text);
+    until("growth is refused", async || {
+        api.try_ask(put("c", "1")).await.is_err()
+    })
+    .await;
+    assert_eq!(api.refused(put("c", "1")).await, expected);
+    assert_eq!(api.refused(grant(100)).await, expected);
+    assert_eq!(api.ask(delete("a")).await.deleted, 1);
+    let revision = api.revision().await;
+    api.ask(compact(revision)).await;
+    assert_eq!(api.ask(AlarmRequest::default()).await.alarms, []);
+    disk.free();
+    until("writes are taken again", async || {
+        api.try_ask(put("c", "1")).await.is_ok()
+    })
+    .await;
     drop(server);
 }

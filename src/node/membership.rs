@@ -1,0 +1,252 @@
+//! The nodes of the cluster as etcd's members: who they are, and what may be done to them.
+//!
+//! The engine is asked each time: it alone knows the configuration. What etcd refuses is refused
+//! here first, in its order (`server/etcdserver/api/membership`). Only the leader takes changes.
+
+use std::time::Duration;
+
+use dqlite::{
+    client::{ConnectOptions, Connection, Endpoint, Error},
+    wire::{Role, Server},
+};
+
+/// How long a change of the configuration may take: a promotion waits until the node has caught up.
+const CHANGE_TIMEOUT: Duration = Duration::from_secs(60);
+
+#[derive(Debug, thiserror::Error)]
+pub enum MembershipError {
+    #[error("member not found")]
+    NotFound,
+    #[error("can only promote a learner member")]
+    NotLearner,
+    #[error("re-configuration failed due to not enough started members")]
+    NotEnoughStarted,
+    #[error("given member URLs are invalid")]
+    BadUrls,
+    #[error("peer URLs already exist")]
+    UrlsExist,
+    /// Nodes join by themselves.
+    #[error("a node joins by itself")]
+    JoinsByItself,
+    #[error("the address of a node is fixed")]
+    FixedAddress,
+    #[error("bad leader transferee")]
+    BadTransferee,
+    #[error("not leader")]
+    NotLeader,
+    #[error("dqlite: {0}")]
+    Engine(Error),
+}
+
+impl From<Error> for MembershipError {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::NotLeader => Self::NotLeader,
+            error => Self::Engine(error),
+        }
+    }
+}
+
+/// The cluster as this node sees it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct View {
+    pub servers: Vec<Server>,
+    /// None during an election.
+    pub leader_id: Option<u64>,
+}
+
+/// Asks the engine of this node, and changes the cluster through it.
+#[derive(Debug, Clone)]
+pub struct Membership {
+    endpoint: Endpoint,
+    own_id: u64,
+    /// `http` or `https`: what nodes speak to each other.
+    peer_scheme: &'static str,
+}
+
+impl Membership {
+    pub fn new(endpoint: Endpoint, own_id: u64, peer_scheme: &'static str) -> Self {
+        Self {
+            endpoint,
+            own_id,
+            peer_scheme,
+        }
+    }
+
+    pub fn own_id(&self) -> u64 {
+        self.own_id
+    }
+
+    pub fn peer_url(&self, server: &Server) -> String {
+        format!("{}://{}", self.peer_scheme, server.address)
+    }
+
+    pub async fn view(&self) -> Result<View, MembershipError> {
+        let mut connection = Connection::connect(&self.endpoint, ConnectOptions::default()).await?;
+        let servers = connection.cluster().await?;
+        let leader_id = connection.leader().await?.map(|leader| leader.id);
+        Ok(View { servers, leader_id })
+    }
+
+    /// Always refused, if only because nodes join by themselves.
+    pub async fn add(&self, urls: &[String]) -> Result<(), MembershipError> {
+        if urls.is_empty() || !urls.iter().all(|url| is_peer_url(url)) {
+            return Err(MembershipError::BadUrls);
+        }
+        if self.are_taken(urls, &self.view().await?.servers) {
+            return Err(MembershipError::UrlsExist);
+        }
+        Err(MembershipError::JoinsByItself)
+    }
+
+    /// Takes the addresses that the node has; they cannot be changed from here.
+    pub async fn update(&self, id: u64, urls: &[String]) -> Result<Vec<Server>, MembershipError> {
+        let servers = self.view().await?.servers;
+        let own = find(&servers, id)?;
+        if urls == [self.peer_url(own)] {
+            return Ok(servers);
+        }
+        let (_, others) = servers
+            .into_iter()
+            .partition::<Vec<_>, _>(|server| server.id == id);
+        Err(if self.are_taken(urls, &others) {
+            MembershipError::UrlsExist
+        } else {
+            MembershipError::FixedAddress
+        })
+    }
+
+    pub async fn remove(&self, id: u64) -> Result<Vec<Server>, MembershipError> {
+        let mut connection = self.connect().await?;
+        check_removal(&connection.cluster().await?, id)?;
+        connection.remove(id).await?;
+        Ok(connection.cluster().await?)
+    }
+
+    pub async fn promote(&self, id: u64) -> Result<Vec<Server>, MembershipError> {
+        let mut connection = self.connect().await?;
+        if find(&connection.cluster().await?, id)?.role == Role::Voter {
+            return Err(MembershipError::NotLearner);
+        }
+        connection.assign(id, Role::Voter).await?;
+        Ok(connection.cluster().await?)
+    }
+
+    /// Makes another voter the leader; this node must be it.
+    pub async fn move_leader(&self, id: u64) -> Result<(), MembershipError> {
+        let mut connection = self.connect().await?;
+        let leader = connection.leader().await?;
+        if leader.is_none_or(|leader| leader.id != self.own_id) {
+            return Err(MembershipError::NotLeader);
+        }
+        match find(&connection.cluster().await?, id) {
+            Ok(server) if server.role == Role::Voter => {}
+            _ => return Err(MembershipError::BadTransferee),
+        }
+        if id != self.own_id {
+            connection.transfer(id).await?;
+        }
+        Ok(())
+    }
+
+    async fn connect(&self) -> Result<Connection, Error> {
+        let options = ConnectOptions {
+            request_timeout: CHANGE_TIMEOUT,
+            ..Default::default()
+        };
+        Connection::connect(&self.endpoint, options).await
+    }
+
+    fn are_taken(&self, urls: &[String], servers: &[Server]) -> bool {
+        servers
+            .iter()
+            .any(|server| urls.contains(&self.peer_url(server)))
+    }
+}
+
+fn find(servers: &[Server], id: u64) -> Result<&Server, MembershipError> {
+    let found = servers.iter().find(|server| server.id == id);
+    found.ok_or(MembershipError::NotFound)
+}
+
+/// A cluster keeps a voter: the removal of the last node would abort libdqlite.
+fn check_removal(servers: &[Server], id: u64) -> Result<(), MembershipError> {
+    find(servers, id)?;
+    let has_other_voter = servers
+        .iter()
+        .any(|server| server.id != id && server.role == Role::Voter);
+    if has_other_voter {
+        Ok(())
+    } else {
+        Err(MembershipError::NotEnoughStarted)
+    }
+}
+
+/// What etcd takes as the URL of a peer (`client/pkg/types/urls.go`).
+fn is_peer_url(url: &str) -> bool {
+    let Some((scheme, address)) = url.trim().split_once("://") else {
+        return false;
+    };
+    match scheme {
+        "unix" | "unixs" => true,
+        "http" | "https" => is_host_and_port(address),
+        _ => false,
+    }
+}
+
+fn is_host_and_port(address: &str) -> bool {
+    let Some((host, port)) = address.rsplit_once(':') else {
+        return false;
+    };
+    let is_bracketed = host.starts_with('[') && host.ends_with(']');
+    port.bytes().all(|byte| byte.is_ascii_digit())
+        && !host.contains('/')
+        && (is_bracketed || !host.contains(':'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(id: u64, role: Role) -> Server {
+        Server {
+            id,
+            address: format!("10.0.0.{id}:9000"),
+            role,
+        }
+    }
+
+    #[test]
+    fn the_last_voter_is_not_removed() {
+        let servers = [server(1, Role::Voter), server(2, Role::StandBy)];
+        let check = |id| check_removal(&servers, id);
+        assert!(matches!(check(1), Err(MembershipError::NotEnoughStarted)));
+        assert!(matches!(check(2), Ok(())));
+        assert!(matches!(check(3), Err(MembershipError::NotFound)));
+    }
+
+    #[test]
+    fn urls_are_those_that_etcd_takes() {
+        for url in [
+            "http://x:1",
+            "https://[::1]:1",
+            "unix://a",
+            "http://:1",
+            " http://x:1",
+        ] {
+            assert!(is_peer_url(url), "{url}");
+        }
+        let bad = [
+            "",
+            "bad",
+            "http://x",
+            "http://x:1/p",
+            "ftp://x:1",
+            "http://x:b",
+            "http://::1",
+        ];
+        for url in bad {
+            assert!(!is_peer_url(url), "{url}");
+        }
+    }
+}

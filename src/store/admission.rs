@@ -1,0 +1,198 @@
+//! Which writes are taken at all: what alarms, the quota and the disk say before a request is
+//! evaluated. The order is that of etcd's appliers (`server/etcdserver/apply`).
+
+use etcd_proto::etcdserverpb::{
+    AlarmRequest, AlarmType, RequestOp, TxnRequest, alarm_request::AlarmAction, request_op::Request,
+};
+use tracing::warn;
+
+use super::{
+    RequestError,
+    command::Command,
+    database::Database,
+    quota::{Quota, QuotaBytes, Verdict, cost_bytes},
+    writer::Writer,
+};
+use crate::settings::{Settings, change_alarm};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    Take,
+    Refuse(RequestError),
+    /// Refuse it, and raise the alarm NOSPACE.
+    QuotaExceeded,
+    /// Ask again after a reading of the quota.
+    Wait,
+}
+
+#[derive(Debug)]
+pub struct Admission {
+    pub quota: Quota,
+    is_space_exceeded: bool,
+    is_corrupt: bool,
+}
+
+impl Admission {
+    pub fn new(quota: QuotaBytes, settings: &Settings) -> Self {
+        let mut admission = Self {
+            quota: Quota::new(quota),
+            is_space_exceeded: false,
+            is_corrupt: false,
+        };
+        admission.note_alarms(settings);
+        admission
+    }
+
+    /// Alarms count whoever raised them.
+    pub fn note_alarms(&mut self, settings: &Settings) {
+        self.is_space_exceeded = !settings.alarms(AlarmType::Nospace).is_empty();
+        self.is_corrupt = !settings.alarms(AlarmType::Corrupt).is_empty();
+    }
+
+    pub fn is_corrupt(&self) -> bool {
+        self.is_corrupt
+    }
+
+    pub fn decide(&mut self, command: &Command, is_disk_low: bool) -> Decision {
+        if self.is_corrupt && is_write(command) {
+            return Decision::Refuse(RequestError::Corrupt);
+        }
+        let cost_bytes = cost_bytes(command);
+        if cost_bytes == 0 {
+            return Decision::Take;
+        }
+        if self.is_space_exceeded || is_disk_low {
+            return Decision::Refuse(RequestError::NoSpace);
+        }
+        match self.quota.judge(cost_bytes) {
+            Verdict::Fits => Decision::Take,
+            Verdict::Exceeds => Decision::QuotaExceeded,
+            Verdict::Unknown => Decision::Wait,
+        }
+    }
+}
+
+impl Writer {
+    /// Reads what the quota is about. Nothing may be on its way to the engine.
+    pub(super) async fn read_quota(&mut self, database: &mut Database) {
+        let pages = database
+            .pages()
+            .await
+            .inspect_err(|error| warn!(%error, "cannot read the size of the database"));
+        self.admission.quota.read(pages.ok());
+    }
+
+    pub(super) fn raise_no_space(&mut self) {
+        warn!(
+            quota_bytes = self.shared.quota.limit_bytes(),
+            "the database has reached its quota: writes that could grow it are refused until it is \
+             compacted and the alarm NOSPACE is disarmed"
+        );
+        let request = AlarmRequest {
+            action: AlarmAction::Activate.into(),
+            member_id: self.shared.member_id,
+            alarm: AlarmType::Nospace.into(),
+        };
+        let (change, _) = change_alarm(&self.settings, &request);
+        change.into_iter().for_each(|change| self.set(change));
+    }
+}
+
+/// Whether the alarm CORRUPT refuses it.
+fn is_write(command: &Command) -> bool {
+    match command {
+        Command::Txn(txn) => writes(txn),
+        Command::Put(_)
+        | Command::DeleteRange(_)
+        | Command::LeaseGrant { .. }
+        | Command::LeaseRevoke { .. }
+        | Command::Compact { .. } => true,
+        _ => false,
+    }
+}
+
+fn writes(txn: &TxnRequest) -> bool {
+    let operations = txn.success.iter().chain(&txn.failure);
+    operations
+        .into_iter()
+        .any(|operation: &RequestOp| match &operation.request {
+            Some(Request::RequestPut(_) | Request::RequestDeleteRange(_)) => true,
+            Some(Request::RequestTxn(txn)) => writes(txn),
+            _ => false,
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use etcd_proto::etcdserverpb::{AlarmMember, DeleteRangeRequest, PutRequest, RangeRequest};
+    use prost::Message;
+
+    use super::*;
+    use crate::settings::{SettingChange, Space};
+
+    fn raised(alarm: AlarmType) -> Settings {
+        let alarm = AlarmMember {
+            member_id: 9,
+            alarm: alarm.into(),
+        };
+        let mut settings = Settings::default();
+        settings.apply(SettingChange {
+            space: Space::Alarm,
+            name: alarm.encode_to_vec().into(),
+            value: Some(Default::default()),
+        });
+        settings
+    }
+
+    fn commands() -> [Command; 6] {
+        let range = RequestOp {
+            request: Some(Request::RequestRange(RangeRequest::default())),
+        };
+        let read_only = TxnRequest {
+            success: vec![range],
+            ..Default::default()
+        };
+        let compact = Command::Compact {
+            revision: 1,
+            physical: false,
+        };
+        [
+            Command::Put(PutRequest::default()),
+            Command::LeaseGrant { id: 1, ttl_s: 1 },
+            Command::DeleteRange(DeleteRangeRequest::default()),
+            compact,
+            Command::LeaseRevoke { id: 1 },
+            Command::Txn(read_only),
+        ]
+    }
+
+    #[test]
+    fn without_space_only_what_grows_is_refused() {
+        let refused = Decision::Refuse(RequestError::NoSpace);
+        let expected = [refused, refused].into_iter().chain([Decision::Take; 4]);
+        let alarmed = raised(AlarmType::Nospace);
+        for (settings, is_disk_low) in [(&alarmed, false), (&Settings::default(), true)] {
+            let mut admission = Admission::new(QuotaBytes(-1), settings);
+            for (command, expected) in commands().iter().zip(expected.clone()) {
+                assert_eq!(
+                    admission.decide(command, is_disk_low),
+                    expected,
+                    "{command:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn when_corrupt_only_reads_are_taken() {
+        let mut admission = Admission::new(QuotaBytes(-1), &raised(AlarmType::Corrupt));
+        let taken = commands().map(|command| admission.decide(&command, false) == Decision::Take);
+        assert_eq!(taken, [false, false, false, false, false, true]);
+        admission.note_alarms(&Settings::default());
+        assert!(
+            commands()
+                .iter()
+                .all(|command| admission.decide(command, false) == Decision::Take)
+        );
+    }
+}

@@ -1,0 +1,32 @@
+//! How large a request may be, with etcd's flags and defaults.
+
+/// The most that `--max-request-bytes` may be: a request is one Raft entry, and in memory several
+/// times while it is written. etcd warns from 10 MiB on.
+pub const LARGEST_REQUEST_BYTES: usize = 128 * 1024 * 1024;
+
+/// What a message may have on top of the request that it carries, in bytes.
+const RECEIVE_OVERHEAD_BYTES: usize = 512 * 1024;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// An encoded write.
+    pub max_request_bytes: usize,
+    /// Operations in one list of a transaction, nested lists included.
+    pub max_txn_operations: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_request_bytes: 1536 * 1024,
+            max_txn_operations: 128,
+        }
+    }
+}
+
+impl Limits {
+    /// What etcd receives at the most.
+    pub fn max_received_bytes(self) -> usize {
+        self.max_request_bytes + RECEIVE_OVERHEAD_BYTES
+    }
+}
