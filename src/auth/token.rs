@@ -104,3 +104,140 @@ fn sign(rules: &Rules, user: &str, payload: &[u8]) -> Option<Vec<u8>> {
     signer.update(payload).ok()?;
     signer.sign_to_vec().ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use etcd_proto::etcdserverpb::{
+        AuthUserAddRequest, AuthUserChangePasswordRequest, AuthUserGrantRoleRequest,
+    };
+
+    use super::*;
+    use crate::{
+        auth::{Change, ROOT, change},
+        settings::Settings,
+    };
+
+    const NOW: UnixSeconds = 1_800_000_000;
+    const TTL_S: u64 = 300;
+
+    struct Cluster {
+        settings: Settings,
+        tokens: Tokens,
+    }
+
+    impl Cluster {
+        fn new(secret: &'static str) -> Self {
+            let mut cluster = Self {
+                settings: Settings::default(),
+                tokens: Tokens::new(Duration::from_secs(TTL_S)),
+            };
+            let hashed_password = BASE64_URL_SAFE_NO_PAD.encode("hash");
+            cluster.change(Change::UserAdd(AuthUserAddRequest {
+                name: ROOT.to_owned(),
+                hashed_password: format!("{hashed_password}=="),
+                ..Default::default()
+            }));
+            cluster.change(Change::UserGrantRole(AuthUserGrantRoleRequest {
+                user: ROOT.to_owned(),
+                role: ROOT.to_owned(),
+            }));
+            let secret = Bytes::from_static(secret.as_bytes());
+            cluster.change(Change::Enable { secret });
+            cluster
+        }
+
+        fn change(&mut self, wanted: Change) {
+            for setting in change(&self.settings, &wanted).unwrap() {
+                self.settings.apply(setting);
+            }
+        }
+
+        fn issue(&self) -> String {
+            let rules = Rules::new(&self.settings);
+            self.tokens.issue(&rules, ROOT, NOW).unwrap()
+        }
+
+        fn user(&self, token: &str, now: UnixSeconds) -> Result<String, AuthError> {
+            self.tokens.user(&Rules::new(&self.settings), token, now)
+        }
+    }
+
+    #[test]
+    fn a_token_is_good_for_a_while_after_its_last_use() {
+        let cluster = Cluster::new("secret");
+        let token = cluster.issue();
+        for uses in 1..5 {
+            let now = NOW + uses * (TTL_S - 1);
+            assert_eq!(cluster.user(&token, now).as_deref(), Ok(ROOT), "use {uses}");
+        }
+        let too_late = NOW + 4 * (TTL_S - 1) + TTL_S;
+        assert_eq!(cluster.user(&token, too_late), Err(AuthError::InvalidToken));
+        assert_eq!(
+            cluster.user(&token, too_late + 1),
+            Err(AuthError::InvalidToken)
+        );
+    }
+
+    #[test]
+    fn a_token_that_was_never_used_ends() {
+        let cluster = Cluster::new("secret");
+        let token = cluster.issue();
+        assert_eq!(
+            cluster.user(&token, NOW + TTL_S),
+            Err(AuthError::InvalidToken)
+        );
+    }
+
+    #[test]
+    fn only_the_cluster_that_issued_a_token_takes_it() {
+        let cluster = Cluster::new("secret");
+        let token = cluster.issue();
+        let other = Cluster::new("another");
+        assert_eq!(other.user(&token, NOW), Err(AuthError::InvalidToken));
+        // Another node of the same cluster has not seen it before.
+        let node = Cluster::new("secret");
+        assert_eq!(node.user(&token, NOW).as_deref(), Ok(ROOT));
+    }
+
+    #[test]
+    fn no_part_of_a_token_can_be_changed() {
+        let cluster = Cluster::new("secret");
+        let token = cluster.issue();
+        for at in 0..token.len() {
+            let mut forged = token.clone().into_bytes();
+            forged[at] = if forged[at] == b'B' { b'C' } else { b'B' };
+            let forged = String::from_utf8(forged).unwrap();
+            assert!(cluster.user(&forged, NOW).is_err(), "{forged}");
+        }
+        for nonsense in ["", ".", "a.b", "a", &token[1..]] {
+            assert!(cluster.user(nonsense, NOW).is_err(), "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn a_new_password_ends_a_token_in_use() {
+        let mut cluster = Cluster::new("secret");
+        let token = cluster.issue();
+        cluster.user(&token, NOW).unwrap();
+        cluster.change(Change::UserChangePassword(AuthUserChangePasswordRequest {
+            name: ROOT.to_owned(),
+            hashed_password: String::new(),
+            ..Default::default()
+        }));
+        assert_eq!(cluster.user(&token, NOW), Err(AuthError::InvalidToken));
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let cluster = Cluster::new("secret");
+        let rules = Rules::new(&cluster.settings);
+        let issued = |at| cluster.tokens.issue(&rules, ROOT, at).unwrap();
+        for second in 0..=MAX_REMEMBERED as u64 {
+            let now = NOW + second;
+            cluster.tokens.user(&rules, &issued(now), now).unwrap();
+        }
+        let remembered = cluster.tokens.last_uses.lock().unwrap().len();
+        assert!(remembered <= TTL_S as usize, "{remembered}");
+    }
+}

@@ -28,10 +28,15 @@ use crate::api::{Counted, Peer, counted::CountedBody};
 /// What comes before the name of metadata in the name of a header.
 const METADATA_PREFIX: &str = "grpc-metadata-";
 
-pub async fn run(method: Arc<Method>, grpc: Counted, request: Request) -> Result<Response, Status> {
+pub async fn run(
+    method: Arc<Method>,
+    grpc: Counted,
+    max_value_bytes: usize,
+    request: Request,
+) -> Result<Response, Status> {
     let (head, body) = request.into_parts();
     let deadline = deadline(&head.headers)?;
-    let mut values = JsonValues::new(body);
+    let mut values = JsonValues::new(body, max_value_bytes);
     let first = poll_fn(|context| values.poll_next(context)).await?;
     let body = if method.takes_stream {
         let first = match first {

@@ -30,13 +30,16 @@ use super::Counted;
 struct Gateway {
     methods: Methods,
     grpc: Counted,
+    max_value_bytes: usize,
 }
 
 /// The routes below `/v3/`, and their old names below `/v3beta/`, for the services that `grpc` has.
-pub fn routes(grpc: Counted) -> Router {
+/// Takes messages of any length up to `max_received_bytes`.
+pub fn routes(grpc: Counted, max_received_bytes: usize) -> Router {
     let gateway = Arc::new(Gateway {
         methods: Methods::new(),
         grpc,
+        max_value_bytes: max_received_bytes * values::JSON_FACTOR,
     });
     Router::new()
         .route("/v3", any(async || Redirect::temporary("/v3/")))
@@ -58,7 +61,14 @@ async fn serve(State(gateway): State<Arc<Gateway>>, request: Request) -> Respons
     if request.method() != HttpMethod::POST {
         return answer::refusal(&Status::new(Code::Unimplemented, "Method Not Allowed"));
     }
-    match call::run(method.clone(), gateway.grpc.clone(), request).await {
+    match call::run(
+        method.clone(),
+        gateway.grpc.clone(),
+        gateway.max_value_bytes,
+        request,
+    )
+    .await
+    {
         Ok(response) => response,
         Err(status) => answer::refusal(&status),
     }

@@ -13,9 +13,9 @@ use bytes::{Bytes, BytesMut};
 use http_body::Body;
 use tonic::Status;
 
-/// The largest value, in bytes: etcd's limit on a message of 2 MiB as base64, and as much again for
-/// names and white space.
-pub const MAX_VALUE_BYTES: usize = 6 * 1024 * 1024;
+/// How much longer than a message its JSON may be: base64 adds a third, and the rest is for names and
+/// white space.
+pub const JSON_FACTOR: usize = 3;
 
 pub struct JsonValues {
     body: HttpRequestBody,
@@ -23,11 +23,13 @@ pub struct JsonValues {
     buffer: BytesMut,
     scan: Scan,
     is_over: bool,
+    max_value_bytes: usize,
 }
 
 impl JsonValues {
-    pub fn new(body: HttpRequestBody) -> Self {
+    pub fn new(body: HttpRequestBody, max_value_bytes: usize) -> Self {
         Self {
+            max_value_bytes,
             body,
             buffer: BytesMut::new(),
             scan: Scan::default(),
@@ -45,10 +47,11 @@ impl JsonValues {
             if self.is_over {
                 return Poll::Ready(self.last());
             }
-            if self.buffer.len() > MAX_VALUE_BYTES {
+            if self.buffer.len() > self.max_value_bytes {
                 return Poll::Ready(Err(Status::resource_exhausted(format!(
-                    "received message larger than max ({} vs. {MAX_VALUE_BYTES})",
-                    self.buffer.len()
+                    "received message larger than max ({} vs. {})",
+                    self.buffer.len(),
+                    self.max_value_bytes
                 ))));
             }
             match ready!(Pin::new(&mut self.body).poll_frame(context)) {
@@ -160,13 +163,18 @@ mod tests {
 
     use super::*;
 
+    const MAX_VALUE_BYTES: usize = 1024 * 1024;
+
     async fn cut(text: &str, piece_bytes: usize) -> (Vec<String>, Option<Status>) {
         let pieces: Vec<Result<Bytes, std::io::Error>> = text
             .as_bytes()
             .chunks(piece_bytes)
             .map(|piece| Ok(Bytes::copy_from_slice(piece)))
             .collect();
-        let mut values = JsonValues::new(HttpRequestBody::from_stream(tokio_stream::iter(pieces)));
+        let mut values = JsonValues::new(
+            HttpRequestBody::from_stream(tokio_stream::iter(pieces)),
+            MAX_VALUE_BYTES,
+        );
         let mut found = Vec::new();
         loop {
             match poll_fn(|context| values.poll_next(context)).await {

@@ -20,9 +20,6 @@ use crate::{
 
 const MICROSECONDS: u32 = 1_000_000;
 
-/// SQLite's page size in dqlite, in bytes.
-const PAGE_BYTES: u64 = 4096;
-
 /// What the page is made from.
 #[derive(Clone)]
 pub struct Sources {
@@ -180,17 +177,19 @@ impl Sources {
 
     async fn write_database(&self, page: &mut Page) {
         let help = "Current backend storage quota size in bytes.";
-        page.gauge("etcd_server_quota_backend_bytes", help, 0);
+        let quota = self.store.quota();
+        // As etcd tells it: no quota is the flag's negative number.
+        let quota_bytes = quota.limit_bytes().map_or(quota.0, u64::cast_signed);
+        page.gauge("etcd_server_quota_backend_bytes", help, quota_bytes);
         // Without the engine there is no size to tell.
         let Ok(pages) = self.store.recent_pages().await else {
             return;
         };
-        let used = pages.total.saturating_sub(pages.free);
         let help = "Total size of the underlying database physically allocated in bytes.";
-        let total_bytes = pages.total * PAGE_BYTES;
+        let total_bytes = pages.total_bytes();
         page.gauge("etcd_mvcc_db_total_size_in_bytes", help, total_bytes);
         let help = "Total size of the underlying database logically in use in bytes.";
-        let used_bytes = used * PAGE_BYTES;
+        let used_bytes = pages.used_bytes();
         page.gauge("etcd_mvcc_db_total_size_in_use_in_bytes", help, used_bytes);
     }
 

@@ -24,11 +24,12 @@ use crate::api::{Counted, gateway};
 
 /// All that is not gRPC, and the gateway to `grpc`.
 pub fn http_routes(sources: Sources, grpc: Counted) -> Router {
+    let max_received_bytes = sources.store.limits().max_received_bytes();
     Router::new()
         .merge(health::routes(sources.store.clone()))
         .merge(metrics_routes(sources))
         .merge(version::routes())
-        .merge(gateway::routes(grpc))
+        .merge(gateway::routes(grpc, max_received_bytes))
         .fallback(async || text(StatusCode::NOT_FOUND, "404 page not found\n"))
         .layer(from_fn(headers::allow_any_origin))
         .with_state(())
