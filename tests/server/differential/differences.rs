@@ -27,7 +27,6 @@ pub struct Step<'a> {
     pub operation: &'a Operation,
     pub revisions: &'a Revisions,
     pub ours: &'a Answer,
-    pub etcd: &'a Answer,
 }
 
 const TABLE: [Difference; 2] = [

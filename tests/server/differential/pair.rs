@@ -109,7 +109,6 @@ impl Pair {
                     operation: &operation.resolved(&self.revisions, 0),
                     revisions: &self.revisions,
                     ours: &ours,
-                    etcd: &etcd,
                 };
                 match differences::find(&asked) {
                     None => return Some(found(step, ours.text, etcd.text)),
