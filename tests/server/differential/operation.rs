@@ -110,11 +110,10 @@ impl Revisions {
 
     fn resolve_txn(&self, txn: &mut TxnRequest) {
         for compare in &mut txn.compare {
-            match &mut compare.target_union {
-                Some(TargetUnion::ModRevision(number) | TargetUnion::CreateRevision(number)) => {
-                    self.resolve(number);
-                }
-                _ => {}
+            if let Some(TargetUnion::ModRevision(number) | TargetUnion::CreateRevision(number)) =
+                &mut compare.target_union
+            {
+                self.resolve(number);
             }
         }
         for operation in txn.success.iter_mut().chain(&mut txn.failure) {

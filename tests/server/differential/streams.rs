@@ -135,11 +135,11 @@ impl Stream {
                 self.wait("the answer to a create request", answered).await;
                 self.expect(&create, revisions);
             }
-            Some(RequestUnion::CancelRequest(cancel)) => {
-                if self.watchers.remove(&cancel.watch_id).is_some() {
-                    let answered = |now: &Received| now.cancels > cancels;
-                    self.wait("the answer to a cancel request", answered).await;
-                }
+            Some(RequestUnion::CancelRequest(cancel))
+                if self.watchers.remove(&cancel.watch_id).is_some() =>
+            {
+                let answered = |now: &Received| now.cancels > cancels;
+                self.wait("the answer to a cancel request", answered).await;
             }
             _ => {}
         }
