@@ -1,6 +1,6 @@
 //! The Auth service.
 
-use std::{future::Future, sync::Arc};
+use std::sync::Arc;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
@@ -88,14 +88,9 @@ impl AuthService {
     }
 
     /// Runs `work` on a thread of its own when it is its turn.
-    fn slowly<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> impl Future<Output = T> {
-        async {
-            let _turn = self.hashing.acquire().await.expect("never closed");
-            spawn_blocking(work).await.expect("hashing does not panic")
-        }
+    async fn slowly<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        let _turn = self.hashing.acquire().await.expect("never closed");
+        spawn_blocking(work).await.expect("hashing does not panic")
     }
 
     /// What a user holds, if the caller is he or an administrator.
