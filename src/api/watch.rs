@@ -154,8 +154,17 @@ async fn run(
 
 fn check(opener: &StreamCaller, create: &WatchCreateRequest) -> Result<(), AuthError> {
     match opener.caller()? {
-        Some(caller) => caller.check_read(&create.key, &create.range_end),
+        Some(caller) => caller.check_read(&first_key(create), &create.range_end),
         None => Ok(()),
+    }
+}
+
+/// As in etcd: the empty key stands for the smallest one.
+fn first_key(create: &WatchCreateRequest) -> Bytes {
+    if create.key.is_empty() {
+        Bytes::from_static(&[0])
+    } else {
+        create.key.clone()
     }
 }
 
@@ -173,12 +182,7 @@ fn handle(stream: &WatchStream, opener: &StreamCaller, request: WatchRequest) {
 }
 
 fn read_create(request: WatchCreateRequest) -> CreateRequest {
-    // As in etcd: the empty key stands for the smallest one.
-    let key = if request.key.is_empty() {
-        Bytes::from_static(&[0])
-    } else {
-        request.key
-    };
+    let key = first_key(&request);
     let filters = |wanted: FilterType| request.filters.contains(&wanted.into());
     // The copies let go of the connection's read buffer.
     let copy = |bytes: &Bytes| Bytes::copy_from_slice(bytes);

@@ -3,17 +3,22 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use etcd_proto::authpb::permission::Type;
 use etcd_proto::etcdserverpb::{
     AlarmRequest, AlarmType, HashKvRequest, SnapshotRequest, alarm_request::AlarmAction,
 };
 
+use super::auth::{self, management::until_signed_in};
 use super::snapshot::{assert_same_store, write};
 use crate::harness::*;
 
 /// What a client saves of the stream.
 async fn save(server: &Server) -> PathBuf {
-    let mut api = server.api().await;
-    let request = SnapshotRequest {};
+    save_as(server, server.api().await).await
+}
+
+async fn save_as(server: &Server, mut api: Api) -> PathBuf {
+    let request = api.request(SnapshotRequest {});
     let stream = api.maintenance.snapshot(request).await;
     let mut stream = stream.unwrap().into_inner();
     let mut file = Vec::new();
@@ -298,4 +303,36 @@ fn a_new_directory_needs_an_address() {
         refusal(&file, &[&to[..], &["--mark-compacted"]].concat()).0,
         2
     );
+}
+
+#[tokio::test]
+async fn users_come_with_a_snapshot() {
+    for kind in [Kind::K8sDqlite, Kind::Etcd] {
+        let options = Options::flags(&["--bcrypt-cost=4"]);
+        let source = match kind {
+            Kind::K8sDqlite => Server::start_with(kind, options).await,
+            Kind::Etcd => match etcd_or_skip(options).await {
+                Some(etcd) => etcd,
+                None => return,
+            },
+        };
+        let api = source.api().await;
+        let permission = auth::permission(Type::Readwrite, "a", "");
+        auth::add_role(&api, "role", &[permission]).await;
+        auth::add_user(&api, "alice", &["role"]).await;
+        let root = auth::enable(&api).await;
+        let file = save_as(&source, root.clone()).await;
+
+        let mut server = Server::prepare(Kind::K8sDqlite, Options::default());
+        let dir = server.storage_dir();
+        let output = restore(&file, &["--storage-dir", dir.to_str().unwrap()]);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        server.launch();
+        let restored = until_signed_in(&server).await;
+        let old = restored.with_token(root.token.as_ref().unwrap().to_str().unwrap());
+        assert_eq!(auth::outcome(&old.try_ask(get("a")).await), "bad token");
+        let alice = auth::sign_in(&restored, "alice").await;
+        alice.put("a", "1").await;
+        assert_eq!(auth::outcome(&alice.try_ask(get("b")).await), "denied");
+    }
 }

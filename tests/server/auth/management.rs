@@ -266,14 +266,14 @@ async fn what_was_set_survives_a_restart(mut server: Server) {
     enable(&api).await;
     server.kill9();
     server.launch();
-    let api = until_connected(&server).await;
+    let api = until_signed_in(&server).await;
     let bob = sign_in(&api, "bob").await;
     bob.put("b", "1").await;
     assert_eq!(outcome(&bob.try_ask(put("c", "1")).await), "denied");
     assert_eq!(outcome(&api.try_ask(get("b")).await), "nobody");
 }
 
-async fn until_connected(server: &Server) -> Api {
+pub async fn until_signed_in(server: &Server) -> Api {
     let url = server.client_url();
     let mut connected = None;
     until("the server signs users in", async || {

@@ -1,6 +1,7 @@
 //! Users, roles and what they may do.
 
-mod management;
+mod certificates;
+pub mod management;
 mod permissions;
 mod tokens;
 
@@ -84,7 +85,7 @@ fn role_delete(role: &str) -> AuthRoleDeleteRequest {
     }
 }
 
-fn permission(kind: Type, key: &'static str, range_end: &'static str) -> Permission {
+pub fn permission(kind: Type, key: &'static str, range_end: &'static str) -> Permission {
     Permission {
         perm_type: kind.into(),
         key: key.into(),
@@ -99,7 +100,7 @@ fn grant_permission(role: &str, permission: Permission) -> AuthRoleGrantPermissi
     }
 }
 
-fn authenticate(name: &str, password: &str) -> AuthenticateRequest {
+pub fn authenticate(name: &str, password: &str) -> AuthenticateRequest {
     AuthenticateRequest {
         name: name.to_owned(),
         password: password.to_owned(),
@@ -107,20 +108,20 @@ fn authenticate(name: &str, password: &str) -> AuthenticateRequest {
 }
 
 /// The same connection, as a user whose password is his name.
-async fn sign_in(api: &Api, name: &str) -> Api {
+pub async fn sign_in(api: &Api, name: &str) -> Api {
     let answer = api.ask(authenticate(name, name)).await;
     api.with_token(&answer.token)
 }
 
 /// Adds a user whose password is his name.
-async fn add_user(api: &Api, name: &str, roles: &[&str]) {
+pub async fn add_user(api: &Api, name: &str, roles: &[&str]) {
     api.ask(user_add(name, name)).await;
     for role in roles {
         api.ask(grant_role(name, role)).await;
     }
 }
 
-async fn add_role(api: &Api, name: &str, permissions: &[Permission]) {
+pub async fn add_role(api: &Api, name: &str, permissions: &[Permission]) {
     api.ask(role_add(name)).await;
     for permission in permissions {
         api.ask(grant_permission(name, permission.clone())).await;
@@ -128,14 +129,14 @@ async fn add_role(api: &Api, name: &str, permissions: &[Permission]) {
 }
 
 /// Switches authentication on; returns the same connection as root.
-async fn enable(api: &Api) -> Api {
+pub async fn enable(api: &Api) -> Api {
     add_user(api, "root", &["root"]).await;
     api.ask(AuthEnableRequest {}).await;
     sign_in(api, "root").await
 }
 
 /// A short word for how a request ended.
-fn outcome<T>(result: &Result<T, Status>) -> &'static str {
+pub fn outcome<T>(result: &Result<T, Status>) -> &'static str {
     let Err(status) = result else { return "ok" };
     match (status.code(), status.message()) {
         (Code::PermissionDenied, "etcdserver: permission denied") => "denied",
