@@ -2,6 +2,7 @@
 
 mod management;
 mod permissions;
+mod recipes;
 mod tokens;
 
 use etcd_proto::{
