@@ -5,6 +5,7 @@ mod harness;
 
 mod apiserver;
 mod auth;
+mod clients;
 mod cluster;
 mod compaction;
 mod crash;
