@@ -2,9 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use etcd_proto::etcdserverpb::{
-    auth_server::AuthServer, cluster_server::ClusterServer, kv_server::KvServer,
-    lease_server::LeaseServer, maintenance_server::MaintenanceServer,
+use etcd_proto::{
+    etcdserverpb::{
+        auth_server::AuthServer, cluster_server::ClusterServer, kv_server::KvServer,
+        lease_server::LeaseServer, maintenance_server::MaintenanceServer,
+    },
+    v3electionpb::election_server::ElectionServer,
+    v3lockpb::lock_server::LockServer,
 };
 use tokio_stream::StreamExt;
 use tonic::{
@@ -17,8 +21,11 @@ use super::{
     MaintenanceService, Stopping, WatchService,
     access::Access,
     auth::AuthService,
+    concurrency::Recipes,
+    election::ElectionService,
     gate::Gate,
     http::{Front, Sources, http_routes, metrics_routes},
+    lock::LockService,
 };
 use crate::{
     auth::{AuthOptions, Tokens},
@@ -146,6 +153,14 @@ async fn grpc_routes(services: Services) -> axum::Router {
         stopping,
         access: access.clone(),
     };
+    let recipes = Recipes {
+        store: store.clone(),
+        identity: identity.clone(),
+        hub: hub.clone(),
+        access: access.clone(),
+    };
+    let lock = LockServer::new(LockService(recipes.clone()));
+    let election = ElectionServer::new(ElectionService(recipes));
     let cluster = ClusterService {
         identity: identity.clone(),
         membership: membership.clone(),
@@ -163,6 +178,8 @@ async fn grpc_routes(services: Services) -> axum::Router {
             inner: ClusterServer::new(cluster),
         })
         .add_service(AuthServer::new(auth))
+        .add_service(lock.max_decoding_message_size(max_decoded_bytes))
+        .add_service(election.max_decoding_message_size(max_decoded_bytes))
         .add_service(health_service)
         .add_service(reflection().build_v1().expect("a valid schema"))
         .add_service(reflection().build_v1alpha().expect("a valid schema"))

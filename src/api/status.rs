@@ -4,6 +4,7 @@
 use tonic::{Code, Status};
 use tracing::warn;
 
+use super::concurrency::RecipeError;
 use super::downgrade::DowngradeError;
 use crate::{
     auth::AuthError,
@@ -175,6 +176,26 @@ fn auth_status(error: AuthError) -> Status {
         E::InvalidManagement => (Code::InvalidArgument, "etcdserver: invalid auth management"),
     };
     Status::new(code, text)
+}
+
+/// etcd asks itself through a client for locks and elections, which loses the code of an error.
+pub fn recipe_status(error: RecipeError) -> Status {
+    use RecipeError as E;
+    let text = match error {
+        E::Request(error) => {
+            let status = status(error);
+            // Kept, because clients go on elsewhere.
+            if status.code() == Code::Unavailable {
+                return status;
+            }
+            return Status::unknown(status.message());
+        }
+        E::LeaderMissing => "\"leader\" field must be provided",
+        E::NoLeader => "election: no leader",
+        E::NotLeader => "election: not leader",
+        E::SessionExpired => "mutex: session is expired",
+    };
+    Status::unknown(text)
 }
 
 /// What grpc-go answers to a message above its limit.

@@ -14,6 +14,7 @@
 //! moment in which a commit could miss a watcher or meet it twice.
 
 mod catch_up;
+mod follower;
 mod hub;
 mod inbox;
 mod index;
@@ -26,6 +27,7 @@ mod synced;
 mod wire;
 
 pub use catch_up::CatchUp;
+pub use follower::{FollowError, Follower};
 pub use hub::{HubSettings, WatchHub};
 pub use inbox::Inbox;
 pub use metrics::Metrics;

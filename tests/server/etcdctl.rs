@@ -1,6 +1,6 @@
-//! The server as operators use it: through etcdctl, with `ETCDCTL_API=3` as old ones need it.
+//! The server as operators use it: through etcdctl.
 //!
-//! ETCDCTL_BIN names the program; without it, this says so and does nothing.
+//! ETCDCTL_BIN names the program, 3.4 or newer; without it, this says so and does nothing.
 
 use std::io::Write;
 use std::path::Path;
@@ -16,6 +16,10 @@ parity! {
     a_compaction_hides_the_past,
     the_endpoint_is_healthy_and_has_a_status,
     members_and_alarms_are_listed,
+    a_command_runs_under_a_lock,
+    a_candidate_is_elected,
+    users_do_what_their_roles_permit,
+    the_database_is_hashed_saved_and_defragmented,
 }
 
 fn etcdctl(server: &Server, arguments: &[&str]) -> Option<Command> {
@@ -24,8 +28,8 @@ fn etcdctl(server: &Server, arguments: &[&str]) -> Option<Command> {
         return None;
     };
     let mut command = Command::new(binary);
-    // Other ETCDCTL_ variables would be flags.
-    command.env_remove("ETCDCTL_BIN").env("ETCDCTL_API", "3");
+    // ETCDCTL_ variables are flags, and new ones complain of those that they do not know.
+    command.env_remove("ETCDCTL_BIN").env_remove("ETCDCTL_API");
     command
         .args(["--endpoints", &server.client_url()])
         .args(arguments);
@@ -224,6 +228,117 @@ async fn members_and_alarms_are_listed(server: Server) {
     );
     assert_eq!(members.lines().count(), 1);
     check(&server, &[(&["alarm", "list"], "")]);
+}
+
+async fn a_command_runs_under_a_lock(server: Server) {
+    check(&server, &[(&["lock", "l", "--", "echo", "held"], "held\n")]);
+    let left = server.api().await.ask(get_prefix("l/")).await;
+    assert_eq!(left.count, 0);
+}
+
+async fn a_candidate_is_elected(server: Server) {
+    let Some(command) = etcdctl(&server, &["elect", "e", "me"]) else {
+        return;
+    };
+    let candidate = Process::spawn(command, &server.path().join("elect"));
+    until("it says that it leads", async || {
+        candidate.output().ends_with("\nme\n")
+    })
+    .await;
+    let leader = server.api().await.ask(get_prefix("e/")).await.kvs;
+    let key = String::from_utf8(leader[0].key.to_vec()).unwrap();
+    assert_eq!(candidate.output(), format!("{key}\nme\n"));
+}
+
+async fn users_do_what_their_roles_permit(server: Server) {
+    check(
+        &server,
+        &[
+            (
+                &["user", "add", "root", "--new-user-password=pw"],
+                "User root created\n",
+            ),
+            (&["role", "add", "root"], "Role root created\n"),
+            (
+                &["user", "grant-role", "root", "root"],
+                "Role root is granted to user root\n",
+            ),
+            (&["role", "add", "r"], "Role r created\n"),
+            (
+                &[
+                    "role",
+                    "grant-permission",
+                    "r",
+                    "readwrite",
+                    "--prefix",
+                    "a/",
+                ],
+                "Role r updated\n",
+            ),
+            (&["user", "add", "u:pw"], "User u created\n"),
+            (
+                &["user", "grant-role", "u", "r"],
+                "Role r is granted to user u\n",
+            ),
+            (&["user", "list"], "root\nu\n"),
+            (
+                &["role", "get", "r"],
+                "Role r\nKV Read:\n\t[a/, a0) (prefix a/)\nKV Write:\n\t[a/, a0) (prefix a/)\n",
+            ),
+            (&["auth", "enable"], "Authentication Enabled\n"),
+            (&["--user=u:pw", "put", "a/1", "v"], "OK\n"),
+            (&["--user=u:pw", "get", "a/1"], "a/1\nv\n"),
+        ],
+    );
+    refuses(&server, &["get", "a/1"], "user name is empty");
+    refuses(
+        &server,
+        &["--user=u:pw", "put", "b", "v"],
+        "permission denied",
+    );
+    refuses(
+        &server,
+        &["--user=u:no", "get", "a/1"],
+        "authentication failed",
+    );
+    check(
+        &server,
+        &[
+            (
+                &["--user=root:pw", "auth", "disable"],
+                "Authentication Disabled\n",
+            ),
+            (&["user", "delete", "u"], "User u deleted\n"),
+            (&["get", "a/1"], "a/1\nv\n"),
+        ],
+    );
+}
+
+async fn the_database_is_hashed_saved_and_defragmented(server: Server) {
+    check(&server, &[(&["put", "k", "v"], "OK\n")]);
+    let Some(hash) = run(&server, &["endpoint", "hashkv"]) else {
+        return;
+    };
+    assert!(hash.starts_with(&server.client_url()), "{hash}");
+    let saved = server.path().join("saved");
+    let path = saved.to_str().unwrap();
+    let printed = run(&server, &["snapshot", "save", path]).unwrap();
+    assert!(printed.contains(&format!("Snapshot saved at {path}")));
+    assert!(saved.metadata().unwrap().len() > 0);
+    let printed = run(&server, &["defrag"]).unwrap();
+    assert!(printed.contains("Finished defragmenting"), "{printed}");
+    refuses(&server, &["move-leader", "1"], "bad leader transferee");
+}
+
+/// Runs a command that must fail.
+fn refuses(server: &Server, arguments: &[&str], reason: &str) {
+    let Some(mut command) = etcdctl(server, arguments) else {
+        return;
+    };
+    let output = command.output().unwrap();
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "{arguments:?}");
+    assert!(complaint.contains(reason), "{arguments:?}: {complaint}");
 }
 
 #[test]

@@ -2,5 +2,6 @@
 
 mod cases;
 mod client;
+mod follower;
 mod model;
 mod stress;

@@ -3,6 +3,7 @@
 mod certificates;
 pub mod management;
 mod permissions;
+mod recipes;
 mod tokens;
 
 use etcd_proto::{

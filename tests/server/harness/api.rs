@@ -7,6 +7,13 @@ use etcd_proto::etcdserverpb::lease_client::LeaseClient;
 use etcd_proto::etcdserverpb::maintenance_client::MaintenanceClient;
 use etcd_proto::etcdserverpb::watch_client::WatchClient;
 use etcd_proto::etcdserverpb::*;
+use etcd_proto::v3electionpb::election_client::ElectionClient;
+use etcd_proto::v3electionpb::{
+    CampaignRequest, CampaignResponse, LeaderRequest, LeaderResponse, ProclaimRequest,
+    ProclaimResponse, ResignRequest, ResignResponse,
+};
+use etcd_proto::v3lockpb::lock_client::LockClient;
+use etcd_proto::v3lockpb::{LockRequest, LockResponse, UnlockRequest, UnlockResponse};
 use tonic::metadata::AsciiMetadataValue;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Response, Status};
@@ -21,6 +28,8 @@ pub struct Api {
     pub cluster: ClusterClient<Channel>,
     pub maintenance: MaintenanceClient<Channel>,
     pub auth: AuthClient<Channel>,
+    pub lock: LockClient<Channel>,
+    pub election: ElectionClient<Channel>,
     pub channel: Channel,
     /// Shown with every request.
     pub token: Option<AsciiMetadataValue>,
@@ -82,6 +91,12 @@ calls! {
     AuthRoleListRequest, auth.role_list => AuthRoleListResponse;
     AuthRoleDeleteRequest, auth.role_delete => AuthRoleDeleteResponse;
     AuthRoleGrantPermissionRequest, auth.role_grant_permission => AuthRoleGrantPermissionResponse;
+    LockRequest, lock.lock => LockResponse;
+    UnlockRequest, lock.unlock => UnlockResponse;
+    CampaignRequest, election.campaign => CampaignResponse;
+    ProclaimRequest, election.proclaim => ProclaimResponse;
+    LeaderRequest, election.leader => LeaderResponse;
+    ResignRequest, election.resign => ResignResponse;
     AuthRoleRevokePermissionRequest, auth.role_revoke_permission => AuthRoleRevokePermissionResponse;
 }
 
@@ -109,6 +124,8 @@ impl Api {
             cluster: ClusterClient::new(channel.clone()),
             maintenance: MaintenanceClient::new(channel.clone()),
             auth: AuthClient::new(channel.clone()),
+            lock: LockClient::new(channel.clone()),
+            election: ElectionClient::new(channel.clone()),
             token: None,
             channel,
         }

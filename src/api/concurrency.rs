@@ -1,0 +1,250 @@
+//! What locks and elections have in common: keys below a name, of which the oldest owns it.
+//!
+//! Everybody who wants the name puts a key of his own there, `<name>/<lease in hex>`, and waits for
+//! the deletion of the next older one. So a change of owner wakes one waiter. The keys and requests
+//! are those of clientv3's package `concurrency`, with which others may share a name.
+
+mod entry;
+
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use etcd_proto::{
+    etcdserverpb::{
+        Compare, RangeRequest, RangeResponse, ResponseHeader, TxnRequest, TxnResponse, compare,
+        range_request::{SortOrder, SortTarget},
+    },
+    mvccpb::{Event, event::EventType},
+};
+use tonic::Request;
+
+use super::{Identity, access::Access};
+use crate::{
+    auth::{AuthError, Caller},
+    mvcc::{KeyRange, LeaseId, Revision},
+    store::{RequestError, Store, check_txn},
+    watch::{FollowError, Follower, Options, WatchHub},
+};
+
+pub use self::entry::{Entry, delete_request, operation};
+
+/// The lease of who brings none, in seconds: nobody renews it but its owner. As in etcd.
+const SESSION_TTL_S: i64 = 60;
+
+/// `api::status` gives each etcd's text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RecipeError {
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    #[error("the request names no leader")]
+    LeaderMissing,
+    #[error("nobody is elected")]
+    NoLeader,
+    #[error("somebody else or nobody is elected")]
+    NotLeader,
+    #[error("the waiting key is gone")]
+    SessionExpired,
+}
+
+impl From<AuthError> for RecipeError {
+    fn from(error: AuthError) -> Self {
+        RecipeError::Request(error.into())
+    }
+}
+
+impl From<FollowError> for RecipeError {
+    fn from(_: FollowError) -> Self {
+        RecipeError::Request(RequestError::Stopped)
+    }
+}
+
+#[derive(Clone)]
+pub struct Recipes {
+    pub store: Store,
+    pub identity: Arc<Identity>,
+    pub hub: Arc<WatchHub>,
+    pub access: Arc<Access>,
+}
+
+impl Recipes {
+    pub fn header(&self, revision: Revision) -> Option<ResponseHeader> {
+        Some(self.identity.header(revision))
+    }
+
+    /// The recipes as the sender of `request` may use them.
+    pub fn session<T>(&self, request: &Request<T>) -> Result<Session, RecipeError> {
+        Ok(Session {
+            caller: self.access.caller(request)?,
+            store: self.store.clone(),
+            hub: self.hub.clone(),
+        })
+    }
+}
+
+/// Somebody who takes part.
+#[derive(Clone)]
+pub struct Session {
+    caller: Option<Caller>,
+    store: Store,
+    hub: Arc<WatchHub>,
+}
+
+impl Session {
+    /// `id`, or a new lease if that is 0.
+    pub async fn lease(&self, id: LeaseId) -> Result<LeaseId, RecipeError> {
+        if id != 0 {
+            return Ok(id);
+        }
+        if let Some(caller) = &self.caller {
+            caller.check_user()?;
+        }
+        // 63 random bits: that they are taken is as likely as in etcd.
+        let id = rand::random_range(1..=LeaseId::MAX);
+        self.store.lease_grant(id, SESSION_TTL_S).await?;
+        Ok(id)
+    }
+
+    pub async fn txn(&self, txn: TxnRequest) -> Result<TxnResponse, RecipeError> {
+        if let Some(caller) = &self.caller {
+            check_txn(&txn, self.store.limits().max_txn_operations)?;
+            caller.check_txn(&txn, &|id| self.store.leased_keys(id))?;
+        }
+        Ok(self.store.txn(txn).await?)
+    }
+
+    pub fn range(&self, range: &RangeRequest) -> Result<RangeResponse, RecipeError> {
+        if let Some(caller) = &self.caller {
+            caller.check_read(&range.key, &range.range_end)?;
+        }
+        Ok(self.store.range(range)?)
+    }
+
+    /// Waits until no key below `prefix` is older than the one that was created at `revision`.
+    pub async fn wait_for_turn(
+        &self,
+        prefix: &Prefix,
+        revision: Revision,
+    ) -> Result<(), RecipeError> {
+        loop {
+            let older = self.range(&prefix.youngest_before(revision))?;
+            let Some(next) = older.kvs.first() else {
+                return Ok(());
+            };
+            let range = KeyRange::new(next.key.clone(), Bytes::new());
+            let only_deletions = Options {
+                no_put: true,
+                ..Options::default()
+            };
+            let mut follower = self.follow(range, revision_of(&older) + 1, only_deletions)?;
+            match follower.next().await {
+                Ok(_) | Err(FollowError::Lost) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    pub fn follow(
+        &self,
+        range: KeyRange,
+        from: Revision,
+        options: Options,
+    ) -> Result<Follower, FollowError> {
+        Follower::new(&self.hub, range, from, options)
+    }
+}
+
+/// Where the keys of a name are.
+#[derive(Debug, Clone)]
+pub struct Prefix(Bytes);
+
+impl Prefix {
+    pub fn new(name: &[u8]) -> Self {
+        let mut prefix = BytesMut::with_capacity(name.len() + 1);
+        prefix.put_slice(name);
+        prefix.put_u8(b'/');
+        Self(prefix.freeze())
+    }
+
+    pub fn key(&self, lease: LeaseId) -> Bytes {
+        let sign = if lease < 0 { "-" } else { "" };
+        let suffix = format!("{sign}{:x}", lease.unsigned_abs());
+        [&self.0, suffix.as_bytes()].concat().into()
+    }
+
+    fn end(&self) -> Bytes {
+        let mut end = self.0.to_vec();
+        end.pop();
+        end.push(b'/' + 1);
+        end.into()
+    }
+
+    pub fn range(&self) -> KeyRange {
+        KeyRange::new(self.0.clone(), self.end())
+    }
+
+    /// The key of the owner.
+    pub fn oldest(&self) -> RangeRequest {
+        self.first(SortOrder::Ascend)
+    }
+
+    fn youngest_before(&self, revision: Revision) -> RangeRequest {
+        RangeRequest {
+            max_create_revision: revision - 1,
+            keys_only: true,
+            ..self.first(SortOrder::Descend)
+        }
+    }
+
+    fn first(&self, order: SortOrder) -> RangeRequest {
+        RangeRequest {
+            key: self.0.clone(),
+            range_end: self.end(),
+            limit: 1,
+            sort_order: order.into(),
+            sort_target: SortTarget::Create.into(),
+            ..Default::default()
+        }
+    }
+}
+
+/// That `key` was created at `revision`, or is not there if that is 0.
+pub fn is_created_at(key: Bytes, revision: Revision) -> Compare {
+    Compare {
+        result: compare::CompareResult::Equal.into(),
+        target: compare::CompareTarget::Create.into(),
+        key,
+        target_union: Some(compare::TargetUnion::CreateRevision(revision)),
+        ..Default::default()
+    }
+}
+
+pub fn revision_of(response: &RangeResponse) -> Revision {
+    response.header.as_ref().map_or(0, |header| header.revision)
+}
+
+pub fn is_deletion(event: &Event) -> bool {
+    event.r#type == i32::from(EventType::Delete)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_ends_in_the_lease_in_hex_as_go_prints_it() {
+        let prefix = Prefix::new(b"name");
+        assert_eq!(prefix.key(0x1fe), "name/1fe");
+        assert_eq!(prefix.key(-5), "name/-5");
+        assert_eq!(prefix.key(LeaseId::MIN), "name/-8000000000000000");
+        assert_eq!(Prefix::new(b"").key(1), "/1");
+    }
+
+    #[test]
+    fn keys_of_longer_names_are_not_below_a_name() {
+        let range = Prefix::new(b"name").range();
+        assert!(range.contains(b"name/1"));
+        assert!(range.contains(b"name/sub/1"));
+        assert!(!range.contains(b"name"));
+        assert!(!range.contains(b"name2/1"));
+    }
+}
