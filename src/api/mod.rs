@@ -27,6 +27,7 @@ mod watch;
 pub use cluster::ClusterService;
 pub use corked::Corked;
 use counted::Counted;
+pub use gateway::Translator;
 pub use header::Identity;
 pub use kv::KvService;
 pub use lease::LeaseService;

@@ -87,11 +87,23 @@ pub struct Method {
 
 pub struct Methods(HashMap<&'static str, Arc<Method>>);
 
+impl Default for Methods {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Methods {
     pub fn new() -> Self {
         let pool = DescriptorPool::decode(FILE_DESCRIPTOR_SET).expect("checked by a test");
         let methods = PATHS.map(|(path, name)| (path, Arc::new(find(&pool, name))));
         Self(methods.into())
+    }
+
+    pub fn paths(&self) -> Vec<&'static str> {
+        let mut paths: Vec<_> = self.0.keys().copied().collect();
+        paths.sort_unstable();
+        paths
     }
 
     /// `path` is what follows `/v3/`.

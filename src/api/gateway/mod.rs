@@ -27,6 +27,26 @@ use tonic::{Code, Status, codegen::http::Method as HttpMethod};
 use self::methods::Methods;
 use super::Counted;
 
+/// The translation alone, without a server: for the fuzz targets.
+#[derive(Default)]
+pub struct Translator(Methods);
+
+impl Translator {
+    pub fn paths(&self) -> Vec<&'static str> {
+        self.0.paths()
+    }
+
+    /// The JSON of a request as the server understands it; none if it does not.
+    pub fn round_trip(&self, path: &str, json: &[u8]) -> Option<Vec<u8>> {
+        let kind = &self.0.get(path)?.request;
+        let message = transcode::read(kind, json).ok()?;
+        let mut written = Vec::new();
+        let message = message.slice(transcode::FRAME_HEAD_BYTES..);
+        transcode::write(kind, message, &mut written).expect("our own message");
+        Some(written)
+    }
+}
+
 struct Gateway {
     methods: Methods,
     grpc: Counted,

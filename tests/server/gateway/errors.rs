@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::client::{ok, open, post, request};
-use crate::harness::{Options, Server};
+use crate::harness::{Kind, Options, Server};
 
 parity! {
     an_error_is_its_code_and_text,
@@ -209,14 +209,20 @@ async fn a_call_ends_when_its_client_says_so(server: Server) {
     let timeout = "Grpc-Timeout: 200m\r\n";
     let mut watch = open(&server, "POST", "/v3/watch", timeout, watch).await;
     assert_eq!(watch.result().await["created"], true);
-    assert_eq!(watch.next().await, Some(json!({"error": expired})));
+    let end = watch.next().await.unwrap();
+    if server.kind() == Kind::K8sDqlite {
+        assert_eq!(end, json!({"error": expired}));
+    } else {
+        // etcd's own client may notice that the stream is gone before it notices why.
+        assert!(end["error"]["code"].is_u64(), "{end}");
+    }
     assert_eq!(watch.next().await, None);
 }
 
 /// etcd takes any length of it into memory.
 #[tokio::test]
 async fn a_body_without_an_end_is_refused() {
-    let server = Server::start(crate::harness::Kind::K8sDqlite).await;
+    let server = Server::start(Kind::K8sDqlite).await;
     let body = format!(r#"{{"key":"{}"#, "A".repeat(7 * 1024 * 1024));
     let exchange = open(&server, "POST", "/v3/kv/put", "", body.as_bytes()).await;
     assert_eq!(exchange.status, 429);
