@@ -112,7 +112,9 @@ pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result
         () = stop => Ok(()),
         () = watched => Ok(()),
         ended = &mut writer => Err(flatten(ended)),
-        ended = &mut api => Err(ended.expect("the API does not panic").map_err(ServerError::Api)),
+        ended = &mut api => {
+            Err(ended.expect("the API does not panic").map_err(ServerError::Api))
+        }
     };
     // Streams end first, or the API would wait for their clients to leave.
     hub.stop();
@@ -127,7 +129,15 @@ pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result
     drop(stop_writer);
     let result = match reason {
         Ok(()) => stop_writer_task(writer).await,
-        Err(result) => result,
+        Err(result) => {
+            // Unless it was the writer that ended.
+            if !writer.is_finished()
+                && let Err(error) = stop_writer_task(writer).await
+            {
+                error!(%error, "the writer failed while the server stopped");
+            }
+            result
+        }
     };
     node.stop().await.map_err(ServerError::Stop)?;
     result

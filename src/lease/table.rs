@@ -93,6 +93,12 @@ impl LeaseTable {
         Some(lease.keys)
     }
 
+    /// Whether the time of a lease is over that is not revoked yet.
+    pub fn is_over(&self, id: LeaseId, now: NowMs) -> bool {
+        let lease = self.leases.get(&id);
+        lease.is_some_and(|lease| lease.expires_ms <= now)
+    }
+
     /// Gives the lease its full TTL again and returns it; none if there is no such lease.
     pub fn renew(&mut self, id: LeaseId, now: NowMs) -> Option<Renewal> {
         let lease = self.leases.get_mut(&id)?;

@@ -27,6 +27,10 @@ pub enum Command {
     LeaseRevoke {
         id: LeaseId,
     },
+    /// Its time is over, and somebody wants it still.
+    LeaseExpire {
+        id: LeaseId,
+    },
     /// The lease has its full TTL again, but the database says that less is left.
     LeaseRenewed {
         id: LeaseId,

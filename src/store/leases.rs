@@ -85,6 +85,16 @@ impl Writer {
         }
     }
 
+    /// Ends a lease whose time is over.
+    pub(super) fn expire(&mut self, leases: &mut LeaseTable, id: LeaseId) {
+        if self.admission.is_corrupt() || !leases.is_over(id, self.shared.now_ms()) {
+            return;
+        }
+        let revoked = self.revoke(leases, id);
+        self.shared.metrics.leases_expired.increment();
+        debug_assert!(revoked.is_ok(), "it is in the table");
+    }
+
     pub(super) fn tend_leases(&mut self) {
         self.expiry.left = EXPIRIES_PER_TICK;
         self.expire_leases();
@@ -112,9 +122,7 @@ impl Writer {
                 break;
             }
             self.expiry.left -= 1;
-            let revoked = self.revoke(&mut leases, id);
-            self.shared.metrics.leases_expired.increment();
-            debug_assert!(revoked.is_ok(), "an expired lease is in the table");
+            self.expire(&mut leases, id);
         }
     }
 

@@ -272,7 +272,17 @@ impl Store {
                 .leases
                 .lock()
                 .expect("no panic while it is held");
-            leases.renew(id, self.shared.now_ms())
+            let now = self.shared.now_ms();
+            if leases.is_over(id, now) {
+                Err(RequestError::LeaseNotFound)
+            } else {
+                Ok(leases.renew(id, now))
+            }
+        };
+        let Ok(renewed) = renewed else {
+            // As in etcd: when its client hears that it is over, its keys are gone.
+            self.submit(Command::LeaseExpire { id }, 0).await?;
+            return Ok(None);
         };
         let Some(renewal) = renewed else {
             return Ok(None);

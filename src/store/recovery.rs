@@ -4,7 +4,7 @@
 //! is still on its way, then the table says whether the batch is there. What was evaluated on top of
 //! it never happened.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{pin::Pin, sync::atomic::Ordering, time::Duration};
 
 use tokio::time::{Instant, timeout_at};
 use tracing::{info, warn};
@@ -29,6 +29,17 @@ const RETRY_PAUSE: Duration = Duration::from_millis(200);
 /// anew. A full disk does not count: reads go on.
 const GIVE_UP: Duration = Duration::from_secs(60);
 
+/// How long a server that is to stop goes on asking for the outcome of its last commit: less than
+/// it is given to stop.
+const PATIENCE_AT_STOP: Duration = Duration::from_secs(2);
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Recovery {
+    Done,
+    /// The server is to stop, and the engine does not answer.
+    Stopped,
+}
+
 /// What the database holds beyond the index.
 struct Truth {
     meta: Meta,
@@ -44,7 +55,8 @@ impl Writer {
         tree: Tree,
         answers: Vec<Answer>,
         error: dqlite::client::Error,
-    ) -> Result<(), WriterError> {
+        stop: &mut Pin<&mut impl Future<Output = ()>>,
+    ) -> Result<Recovery, WriterError> {
         warn!(%error, revision = self.working.revision, "a commit failed, reading the table back");
         let started = Instant::now();
         let refusal = self.refusal();
@@ -59,8 +71,23 @@ impl Writer {
         for submission in std::mem::take(&mut self.backlog) {
             self.refuse_submission(submission);
         }
+        let mut deadline = self.queue.is_closed().then(|| started + PATIENCE_AT_STOP);
         let (database, truth) = loop {
-            match self.read_back().await {
+            if deadline.is_some_and(|deadline| Instant::now() > deadline) {
+                warn!("stopping without knowing the outcome of the last commit");
+                // Whoever waits for it is told that it is not known.
+                return Ok(Recovery::Stopped);
+            }
+            let read = tokio::select! {
+                biased;
+                () = stop.as_mut(), if !self.queue.is_closed() => {
+                    self.queue.close();
+                    deadline = Some(Instant::now() + PATIENCE_AT_STOP);
+                    continue;
+                }
+                read = self.read_back() => read,
+            };
+            match read {
                 Ok(truth) => break truth,
                 Err(error) if started.elapsed() > GIVE_UP && !(self.shared.is_disk_full)() => {
                     return Err(WriterError::EngineLost(GIVE_UP, error));
@@ -96,7 +123,7 @@ impl Writer {
             self.purge.failed(batch.purge);
             refuse(answers.into_iter().map(|answer| answer.reply), refusal);
         }
-        Ok(())
+        Ok(Recovery::Done)
     }
 
     /// What a client is told whose request was not written.

@@ -8,6 +8,7 @@
 use std::{
     collections::VecDeque,
     future::poll_fn,
+    ops::ControlFlow,
     pin::{Pin, pin},
     sync::{Arc, atomic::Ordering},
     task::Poll,
@@ -30,6 +31,7 @@ use super::{
     evaluate::{Evaluation, Working},
     leases::{CHECKPOINTS_AT_STOP, Expiry},
     purge::Purge,
+    recovery::Recovery,
 };
 use crate::{
     auth::{self, Rules},
@@ -253,7 +255,10 @@ impl Writer {
                 biased;
                 written = wait(&mut in_flight), if in_flight.is_some() => {
                     let InFlight { tree, answers, .. } = in_flight.take().expect("just written");
-                    in_flight = self.finish_write(written, tree, answers).await?;
+                    match self.finish_write(written, tree, answers, &mut stop).await? {
+                        ControlFlow::Continue(next) => in_flight = next,
+                        ControlFlow::Break(()) => return Ok(()),
+                    }
                 }
                 // Before the queue, which may never be empty.
                 () = &mut stop, if !self.queue.is_closed() => self.queue.close(),
@@ -334,13 +339,14 @@ impl Writer {
     }
 
     /// Publishes what was written. With few clients the next batch is sent before anybody is told, so
-    /// that the engine never waits.
+    /// that the engine never waits. Breaks when the writer is to stop, and the engine does not answer.
     async fn finish_write(
         &mut self,
         written: Written,
         tree: Tree,
         answers: Vec<Answer>,
-    ) -> Result<Option<InFlight>, WriterError> {
+        stop: &mut Pin<&mut impl Future<Output = ()>>,
+    ) -> Result<ControlFlow<(), Option<InFlight>>, WriterError> {
         let Written {
             database,
             batch,
@@ -349,8 +355,10 @@ impl Writer {
         } = written;
         if let Err(error) = result {
             drop(database);
-            self.recover(batch, tree, answers, error).await?;
-            return Ok(None);
+            return match self.recover(batch, tree, answers, error, stop).await? {
+                Recovery::Done => Ok(ControlFlow::Continue(None)),
+                Recovery::Stopped => Ok(ControlFlow::Break(())),
+            };
         }
         self.database = Some(database);
         self.shared.metrics.committed(&batch, answers.len(), took);
@@ -364,7 +372,7 @@ impl Writer {
         if !is_busy && !asks_engine {
             let next = self.next_write().await;
             self.tell(batch, answers);
-            return Ok(next);
+            return Ok(ControlFlow::Continue(next));
         }
         let expected = self.pending.answers.len() + answers.len();
         // The engine is asked something else first, and may take its time.
@@ -372,7 +380,7 @@ impl Writer {
         if is_busy {
             self.gather(expected).await;
         }
-        Ok(self.next_write().await)
+        Ok(ControlFlow::Continue(self.next_write().await))
     }
 
     /// Lets the clients that were just answered come back with their next requests, so that these go
@@ -554,6 +562,10 @@ impl Writer {
             }),
             Command::LeaseGrant { id, ttl_s } => self.grant(leases, id, ttl_s),
             Command::LeaseRevoke { id } => self.revoke(leases, id),
+            Command::LeaseExpire { id } => {
+                self.expire(leases, id);
+                Ok(Reply::LeaseRevoked)
+            }
             Command::LeaseRenewed { id, ttl_s } => {
                 if leases.contains(id) {
                     leases.checkpoint(id, ttl_s);

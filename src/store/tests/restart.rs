@@ -97,6 +97,26 @@ async fn keys_of_an_expired_lease_go_in_one_revision_and_stay_away() {
     running.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_that_is_over_is_not_renewed() {
+    let engine = Engine::start();
+    let running = Running::open(engine.endpoint()).await;
+    let store = &running.store;
+    store.lease_grant(42, 1000).await.unwrap();
+    let leased = PutRequest {
+        lease: 42,
+        ..put("leased", "x")
+    };
+    store.put(leased).await.unwrap();
+    assert_eq!(store.lease_keep_alive(42).await, Ok(Some(1000)));
+    let over = |id| store.shared.leases.lock().unwrap().set_expires_ms(id, 0);
+    over(42);
+    assert_eq!(store.lease_keep_alive(42).await, Ok(None));
+    assert_eq!(contents(store), (vec![], 3), "its keys are gone by then");
+    assert_eq!(store.lease_list().await, Ok(vec![]));
+    running.stop().await;
+}
+
 fn alarm(action: AlarmAction) -> AlarmRequest {
     AlarmRequest {
         action: action.into(),

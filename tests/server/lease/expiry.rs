@@ -11,6 +11,7 @@ parity! {
     a_lease_does_not_expire_early,
     an_expired_lease_is_unknown,
     many_leases_expire,
+    ten_thousand_keys_go_at_once_and_writes_go_on,
     a_lease_expires_after_a_restart,
 }
 
@@ -45,6 +46,51 @@ async fn an_expired_lease_takes_its_keys_in_one_revision(server: Server) {
             .all(|event| event.prev_kv.as_ref().unwrap().lease == 7)
     );
     assert_eq!(api.revision().await, 5);
+}
+
+async fn ten_thousand_keys_go_at_once_and_writes_go_on(server: Server) {
+    const KEYS: usize = 10_000;
+    const OPERATIONS: usize = 125;
+    let api = server.api().await;
+    api.ask(LeaseGrantRequest { ttl: 5, id: 7 }).await;
+    for first in (0..KEYS).step_by(OPERATIONS) {
+        let leased = |number| PutRequest {
+            lease: 7,
+            ..put(format!("k{number:05}"), "v")
+        };
+        let numbers = first..first + OPERATIONS;
+        let attach = numbers.fold(txn(), |txn, number| txn.then(leased(number)));
+        api.ask(attach).await;
+    }
+    let created = WatchCreateRequest {
+        // Deletions only.
+        filters: vec![0],
+        ..watch_prefix("k")
+    };
+    let (mut watcher, _) = Watcher::open(&api, created).await;
+    let writer = api.clone();
+    let (gone, mut is_gone) = tokio::sync::oneshot::channel::<()>();
+    let writing = tokio::spawn(async move {
+        let mut last = 0;
+        while is_gone.try_recv().is_err() {
+            let revision = writer.put("other", "v").await;
+            assert!(revision > last);
+            last = revision;
+        }
+        last
+    });
+    let events = watcher.events(KEYS).await;
+    gone.send(()).unwrap();
+    let last = writing.await.unwrap();
+    let revision = events[0].kv.as_ref().unwrap().mod_revision;
+    let keys = events.iter().map(|event| event.kv.as_ref().unwrap());
+    assert!(keys.clone().all(|kv| kv.mod_revision == revision));
+    assert!(keys.clone().is_sorted_by_key(|kv| &kv.key), "in key order");
+    assert_eq!(events.len(), KEYS);
+    assert!(last > 0, "writes went on");
+    assert_eq!(api.ask(get_prefix("k")).await.count, 0);
+    let unknown = api.ask(LeaseGrantRequest { ttl: 5, id: 7 }).await;
+    assert_eq!(unknown.id, 7, "the id is free again");
 }
 
 async fn a_lease_does_not_expire_early(server: Server) {

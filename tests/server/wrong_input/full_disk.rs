@@ -124,6 +124,39 @@ async fn a_full_disk_refuses_writes_until_there_is_space() {
 }
 
 #[tokio::test]
+async fn a_full_disk_does_not_hold_up_a_stop() {
+    let mut server = prepare();
+    let init = fs::read(server.storage_dir().join("init.yaml")).unwrap();
+    let Some(disk) = Disk::mount(&server.storage_dir()) else {
+        return;
+    };
+    fs::write(server.storage_dir().join("init.yaml"), init).unwrap();
+    server.restart().await;
+    let api = server.api().await;
+    disk.fill();
+    let value = vec![b'x'; 512 * 1024];
+    let mut answered = 0;
+    while api
+        .try_ask(put(format!("k{answered}"), value.clone()))
+        .await
+        .is_ok()
+    {
+        answered += 1;
+        assert!(answered < 200, "a full disk refuses writes");
+    }
+    server.terminate().await;
+    let output = server.output();
+    assert!(!output.contains("writes did not end"), "{output}");
+    disk.free();
+    server.restart().await;
+    let count = server.api().await.ask(get_prefix("k")).await.count;
+    assert!(
+        (answered..=answered + 1).contains(&count),
+        "{count} of {answered}"
+    );
+}
+
+#[tokio::test]
 async fn a_low_disk_takes_what_can_make_room() {
     let flags = [
         "--watch-storage-available-size-interval=50ms",
