@@ -48,6 +48,14 @@ struct Truth {
     changes: Vec<StoredChange>,
 }
 
+/// Ready after `deadline`, never without one.
+async fn passed(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
 impl Writer {
     pub(super) async fn recover(
         &mut self,
@@ -73,7 +81,7 @@ impl Writer {
         }
         let mut deadline = self.queue.is_closed().then(|| started + PATIENCE_AT_STOP);
         let (database, truth) = loop {
-            if deadline.is_some_and(|deadline| Instant::now() > deadline) {
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 warn!("stopping without knowing the outcome of the last commit");
                 // Whoever waits for it is told that it is not known.
                 return Ok(Recovery::Stopped);
@@ -85,6 +93,7 @@ impl Writer {
                     deadline = Some(Instant::now() + PATIENCE_AT_STOP);
                     continue;
                 }
+                () = passed(deadline) => continue,
                 read = self.read_back() => read,
             };
             match read {

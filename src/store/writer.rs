@@ -563,6 +563,10 @@ impl Writer {
             Command::LeaseGrant { id, ttl_s } => self.grant(leases, id, ttl_s),
             Command::LeaseRevoke { id } => self.revoke(leases, id),
             Command::LeaseExpire { id } => {
+                if self.admission.is_corrupt() {
+                    // The lease stays until the alarm is lowered.
+                    return Err(RequestError::Corrupt);
+                }
                 self.expire(leases, id);
                 Ok(Reply::LeaseRevoked)
             }
