@@ -1,6 +1,6 @@
 //! The Maintenance service.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use dqlite::wire::Role;
 use etcd_proto::etcdserverpb::{
@@ -9,7 +9,6 @@ use etcd_proto::etcdserverpb::{
     HashResponse, MoveLeaderRequest, MoveLeaderResponse, SnapshotRequest, StatusRequest,
     StatusResponse, alarm_request::AlarmAction, maintenance_server::Maintenance,
 };
-use tokio::{sync::Mutex, time::Instant};
 use tonic::{Request, Response, Status};
 
 use super::{
@@ -34,14 +33,10 @@ pub const STORAGE_VERSION: &str = "3.6.0";
 /// What etcd lists among the errors of a status without a leader.
 const NO_LEADER: &str = "etcdserver: no leader";
 
-/// How long a database size stays good: Status is polled, and each reading interrupts the writer.
-const PAGES_MAX_AGE: Duration = Duration::from_secs(5);
-
 pub struct MaintenanceService {
     pub store: Store,
     pub identity: Arc<Identity>,
     membership: Membership,
-    pages: Mutex<Option<(Instant, Pages)>>,
 }
 
 impl MaintenanceService {
@@ -50,25 +45,14 @@ impl MaintenanceService {
             store,
             identity,
             membership,
-            pages: Mutex::new(None),
         }
     }
 
     async fn pages(&self) -> Result<Pages, Status> {
-        let mut cached = self.pages.lock().await;
-        if let Some((read_at, pages)) = *cached
-            && read_at.elapsed() < PAGES_MAX_AGE
-        {
-            return Ok(pages);
-        }
-        match (self.store.pages().await, *cached) {
-            (Ok(pages), _) => {
-                *cached = Some((Instant::now(), pages));
-                Ok(pages)
-            }
+        match self.store.recent_pages().await {
+            Ok(pages) => Ok(pages),
             // A status is asked for when there is trouble, so the last size is better than none.
-            (Err(_), Some((_, pages))) => Ok(pages),
-            (Err(error), None) => Err(status(error)),
+            Err(error) => self.store.last_pages().await.ok_or_else(|| status(error)),
         }
     }
 
@@ -154,7 +138,6 @@ impl Maintenance for MaintenanceService {
         _: Request<DefragmentRequest>,
     ) -> Result<Response<DefragmentResponse>, Status> {
         self.store.defragment().await.map_err(status)?;
-        *self.pages.lock().await = None;
         // etcd leaves the header out.
         Ok(Response::new(DefragmentResponse { header: None }))
     }

@@ -273,13 +273,9 @@ impl Store {
                 .lock()
                 .expect("no panic while it is held");
             let now = self.shared.now_ms();
-            if leases.is_over(id, now) {
-                Err(RequestError::LeaseNotFound)
-            } else {
-                Ok(leases.renew(id, now))
-            }
+            (!leases.is_over(id, now)).then(|| leases.renew(id, now))
         };
-        let Ok(renewed) = renewed else {
+        let Some(renewed) = renewed else {
             // As in etcd: when its client hears that it is over, its keys are gone.
             self.submit(Command::LeaseExpire { id }, 0).await?;
             return Ok(None);
@@ -338,8 +334,9 @@ impl Store {
     /// Gives free pages of the database back, if there are many. Writes wait meanwhile.
     pub async fn defragment(&self) -> Result<(), RequestError> {
         self.submit_within(DEFRAGMENT_TIMEOUT, Command::Defragment, 0)
-            .await
-            .map(|_| ())
+            .await?;
+        *self.shared.recent_pages.lock().await = None;
+        Ok(())
     }
 
     pub async fn change_auth(&self, change: auth::Change) -> Result<(), RequestError> {

@@ -25,4 +25,10 @@ impl Store {
         *recent = Some((Instant::now(), pages));
         Ok(pages)
     }
+
+    /// As of the last reading, if there was one since the last defragmentation.
+    pub async fn last_pages(&self) -> Option<Pages> {
+        let recent = self.shared.recent_pages.lock().await;
+        recent.map(|(_, pages)| pages)
+    }
 }
