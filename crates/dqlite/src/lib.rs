@@ -4,6 +4,7 @@ pub mod client;
 pub mod files;
 pub mod node;
 pub mod proxy;
+pub mod roles;
 mod socket;
 pub mod tls;
 pub mod wire;
