@@ -1,6 +1,7 @@
 //! The dqlite wire protocol, client and node.
 
 pub mod client;
+pub mod cluster;
 pub mod files;
 pub mod node;
 pub mod proxy;
