@@ -1,14 +1,18 @@
 //! The nodes of the cluster as etcd's members: who they are, and what may be done to them.
 //!
 //! The engine is asked each time: it alone knows the configuration. What etcd refuses is refused
-//! here first, in its order (`server/etcdserver/api/membership`). Only the leader takes changes.
+//! here first, in its order (`server/etcdserver/api/membership`). Changes go to the leader, wherever
+//! it is.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use dqlite::{
-    client::{ConnectOptions, Connection, Endpoint, Error},
+    client::{ConnectOptions, Connection, Endpoint, Error, Loss, Resolve},
+    cluster::{self, ClusterError, MemberStatus, Nodes},
+    roles::RoleTargets,
     wire::{Role, Server},
 };
+use tokio::sync::watch;
 
 /// How long a change of the configuration may take: a promotion waits until the node has caught up.
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -47,6 +51,30 @@ impl From<Error> for MembershipError {
     }
 }
 
+impl From<ClusterError> for MembershipError {
+    fn from(error: ClusterError) -> Self {
+        match error {
+            ClusterError::NotFound { .. } => Self::NotFound,
+            ClusterError::LastNode
+            | ClusterError::NoMajority { .. }
+            | ClusterError::NoSuccessor => Self::NotEnoughStarted,
+            ClusterError::Client(error) => error.into(),
+            ClusterError::NobodyTook { source, .. } => source.into(),
+            ClusterError::TimedOut(limit) => {
+                Self::Engine(Error::OutcomeUnknown(Loss::TimedOut(limit)))
+            }
+            // Nothing that the calls here could meet.
+            ClusterError::Unsettled(_)
+            | ClusterError::File(_)
+            | ClusterError::IdTaken { .. }
+            | ClusterError::AddressTaken { .. }
+            | ClusterError::Ended => {
+                Self::Engine(Error::Invalid("the cluster is changed by others"))
+            }
+        }
+    }
+}
+
 /// The cluster as this node sees it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct View {
@@ -55,21 +83,37 @@ pub struct View {
     pub leader_id: Option<u64>,
 }
 
-/// Asks the engine of this node, and changes the cluster through it.
-#[derive(Debug, Clone)]
+/// Asks the engine of this node, and changes the cluster through its leader.
+#[derive(Clone)]
 pub struct Membership {
     endpoint: Endpoint,
     own_id: u64,
     /// `http` or `https`: what nodes speak to each other.
     peer_scheme: &'static str,
+    resolve: Resolve,
+    /// `None`: this node is the only one.
+    status: Option<watch::Receiver<MemberStatus>>,
 }
 
 impl Membership {
+    /// Of a cluster of one.
     pub fn new(endpoint: Endpoint, own_id: u64, peer_scheme: &'static str) -> Self {
+        let own = endpoint.clone();
         Self {
             endpoint,
             own_id,
             peer_scheme,
+            resolve: Arc::new(move |_| own.clone()),
+            status: None,
+        }
+    }
+
+    /// Of a cluster whose nodes are reached like this, and are known from here.
+    pub fn with_others(self, resolve: Resolve, status: watch::Receiver<MemberStatus>) -> Self {
+        Self {
+            resolve,
+            status: Some(status),
+            ..self
         }
     }
 
@@ -85,7 +129,25 @@ impl Membership {
         let mut connection = Connection::connect(&self.endpoint, ConnectOptions::default()).await?;
         let servers = connection.cluster().await?;
         let leader_id = connection.leader().await?.map(|leader| leader.id);
-        Ok(View { servers, leader_id })
+        let own = servers.iter().find(|server| server.id == self.own_id);
+        match own.map(|own| own.role) {
+            Some(Role::Voter) => Ok(View { servers, leader_id }),
+            role => Ok(self.view_without_vote(servers, role)),
+        }
+    }
+
+    /// A stand-by knows no leader, and a spare nothing at all: they have what the leader said last.
+    fn view_without_vote(&self, mut servers: Vec<Server>, role: Option<Role>) -> View {
+        let Some(status) = &self.status else {
+            let leader_id = None;
+            return View { servers, leader_id };
+        };
+        let status = status.borrow();
+        if role != Some(Role::StandBy) {
+            servers = status.servers.to_vec();
+        }
+        let leader_id = status.leader.as_ref().map(|leader| leader.id);
+        View { servers, leader_id }
     }
 
     /// Always refused, if only because nodes join by themselves.
@@ -117,22 +179,23 @@ impl Membership {
     }
 
     pub async fn remove(&self, id: u64) -> Result<Vec<Server>, MembershipError> {
-        let mut connection = self.connect().await?;
-        check_removal(&connection.cluster().await?, id)?;
-        connection.remove(id).await?;
-        Ok(connection.cluster().await?)
+        let mut nodes = self.nodes().await?;
+        let mut leader = nodes.leader().await?;
+        check_removal(&leader.cluster().await?, id)?;
+        drop(leader);
+        Ok(cluster::remove(&mut nodes, id).await?)
     }
 
     pub async fn promote(&self, id: u64) -> Result<Vec<Server>, MembershipError> {
-        let mut connection = self.connect().await?;
-        if find(&connection.cluster().await?, id)?.role == Role::Voter {
+        let mut leader = self.nodes().await?.leader().await?;
+        if find(&leader.cluster().await?, id)?.role == Role::Voter {
             return Err(MembershipError::NotLearner);
         }
-        connection.assign(id, Role::Voter).await?;
-        Ok(connection.cluster().await?)
+        leader.assign(id, Role::Voter).await?;
+        Ok(leader.cluster().await?)
     }
 
-    /// Makes another voter the leader; this node must be it.
+    /// Makes another voter the leader. As in etcd, this node must be it.
     pub async fn move_leader(&self, id: u64) -> Result<(), MembershipError> {
         let mut connection = self.connect().await?;
         let leader = connection.leader().await?;
@@ -147,6 +210,16 @@ impl Membership {
             connection.transfer(id).await?;
         }
         Ok(())
+    }
+
+    /// The way to the leader.
+    async fn nodes(&self) -> Result<Nodes, MembershipError> {
+        let servers = self.view().await?.servers;
+        Ok(Nodes::new(
+            &servers,
+            self.resolve.clone(),
+            RoleTargets::default(),
+        ))
     }
 
     async fn connect(&self) -> Result<Connection, Error> {

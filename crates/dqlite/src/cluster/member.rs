@@ -114,6 +114,13 @@ impl Member {
     /// Before a stop: role and leadership go to other nodes, within a minute. After that the task
     /// only waits for its end.
     pub async fn handover(&self) -> Result<HandedOver, ClusterError> {
+        let has_others = {
+            let status = self.status.borrow();
+            status.role.is_some() && status.servers.len() > 1
+        };
+        if !has_others {
+            return Ok(HandedOver::default());
+        }
         let (reply, result) = oneshot::channel();
         let sent = self.handovers.send(reply).await;
         sent.map_err(|_| ClusterError::Ended)?;
