@@ -223,3 +223,6 @@ fn node_options(config: &ServerConfig, identity: &Identity, dial: Dial) -> NodeO
     }
     options
 }
+
+#[cfg(test)]
+mod tests;

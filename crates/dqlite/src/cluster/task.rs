@@ -37,6 +37,7 @@ struct Life {
     status: watch::Sender<MemberStatus>,
     look_now: Arc<Notify>,
     leads_since: Option<Instant>,
+    has_assumed_role: bool,
     written: Vec<Server>,
 }
 
@@ -55,6 +56,7 @@ impl MemberTask {
             status,
             look_now,
             leads_since: None,
+            has_assumed_role: false,
         };
         Self { handovers, life }
     }
@@ -132,17 +134,23 @@ impl Life {
         };
         let role = own.role;
         self.nodes.set(&servers);
+        self.tell_size(servers.len());
         self.save(&servers).await?;
         let is_leader = leader.as_ref().is_some_and(|leader| leader.id == own_id);
         self.leads_since = is_leader.then(|| self.leads_since.unwrap_or_else(Instant::now));
         self.show(role, servers, leader);
-        if self.status.borrow().state != MemberState::Ready {
+        if !self.has_assumed_role {
             let assumed = promote_self(&mut self.nodes, own_id).await?;
-            self.status.send_modify(|status| {
-                status.state = MemberState::Ready;
-                status.role = assumed.or(Some(role));
-            });
-            info!(role = ?assumed.unwrap_or(role), "this node has its place in the cluster");
+            self.has_assumed_role = true;
+            if assumed.is_some() {
+                // What has changed is shown and written down first.
+                return Ok(Duration::ZERO);
+            }
+        }
+        if self.status.borrow().state != MemberState::Ready {
+            self.status
+                .send_modify(|status| status.state = MemberState::Ready);
+            info!(?role, "this node has its place in the cluster");
         }
         self.adjust().await
     }
@@ -165,6 +173,21 @@ impl Life {
         Ok(interval)
     }
 
+    /// What the number of nodes means, whenever it has changed.
+    fn tell_size(&self, nodes: usize) {
+        if self.status.borrow().servers.len() == nodes {
+            return;
+        }
+        match nodes {
+            1 => info!("the cluster has one node: there is no other copy of the data"),
+            2 => warn!(
+                "the cluster has two nodes, which tolerate no failure: one votes, the other has a copy \
+                 of the data and takes over only when the first is stopped cleanly; add a third"
+            ),
+            _ => info!(nodes, "the cluster has several nodes"),
+        }
+    }
+
     fn show(&self, role: Role, servers: Vec<Server>, leader: Option<Leader>) {
         self.status.send_if_modified(|status| {
             let was_removed = status.state == MemberState::Removed;
@@ -184,6 +207,7 @@ impl Life {
 
     fn note_removal(&mut self, servers: Vec<Server>, leader: Option<Leader>) {
         self.leads_since = None;
+        self.has_assumed_role = false;
         let was_removed = self.status.borrow().state == MemberState::Removed;
         if !was_removed {
             error!(
