@@ -47,17 +47,6 @@ pub async fn adjust(nodes: &mut Nodes, own_id: u64) -> Result<usize, ClusterErro
     Ok(MAX_ADJUST_STEPS)
 }
 
-/// Gives one node a vote, and returns the cluster.
-pub async fn promote(nodes: &mut Nodes, id: u64) -> Result<Vec<Server>, ClusterError> {
-    let mut leader = nodes.leader().await?;
-    let servers = leader.cluster().await?;
-    let found = servers.iter().find(|server| server.id == id);
-    if found.ok_or(ClusterError::NotFound { id })?.role != Role::Voter {
-        leader.assign(id, Role::Voter).await?;
-    }
-    Ok(leader.cluster().await?)
-}
-
 /// The first of the candidates that takes the role.
 pub(super) async fn assign_any(
     leader: &mut Connection,

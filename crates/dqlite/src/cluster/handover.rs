@@ -6,13 +6,14 @@ use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
 use super::{ClusterError, FIRST_PAUSE, Nodes, adjust::assign_any, nodes::Look};
-use crate::{
-    client::Connection,
-    wire::{Role, Server},
-};
+use crate::wire::{Role, Server};
 
 /// A stop must not hang where a majority is gone; go-dqlite has the same.
 const HANDOVER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long the next holder of the role may take to catch up: a stand-by needs milliseconds. It leaves
+/// most of the time for the leadership, which matters more.
+const SEAT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What others do now in place of this node.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -36,9 +37,9 @@ async fn hand_over(nodes: &mut Nodes, own_id: u64) -> Result<HandedOver, Cluster
         return Ok(done);
     }
     if let Some(change) = look.roles.handover(own_id) {
+        look.leader.set_request_timeout(SEAT_TIMEOUT);
         match assign_any(&mut look.leader, &change).await {
             Ok(server) => done.role_to = Some(server),
-            // The leadership matters more.
             Err(error) => warn!(%error, "the role of this node is not handed over"),
         }
         look = nodes.look().await?;
@@ -98,13 +99,4 @@ pub(super) async fn transfer_from(look: &mut Look) -> Result<Server, ClusterErro
         }
     }
     Err(last)
-}
-
-/// Makes the node with this id the leader.
-pub async fn transfer(leader: &mut Connection, id: u64) -> Result<(), ClusterError> {
-    let now = leader.leader().await?;
-    if now.is_some_and(|now| now.id == id) {
-        return Ok(());
-    }
-    Ok(leader.transfer(id).await?)
 }

@@ -6,7 +6,9 @@
 //! Invariants: the cluster is read again before each change; a change of unknown outcome is looked
 //! up, never sent again blindly; no change leaves online voters that are no majority; every wait ends
 //! by a named limit, except that a node tries to join until it is told to stop. Futures may be
-//! dropped at any point: what was asked for may then still happen, and the next look shows it.
+//! dropped at any point: what was asked for may then still happen, and the next look shows it. No
+//! database is opened on these connections: the engine does not clean up after one whose connection
+//! goes away during a change (dqlite: src/gateway.c, `raftChangeCb`).
 
 mod adjust;
 mod error;
@@ -20,9 +22,9 @@ mod task;
 
 use std::time::Duration;
 
-pub use adjust::{adjust, promote, promote_self};
+pub use adjust::{adjust, promote_self};
 pub use error::ClusterError;
-pub use handover::{HandedOver, handover, transfer};
+pub use handover::{HandedOver, handover};
 pub use join::join;
 pub use member::{Member, MemberOptions, MemberState, MemberStatus};
 pub use nodes::{Nodes, resolver};
@@ -31,7 +33,8 @@ pub use remove::remove;
 pub use task::MemberTask;
 
 /// A change of the configuration: a promotion waits until the node has caught up with the log, or
-/// has received the whole database.
+/// has received the whole database. The engine gives up on one that is silent for 50 s, and refuses
+/// other changes meanwhile (dqlite: src/server.c).
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Pause before the cluster is looked at again after a change failed; it doubles up to the second

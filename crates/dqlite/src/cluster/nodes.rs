@@ -94,3 +94,31 @@ fn addresses(servers: &[Server]) -> Vec<String> {
         .map(|server| server.address.clone())
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::Role;
+
+    #[test]
+    fn voters_are_asked_for_the_leader_first() {
+        let server = |id: u64, role| Server {
+            id,
+            address: format!("10.0.0.{id}:9000"),
+            role,
+        };
+        let servers = [
+            server(1, Role::Spare),
+            server(2, Role::Voter),
+            server(3, Role::StandBy),
+            server(4, Role::Voter),
+        ];
+        let expected = [
+            "10.0.0.2:9000",
+            "10.0.0.4:9000",
+            "10.0.0.3:9000",
+            "10.0.0.1:9000",
+        ];
+        assert_eq!(addresses(&servers), expected);
+    }
+}

@@ -85,3 +85,35 @@ impl From<Probed> for NodeState {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, time::Instant};
+
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::{client::Endpoint, wire::Role};
+
+    /// As a paused process: the kernel accepts, and nobody answers.
+    #[tokio::test]
+    async fn silent_and_absent_nodes_are_offline_soon_all_at_once() {
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let absent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut addresses = vec![silent.local_addr().unwrap().to_string(); 2 * MAX_PROBES - 1];
+        addresses.push(absent.local_addr().unwrap().to_string());
+        drop(absent);
+        let servers = (1..).zip(addresses).map(|(id, address)| Server {
+            id,
+            address,
+            role: Role::Voter,
+        });
+        let servers: Vec<Server> = servers.collect();
+        let resolve: Resolve = Arc::new(|address| Endpoint::Tcp(address.to_owned()));
+        let start = Instant::now();
+        let probed = probe(&servers, &resolve).await;
+        assert!(start.elapsed() < 4 * PROBE_TIMEOUT, "{:?}", start.elapsed());
+        assert!(probed.iter().all(|probed| probed.answer.is_err()));
+        assert!(probed.iter().map(|probed| &probed.server).eq(&servers));
+    }
+}
