@@ -127,6 +127,18 @@ async fn a_node_of_a_cluster_hands_over_stops_and_comes_back() {
     let membership = again.running.membership();
     let seen = async { while membership.view().await.unwrap() != expected {} };
     timeout(PATIENCE, seen).await.unwrap();
+    // The only voter may go, with a stand-by to follow it, and then nobody any more.
+    let id = again.running.identity.id;
+    let left = membership.remove(second.running.identity.id).await.unwrap();
+    assert_eq!(
+        left.iter().map(|s| (s.id, s.role)).collect::<Vec<_>>(),
+        [(id, Role::Voter)]
+    );
+    let refused = membership.remove(id).await.unwrap_err();
+    assert!(
+        matches!(refused, MembershipError::NotEnoughStarted),
+        "{refused}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
