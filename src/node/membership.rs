@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use dqlite::{
     client::{ConnectOptions, Connection, Endpoint, Error, Loss, Resolve},
-    cluster::{self, ClusterError, MemberStatus, Nodes},
+    cluster::{self, ClusterError, MemberStatus, Nodes, resolver},
     roles::RoleTargets,
     wire::{Role, Server},
 };
@@ -96,14 +96,20 @@ pub struct Membership {
 }
 
 impl Membership {
-    /// Of a cluster of one.
+    /// Without a key pair, others are reached in clear; with one, see [`with_others`](Self::with_others).
     pub fn new(endpoint: Endpoint, own_id: u64, peer_scheme: &'static str) -> Self {
-        let own = endpoint.clone();
+        let resolve: Resolve = match peer_scheme {
+            "http" => resolver(None),
+            _ => {
+                let own = endpoint.clone();
+                Arc::new(move |_| own.clone())
+            }
+        };
         Self {
             endpoint,
             own_id,
             peer_scheme,
-            resolve: Arc::new(move |_| own.clone()),
+            resolve,
             status: None,
         }
     }
