@@ -38,7 +38,7 @@ pub enum ConfigError {
     )]
     ForeignFile { dir: PathBuf, name: String },
 
-    #[error("{}: {what} is not possible in this version of k8s-dqlite, which runs a single node", path.display())]
+    #[error("{}: {what} is not possible in this version of k8s-dqlite", path.display())]
     NotInThisVersion { path: PathBuf, what: String },
 
     #[error(

@@ -1,7 +1,8 @@
 //! How the node begins: for the first time from `init.yaml`, or again from what is there.
 //!
-//! A first start ends with init.yaml deleted, once the engine runs. A crash before leaves it there, beside
-//! the flag of `dqlite::files` that the engine may still begin a cluster, and the next start goes on.
+//! A first start ends with init.yaml deleted: once the engine runs, or once the cluster has the node that
+//! joins it. A crash before leaves it there, beside the flag of `dqlite::files` that says so, and the
+//! next start goes on, with what init.yaml says by then about whom to ask.
 
 use std::{
     fs, io,
@@ -45,7 +46,12 @@ pub const RESTORING: &str = "restoring";
 pub enum Start {
     /// As the first node of a new cluster.
     First { address: NodeAddress },
-    /// As the node that it was.
+    /// As a new node of the cluster that these belong to.
+    Join {
+        address: NodeAddress,
+        cluster: Vec<NodeAddress>,
+    },
+    /// As the node that it was, which may still be joining.
     Again,
 }
 
@@ -60,22 +66,25 @@ impl Start {
     /// Finds out which node this is, and writes info.yaml and cluster.yaml if it is a new one. Call it before
     /// the node is created.
     pub fn identify(&self, lock: &DirLock) -> Result<Identity, ConfigError> {
-        let address = match self {
-            Self::First { address } => Some(address.as_str()),
-            Self::Again => None,
+        let (address, cluster) = match self {
+            Self::First { address } => (Some(address), &[][..]),
+            Self::Join { address, cluster } => (Some(address), &cluster[..]),
+            Self::Again => (None, &[][..]),
         };
+        let cluster: Vec<String> = cluster.iter().map(ToString::to_string).collect();
         let identity = files::identify(
             lock,
             Wanted {
-                address,
-                cluster: &[],
+                address: address.map(NodeAddress::as_str),
+                cluster: &cluster,
             },
         )?;
         parse_address(&lock.dir().join(INFO_FILE), "Address", &identity.address)?;
         Ok(identity)
     }
 
-    /// The node runs: deletes init.yaml, and sees to it that the engine never begins a cluster here again.
+    /// The first node runs, or the cluster has the new one: deletes init.yaml, and sees to it that the
+    /// engine never begins a cluster here again.
     pub fn finish(&self, dir: &Path) -> Result<(), ConfigError> {
         if *self == Self::Again {
             return Ok(());
@@ -88,7 +97,11 @@ impl Start {
             _ => {}
         }
         // Comes last: without the flag, init.yaml beside data is refused.
-        Ok(files::bootstrapped(dir)?)
+        match self {
+            Self::Join { .. } => files::joined(dir)?,
+            _ => files::bootstrapped(dir)?,
+        }
+        Ok(())
     }
 }
 
@@ -133,7 +146,8 @@ pub(super) fn read(
         return Err(not_initialised());
     }
     refuse_what_is_to_come(dir)?;
-    if let (Some(info), Some(cluster)) = (&info, &cluster) {
+    let is_joining = exists(&dir.join(JOIN))?;
+    if let (Some(info), Some(cluster), false) = (&info, &cluster, is_joining) {
         check_cluster(dir.join(CLUSTER_FILE), info, cluster)?;
     }
     Ok(Start::Again)
@@ -174,17 +188,12 @@ fn first_start(
     }
     let others = cluster.into_iter().flatten().flatten();
     let others = others.filter(|other| !other.is_empty() && other != address.as_str());
-    if let Some(other) = others.into_iter().next() {
-        parse_address(path, "Cluster", &other)?;
-        let what = format!("joining the cluster of {other}");
-        return Err(ConfigError::NotInThisVersion {
-            path: path.to_owned(),
-            what,
-        });
-    }
-    let was_interrupted = exists(&dir.join(BOOTSTRAP))?;
-    check_beside_init(dir, own_socket, was_interrupted)?;
-    if was_interrupted {
+    let cluster = others.map(|other| parse_address(path, "Cluster", &other));
+    let cluster = cluster.collect::<Result<Vec<_>, _>>()?;
+    let flag = if cluster.is_empty() { BOOTSTRAP } else { JOIN };
+    let interrupted = exists(&dir.join(flag))?.then_some(flag);
+    check_beside_init(dir, own_socket, interrupted)?;
+    if interrupted.is_some() {
         if files::read_info(dir)?.is_some_and(|info| info.address != address.as_str()) {
             return Err(foreign(dir, INFO_FILE));
         }
@@ -193,7 +202,10 @@ fn first_start(
             path.display()
         ));
     }
-    Ok(Start::First { address })
+    Ok(match cluster.is_empty() {
+        true => Start::First { address },
+        false => Start::Join { address, cluster },
+    })
 }
 
 /// The address in init.yaml, if there is one.
@@ -233,7 +245,7 @@ pub fn prepare_restore(dir: &Path) -> Result<(), ConfigError> {
         }
         return Ok(());
     }
-    check_beside_init(dir, None, false)?;
+    check_beside_init(dir, None, None)?;
     let marked = fs::File::create(&mark).and_then(|file| {
         file.sync_all()?;
         fs::File::open(dir)?.sync_all()
@@ -253,7 +265,7 @@ fn parse_address(path: &Path, key: &str, text: &str) -> Result<NodeAddress, Conf
 fn check_beside_init(
     dir: &Path,
     own_socket: Option<&Path>,
-    was_interrupted: bool,
+    interrupted: Option<&str>,
 ) -> Result<(), ConfigError> {
     let unreadable = |source| ConfigError::Unreadable {
         path: dir.to_owned(),
@@ -269,7 +281,7 @@ fn check_beside_init(
         let text = name.to_string_lossy();
         // The engine deletes these.
         let is_temporary = text.starts_with("tmp-");
-        let is_ours = is_temporary || (was_interrupted && is_of_an_unborn_node(&text));
+        let is_ours = is_temporary || interrupted.is_some_and(|flag| is_left_by(flag, &text));
         if !BESIDE_INIT.contains(&text.as_ref()) && !is_ours && !is_own_socket() {
             return Err(foreign(dir, &text));
         }
@@ -281,6 +293,18 @@ fn foreign(dir: &Path, name: &str) -> ConfigError {
     ConfigError::ForeignFile {
         dir: dir.to_owned(),
         name: name.to_owned(),
+    }
+}
+
+/// What a first start with this flag may leave. A node that joins may have got its data already.
+fn is_left_by(flag: &str, name: &str) -> bool {
+    match flag {
+        JOIN => {
+            name == JOIN
+                || name.starts_with("snapshot-")
+                || (name != BOOTSTRAP && is_of_an_unborn_node(name))
+        }
+        _ => is_of_an_unborn_node(name),
     }
 }
 
@@ -299,20 +323,13 @@ fn is_of_an_unborn_node(name: &str) -> bool {
 }
 
 fn refuse_what_is_to_come(dir: &Path) -> Result<(), ConfigError> {
-    for (name, what) in [
-        (
-            UPDATE,
-            "changing the address of a node (delete the file to go on with the old one)",
-        ),
-        (JOIN, "joining a cluster"),
-    ] {
-        let path = dir.join(name);
-        if exists(&path)? {
-            return Err(ConfigError::NotInThisVersion {
-                path,
-                what: what.to_owned(),
-            });
-        }
+    let path = dir.join(UPDATE);
+    if exists(&path)? {
+        let what = "changing the address of a node (delete the file to go on with the old one)";
+        return Err(ConfigError::NotInThisVersion {
+            path,
+            what: what.to_owned(),
+        });
     }
     Ok(())
 }
@@ -326,19 +343,14 @@ fn exists(path: &Path) -> Result<bool, ConfigError> {
 
 fn check_cluster(path: PathBuf, own: &Server, cluster: &[Server]) -> Result<(), ConfigError> {
     match cluster {
-        [] => Ok(()),
-        [only] if only.address == own.address => Ok(()),
-        [_] => {
+        [only] if only.address != own.address => {
             let reason = format!(
                 "does not list this node, whose address in info.yaml is {}",
                 own.address
             );
             Err(ConfigError::Invalid { path, reason })
         }
-        _ => {
-            let what = format!("running a cluster of {} nodes", cluster.len());
-            Err(ConfigError::NotInThisVersion { path, what })
-        }
+        _ => Ok(()),
     }
 }
 

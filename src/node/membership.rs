@@ -1,14 +1,18 @@
 //! The nodes of the cluster as etcd's members: who they are, and what may be done to them.
 //!
 //! The engine is asked each time: it alone knows the configuration. What etcd refuses is refused
-//! here first, in its order (`server/etcdserver/api/membership`). Only the leader takes changes.
+//! here first, in its order (`server/etcdserver/api/membership`). Changes go to the leader, wherever
+//! it is.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use dqlite::{
-    client::{ConnectOptions, Connection, Endpoint, Error},
+    client::{ConnectOptions, Connection, Endpoint, Error, Loss, Resolve},
+    cluster::{self, ClusterError, MemberStatus, Nodes, resolver},
+    roles::RoleTargets,
     wire::{Role, Server},
 };
+use tokio::sync::watch;
 
 /// How long a change of the configuration may take: a promotion waits until the node has caught up.
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -47,6 +51,30 @@ impl From<Error> for MembershipError {
     }
 }
 
+impl From<ClusterError> for MembershipError {
+    fn from(error: ClusterError) -> Self {
+        match error {
+            ClusterError::NotFound { .. } => Self::NotFound,
+            ClusterError::LastNode
+            | ClusterError::NoMajority { .. }
+            | ClusterError::NoSuccessor => Self::NotEnoughStarted,
+            ClusterError::Client(error) => error.into(),
+            ClusterError::NobodyTook { source, .. } => source.into(),
+            ClusterError::TimedOut(limit) => {
+                Self::Engine(Error::OutcomeUnknown(Loss::TimedOut(limit)))
+            }
+            // Nothing that the calls here could meet.
+            ClusterError::Unsettled(_)
+            | ClusterError::File(_)
+            | ClusterError::IdTaken { .. }
+            | ClusterError::AddressTaken { .. }
+            | ClusterError::Ended => {
+                Self::Engine(Error::Invalid("the cluster is changed by others"))
+            }
+        }
+    }
+}
+
 /// The cluster as this node sees it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct View {
@@ -55,21 +83,43 @@ pub struct View {
     pub leader_id: Option<u64>,
 }
 
-/// Asks the engine of this node, and changes the cluster through it.
-#[derive(Debug, Clone)]
+/// Asks the engine of this node, and changes the cluster through its leader.
+#[derive(Clone)]
 pub struct Membership {
     endpoint: Endpoint,
     own_id: u64,
     /// `http` or `https`: what nodes speak to each other.
     peer_scheme: &'static str,
+    resolve: Resolve,
+    /// `None`: this node is the only one.
+    status: Option<watch::Receiver<MemberStatus>>,
 }
 
 impl Membership {
+    /// Without a key pair, others are reached in clear; with one, see [`with_others`](Self::with_others).
     pub fn new(endpoint: Endpoint, own_id: u64, peer_scheme: &'static str) -> Self {
+        let resolve: Resolve = match peer_scheme {
+            "http" => resolver(None),
+            _ => {
+                let own = endpoint.clone();
+                Arc::new(move |_| own.clone())
+            }
+        };
         Self {
             endpoint,
             own_id,
             peer_scheme,
+            resolve,
+            status: None,
+        }
+    }
+
+    /// Of a cluster whose nodes are reached like this, and are known from here.
+    pub fn with_others(self, resolve: Resolve, status: watch::Receiver<MemberStatus>) -> Self {
+        Self {
+            resolve,
+            status: Some(status),
+            ..self
         }
     }
 
@@ -85,7 +135,25 @@ impl Membership {
         let mut connection = Connection::connect(&self.endpoint, ConnectOptions::default()).await?;
         let servers = connection.cluster().await?;
         let leader_id = connection.leader().await?.map(|leader| leader.id);
-        Ok(View { servers, leader_id })
+        let own = servers.iter().find(|server| server.id == self.own_id);
+        match own.map(|own| own.role) {
+            Some(Role::Voter) => Ok(View { servers, leader_id }),
+            role => Ok(self.view_without_vote(servers, role)),
+        }
+    }
+
+    /// A stand-by knows no leader, and a spare nothing at all: they have what the leader said last.
+    fn view_without_vote(&self, mut servers: Vec<Server>, role: Option<Role>) -> View {
+        let Some(status) = &self.status else {
+            let leader_id = None;
+            return View { servers, leader_id };
+        };
+        let status = status.borrow();
+        if role != Some(Role::StandBy) && !status.servers.is_empty() {
+            servers = status.servers.to_vec();
+        }
+        let leader_id = status.leader.as_ref().map(|leader| leader.id);
+        View { servers, leader_id }
     }
 
     /// Always refused, if only because nodes join by themselves.
@@ -116,23 +184,22 @@ impl Membership {
         })
     }
 
+    /// The last node stays. Unlike etcd's, the last voter may go: a stand-by gets its vote first.
     pub async fn remove(&self, id: u64) -> Result<Vec<Server>, MembershipError> {
-        let mut connection = self.connect().await?;
-        check_removal(&connection.cluster().await?, id)?;
-        connection.remove(id).await?;
-        Ok(connection.cluster().await?)
+        let mut nodes = self.nodes().await?;
+        Ok(cluster::remove(&mut nodes, id).await?)
     }
 
     pub async fn promote(&self, id: u64) -> Result<Vec<Server>, MembershipError> {
-        let mut connection = self.connect().await?;
-        if find(&connection.cluster().await?, id)?.role == Role::Voter {
+        let mut leader = self.nodes().await?.leader().await?;
+        if find(&leader.cluster().await?, id)?.role == Role::Voter {
             return Err(MembershipError::NotLearner);
         }
-        connection.assign(id, Role::Voter).await?;
-        Ok(connection.cluster().await?)
+        leader.assign(id, Role::Voter).await?;
+        Ok(leader.cluster().await?)
     }
 
-    /// Makes another voter the leader; this node must be it.
+    /// Makes another voter the leader. As in etcd, this node must be it.
     pub async fn move_leader(&self, id: u64) -> Result<(), MembershipError> {
         let mut connection = self.connect().await?;
         let leader = connection.leader().await?;
@@ -147,6 +214,16 @@ impl Membership {
             connection.transfer(id).await?;
         }
         Ok(())
+    }
+
+    /// The way to the leader.
+    async fn nodes(&self) -> Result<Nodes, MembershipError> {
+        let servers = self.view().await?.servers;
+        Ok(Nodes::new(
+            &servers,
+            self.resolve.clone(),
+            RoleTargets::default(),
+        ))
     }
 
     async fn connect(&self) -> Result<Connection, Error> {
@@ -167,19 +244,6 @@ impl Membership {
 fn find(servers: &[Server], id: u64) -> Result<&Server, MembershipError> {
     let found = servers.iter().find(|server| server.id == id);
     found.ok_or(MembershipError::NotFound)
-}
-
-/// A cluster keeps a voter: the removal of the last node would abort libdqlite.
-fn check_removal(servers: &[Server], id: u64) -> Result<(), MembershipError> {
-    find(servers, id)?;
-    let has_other_voter = servers
-        .iter()
-        .any(|server| server.id != id && server.role == Role::Voter);
-    if has_other_voter {
-        Ok(())
-    } else {
-        Err(MembershipError::NotEnoughStarted)
-    }
 }
 
 /// What etcd takes as the URL of a peer (`client/pkg/types/urls.go`).
@@ -207,23 +271,6 @@ fn is_host_and_port(address: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn server(id: u64, role: Role) -> Server {
-        Server {
-            id,
-            address: format!("10.0.0.{id}:9000"),
-            role,
-        }
-    }
-
-    #[test]
-    fn the_last_voter_is_not_removed() {
-        let servers = [server(1, Role::Voter), server(2, Role::StandBy)];
-        let check = |id| check_removal(&servers, id);
-        assert!(matches!(check(1), Err(MembershipError::NotEnoughStarted)));
-        assert!(matches!(check(2), Ok(())));
-        assert!(matches!(check(3), Err(MembershipError::NotFound)));
-    }
 
     #[test]
     fn urls_are_those_that_etcd_takes() {

@@ -2,17 +2,21 @@
 
 mod membership;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use dqlite::{
-    client::Endpoint,
+    client::{Endpoint, Resolve},
+    cluster::{
+        ClusterError, HandedOver, Member, MemberOptions, MemberTask, Nodes, OwnNode, resolver,
+    },
     files::{Identity, write_cluster},
     node::{Dial, DirLock, Node, NodeError, NodeOptions, stored_term},
-    proxy::{Proxy, ProxyError, ProxyOptions, dialer},
+    proxy::{PeerHandler, Proxy, ProxyError, ProxyOptions, dialer},
+    roles::RoleTargets,
     wire::{Role, Server},
 };
-use tokio::{runtime::Handle, sync::oneshot, task::JoinHandle};
-use tracing::info;
+use tokio::{runtime::Handle, sync::watch, task::JoinHandle};
+use tracing::{info, warn};
 
 pub use self::membership::{Membership, MembershipError};
 use crate::config::{ConfigError, ServerConfig};
@@ -33,60 +37,142 @@ pub enum StartError {
     Port(#[from] ProxyError),
 }
 
-/// A node that runs, and the task that serves its port.
+/// A node that runs, and the tasks that serve its port and look after its place in the cluster.
 pub struct RunningNode {
     node: Node,
     pub identity: Identity,
-    /// The Raft term in which this node leads.
+    /// The Raft term at the start: that in which this node leads, where it is the only voter.
     pub term: u64,
-    stop_port: oneshot::Sender<()>,
-    port: JoinHandle<()>,
+    member: Member,
+    resolve: Resolve,
+    peer_scheme: &'static str,
+    /// Dropped: the tasks end.
+    stop: watch::Sender<()>,
+    tasks: [JoinHandle<()>; 2],
 }
 
 impl RunningNode {
-    /// Takes the directory over: from now on init.yaml is gone.
+    /// Of a cluster of one: nobody serves other nodes.
     pub async fn start(config: &ServerConfig) -> Result<Self, StartError> {
+        Self::start_with_peers(config, None).await
+    }
+
+    /// Takes the directory over. A node that is to join does so from now on, until it has; see
+    /// [`member`](Self::member).
+    pub async fn start_with_peers(
+        config: &ServerConfig,
+        peers: Option<Arc<dyn PeerHandler>>,
+    ) -> Result<Self, StartError> {
         let (node, identity, term) = start_engine(config).await?;
         let options = ProxyOptions {
             address: identity.address.clone(),
             engine: node.bind_address().to_owned(),
             tls: config.tls.clone(),
-            peers: None,
+            peers,
         };
         let port = Proxy::bind(options).await?;
-        config.start.finish(&config.storage_dir)?;
-        let (stop_port, stopped) = oneshot::channel::<()>();
-        let port = tokio::spawn(port.run(async {
-            // An error means that the sender is gone, which is the same.
-            let _ = stopped.await;
-        }));
+        if !identity.is_joining {
+            config.start.finish(&config.storage_dir)?;
+        }
+        let resolve = resolver(config.tls.clone());
+        let (member, task) = member(config, &identity, resolve.clone());
+        let (stop, stopped) = watch::channel(());
+        let tasks = [
+            tokio::spawn(port.run(until_dropped(stopped.clone()))),
+            tokio::spawn(task.run(until_dropped(stopped))),
+        ];
         Ok(Self {
             node,
             identity,
             term,
-            stop_port,
-            port,
+            member,
+            resolve,
+            peer_scheme: if config.tls.is_some() {
+                "https"
+            } else {
+                "http"
+            },
+            stop,
+            tasks,
         })
     }
 
+    /// The engine of this node.
     pub fn endpoint(&self) -> Endpoint {
         Endpoint::from_address(self.node.bind_address())
+    }
+
+    /// How any node of the cluster is reached at its address.
+    pub fn resolve(&self) -> Resolve {
+        self.resolve.clone()
+    }
+
+    /// Tells what the cluster looks like, and is told when that may have changed.
+    pub fn member(&self) -> &Member {
+        &self.member
+    }
+
+    /// The way to the leader and the others, as they are known now.
+    pub fn nodes(&self) -> Nodes {
+        let seen = self.member.status().borrow().servers.clone();
+        let known: &[Server] = match seen.is_empty() {
+            true => &self.identity.cluster,
+            false => &seen,
+        };
+        Nodes::new(known, self.resolve(), RoleTargets::default())
+    }
+
+    /// What etcd's API does with the nodes.
+    pub fn membership(&self) -> Membership {
+        Membership::new(self.endpoint(), self.identity.id, self.peer_scheme)
+            .with_others(self.resolve(), self.member.status())
+    }
+
+    /// Before [`stop`](Self::stop), while the engine still serves: passes on role and leadership. Takes
+    /// at most a minute; nothing at all for a cluster of one.
+    pub async fn handover(&self) -> Result<HandedOver, ClusterError> {
+        self.member.handover().await
     }
 
     /// Blocks for as long as the engine needs, at most `dqlite::node::STOP_TIMEOUT`.
     pub async fn stop(self) -> Result<(), NodeError> {
         let Self {
             mut node,
-            stop_port,
-            port,
+            stop,
+            tasks,
             ..
         } = self;
-        drop(stop_port);
-        let _ = port.await;
+        drop(stop);
+        for task in tasks {
+            let _ = task.await;
+        }
         tokio::task::spawn_blocking(move || node.stop())
             .await
             .expect("stopping does not panic")
     }
+}
+
+async fn until_dropped(mut sender: watch::Receiver<()>) {
+    // Nothing is ever sent.
+    while sender.changed().await.is_ok() {}
+}
+
+fn member(config: &ServerConfig, identity: &Identity, resolve: Resolve) -> (Member, MemberTask) {
+    let own = OwnNode {
+        id: identity.id,
+        address: identity.address.clone(),
+    };
+    let (start, dir) = (config.start.clone(), config.storage_dir.clone());
+    Member::new(MemberOptions {
+        is_joining: identity.is_joining,
+        servers: identity.cluster.clone(),
+        on_joined: Box::new(move || {
+            if let Err(error) = start.finish(&dir) {
+                warn!(%error, "this node has joined, but its first start is not finished");
+            }
+        }),
+        ..MemberOptions::new(own, &config.storage_dir, resolve)
+    })
 }
 
 async fn start_engine(config: &ServerConfig) -> Result<(Node, Identity, u64), StartError> {
@@ -102,18 +188,27 @@ async fn start_engine(config: &ServerConfig) -> Result<(Node, Identity, u64), St
             "starting dqlite, which loads the database"
         );
         node.start()?;
-        // The first start wrote the address alone; other programs look for the id here, too.
-        let itself = Server {
-            id: identity.id,
-            address: identity.address.clone(),
-            role: Role::Voter,
-        };
-        write_cluster(&config.storage_dir, &[itself]).map_err(ConfigError::from)?;
-        // The only voter elects itself while it starts.
+        note_id(&config, &identity)?;
+        // A node that is the only voter has elected itself by now.
         let term = stored_term(&config.storage_dir).map_err(StartError::Term)?;
         Ok((node, identity, term))
     });
     started.await.expect("starting does not panic")
+}
+
+/// The first start wrote the address alone; other programs look for the id here, too. Where there are
+/// several nodes, the leader says who they are.
+fn note_id(config: &ServerConfig, identity: &Identity) -> Result<(), ConfigError> {
+    let is_alone = |server: &Server| server.address == identity.address;
+    if identity.is_joining || !identity.cluster.iter().all(is_alone) {
+        return Ok(());
+    }
+    let itself = Server {
+        id: identity.id,
+        address: identity.address.clone(),
+        role: Role::Voter,
+    };
+    Ok(write_cluster(&config.storage_dir, &[itself])?)
 }
 
 fn node_options(config: &ServerConfig, identity: &Identity, dial: Dial) -> NodeOptions {
@@ -128,3 +223,6 @@ fn node_options(config: &ServerConfig, identity: &Identity, dial: Dial) -> NodeO
     }
     options
 }
+
+#[cfg(test)]
+mod tests;

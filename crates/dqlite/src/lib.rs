@@ -1,9 +1,11 @@
 //! The dqlite wire protocol, client and node.
 
 pub mod client;
+pub mod cluster;
 pub mod files;
 pub mod node;
 pub mod proxy;
+pub mod roles;
 mod socket;
 pub mod tls;
 pub mod wire;

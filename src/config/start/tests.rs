@@ -53,12 +53,67 @@ fn empty_strings_and_the_own_address_in_cluster_are_no_other_nodes() {
     }
 }
 
+const JOINING: &str = "Address: 127.0.0.1:9000\nCluster: [10.0.0.2:9000]\n";
+
 #[test]
-fn other_nodes_in_cluster_are_refused_by_name() {
-    let text = format!("{FIRST}Cluster: ['', 127.0.0.1:9000, 10.0.0.2:9000]");
-    let error = error(&[(INIT, &text)]);
+fn other_nodes_in_cluster_are_joined() {
+    let text = format!("{FIRST}Cluster: ['', 127.0.0.1:9000, 10.0.0.2:9000, 10.0.0.3:9000]");
+    let expected = Start::Join {
+        address: "127.0.0.1:9000".parse().unwrap(),
+        cluster: ["10.0.0.2:9000", "10.0.0.3:9000"]
+            .map(|address| address.parse().unwrap())
+            .to_vec(),
+    };
+    assert_eq!(state(&[(INIT, &text)]), expected);
+}
+
+#[test]
+fn a_joining_node_goes_on_after_an_interruption_with_what_init_yaml_says_then() {
+    let dir = storage(&[(INIT, JOINING)]);
+    let start = read_dir(dir.path()).0.unwrap();
+    let identity = identify(&start, dir.path()).unwrap();
+    assert!(identity.is_joining && !identity.bootstrap && identity.id != BOOTSTRAP_ID);
+    for name in ["metadata1", "open-1", "snapshot-1-1024-77"] {
+        fs::write(dir.path().join(name), "").unwrap();
+    }
+    let corrected = JOINING.replace("10.0.0.2", "10.0.0.3");
+    fs::write(dir.path().join(INIT), corrected).unwrap();
+    let again = read_dir(dir.path()).0.unwrap();
+    let resumed = identify(&again, dir.path()).unwrap();
+    assert_eq!((resumed.id, resumed.is_joining), (identity.id, true));
+    let asked = resumed.cluster.iter().map(|s| s.address.as_str());
+    assert_eq!(
+        asked.collect::<Vec<_>>(),
+        ["10.0.0.2:9000", "10.0.0.3:9000"]
+    );
+    again.finish(dir.path()).unwrap();
+    assert!(!dir.path().join(INIT).exists() && !dir.path().join(JOIN).exists());
+    let member = read_dir(dir.path()).0.unwrap();
+    assert_eq!(member, Start::Again);
+    assert!(!identify(&member, dir.path()).unwrap().is_joining);
+}
+
+#[test]
+fn a_joining_node_without_init_yaml_is_still_joining() {
+    let dir = storage(&[(INIT, JOINING)]);
+    let start = read_dir(dir.path()).0.unwrap();
+    let identity = identify(&start, dir.path()).unwrap();
+    fs::write(dir.path().join("metadata1"), "").unwrap();
+    fs::remove_file(dir.path().join(INIT)).unwrap();
+    let again = read_dir(dir.path()).0.unwrap();
+    assert_eq!(again, Start::Again);
+    assert_eq!(identify(&again, dir.path()).unwrap(), identity);
+}
+
+#[test]
+fn a_first_node_does_not_turn_into_a_joining_one() {
+    let dir = storage(&[(INIT, FIRST)]);
+    let start = read_dir(dir.path()).0.unwrap();
+    identify(&start, dir.path()).unwrap();
+    fs::write(dir.path().join(INIT), JOINING).unwrap();
+    let error = read_dir(dir.path()).0.unwrap_err().to_string();
     assert!(
-        error.contains("/init.yaml: joining the cluster of 10.0.0.2:9000"),
+        error.contains("holds \"bootstrap\" beside init.yaml"),
         "{error}"
     );
 }
@@ -312,22 +367,33 @@ fn a_state_that_makes_no_sense_is_refused_with_the_file() {
 }
 
 #[test]
-fn what_a_later_version_will_do_is_refused_with_the_file() {
-    let two = format!("{CLUSTER_TEXT}- ID: 2\n  Address: 10.0.0.2:9000\n  Role: 2\n");
-    let cluster = error(&[(INFO_FILE, INFO_TEXT), (CLUSTER_FILE, &two)]);
-    assert!(
-        cluster.contains("/cluster.yaml: running a cluster of 2 nodes"),
-        "{cluster}"
+fn a_node_of_several_starts_again() {
+    let three = format!(
+        "{CLUSTER_TEXT}- ID: 2\n  Address: 10.0.0.2:9000\n  Role: 0\n- ID: 3\n  Address: 10.0.0.3:9000\n  Role: 0\n"
     );
-    for name in [UPDATE, JOIN] {
-        let error = error(&[
-            (INFO_FILE, INFO_TEXT),
-            (CLUSTER_FILE, CLUSTER_TEXT),
-            (name, ""),
-        ]);
-        assert!(
-            error.contains(&format!("/{name}: ")) && error.contains("not possible"),
-            "{error}"
-        );
-    }
+    let dir = storage(&[
+        (INFO_FILE, INFO_TEXT),
+        (CLUSTER_FILE, &three),
+        ("metadata1", ""),
+    ]);
+    let start = read_dir(dir.path()).0.unwrap();
+    let identity = identify(&start, dir.path()).unwrap();
+    assert_eq!((identity.cluster.len(), identity.bootstrap), (3, false));
+    assert_eq!(
+        fs::read_to_string(dir.path().join(CLUSTER_FILE)).unwrap(),
+        three
+    );
+}
+
+#[test]
+fn what_a_later_version_will_do_is_refused_with_the_file() {
+    let error = error(&[
+        (INFO_FILE, INFO_TEXT),
+        (CLUSTER_FILE, CLUSTER_TEXT),
+        (UPDATE, ""),
+    ]);
+    assert!(
+        error.contains("/update.yaml: ") && error.contains("not possible"),
+        "{error}"
+    );
 }

@@ -143,6 +143,10 @@ fn known(
         });
     }
     let cluster = match &found.cluster {
+        // Whom to ask may have been corrected since.
+        Some(cluster) if found.join && !wanted.cluster.is_empty() => {
+            with_unknown(cluster, wanted.cluster)
+        }
         Some(cluster) if !cluster.is_empty() => cluster.clone(),
         _ if found.join && wanted.cluster.is_empty() => return Err(FileError::ClusterMissing),
         _ if found.join => unknown(wanted.cluster),
@@ -182,6 +186,14 @@ fn unknown<'a>(addresses: impl IntoIterator<Item = &'a String>) -> Vec<Server> {
     servers
 }
 
+/// The servers, and those of the addresses that are none of theirs.
+fn with_unknown(servers: &[Server], addresses: &[String]) -> Vec<Server> {
+    let mut all = servers.to_vec();
+    let is_new = |server: &Server| servers.iter().all(|s| s.address != server.address);
+    all.extend(unknown(addresses).into_iter().filter(is_new));
+    all
+}
+
 /// `info.yaml` comes last: it makes the rest count.
 fn write(dir: &Path, found: &Found, identity: &Identity) -> Result<(), FileError> {
     let is_new = found.info.is_none();
@@ -194,7 +206,7 @@ fn write(dir: &Path, found: &Found, identity: &Identity) -> Result<(), FileError
         flag::clear(dir, JOIN)?;
     }
     if found.cluster.as_ref() != Some(&identity.cluster) {
-        if !is_new {
+        if !is_new && found.cluster.as_deref().is_none_or(<[Server]>::is_empty) {
             tracing::warn!(dir = %dir.display(), "cluster.yaml is lost, and written anew");
         }
         write_cluster(dir, &identity.cluster)?;

@@ -1,0 +1,37 @@
+//! Why the cluster could not be changed.
+
+use std::time::Duration;
+
+use crate::{client::Error, files::FileError, wire::Role};
+
+#[derive(Debug, thiserror::Error)]
+pub enum ClusterError {
+    #[error(transparent)]
+    Client(#[from] Error),
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error("no node of the cluster has the id {id:x}")]
+    NotFound { id: u64 },
+    #[error("the cluster knows the id {id:x} of this node under the address {address}")]
+    IdTaken { id: u64, address: String },
+    #[error("the leader of the cluster has the address of this node, {address}")]
+    AddressTaken { address: String },
+    #[error("the last node of a cluster cannot be removed")]
+    LastNode,
+    #[error(
+        "without the node {id:x}, the voters that are online are no majority: start the others, \
+         or remove those that are lost first"
+    )]
+    NoMajority { id: u64 },
+    #[error("no other voter is online that could lead instead")]
+    NoSuccessor,
+    #[error("no node took the role {role:?}: {source}")]
+    NobodyTook { role: Role, source: Error },
+    #[error("the cluster was not changed within {0:?}")]
+    TimedOut(Duration),
+    /// Others change it as fast as we look.
+    #[error("the cluster still changes after {0} attempts")]
+    Unsettled(usize),
+    #[error("the node's membership task has ended")]
+    Ended,
+}

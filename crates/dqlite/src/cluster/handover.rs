@@ -1,0 +1,102 @@
+//! Leaving for a while without anybody noticing.
+
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
+use tracing::{info, warn};
+
+use super::{ClusterError, FIRST_PAUSE, Nodes, adjust::assign_any, nodes::Look};
+use crate::wire::{Role, Server};
+
+/// A stop must not hang where a majority is gone; go-dqlite has the same.
+const HANDOVER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long the next holder of the role may take to catch up: a stand-by needs milliseconds. It leaves
+/// most of the time for the leadership, which matters more.
+const SEAT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What others do now in place of this node.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HandedOver {
+    pub role_to: Option<Server>,
+    pub leadership_to: Option<Server>,
+}
+
+/// Passes on the role of this node to one that has a lower one, and the leadership to another voter.
+/// With nobody to pass the role on to, this node keeps it while it is away. One node does nothing.
+pub async fn handover(nodes: &mut Nodes, own_id: u64) -> Result<HandedOver, ClusterError> {
+    timeout(HANDOVER_TIMEOUT, hand_over(nodes, own_id))
+        .await
+        .unwrap_or(Err(ClusterError::TimedOut(HANDOVER_TIMEOUT)))
+}
+
+async fn hand_over(nodes: &mut Nodes, own_id: u64) -> Result<HandedOver, ClusterError> {
+    let mut done = HandedOver::default();
+    let mut look = nodes.look().await?;
+    if look.servers.len() < 2 || look.roles.find(own_id).is_none() {
+        return Ok(done);
+    }
+    if let Some(change) = look.roles.handover(own_id) {
+        look.leader.set_request_timeout(SEAT_TIMEOUT);
+        match assign_any(&mut look.leader, &change).await {
+            Ok(server) => done.role_to = Some(server),
+            Err(error) => warn!(%error, "the role of this node is not handed over"),
+        }
+        look = nodes.look().await?;
+    }
+    if look.leader_id == own_id {
+        done.leadership_to = transfer_from(&mut look).await.map(Some).or_else(|error| {
+            match error {
+                // As in a cluster of two, whose other node is down.
+                ClusterError::NoSuccessor => Ok(None),
+                error => Err(error),
+            }
+        })?;
+    }
+    if done.role_to.is_some() {
+        become_spare(nodes, own_id).await;
+    }
+    Ok(done)
+}
+
+/// A new leader takes a moment until it accepts changes. The caller sets the limit.
+async fn become_spare(nodes: &mut Nodes, own_id: u64) {
+    loop {
+        match try_become_spare(nodes, own_id).await {
+            Ok(()) => return,
+            Err(error) => info!(%error, "this node keeps its old role for now"),
+        }
+        sleep(FIRST_PAUSE).await;
+    }
+}
+
+async fn try_become_spare(nodes: &mut Nodes, own_id: u64) -> Result<(), ClusterError> {
+    let mut leader = nodes.leader().await?;
+    let servers = leader.cluster().await?;
+    match servers.iter().find(|server| server.id == own_id) {
+        Some(own) if own.role != Role::Spare => Ok(leader.assign(own_id, Role::Spare).await?),
+        _ => Ok(()),
+    }
+}
+
+/// Makes another online voter the leader, the first that can: whichever node leads now.
+pub(super) async fn transfer_from(look: &mut Look) -> Result<Server, ClusterError> {
+    let mut last = ClusterError::NoSuccessor;
+    for successor in look.roles.successors(look.leader_id) {
+        match look.leader.transfer(successor.id).await {
+            Ok(()) => {
+                info!(address = successor.address, "the leadership is handed over");
+                return Ok(successor);
+            }
+            Err(error) => {
+                warn!(address = successor.address, %error, "the leadership is not taken");
+                let is_lost = look.leader.is_poisoned();
+                last = error.into();
+                if is_lost {
+                    break;
+                }
+            }
+        }
+    }
+    Err(last)
+}

@@ -1,0 +1,74 @@
+//! Becoming a node of the cluster.
+
+use tokio::time::sleep;
+use tracing::{info, warn};
+
+use super::{ClusterError, FIRST_PAUSE, MAX_PAUSE, Nodes, OwnNode, nodes::Look};
+use crate::wire::Server;
+
+/// Tries until this node is one of the cluster's, at first a spare, and returns these. Drop it to
+/// give up.
+///
+/// A node that the cluster knows under our address by another id is an earlier life of this one,
+/// which has lost its directory: we hold the address. It is removed first, so that no vote is left
+/// that nobody can cast.
+pub async fn join(nodes: &mut Nodes, own: &OwnNode) -> Vec<Server> {
+    let mut pause = FIRST_PAUSE;
+    let mut reported = String::new();
+    loop {
+        let error = match attempt(nodes, own).await {
+            Ok(servers) => return servers,
+            Err(error) => error.to_string(),
+        };
+        if error != reported {
+            warn!(error, "cannot join the cluster yet; trying on");
+            reported = error;
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(MAX_PAUSE);
+    }
+}
+
+async fn attempt(nodes: &mut Nodes, own: &OwnNode) -> Result<Vec<Server>, ClusterError> {
+    let mut look = nodes.look().await?;
+    if is_known(&look.servers, own)? {
+        return Ok(look.servers);
+    }
+    let ghost = look.servers.iter().find(|s| s.address == own.address);
+    if let Some(ghost) = ghost.cloned() {
+        remove_ghost(&mut look, &ghost).await?;
+    }
+    look.leader.add(own.id, &own.address).await?;
+    info!(address = own.address, "joined the cluster as a spare");
+    let servers = look.leader.cluster().await?;
+    match is_known(&servers, own)? {
+        true => Ok(servers),
+        false => Err(ClusterError::NotFound { id: own.id }),
+    }
+}
+
+fn is_known(servers: &[Server], own: &OwnNode) -> Result<bool, ClusterError> {
+    match servers.iter().find(|server| server.id == own.id) {
+        Some(found) if found.address == own.address => Ok(true),
+        Some(found) => Err(ClusterError::IdTaken {
+            id: own.id,
+            address: found.address.clone(),
+        }),
+        None => Ok(false),
+    }
+}
+
+async fn remove_ghost(look: &mut Look, ghost: &Server) -> Result<(), ClusterError> {
+    let (id, address) = (ghost.id, ghost.address.clone());
+    if id == look.leader_id {
+        return Err(ClusterError::AddressTaken { address });
+    }
+    if !look.roles.keeps_majority_without(id) {
+        return Err(ClusterError::NoMajority { id });
+    }
+    warn!(
+        id = format_args!("{id:x}"),
+        address, "this address belonged to a node whose data are gone: removing that node"
+    );
+    Ok(look.leader.remove(id).await?)
+}

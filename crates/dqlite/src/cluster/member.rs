@@ -1,0 +1,129 @@
+//! What the rest of the program sees of this node's membership.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+
+use super::{ClusterError, HandedOver, MemberTask, Nodes, OwnNode};
+use crate::{
+    client::{Leader, Resolve},
+    roles::RoleTargets,
+    wire::{Role, Server},
+};
+
+/// Between two looks at the cluster; go-dqlite has the same.
+pub const DEFAULT_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Requests to hand over: there is one, at the end.
+const MAX_COMMANDS: usize = 1;
+
+pub struct MemberOptions {
+    pub own: OwnNode,
+    /// Where cluster.yaml is kept.
+    pub dir: PathBuf,
+    /// The node is not in the cluster yet.
+    pub is_joining: bool,
+    /// Whom to ask for the leader.
+    pub servers: Vec<Server>,
+    pub resolve: Resolve,
+    pub targets: RoleTargets,
+    pub interval: Duration,
+    /// Runs once the cluster has this node, before the flag for that is cleared. May block.
+    pub on_joined: Box<dyn FnOnce() + Send>,
+}
+
+impl MemberOptions {
+    pub fn new(own: OwnNode, dir: impl Into<PathBuf>, resolve: Resolve) -> Self {
+        Self {
+            own,
+            dir: dir.into(),
+            is_joining: false,
+            servers: Vec::new(),
+            resolve,
+            targets: RoleTargets::default(),
+            interval: DEFAULT_INTERVAL,
+            on_joined: Box::new(|| {}),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum MemberState {
+    /// The cluster has not been asked yet.
+    #[default]
+    Unknown,
+    /// Not in the cluster yet.
+    Joining,
+    /// In the cluster, and has taken the role that it should have.
+    Ready,
+    /// The leader's cluster does not have this node any more.
+    Removed,
+}
+
+/// The cluster as it was at the last look.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MemberStatus {
+    pub state: MemberState,
+    pub role: Option<Role>,
+    pub servers: Arc<[Server]>,
+    pub leader: Option<Leader>,
+}
+
+/// This node as one of the cluster. Cheap to clone.
+#[derive(Clone)]
+pub struct Member {
+    look_now: Arc<Notify>,
+    status: watch::Receiver<MemberStatus>,
+    handovers: mpsc::Sender<Handover>,
+}
+
+pub(super) type Handover = oneshot::Sender<Result<HandedOver, ClusterError>>;
+
+impl Member {
+    /// The task does the work, once it runs.
+    pub fn new(options: MemberOptions) -> (Self, MemberTask) {
+        let (status, seen) = watch::channel(MemberStatus::default());
+        let (handovers, asked) = mpsc::channel(MAX_COMMANDS);
+        let look_now = Arc::new(Notify::new());
+        let nodes = Nodes::new(&options.servers, options.resolve.clone(), options.targets);
+        let task = MemberTask::new(options, nodes, status, look_now.clone(), asked);
+        let member = Self {
+            look_now,
+            status: seen,
+            handovers,
+        };
+        (member, task)
+    }
+
+    /// Something has changed, such as the leader: look at the cluster now.
+    pub fn notify(&self) {
+        self.look_now.notify_one();
+    }
+
+    pub fn status(&self) -> watch::Receiver<MemberStatus> {
+        self.status.clone()
+    }
+
+    /// Waits until the node is in the cluster with the role it should have.
+    pub async fn ready(&self) -> Result<MemberStatus, ClusterError> {
+        let mut status = self.status.clone();
+        let ready = status.wait_for(|status| status.state == MemberState::Ready);
+        Ok(ready.await.map_err(|_| ClusterError::Ended)?.clone())
+    }
+
+    /// Before a stop: role and leadership go to other nodes, within a minute. After that the task
+    /// only waits for its end.
+    pub async fn handover(&self) -> Result<HandedOver, ClusterError> {
+        let has_others = {
+            let status = self.status.borrow();
+            status.role.is_some() && status.servers.len() > 1
+        };
+        if !has_others {
+            return Ok(HandedOver::default());
+        }
+        let (reply, result) = oneshot::channel();
+        let sent = self.handovers.send(reply).await;
+        sent.map_err(|_| ClusterError::Ended)?;
+        result.await.map_err(|_| ClusterError::Ended)?
+    }
+}

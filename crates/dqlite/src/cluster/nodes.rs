@@ -1,0 +1,124 @@
+//! The nodes of a cluster, as they are reached.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{CHANGE_TIMEOUT, probe};
+use crate::{
+    client::{ConnectOptions, Connection, Endpoint, Error, LeaderConnector, Resolve},
+    roles::{RoleTargets, Roles},
+    tls::Tls,
+    wire::Server,
+};
+
+/// How long a leader is looked for: an election at a latency of 200 ms, twice.
+const LEADER_PATIENCE: Duration = Duration::from_secs(15);
+
+/// A healthy node connects and answers within milliseconds; one that is paused never does.
+const FIND_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How the nodes at `host:port` are reached: with the cluster's pair, or in clear without one.
+pub fn resolver(tls: Option<Tls>) -> Resolve {
+    Arc::new(move |address: &str| match &tls {
+        Some(tls) => Endpoint::Tls {
+            address: address.to_owned(),
+            tls: tls.clone(),
+        },
+        None => Endpoint::Tcp(address.to_owned()),
+    })
+}
+
+/// The nodes that are known, and the way to them.
+#[derive(Clone)]
+pub struct Nodes {
+    connector: LeaderConnector,
+    resolve: Resolve,
+    targets: RoleTargets,
+}
+
+impl Nodes {
+    pub fn new(servers: &[Server], resolve: Resolve, targets: RoleTargets) -> Self {
+        let options = ConnectOptions {
+            connect_timeout: FIND_TIMEOUT,
+            request_timeout: FIND_TIMEOUT,
+        };
+        Self {
+            connector: LeaderConnector::new(addresses(servers), resolve.clone(), options),
+            resolve,
+            targets,
+        }
+    }
+
+    /// What is known now; from here on the leader is looked for among these.
+    pub fn set(&mut self, servers: &[Server]) {
+        self.connector.set_addresses(addresses(servers));
+    }
+
+    /// A connection to the leader that waits long enough for changes.
+    pub async fn leader(&mut self) -> Result<Connection, Error> {
+        let mut leader = self.connector.connect(LEADER_PATIENCE).await?;
+        leader.set_request_timeout(CHANGE_TIMEOUT);
+        Ok(leader)
+    }
+
+    /// The leader, the cluster as it knows it, and who of that is online.
+    pub(super) async fn look(&mut self) -> Result<Look, Error> {
+        let mut leader = self.leader().await?;
+        let servers = leader.cluster().await?;
+        self.set(&servers);
+        let leader_id = leader.leader().await?.ok_or(Error::NotLeader)?.id;
+        let nodes = probe(&servers, &self.resolve).await;
+        let nodes = nodes.into_iter().map(Into::into).collect();
+        Ok(Look {
+            leader,
+            leader_id,
+            roles: Roles::new(self.targets, nodes),
+            servers,
+        })
+    }
+}
+
+/// What a moment of the cluster looked like, and the connection to change it.
+pub(super) struct Look {
+    pub leader: Connection,
+    pub leader_id: u64,
+    pub servers: Vec<Server>,
+    pub roles: Roles,
+}
+
+/// Voters first: they know the leader.
+fn addresses(servers: &[Server]) -> Vec<String> {
+    let mut servers: Vec<&Server> = servers.iter().collect();
+    servers.sort_by_key(|server| server.role as u8);
+    servers
+        .iter()
+        .map(|server| server.address.clone())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::Role;
+
+    #[test]
+    fn voters_are_asked_for_the_leader_first() {
+        let server = |id: u64, role| Server {
+            id,
+            address: format!("10.0.0.{id}:9000"),
+            role,
+        };
+        let servers = [
+            server(1, Role::Spare),
+            server(2, Role::Voter),
+            server(3, Role::StandBy),
+            server(4, Role::Voter),
+        ];
+        let expected = [
+            "10.0.0.2:9000",
+            "10.0.0.4:9000",
+            "10.0.0.3:9000",
+            "10.0.0.1:9000",
+        ];
+        assert_eq!(addresses(&servers), expected);
+    }
+}

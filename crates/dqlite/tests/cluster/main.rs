@@ -1,0 +1,10 @@
+//! Nodes that form a cluster: real engines, each with its own port on loopback.
+
+mod handover;
+mod join;
+mod node;
+#[path = "../port/pair.rs"]
+#[allow(dead_code)]
+mod pair;
+mod process;
+mod remove;
