@@ -1,7 +1,7 @@
-//! The server as programs in other languages use it: unmodified clients (`tests/clients`).
+//! The server as programs of others use it: unmodified clients (`tests/clients`).
 //!
-//! GO_CLIENT_BIN names the Go program once built, PYTHON_WITH_ETCD3 a Python that has that module;
-//! without one, this says so and does nothing.
+//! GO_CLIENT_BIN and RUST_CLIENT_BIN name the programs once built, PYTHON_WITH_ETCD3 and PYTHON_WITH_ETCD3GW a Python
+//! that has that module; without one, this says so and does nothing.
 
 use std::process::Command;
 
@@ -10,6 +10,26 @@ use crate::harness::*;
 parity! {
     gos_client_and_its_recipes_work,
     pythons_client_works,
+    pythons_client_of_the_gateway_works,
+}
+
+parity! {
+    // Cheap passwords: what they cost is not what is tested.
+    with Options::flags(&["--bcrypt-cost=4"]);
+    rusts_client_works,
+}
+
+parity! {
+    with mutual_tls();
+    rusts_client_works_with_certificates,
+}
+
+fn mutual_tls() -> Options {
+    let pki = Pki::new();
+    Options {
+        flags: pki.mutual_flags(),
+        tls: Some(pki.client(Some(pki.pair("root")))),
+    }
 }
 
 /// Every check prints a line.
@@ -22,29 +42,67 @@ fn check(mut command: Command, checks: usize) {
     assert_eq!(passed.count(), checks, "{printed}");
 }
 
-async fn gos_client_and_its_recipes_work(server: Server) {
-    let Some(binary) = std::env::var_os("GO_CLIENT_BIN") else {
-        eprintln!("skipped: GO_CLIENT_BIN does not name the built tests/clients/go");
-        return;
-    };
-    let mut command = Command::new(binary);
-    command.arg(server.client_url());
-    check(command, 14);
+/// The command that a variable names, if it does.
+fn named_by(variable: &str, what: &str) -> Option<Command> {
+    let command = std::env::var_os(variable).map(Command::new);
+    if command.is_none() {
+        eprintln!("skipped: {variable} does not name {what}");
+    }
+    command
 }
 
-async fn pythons_client_works(server: Server) {
-    let Some(python) = std::env::var_os("PYTHON_WITH_ETCD3") else {
-        eprintln!("skipped: PYTHON_WITH_ETCD3 does not name a Python with the module etcd3");
+async fn gos_client_and_its_recipes_work(server: Server) {
+    let Some(mut client) = named_by("GO_CLIENT_BIN", "the built tests/clients/go") else {
         return;
     };
-    let mut command = Command::new(python);
-    command
-        .arg(concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/tests/clients/python/client.py"
+    client.arg(server.client_url());
+    check(client, 14);
+}
+
+fn rust_client(server: &Server) -> Option<Command> {
+    let mut client = named_by("RUST_CLIENT_BIN", "the built tests/clients/rust")?;
+    client.arg(server.client_url());
+    Some(client)
+}
+
+async fn rusts_client_works(server: Server) {
+    if let Some(client) = rust_client(&server) {
+        check(client, 14);
+    }
+}
+
+async fn rusts_client_works_with_certificates(server: Server) {
+    let Some(mut client) = rust_client(&server) else {
+        return;
+    };
+    let pki = server.tls().pki();
+    let pair = pki.pair("alice");
+    client.args([pki.authority(), pair.certificate, pair.key]);
+    check(client, 13);
+}
+
+/// A program that takes host and port.
+fn python_client(variable: &str, module: &str, program: &str, server: &Server) -> Option<Command> {
+    let mut python = named_by(variable, &format!("a Python with the module {module}"))?;
+    python
+        .arg(format!(
+            "{}/tests/clients/python/{program}",
+            env!("CARGO_MANIFEST_DIR")
         ))
         .args(["127.0.0.1", &server.client_port().to_string()])
         // What the module leaves behind would be in the tree.
         .env("PYTHONDONTWRITEBYTECODE", "1");
-    check(command, 6);
+    Some(python)
+}
+
+async fn pythons_client_works(server: Server) {
+    if let Some(client) = python_client("PYTHON_WITH_ETCD3", "etcd3", "client.py", &server) {
+        check(client, 6);
+    }
+}
+
+async fn pythons_client_of_the_gateway_works(server: Server) {
+    if let Some(client) = python_client("PYTHON_WITH_ETCD3GW", "etcd3gw", "gateway.py", &server) {
+        check(client, 9);
+    }
 }
