@@ -10,6 +10,7 @@ pub mod metrics;
 pub mod mvcc;
 pub mod node;
 pub mod ops;
+pub mod peer;
 pub mod restore;
 pub mod server;
 pub mod settings;

@@ -1,9 +1,17 @@
 //! Starts and stops everything, in order.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    pin::pin,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
-use dqlite::node::{NodeError, trim_memory};
-use tokio::{sync::oneshot, task::JoinHandle, time::timeout};
+use dqlite::{
+    cluster::Member,
+    node::{NodeError, trim_memory},
+};
+use tokio::{sync::watch, task::JoinHandle, time::timeout};
 use tracing::{error, info, warn};
 
 use crate::{
@@ -12,9 +20,10 @@ use crate::{
     compact::{self, ClientCompactions},
     config::{ConfigError, ServerConfig},
     mvcc::Commit,
-    node::{Membership, RunningNode, StartError},
+    node::{RunningNode, StartError},
     ops::disk,
-    store::{self, CommitObserver, OpenError, Store, StoreOptions, WriterError},
+    peer::{CoordinatorError, Known, NodeOptions, Nodes, PeerPort, Reads},
+    store::{self, Cluster, CommitObserver, OpenError, Store, StoreOptions, WriterError},
     watch::{HubSettings, Inbox, WatchHub},
 };
 
@@ -23,6 +32,11 @@ const API_STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long the last writes may take.
 const WRITER_STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long it may take to hand role and leadership over when the server stops, and of that the last
+/// commit before.
+const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(15);
+const LAST_COMMIT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// With less free space than this on its disk, in bytes, a write that failed is the disk's fault:
 /// the engine allocates its log in pieces of 8 MiB.
@@ -48,6 +62,15 @@ pub enum ServerError {
     Api(tonic::transport::Error),
 }
 
+impl From<CoordinatorError> for ServerError {
+    fn from(error: CoordinatorError) -> Self {
+        match error {
+            CoordinatorError::Open(error) => Self::Open(error),
+            CoordinatorError::Writer(error) => Self::Writer(error),
+        }
+    }
+}
+
 /// Serves until `stop` is ready, the disk is low and that is a reason to stop, or the engine is lost.
 pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result<(), ServerError> {
     let listener = Listener::bind(&config.listen, config.client_tls.clone()).await?;
@@ -55,35 +78,68 @@ pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result
         Some(address) => Some(Listener::bind(address, None).await?),
         None => None,
     };
-    let node = RunningNode::start(&config).await?;
+    let (peer_port, peer_connections) = PeerPort::new();
+    let node = RunningNode::start_with_peers(&config, Some(Arc::new(peer_port))).await?;
+    let reads = Arc::new(Reads::default());
     let dir = config.storage_dir.clone();
-    let (store, writer) = store::open(StoreOptions {
+    let (store, mut replica) = store::empty(StoreOptions {
         endpoint: node.endpoint(),
         is_disk_full: Box::new(move || is_disk_full(&dir)),
+        cluster: reads.clone(),
         cluster_id: rand::random(),
         member_id: node.identity.id,
         quota: config.quota,
         limits: config.limits,
-    })
-    .await?;
+    });
+    let watchers = Watchers::default();
+    replica.observe(Box::new(watchers.clone()));
+    let mut nodes = Nodes::start(
+        NodeOptions {
+            own_id: node.identity.id,
+            endpoint: node.endpoint(),
+            storage_dir: config.storage_dir.clone(),
+            tls: config.tls.clone(),
+            addresses: other_addresses(&node),
+            reads: reads.clone(),
+        },
+        store.clone(),
+        replica,
+        peer_connections,
+    );
+    let mut stop = pin!(stop);
+    let is_loaded = nodes.loaded();
+    let loaded = tokio::select! {
+        biased;
+        ended = nodes.ended() => Err(ServerError::from(ended)),
+        () = is_loaded => Ok(true),
+        () = &mut stop => Ok(false),
+    };
+    match loaded {
+        Ok(true) => {}
+        other => {
+            nodes.stop(WRITER_STOP_TIMEOUT).await?;
+            node.stop().await.map_err(ServerError::Stop)?;
+            return other.map(drop);
+        }
+    }
     tokio::task::spawn_blocking(trim_memory);
     let identity = Arc::new(Identity::new(
         store.cluster_id(),
         node.identity.id,
         node.term,
     ));
-    let inbox = Arc::new(Inbox::default());
-    let hub = start_hub(&store, inbox.clone(), &identity, config.progress_interval);
-    let (stop_writer, writer_stops) = oneshot::channel::<()>();
-    let mut writer = tokio::spawn(writer.run(
-        Box::new(Watchers {
-            inbox,
-            hub: hub.clone(),
-        }),
-        async {
-            // An error means that the sender is gone, which is the same.
-            let _ = writer_stops.await;
-        },
+    let hub = start_hub(
+        &store,
+        watchers.inbox.clone(),
+        &identity,
+        config.progress_interval,
+    );
+    watchers.watch(hub.clone());
+    let following = tokio::spawn(follow_leadership(
+        nodes.known(),
+        identity.clone(),
+        hub.clone(),
+        node.member().clone(),
     ));
     let compactions = Arc::new(ClientCompactions::default());
     let compactor = start_compactor(&config, &store, &compactions);
@@ -96,7 +152,7 @@ pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result
         stopping: stopping.clone(),
         client_url: client_url(&config.listen),
         max_concurrent_streams: config.max_concurrent_streams,
-        membership: Membership::new(node.endpoint(), node.identity.id, peer_scheme(&config)),
+        membership: node.membership(),
         auth: config.auth,
     };
     if let Some(listener) = metrics_listener {
@@ -111,10 +167,17 @@ pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result
     let reason = tokio::select! {
         () = stop => Ok(()),
         () = watched => Ok(()),
-        ended = &mut writer => Err(flatten(ended)),
+        ended = nodes.ended() => Err(Err(ended.into())),
         ended = &mut api => {
             Err(ended.expect("the API does not panic").map_err(ServerError::Api))
         }
+    };
+    let reason = match reason {
+        Ok(()) => {
+            hand_over(&node, &nodes, &reads).await;
+            Ok(())
+        }
+        Err(result) => Err(result),
     };
     // Streams end first, or the API would wait for their clients to leave.
     hub.stop();
@@ -123,17 +186,15 @@ pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result
         warn!("clients still have calls open after {API_STOP_TIMEOUT:?}: cutting them off");
         api.abort();
     }
+    following.abort();
     if let Some(compactor) = compactor {
         compactor.abort();
     }
-    drop(stop_writer);
+    let stopped = nodes.stop(WRITER_STOP_TIMEOUT).await;
     let result = match reason {
-        Ok(()) => stop_writer_task(writer).await,
+        Ok(()) => stopped.map_err(ServerError::from),
         Err(result) => {
-            // Unless it was the writer that ended.
-            if !writer.is_finished()
-                && let Err(error) = stop_writer_task(writer).await
-            {
+            if let Err(error) = stopped {
                 error!(%error, "the writer failed while the server stopped");
             }
             result
@@ -143,23 +204,39 @@ pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result
     result
 }
 
-fn flatten(
-    ended: Result<Result<(), WriterError>, tokio::task::JoinError>,
-) -> Result<(), ServerError> {
-    Ok(ended.expect("the writer does not panic")?)
+/// Gives the leadership and the role of this node away while its clients are still served.
+async fn hand_over(node: &RunningNode, nodes: &Nodes, reads: &Reads) {
+    if reads.is_single() {
+        return;
+    }
+    let prepare = Box::pin(nodes.hand_over(LAST_COMMIT_TIMEOUT));
+    match timeout(HAND_OVER_TIMEOUT, node.handover(prepare)).await {
+        Ok(Ok(done)) => info!(?done, "handed over"),
+        Ok(Err(error)) => warn!(%error, "could not hand over: the others hold an election"),
+        Err(_) => warn!("handing over takes long: stopping without"),
+    }
 }
 
-async fn stop_writer_task(
-    mut writer: JoinHandle<Result<(), WriterError>>,
-) -> Result<(), ServerError> {
-    match timeout(WRITER_STOP_TIMEOUT, &mut writer).await {
-        Ok(ended) => flatten(ended),
-        Err(_) => {
-            error!(
-                "writes did not end within {WRITER_STOP_TIMEOUT:?}: their clients see them as lost"
-            );
-            writer.abort();
-            Ok(())
+/// Tells clients the term, and those that want to know that there is no leader.
+async fn follow_leadership(
+    mut known: watch::Receiver<Known>,
+    identity: Arc<Identity>,
+    hub: Arc<WatchHub>,
+    member: Member,
+) {
+    loop {
+        let (term, is_lost) = {
+            let known = known.borrow_and_update();
+            (known.view.term, known.is_lost)
+        };
+        identity.set_raft_term(term);
+        if is_lost {
+            hub.lose_leader();
+        }
+        // A new leader, or a new node.
+        member.notify();
+        if known.changed().await.is_err() {
+            return;
         }
     }
 }
@@ -205,10 +282,17 @@ fn watch_disk(config: &ServerConfig, store: Store) -> impl Future<Output = ()> {
     }
 }
 
-/// Hears of commits, and tells those who watch.
+/// Hears of commits, and tells those who watch, once anybody can.
+#[derive(Clone, Default)]
 struct Watchers {
     inbox: Arc<Inbox>,
-    hub: Arc<WatchHub>,
+    hub: Arc<OnceLock<Arc<WatchHub>>>,
+}
+
+impl Watchers {
+    fn watch(&self, hub: Arc<WatchHub>) {
+        let _ = self.hub.set(hub);
+    }
 }
 
 impl CommitObserver for Watchers {
@@ -217,15 +301,9 @@ impl CommitObserver for Watchers {
     }
 
     fn engine_lost(&mut self) {
-        self.hub.lose_leader();
-    }
-}
-
-fn peer_scheme(config: &ServerConfig) -> &'static str {
-    if config.tls.is_some() {
-        "https"
-    } else {
-        "http"
+        if let Some(hub) = self.hub.get() {
+            hub.lose_leader();
+        }
     }
 }
 
@@ -247,4 +325,10 @@ fn client_url(listen: &ListenAddress) -> String {
 
 fn is_disk_full(dir: &Path) -> bool {
     disk::free_bytes(dir).is_ok_and(|free| free < FULL_DISK_BYTES)
+}
+
+fn other_addresses(node: &RunningNode) -> Vec<String> {
+    let known = node.identity.cluster.iter();
+    let others = known.filter(|server| server.address != node.identity.address);
+    others.map(|server| server.address.clone()).collect()
 }

@@ -112,6 +112,13 @@ impl Session {
         Ok(self.store.txn(txn).await?)
     }
 
+    /// Reads what is committed anywhere.
+    pub async fn read(&self, range: &RangeRequest) -> Result<RangeResponse, RecipeError> {
+        self.store.linearize().await?;
+        self.range(range)
+    }
+
+    /// Reads what this node has, which is everything that it has told this client of.
     pub fn range(&self, range: &RangeRequest) -> Result<RangeResponse, RecipeError> {
         if let Some(caller) = &self.caller {
             caller.check_read(&range.key, &range.range_end)?;

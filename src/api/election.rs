@@ -82,9 +82,13 @@ impl ElectionService {
         Ok(ResignResponse { header })
     }
 
-    fn elected(&self, request: &Request<LeaderRequest>) -> Result<LeaderResponse, RecipeError> {
-        let session = self.0.session(request)?;
-        let oldest = session.range(&Prefix::new(&request.get_ref().name).oldest())?;
+    async fn elected(
+        &self,
+        request: Request<LeaderRequest>,
+    ) -> Result<LeaderResponse, RecipeError> {
+        let session = self.0.session(&request)?;
+        let prefix = Prefix::new(&request.get_ref().name);
+        let oldest = session.read(&prefix.oldest()).await?;
         let header = self.0.header(revision_of(&oldest));
         match oldest.kvs.into_iter().next() {
             Some(kv) => Ok(LeaderResponse {
@@ -161,7 +165,7 @@ impl Election for ElectionService {
         &self,
         request: Request<LeaderRequest>,
     ) -> Result<Response<LeaderResponse>, Status> {
-        let elected = self.elected(&request);
+        let elected = self.elected(request).await;
         elected.map(Response::new).map_err(recipe_status)
     }
 

@@ -27,6 +27,10 @@ impl Identity {
         self.raft_term.load(Ordering::Relaxed)
     }
 
+    pub fn set_raft_term(&self, term: u64) {
+        self.raft_term.store(term, Ordering::Relaxed);
+    }
+
     pub fn header(&self, revision: Revision) -> ResponseHeader {
         ResponseHeader {
             cluster_id: self.cluster_id,

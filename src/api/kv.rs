@@ -51,6 +51,14 @@ impl KvService {
             .map_err(|error| status(RequestError::Auth(error)))
     }
 
+    /// Waits until this node has all that was committed, unless the client does without.
+    async fn linearize(&self, request: &RangeRequest) -> Result<(), Status> {
+        if request.serializable {
+            return Ok(());
+        }
+        self.store.linearize().await.map_err(status)
+    }
+
     /// Completes the header of which the store knows the revision.
     fn complete(&self, header: &mut Option<ResponseHeader>) {
         let revision = header.as_ref().map_or(0, |header| header.revision);
@@ -67,6 +75,7 @@ impl Kv for KvService {
         self.permit(&request, check_range, |caller, range| {
             caller.check_read(&range.key, &range.range_end)
         })?;
+        self.linearize(request.get_ref()).await?;
         let mut response = self.store.range(request.get_ref()).map_err(status)?;
         self.complete(&mut response.header);
         Ok(Response::new(response))
@@ -82,6 +91,7 @@ impl Kv for KvService {
         self.permit(&request, check_range, |caller, range| {
             caller.check_read(&range.key, &range.range_end)
         })?;
+        self.linearize(request.get_ref()).await?;
         let chunks = self
             .store
             .range_stream(request.into_inner())

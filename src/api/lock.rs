@@ -60,10 +60,11 @@ async fn wait(session: &Session, prefix: &Prefix, entry: &Entry) -> Result<Revis
         return Ok(entry.read_revision);
     }
     session.wait_for_turn(prefix, entry.revision).await?;
-    let own = session.range(&RangeRequest {
+    let own = RangeRequest {
         key: entry.key.clone(),
         ..Default::default()
-    })?;
+    };
+    let own = session.read(&own).await?;
     if own.kvs.is_empty() {
         return Err(RecipeError::SessionExpired);
     }

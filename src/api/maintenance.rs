@@ -1,6 +1,6 @@
 //! The Maintenance service.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use dqlite::wire::Role;
 use etcd_proto::etcdserverpb::{
@@ -9,6 +9,7 @@ use etcd_proto::etcdserverpb::{
     HashResponse, MoveLeaderRequest, MoveLeaderResponse, SnapshotRequest, StatusRequest,
     StatusResponse, alarm_request::AlarmAction, maintenance_server::Maintenance,
 };
+use tokio::time::timeout;
 use tonic::{Request, Response, Status};
 
 use super::{
@@ -33,6 +34,9 @@ pub const STORAGE_VERSION: &str = "3.6.0";
 /// What etcd lists among the errors of a status without a leader.
 const NO_LEADER: &str = "etcdserver: no leader";
 
+/// How long the leader may take to tell the size of the database to who asks for the status.
+const PAGES_TIMEOUT: Duration = Duration::from_secs(1);
+
 pub struct MaintenanceService {
     pub store: Store,
     pub identity: Arc<Identity>,
@@ -48,11 +52,11 @@ impl MaintenanceService {
         }
     }
 
-    async fn pages(&self) -> Result<Pages, Status> {
-        match self.store.recent_pages().await {
-            Ok(pages) => Ok(pages),
-            // A status is asked for when there is trouble, so the last size is better than none.
-            Err(error) => self.store.last_pages().await.ok_or_else(|| status(error)),
+    /// A status is asked for when there is trouble, so the last size is better than none.
+    async fn pages(&self) -> Pages {
+        match timeout(PAGES_TIMEOUT, self.store.recent_pages()).await {
+            Ok(Ok(pages)) => pages,
+            _ => self.store.last_pages().await.unwrap_or_default(),
         }
     }
 
@@ -107,7 +111,7 @@ impl Maintenance for MaintenanceService {
     }
 
     async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
-        let pages = self.pages().await?;
+        let pages = self.pages().await;
         // Without an engine there is no leader, which the status says.
         let view = self.membership.view().await.unwrap_or_default();
         let own = view

@@ -61,6 +61,11 @@ pub fn status(error: RequestError) -> Status {
         ),
         E::Corrupt => (Code::DataLoss, "etcdserver: corrupt cluster"),
         E::TimedOut => (Code::Unavailable, "etcdserver: request timed out"),
+        E::LeaderLost => (
+            Code::Unavailable,
+            "etcdserver: request timed out, possibly due to previous leader failure",
+        ),
+        E::LeaderChanged => (Code::Unavailable, "etcdserver: leader changed"),
         E::Stopped => (Code::Unavailable, "etcdserver: server stopped"),
     };
     Status::new(code, text)
@@ -89,8 +94,8 @@ pub fn membership_status(error: MembershipError) -> Status {
         ),
         E::JoinsByItself => (
             Code::FailedPrecondition,
-            "k8s-dqlite: a node is not added from here, it joins from its init.yaml; this version \
-             runs a single node",
+            "k8s-dqlite: a node is not added from here, it joins from its init.yaml, which names \
+             another node",
         ),
         E::FixedAddress => (
             Code::FailedPrecondition,

@@ -39,9 +39,14 @@ pub async fn run(store: Store, clients: Arc<ClientCompactions>, interval: Durati
     ticks.tick().await;
     loop {
         ticks.tick().await;
+        // The policy goes on: whoever leads next knows what there was one interval ago.
+        let is_ours = store.leads();
         let Some(revision) = policy.tick(store.revision(), clients.count()) else {
             continue;
         };
+        if !is_ours {
+            continue;
+        }
         let started = Instant::now();
         match store.compact(revision, false).await {
             Ok(()) => debug!(revision, took = ?started.elapsed(), "compacted"),

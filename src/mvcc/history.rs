@@ -186,6 +186,23 @@ impl History {
         drop((thinned, former));
     }
 
+    /// Becomes `other`, which must continue what was here: for a node that was away so long that the
+    /// commits it misses are compacted.
+    pub fn replace(&self, other: History) {
+        let head = other.head.into_inner();
+        let other_past = other
+            .past
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut past = self.lock();
+        self.compact_revision
+            .store(other.compact_revision.into_inner(), Ordering::Release);
+        let former_past = std::mem::replace(&mut *past, other_past);
+        let former = self.head.swap(head);
+        drop(past);
+        drop((former_past, former));
+    }
+
     /// The commits from `from` on, in order: as many as have `max_changes` changes together, but at
     /// least one; none when `from` is above the head. Events of the first one have no visible
     /// previous version if it is at the compaction revision: see `Change::visible_prev`.

@@ -7,7 +7,8 @@ use std::{sync::Arc, time::Duration};
 use dqlite::{
     client::{Endpoint, Resolve},
     cluster::{
-        ClusterError, HandedOver, Member, MemberOptions, MemberTask, Nodes, OwnNode, resolver,
+        ClusterError, HandedOver, Member, MemberOptions, MemberTask, Nodes, OwnNode, Prepare,
+        resolver,
     },
     files::{Identity, write_cluster},
     node::{Dial, DirLock, Node, NodeError, NodeOptions, stored_term},
@@ -130,8 +131,8 @@ impl RunningNode {
 
     /// Before [`stop`](Self::stop), while the engine still serves: passes on role and leadership. Takes
     /// at most a minute; nothing at all for a cluster of one.
-    pub async fn handover(&self) -> Result<HandedOver, ClusterError> {
-        self.member.handover().await
+    pub async fn handover(&self, prepare: Prepare) -> Result<HandedOver, ClusterError> {
+        self.member.handover(prepare).await
     }
 
     /// Blocks for as long as the engine needs, at most `dqlite::node::STOP_TIMEOUT`.

@@ -106,7 +106,7 @@ async fn a_node_of_a_cluster_hands_over_stops_and_comes_back() {
     let first = start_new(&[]).await;
     let second = start_new(&[&first]).await;
     first.until(|status| status.servers.len() == 2).await;
-    let done = first.running.handover().await.unwrap();
+    let done = first.running.handover(Box::pin(async {})).await.unwrap();
     assert_eq!(done.leadership_to.unwrap().address, second.address);
     let TestNode {
         running,

@@ -31,6 +31,10 @@ pub enum Command {
     LeaseExpire {
         id: LeaseId,
     },
+    /// Gives a lease its full TTL again.
+    LeaseKeepAlive {
+        id: LeaseId,
+    },
     /// The lease has its full TTL again, but the database says that less is left.
     LeaseRenewed {
         id: LeaseId,
@@ -66,6 +70,8 @@ pub enum Reply {
     },
     LeaseRevoked,
     LeaseRenewed,
+    /// The TTL; none if there is no such lease, or its time is over.
+    LeaseKept(Option<i64>),
     LeaseTimeToLive(Option<LeaseView>),
     LeaseList(Vec<LeaseId>),
     Copy {

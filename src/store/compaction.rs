@@ -65,6 +65,16 @@ impl Compactions {
         )
     }
 
+    /// The rows of all compactions that are not finished yet.
+    pub async fn join(mut self) -> Vec<RowId> {
+        let mut all = Vec::new();
+        while self.is_running() {
+            let (rows, _) = self.finished().await;
+            all.extend(rows);
+        }
+        all
+    }
+
     fn start_next(&mut self) {
         if self.running.is_none()
             && let Some(revision) = self.queue.pop_front()

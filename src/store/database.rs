@@ -95,29 +95,32 @@ pub struct Database {
 impl Database {
     /// Connects and waits until the node leads.
     pub async fn open(endpoint: &Endpoint) -> Result<Self, OpenError> {
-        let options = ConnectOptions {
-            request_timeout: REQUEST_TIMEOUT,
-            ..Default::default()
-        };
         let deadline = tokio::time::Instant::now() + LEADER_TIMEOUT;
         loop {
-            let mut connection = Connection::connect(endpoint, options).await?;
-            match connection.open(NAME).await {
-                Ok(()) => {
-                    let inserts = (0..MAX_ROWS).map(|_| None).collect();
-                    return Ok(Self {
-                        connection,
-                        inserts,
-                    });
-                }
-                Err(Error::NotLeader | Error::Busy { .. }) => {}
-                Err(error) => return Err(error.into()),
+            match Self::open_on_leader(endpoint).await {
+                Err(OpenError::Dqlite(Error::NotLeader | Error::Busy { .. })) => {}
+                opened => return opened,
             }
             if tokio::time::Instant::now() > deadline {
                 return Err(OpenError::NoLeader(LEADER_TIMEOUT));
             }
             tokio::time::sleep(LEADER_POLL).await;
         }
+    }
+
+    /// Connects to a node, which must lead.
+    pub async fn open_on_leader(endpoint: &Endpoint) -> Result<Self, OpenError> {
+        let options = ConnectOptions {
+            request_timeout: REQUEST_TIMEOUT,
+            ..Default::default()
+        };
+        let mut connection = Connection::connect(endpoint, options).await?;
+        connection.open(NAME).await?;
+        let inserts = (0..MAX_ROWS).map(|_| None).collect();
+        Ok(Self {
+            connection,
+            inserts,
+        })
     }
 
     /// Makes the tables in an empty database, refuses what it does not know. `cluster_id` is taken

@@ -51,6 +51,12 @@ pub enum RequestError {
     /// Not written, or written with nobody to tell: the outcome is unknown.
     #[error("request timed out")]
     TimedOut,
+    /// The leader was lost while it had the request: the outcome is unknown.
+    #[error("request timed out, possibly due to previous leader failure")]
+    LeaderLost,
+    /// Another node leads now; nothing was written or read.
+    #[error("leader changed")]
+    LeaderChanged,
     /// The server is stopping; nothing was written.
     #[error("server stopped")]
     Stopped,

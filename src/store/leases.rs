@@ -85,6 +85,36 @@ impl Writer {
         }
     }
 
+    /// Gives a lease its full TTL again and returns it; none if there is no such lease, or its time is
+    /// over: then its keys are gone when the client hears that.
+    pub(super) fn keep_alive(
+        &mut self,
+        leases: &mut LeaseTable,
+        id: LeaseId,
+    ) -> Result<Option<i64>, RequestError> {
+        let now = self.shared.now_ms();
+        if leases.is_over(id, now) {
+            if self.admission.is_corrupt() {
+                // The lease stays until the alarm is lowered.
+                return Err(RequestError::Corrupt);
+            }
+            self.expire(leases, id);
+            return Ok(None);
+        }
+        let Some(renewal) = leases.renew(id, now) else {
+            return Ok(None);
+        };
+        self.shared.metrics.leases_renewed.increment();
+        if renewal.needs_checkpoint {
+            leases.checkpoint(id, renewal.ttl_s);
+            self.record(Record::LeaseCheckpoint {
+                id,
+                remaining_s: renewal.ttl_s,
+            });
+        }
+        Ok(Some(renewal.ttl_s))
+    }
+
     /// Ends a lease whose time is over.
     pub(super) fn expire(&mut self, leases: &mut LeaseTable, id: LeaseId) {
         if self.admission.is_corrupt() || !leases.is_over(id, self.shared.now_ms()) {
@@ -111,7 +141,7 @@ impl Writer {
             return;
         }
         let shared = self.shared.clone();
-        let mut leases = shared.leases.lock().expect("no panic while it is held");
+        let mut leases = shared.leases();
         let due = leases.expired(shared.now_ms(), self.expiry.left.min(MAX_ROWS));
         self.expiry.must_wait = !due.is_empty();
         if due.is_empty() {
@@ -128,7 +158,7 @@ impl Writer {
 
     pub(super) fn checkpoint_leases(&mut self, step_s: i64, limit: usize) {
         let shared = self.shared.clone();
-        let mut leases = shared.leases.lock().expect("no panic while it is held");
+        let mut leases = shared.leases();
         for (id, remaining_s) in leases.stale_checkpoints(shared.now_ms(), step_s, limit) {
             leases.checkpoint(id, remaining_s);
             self.record(Record::LeaseCheckpoint { id, remaining_s });

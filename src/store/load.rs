@@ -1,37 +1,77 @@
 //! Opening the store: reads the database back into the index.
 
 use std::{
+    collections::VecDeque,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicUsize},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize},
     },
     time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwap;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
 use super::{
-    MAX_QUEUED, OpenError, Shared, Store, StoreOptions, Writer,
-    database::Database,
-    purge::Purge,
+    MAX_QUEUED, OpenError, Replica, Shared, Store, StoreOptions,
+    database::{Database, Meta},
     quota::{QuotaBytes, SUGGESTED_MAX_BYTES},
-    recovery::restore_leases,
 };
 use crate::{
     auth::Rules,
-    mvcc::{Replay, RowId},
+    mvcc::{Commit, History, Replay, RowId},
+    settings::Settings,
 };
 
 /// How often loading says how far it is.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Opens the database and loads it. The writer does nothing before it is run.
-pub async fn open(options: StoreOptions) -> Result<(Store, Writer), OpenError> {
+/// A store with nothing in it, before this node leads or follows.
+pub fn empty(options: StoreOptions) -> (Store, Replica) {
+    log_quota(options.quota);
+    let settings = Settings::default();
+    let shared = Arc::new(Shared {
+        endpoint: options.endpoint,
+        is_disk_full: options.is_disk_full,
+        cluster: options.cluster,
+        cluster_id: AtomicU64::new(options.cluster_id),
+        member_id: options.member_id,
+        quota: options.quota,
+        limits: options.limits,
+        is_disk_low: AtomicBool::new(false),
+        is_loaded: AtomicBool::new(false),
+        history: Arc::default(),
+        leases: Mutex::default(),
+        rules: Arc::new(ArcSwap::from_pointee(Rules::new(&settings))),
+        settings: ArcSwap::from_pointee(settings),
+        queued_bytes: AtomicUsize::new(0),
+        metrics: Default::default(),
+        recent_pages: Default::default(),
+        started: Instant::now(),
+        published: watch::Sender::new(()),
+    });
+    let (sender, queue) = mpsc::channel(MAX_QUEUED);
+    let store = Store {
+        shared: shared.clone(),
+        queue: sender,
+    };
+    let replica = Replica {
+        shared,
+        queue,
+        backlog: VecDeque::new(),
+        observer: Box::new(|_: &[Arc<Commit>]| {}),
+        garbage: Vec::new(),
+    };
+    (store, replica)
+}
+
+/// Reads the change table back into an index. Returns the rows, too, that a purge has left.
+pub(super) async fn load(
+    database: &mut Database,
+    meta: Meta,
+) -> Result<(History, Vec<RowId>), OpenError> {
     let started = Instant::now();
-    let mut database = Database::open(&options.endpoint).await?;
-    let meta = database.prepare_schema(options.cluster_id).await?;
     let total = database.count_changes().await?;
     let mut replay = Replay::new(meta.compact_revision);
     let mut progress = Progress {
@@ -48,46 +88,13 @@ pub async fn open(options: StoreOptions) -> Result<(Store, Writer), OpenError> {
         })
         .await?;
     let (history, garbage) = replay.finish();
-    let leases = database.read_leases().await?;
-    let settings = database.read_settings().await?;
-    let leases = restore_leases(&leases, &history.head().tree, 0);
-    let head = history.head();
     info!(
-        revision = head.revision,
-        compact_revision = meta.compact_revision,
-        keys = head.tree.len(),
-        leases = leases.len(),
+        revision = history.head().revision,
         superfluous_rows = garbage.len(),
         took = ?started.elapsed(),
         "loaded the store"
     );
-    log_quota(options.quota);
-    let shared = Arc::new(Shared {
-        endpoint: options.endpoint,
-        is_disk_full: options.is_disk_full,
-        cluster_id: meta.cluster_id,
-        member_id: options.member_id,
-        quota: options.quota,
-        limits: options.limits,
-        is_disk_low: AtomicBool::new(false),
-        history: Arc::new(history),
-        leases: Mutex::new(leases),
-        rules: Arc::new(ArcSwap::from_pointee(Rules::new(&settings))),
-        settings: ArcSwap::from_pointee(settings),
-        queued_bytes: AtomicUsize::new(0),
-        metrics: Default::default(),
-        recent_pages: Default::default(),
-        started: Instant::now(),
-    });
-    let (sender, queue) = mpsc::channel(MAX_QUEUED);
-    let writer = Writer::new(shared.clone(), queue, database, Purge::new(garbage));
-    Ok((
-        Store {
-            shared,
-            queue: sender,
-        },
-        writer,
-    ))
+    Ok((history, garbage))
 }
 
 fn log_quota(quota: QuotaBytes) {

@@ -5,6 +5,7 @@
 
 mod admission;
 mod batch;
+mod cluster;
 mod command;
 mod compaction;
 mod database;
@@ -22,6 +23,7 @@ mod quota;
 mod range;
 mod range_stream;
 mod recovery;
+mod replica;
 mod restore;
 mod schema;
 pub mod snapshot;
@@ -32,8 +34,8 @@ mod writer;
 
 use std::{
     sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -47,24 +49,26 @@ use etcd_proto::etcdserverpb::{
 };
 use prost::Message;
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     time::timeout,
 };
 
-use self::command::{Command, Reply, Submission};
 pub use self::{
+    cluster::{Alone, Cluster, Confirmed},
+    command::{Command, Reply, ReplySender, Submission},
     database::{OpenError, Pages},
     error::RequestError,
     hash::{StoreHash, hash},
     limits::{LARGEST_REQUEST_BYTES, Limits},
-    load::open,
+    load::empty,
     metrics::Metrics,
     quota::QuotaBytes,
     range::to_proto,
     range_stream::RangeStream,
+    replica::{ApplyError, Replica, Row},
     restore::Filling,
     validate::{check_delete_range, check_put, check_range, check_txn},
-    writer::{CommitObserver, Writer, WriterError},
+    writer::{CommitObserver, Ended, Stop, WriterError},
 };
 use crate::{
     auth::{self, Rules},
@@ -95,6 +99,7 @@ pub type DiskProbe = Box<dyn Fn() -> bool + Send + Sync>;
 pub struct StoreOptions {
     pub endpoint: Endpoint,
     pub is_disk_full: DiskProbe,
+    pub cluster: Arc<dyn Cluster>,
     /// Taken if the database is new.
     pub cluster_id: u64,
     /// In whose name alarms are raised.
@@ -107,12 +112,15 @@ pub struct StoreOptions {
 pub(crate) struct Shared {
     endpoint: Endpoint,
     is_disk_full: DiskProbe,
-    cluster_id: u64,
+    cluster: Arc<dyn Cluster>,
+    cluster_id: AtomicU64,
     member_id: u64,
     quota: QuotaBytes,
     limits: Limits,
     /// Set by who watches the disk: writes that grow the database are refused.
     is_disk_low: AtomicBool,
+    /// Set once the index holds what was committed before this node started.
+    is_loaded: AtomicBool,
     history: Arc<History>,
     /// With what is not committed yet. Locked by the writer while it evaluates, by keep-alives for a
     /// moment.
@@ -125,11 +133,17 @@ pub(crate) struct Shared {
     started: Instant,
     metrics: Metrics,
     recent_pages: pages::Recent,
+    /// Sent to when history, settings or the compaction revision have changed.
+    published: watch::Sender<()>,
 }
 
 impl Shared {
     fn now_ms(&self) -> NowMs {
         self.started.elapsed().as_millis() as NowMs
+    }
+
+    fn leases(&self) -> MutexGuard<'_, LeaseTable> {
+        self.leases.lock().expect("no panic while it is held")
     }
 }
 
@@ -142,7 +156,7 @@ pub struct Store {
 
 impl Store {
     pub fn cluster_id(&self) -> u64 {
-        self.shared.cluster_id
+        self.shared.cluster_id.load(Ordering::Relaxed)
     }
 
     pub fn limits(&self) -> Limits {
@@ -184,6 +198,36 @@ impl Store {
 
     pub fn revision(&self) -> Revision {
         self.shared.history.head().revision
+    }
+
+    /// Whether this node takes the writes.
+    pub fn leads(&self) -> bool {
+        self.shared.cluster.leads()
+    }
+
+    pub fn has_leader(&self) -> bool {
+        self.shared.cluster.has_leader()
+    }
+
+    pub fn leader_changes(&self) -> u64 {
+        self.shared.cluster.leader_changes()
+    }
+
+    /// Notified when something was committed, or compacted.
+    pub fn published(&self) -> watch::Receiver<()> {
+        self.shared.published.subscribe()
+    }
+
+    /// Ready when what is read from now on is at least as new as what was committed before the call.
+    pub async fn linearize(&self) -> Result<(), RequestError> {
+        let cluster = &self.shared.cluster;
+        if cluster.is_alone() {
+            return Ok(());
+        }
+        match timeout(REQUEST_TIMEOUT, cluster.confirm()).await {
+            Ok(confirmed) => confirmed,
+            Err(_) => Err(RequestError::TimedOut),
+        }
     }
 
     /// Answers from one immutable snapshot.
@@ -266,12 +310,14 @@ impl Store {
     /// Returns the TTL that the lease has again, or none if there is no such lease. Only the first
     /// renewal after a checkpoint is written.
     pub async fn lease_keep_alive(&self, id: LeaseId) -> Result<Option<i64>, RequestError> {
+        if !self.shared.cluster.is_alone() {
+            return match self.submit(Command::LeaseKeepAlive { id }, 0).await? {
+                Reply::LeaseKept(ttl_s) => Ok(ttl_s),
+                other => unreachable!("lease_keep_alive was answered with {other:?}"),
+            };
+        }
         let renewed = {
-            let mut leases = self
-                .shared
-                .leases
-                .lock()
-                .expect("no panic while it is held");
+            let mut leases = self.shared.leases();
             let now = self.shared.now_ms();
             (!leases.is_over(id, now)).then(|| leases.renew(id, now))
         };
@@ -348,14 +394,45 @@ impl Store {
 
     /// The keys of a lease; none if there is no such lease.
     pub fn leased_keys(&self, id: LeaseId) -> Vec<Bytes> {
-        let leases = self
-            .shared
-            .leases
-            .lock()
-            .expect("no panic while it is held");
-        leases
+        if !self.shared.cluster.leads() {
+            // Only the leader has the table of leases.
+            let head = self.shared.history.head();
+            let leased = head.tree.iter().filter(|kv| kv.lease == id && id != 0);
+            return leased.map(|kv| kv.key.clone()).collect();
+        }
+        self.shared
+            .leases()
             .view(id, true, self.shared.now_ms())
             .map_or_else(Vec::new, |view| view.keys)
+    }
+
+    /// Hands on a request that another node has checked, as [`Command`] and size in bytes.
+    pub fn forward(
+        &self,
+        command: Command,
+        size_bytes: usize,
+    ) -> Result<oneshot::Receiver<Result<Reply, RequestError>>, RequestError> {
+        let queued_bytes = &self.shared.queued_bytes;
+        if queued_bytes.fetch_add(size_bytes, Ordering::Relaxed) + size_bytes > MAX_QUEUED_BYTES {
+            queued_bytes.fetch_sub(size_bytes, Ordering::Relaxed);
+            return Err(RequestError::TooManyRequests);
+        }
+        let (reply, answer) = oneshot::channel();
+        let submission = Submission {
+            command,
+            reply,
+            weight_bytes: size_bytes,
+        };
+        match self.queue.try_send(submission) {
+            Ok(()) => Ok(answer),
+            Err(error) => {
+                queued_bytes.fetch_sub(size_bytes, Ordering::Relaxed);
+                Err(match error {
+                    mpsc::error::TrySendError::Full(_) => RequestError::TooManyRequests,
+                    mpsc::error::TrySendError::Closed(_) => RequestError::Stopped,
+                })
+            }
+        }
     }
 
     pub async fn pages(&self) -> Result<Pages, RequestError> {
@@ -379,24 +456,7 @@ impl Store {
         if size_bytes > self.shared.limits.max_request_bytes {
             return Err(RequestError::TooLarge);
         }
-        let queued_bytes = &self.shared.queued_bytes;
-        if queued_bytes.fetch_add(size_bytes, Ordering::Relaxed) + size_bytes > MAX_QUEUED_BYTES {
-            queued_bytes.fetch_sub(size_bytes, Ordering::Relaxed);
-            return Err(RequestError::TooManyRequests);
-        }
-        let (reply, answer) = oneshot::channel();
-        let submission = Submission {
-            command,
-            reply,
-            weight_bytes: size_bytes,
-        };
-        if let Err(error) = self.queue.try_send(submission) {
-            queued_bytes.fetch_sub(size_bytes, Ordering::Relaxed);
-            return Err(match error {
-                mpsc::error::TrySendError::Full(_) => RequestError::TooManyRequests,
-                mpsc::error::TrySendError::Closed(_) => RequestError::Stopped,
-            });
-        }
+        let answer = self.forward(command, size_bytes)?;
         let metrics = &self.shared.metrics;
         let _pending = metrics.wait();
         let result = match timeout(limit, answer).await {

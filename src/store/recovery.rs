@@ -14,7 +14,7 @@ use super::{
     batch::{Batch, Record},
     command::{ReplySender, Submission},
     database::{Database, Meta, OpenError, StoredChange, StoredLease},
-    writer::{Answer, Pending, Writer, WriterError},
+    writer::{Answer, Pending, Stop, Writer, WriterError},
 };
 use crate::{
     lease::LeaseTable,
@@ -38,6 +38,8 @@ pub(super) enum Recovery {
     Done,
     /// The server is to stop, and the engine does not answer.
     Stopped,
+    /// Another node leads, or did meanwhile.
+    Deposed,
 }
 
 /// What the database holds beyond the index.
@@ -63,8 +65,17 @@ impl Writer {
         tree: Tree,
         answers: Vec<Answer>,
         error: dqlite::client::Error,
-        stop: &mut Pin<&mut impl Future<Output = ()>>,
+        stop: &mut Pin<&mut impl Future<Output = Stop>>,
     ) -> Result<Recovery, WriterError> {
+        let is_single = self.shared.cluster.is_single();
+        if !is_single && matches!(error, dqlite::client::Error::NotLeader) {
+            // Refused before it was written anywhere.
+            warn!("this node leads no more");
+            let never = answers.into_iter().map(|answer| answer.reply);
+            refuse(never, RequestError::LeaderChanged);
+            self.abandon(None);
+            return Ok(Recovery::Deposed);
+        }
         warn!(%error, revision = self.working.revision, "a commit failed, reading the table back");
         let started = Instant::now();
         let refusal = self.refusal();
@@ -79,7 +90,7 @@ impl Writer {
         for submission in std::mem::take(&mut self.backlog) {
             self.refuse_submission(submission);
         }
-        let mut deadline = self.queue.is_closed().then(|| started + PATIENCE_AT_STOP);
+        let mut deadline = self.is_stopping.then(|| started + PATIENCE_AT_STOP);
         let (database, truth) = loop {
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 warn!("stopping without knowing the outcome of the last commit");
@@ -88,8 +99,16 @@ impl Writer {
             }
             let read = tokio::select! {
                 biased;
-                () = stop.as_mut(), if !self.queue.is_closed() => {
-                    self.queue.close();
+                how = stop.as_mut(), if !self.is_stopping => {
+                    self.is_stopping = true;
+                    match how {
+                        Stop::Close => self.queue.close(),
+                        Stop::HandOver => self.is_open = false,
+                        Stop::Deposed => {
+                            self.abandon(Some(answers));
+                            return Ok(Recovery::Deposed);
+                        }
+                    }
                     deadline = Some(Instant::now() + PATIENCE_AT_STOP);
                     continue;
                 }
@@ -98,6 +117,11 @@ impl Writer {
             };
             match read {
                 Ok(truth) => break truth,
+                Err(OpenError::Dqlite(dqlite::client::Error::NotLeader)) if !is_single => {
+                    warn!("this node leads no more, and the outcome of its last commit is unknown");
+                    self.abandon(Some(answers));
+                    return Ok(Recovery::Deposed);
+                }
                 Err(error) if started.elapsed() > GIVE_UP && !(self.shared.is_disk_full)() => {
                     return Err(WriterError::EngineLost(GIVE_UP, error));
                 }
@@ -119,7 +143,14 @@ impl Writer {
             .is_engine_lost
             .store(false, Ordering::Relaxed);
         let head: Revision = self.shared.history.head().revision;
-        let is_written = is_written(&batch, &truth).ok_or(WriterError::ForeignWriter(head + 1))?;
+        let Some(is_written) = is_written(&batch, &truth) else {
+            if is_single {
+                return Err(WriterError::ForeignWriter(head + 1));
+            }
+            warn!("another node has led meanwhile");
+            self.abandon(Some(answers));
+            return Ok(Recovery::Deposed);
+        };
         info!(is_written, took = ?started.elapsed(), "the outcome of the commit is known");
         if is_written {
             self.publish(&batch, tree);
@@ -145,9 +176,14 @@ impl Writer {
     }
 
     async fn read_back(&self) -> Result<(Database, Truth), OpenError> {
-        let mut database = Database::open(&self.shared.endpoint).await?;
+        let mut database = if self.shared.cluster.is_single() {
+            Database::open(&self.shared.endpoint).await?
+        } else {
+            Database::open_on_leader(&self.shared.endpoint).await?
+        };
         database.fence().await?;
-        let meta = database.prepare_schema(self.shared.cluster_id).await?;
+        let cluster_id = self.shared.cluster_id.load(Ordering::Relaxed);
+        let meta = database.prepare_schema(cluster_id).await?;
         let leases = database.read_leases().await?;
         let settings = database.read_settings().await?;
         let mut changes = Vec::new();
@@ -190,11 +226,7 @@ impl Writer {
         self.settings = truth.settings.clone();
         self.admission.note_alarms(&self.settings);
         self.admission.quota.forget();
-        let mut leases = self
-            .shared
-            .leases
-            .lock()
-            .expect("no panic while it is held");
+        let mut leases = self.shared.leases();
         let mut restored = restore_leases(&truth.leases, &head.tree, self.shared.now_ms());
         for lease in &truth.leases {
             if let Some(expires_ms) = leases.expires_ms(lease.id) {

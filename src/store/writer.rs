@@ -17,7 +17,7 @@ use std::{
 
 use tokio::{
     sync::mpsc,
-    time::{Instant, MissedTickBehavior},
+    time::{Instant, MissedTickBehavior, timeout},
 };
 use tracing::warn;
 
@@ -56,6 +56,10 @@ const GATHER_MIN_ANSWERS: usize = 8;
 
 /// How often everything else that is ready runs meanwhile. Measured: 2 save half of what 6 to 20 do.
 const GATHER_TURNS: usize = 8;
+
+/// How long to wait for a proof that this node leads still, before a request that changed nothing is
+/// answered.
+const CONFIRM_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Told what happens to the database, in order.
 pub trait CommitObserver: Send + Sync {
@@ -150,7 +154,7 @@ pub(super) struct Pending {
     pub wants_vacuum: Vec<ReplySender>,
 }
 
-pub struct Writer {
+pub(super) struct Writer {
     pub(super) shared: Arc<Shared>,
     pub(super) queue: mpsc::Receiver<Submission>,
     pub(super) observer: Box<dyn CommitObserver>,
@@ -167,7 +171,39 @@ pub struct Writer {
     /// With what is not committed yet.
     pub(super) settings: Settings,
     pub(super) admission: Admission,
-    is_open: bool,
+    pub(super) is_open: bool,
+    pub(super) is_stopping: bool,
+}
+
+/// What the writer is told to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// Commit what is queued, and refuse what comes.
+    Close,
+    /// Commit what was received, and leave what comes to the next leader.
+    HandOver,
+    /// This node leads no more.
+    Deposed,
+}
+
+/// How the writer ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// As it was told to, with everything answered.
+    Stopped,
+    /// This node leads no more.
+    Deposed,
+}
+
+/// What the writer was lent, and how it ended.
+pub(super) struct Returned {
+    pub queue: mpsc::Receiver<Submission>,
+    /// Received, but not evaluated.
+    pub backlog: VecDeque<Submission>,
+    pub observer: Box<dyn CommitObserver>,
+    /// Superfluous rows that are not deleted yet.
+    pub garbage: Vec<RowId>,
+    pub ended: Result<Ended, WriterError>,
 }
 
 /// Why the writer, and with it the server, cannot go on.
@@ -220,17 +256,34 @@ impl Writer {
             settings,
             admission,
             is_open: true,
+            is_stopping: false,
         }
     }
 
-    /// Runs until `stop` is ready and everything that was queued is committed.
+    /// Runs until `stop` says how to end, or this node leads no more.
     pub async fn run(
         mut self,
         observer: Box<dyn CommitObserver>,
-        stop: impl Future<Output = ()>,
-    ) -> Result<(), WriterError> {
+        stop: impl Future<Output = Stop>,
+    ) -> Returned {
         self.observer = observer;
-        let mut stop = pin!(stop);
+        let ended = self.serve(pin!(stop)).await;
+        // Nobody waits for the rows any more: whoever does is told that the server stopped.
+        let mut garbage = self.purge.into_rows();
+        garbage.extend(self.compactions.join().await);
+        Returned {
+            queue: self.queue,
+            backlog: self.backlog,
+            observer: self.observer,
+            garbage,
+            ended,
+        }
+    }
+
+    async fn serve(
+        &mut self,
+        mut stop: Pin<&mut impl Future<Output = Stop>>,
+    ) -> Result<Ended, WriterError> {
         let mut ticks = tokio::time::interval(LEASE_TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut in_flight: Option<InFlight> = None;
@@ -257,14 +310,25 @@ impl Writer {
                     let InFlight { tree, answers, .. } = in_flight.take().expect("just written");
                     match self.finish_write(written, tree, answers, &mut stop).await? {
                         ControlFlow::Continue(next) => in_flight = next,
-                        ControlFlow::Break(()) => return Ok(()),
+                        ControlFlow::Break(ended) => return Ok(ended),
                     }
                 }
                 // Before the queue, which may never be empty.
-                () = &mut stop, if !self.queue.is_closed() => self.queue.close(),
+                how = &mut stop, if !self.is_stopping => {
+                    self.is_stopping = true;
+                    match how {
+                        Stop::Close => self.queue.close(),
+                        Stop::HandOver => self.is_open = false,
+                        Stop::Deposed => {
+                            self.abandon(in_flight.map(|in_flight| in_flight.answers));
+                            return Ok(Ended::Deposed);
+                        }
+                    }
+                }
                 _ = ticks.tick(), if self.is_open => self.tend_leases(),
                 (rows, waiting) = self.compactions.finished(), if self.compactions.is_running() => {
                     self.finish_compaction(rows, waiting);
+                    self.shared.published.send_replace(());
                 }
                 count = self.queue.recv_many(&mut received, REQUESTS_PER_TURN),
                     if self.is_open && self.backlog.is_empty() && !self.is_full() =>
@@ -282,7 +346,25 @@ impl Writer {
                 warn!(%error, "the remaining TTL of leases was not stored: they will live longer");
             }
         }
-        Ok(())
+        Ok(Ended::Stopped)
+    }
+
+    /// Nobody knows what becomes of a batch that is on its way, and what was evaluated on top of it
+    /// never happens.
+    pub(super) fn abandon(&mut self, in_flight: Option<Vec<Answer>>) {
+        let Pending {
+            answers,
+            wants_pages,
+            wants_vacuum,
+            ..
+        } = std::mem::take(&mut self.pending);
+        for answer in in_flight.into_iter().flatten() {
+            let _ = answer.reply.send(Err(RequestError::LeaderLost));
+        }
+        let later = answers.into_iter().map(|answer| answer.reply);
+        for reply in later.chain(wants_pages).chain(wants_vacuum) {
+            let _ = reply.send(Err(RequestError::LeaderChanged));
+        }
     }
 
     /// Whether the next request must wait for the next batch.
@@ -332,7 +414,7 @@ impl Writer {
         if batch.is_empty() {
             // Nothing that these requests saw is still uncommitted.
             self.database = Some(database);
-            self.answer(answers);
+            self.answer_confirmed(answers);
             return None;
         }
         Some(InFlight::start(database, batch, self.working.tree.clone(), answers).await)
@@ -345,8 +427,8 @@ impl Writer {
         written: Written,
         tree: Tree,
         answers: Vec<Answer>,
-        stop: &mut Pin<&mut impl Future<Output = ()>>,
-    ) -> Result<ControlFlow<(), Option<InFlight>>, WriterError> {
+        stop: &mut Pin<&mut impl Future<Output = Stop>>,
+    ) -> Result<ControlFlow<Ended, Option<InFlight>>, WriterError> {
         let Written {
             database,
             batch,
@@ -357,7 +439,8 @@ impl Writer {
             drop(database);
             return match self.recover(batch, tree, answers, error, stop).await? {
                 Recovery::Done => Ok(ControlFlow::Continue(None)),
-                Recovery::Stopped => Ok(ControlFlow::Break(())),
+                Recovery::Stopped => Ok(ControlFlow::Break(Ended::Stopped)),
+                Recovery::Deposed => Ok(ControlFlow::Break(Ended::Deposed)),
             };
         }
         self.database = Some(database);
@@ -408,6 +491,25 @@ impl Writer {
         if !batch.commits.is_empty() {
             self.observer.committed(&batch.commits);
         }
+    }
+
+    /// Answers what nothing was written for, which another leader may have overtaken.
+    fn answer_confirmed(&mut self, answers: Vec<Answer>) {
+        if self.shared.cluster.is_alone() {
+            return self.answer(answers);
+        }
+        let shared = self.shared.clone();
+        tokio::spawn(async move {
+            let confirmed = timeout(CONFIRM_TIMEOUT, shared.cluster.confirm()).await;
+            let is_leading = matches!(confirmed, Ok(Ok(()))) && shared.cluster.leads();
+            for Answer { reply, result, .. } in answers {
+                let _ = reply.send(if is_leading {
+                    result
+                } else {
+                    Err(RequestError::LeaderChanged)
+                });
+            }
+        });
     }
 
     fn answer(&mut self, answers: Vec<Answer>) {
@@ -467,6 +569,7 @@ impl Writer {
             self.shared.rules.store(Arc::new(Rules::new(&settings)));
             self.shared.settings.store(Arc::new(settings));
         }
+        self.shared.published.send_replace(());
     }
 
     fn evaluate(&mut self, received: &mut Vec<Submission>) {
@@ -475,7 +578,7 @@ impl Writer {
         }
         self.expiry.request_came();
         let shared = self.shared.clone();
-        let mut leases = shared.leases.lock().expect("no panic while it is held");
+        let mut leases = shared.leases();
         let mut received = received.drain(..);
         while !self.is_full()
             && let Some(submission) = received.next()
@@ -570,6 +673,7 @@ impl Writer {
                 self.expire(leases, id);
                 Ok(Reply::LeaseRevoked)
             }
+            Command::LeaseKeepAlive { id } => Ok(Reply::LeaseKept(self.keep_alive(leases, id)?)),
             Command::LeaseRenewed { id, ttl_s } => {
                 if leases.contains(id) {
                     leases.checkpoint(id, ttl_s);

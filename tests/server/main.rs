@@ -23,6 +23,7 @@ mod lifecycle;
 mod lock;
 mod maintenance;
 mod metrics;
+mod nodes;
 mod quota;
 mod reflection;
 mod restore;

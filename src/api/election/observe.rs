@@ -74,8 +74,8 @@ struct Observer {
 impl Observer {
     async fn run(&mut self) -> Result<Infallible, End> {
         loop {
-            let oldest = self.session.range(&self.prefix.oldest());
-            let oldest = oldest.map_err(|_| End::Refused)?;
+            let oldest = self.prefix.oldest();
+            let oldest = self.session.read(&oldest).await.map_err(|_| End::Refused)?;
             let read_revision = revision_of(&oldest);
             let (revision, leader) = match oldest.kvs.into_iter().next() {
                 Some(leader) => (read_revision, leader),

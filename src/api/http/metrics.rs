@@ -57,15 +57,21 @@ impl Sources {
 
     fn write_server(&self, page: &mut Page) {
         let metrics = self.store.metrics();
-        let has_leader = u8::from(!metrics.is_engine_lost.load(Ordering::Relaxed));
+        let is_usable = !metrics.is_engine_lost.load(Ordering::Relaxed);
+        let has_leader = u8::from(is_usable && self.store.has_leader());
+        let is_leader = u8::from(is_usable && self.store.leads());
         let help = "Whether or not a leader exists. 1 is existence, 0 is not.";
         page.gauge("etcd_server_has_leader", help, has_leader);
         let help = "Whether or not this member is a leader. 1 if is, 0 otherwise.";
-        page.gauge("etcd_server_is_leader", help, has_leader);
+        page.gauge("etcd_server_is_leader", help, is_leader);
         let help = "Whether or not this member is a learner. 1 if is, 0 otherwise.";
         page.gauge("etcd_server_is_learner", help, 0);
         let help = "The number of leader changes seen.";
-        page.counter("etcd_server_leader_changes_seen_total", help, 1);
+        page.counter(
+            "etcd_server_leader_changes_seen_total",
+            help,
+            self.store.leader_changes(),
+        );
         let id = format!("{:x}", self.identity.member_id);
         let help =
             "Server or member ID in hexadecimal format. 1 for 'server_id' label with current ID.";

@@ -23,7 +23,7 @@ use tokio::{
 
 use crate::{
     mvcc::Commit,
-    store::{QuotaBytes, Store, StoreOptions, WriterError, open},
+    store::{Alone, Ended, QuotaBytes, Stop, Store, StoreOptions, WriterError, empty},
 };
 
 /// What happens to the next request on the socket.
@@ -149,7 +149,7 @@ pub struct Running {
     /// The keys and values that it was told at once, in bytes.
     pub batch_bytes: Arc<Mutex<Vec<usize>>>,
     stop: Option<oneshot::Sender<()>>,
-    writer: Option<JoinHandle<Result<(), WriterError>>>,
+    writer: Option<JoinHandle<Result<Ended, WriterError>>>,
 }
 
 impl Running {
@@ -157,12 +157,14 @@ impl Running {
         let options = StoreOptions {
             endpoint,
             is_disk_full: Box::new(|| false),
+            cluster: Arc::new(Alone),
             member_id: BOOTSTRAP_ID,
             quota: QuotaBytes(-1),
             limits: Default::default(),
             cluster_id: 0xc1,
         };
-        let (store, writer) = open(options).await.unwrap();
+        let (store, mut replica) = empty(options);
+        let leading = replica.take_over().await.unwrap();
         let (stop, stopped) = oneshot::channel();
         let observed = Arc::new(Mutex::new(Vec::new()));
         let batch_bytes = Arc::new(Mutex::new(Vec::new()));
@@ -173,9 +175,14 @@ impl Running {
             bytes_seen.lock().unwrap().push(bytes.sum());
             commits_seen.lock().unwrap().extend_from_slice(commits);
         });
-        let run = writer.run(observer, async {
-            let _ = stopped.await;
-        });
+        replica.observe(observer);
+        let run = async move {
+            let stop = async {
+                let _ = stopped.await;
+                Stop::Close
+            };
+            replica.write(leading, stop).await
+        };
         Self {
             store,
             observed,

@@ -1,6 +1,6 @@
 //! What operators and strangers get wrong: a readable error, and no harm.
 
-mod certificates;
+pub mod certificates;
 mod directory;
 mod flags;
 mod full_disk;

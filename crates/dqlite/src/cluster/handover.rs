@@ -24,13 +24,22 @@ pub struct HandedOver {
 
 /// Passes on the role of this node to one that has a lower one, and the leadership to another voter.
 /// With nobody to pass the role on to, this node keeps it while it is away. One node does nothing.
-pub async fn handover(nodes: &mut Nodes, own_id: u64) -> Result<HandedOver, ClusterError> {
-    timeout(HANDOVER_TIMEOUT, hand_over(nodes, own_id))
+/// `prepare` is waited for before the leadership goes, if this node has it.
+pub async fn handover(
+    nodes: &mut Nodes,
+    own_id: u64,
+    prepare: impl Future<Output = ()>,
+) -> Result<HandedOver, ClusterError> {
+    timeout(HANDOVER_TIMEOUT, hand_over(nodes, own_id, prepare))
         .await
         .unwrap_or(Err(ClusterError::TimedOut(HANDOVER_TIMEOUT)))
 }
 
-async fn hand_over(nodes: &mut Nodes, own_id: u64) -> Result<HandedOver, ClusterError> {
+async fn hand_over(
+    nodes: &mut Nodes,
+    own_id: u64,
+    prepare: impl Future<Output = ()>,
+) -> Result<HandedOver, ClusterError> {
     let mut done = HandedOver::default();
     let mut look = nodes.look().await?;
     if look.servers.len() < 2 || look.roles.find(own_id).is_none() {
@@ -45,6 +54,7 @@ async fn hand_over(nodes: &mut Nodes, own_id: u64) -> Result<HandedOver, Cluster
         look = nodes.look().await?;
     }
     if look.leader_id == own_id {
+        prepare.await;
         done.leadership_to = transfer_from(&mut look).await.map(Some).or_else(|error| {
             match error {
                 // As in a cluster of two, whose other node is down.

@@ -1,6 +1,6 @@
 //! What the rest of the program sees of this node's membership.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, pin::Pin, sync::Arc, time::Duration};
 
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
@@ -77,7 +77,13 @@ pub struct Member {
     handovers: mpsc::Sender<Handover>,
 }
 
-pub(super) type Handover = oneshot::Sender<Result<HandedOver, ClusterError>>;
+/// What is to be done before the leadership goes.
+pub type Prepare = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+pub(super) struct Handover {
+    pub prepare: Prepare,
+    pub reply: oneshot::Sender<Result<HandedOver, ClusterError>>,
+}
 
 impl Member {
     /// The task does the work, once it runs.
@@ -112,17 +118,14 @@ impl Member {
     }
 
     /// Before a stop: role and leadership go to other nodes, within a minute. After that the task
-    /// only waits for its end.
-    pub async fn handover(&self) -> Result<HandedOver, ClusterError> {
-        let has_others = {
-            let status = self.status.borrow();
-            status.role.is_some() && status.servers.len() > 1
-        };
-        if !has_others {
+    /// only waits for its end. `prepare` is waited for just before the leadership goes, if this node has
+    /// it and somebody can take it.
+    pub async fn handover(&self, prepare: Prepare) -> Result<HandedOver, ClusterError> {
+        if self.status.borrow().role.is_none() {
             return Ok(HandedOver::default());
         }
         let (reply, result) = oneshot::channel();
-        let sent = self.handovers.send(reply).await;
+        let sent = self.handovers.send(Handover { prepare, reply }).await;
         sent.map_err(|_| ClusterError::Ended)?;
         result.await.map_err(|_| ClusterError::Ended)?
     }

@@ -26,7 +26,7 @@ pub use adjust::{adjust, promote_self};
 pub use error::ClusterError;
 pub use handover::{HandedOver, handover};
 pub use join::join;
-pub use member::{Member, MemberOptions, MemberState, MemberStatus};
+pub use member::{Member, MemberOptions, MemberState, MemberStatus, Prepare};
 pub use nodes::{Nodes, resolver};
 pub use probe::{Answer, Probed, probe};
 pub use remove::remove;

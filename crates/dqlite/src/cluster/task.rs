@@ -72,10 +72,10 @@ impl MemberTask {
                 () = life.run() => None,
                 asked = handovers.recv() => asked,
             };
-            if let Some(reply) = asked {
+            if let Some(Handover { prepare, reply }) = asked {
                 let own_id = life.options.own.id;
                 // Whoever asked may have gone.
-                let _ = reply.send(handover(&mut life.nodes, own_id).await);
+                let _ = reply.send(handover(&mut life.nodes, own_id, prepare).await);
             }
             std::future::pending().await
         };

@@ -9,7 +9,10 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
+use bytes::BytesMut;
+
 use super::relay::relay;
+use super::route::{ByteStream, PeerStream};
 use crate::node::Dial;
 use crate::socket::{connect, host};
 use crate::tls::Tls;
@@ -32,6 +35,17 @@ pub fn dialer(runtime: Handle, tls: Option<Tls>) -> Dial {
             .recv()
             .unwrap_or_else(|_| Err(io::Error::other("the runtime has stopped")))
     })
+}
+
+/// A link of this process with the service beside dqlite on another node's port. The caller sets the
+/// deadline.
+pub async fn connect_peer(address: &str, tls: Option<&Tls>) -> io::Result<PeerStream> {
+    let stream = connect(address).await?;
+    let stream: Box<dyn ByteStream> = match tls {
+        None => Box::new(stream),
+        Some(tls) => Box::new(tls.connect(host(address), stream).await?),
+    };
+    Ok(PeerStream::new(BytesMut::new(), stream))
 }
 
 async fn dial(address: &str, tls: Option<Tls>) -> io::Result<OwnedFd> {

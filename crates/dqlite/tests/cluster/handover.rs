@@ -11,7 +11,7 @@ async fn one_of_three_voters_hands_over_the_leadership_and_keeps_its_seat() {
     let all: Vec<_> = addresses.iter().map(|a| (a.as_str(), Voter)).collect();
     cluster.nodes[0].until_roles(&all).await;
     let first = cluster.nodes.remove(0);
-    let done = first.member.handover().await.unwrap();
+    let done = first.member.handover(Box::pin(async {})).await.unwrap();
     let next = done.leadership_to.unwrap().address;
     assert!(done.role_to.is_none() && addresses[1..].contains(&next));
     first.stop().await;
@@ -35,7 +35,7 @@ async fn a_leaving_voter_gives_its_seat_to_a_stand_by() {
     let before = [(a.as_str(), Voter), (b, Voter), (c, Voter), (d, StandBy)];
     cluster.nodes[0].until_roles(&before).await;
     let first = cluster.nodes.remove(0);
-    let done = first.member.handover().await.unwrap();
+    let done = first.member.handover(Box::pin(async {})).await.unwrap();
     assert_eq!(done.role_to.unwrap().address, *d);
     first.stop().await;
     let other = &cluster.nodes[0];
@@ -58,7 +58,7 @@ async fn of_two_nodes_either_can_be_stopped_after_a_handover() {
         .until_roles(&[(a, Voter), (b, StandBy)])
         .await;
     let first = cluster.nodes.remove(0);
-    let done = first.member.handover().await.unwrap();
+    let done = first.member.handover(Box::pin(async {})).await.unwrap();
     assert_eq!(done.role_to.unwrap().address, *b);
     assert_eq!(done.leadership_to.unwrap().address, *b);
     first.stop().await;
@@ -73,7 +73,11 @@ async fn of_two_nodes_either_can_be_stopped_after_a_handover() {
     // With the first one back, the other one may leave.
     let first = TestNode::start(cluster.dirs[0].path(), a, &[], None).await;
     first.until_roles(&[(a, StandBy), (b, Voter)]).await;
-    let done = cluster.nodes[0].member.handover().await.unwrap();
+    let done = cluster.nodes[0]
+        .member
+        .handover(Box::pin(async {}))
+        .await
+        .unwrap();
     assert_eq!(done.role_to.unwrap().address, *a);
     first.until_led_by(a).await;
 }
@@ -81,7 +85,11 @@ async fn of_two_nodes_either_can_be_stopped_after_a_handover() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_node_has_nothing_to_hand_over() {
     let cluster = Cluster::start(1, None).await;
-    let done = cluster.nodes[0].member.handover().await.unwrap();
+    let done = cluster.nodes[0]
+        .member
+        .handover(Box::pin(async {}))
+        .await
+        .unwrap();
     assert_eq!(done, Default::default());
     let status = cluster.nodes[0].member.status().borrow().clone();
     assert_eq!(with_role(&status.servers, Voter).len(), 1);

@@ -1,4 +1,5 @@
-//! Compiles `../proto` into `../src/gen`. Run `cargo run` in this directory.
+//! Compiles `../proto` into `../src/gen`, and `../../peer-proto/proto` into `../../peer-proto/src/gen`.
+//! Run `cargo run` in this directory.
 
 use std::{error::Error, path::Path};
 
@@ -19,5 +20,23 @@ fn main() -> Result<(), Box<dyn Error>> {
         .emit_rerun_if_changed(false)
         .out_dir(generated)
         .compile_fds_with_config(files, config)?;
-    Ok(())
+    generate_peer(&root)
+}
+
+/// Generates all that it imports, too, and keeps its own.
+fn generate_peer(root: &Path) -> Result<(), Box<dyn Error>> {
+    const GENERATED: &str = "k8sdqlite.peer.v1.rs";
+    let peer = root.join("../peer-proto");
+    let files = protox::compile(["peer.proto"], [peer.join("proto"), root.join("proto")])?;
+    let scratch = std::env::temp_dir().join("etcd-proto-generate");
+    std::fs::create_dir_all(&scratch)?;
+    let mut config = prost_build::Config::new();
+    config.bytes(["."]);
+    tonic_prost_build::configure()
+        .extern_path(".etcdserverpb", "::etcd_proto::etcdserverpb")
+        .emit_rerun_if_changed(false)
+        .out_dir(&scratch)
+        .compile_fds_with_config(files, config)?;
+    std::fs::copy(scratch.join(GENERATED), peer.join("src/gen").join(GENERATED))?;
+    Ok(std::fs::remove_dir_all(scratch)?)
 }

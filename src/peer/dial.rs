@@ -1,0 +1,68 @@
+//! Links to other nodes: HTTP/2 on their dqlite port.
+
+use std::{io, time::Duration};
+
+use dqlite::{proxy::connect_peer, tls::Tls};
+use hyper_util::rt::TokioIo;
+use peer_proto::{AboutRequest, AboutResponse, peer_client::PeerClient};
+use tonic::transport::{Channel, Endpoint, Uri};
+use tower::service_fn;
+
+/// A connection, TLS included, is made within this time, or not at all.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How often the leader is asked whether it is there, and how long it may take: a link through which
+/// nothing comes any more ends after both. Followers learn of a new leader from their engine, earlier.
+const PING_INTERVAL: Duration = Duration::from_secs(2);
+const PING_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Bytes that may be under way on a link.
+pub const WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+
+/// The largest message on a link, in bytes: a batch of the largest requests.
+pub const MAX_MESSAGE_BYTES: usize = 1 << 30;
+
+/// Dials other nodes with the cluster's key pair.
+#[derive(Debug, Clone)]
+pub struct Dialer {
+    tls: Option<Tls>,
+}
+
+impl Dialer {
+    pub fn new(tls: Option<Tls>) -> Self {
+        Self { tls }
+    }
+
+    pub async fn dial(
+        &self,
+        address: &str,
+    ) -> Result<PeerClient<Channel>, tonic::transport::Error> {
+        // The name in it is nobody's: the connector knows where to go.
+        let endpoint = Endpoint::from_static("http://peer.k8s-dqlite")
+            .connect_timeout(CONNECT_TIMEOUT)
+            .initial_connection_window_size(WINDOW_BYTES)
+            .initial_stream_window_size(WINDOW_BYTES)
+            .http2_keep_alive_interval(PING_INTERVAL)
+            .keep_alive_timeout(PING_TIMEOUT)
+            .keep_alive_while_idle(true);
+        let (address, tls) = (address.to_owned(), self.tls.clone());
+        let connector = service_fn(move |_: Uri| {
+            let (address, tls) = (address.clone(), tls.clone());
+            async move {
+                let stream = connect_peer(&address, tls.as_ref()).await?;
+                Ok::<_, io::Error>(TokioIo::new(stream))
+            }
+        });
+        let channel = endpoint.connect_with_connector(connector).await?;
+        Ok(PeerClient::new(channel)
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES))
+    }
+
+    /// What another node says about itself and the leader; none if it does not answer.
+    pub async fn about(&self, address: &str) -> Option<AboutResponse> {
+        let mut client = self.dial(address).await.ok()?;
+        let about = client.about(AboutRequest {}).await.ok()?;
+        Some(about.into_inner())
+    }
+}

@@ -1,0 +1,108 @@
+//! What the engine of this node says about leadership, asked at the moment when it matters.
+
+use std::{path::PathBuf, time::Duration};
+
+use dqlite::{
+    client::{ConnectOptions, Connection, Endpoint, Error},
+    node::stored_term,
+    wire::{Role, Server},
+};
+use tokio::sync::Mutex;
+
+/// The engine answers in microseconds, unless its loop is held up by the disk.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How often a term that changes while it is read is read again.
+const MAX_ATTEMPTS: usize = 3;
+
+/// Who leads in which term.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct View {
+    /// None during an election, and on a node that nobody tells.
+    pub leader: Option<(u64, String)>,
+    pub term: u64,
+}
+
+impl View {
+    pub fn leader_id(&self) -> u64 {
+        self.leader.as_ref().map_or(0, |(id, _)| *id)
+    }
+}
+
+/// Asks the engine through one connection.
+pub struct EngineView {
+    endpoint: Endpoint,
+    dir: PathBuf,
+    connection: Mutex<Option<Connection>>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ViewError {
+    #[error("dqlite: {0}")]
+    Engine(#[from] Error),
+    #[error("cannot read the Raft term: {0}")]
+    Term(#[from] std::io::Error),
+    #[error("terms follow each other too fast")]
+    Unsettled,
+}
+
+impl EngineView {
+    pub fn new(endpoint: Endpoint, dir: PathBuf) -> Self {
+        Self {
+            endpoint,
+            dir,
+            connection: Mutex::new(None),
+        }
+    }
+
+    /// Who leads, all of it true at one moment during the call. The engine stores a term before it
+    /// acts in it, and forgets the leader of the term before.
+    pub async fn view(&self) -> Result<View, ViewError> {
+        for _ in 0..MAX_ATTEMPTS {
+            let term = stored_term(&self.dir)?;
+            let leader = self.leader().await?;
+            if stored_term(&self.dir)? == term {
+                return Ok(View { leader, term });
+            }
+        }
+        Err(ViewError::Unsettled)
+    }
+
+    async fn leader(&self) -> Result<Option<(u64, String)>, Error> {
+        let mut slot = self.connection.lock().await;
+        let mut connection = self.take(&mut slot).await?;
+        let leader = connection.leader().await?;
+        *slot = Some(connection);
+        Ok(leader.map(|leader| (leader.id, leader.address)))
+    }
+
+    /// The nodes of the cluster, as this node's engine knows them.
+    pub async fn servers(&self) -> Result<Vec<Server>, Error> {
+        let mut slot = self.connection.lock().await;
+        let mut connection = self.take(&mut slot).await?;
+        let servers = connection.cluster().await?;
+        *slot = Some(connection);
+        Ok(servers)
+    }
+
+    pub async fn voters(&self) -> Result<Vec<u64>, Error> {
+        let servers = self.servers().await?;
+        let voters = servers
+            .iter()
+            .filter(|server| server.role == Role::Voter)
+            .map(|server| server.id);
+        Ok(voters.collect())
+    }
+
+    /// Out of its slot, so that one that failed, or was given up half way, is not used again.
+    async fn take(&self, slot: &mut Option<Connection>) -> Result<Connection, Error> {
+        if let Some(connection) = slot.take() {
+            return Ok(connection);
+        }
+        let options = ConnectOptions {
+            request_timeout: REQUEST_TIMEOUT,
+            ..Default::default()
+        };
+        Connection::connect(&self.endpoint, options).await
+    }
+}

@@ -1,0 +1,162 @@
+//! Watches who leads: the engine tells only who asks.
+
+use std::{sync::Arc, time::Duration};
+
+use dqlite::wire::Role;
+use tokio::{
+    sync::watch,
+    time::{Instant, MissedTickBehavior},
+};
+use tracing::{debug, info, warn};
+
+use super::{Dialer, EngineView, Reads, View};
+
+/// How often the engine is asked: a change of leader is noticed within this. One question costs some
+/// 30 us.
+const INTERVAL: Duration = Duration::from_millis(50);
+
+/// How often other nodes are asked where the engine of this one does not know: nobody tells a spare.
+const ASK_INTERVAL: Duration = Duration::from_millis(500);
+
+/// For how long one other node may take to say who leads.
+const ASK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long there may be no leader before clients that want to know are told: some elections.
+const LOST_AFTER: Duration = Duration::from_secs(3);
+
+/// What this node knows about who leads.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Known {
+    pub view: View,
+    /// No leader for longer than an election should take.
+    pub is_lost: bool,
+    /// How many there are, while this node leads.
+    pub nodes: usize,
+}
+
+pub struct Monitor {
+    pub own_id: u64,
+    pub engine: Arc<EngineView>,
+    pub reads: Arc<Reads>,
+    pub dialer: Dialer,
+    /// Of the other nodes, as the configuration has them that this node began with.
+    pub addresses: Vec<String>,
+}
+
+impl Monitor {
+    /// Runs until it is dropped.
+    pub async fn run(mut self, known: watch::Sender<Known>) {
+        let mut ticks = tokio::time::interval(INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut last_leader = Instant::now();
+        let mut last_asked = None::<Instant>;
+        loop {
+            ticks.tick().await;
+            let asked = Instant::now();
+            let mut view = match self.engine.view().await {
+                Ok(view) => view,
+                Err(error) => {
+                    debug!(%error, "cannot ask dqlite who leads");
+                    View {
+                        term: known.borrow().view.term,
+                        ..View::default()
+                    }
+                }
+            };
+            let leads = view.leader_id() == self.own_id;
+            let mut nodes = 0;
+            if leads {
+                match self.engine.servers().await {
+                    Ok(servers) => {
+                        nodes = servers.len();
+                        self.reads.note_nodes(nodes, asked);
+                        self.note(servers);
+                    }
+                    Err(error) => warn!(%error, "cannot ask dqlite for the nodes"),
+                }
+            }
+            if view.leader.is_none()
+                && last_leader.elapsed() > ASK_INTERVAL
+                && last_asked.is_none_or(|at| at.elapsed() > ASK_INTERVAL)
+            {
+                last_asked = Some(asked);
+                if let Some(told) = self.ask_others().await {
+                    view.leader = told.leader;
+                }
+            }
+            if view.leader.is_some() {
+                last_leader = asked;
+            } else if let Some(old) = &known.borrow().view.leader
+                && last_asked.is_some_and(|at| at.elapsed() <= ASK_INTERVAL)
+                && known.borrow().view.term == view.term
+            {
+                // Between two questions to others, what they said last counts.
+                view.leader = Some(old.clone());
+            }
+            let next = Known {
+                view,
+                is_lost: last_leader.elapsed() > LOST_AFTER,
+                nodes,
+            };
+            known.send_if_modified(|known| {
+                if *known == next {
+                    return false;
+                }
+                if known.view.leader != next.view.leader {
+                    match &next.view.leader {
+                        Some((id, address)) => {
+                            self.reads.note_leader_change();
+                            info!(
+                                id = format_args!("{id:x}"),
+                                address,
+                                term = next.view.term,
+                                "the cluster has a leader"
+                            );
+                        }
+                        None => info!(term = next.view.term, "the cluster has no leader"),
+                    }
+                }
+                *known = next;
+                true
+            });
+        }
+    }
+
+    fn note(&mut self, servers: Vec<dqlite::wire::Server>) {
+        let others = servers
+            .into_iter()
+            .filter(|server| server.id != self.own_id);
+        let mut others: Vec<_> = others.collect();
+        others.sort_by_key(|server| server.role != Role::Voter);
+        self.addresses = others.into_iter().map(|server| server.address).collect();
+    }
+
+    /// The first answer of another node that knows a leader.
+    async fn ask_others(&mut self) -> Option<View> {
+        if let Ok(servers) = self.engine.servers().await
+            && !servers.is_empty()
+        {
+            self.note(servers);
+        }
+        let mut asking = tokio::task::JoinSet::new();
+        for address in self.addresses.clone() {
+            let dialer = self.dialer.clone();
+            asking.spawn(async move {
+                tokio::time::timeout(ASK_TIMEOUT, dialer.about(&address))
+                    .await
+                    .ok()
+                    .flatten()
+            });
+        }
+        while let Some(told) = asking.join_next().await {
+            let view = told.ok().flatten().and_then(|about| about.view);
+            if let Some(view) = view.filter(|view| view.leader_id != 0) {
+                return Some(View {
+                    leader: Some((view.leader_id, view.leader_address)),
+                    term: view.term,
+                });
+            }
+        }
+        None
+    }
+}

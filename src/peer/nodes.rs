@@ -1,0 +1,171 @@
+//! The tasks that make this node one of several.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use dqlite::{client::Endpoint, tls::Tls};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::JoinHandle,
+    time::timeout,
+};
+use tracing::error;
+
+use super::{
+    Dialer, EngineView, Reads,
+    lead::PeerService,
+    monitor::{Known, Monitor},
+    replica::{Coordinator, CoordinatorError, Order},
+    serve::{PeerConnections, serve},
+};
+use crate::store::{Replica, Store};
+
+pub struct NodeOptions {
+    pub own_id: u64,
+    /// Of the engine.
+    pub endpoint: Endpoint,
+    pub storage_dir: PathBuf,
+    pub tls: Option<Tls>,
+    /// Of the other nodes, as far as they are known.
+    pub addresses: Vec<String>,
+    pub reads: Arc<Reads>,
+}
+
+/// This node among the others.
+pub struct Nodes {
+    coordinator: JoinHandle<Result<(), CoordinatorError>>,
+    helpers: [JoinHandle<()>; 2],
+    orders: mpsc::Sender<Order>,
+    known: watch::Receiver<Known>,
+    is_loaded: watch::Receiver<bool>,
+}
+
+impl Nodes {
+    pub fn start(
+        options: NodeOptions,
+        store: Store,
+        replica: Replica,
+        connections: PeerConnections,
+    ) -> Self {
+        let NodeOptions {
+            own_id,
+            endpoint,
+            storage_dir,
+            tls,
+            addresses,
+            reads,
+        } = options;
+        let engine = Arc::new(EngineView::new(endpoint, storage_dir));
+        let dialer = Dialer::new(tls);
+        let (known_sender, known) = watch::channel(Known::default());
+        let (tenure_sender, tenure) = watch::channel(None);
+        let (loaded_sender, is_loaded) = watch::channel(false);
+        let (orders, orders_receiver) = mpsc::channel(1);
+        let monitor = Monitor {
+            own_id,
+            engine: engine.clone(),
+            reads: reads.clone(),
+            dialer: dialer.clone(),
+            addresses,
+        };
+        let service = PeerService {
+            own_id,
+            store,
+            engine: engine.clone(),
+            tenure,
+            is_loaded: is_loaded.clone(),
+        };
+        let coordinator = Coordinator {
+            own_id,
+            replica,
+            engine,
+            reads,
+            dialer,
+            known: known.clone(),
+            tenure: tenure_sender,
+            is_loaded: loaded_sender,
+            orders: orders_receiver,
+            is_stopping: false,
+        };
+        let serving = async move {
+            if let Err(error) = serve(service, connections).await {
+                error!(%error, "the peer service has ended");
+            }
+        };
+        Self {
+            coordinator: tokio::spawn(coordinator.run()),
+            helpers: [
+                tokio::spawn(monitor.run(known_sender)),
+                tokio::spawn(serving),
+            ],
+            orders,
+            known,
+            is_loaded,
+        }
+    }
+
+    /// What this node knows of who leads.
+    pub fn known(&self) -> watch::Receiver<Known> {
+        self.known.clone()
+    }
+
+    /// Ready once this node has the store.
+    pub fn loaded(&self) -> impl Future<Output = ()> + use<> {
+        let mut is_loaded = self.is_loaded.clone();
+        async move {
+            if is_loaded.wait_for(|is_loaded| *is_loaded).await.is_err() {
+                std::future::pending().await
+            }
+        }
+    }
+
+    /// Ready when this node cannot go on.
+    pub async fn ended(&mut self) -> CoordinatorError {
+        match (&mut self.coordinator).await.expect("it does not panic") {
+            Err(error) => error,
+            Ok(()) => std::future::pending().await,
+        }
+    }
+
+    /// Writes nothing more here until another node leads. Ready when leadership may be given away, or
+    /// after `patience`: the last commit takes long.
+    pub fn hand_over(&self, patience: Duration) -> impl Future<Output = ()> + Send + use<> {
+        let orders = self.orders.clone();
+        async move {
+            let (done, is_done) = oneshot::channel();
+            let paused = async {
+                if orders.send(Order::HandOver(done)).await.is_ok() {
+                    let _ = is_done.await;
+                }
+            };
+            // Then the last commit has an unknown outcome for its clients.
+            let _ = timeout(patience, paused).await;
+        }
+    }
+
+    /// Ends after everything that was queued is committed, if this node leads, or after `patience`.
+    pub async fn stop(mut self, patience: Duration) -> Result<(), CoordinatorError> {
+        for helper in &self.helpers[1..] {
+            helper.abort();
+        }
+        let result = if self.coordinator.is_finished() {
+            Ok(())
+        } else {
+            let stopping = async {
+                let _ = self.orders.send(Order::Stop).await;
+                (&mut self.coordinator).await.expect("it does not panic")
+            };
+            match timeout(patience, stopping).await {
+                Ok(ended) => ended,
+                Err(_) => {
+                    error!(
+                        "writes did not end within {patience:?}: their clients see them as lost"
+                    );
+                    self.coordinator.abort();
+                    Ok(())
+                }
+            }
+        };
+        self.helpers[0].abort();
+        result
+    }
+}

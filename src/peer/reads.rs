@@ -1,0 +1,154 @@
+//! Linearizable reads that wait for their proof. All that arrive while one proof is under way share
+//! the next one.
+
+use std::sync::{
+    Mutex, MutexGuard,
+    atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
+};
+
+use tokio::{
+    sync::{Notify, oneshot},
+    time::Instant,
+};
+
+use crate::store::{Cluster, Confirmed, RequestError};
+
+/// Reads that may wait; a client that does not limit itself runs into the limits of connections and
+/// streams before.
+const MAX_WAITING: usize = 64 * 1024;
+
+/// For how long it counts that the engine said that there is no other node. Below the time that any
+/// other node needs to be made a voter and to be elected.
+const ALONE_MS: u64 = 150;
+
+/// What this node is in the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Role {
+    Unknown = 0,
+    Leader = 1,
+    Follower = 2,
+}
+
+pub type Waiting = oneshot::Sender<Result<(), RequestError>>;
+
+#[derive(Debug)]
+pub struct Reads {
+    waiting: Mutex<Vec<Waiting>>,
+    arrived: Notify,
+    role: AtomicU8,
+    /// The engine said so when it was asked last.
+    is_single: AtomicBool,
+    started: Instant,
+    /// When the engine last said that there is no other node, since `started`.
+    alone_ms: AtomicU64,
+    leader_changes: AtomicU64,
+}
+
+impl Default for Reads {
+    fn default() -> Self {
+        Self {
+            waiting: Mutex::default(),
+            arrived: Notify::new(),
+            role: AtomicU8::new(Role::Unknown as u8),
+            is_single: AtomicBool::new(false),
+            started: Instant::now(),
+            alone_ms: AtomicU64::new(0),
+            leader_changes: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Reads {
+    pub fn note_leader_change(&self) {
+        self.leader_changes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn set_role(&self, role: Role) {
+        self.role.store(role as u8, Ordering::Release);
+    }
+
+    /// The engine, asked at `asked`, said how many nodes there are. Only the leader's knows.
+    pub fn note_nodes(&self, count: usize, asked: Instant) {
+        let at = asked.saturating_duration_since(self.started).as_millis() as u64;
+        self.alone_ms.store(at, Ordering::Release);
+        self.is_single.store(count == 1, Ordering::Release);
+    }
+
+    /// Ready when reads wait. Cancel safe.
+    pub async fn arrived(&self) {
+        loop {
+            let arrived = self.arrived.notified();
+            if !self.lock().is_empty() {
+                return;
+            }
+            arrived.await;
+        }
+    }
+
+    /// Those that wait now: a proof that begins after this call is one for them.
+    pub fn take(&self) -> Vec<Waiting> {
+        let mut waiting = std::mem::take(&mut *self.lock());
+        waiting.retain(|waiting| !waiting.is_closed());
+        waiting
+    }
+
+    /// They wait for another proof.
+    pub fn give_back(&self, waiting: Vec<Waiting>) {
+        if !waiting.is_empty() {
+            self.lock().extend(waiting);
+            self.arrived.notify_one();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Waiting>> {
+        self.waiting.lock().expect("no panic while it is held")
+    }
+}
+
+pub fn finish(waiting: Vec<Waiting>, result: Result<(), RequestError>) {
+    for waiting in waiting {
+        let _ = waiting.send(result);
+    }
+}
+
+impl Cluster for Reads {
+    fn is_alone(&self) -> bool {
+        self.is_single()
+            && self.leads()
+            && self.started.elapsed().as_millis() as u64
+                <= self.alone_ms.load(Ordering::Acquire) + ALONE_MS
+    }
+
+    fn is_single(&self) -> bool {
+        self.is_single.load(Ordering::Acquire)
+    }
+
+    fn leads(&self) -> bool {
+        self.role.load(Ordering::Acquire) == Role::Leader as u8
+    }
+
+    fn has_leader(&self) -> bool {
+        self.role.load(Ordering::Acquire) != Role::Unknown as u8
+    }
+
+    fn leader_changes(&self) -> u64 {
+        self.leader_changes.load(Ordering::Relaxed)
+    }
+
+    fn confirm(&self) -> Confirmed<'_> {
+        let (sender, confirmed) = oneshot::channel();
+        {
+            let mut waiting = self.lock();
+            if waiting.len() >= MAX_WAITING {
+                waiting.retain(|waiting| !waiting.is_closed());
+            }
+            if waiting.len() >= MAX_WAITING {
+                return Box::pin(std::future::ready(Err(RequestError::TooManyRequests)));
+            }
+            waiting.push(sender);
+        }
+        self.arrived.notify_one();
+        Box::pin(async move { confirmed.await.unwrap_or(Err(RequestError::LeaderChanged)) })
+    }
+}

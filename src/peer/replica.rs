@@ -1,0 +1,230 @@
+//! Leads or follows, as the engine says, and changes from one to the other.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::sleep,
+};
+use tracing::{debug, info, warn};
+
+use super::{
+    Dialer, EngineView, Reads, follow::Follower, lead::Tenure, monitor::Known, reads::Role,
+};
+use crate::store::{Cluster, Ended, OpenError, Replica, Stop, WriterError};
+
+/// Pause after an attempt to lead or to follow that failed. An election or a restart takes longer.
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long a leader that has handed over waits for the new one, before it goes on itself.
+const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What the server wants of the coordinator.
+#[derive(Debug)]
+pub enum Order {
+    /// Commit what was received, then write nothing until there is another leader. Answered when
+    /// leadership may be given away.
+    HandOver(oneshot::Sender<()>),
+    /// Commit what is queued, and end.
+    Stop,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum CoordinatorError {
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error(transparent)]
+    Writer(#[from] WriterError),
+}
+
+pub struct Coordinator {
+    pub own_id: u64,
+    pub replica: Replica,
+    pub engine: Arc<EngineView>,
+    pub reads: Arc<Reads>,
+    pub dialer: Dialer,
+    pub known: watch::Receiver<Known>,
+    pub tenure: watch::Sender<Option<Arc<Tenure>>>,
+    pub is_loaded: watch::Sender<bool>,
+    pub orders: mpsc::Receiver<Order>,
+    /// What is queued is committed, and nothing more.
+    pub is_stopping: bool,
+}
+
+/// Whether to go on.
+#[derive(PartialEq, Eq)]
+enum Next {
+    Again,
+    Stop,
+}
+
+impl Coordinator {
+    /// Runs until it is told to stop, or cannot go on.
+    pub async fn run(mut self) -> Result<(), CoordinatorError> {
+        loop {
+            let view = self.known.borrow_and_update().view.clone();
+            let next = match view.leader {
+                Some((id, _)) if id == self.own_id => self.lead(view.term).await?,
+                Some((_, address)) => self.follow(&address).await,
+                None => self.wait().await,
+            };
+            if next == Next::Stop {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Waits for a leader.
+    async fn wait(&mut self) -> Next {
+        if self.is_stopping {
+            return Next::Stop;
+        }
+        tokio::select! {
+            changed = self.known.changed() => {
+                if changed.is_err() { Next::Stop } else { Next::Again }
+            }
+            order = self.orders.recv() => self.obey_without_leading(order),
+        }
+    }
+
+    fn obey_without_leading(&mut self, order: Option<Order>) -> Next {
+        match order {
+            Some(Order::HandOver(done)) => {
+                let _ = done.send(());
+                Next::Again
+            }
+            Some(Order::Stop) | None => Next::Stop,
+        }
+    }
+
+    async fn lead(&mut self, term: u64) -> Result<Next, CoordinatorError> {
+        let leading = match self.replica.take_over().await {
+            Ok(leading) => leading,
+            Err(error @ OpenError::Dqlite(_)) => {
+                debug!(%error, "cannot take over yet");
+                return Ok(self.pause().await);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        // All of it was in one term, or it is done again.
+        match self.engine.view().await {
+            Ok(view) if view.leader_id() == self.own_id && view.term == term => {}
+            _ => return Ok(self.pause().await),
+        }
+        info!(term, revision = self.replica.revision(), "leading");
+        let tenure = Tenure::new(self.own_id, term, self.engine.clone());
+        self.reads.set_role(Role::Leader);
+        self.tenure.send_replace(Some(tenure.clone()));
+        self.is_loaded.send_replace(true);
+        let serving = tokio::spawn(tenure.clone().serve_reads(self.reads.clone()));
+        let mut handed_over = None;
+        let must_stop = self.is_stopping;
+        let stop = {
+            let (own_id, known, orders) = (self.own_id, &mut self.known, &mut self.orders);
+            let reads = self.reads.clone();
+            let (handed_over, is_stopping) = (&mut handed_over, &mut self.is_stopping);
+            async move {
+                if must_stop {
+                    return Stop::Close;
+                }
+                let is_over = |known: &Known| {
+                    // The only node finds out by itself what became of a write.
+                    let is_this = known.view.leader_id() == own_id && known.view.term == term;
+                    !is_this && !reads.is_single()
+                };
+                tokio::select! {
+                    _ = known.wait_for(is_over) => Stop::Deposed,
+                    order = orders.recv() => match order {
+                        Some(Order::HandOver(done)) => {
+                            *handed_over = Some(done);
+                            Stop::HandOver
+                        }
+                        Some(Order::Stop) | None => {
+                            *is_stopping = true;
+                            Stop::Close
+                        }
+                    },
+                }
+            }
+        };
+        let ended = self.replica.write(leading, stop).await;
+        self.reads.set_role(Role::Unknown);
+        tenure.end();
+        self.tenure.send_replace(None);
+        serving.abort();
+        if ended? == Ended::Deposed {
+            info!(term, "leading no more");
+        }
+        if self.is_stopping {
+            return Ok(Next::Stop);
+        }
+        if let Some(done) = handed_over {
+            let _ = done.send(());
+            self.wait_for_other().await;
+        }
+        Ok(Next::Again)
+    }
+
+    /// Lets another node take over, or goes on here.
+    async fn wait_for_other(&mut self) {
+        let own_id = self.own_id;
+        tokio::select! {
+            _ = self.known.wait_for(|known| known.view.leader_id() != own_id) => {}
+            // What is queued meanwhile is committed here.
+            _ = self.orders.recv() => self.is_stopping = true,
+            () = sleep(HAND_OVER_TIMEOUT) => {
+                warn!("no other node took over within {HAND_OVER_TIMEOUT:?}: leading on");
+            }
+        }
+    }
+
+    async fn pause(&mut self) -> Next {
+        if self.is_stopping {
+            return Next::Stop;
+        }
+        tokio::select! {
+            order = self.orders.recv() => self.obey_without_leading(order),
+            () = sleep(RETRY_PAUSE) => Next::Again,
+        }
+    }
+
+    async fn follow(&mut self, address: &str) -> Next {
+        if self.is_stopping {
+            return Next::Stop;
+        }
+        self.reads.set_role(Role::Follower);
+        let is_loaded = self.is_loaded.clone();
+        let on_loaded = move || {
+            is_loaded.send_replace(true);
+        };
+        let mut follower = Follower {
+            own_id: self.own_id,
+            replica: &mut self.replica,
+            engine: &self.engine,
+            reads: &self.reads,
+            on_loaded: &on_loaded,
+        };
+        let is_other = |known: &Known| {
+            let leader = known.view.leader.as_ref();
+            leader.is_some_and(|(_, other)| other != address)
+        };
+        let (known, orders) = (&mut self.known, &mut self.orders);
+        let until = async {
+            tokio::select! {
+                _ = known.wait_for(is_other) => None,
+                order = orders.recv() => Some(order),
+            }
+        };
+        let order = match follower.run(&self.dialer, address, until).await {
+            Ok(order) => order,
+            Err(reason) => {
+                debug!(%reason, address, "not following any more");
+                None
+            }
+        };
+        match order {
+            Some(order) => self.obey_without_leading(order),
+            None => self.pause().await,
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! What the store has to know about the other nodes.
+
+use std::pin::Pin;
+
+use super::RequestError;
+
+pub type Confirmed<'a> = Pin<Box<dyn Future<Output = Result<(), RequestError>> + Send + 'a>>;
+
+/// Answers the question that every linearizable read has: is what this node holds now everything
+/// that was committed before the question?
+pub trait Cluster: Send + Sync + 'static {
+    /// Whether no other node can have committed anything. Cheap: asked with every read.
+    fn is_alone(&self) -> bool;
+
+    /// Whether there is no other node, as far as this one knew last: it may be out of touch with its
+    /// engine, but finds out by itself what became of its writes.
+    fn is_single(&self) -> bool;
+
+    /// Whether this node takes the writes.
+    fn leads(&self) -> bool;
+
+    /// Whether somebody takes the writes, as far as this node knows.
+    fn has_leader(&self) -> bool;
+
+    /// How often this node has seen a new leader.
+    fn leader_changes(&self) -> u64;
+
+    /// Ready when the index of this node holds all that was committed before the call.
+    fn confirm(&self) -> Confirmed<'_>;
+}
+
+/// A cluster of one node, for good.
+#[derive(Debug, Default)]
+pub struct Alone;
+
+impl Cluster for Alone {
+    fn is_alone(&self) -> bool {
+        true
+    }
+
+    fn is_single(&self) -> bool {
+        true
+    }
+
+    fn leads(&self) -> bool {
+        true
+    }
+
+    fn has_leader(&self) -> bool {
+        true
+    }
+
+    fn leader_changes(&self) -> u64 {
+        1
+    }
+
+    fn confirm(&self) -> Confirmed<'_> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+}

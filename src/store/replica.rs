@@ -1,0 +1,254 @@
+//! The index of a node through its changes of role: who leads writes, who follows applies what the
+//! leader wrote, and the index only ever grows by what is committed.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, atomic::Ordering},
+};
+
+use tokio::sync::mpsc;
+use tracing::{info, warn};
+
+use super::{
+    OpenError, Shared,
+    command::Submission,
+    database::{Database, StoredChange},
+    load::load,
+    purge::Purge,
+    recovery::restore_leases,
+    writer::{CommitObserver, Ended, Stop, Writer, WriterError},
+};
+use crate::{
+    auth::Rules,
+    mvcc::{Commit, MAX_SUB, Replay, ReplayError, Revision, RowId, row_id},
+    settings::Settings,
+};
+
+/// Rows that a compaction made superfluous and that the leader may not have deleted yet. Above this
+/// they are forgotten, and deleted when the node starts the next time as the leader.
+const MAX_GARBAGE: usize = 4 * 1024 * 1024;
+
+/// What a node has of the store, whoever leads.
+pub struct Replica {
+    pub(super) shared: Arc<Shared>,
+    pub(super) queue: mpsc::Receiver<Submission>,
+    /// Received, but evaluated by nobody.
+    pub(super) backlog: VecDeque<Submission>,
+    pub(super) observer: Box<dyn CommitObserver>,
+    /// What a leader has to delete if the one before did not.
+    pub(super) garbage: Vec<RowId>,
+}
+
+/// A row as the leader sends it.
+pub type Row = StoredChange;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    #[error("what the leader sent does not continue what this node has: {0}")]
+    Replay(#[from] ReplayError),
+}
+
+impl Replica {
+    /// Told of what is committed from now on.
+    pub fn observe(&mut self, observer: Box<dyn CommitObserver>) {
+        self.observer = observer;
+    }
+
+    pub fn is_loaded(&self) -> bool {
+        self.shared.is_loaded.load(Ordering::Acquire)
+    }
+
+    pub fn cluster_id(&self) -> u64 {
+        self.shared.cluster_id.load(Ordering::Acquire)
+    }
+
+    /// The newest revision of this node, 0 if it has nothing at all.
+    pub fn revision(&self) -> Revision {
+        if self.is_loaded() {
+            self.shared.history.head().revision
+        } else {
+            0
+        }
+    }
+
+    pub fn compact_revision(&self) -> Revision {
+        self.shared.history.compact_revision()
+    }
+
+    /// What clients of this node want written. Cancel safe.
+    pub async fn requests(&mut self, received: &mut Vec<Submission>, limit: usize) {
+        if !self.backlog.is_empty() {
+            let count = self.backlog.len().min(limit);
+            received.extend(self.backlog.drain(..count));
+        } else {
+            self.queue.recv_many(received, limit).await;
+        }
+        for submission in received.iter() {
+            self.note_left_queue(submission);
+        }
+    }
+
+    /// Takes requests back that nobody has evaluated.
+    pub fn give_back(&mut self, submissions: impl IntoIterator<Item = Submission>) {
+        for submission in submissions {
+            let weight = submission.weight_bytes;
+            self.shared
+                .queued_bytes
+                .fetch_add(weight, Ordering::Relaxed);
+            self.backlog.push_back(submission);
+        }
+    }
+
+    fn note_left_queue(&self, submission: &Submission) {
+        let weight = submission.weight_bytes;
+        self.shared
+            .queued_bytes
+            .fetch_sub(weight, Ordering::Relaxed);
+    }
+
+    /// Opens the database on this node, which must lead, and brings the index up to it.
+    pub async fn take_over(&mut self) -> Result<Leading, OpenError> {
+        let shared = self.shared.clone();
+        let mut database = if shared.cluster.is_single() {
+            Database::open(&shared.endpoint).await?
+        } else {
+            Database::open_on_leader(&shared.endpoint).await?
+        };
+        let cluster_id = shared.cluster_id.load(Ordering::Acquire);
+        let meta = database.prepare_schema(cluster_id).await?;
+        // Commits an entry in this node's term: after it nothing of an earlier term changes.
+        database.fence().await?;
+        let head = shared.history.head();
+        if !self.is_loaded() || head.revision < meta.compact_revision {
+            let loaded = load(&mut database, meta).await?;
+            self.garbage = loaded.1;
+            shared.history.replace(loaded.0);
+        } else {
+            self.catch_up(&mut database, meta.compact_revision).await?;
+        }
+        let stored = database.read_leases().await?;
+        let settings = database.read_settings().await?;
+        let head = shared.history.head();
+        *shared.leases() = restore_leases(&stored, &head.tree, shared.now_ms());
+        self.apply_settings(settings);
+        self.loaded(meta.cluster_id);
+        info!(
+            revision = head.revision,
+            compact_revision = meta.compact_revision,
+            keys = head.tree.len(),
+            leases = stored.len(),
+            "this node takes the writes"
+        );
+        Ok(Leading { database })
+    }
+
+    /// Reads what the index does not have yet.
+    async fn catch_up(
+        &mut self,
+        database: &mut Database,
+        compact_revision: Revision,
+    ) -> Result<(), OpenError> {
+        let head = self.shared.history.head();
+        let mut replay = Replay::after(&head, self.compact_revision());
+        let after = row_id(head.revision, MAX_SUB);
+        let damaged = |error: ReplayError| OpenError::Damaged(error.to_string());
+        database
+            .read_changes(after, |change| {
+                replay
+                    .row(change.kind, change.kv, change.prev_revision)
+                    .map_err(damaged)
+            })
+            .await?;
+        let (commits, tree) = replay.finish_commits();
+        self.append(&commits, tree);
+        self.apply_compaction(compact_revision).await;
+        Ok(())
+    }
+
+    /// Writes until `stop`, or until this node leads no more.
+    pub async fn write(
+        &mut self,
+        leading: Leading,
+        stop: impl Future<Output = Stop>,
+    ) -> Result<Ended, WriterError> {
+        let (_, placeholder) = mpsc::channel(1);
+        let queue = std::mem::replace(&mut self.queue, placeholder);
+        let observer = std::mem::replace(&mut self.observer, Box::new(|_: &[Arc<Commit>]| {}));
+        let purge = Purge::new(std::mem::take(&mut self.garbage));
+        let mut writer = Writer::new(self.shared.clone(), queue, leading.database, purge);
+        writer.backlog = std::mem::take(&mut self.backlog);
+        let returned = writer.run(observer, stop).await;
+        self.queue = returned.queue;
+        self.backlog = returned.backlog;
+        self.observer = returned.observer;
+        self.garbage = returned.garbage;
+        returned.ended
+    }
+
+    /// Applies rows that continue what this node has, each revision whole.
+    pub fn apply(&mut self, rows: impl IntoIterator<Item = Row>) -> Result<(), ApplyError> {
+        let head = self.shared.history.head();
+        let mut replay = Replay::after(&head, self.compact_revision());
+        for row in rows {
+            replay.row(row.kind, row.kv, row.prev_revision)?;
+        }
+        let (commits, tree) = replay.finish_commits();
+        self.append(&commits, tree);
+        Ok(())
+    }
+
+    fn append(&mut self, commits: &[Arc<Commit>], tree: crate::mvcc::Tree) {
+        if commits.is_empty() {
+            return;
+        }
+        self.shared.history.append(commits, tree);
+        self.shared.published.send_replace(());
+        self.observer.committed(commits);
+    }
+
+    /// Forgets what this node has, and takes `replay` instead: everything since its compaction.
+    pub fn replace(&mut self, replay: Replay, cluster_id: u64) {
+        // The leader sends no superfluous rows.
+        let (history, _) = replay.finish();
+        let head = history.head();
+        info!(
+            revision = head.revision,
+            keys = head.tree.len(),
+            "received the store from the leader"
+        );
+        self.shared.history.replace(history);
+        self.garbage.clear();
+        self.loaded(cluster_id);
+        self.observer.committed(&[]);
+    }
+
+    fn loaded(&self, cluster_id: u64) {
+        self.shared.cluster_id.store(cluster_id, Ordering::Release);
+        self.shared.is_loaded.store(true, Ordering::Release);
+        self.shared.published.send_replace(());
+    }
+
+    pub fn apply_settings(&self, settings: Settings) {
+        self.shared.rules.store(Arc::new(Rules::new(&settings)));
+        self.shared.settings.store(Arc::new(settings));
+        self.shared.published.send_replace(());
+    }
+
+    pub async fn apply_compaction(&mut self, revision: Revision) {
+        let history = self.shared.history.clone();
+        if revision <= history.compact_revision() {
+            return;
+        }
+        let compacting = tokio::task::spawn_blocking(move || history.compact(revision));
+        match compacting.await.expect("compacting does not panic") {
+            Ok(rows) if self.garbage.len() + rows.len() <= MAX_GARBAGE => self.garbage.extend(rows),
+            Ok(_) => self.garbage.clear(),
+            Err(error) => warn!(%error, revision, "a compaction of the leader was not applied"),
+        }
+    }
+}
+
+/// The database, opened by the node that leads.
+pub struct Leading {
+    pub(super) database: Database,
+}
