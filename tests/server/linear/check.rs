@@ -14,7 +14,6 @@ use etcd_proto::mvccpb::{Event, KeyValue, event::EventType};
 
 use self::order::Floor;
 use super::history::{Answer, Call, History, Operation, Read, key_of};
-use super::register;
 use super::truth::Truth;
 use super::violation::{Kind, Violation};
 
@@ -50,7 +49,6 @@ pub fn check(history: &History, leased: &[u8]) -> Vec<Violation> {
     }
     leases::check(history, &mut found);
     compactions(history, &mut found);
-    register::check(history, &mut found);
     found
 }
 

@@ -28,10 +28,12 @@ pub enum Fault {
     Mute,
     /// What is sent to a node is lost.
     Deafen,
+    /// The disk is full.
+    Fill,
 }
 
 const ALWAYS: [Fault; 4] = [Fault::Kill, Fault::KillAll, Fault::Pause, Fault::Stop];
-const WITH_LINKS: [Fault; 8] = [
+const IN_NAMESPACES: [Fault; 9] = [
     Fault::Kill,
     Fault::KillAll,
     Fault::Pause,
@@ -40,6 +42,7 @@ const WITH_LINKS: [Fault; 8] = [
     Fault::Cut,
     Fault::Mute,
     Fault::Deafen,
+    Fault::Fill,
 ];
 
 async fn sleep_ms(random: &mut StdRng, range: std::ops::Range<u64>) {
@@ -49,8 +52,8 @@ async fn sleep_ms(random: &mut StdRng, range: std::ops::Range<u64>) {
 /// Does one fault, lets it last, and undoes it.
 pub async fn one(nodes: &mut Nodes, random: &mut StdRng) -> Fault {
     sleep_ms(random, CALM_MS).await;
-    let known: &[Fault] = if nodes.has_links() {
-        &WITH_LINKS
+    let known: &[Fault] = if nodes.is_in_namespaces() {
+        &IN_NAMESPACES
     } else {
         &ALWAYS
     };
@@ -93,10 +96,11 @@ pub async fn one(nodes: &mut Nodes, random: &mut StdRng) -> Fault {
         Fault::Deafen => others
             .iter()
             .for_each(|other| nodes.cut_one_way(*other, node)),
+        Fault::Fill => nodes.fill(node),
     }
     if matches!(
         fault,
-        Fault::Isolate | Fault::Cut | Fault::Mute | Fault::Deafen
+        Fault::Isolate | Fault::Cut | Fault::Mute | Fault::Deafen | Fault::Fill
     ) {
         sleep_ms(random, AWAY_MS).await;
         nodes.heal();

@@ -75,10 +75,11 @@ async fn three_nodes_under_faults_are_one_store() {
 
     let history = run.take_history();
     check::assert_distinct_values(&history);
-    let violations = check::check(&history, leases::PREFIX.as_bytes());
+    let mut violations = check::check(&history, leases::PREFIX.as_bytes());
+    let (registers, unjudged) = register::check(&history, &mut violations);
     let unknown = history.operations.iter().filter(|o| o.answer.is_none());
     println!(
-        "{} operations, {} of unknown outcome; {last} revisions; {} watches; {} leases; faults {done:?}; {} violations",
+        "{} operations, {} of unknown outcome; {last} revisions; {} watches; {} leases; {registers} registers, {unjudged} not judged; faults {done:?}; {} violations",
         history.operations.len(),
         unknown.count(),
         history.streams.len(),

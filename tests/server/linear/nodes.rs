@@ -45,7 +45,7 @@ impl Nodes {
         NODES
     }
 
-    pub fn has_links(&self) -> bool {
+    pub fn is_in_namespaces(&self) -> bool {
         matches!(self, Self::Namespaces(_))
     }
 
@@ -107,6 +107,10 @@ impl Nodes {
 
     pub fn cut_one_way(&self, from: usize, to: usize) {
         self.namespaces().run("cut-one-way", &[from, to]);
+    }
+
+    pub fn fill(&self, node: usize) {
+        self.namespaces().run("fill", &[node]);
     }
 
     pub fn heal(&self) {

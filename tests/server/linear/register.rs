@@ -49,20 +49,26 @@ pub enum Verdict {
     Unknown,
 }
 
-/// Judges all registers of a history.
-pub fn check(history: &History, found: &mut Vec<Violation>) {
+/// Judges all registers of a history. Returns how many there are, and how many were too much for it.
+pub fn check(history: &History, found: &mut Vec<Violation>) -> (usize, usize) {
     let mut registers: BTreeMap<&Bytes, Vec<Step>> = BTreeMap::new();
     for operation in &history.operations {
         if let Some((key, step)) = step(operation) {
             registers.entry(key).or_default().push(step);
         }
     }
-    for (key, steps) in registers {
-        if let Verdict::NotLinearizable = judge(&steps) {
-            let text = format!("{key:?}: {steps:?}");
-            found.push(Violation::new(Kind::NotLinearizable, text));
+    let mut unjudged = 0;
+    for (key, steps) in &registers {
+        match judge(steps) {
+            Verdict::Linearizable => (),
+            Verdict::NotLinearizable => {
+                let text = format!("{key:?}: {steps:?}");
+                found.push(Violation::new(Kind::NotLinearizable, text));
+            }
+            Verdict::Unknown => unjudged += 1,
         }
     }
+    (registers.len(), unjudged)
 }
 
 fn step(operation: &Operation) -> Option<(&Bytes, Step)> {
