@@ -16,7 +16,7 @@ use crate::harness::*;
 
 pub const PREFIX: &str = "/lease/";
 
-const KEEPERS: usize = 3;
+const KEEPERS: usize = 6;
 
 /// Longer than an election takes, so that some are kept over one; etcd's own lower limit is near.
 const TTL_S: i64 = 3;

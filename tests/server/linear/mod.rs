@@ -26,6 +26,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use crate::harness::*;
+use history::History;
 use nodes::Nodes;
 use run::Run;
 
@@ -79,11 +80,13 @@ async fn three_nodes_under_faults_are_one_store() {
     let (registers, unjudged) = register::check(&history, &mut violations);
     let unknown = history.operations.iter().filter(|o| o.answer.is_none());
     println!(
-        "{} operations, {} of unknown outcome; {last} revisions; {} watches; {} leases; {registers} registers, {unjudged} not judged; faults {done:?}; {} violations",
+        "{} operations, {} of unknown outcome; {last} revisions; {} watches; {} leases; {registers} registers, {unjudged} not judged; faults {done:?}; \
+         longest time without a write {:?}; {} violations",
         history.operations.len(),
         unknown.count(),
         history.streams.len(),
         history.leases.len(),
+        longest_silence(&history),
         violations.len()
     );
     for violation in violations.iter().take(SHOWN) {
@@ -95,6 +98,18 @@ async fn three_nodes_under_faults_are_one_store() {
         "LINEAR_SEED={seed}: {hashes:?}"
     );
     assert!(last > 1 && !done.is_empty());
+}
+
+/// Between two writes that were acknowledged.
+fn longest_silence(history: &History) -> Duration {
+    let answers = history.operations.iter().filter_map(|operation| {
+        operation.call.value()?;
+        operation.answer.as_ref()
+    });
+    let mut returned: Vec<_> = answers.map(|answer| answer.returned).collect();
+    returned.sort_unstable();
+    let between = returned.windows(2).map(|pair| pair[1] - pair[0]);
+    between.max().unwrap_or_default()
 }
 
 /// Returns the revision after which nothing changes any more.
