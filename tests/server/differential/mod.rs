@@ -5,6 +5,7 @@
 //! `differences.rs` and in docs/compat.md.
 
 mod answer;
+mod callers;
 mod differences;
 mod generate;
 mod json;
@@ -13,6 +14,7 @@ mod pair;
 mod shrink;
 mod side;
 mod streams;
+mod waiting;
 mod wire;
 
 use std::time::{Duration, Instant};
