@@ -1,11 +1,12 @@
 //! The differences from etcd that are meant. Each is a line in docs/compat.md; there are no others.
 
-use etcd_proto::etcdserverpb::TxnRequest;
 use etcd_proto::etcdserverpb::request_op::Request;
 use etcd_proto::etcdserverpb::watch_request::RequestUnion;
+use etcd_proto::etcdserverpb::{RangeRequest, TxnRequest};
 
 use super::answer::Answer;
 use super::operation::{Operation, Revisions};
+use super::order;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
@@ -27,6 +28,7 @@ pub struct Difference {
 pub struct Step<'a> {
     pub operation: &'a Operation,
     pub revisions: &'a Revisions,
+    pub is_auth_on: bool,
     pub ours: &'a Answer,
     pub etcd: &'a Answer,
 }
@@ -35,24 +37,20 @@ pub struct Step<'a> {
 pub const COMPACTED_WAIT: &str = "required revision has been compacted";
 pub const COMPACTED_WAITER: &str = "| a waiter from whose revision on the history was compacted";
 
-/// Of this many keys on etcd does not sort by insertion.
-const UNSTABLE_KEYS: i64 = 13;
-
-/// Whether some answer counts so many keys that their order may be any.
-fn counts_many(text: &str) -> bool {
-    text.split("count: ").skip(1).any(|rest| {
-        let digits = rest.split(|letter: char| !letter.is_ascii_digit()).next();
-        digits.and_then(|digits| digits.parse().ok()) >= Some(UNSTABLE_KEYS)
-    })
-}
+/// What a denied watch says, in an answer that is not a refusal of the call.
+const DENIED: &str = "permission denied";
 
 const TABLE: [Difference; 5] = [
     Difference {
         compat: "| keys that are equal in what a sorted Range sorts by",
         effect: Effect::None,
         holds: |step| {
-            let sorts = matches!(step.operation, Operation::Range(_) | Operation::Txn(_));
-            sorts && counts_many(&step.ours.text) && counts_many(&step.etcd.text)
+            let ranges = match step.operation {
+                Operation::Range(range) => vec![range],
+                Operation::Txn(txn) => ranges_of(txn),
+                _ => return false,
+            };
+            order::may_differ(&ranges, &step.ours.text, &step.etcd.text)
         },
     },
     Difference {
@@ -68,10 +66,14 @@ const TABLE: [Difference; 5] = [
         compat: "| a watch without an end (`range_end` is one zero byte)",
         effect: Effect::None,
         holds: |step| match step.operation {
-            Operation::Watch { request, .. } => matches!(
-                &request.request_union,
-                Some(RequestUnion::CreateRequest(create)) if &create.range_end[..] == b"\0"
-            ),
+            Operation::Watch { request, .. } => {
+                let is_endless = matches!(
+                    &request.request_union,
+                    Some(RequestUnion::CreateRequest(create)) if &create.range_end[..] == b"\0"
+                );
+                let is_denied = |answer: &Answer| answer.text.contains(DENIED);
+                is_endless && step.is_auth_on && is_denied(step.ours) && !is_denied(step.etcd)
+            }
             _ => false,
         },
     },
@@ -96,6 +98,17 @@ const TABLE: [Difference; 5] = [
 ];
 
 const DUPLICATE_KEY: &str = "InvalidArgument: etcdserver: duplicate key given in txn request";
+
+fn ranges_of(txn: &TxnRequest) -> Vec<&RangeRequest> {
+    let operations = txn.success.iter().chain(&txn.failure);
+    operations
+        .flat_map(|operation| match &operation.request {
+            Some(Request::RequestRange(range)) => vec![range],
+            Some(Request::RequestTxn(txn)) => ranges_of(txn),
+            _ => Vec::new(),
+        })
+        .collect()
+}
 
 /// Nested transactions, and deletions without an end: the two where etcd does not see all duplicates.
 fn is_overlooked_by_etcd(txn: &TxnRequest) -> bool {

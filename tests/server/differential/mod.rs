@@ -10,6 +10,7 @@ mod differences;
 mod generate;
 mod json;
 mod operation;
+mod order;
 mod pair;
 mod shrink;
 mod side;

@@ -111,6 +111,7 @@ impl Pair {
                 let asked = differences::Step {
                     operation: &operation.resolved(&self.revisions, 0),
                     revisions: &self.revisions,
+                    is_auth_on: self.etcd.is_auth_on,
                     ours: &ours,
                     etcd: &etcd,
                 };
