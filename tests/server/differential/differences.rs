@@ -40,7 +40,7 @@ pub const COMPACTED_WAITER: &str = "| a waiter from whose revision on the histor
 /// What a denied watch says, in an answer that is not a refusal of the call.
 const DENIED: &str = "permission denied";
 
-const TABLE: [Difference; 5] = [
+const TABLE: [Difference; 8] = [
     Difference {
         compat: "| keys that are equal in what a sorted Range sorts by",
         effect: Effect::None,
@@ -78,6 +78,39 @@ const TABLE: [Difference; 5] = [
         },
     },
     Difference {
+        compat: "| a range that ends where it begins or before",
+        effect: Effect::Diverges,
+        holds: |step| {
+            let is_denied = |answer: &Answer| answer.text.contains(DENIED);
+            step.is_auth_on
+                && !is_denied(step.ours)
+                && is_denied(step.etcd)
+                && has_empty_range(step.operation)
+        },
+    },
+    Difference {
+        compat: "| MemberAdd with invalid URLs, by who may not add",
+        effect: Effect::None,
+        holds: |step| {
+            matches!(step.operation, Operation::MemberAdd(_))
+                && step.is_auth_on
+                && step.ours.is_refusal
+                && step.etcd.text.contains("given member URLs are invalid")
+        },
+    },
+    Difference {
+        compat: "| Txn that puts, by who may not, while there is the alarm NOSPACE",
+        effect: Effect::None,
+        holds: |step| {
+            let text = &step.ours.text;
+            let is_denied = text.contains(DENIED) || text.contains("user name is empty");
+            matches!(step.operation, Operation::Txn(_))
+                && step.is_auth_on
+                && is_denied
+                && step.etcd.text.contains("database space exceeded")
+        },
+    },
+    Difference {
         compat: "| Txn: of two nested transactions in one list, the second deletes a key that the first puts",
         effect: Effect::Diverges,
         holds: |step| {
@@ -98,6 +131,35 @@ const TABLE: [Difference; 5] = [
 ];
 
 const DUPLICATE_KEY: &str = "InvalidArgument: etcdserver: duplicate key given in txn request";
+
+fn is_empty(key: &[u8], range_end: &[u8]) -> bool {
+    !range_end.is_empty() && range_end != b"\0" && range_end <= key
+}
+
+fn has_empty_range(operation: &Operation) -> bool {
+    match operation {
+        Operation::Range(it) | Operation::RangeStream(it) => is_empty(&it.key, &it.range_end),
+        Operation::DeleteRange(it) => is_empty(&it.key, &it.range_end),
+        Operation::Watch { request, .. } => matches!(
+            &request.request_union,
+            Some(RequestUnion::CreateRequest(it)) if is_empty(&it.key, &it.range_end)
+        ),
+        Operation::Txn(txn) => has_empty_range_inside(txn),
+        _ => false,
+    }
+}
+
+fn has_empty_range_inside(txn: &TxnRequest) -> bool {
+    let mut compares = txn.compare.iter();
+    let mut operations = txn.success.iter().chain(&txn.failure);
+    compares.any(|it| is_empty(&it.key, &it.range_end))
+        || operations.any(|operation| match &operation.request {
+            Some(Request::RequestRange(it)) => is_empty(&it.key, &it.range_end),
+            Some(Request::RequestDeleteRange(it)) => is_empty(&it.key, &it.range_end),
+            Some(Request::RequestTxn(txn)) => has_empty_range_inside(txn),
+            _ => false,
+        })
+}
 
 fn ranges_of(txn: &TxnRequest) -> Vec<&RangeRequest> {
     let operations = txn.success.iter().chain(&txn.failure);
