@@ -99,12 +99,12 @@ const TABLE: [Difference; 8] = [
         },
     },
     Difference {
-        compat: "| Txn that puts, by who may not, while there is the alarm NOSPACE",
+        compat: "| Put, and Txn that puts, by who may not, while there is the alarm NOSPACE",
         effect: Effect::None,
         holds: |step| {
             let text = &step.ours.text;
             let is_denied = text.contains(DENIED) || text.contains("user name is empty");
-            matches!(step.operation, Operation::Txn(_))
+            matches!(step.operation, Operation::Put(_) | Operation::Txn(_))
                 && step.is_auth_on
                 && is_denied
                 && step.etcd.text.contains("database space exceeded")
