@@ -3,6 +3,12 @@
 use etcd_proto::etcdserverpb::alarm_request::AlarmAction;
 use etcd_proto::etcdserverpb::{AlarmRequest, AlarmType, StatusRequest};
 
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+
 use crate::harness::*;
 
 parity! {
@@ -15,6 +21,51 @@ parity! {
     browsers_are_told_that_they_may,
     a_connection_serves_many_requests,
     alarms_are_illnesses,
+    streams_of_a_connection_are_not_limited,
+}
+
+/// What a connection may do at a time, as the server announces it: the setting of HTTP/2's frame
+/// SETTINGS, none if there is no limit.
+async fn announced_streams(server: &Server) -> Option<u32> {
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    const EMPTY_SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    const MAX_CONCURRENT_STREAMS: u16 = 3;
+    let mut stream = TcpStream::connect(("127.0.0.1", server.client_port()))
+        .await
+        .unwrap();
+    stream.write_all(PREFACE).await.unwrap();
+    stream.write_all(&EMPTY_SETTINGS).await.unwrap();
+    let mut head = [0; 9];
+    timeout(PATIENCE, stream.read_exact(&mut head))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!((head[3], head[4]), (4, 0), "SETTINGS come first");
+    let mut settings = vec![0; usize::from(head[1]) << 8 | usize::from(head[2])];
+    timeout(PATIENCE, stream.read_exact(&mut settings))
+        .await
+        .unwrap()
+        .unwrap();
+    let mut settings = settings.chunks(6).map(|setting| {
+        let name = u16::from_be_bytes([setting[0], setting[1]]);
+        (name, u32::from_be_bytes(setting[2..].try_into().unwrap()))
+    });
+    let found = settings.find(|(name, _)| *name == MAX_CONCURRENT_STREAMS);
+    found.map(|(_, value)| value)
+}
+
+async fn streams_of_a_connection_are_not_limited(server: Server) {
+    let limit = announced_streams(&server).await;
+    assert!(limit.is_none_or(|limit| limit == u32::MAX), "{limit:?}");
+}
+
+parity! {
+    with Options::flags(&["--max-concurrent-streams=7"]);
+    streams_of_a_connection_are_limited_on_request
+}
+
+async fn streams_of_a_connection_are_limited_on_request(server: Server) {
+    assert_eq!(announced_streams(&server).await, Some(7));
 }
 
 const JSON_HEALTHY: &str = r#"{"health":"true","reason":""}"#;

@@ -1,12 +1,16 @@
 //! What a batch may hold, and what may not wait for it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use dqlite::client::Endpoint;
 use etcd_proto::etcdserverpb::{PutRequest, RequestOp, TxnRequest, request_op::Request};
 use tokio::{task::JoinSet, time::Instant};
 
 use super::harness::{Engine, Running, put};
-use crate::store::batch::MAX_BYTES;
+use crate::store::{
+    Alone, Command, MAX_QUEUED, MAX_QUEUED_BYTES, QuotaBytes, RequestError, StoreOptions,
+    batch::MAX_BYTES, empty,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_of_large_values_is_bounded() {
@@ -67,4 +71,33 @@ async fn leases_with_many_keys_expire_without_waiting_for_a_tick_each() {
     assert!(last - first < Duration::from_secs(6), "{:?}", last - first);
     assert!(store.history().head().tree.is_empty());
     running.stop().await;
+}
+
+#[test]
+fn a_full_queue_refuses_at_once() {
+    let options = || StoreOptions {
+        endpoint: Endpoint::from_address("@nobody"),
+        is_disk_full: Box::new(|| false),
+        cluster: Arc::new(Alone),
+        member_id: 1,
+        quota: QuotaBytes(-1),
+        limits: Default::default(),
+        cluster_id: 1,
+    };
+    let too_many = |answer: Result<_, RequestError>| {
+        matches!(answer.map(drop), Err(RequestError::TooManyRequests))
+    };
+    // Nobody takes anything out of the queue.
+    let (store, _replica) = empty(options());
+    let waiting: Vec<_> = (0..MAX_QUEUED)
+        .map(|_| store.forward(Command::LeaseList, 0).unwrap())
+        .collect();
+    assert!(too_many(store.forward(Command::LeaseList, 0)));
+    assert_eq!(store.queued(), (waiting.len(), 0));
+
+    let (store, _replica) = empty(options());
+    let large = store.forward(Command::LeaseList, MAX_QUEUED_BYTES - 1);
+    assert!(large.is_ok());
+    assert!(too_many(store.forward(Command::LeaseList, 2)));
+    assert!(store.forward(Command::LeaseList, 1).is_ok());
 }

@@ -356,6 +356,10 @@ async fn without_a_majority_nothing_is_written_and_old_reads_only_on_request() {
     assert_eq!(refused.0, Code::Unavailable);
     let found = api.ask(serializable("key")).await;
     assert_eq!(found.kvs[0].value, "value");
+    for (path, status) in [("/readyz", 503), ("/health", 503), ("/livez", 200)] {
+        let answer = trio.nodes[leader].http("GET", path).await;
+        assert_eq!(answer.status, status, "{path}: {}", answer.body);
+    }
     for other in others {
         trio.wake(other);
     }
