@@ -1,6 +1,6 @@
 //! Three nodes, of which any one may be lost.
 
-mod trio;
+pub mod trio;
 
 use std::collections::HashMap;
 
