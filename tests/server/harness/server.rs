@@ -215,11 +215,6 @@ impl Server {
         self.process = None;
     }
 
-    /// Forgets a process that has ended by itself.
-    pub fn forget(&mut self) {
-        self.process = None;
-    }
-
     /// Asks the process to stop, and waits until it has.
     pub async fn terminate(&mut self) -> ExitStatus {
         self.process().signal(Signal::SIGTERM);

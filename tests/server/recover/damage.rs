@@ -47,7 +47,7 @@ async fn damage_is_explained_before_the_engine_sees_it() {
     let error = text(&refused.stderr);
     assert!(error.contains("restore a backup"), "{error}");
     std::fs::write(&segment, bytes).unwrap();
-    server.forget();
+    server.forget_process();
     server.restart().await;
     let found = server.api().await.ask(get_prefix("key")).await;
     assert_eq!(found.count, 20);
@@ -71,7 +71,7 @@ async fn a_damaged_follower_is_seeded_again() {
     assert!(trio.nodes[damaged].terminate().await.success());
     std::fs::write(first_segment(&dir), "").unwrap();
     assert!(fails(&mut trio.nodes[damaged]).await.contains("is damaged"));
-    trio.nodes[damaged].forget();
+    trio.nodes[damaged].forget_process();
     let before = read_info(&dir).unwrap().unwrap();
 
     // Without a leader among the others, this directory may be the one that is needed.
