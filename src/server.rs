@@ -8,7 +8,7 @@ use std::{
 };
 
 use dqlite::{
-    cluster::Member,
+    cluster::{Member, MemberState, MemberStatus},
     node::{NodeError, trim_memory},
 };
 use tokio::{sync::watch, task::JoinHandle, time::timeout};
@@ -58,6 +58,11 @@ pub enum ServerError {
     Signals(std::io::Error),
     #[error("stopping dqlite: {0}")]
     Stop(NodeError),
+    #[error(
+        "this node was removed from the cluster: delete its storage directory; with an init.yaml that \
+         names the others it joins anew"
+    )]
+    Removed,
     #[error("the API failed: {0}")]
     Api(tonic::transport::Error),
 }
@@ -108,9 +113,11 @@ pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result
     );
     let mut stop = pin!(stop);
     let is_loaded = nodes.loaded();
+    let mut is_removed = pin!(removed(node.member().clone()));
     let loaded = tokio::select! {
         biased;
         ended = nodes.ended() => Err(ServerError::from(ended)),
+        () = &mut is_removed => Err(ServerError::Removed),
         () = is_loaded => Ok(true),
         () = &mut stop => Ok(false),
     };
@@ -168,6 +175,7 @@ pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result
         () = stop => Ok(()),
         () = watched => Ok(()),
         ended = nodes.ended() => Err(Err(ended.into())),
+        () = is_removed => Err(Err(ServerError::Removed)),
         ended = &mut api => {
             Err(ended.expect("the API does not panic").map_err(ServerError::Api))
         }
@@ -214,6 +222,15 @@ async fn hand_over(node: &RunningNode, nodes: &Nodes, reads: &Reads) {
         Ok(Ok(done)) => info!(?done, "handed over"),
         Ok(Err(error)) => warn!(%error, "could not hand over: the others hold an election"),
         Err(_) => warn!("handing over takes long: stopping without"),
+    }
+}
+
+/// Ready when the cluster does not have this node any more.
+async fn removed(member: Member) {
+    let mut status = member.status();
+    let is_removed = |status: &MemberStatus| status.state == MemberState::Removed;
+    if status.wait_for(is_removed).await.is_err() {
+        std::future::pending().await
     }
 }
 

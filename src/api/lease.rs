@@ -131,12 +131,13 @@ impl Lease for LeaseService {
         request: Request<LeaseTimeToLiveRequest>,
     ) -> Result<Response<LeaseTimeToLiveResponse>, Status> {
         let LeaseTimeToLiveRequest { id, keys } = *request.get_ref();
-        if keys {
-            self.permit(&request, |caller| {
-                caller.check_user()?;
-                caller.check_lease_read(id, &|id| self.store.leased_keys(id))
-            })?;
-        }
+        self.permit(&request, |caller| {
+            caller.check_user()?;
+            match keys {
+                true => caller.check_lease_read(id, &|id| self.store.leased_keys(id)),
+                false => Ok(()),
+            }
+        })?;
         let view = self
             .store
             .lease_time_to_live(id, keys)

@@ -55,7 +55,7 @@ impl From<Exit> for ExitCode {
 impl From<&ServerError> for Exit {
     fn from(error: &ServerError) -> Self {
         match error {
-            ServerError::Config(_) => Self::Config,
+            ServerError::Config(_) | ServerError::Removed => Self::Config,
             ServerError::Listen(_) => Self::Listen,
             ServerError::Node(StartError::Config(_)) => Self::Config,
             ServerError::Node(StartError::Port(_)) => Self::Listen,

@@ -1,6 +1,6 @@
 //! The store's tables in dqlite: opening, writing batches, reading everything back.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use bytes::Bytes;
 use dqlite::{
@@ -9,7 +9,8 @@ use dqlite::{
 };
 
 use super::{
-    batch::{Batch, MAX_ROWS, Record},
+    batch::{Batch, MAX_ROWS},
+    folded::Folded,
     schema,
 };
 use crate::{
@@ -284,14 +285,12 @@ impl Database {
                 .map(|_| ());
         }
         let changes: Vec<&Change> = batch.commits.iter().flat_map(|c| &c.changes).collect();
-        let statements = changes.len().div_ceil(MAX_ROWS)
-            + batch.records.len()
-            + usize::from(!batch.purge.is_empty());
-        if statements == 1 {
-            return self.write_statements(&changes, batch).await;
+        let others = statements(batch);
+        if changes.len().div_ceil(MAX_ROWS) + others.len() == 1 {
+            return self.write_statements(&changes, &others).await;
         }
         self.connection.exec_sql("BEGIN IMMEDIATE", &[]).await?;
-        match self.write_statements(&changes, batch).await {
+        match self.write_statements(&changes, &others).await {
             // The outcome of COMMIT is the outcome of the batch.
             Ok(()) => self.connection.exec_sql("COMMIT", &[]).await.map(|_| ()),
             Err(error) => {
@@ -302,19 +301,16 @@ impl Database {
         }
     }
 
-    async fn write_statements(&mut self, changes: &[&Change], batch: &Batch) -> Result<(), Error> {
+    async fn write_statements(
+        &mut self,
+        changes: &[&Change],
+        others: &[SqlText<'_>],
+    ) -> Result<(), Error> {
         for chunk in changes.chunks(MAX_ROWS) {
             self.insert(chunk).await?;
         }
-        for record in &batch.records {
-            let (sql, params) = record_statement(record);
-            self.connection.exec_sql(sql, &params).await?;
-        }
-        if !batch.purge.is_empty() {
-            let params: Vec<_> = batch.purge.iter().map(|id| Param::Integer(*id)).collect();
-            self.connection
-                .exec_sql(&schema::purge_changes(params.len()), &params)
-                .await?;
+        for (sql, params) in others {
+            self.connection.exec_sql(sql, params).await?;
         }
         Ok(())
     }
@@ -353,27 +349,53 @@ impl Database {
 const KIND_PUT: i64 = 0;
 const KIND_DELETE: i64 = 1;
 
-fn record_statement(record: &Record) -> (&'static str, Vec<Param<'_>>) {
-    let (sql, numbers) = match *record {
-        Record::Setting(ref change) => return setting_statement(change),
-        Record::LeaseGranted { id, granted_ttl_s } => {
-            (schema::INSERT_LEASE, vec![id, granted_ttl_s, granted_ttl_s])
-        }
-        Record::LeaseRemoved { id } => (schema::DELETE_LEASE, vec![id]),
-        Record::LeaseCheckpoint { id, remaining_s } => {
-            (schema::CHECKPOINT_LEASE, vec![remaining_s, id])
-        }
-        Record::Compacted { revision } => (schema::SET_COMPACT_REVISION, vec![revision]),
-    };
-    (sql, numbers.into_iter().map(Param::Integer).collect())
+/// A statement that is not prepared, with its parameters.
+type SqlText<'a> = (Cow<'static, str>, Vec<Param<'a>>);
+
+/// Everything in a batch but the changes, in order: a lease is deleted before it is granted anew.
+fn statements(batch: &Batch) -> Vec<SqlText<'_>> {
+    let folded = Folded::new(&batch.records);
+    let removed: Vec<_> = folded.removed().into_iter().map(|id| [id]).collect();
+    let mut statements = Vec::new();
+    extend(&mut statements, &removed, schema::delete_leases);
+    extend(&mut statements, &folded.inserted(), schema::insert_leases);
+    extend(
+        &mut statements,
+        &folded.checkpointed(),
+        schema::checkpoint_leases,
+    );
+    if let Some(revision) = folded.compact_revision {
+        let params = vec![Param::Integer(revision)];
+        statements.push((schema::SET_COMPACT_REVISION.into(), params));
+    }
+    statements.extend(folded.settings.into_values().map(setting_statement));
+    if !batch.purge.is_empty() {
+        let params: Vec<_> = batch.purge.iter().map(|id| Param::Integer(*id)).collect();
+        statements.push((schema::purge_changes(params.len()).into(), params));
+    }
+    statements
 }
 
-fn setting_statement(change: &SettingChange) -> (&'static str, Vec<Param<'_>>) {
+fn extend<const N: usize>(
+    statements: &mut Vec<SqlText<'_>>,
+    rows: &[[i64; N]],
+    sql: fn(usize) -> String,
+) {
+    for chunk in rows.chunks(MAX_ROWS) {
+        let params = chunk.iter().flatten().copied().map(Param::Integer);
+        statements.push((sql(chunk.len()).into(), params.collect()));
+    }
+}
+
+fn setting_statement(change: &SettingChange) -> SqlText<'_> {
     let space = Param::Integer(change.space as i64);
     let name = Param::Blob(&change.name);
     match &change.value {
-        Some(value) => (schema::SET_SETTING, vec![space, name, Param::Blob(value)]),
-        None => (schema::DELETE_SETTING, vec![space, name]),
+        Some(value) => (
+            schema::SET_SETTING.into(),
+            vec![space, name, Param::Blob(value)],
+        ),
+        None => (schema::DELETE_SETTING.into(), vec![space, name]),
     }
 }
 

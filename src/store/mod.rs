@@ -12,6 +12,7 @@ mod database;
 mod defragment;
 mod error;
 mod evaluate;
+mod folded;
 mod hash;
 mod leases;
 mod limits;

@@ -4,7 +4,7 @@
 //! is still on its way, then the table says whether the batch is there. What was evaluated on top of
 //! it never happened.
 
-use std::{pin::Pin, sync::atomic::Ordering, time::Duration};
+use std::{collections::HashMap, pin::Pin, sync::atomic::Ordering, time::Duration};
 
 use tokio::time::{Instant, timeout_at};
 use tracing::{info, warn};
@@ -14,12 +14,13 @@ use super::{
     batch::{Batch, Record},
     command::{ReplySender, Submission},
     database::{Database, Meta, OpenError, StoredChange, StoredLease},
+    folded::{Folded, LeaseFate},
     writer::{Answer, Pending, Stop, Writer, WriterError},
 };
 use crate::{
     lease::LeaseTable,
-    mvcc::{LeaseId, MAX_SUB, Revision, Tree, row_id},
-    settings::{Settings, Space},
+    mvcc::{MAX_SUB, Revision, Tree, row_id},
+    settings::Settings,
 };
 
 /// Pause between two attempts; requests that arrive meanwhile are refused.
@@ -270,51 +271,33 @@ fn is_written(batch: &Batch, truth: &Truth) -> Option<bool> {
     is_same.then_some(true)
 }
 
-/// What a record is about: of several, the last one counts.
-#[derive(PartialEq, Eq)]
-enum Subject<'a> {
-    Lease(LeaseId),
-    Compaction,
-    Setting(Space, &'a [u8]),
-}
-
 /// Whether the database is as the records leave it, all or none of which were written. If it was so
 /// before, there is no difference.
 fn all_hold(records: &[Record], truth: &Truth) -> bool {
-    let is_last = |at: usize| {
-        let subject = subject_of(&records[at]);
-        !records[at + 1..]
-            .iter()
-            .any(|later| subject_of(later) == subject)
-    };
-    let mut last = records.iter().enumerate().filter(|(at, _)| is_last(*at));
-    last.all(|(_, record)| holds(record, truth))
+    let stored: HashMap<_, _> = truth.leases.iter().map(|lease| (lease.id, lease)).collect();
+    let folded = Folded::new(records);
+    let mut leases = folded.leases.iter();
+    let mut settings = folded.settings.values();
+    leases.all(|(id, lease)| holds(lease.fate, stored.get(id).copied()))
+        && folded
+            .compact_revision
+            .is_none_or(|revision| truth.meta.compact_revision >= revision)
+        && settings
+            .all(|change| truth.settings.get(change.space, &change.name) == change.value.as_ref())
 }
 
-fn subject_of(record: &Record) -> Subject<'_> {
-    match record {
-        Record::LeaseGranted { id, .. }
-        | Record::LeaseRemoved { id }
-        | Record::LeaseCheckpoint { id, .. } => Subject::Lease(*id),
-        Record::Compacted { .. } => Subject::Compaction,
-        Record::Setting(change) => Subject::Setting(change.space, &change.name),
-    }
-}
-
-fn holds(record: &Record, truth: &Truth) -> bool {
-    let find = |id| truth.leases.iter().find(|lease| lease.id == id);
-    match *record {
-        Record::LeaseGranted { id, granted_ttl_s } => find(id).is_some_and(|lease| {
-            (lease.granted_ttl_s, lease.remaining_s) == (granted_ttl_s, granted_ttl_s)
-        }),
-        Record::LeaseRemoved { id } => find(id).is_none(),
-        Record::LeaseCheckpoint { id, remaining_s } => {
-            find(id).is_some_and(|lease| lease.remaining_s == remaining_s)
+fn holds(fate: LeaseFate, stored: Option<&StoredLease>) -> bool {
+    match fate {
+        LeaseFate::Inserted {
+            granted_ttl_s,
+            remaining_s,
+        } => {
+            stored.is_some_and(|s| (s.granted_ttl_s, s.remaining_s) == (granted_ttl_s, remaining_s))
         }
-        Record::Compacted { revision } => truth.meta.compact_revision >= revision,
-        Record::Setting(ref change) => {
-            truth.settings.get(change.space, &change.name) == change.value.as_ref()
+        LeaseFate::Checkpointed { remaining_s } => {
+            stored.is_some_and(|s| s.remaining_s == remaining_s)
         }
+        LeaseFate::Gone => stored.is_none(),
     }
 }
 
@@ -327,6 +310,7 @@ fn refuse(replies: impl IntoIterator<Item = ReplySender>, error: RequestError) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mvcc::LeaseId;
 
     fn truth(compact_revision: Revision, leases: &[(LeaseId, i64)]) -> Truth {
         let leases = leases.iter().map(|(id, ttl_s)| StoredLease {
@@ -369,6 +353,15 @@ mod tests {
             is_written(&batch([granted(10)]), &truth(-1, &[])),
             Some(false)
         );
+        let checkpoint = Record::LeaseCheckpoint {
+            id: 7,
+            remaining_s: 5,
+        };
+        let short = batch([granted(10), checkpoint]);
+        assert_eq!(is_written(&short, &truth(-1, &[(7, 10)])), Some(false));
+        let mut stored = truth(-1, &[(7, 10)]);
+        stored.leases[0].remaining_s = 5;
+        assert_eq!(is_written(&short, &stored), Some(true));
     }
 
     #[test]

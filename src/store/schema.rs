@@ -83,10 +83,6 @@ pub const READ_CHANGES: &str = "SELECT id, key, kind, create_revision, prev_revi
 pub const COUNT_CHANGES: &str = "SELECT count(*) FROM change";
 
 pub const READ_LEASES: &str = "SELECT id, granted_ttl_s, remaining_s FROM lease";
-pub const INSERT_LEASE: &str =
-    "INSERT INTO lease (id, granted_ttl_s, remaining_s) VALUES (?, ?, ?)";
-pub const DELETE_LEASE: &str = "DELETE FROM lease WHERE id = ?";
-pub const CHECKPOINT_LEASE: &str = "UPDATE lease SET remaining_s = ? WHERE id = ?";
 
 pub const READ_SETTINGS: &str = "SELECT space, name, value FROM setting ORDER BY space, name";
 pub const SET_SETTING: &str = "INSERT INTO setting (space, name, value) VALUES (?, ?, ?) \
@@ -103,23 +99,34 @@ pub const VACUUM: &str = "VACUUM";
 pub const CHANGE_PARAMS: usize = 8;
 
 pub fn insert_changes(rows: usize) -> String {
-    let mut sql = String::from(
-        "INSERT INTO change \
-         (id, key, kind, create_revision, prev_revision, version, lease, value) VALUES ",
-    );
-    for row in 0..rows {
-        sql.push_str(if row == 0 {
-            "(?,?,?,?,?,?,?,?)"
-        } else {
-            ",(?,?,?,?,?,?,?,?)"
-        });
-    }
-    sql
+    let columns = "id, key, kind, create_revision, prev_revision, version, lease, value";
+    let values = values("(?,?,?,?,?,?,?,?)", rows);
+    format!("INSERT INTO change ({columns}) VALUES {values}")
 }
 
 pub fn purge_changes(rows: usize) -> String {
+    format!("DELETE FROM change WHERE id IN ({})", values("?", rows))
+}
+
+/// Not an upsert: a row that is there already is not this writer's.
+pub fn insert_leases(rows: usize) -> String {
+    let values = values("(?,?,?)", rows);
+    format!("INSERT INTO lease (id, granted_ttl_s, remaining_s) VALUES {values}")
+}
+
+pub fn delete_leases(rows: usize) -> String {
+    format!("DELETE FROM lease WHERE id IN ({})", values("?", rows))
+}
+
+pub fn checkpoint_leases(rows: usize) -> String {
     format!(
-        "DELETE FROM change WHERE id IN ({})",
-        vec!["?"; rows].join(",")
+        "WITH checkpoint (id, remaining_s) AS (VALUES {}) \
+         UPDATE lease SET remaining_s = checkpoint.remaining_s \
+         FROM checkpoint WHERE lease.id = checkpoint.id",
+        values("(?,?)", rows)
     )
+}
+
+fn values(row: &str, rows: usize) -> String {
+    vec![row; rows].join(",")
 }

@@ -1,6 +1,7 @@
 //! The Election service.
 
 use bytes::Bytes;
+use etcd_proto::etcdserverpb::CompactionRequest;
 use etcd_proto::v3electionpb::*;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -20,6 +21,7 @@ parity! {
     a_candidate_that_leaves_makes_room_for_those_behind,
     an_observer_hears_of_leaders_and_values,
     an_observer_waits_for_the_first_leader,
+    observers_and_watchers_go_on_across_compactions,
     what_cannot_be_elected,
 }
 
@@ -303,6 +305,44 @@ async fn an_observer_waits_for_the_first_leader(server: Server) {
     assert_eq!(first.kv.unwrap().key, key.key);
     api.ask(proclaim(&key, "b")).await;
     assert_eq!(next_value(&mut observed).await, "b");
+}
+
+async fn observers_and_watchers_go_on_across_compactions(server: Server) {
+    let api = server.api().await;
+    let key = elect(&api, "a1").await;
+    let mut observed = observe(&api);
+    let (mut watcher, _) = Watcher::open(&api, watch_prefix("name/")).await;
+    assert_eq!(next_value(&mut observed).await, "a1");
+    for value in ["a2", "a3"] {
+        api.ask(proclaim(&key, value)).await;
+        assert_eq!(next_value(&mut observed).await, value);
+        assert_eq!(watcher.next().await.events.len(), 1);
+    }
+    let compact_now = async || {
+        let request = CompactionRequest {
+            physical: true,
+            ..compact(api.revision().await)
+        };
+        api.ask(request).await;
+    };
+    compact_now().await;
+    let mut late = observe(&api);
+    assert_eq!(next_value(&mut late).await, "a3");
+    api.ask(proclaim(&key, "a4")).await;
+    for observed in [&mut observed, &mut late] {
+        assert_eq!(next_value(observed).await, "a4");
+    }
+    assert_eq!(watcher.next().await.events.len(), 1);
+    api.ask(resign(&key)).await;
+    compact_now().await;
+    let mut latest = observe(&api);
+    let next_key = elect(&api, "b").await;
+    for observed in [&mut observed, &mut late, &mut latest] {
+        assert_eq!(next_value(observed).await, "b");
+    }
+    let mut events = watcher.events(2).await;
+    let elected = events.remove(1).kv.unwrap();
+    assert_eq!((elected.key, elected.value), (next_key.key, "b".into()));
 }
 
 async fn what_cannot_be_elected(server: Server) {

@@ -46,6 +46,8 @@ pub enum Command {
     Single(Workload),
     /// Run one workload on two servers in turns and print a Markdown table row of medians
     Compare(Comparison),
+    /// Let many leases end at once, and measure the calls of others meanwhile
+    Expiry(ExpiryShape),
     /// Measure how long the disk takes to make 4 KiB durable
     Disk {
         /// A directory on the disk in question
@@ -158,6 +160,21 @@ pub struct WatchShape {
     pub conns: usize,
     #[arg(long, default_value_t = 512)]
     pub value_bytes: usize,
+}
+
+#[derive(Debug, Clone, ClapArgs)]
+pub struct ExpiryShape {
+    #[arg(long, default_value_t = 10_000, value_parser = at_least_one)]
+    pub leases: usize,
+    /// Keys of each lease
+    #[arg(long, default_value_t = 1, value_parser = at_least_one)]
+    pub keys: usize,
+    /// TTL of the leases: longer than it takes to make them and their keys
+    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(i64).range(2..=3600))]
+    pub ttl_s: i64,
+    /// Print the table's head first
+    #[arg(long)]
+    pub heading: bool,
 }
 
 impl Args {

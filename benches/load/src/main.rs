@@ -8,6 +8,7 @@ mod compare;
 mod crew;
 mod dataset;
 mod disk;
+mod expiry;
 mod failure;
 #[cfg(test)]
 mod fake;
@@ -56,6 +57,13 @@ fn run(args: &Args) -> Result<u64, Failure> {
             Ok(measurement.failures.count)
         }
         Command::Compare(comparison) => compare::run(comparison, &args.schedule()),
+        Command::Expiry(shape) => {
+            if shape.heading {
+                println!("{}", expiry::HEADING);
+            }
+            println!("{}", expiry::run(&args.target(), shape)?);
+            Ok(0)
+        }
         Command::Disk { dir } => {
             println!("{}", disk::probe(dir)?);
             Ok(0)

@@ -2,6 +2,7 @@
 
 mod faults;
 mod harness;
+mod lease_records;
 mod limits;
 mod random_faults;
 mod restart;

@@ -73,6 +73,17 @@ async fn each_call_asks_for_what_etcd_asks(server: Server) {
             "nobody, bad token, ok, ok",
         ),
         (
+            "time to live without keys",
+            outcomes!(
+                callers,
+                LeaseTimeToLiveRequest {
+                    id: 12345,
+                    keys: false
+                }
+            ),
+            "nobody, bad token, ok, ok",
+        ),
+        (
             "time to live",
             outcomes!(callers, time_to_live(12345)),
             "nobody, bad token, ok, ok",

@@ -5,6 +5,8 @@
 
 use etcd_proto::etcdserverpb::response_op::Response;
 use etcd_proto::etcdserverpb::*;
+use etcd_proto::v3electionpb::*;
+use etcd_proto::v3lockpb::{LockResponse, UnlockResponse};
 use tonic::Status;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +38,15 @@ impl Answer {
                 }
             }
             Err(status) => Self::refusal(&status),
+        }
+    }
+
+    /// What the test says itself, of both servers the same.
+    pub fn note(text: &str) -> Self {
+        Self {
+            text: text.to_owned(),
+            is_refusal: false,
+            revision: None,
         }
     }
 
@@ -84,6 +95,21 @@ macro_rules! masks {
 
 masks! {
     RangeResponse,
+    LockResponse,
+    UnlockResponse,
+    CampaignResponse,
+    ProclaimResponse,
+    LeaderResponse,
+    ResignResponse,
+    AuthEnableResponse,
+    AuthDisableResponse,
+    DefragmentResponse,
+    MoveLeaderResponse,
+    DowngradeResponse,
+    MemberAddResponse,
+    MemberRemoveResponse,
+    MemberUpdateResponse,
+    MemberPromoteResponse,
     PutResponse,
     DeleteRangeResponse,
     CompactionResponse,
@@ -118,6 +144,13 @@ masks! {
             }
         }
     };
+    AuthenticateResponse, |it, _own| {
+        assert!(!it.token.is_empty());
+        it.token.clear();
+    };
+    HashResponse, |it, _own| {
+        it.hash = 0;
+    };
     LeaseKeepAliveResponse, |_it, _own| {};
     LeaseTimeToLiveResponse, |it, _own| {
         // A lease that is there has a time left that is above zero, and at most what was granted.
@@ -139,6 +172,8 @@ masks! {
             leader: if it.leader == own { OWN } else { 0 },
             is_learner: it.is_learner,
             storage_version: std::mem::take(&mut it.storage_version),
+            db_size_quota: it.db_size_quota,
+            downgrade_info: it.downgrade_info.take(),
             ..Default::default()
         };
     };

@@ -2,6 +2,8 @@
 
 mod auth;
 mod kv;
+mod maintenance;
+mod recipes;
 mod watch;
 
 use bytes::Bytes;
@@ -37,15 +39,29 @@ const STEPS: std::ops::RangeInclusive<usize> = 4..=40;
 
 const STREAMS: usize = 2;
 
+/// The share of sequences that begin with users, and turn authentication on.
+const WITH_AUTH: f64 = 0.25;
+
 pub fn sequence(random: &mut StdRng) -> Vec<Operation> {
     let steps = random.random_range(STEPS);
-    (0..steps).map(|_| operation(random)).collect()
+    if !random.random_bool(WITH_AUTH) {
+        return (0..steps).map(|_| operation(random)).collect();
+    }
+    let mut sequence = auth::beginning(random);
+    for _ in 0..steps {
+        if random.random_bool(0.25) {
+            sequence.push(auth::switch(random));
+        }
+        sequence.push(operation(random));
+    }
+    sequence
 }
 
 pub fn operation(random: &mut StdRng) -> Operation {
     match random.random_range(0..100) {
-        0..20 => Operation::Put(kv::put(random)),
-        20..32 => Operation::Range(kv::range(random)),
+        0..14 => Operation::Put(kv::put(random)),
+        14..24 => recipes::operation(random),
+        24..32 => Operation::Range(kv::range(random)),
         32..36 => Operation::RangeStream(kv::plain_range(random)),
         36..44 => Operation::DeleteRange(kv::delete_range(random)),
         44..64 => Operation::Txn(kv::txn(random, 0)),
@@ -67,7 +83,8 @@ pub fn operation(random: &mut StdRng) -> Operation {
         77..80 => Operation::HashKv(HashKvRequest {
             revision: revision(random),
         }),
-        80 => match random.random_range(0..4) {
+        80 => match random.random_range(0..6) {
+            4 | 5 => maintenance::operation(random),
             0 => Operation::Status(StatusRequest {}),
             1 => Operation::MemberList(MemberListRequest {
                 linearizable: random.random_bool(0.5),

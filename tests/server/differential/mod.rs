@@ -5,14 +5,17 @@
 //! `differences.rs` and in docs/compat.md.
 
 mod answer;
+mod callers;
 mod differences;
 mod generate;
 mod json;
 mod operation;
+mod order;
 mod pair;
 mod shrink;
 mod side;
 mod streams;
+mod waiting;
 mod wire;
 
 use std::time::{Duration, Instant};

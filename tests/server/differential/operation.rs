@@ -4,6 +4,8 @@ use etcd_proto::etcdserverpb::compare::TargetUnion;
 use etcd_proto::etcdserverpb::request_op::Request;
 use etcd_proto::etcdserverpb::watch_request::RequestUnion;
 use etcd_proto::etcdserverpb::*;
+use etcd_proto::v3electionpb::{CampaignRequest, LeaderRequest, ProclaimRequest, ResignRequest};
+use etcd_proto::v3lockpb::{LockRequest, UnlockRequest};
 use prost::Message;
 
 /// Stands for the current revision. Near it, for one near that.
@@ -18,7 +20,10 @@ pub const COMPACTED: i64 = 1 << 51;
 /// Stands for the server's member id.
 pub const OWN_MEMBER: u64 = 1 << 50;
 
-/// How far from [`CURRENT`] and [`COMPACTED`] a number still stands for one near them.
+/// Stands for the revision at which the last leader was elected.
+pub const ELECTED: i64 = 1 << 52;
+
+/// How far from [`CURRENT`] and its like a number still stands for one near them.
 const NEAR: i64 = 1000;
 
 macro_rules! operations {
@@ -27,6 +32,8 @@ macro_rules! operations {
         pub enum Operation {
             $($name($request),)*
             Watch { stream: usize, request: WatchRequest },
+            /// Who sends what follows: one of [`CALLERS`](super::callers::CALLERS).
+            Become { caller: usize },
         }
 
         impl Operation {
@@ -34,6 +41,7 @@ macro_rules! operations {
                 match self {
                     $(Self::$name(request) => request.encode_to_vec(),)*
                     Self::Watch { request, .. } => request.encode_to_vec(),
+                    Self::Become { .. } => Vec::new(),
                 }
             }
 
@@ -45,6 +53,7 @@ macro_rules! operations {
                         stream: *stream,
                         request: WatchRequest::decode(bytes).ok()?,
                     },
+                    Self::Become { .. } => return None,
                 })
             }
         }
@@ -67,6 +76,25 @@ operations! {
     Alarm(AlarmRequest),
     Status(StatusRequest),
     MemberList(MemberListRequest),
+    MemberAdd(MemberAddRequest),
+    MemberRemove(MemberRemoveRequest),
+    MemberUpdate(MemberUpdateRequest),
+    MemberPromote(MemberPromoteRequest),
+    MoveLeader(MoveLeaderRequest),
+    Downgrade(DowngradeRequest),
+    Defragment(DefragmentRequest),
+    Hash(HashRequest),
+    Snapshot(SnapshotRequest),
+    Lock(LockRequest),
+    Unlock(UnlockRequest),
+    Campaign(CampaignRequest),
+    Proclaim(ProclaimRequest),
+    Leader(LeaderRequest),
+    Observe(LeaderRequest),
+    Resign(ResignRequest),
+    AuthEnable(AuthEnableRequest),
+    AuthDisable(AuthDisableRequest),
+    Authenticate(AuthenticateRequest),
     AuthStatus(AuthStatusRequest),
     UserAdd(AuthUserAddRequest),
     UserGet(AuthUserGetRequest),
@@ -88,11 +116,17 @@ operations! {
 pub struct Revisions {
     pub current: i64,
     pub compacted: i64,
+    pub elected: i64,
 }
 
 impl Revisions {
     fn resolve(&self, number: &mut i64) {
-        for (stand_in, revision) in [(CURRENT, self.current), (COMPACTED, self.compacted)] {
+        let known = [
+            (CURRENT, self.current),
+            (COMPACTED, self.compacted),
+            (ELECTED, self.elected),
+        ];
+        for (stand_in, revision) in known {
             if (stand_in - NEAR..=stand_in + NEAR).contains(number) {
                 *number += revision - stand_in;
                 return;
@@ -135,6 +169,16 @@ impl Operation {
             Self::Txn(txn) => revisions.resolve_txn(txn),
             Self::Compact(compact) => revisions.resolve(&mut compact.revision),
             Self::HashKv(hash) => revisions.resolve(&mut hash.revision),
+            Self::Proclaim(ProclaimRequest {
+                leader: Some(leader),
+                ..
+            })
+            | Self::Resign(ResignRequest {
+                leader: Some(leader),
+            }) => revisions.resolve(&mut leader.rev),
+            Self::MoveLeader(it) if it.target_id == OWN_MEMBER => it.target_id = own_member,
+            Self::MemberRemove(it) if it.id == OWN_MEMBER => it.id = own_member,
+            Self::MemberPromote(it) if it.id == OWN_MEMBER => it.id = own_member,
             Self::Alarm(alarm) if alarm.member_id == OWN_MEMBER => alarm.member_id = own_member,
             Self::Watch { request, .. } => {
                 if let Some(RequestUnion::CreateRequest(create)) = &mut request.request_union {

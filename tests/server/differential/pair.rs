@@ -51,6 +51,7 @@ impl Pair {
     pub async fn reset(&mut self) {
         for side in [&mut self.ours, &mut self.etcd] {
             side.streams.clear();
+            side.end_auth().await;
             let list = AlarmRequest::default();
             for alarm in side.api.ask(list).await.alarms {
                 side.api
@@ -73,6 +74,7 @@ impl Pair {
             let mut everything = delete("\0");
             everything.range_end = "\0".into();
             side.api.ask(everything).await;
+            side.end_waits().await;
         }
         let sentinel = || put(SENTINEL_KEY, "");
         let revision = self.ours.api.revision().await;
@@ -87,6 +89,7 @@ impl Pair {
         self.revisions = Revisions {
             current: revision + 1,
             compacted: revision + 1,
+            elected: 0,
         };
     }
 
@@ -108,7 +111,9 @@ impl Pair {
                 let asked = differences::Step {
                     operation: &operation.resolved(&self.revisions, 0),
                     revisions: &self.revisions,
+                    is_auth_on: self.etcd.is_auth_on,
                     ours: &ours,
+                    etcd: &etcd,
                 };
                 match differences::find(&asked) {
                     None => return Some(found(step, ours.text, etcd.text)),
@@ -121,6 +126,22 @@ impl Pair {
                 }
             }
             self.follow(operation, &etcd);
+            let (ours, etcd) = tokio::join!(self.ours.ended_waits(), self.etcd.ended_waits());
+            if ours != etcd {
+                if etcd.contains(differences::COMPACTED_WAIT) {
+                    *self
+                        .accepted
+                        .entry(differences::COMPACTED_WAITER)
+                        .or_default() += 1;
+                    return None;
+                }
+                return Some(found(step, ours, etcd));
+            }
+            if self.etcd.is_auth_on {
+                // Their requests would have to be permitted.
+                self.ours.streams.clear();
+                self.etcd.streams.clear();
+            }
         }
         self.compare_streams(sequence.len()).await
     }
@@ -128,6 +149,12 @@ impl Pair {
     fn follow(&mut self, operation: &Operation, answer: &Answer) {
         let current = &mut self.revisions.current;
         *current = answer.revision.unwrap_or(0).max(*current);
+        if let Operation::Campaign(_) = operation
+            && !answer.is_refusal
+            && let Some(revision) = answer.revision
+        {
+            self.revisions.elected = revision;
+        }
         if let Operation::Compact(request) = operation.resolved(&self.revisions, 0)
             && !answer.is_refusal
         {
@@ -199,7 +226,7 @@ fn found(step: usize, ours: String, etcd: String) -> Found {
 /// What comes to watchers around these depends on timing, unless nothing is on its way.
 fn needs_silence(operation: &Operation) -> bool {
     match operation {
-        Operation::Compact(_) => true,
+        Operation::Compact(_) | Operation::AuthEnable(_) => true,
         Operation::Watch { request, .. } => matches!(
             request.request_union,
             Some(RequestUnion::CancelRequest(_) | RequestUnion::ProgressRequest(_))

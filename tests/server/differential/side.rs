@@ -7,8 +7,10 @@ use tokio_stream::StreamExt;
 use tonic::Status;
 
 use super::answer::Answer;
+use super::callers::{CALLERS, NOBODY};
 use super::operation::{Operation, Revisions};
 use super::streams::Stream;
+use super::waiting::Waiting;
 use crate::harness::*;
 
 /// A lease with less might end during the sequence, and not at the same moment on both servers, so
@@ -19,15 +21,20 @@ pub struct Side {
     pub server: Server,
     pub api: Api,
     pub streams: BTreeMap<usize, Stream>,
-    member_id: u64,
+    pub waiting: Vec<Waiting>,
+    pub is_auth_on: bool,
+    pub caller: usize,
+    pub tokens: [Option<String>; CALLERS],
+    pub member_id: u64,
 }
 
 impl Side {
     pub async fn start(kind: Kind) -> Self {
-        let mut options = Options::default();
+        // Passwords that cost nothing: what they cost is not what is compared.
+        let mut options = Options::flags(&["--bcrypt-cost=4"]);
         if kind == Kind::K8sDqlite {
             // As rarely as etcd: within a sequence it would come at any moment.
-            options = Options::flags(&["--watch-progress-notify-interval=10m"]);
+            options = Options::flags(&["--bcrypt-cost=4", "--watch-progress-notify-interval=10m"]);
         }
         let server = Server::start_with(kind, options).await;
         let api = server.api().await;
@@ -36,6 +43,10 @@ impl Side {
             server,
             api,
             streams: BTreeMap::new(),
+            waiting: Vec::new(),
+            is_auth_on: false,
+            caller: NOBODY,
+            tokens: Default::default(),
             member_id,
         }
     }
@@ -43,7 +54,7 @@ impl Side {
     /// Sends the request and waits for what answers it; events of watchers may come later.
     pub async fn run(&mut self, operation: &Operation, revisions: &Revisions) -> Answer {
         let own = self.member_id;
-        let api = &self.api;
+        let api = self.callers_api();
         match operation.resolved(revisions, own) {
             Operation::Range(it) => Answer::new(api.try_ask(it).await, own),
             // etcd has streams since 3.7; the chunks make up what Range answers.
@@ -73,6 +84,9 @@ impl Side {
             }
             Operation::LeaseKeepAlive(it) => Answer::new(self.keep_alive(it).await, own),
             Operation::HashKv(it) => Answer::new(api.try_ask(it).await, own),
+            Operation::Alarm(it) if it.alarm != 0 && !self.waiting.is_empty() => {
+                Answer::note("not while somebody waits")
+            }
             Operation::Alarm(it) => Answer::new(api.try_ask(it).await, own),
             Operation::Status(it) => Answer::new(api.try_ask(it).await, own),
             Operation::MemberList(it) => Answer::new(api.try_ask(it).await, own),
@@ -90,6 +104,42 @@ impl Side {
             Operation::RoleDelete(it) => Answer::new(api.try_ask(it).await, own),
             Operation::RoleGrantPermission(it) => Answer::new(api.try_ask(it).await, own),
             Operation::RoleRevokePermission(it) => Answer::new(api.try_ask(it).await, own),
+            Operation::Defragment(it) => Answer::new(api.try_ask(it).await, own),
+            Operation::Hash(it) => Answer::new(api.try_ask(it).await, own),
+            Operation::MemberAdd(it) => Answer::new(api.try_ask(it).await, own),
+            Operation::MemberRemove(it) => Answer::new(api.try_ask(it).await, own),
+            Operation::MemberUpdate(it) => Answer::new(api.try_ask(it).await, own),
+            Operation::MemberPromote(it) => Answer::new(api.try_ask(it).await, own),
+            Operation::MoveLeader(it) => Answer::new(api.try_ask(it).await, own),
+            Operation::Downgrade(it) => Answer::new(api.try_ask(it).await, own),
+            Operation::Unlock(it) => Answer::new(api.try_ask(it).await, own),
+            Operation::Proclaim(it) => Answer::new(api.try_ask(it).await, own),
+            Operation::Leader(it) => Answer::new(api.try_ask(it).await, own),
+            Operation::Resign(it) => Answer::new(api.try_ask(it).await, own),
+            Operation::Snapshot(it) => self.snapshot(it).await,
+            Operation::Lock(it) => {
+                let (name, lease) = (it.name.clone(), it.lease);
+                let call = async move { Answer::new(api.try_ask(it).await, own) };
+                self.stand_in_line(&name, lease, call).await
+            }
+            Operation::Campaign(it) => {
+                let (name, lease) = (it.name.clone(), it.lease);
+                let call = async move { Answer::new(api.try_ask(it).await, own) };
+                self.stand_in_line(&name, lease, call).await
+            }
+            Operation::Observe(it) => self.observe(it).await,
+            Operation::AuthEnable(_) => self.enable_auth().await,
+            Operation::AuthDisable(it) => {
+                let answer = Answer::new(api.try_ask(it).await, own);
+                self.is_auth_on &= answer.is_refusal;
+                answer
+            }
+            Operation::Authenticate(it) => self.authenticate(it).await,
+            Operation::Become { caller } => {
+                self.caller = caller;
+                Answer::note("")
+            }
+            Operation::Watch { request, .. } if self.is_auth_on => self.watch_once(request).await,
             Operation::Watch { stream, request } => {
                 if !self.streams.contains_key(&stream) {
                     let opened = Stream::open(&self.api).await;
@@ -97,20 +147,20 @@ impl Side {
                 }
                 let stream = self.streams.get_mut(&stream).expect("just opened");
                 stream.ask(request.request_union, revisions).await;
-                Answer {
-                    text: String::new(),
-                    is_refusal: false,
-                    revision: None,
-                }
+                Answer::note("")
             }
         }
     }
 
     /// The chunks put together, as if it had been a Range.
     async fn range_stream(&self, request: RangeRequest) -> Result<RangeResponse, Status> {
-        let mut client = self.api.kv.clone();
+        let api = self.callers_api();
+        let mut client = api.kv.clone();
         let read = async {
-            let mut chunks = client.range_stream(request).await?.into_inner();
+            let mut chunks = client
+                .range_stream(api.request(request))
+                .await?
+                .into_inner();
             let mut kvs = Vec::new();
             let mut last = RangeResponse::default();
             while let Some(chunk) = chunks.message().await? {
@@ -126,9 +176,9 @@ impl Side {
 
     async fn grant(&self, request: LeaseGrantRequest) -> Result<LeaseGrantResponse, Status> {
         let is_id_chosen = request.id != 0;
-        let mut answer = self.api.try_ask(request).await?;
+        let mut answer = self.callers_api().try_ask(request).await?;
         if answer.ttl < SAFE_TTL_S || !is_id_chosen {
-            self.api.ask(revoke(answer.id)).await;
+            self.keepers_api().ask(revoke(answer.id)).await;
         }
         if !is_id_chosen {
             assert!(answer.id > 0, "an id that etcd would not choose");
@@ -141,10 +191,14 @@ impl Side {
         &self,
         request: LeaseKeepAliveRequest,
     ) -> Result<LeaseKeepAliveResponse, Status> {
-        let mut client = self.api.lease.clone();
+        let api = self.callers_api();
+        let mut client = api.lease.clone();
         let exchange = async {
             let requests = tokio_stream::once(request);
-            let mut answers = client.lease_keep_alive(requests).await?.into_inner();
+            let mut answers = client
+                .lease_keep_alive(api.request(requests))
+                .await?
+                .into_inner();
             answers.next().await.expect("a request has an answer")
         };
         let exchange = tokio::time::timeout(PATIENCE, exchange).await;

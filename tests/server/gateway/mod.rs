@@ -4,4 +4,5 @@ pub mod client;
 mod errors;
 mod kv;
 mod paths;
+mod recipes;
 mod streams;

@@ -215,6 +215,12 @@ impl Server {
         self.process = None;
     }
 
+    /// The process has ended by itself.
+    pub fn forget_process(&mut self) {
+        assert!(self.process().exited().is_some(), "it runs still");
+        self.process = None;
+    }
+
     /// Asks the process to stop, and waits until it has.
     pub async fn terminate(&mut self) -> ExitStatus {
         self.process().signal(Signal::SIGTERM);

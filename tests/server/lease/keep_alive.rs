@@ -16,6 +16,7 @@ parity! {
     an_unknown_lease_is_answered_with_a_ttl_of_zero,
     one_stream_keeps_many_leases_alive,
     a_lease_lives_as_long_as_it_is_kept_alive,
+    a_lease_that_has_ended_is_answered_with_a_ttl_of_zero,
 }
 
 /// Requests that a test may send ahead of the server.
@@ -116,4 +117,33 @@ async fn a_lease_lives_as_long_as_it_is_kept_alive(server: Server) {
         api.ask(get("a")).await.count == 0
     })
     .await;
+}
+
+async fn a_lease_that_has_ended_is_answered_with_a_ttl_of_zero(server: Server) {
+    let api = server.api().await;
+    api.ask(LeaseGrantRequest { ttl: 600, id: 7 }).await;
+    api.ask(LeaseGrantRequest { ttl: 2, id: 8 }).await;
+    api.ask(LeaseGrantRequest { ttl: 600, id: 9 }).await;
+    for (lease, key) in [(7, "a"), (8, "b"), (9, "c")] {
+        let attached = PutRequest {
+            lease,
+            ..put(key, "v")
+        };
+        api.ask(attached).await;
+    }
+    let (mut stream, first) = KeepAlive::open(&api, 7).await;
+    assert_eq!(first.ttl, 600);
+    assert_eq!(stream.ask(8).await.ttl, 2);
+    api.ask(revoke(7)).await;
+    let revoked = stream.ask(7).await;
+    assert_eq!((revoked.id, revoked.ttl, at(&revoked.header)), (7, 0, 5));
+    until("the other lease has expired", async || {
+        api.ask(time_to_live(8)).await.ttl == -1
+    })
+    .await;
+    let expired = stream.ask(8).await;
+    assert_eq!((expired.id, expired.ttl, at(&expired.header)), (8, 0, 6));
+    assert_eq!(stream.ask(7).await.ttl, 0);
+    assert_eq!(stream.ask(9).await.ttl, 600, "the stream goes on");
+    assert_eq!(keys(&api.ask(get_range("a", "d")).await.kvs), ["c"]);
 }

@@ -5,13 +5,17 @@ pub mod trio;
 use std::collections::HashMap;
 
 use etcd_proto::etcdserverpb::{
-    HashKvRequest, LeaseKeepAliveRequest, LeaseLeasesRequest, PutRequest, RangeRequest,
+    HashKvRequest, LeaseKeepAliveRequest, LeaseLeasesRequest, MemberRemoveRequest, PutRequest,
+    RangeRequest, StatusRequest,
 };
-use tokio::time::{Duration, Instant};
+use tokio::time::{Duration, Instant, timeout};
 use tonic::Code;
 
 use self::trio::{Trio, persist};
 use crate::harness::*;
+
+/// For a node that looks at its cluster every 30 s.
+const LONG_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Writes of a test that go on while something happens.
 const MANY: usize = 200;
@@ -304,6 +308,33 @@ async fn a_node_that_missed_a_compaction_catches_up() {
         let found = persist(async || node.api().await.try_ask(get("kept")).await).await;
         assert_eq!(found.kvs[0].value, "2");
     }
+}
+
+#[tokio::test]
+async fn a_removed_node_ends_and_may_join_anew() {
+    let mut trio = Trio::start().await;
+    let leader = trio.leader().await;
+    let [gone, near] = trio.others(leader);
+    let api = trio.nodes[near].api().await;
+    api.put("key", "1").await;
+    let id = trio.nodes[gone].api().await.ask(StatusRequest {}).await;
+    let request = MemberRemoveRequest {
+        id: id.header.unwrap().member_id,
+    };
+    assert_eq!(api.ask(request).await.members.len(), 2);
+    let status = timeout(LONG_PATIENCE, trio.nodes[gone].process().wait()).await;
+    assert_eq!(status.expect("it ends").code(), Some(3));
+    assert!(
+        trio.nodes[gone]
+            .output()
+            .contains("removed from the cluster")
+    );
+    persist(async || api.try_ask(put("key", "2")).await).await;
+    trio.wipe(gone, near);
+    trio.nodes[gone].restart().await;
+    trio.wait_for_voters_at(near, 3).await;
+    let found = trio.nodes[gone].api().await.ask(get("key")).await;
+    assert_eq!(found.kvs[0].value, "2");
 }
 
 #[tokio::test]

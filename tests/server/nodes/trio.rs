@@ -46,8 +46,13 @@ impl Trio {
 
     /// Until then, the loss of a node may be the loss of the majority.
     pub async fn wait_for_voters(&self, count: usize) {
+        self.wait_for_voters_at(0, count).await;
+    }
+
+    /// The same, asking the node at `asked`.
+    pub async fn wait_for_voters_at(&self, asked: usize, count: usize) {
         until("all nodes are voters", async || {
-            let api = self.nodes[0].api().await;
+            let api = self.nodes[asked].api().await;
             let members = api.try_ask(MemberListRequest::default()).await;
             members.is_ok_and(|answer| {
                 answer.members.len() == count && answer.members.iter().all(|m| !m.is_learner)
@@ -83,6 +88,16 @@ impl Trio {
 
     pub fn others(&self, at: usize) -> [usize; 2] {
         [(at + 1) % 3, (at + 2) % 3]
+    }
+
+    /// Empties the directory of a node that has ended, and lets it join the one at `other`.
+    pub fn wipe(&mut self, at: usize, other: usize) {
+        let node = &mut self.nodes[at];
+        node.forget_process();
+        let dir = node.storage_dir();
+        std::fs::remove_dir_all(&dir).unwrap();
+        std::fs::create_dir(&dir).unwrap();
+        write_init(&self.nodes[at], self.nodes[other].node_port());
     }
 
     pub fn pause(&mut self, at: usize) {

@@ -1,12 +1,68 @@
-//! Requests of the Auth service, but those that need a token afterwards.
+//! Requests of the Auth service, and who makes them.
 
 use etcd_proto::authpb::{Permission, UserAddOptions};
 use etcd_proto::etcdserverpb::*;
 use rand::Rng;
 use rand::rngs::StdRng;
 
-use super::{key, pick, range_end, sometimes};
+use super::{key, pick, range_end};
+use crate::differential::callers::CHOICES;
 use crate::differential::operation::Operation;
+
+/// Such that guesses are often right.
+const PASSWORDS: [&str; 3] = ["secret", "secret", "other"];
+
+fn add(name: &str) -> Operation {
+    Operation::UserAdd(AuthUserAddRequest {
+        name: name.to_owned(),
+        password: PASSWORDS[0].to_owned(),
+        ..Default::default()
+    })
+}
+
+fn grant(user: &str, role: &str) -> Operation {
+    Operation::UserGrantRole(AuthUserGrantRoleRequest {
+        user: user.to_owned(),
+        role: role.to_owned(),
+    })
+}
+
+fn authenticate(name: &str, password: &str) -> Operation {
+    Operation::Authenticate(AuthenticateRequest {
+        name: name.to_owned(),
+        password: password.to_owned(),
+    })
+}
+
+/// A root and somebody with one permission or two, both with a token.
+pub fn beginning(random: &mut StdRng) -> Vec<Operation> {
+    let mut steps = vec![add("root"), grant("root", "root"), add("u")];
+    steps.push(Operation::RoleAdd(AuthRoleAddRequest {
+        name: "r".to_owned(),
+    }));
+    for _ in 0..random.random_range(1..3) {
+        steps.push(Operation::RoleGrantPermission(
+            AuthRoleGrantPermissionRequest {
+                name: "r".to_owned(),
+                perm: Some(permission(random)),
+            },
+        ));
+    }
+    steps.push(grant("u", "r"));
+    steps.push(Operation::AuthEnable(AuthEnableRequest {}));
+    steps.push(authenticate("root", PASSWORDS[0]));
+    steps.push(authenticate("u", PASSWORDS[0]));
+    steps.push(switch(random));
+    steps
+}
+
+pub fn switch(random: &mut StdRng) -> Operation {
+    let caller = match random.random_bool(0.6) {
+        true => random.random_range(0..2),
+        false => random.random_range(0..CHOICES),
+    };
+    Operation::Become { caller }
+}
 
 fn name(random: &mut StdRng) -> String {
     match random.random_range(0..30) {
@@ -16,17 +72,24 @@ fn name(random: &mut StdRng) -> String {
 }
 
 pub fn operation(random: &mut StdRng) -> Operation {
-    match random.random_range(0..20) {
+    match random.random_range(0..26) {
+        20 => Operation::AuthEnable(AuthEnableRequest {}),
+        21 => Operation::AuthDisable(AuthDisableRequest {}),
+        22..24 => authenticate(&name(random), pick(random, &PASSWORDS)),
+        24 => Operation::UserChangePassword(AuthUserChangePasswordRequest {
+            name: name(random),
+            password: pick(random, &PASSWORDS).to_owned(),
+            ..Default::default()
+        }),
         0 => Operation::AuthStatus(AuthStatusRequest {}),
         1..3 => Operation::UserAdd(AuthUserAddRequest {
             name: name(random),
-            // A password costs the servers a tenth of a second.
-            password: match sometimes(random) {
+            password: match random.random_bool(0.4) {
                 true => "secret".to_owned(),
                 false => String::new(),
             },
             options: random.random_bool(0.9).then(|| UserAddOptions {
-                no_password: random.random_bool(0.9),
+                no_password: random.random_bool(0.5),
             }),
             hashed_password: String::new(),
         }),
@@ -49,7 +112,7 @@ pub fn operation(random: &mut StdRng) -> Operation {
             name: name(random),
             perm: random.random_bool(0.98).then(|| permission(random)),
         }),
-        _ => {
+        19 => {
             let permission = permission(random);
             Operation::RoleRevokePermission(AuthRoleRevokePermissionRequest {
                 role: name(random),
@@ -57,6 +120,7 @@ pub fn operation(random: &mut StdRng) -> Operation {
                 range_end: permission.range_end,
             })
         }
+        _ => switch(random),
     }
 }
 
