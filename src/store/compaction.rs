@@ -65,14 +65,11 @@ impl Compactions {
         )
     }
 
-    /// The rows of all compactions that are not finished yet.
-    pub async fn join(mut self) -> Vec<RowId> {
-        let mut all = Vec::new();
+    /// Waits for all compactions that are not finished yet.
+    pub async fn join(mut self) {
         while self.is_running() {
-            let (rows, _) = self.finished().await;
-            all.extend(rows);
+            self.finished().await;
         }
-        all
     }
 
     fn start_next(&mut self) {

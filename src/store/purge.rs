@@ -35,11 +35,6 @@ impl Purge {
         }
     }
 
-    /// What is not deleted yet.
-    pub fn into_rows(self) -> Vec<RowId> {
-        self.rows.into()
-    }
-
     pub fn add(&mut self, rows: impl IntoIterator<Item = RowId>) {
         self.rows.extend(rows);
     }

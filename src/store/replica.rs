@@ -24,10 +24,6 @@ use crate::{
     settings::Settings,
 };
 
-/// Rows that a compaction made superfluous and that the leader may not have deleted yet. Above this
-/// they are forgotten, and deleted when the node starts the next time as the leader.
-const MAX_GARBAGE: usize = 4 * 1024 * 1024;
-
 /// What a node has of the store, whoever leads.
 pub struct Replica {
     pub(super) shared: Arc<Shared>,
@@ -35,7 +31,7 @@ pub struct Replica {
     /// Received, but evaluated by nobody.
     pub(super) backlog: VecDeque<Submission>,
     pub(super) observer: Box<dyn CommitObserver>,
-    /// What a leader has to delete if the one before did not.
+    /// What this node has to delete as the leader, because the ones before did not.
     pub(super) garbage: Vec<RowId>,
 }
 
@@ -125,6 +121,9 @@ impl Replica {
             shared.history.replace(loaded.0);
         } else {
             self.catch_up(&mut database, meta.compact_revision).await?;
+            // Only the table knows what other leaders left. A row that is forgotten would come back to
+            // life once the tombstone above it is purged.
+            self.garbage = load(&mut database, meta).await?.1;
         }
         let stored = database.read_leases().await?;
         let settings = database.read_settings().await?;
@@ -181,7 +180,6 @@ impl Replica {
         self.queue = returned.queue;
         self.backlog = returned.backlog;
         self.observer = returned.observer;
-        self.garbage = returned.garbage;
         returned.ended
     }
 
@@ -217,7 +215,6 @@ impl Replica {
             "received the store from the leader"
         );
         self.shared.history.replace(history);
-        self.garbage.clear();
         self.loaded(cluster_id);
         self.observer.committed(&[]);
     }
@@ -241,8 +238,8 @@ impl Replica {
         }
         let compacting = tokio::task::spawn_blocking(move || history.compact(revision));
         match compacting.await.expect("compacting does not panic") {
-            Ok(rows) if self.garbage.len() + rows.len() <= MAX_GARBAGE => self.garbage.extend(rows),
-            Ok(_) => self.garbage.clear(),
+            // The leader deletes the rows, or the next one finds them.
+            Ok(_) => (),
             Err(error) => warn!(%error, revision, "a compaction of the leader was not applied"),
         }
     }

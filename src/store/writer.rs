@@ -201,8 +201,6 @@ pub(super) struct Returned {
     /// Received, but not evaluated.
     pub backlog: VecDeque<Submission>,
     pub observer: Box<dyn CommitObserver>,
-    /// Superfluous rows that are not deleted yet.
-    pub garbage: Vec<RowId>,
     pub ended: Result<Ended, WriterError>,
 }
 
@@ -269,13 +267,11 @@ impl Writer {
         self.observer = observer;
         let ended = self.serve(pin!(stop)).await;
         // Nobody waits for the rows any more: whoever does is told that the server stopped.
-        let mut garbage = self.purge.into_rows();
-        garbage.extend(self.compactions.join().await);
+        self.compactions.join().await;
         Returned {
             queue: self.queue,
             backlog: self.backlog,
             observer: self.observer,
-            garbage,
             ended,
         }
     }

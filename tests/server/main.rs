@@ -20,6 +20,7 @@ mod known_etcd_bugs;
 mod kv;
 mod lease;
 mod lifecycle;
+mod linear;
 mod lock;
 mod maintenance;
 mod metrics;

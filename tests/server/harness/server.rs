@@ -229,6 +229,13 @@ impl Server {
         status
     }
 
+    /// Lets it be started again after it has ended by itself.
+    pub fn forget(&mut self) {
+        let ended = self.process().exited();
+        assert!(ended.is_some(), "it still runs");
+        self.process = None;
+    }
+
     /// Starts it again on the same directory.
     pub async fn restart(&mut self) {
         self.launch();

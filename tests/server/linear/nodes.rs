@@ -1,0 +1,204 @@
+//! Three nodes: processes on loopback, or in network namespaces of their own, whose links can be cut.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use etcd_proto::etcdserverpb::StatusRequest;
+use nix::sys::signal::Signal;
+use tempfile::TempDir;
+use tokio::time::timeout;
+
+use crate::harness::*;
+use crate::nodes::trio::Trio;
+
+/// For questions to nodes that may be dead or asleep.
+const ASK_PATIENCE: Duration = Duration::from_secs(2);
+
+/// A stopped or lost node is well again within this, on a machine that does much else.
+const RECOVERY: Duration = Duration::from_secs(90);
+
+const NODES: usize = 3;
+
+pub enum Nodes {
+    Loopback(Trio),
+    Namespaces(Namespaces),
+}
+
+/// A cluster of `scripts/cluster`.
+pub struct Namespaces {
+    dir: TempDir,
+    urls: Vec<String>,
+}
+
+impl Nodes {
+    pub async fn start(in_namespaces: bool) -> Self {
+        if in_namespaces {
+            let nodes = Self::Namespaces(Namespaces::start());
+            nodes.wait_until_well().await;
+            return nodes;
+        }
+        Self::Loopback(Trio::start().await)
+    }
+
+    pub fn len(&self) -> usize {
+        NODES
+    }
+
+    pub fn is_in_namespaces(&self) -> bool {
+        matches!(self, Self::Namespaces(_))
+    }
+
+    pub fn urls(&self) -> Vec<String> {
+        match self {
+            Self::Loopback(trio) => trio.nodes.iter().map(Server::client_url).collect(),
+            Self::Namespaces(namespaces) => namespaces.urls.clone(),
+        }
+    }
+
+    pub fn kill(&mut self, node: usize) {
+        match self {
+            Self::Loopback(trio) => trio.nodes[node].kill9(),
+            Self::Namespaces(namespaces) => namespaces.run("kill", &[node]),
+        }
+    }
+
+    pub fn launch(&mut self, node: usize) {
+        match self {
+            Self::Loopback(trio) => trio.nodes[node].launch(),
+            Self::Namespaces(namespaces) => namespaces.run("start", &[node]),
+        }
+    }
+
+    pub async fn terminate(&mut self, node: usize) {
+        match self {
+            Self::Loopback(trio) => {
+                trio.nodes[node].process().signal(Signal::SIGTERM);
+                // Not the harness's patience: a node that waits for a majority takes its time.
+                let gone = timeout(RECOVERY, async {
+                    while trio.nodes[node].process().exited().is_none() {
+                        tokio::time::sleep(POLL_INTERVAL).await;
+                    }
+                });
+                gone.await.expect("a node that was asked to stop ends");
+                trio.nodes[node].forget();
+            }
+            Self::Namespaces(namespaces) => namespaces.run("stop", &[node]),
+        }
+    }
+
+    pub fn pause(&mut self, node: usize) {
+        match self {
+            Self::Loopback(trio) => trio.pause(node),
+            Self::Namespaces(namespaces) => namespaces.run("pause", &[node]),
+        }
+    }
+
+    pub fn wake(&mut self, node: usize) {
+        match self {
+            Self::Loopback(trio) => trio.wake(node),
+            Self::Namespaces(namespaces) => namespaces.run("wake", &[node]),
+        }
+    }
+
+    pub fn cut(&self, a: usize, b: usize) {
+        self.namespaces().run("cut", &[a, b]);
+    }
+
+    pub fn cut_one_way(&self, from: usize, to: usize) {
+        self.namespaces().run("cut-one-way", &[from, to]);
+    }
+
+    pub fn fill(&self, node: usize) {
+        self.namespaces().run("fill", &[node]);
+    }
+
+    pub fn heal(&self) {
+        self.namespaces().run("heal", &[]);
+    }
+
+    fn namespaces(&self) -> &Namespaces {
+        match self {
+            Self::Namespaces(namespaces) => namespaces,
+            Self::Loopback(_) => panic!("loopback cannot be cut"),
+        }
+    }
+
+    /// The node that says that it leads, if one does.
+    pub async fn leader(&self) -> Option<usize> {
+        for (node, url) in self.urls().iter().enumerate() {
+            let asked = async {
+                let status = Api::try_connect(url).await?.try_ask(StatusRequest {}).await;
+                let status = status.ok()?;
+                (status.leader == status.header?.member_id).then_some(node)
+            };
+            if let Ok(Some(leader)) = timeout(ASK_PATIENCE, asked).await {
+                return Some(leader);
+            }
+        }
+        None
+    }
+
+    /// Until each node answers a linearizable read.
+    pub async fn wait_until_well(&self) {
+        for url in self.urls() {
+            let well = timeout(RECOVERY, async {
+                loop {
+                    let asked = async {
+                        let api = Api::try_connect(&url).await?;
+                        api.try_ask(get("health")).await.ok()
+                    };
+                    if let Ok(Some(_)) = timeout(ASK_PATIENCE, asked).await {
+                        return;
+                    }
+                    tokio::time::sleep(POLL_INTERVAL).await;
+                }
+            });
+            assert!(well.await.is_ok(), "{url} does not recover in {RECOVERY:?}");
+        }
+    }
+}
+
+impl Namespaces {
+    fn start() -> Self {
+        let dir = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let mut namespaces = Self {
+            dir,
+            urls: Vec::new(),
+        };
+        namespaces.run("up", &[NODES - 1]);
+        let shown = namespaces.output("urls", &[]);
+        namespaces.urls = shown.lines().map(str::to_owned).collect();
+        assert_eq!(namespaces.urls.len(), NODES, "{shown}");
+        namespaces
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.path().join("cluster")
+    }
+
+    fn run(&self, verb: &str, nodes: &[usize]) {
+        self.output(verb, nodes);
+    }
+
+    fn output(&self, verb: &str, nodes: &[usize]) -> String {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/cluster");
+        let mut command = Command::new(script);
+        command.arg("--dir").arg(self.path());
+        command.args(["--binary", env!("CARGO_BIN_EXE_k8s-dqlite"), verb]);
+        // The script counts from one.
+        command.args(nodes.iter().map(|node| (node + 1).to_string()));
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{command:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+}
+
+impl Drop for Namespaces {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.output("logs", &[]));
+        }
+        self.run("down", &[]);
+    }
+}
