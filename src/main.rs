@@ -4,14 +4,16 @@ use std::{
     panic, process,
     process::ExitCode,
     thread,
+    time::UNIX_EPOCH,
 };
 
 use k8s_dqlite::{
-    args::{Args, Command, RestoreArgs},
+    args::{Args, Command, RecoverArgs, RestoreArgs, StatusArgs},
     config,
     ops::{exit::Exit, limits, logging, signals::StopSignals},
-    restore,
+    recover, restore,
     server::{self, ServerError},
+    status,
 };
 use tracing::{error, info, warn};
 
@@ -37,6 +39,8 @@ fn main() -> ExitCode {
     };
     match &args.command {
         Some(Command::Restore(restore)) => restore_snapshot(&args, restore),
+        Some(Command::Status(status)) => show_status(&args, status),
+        Some(Command::Recover(recover)) => recover_directory(&args, recover),
         Some(Command::Version) => {
             // Whoever closed the pipe has seen enough.
             let _ = io::stdout().write_all(versions().as_bytes());
@@ -106,6 +110,54 @@ fn restore_snapshot(args: &Args, restore: &RestoreArgs) -> ExitCode {
             Exit::from(&error).into()
         }
     }
+}
+
+fn show_status(args: &Args, wanted: &StatusArgs) -> ExitCode {
+    logging::start(&args.log_level, args.debug);
+    let runtime = match start_runtime() {
+        Ok(runtime) => runtime,
+        Err(exit) => return exit.into(),
+    };
+    match runtime.block_on(status::run(wanted, now_s())) {
+        Ok(report) => {
+            let text = match wanted.json {
+                true => serde_json::to_string_pretty(&report).expect("it has string keys") + "\n",
+                false => report.to_string(),
+            };
+            // Whoever closed the pipe has seen enough.
+            let _ = io::stdout().write_all(text.as_bytes());
+            Exit::from(report.health).into()
+        }
+        Err(error) => {
+            error!("{error}");
+            Exit::Config.into()
+        }
+    }
+}
+
+fn recover_directory(args: &Args, wanted: &RecoverArgs) -> ExitCode {
+    logging::start(&args.log_level, args.debug);
+    let runtime = match start_runtime() {
+        Ok(runtime) => runtime,
+        Err(exit) => return exit.into(),
+    };
+    match runtime.block_on(recover::run(wanted, now_s())) {
+        Ok(text) => {
+            // Whoever closed the pipe has seen enough.
+            let _ = io::stdout().write_all(text.as_bytes());
+            Exit::Stopped.into()
+        }
+        Err(error) => {
+            error!("{error}");
+            Exit::from(&error).into()
+        }
+    }
+}
+
+/// Since 1970.
+fn now_s() -> i64 {
+    let since = UNIX_EPOCH.elapsed().unwrap_or_default();
+    since.as_secs().cast_signed()
 }
 
 async fn run(args: &Args) -> Result<(), ServerError> {

@@ -6,8 +6,10 @@ mod address;
 mod auth;
 mod client_tls;
 mod duration;
+mod recover;
 mod remarks;
 mod restore;
+mod status;
 mod values;
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
@@ -22,7 +24,9 @@ pub use self::{
     auth::AuthFlags,
     client_tls::{ClientTlsFlags, file},
     duration::{DurationError, GoDuration},
+    recover::{MemberArg, RecoverArgs},
     restore::RestoreArgs,
+    status::StatusArgs,
     values::LowStorageAction,
 };
 
@@ -226,6 +230,10 @@ pub enum Command {
     Version,
     /// Make the storage directory of a new node from a snapshot, of k8s-dqlite or of etcd.
     Restore(RestoreArgs),
+    /// Show the nodes of the cluster and how they are. Exit code 10: degraded, 11: no leader.
+    Status(StatusArgs),
+    /// Bring a cluster back that has lost its majority, or a node whose directory is damaged.
+    Recover(RecoverArgs),
 }
 
 impl Args {

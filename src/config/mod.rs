@@ -16,9 +16,10 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use dqlite::tls::Tls;
 use tracing::warn;
 
+pub use self::tls::load as load_pair;
 pub use self::{
     error::ConfigError,
-    start::{RESTORING, Start, init_address, prepare_restore},
+    start::{INIT, RESTORING, Start, init_address, prepare_restore, stays_beside_init},
     tuning::Tuning,
 };
 use crate::{

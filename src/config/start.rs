@@ -19,7 +19,7 @@ use serde::Deserialize;
 use super::{ConfigError, yaml};
 use crate::args::{AddressError, NodeAddress};
 
-const INIT: &str = "init.yaml";
+pub const INIT: &str = "init.yaml";
 const UPDATE: &str = "update.yaml";
 
 /// The flags of `dqlite::files`.
@@ -219,6 +219,11 @@ pub fn init_address(dir: &Path) -> Result<Option<NodeAddress>, ConfigError> {
     address
         .map(|address| parse_address(&path, "Address", &address))
         .transpose()
+}
+
+/// Whether a file belongs to the machine and not to the data of the node.
+pub fn stays_beside_init(name: &str) -> bool {
+    BESIDE_INIT.contains(&name) || name.starts_with("tmp-")
 }
 
 /// Makes a directory ready to be restored into, and marks it. Whoever calls it has locked it. What

@@ -9,7 +9,8 @@ use super::ConfigError;
 const CERTIFICATE: &str = "cluster.crt";
 const KEY: &str = "cluster.key";
 
-pub(super) fn load(dir: &Path, min_version: TlsVersion) -> Result<Tls, ConfigError> {
+/// The pair of the nodes.
+pub fn load(dir: &Path, min_version: TlsVersion) -> Result<Tls, ConfigError> {
     let (certificate, key) = (dir.join(CERTIFICATE), dir.join(KEY));
     Tls::load(&TlsOptions {
         certificate,

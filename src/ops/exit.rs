@@ -6,8 +6,10 @@ use dqlite::node::NodeError;
 
 use crate::{
     node::StartError,
+    recover::RecoverError,
     restore::RestoreError,
     server::ServerError,
+    status::Health,
     store::{OpenError, WriterError},
 };
 
@@ -36,6 +38,12 @@ pub enum Exit {
     DiskFull = 8,
     /// dqlite did not stop in time.
     StopTimeout = 9,
+    /// `status`: the cluster works, but not all is as it should be.
+    Degraded = 10,
+    /// `status`: no node that was reached leads.
+    NoLeader = 11,
+    /// `recover`: it would lose data, or is not needed; nothing was changed.
+    Refused = 12,
 }
 
 impl From<Exit> for ExitCode {
@@ -56,6 +64,26 @@ impl From<&ServerError> for Exit {
             ServerError::Open(error) => of_open(error),
             ServerError::Writer(error) => of_writer(error),
             ServerError::Signals(_) | ServerError::Api(_) => Self::Failure,
+        }
+    }
+}
+
+impl From<Health> for Exit {
+    fn from(health: Health) -> Self {
+        match health {
+            Health::Healthy => Self::Stopped,
+            Health::Degraded => Self::Degraded,
+            Health::NoLeader => Self::NoLeader,
+        }
+    }
+}
+
+impl From<&RecoverError> for Exit {
+    fn from(error: &RecoverError) -> Self {
+        match error {
+            RecoverError::Config(_) => Self::Config,
+            RecoverError::Node(error) => of_node(error),
+            RecoverError::Refused(_) => Self::Refused,
         }
     }
 }

@@ -62,7 +62,26 @@ impl Dialer {
     /// What another node says about itself and the leader; none if it does not answer.
     pub async fn about(&self, address: &str) -> Option<AboutResponse> {
         let mut client = self.dial(address).await.ok()?;
-        let about = client.about(AboutRequest {}).await.ok()?;
+        let about = client.about(AboutRequest::default()).await.ok()?;
         Some(about.into_inner())
     }
+
+    /// All that another node says about itself, or why it does not.
+    pub async fn details(&self, address: &str) -> Result<AboutResponse, String> {
+        let mut client = self.dial(address).await.map_err(|error| reason(&error))?;
+        let request = AboutRequest { with_details: true };
+        let about = client.about(request).await;
+        about
+            .map(tonic::Response::into_inner)
+            .map_err(|status| reason(&status))
+    }
+}
+
+/// The innermost cause: what is around it says "transport error".
+fn reason(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
 }

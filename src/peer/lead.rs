@@ -26,6 +26,7 @@ use tracing::{debug, info};
 
 use super::{
     EngineView, Reads, View,
+    about::{OwnFiles, details},
     convert::{answer_to_proto, command_from_proto},
     reads::finish,
     rows::{Transfer, row_of_change, settings_to_proto},
@@ -206,6 +207,7 @@ pub struct PeerService {
     /// None while another node leads.
     pub tenure: watch::Receiver<Option<Arc<Tenure>>>,
     pub is_loaded: watch::Receiver<bool>,
+    pub own_files: OwnFiles,
 }
 
 #[tonic::async_trait]
@@ -235,15 +237,23 @@ impl Peer for PeerService {
         Ok(Response::new(ReceiverStream::new(messages)))
     }
 
-    async fn about(&self, _: Request<AboutRequest>) -> Result<Response<AboutResponse>, Status> {
+    async fn about(
+        &self,
+        request: Request<AboutRequest>,
+    ) -> Result<Response<AboutResponse>, Status> {
         let view = self.engine.view().await.unwrap_or_default();
         let is_loaded = *self.is_loaded.borrow();
+        let details = match request.into_inner().with_details {
+            true => Some(details(&self.store, &self.own_files, is_loaded).await),
+            false => None,
+        };
         Ok(Response::new(AboutResponse {
             member_id: self.own_id,
             view: Some(view_to_proto(&view)),
             revision: if is_loaded { self.store.revision() } else { 0 },
             compact_revision: self.store.history().compact_revision(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            details,
         }))
     }
 }

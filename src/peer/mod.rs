@@ -9,6 +9,7 @@
 //! reached a leader's writer is never handed on a second time. A linearizable read waits for a proof
 //! that was begun after it arrived.
 
+mod about;
 mod convert;
 mod dial;
 mod engine;
@@ -22,11 +23,9 @@ mod replica;
 mod rows;
 mod serve;
 
-use self::{
-    dial::Dialer,
-    engine::{EngineView, View},
-};
+use self::engine::{EngineView, View};
 pub use self::{
+    dial::Dialer,
     monitor::Known,
     nodes::{NodeOptions, Nodes},
     reads::Reads,

@@ -12,6 +12,7 @@ use tracing::error;
 
 use super::{
     Dialer, EngineView, Reads,
+    about::OwnFiles,
     lead::PeerService,
     monitor::{Known, Monitor},
     replica::{Coordinator, CoordinatorError, Order},
@@ -54,7 +55,11 @@ impl Nodes {
             addresses,
             reads,
         } = options;
-        let engine = Arc::new(EngineView::new(endpoint, storage_dir));
+        let engine = Arc::new(EngineView::new(endpoint, storage_dir.clone()));
+        let own_files = OwnFiles {
+            dir: storage_dir,
+            with_tls: tls.is_some(),
+        };
         let dialer = Dialer::new(tls);
         let (known_sender, known) = watch::channel(Known::default());
         let (tenure_sender, tenure) = watch::channel(None);
@@ -73,6 +78,7 @@ impl Nodes {
             engine: engine.clone(),
             tenure,
             is_loaded: is_loaded.clone(),
+            own_files,
         };
         let coordinator = Coordinator {
             own_id,

@@ -24,6 +24,10 @@ pub use identity::{Identity, Wanted, bootstrapped, identify, joined};
 
 use crate::wire::Server;
 
+/// Names of all files that say which node this is; without them and the engine's, the directory is a
+/// new node's.
+pub const IDENTITY_FILES: [&str; 4] = [INFO_FILE, CLUSTER_FILE, flag::JOIN, flag::BOOTSTRAP];
+
 pub const INFO_FILE: &str = "info.yaml";
 pub const CLUSTER_FILE: &str = "cluster.yaml";
 

@@ -134,6 +134,15 @@ impl Engine {
         Ok((index, term))
     }
 
+    /// Forces a configuration on the log. Not while running. The addresses that `infos` point to are
+    /// NUL-terminated and alive.
+    pub(super) fn recover(&self, infos: &mut [ffi::dqlite_node_info_ext]) -> Result<(), NodeError> {
+        let count = c_int::try_from(infos.len()).expect("a cluster has few nodes");
+        // SAFETY: created and not running; the caller promises the addresses, which are copied.
+        let code = unsafe { ffi::dqlite_node_recover_ext(self.node, infos.as_mut_ptr(), count) };
+        self.check("recover", code)
+    }
+
     fn check(&self, operation: &'static str, code: c_int) -> Result<(), NodeError> {
         if code == ffi::DQLITE_OK {
             return Ok(());

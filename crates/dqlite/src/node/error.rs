@@ -33,9 +33,9 @@ pub enum NodeError {
     WouldBootstrap { dir: PathBuf, id: u64 },
 
     #[error(
-        "the directory {} is damaged: {reason}; restore it from a backup, or remove the node from \
-         the cluster and let it join again with an empty directory",
-        dir.display()
+        "the directory {0} is damaged: {reason}; where other nodes have the data, run \
+         `k8s-dqlite recover --reseed --storage-dir {0}`, and this one gets it from them at its next \
+         start; otherwise restore a backup", dir.display()
     )]
     Damaged { dir: PathBuf, reason: String },
 
@@ -58,6 +58,18 @@ pub enum NodeError {
     StopTimeout { seconds: u64 },
 }
 
+/// What the engine says about files that it cannot take (dqlite: src/raft/uv.c, uv_segment.c and
+/// uv_snapshot.c).
+const DAMAGE: [&str; 7] = [
+    "load closed segment",
+    "load open segment",
+    "unexpected closed segment",
+    "past last snapshot",
+    "behind last snapshot",
+    "checksum mismatch",
+    "unexpected format version",
+];
+
 impl NodeError {
     /// The error for a failed call, with the engine's own words.
     pub(super) fn engine(
@@ -76,6 +88,12 @@ impl NodeError {
         }
         if lower.contains("no space left on device") || lower.contains("not enough space") {
             return Self::DiskFull { dir, message };
+        }
+        if DAMAGE.iter().any(|words| lower.contains(words)) {
+            return Self::Damaged {
+                dir,
+                reason: message,
+            };
         }
         let message = if message.is_empty() {
             "no reason given; run with LIBDQLITE_TRACE=1 to see the engine's trace".to_owned()

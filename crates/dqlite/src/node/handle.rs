@@ -11,6 +11,7 @@ use nix::sys::statvfs::statvfs;
 
 use super::{
     DirLock, EngineState, NodeError, NodeOptions, aio,
+    check::find_damage,
     connect::Connector,
     engine::Engine,
     engine_state,
@@ -24,6 +25,15 @@ pub const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The engine allocates its log in segments of this size (dqlite: src/raft/uv.c), before it writes.
 const LOG_SEGMENT_BYTES: u64 = 8 * 1024 * 1024;
+
+fn check_damage(dir: &Path) -> Result<(), NodeError> {
+    let dir = dir.to_owned();
+    match find_damage(&dir) {
+        Ok(None) => Ok(()),
+        Ok(Some(reason)) => Err(NodeError::Damaged { dir, reason }),
+        Err(source) => Err(NodeError::Directory { dir, source }),
+    }
+}
 
 /// A dqlite node. Started once at most; dropping it stops it.
 pub struct Node {
@@ -64,6 +74,7 @@ impl Node {
             });
         }
         check_state(options)?;
+        check_damage(&options.dir)?;
         check_space(&options.dir)?;
         let connector = Box::new(Connector::new(options.dial.clone()));
         let engine = Engine::create(options.id, &checked.address, &checked.dir)?;

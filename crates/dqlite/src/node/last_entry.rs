@@ -19,11 +19,15 @@ pub struct LastEntry {
 /// Read the last entry of a directory whose node does not run; both are 0 for an empty one. The
 /// engine may close open segments in it, which changes nothing for the node.
 pub fn describe_last_entry(dir: &Path) -> Result<LastEntry, NodeError> {
+    last_entry(&DirLock::acquire(dir)?)
+}
+
+/// The same in a directory that the caller has locked.
+pub fn last_entry(lock: &DirLock) -> Result<LastEntry, NodeError> {
     prepare_process();
     check_version()?;
-    let _lock = DirLock::acquire(dir)?;
     // The id and the address matter only to a node that is started.
-    let engine = Engine::create(1, c"1", &checked_dir(dir)?)?;
+    let engine = Engine::create(1, c"1", &checked_dir(lock.dir())?)?;
     let (index, term) = engine.last_entry()?;
     Ok(LastEntry { term, index })
 }

@@ -12,6 +12,7 @@
 //! All calls block, `start` for as long as it takes to load the database: use a blocking thread.
 
 pub mod aio;
+mod check;
 mod connect;
 mod engine;
 mod error;
@@ -20,16 +21,19 @@ mod last_entry;
 mod lock;
 mod options;
 mod process;
+mod recover;
 mod state;
 
+pub use check::{engine_bytes, find_damage};
 pub use connect::{DIAL_TIMEOUT, Dial};
 pub use error::NodeError;
 pub use handle::{Node, STOP_TIMEOUT};
-pub use last_entry::{LastEntry, describe_last_entry};
+pub use last_entry::{LastEntry, describe_last_entry, last_entry};
 pub use lock::DirLock;
 pub use options::{
     BOOTSTRAP_ID, DEFAULT_BUSY_TIMEOUT, NodeOptions, SnapshotOptions, Trailing,
     default_bind_address, generate_node_id,
 };
 pub use process::{POOL_THREADS, Versions, prepare_process, trim_memory, versions};
+pub use recover::recover;
 pub use state::{EngineState, engine_state, stored_term};

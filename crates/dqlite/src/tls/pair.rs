@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use openssl::asn1::Asn1Time;
+use openssl::error::ErrorStack;
 use openssl::pkey::{PKey, Private};
 use openssl::x509::X509;
 
@@ -11,6 +13,8 @@ use super::TlsError;
 
 /// A certificate file holds a few KiB; more than this, in bytes, is some other file.
 const MAX_PEM_BYTES: u64 = 1 << 20;
+
+const DAY_S: i64 = 24 * 3600;
 
 /// A certificate, its chain and its key.
 pub struct Pair {
@@ -56,6 +60,17 @@ impl Pair {
 
     pub fn key(&self) -> &PKey<Private> {
         &self.key
+    }
+
+    /// When the first of the certificates ends, in seconds since 1970.
+    pub fn expires_s(&self) -> Result<i64, ErrorStack> {
+        let epoch = Asn1Time::from_unix(0)?;
+        let mut earliest = i64::MAX;
+        for certificate in &self.certificates {
+            let left = epoch.diff(certificate.not_after())?;
+            earliest = earliest.min(i64::from(left.days) * DAY_S + i64::from(left.secs));
+        }
+        Ok(earliest)
     }
 
     pub fn first_dns_name(&self) -> Option<String> {

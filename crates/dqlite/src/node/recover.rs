@@ -1,0 +1,51 @@
+//! Giving a log whose majority is lost to the nodes that are left.
+
+use std::ffi::CString;
+
+use dqlite_sys as ffi;
+
+use super::{
+    DirLock, LastEntry, NodeError,
+    engine::Engine,
+    options::checked_dir,
+    process::{check_version, prepare_process},
+};
+use crate::wire::Server;
+
+/// Appends a configuration with exactly these nodes to the log of a directory, as if a majority had
+/// agreed on it, and returns where the log ends then. Takes the lock: the directory is the engine's.
+/// After a failure, end the process: the engine keeps its own lock.
+pub fn recover(mut lock: DirLock, servers: &[Server]) -> Result<LastEntry, NodeError> {
+    prepare_process();
+    check_version()?;
+    let invalid = |reason: String| NodeError::InvalidOption {
+        option: "configuration",
+        reason,
+    };
+    let addresses = servers
+        .iter()
+        .map(|server| CString::new(server.address.as_str()))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| invalid(error.to_string()))?;
+    if servers.is_empty() || servers.iter().any(|server| server.id == 0) {
+        return Err(invalid("a node has no id".to_owned()));
+    }
+    let mut infos: Vec<_> = servers
+        .iter()
+        .zip(&addresses)
+        .map(|(server, address)| ffi::dqlite_node_info_ext {
+            size: size_of::<ffi::dqlite_node_info_ext>() as u64,
+            id: server.id,
+            address: address.as_ptr() as u64,
+            dqlite_role: server.role as u64,
+        })
+        .collect();
+    // The id and the address matter only to a node that is started.
+    let engine = Engine::create(1, c"1", &checked_dir(lock.dir())?)?;
+    lock.yield_to_engine();
+    engine.recover(&mut infos)?;
+    drop(engine);
+    let engine = Engine::create(1, c"1", &checked_dir(lock.dir())?)?;
+    let (index, term) = engine.last_entry()?;
+    Ok(LastEntry { term, index })
+}

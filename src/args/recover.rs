@@ -1,0 +1,89 @@
+//! The flags of the sub-command `recover`.
+
+use std::{path::PathBuf, str::FromStr};
+
+use clap::{ArgAction, Parser};
+
+use super::{NodeAddress, boolean};
+
+#[derive(Debug, Clone, PartialEq, Eq, Parser)]
+#[command(after_help = "See docs/operations.md, \"When a majority is lost\".")]
+pub struct RecoverArgs {
+    /// The directory to recover, then those to compare it with: copies from other machines.
+    #[arg(value_name = "DIR", required_unless_present = "reseed")]
+    #[arg(conflicts_with = "reseed")]
+    pub dirs: Vec<PathBuf>,
+
+    /// Do it; without this flag nothing is changed.
+    #[arg(long)]
+    pub yes: bool,
+
+    /// The nodes that the cluster has afterwards, all of which vote; without this flag the node of the
+    /// directory alone. An id is as in info.yaml, or as 0x and hexadecimal digits.
+    #[arg(long, value_name = "ID@HOST:PORT,...", value_delimiter = ',')]
+    #[arg(conflicts_with = "reseed")]
+    pub members: Vec<MemberArg>,
+
+    /// Recover a directory although another has newer data, which is lost then; or re-seed one although
+    /// no other node answers.
+    #[arg(long, value_name = "WORD", value_parser = ["lose-newer-data"])]
+    pub force: Option<String>,
+
+    /// Move the data of one node aside, so that its next start gets them from the others.
+    #[arg(long, requires = "storage_dir")]
+    pub reseed: bool,
+
+    /// The directory to re-seed.
+    #[arg(long, value_name = "DIR", requires = "reseed")]
+    pub storage_dir: Option<PathBuf>,
+
+    /// With --reseed: whether the nodes speak TLS with each other. Without this flag: if the directory has
+    /// cluster.crt.
+    #[arg(long, value_parser = boolean, default_missing_value = "true", requires = "reseed")]
+    #[arg(num_args = 0..=1, require_equals = true, action = ArgAction::Set)]
+    pub enable_tls: Option<bool>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberArg {
+    pub id: u64,
+    pub address: NodeAddress,
+}
+
+impl FromStr for MemberArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (id, address) = text.split_once('@').ok_or("must be ID@HOST:PORT")?;
+        let parsed = match id.strip_prefix("0x") {
+            Some(digits) => u64::from_str_radix(digits, 16),
+            None => id.parse(),
+        };
+        let id = parsed.map_err(|error| format!("{id:?} is no id: {error}"))?;
+        if id == 0 {
+            return Err("the id is 0".to_owned());
+        }
+        let address = address
+            .parse()
+            .map_err(|error| format!("{address:?} is no address: {error}"))?;
+        Ok(Self { id, address })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_is_an_id_and_an_address() {
+        let member: MemberArg = "0x2dc@10.0.0.1:9000".parse().unwrap();
+        assert_eq!(
+            (member.id, member.address.as_str()),
+            (0x2dc, "10.0.0.1:9000")
+        );
+        assert_eq!("732@a:1".parse::<MemberArg>().unwrap().id, 0x2dc);
+        for text in ["1", "0@a:1", "x@a:1", "1@a", "@a:1"] {
+            assert!(text.parse::<MemberArg>().is_err(), "{text}");
+        }
+    }
+}

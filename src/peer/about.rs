@@ -1,0 +1,68 @@
+//! What a node tells about itself, beyond who leads.
+
+use std::{path::PathBuf, time::Duration};
+
+use dqlite::{node::engine_bytes, tls::Pair};
+use etcd_proto::etcdserverpb::AlarmType;
+use peer_proto::{Details, Pages};
+use tokio::time::timeout;
+
+use crate::store::{RequestError, Store};
+
+/// For how long the writer may be busy before what only it knows is left out.
+const WRITER_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Where this node's own files are.
+#[derive(Debug, Clone)]
+pub struct OwnFiles {
+    pub dir: PathBuf,
+    pub with_tls: bool,
+}
+
+impl OwnFiles {
+    fn expires_s(&self) -> Option<i64> {
+        let (certificate, key) = (self.dir.join("cluster.crt"), self.dir.join("cluster.key"));
+        let pair = self
+            .with_tls
+            .then(|| Pair::load(&certificate, &key).ok())??;
+        pair.expires_s().ok()
+    }
+}
+
+pub async fn details(store: &Store, files: &OwnFiles, is_ready: bool) -> Details {
+    let own = files.clone();
+    let reading = tokio::task::spawn_blocking(move || {
+        let bytes = engine_bytes(&own.dir).unwrap_or_default();
+        (bytes, own.expires_s())
+    });
+    let ((log_bytes, snapshot_bytes), certificate_expires_s) =
+        reading.await.expect("reading does not panic");
+    // Followers would ask the leader, which is asked itself.
+    let leads = is_ready && store.leads();
+    let (leases, pages) = tokio::join!(
+        ask_writer(leads, store.lease_list()),
+        ask_writer(leads, store.recent_pages()),
+    );
+    Details {
+        is_ready,
+        log_bytes,
+        snapshot_bytes,
+        certificate_expires_s,
+        alarms: store.settings().alarms(AlarmType::None),
+        leases: leases.map(|ids| ids.len() as u64),
+        pages: pages.map(|pages| Pages {
+            total: pages.total,
+            free: pages.free,
+        }),
+    }
+}
+
+async fn ask_writer<T>(
+    leads: bool,
+    question: impl Future<Output = Result<T, RequestError>>,
+) -> Option<T> {
+    match leads {
+        true => timeout(WRITER_PATIENCE, question).await.ok()?.ok(),
+        false => None,
+    }
+}

@@ -1,0 +1,175 @@
+//! The sub-command `recover`: from a lost majority back to a cluster, and from a damaged directory back to
+//! a node.
+//!
+//! Invariants: nothing is changed without `--yes` (`--reseed` is one of its own), nor before a copy of it is
+//! on the disk; a directory in use is never touched; whoever has newer data is told apart first. Until
+//! the last file is written, running it again does the rest.
+
+mod advice;
+mod backup;
+mod reseed;
+mod survey;
+
+use std::path::{Path, PathBuf};
+
+use dqlite::{
+    files::{self, read_cluster, write_cluster, write_info},
+    node::{DirLock, NodeError, last_entry},
+    wire::{Role, Server},
+};
+
+use self::survey::survey;
+use crate::{
+    args::{MemberArg, RecoverArgs},
+    config::{ConfigError, init_address},
+};
+
+#[derive(Debug, thiserror::Error)]
+pub enum RecoverError {
+    /// It would lose data, or make no sense; the text says what to do.
+    #[error("{0}")]
+    Refused(String),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Node(#[from] NodeError),
+}
+
+/// Returns what is to be printed. `now_s`, seconds since 1970, is for the name of the backup.
+pub async fn run(args: &RecoverArgs, now_s: i64) -> Result<String, RecoverError> {
+    match &args.storage_dir {
+        Some(dir) => reseed::run(&absolute(dir)?, args, now_s).await,
+        None => recover(args, now_s),
+    }
+}
+
+fn recover(args: &RecoverArgs, now_s: i64) -> Result<String, RecoverError> {
+    let mut surveyed = Vec::new();
+    for dir in &args.dirs {
+        surveyed.push(survey(&absolute(dir)?)?);
+    }
+    let table = survey::table(&surveyed);
+    let target = &surveyed[0];
+    let state = target.state.as_ref().map_err(|reason| {
+        RecoverError::Refused(format!("{table}\n{}", advice::unusable(target, reason)))
+    })?;
+    if let Some(newer) = survey::newest(&surveyed).filter(|newest| newest.state != target.state)
+        && args.force.is_none()
+    {
+        return Err(RecoverError::Refused(format!(
+            "{table}\n{}",
+            advice::stale(target, newer)
+        )));
+    }
+    let dir = &target.dir;
+    if init_address(dir)?.is_some() {
+        return Err(RecoverError::Refused(format!(
+            "{table}\n{} has an init.yaml: its node never became one of the cluster",
+            dir.display()
+        )));
+    }
+    let members = members(&state.own, &args.members)?;
+    let former = read_cluster(dir).map_err(ConfigError::from)?;
+    let former = former.unwrap_or_default();
+    let plan = advice::Plan {
+        dir,
+        members: &members,
+        former: &former,
+        own_id: state.own.id,
+    };
+    if !args.yes {
+        return Ok(format!("{table}\n{}", plan.before()));
+    }
+    let lock = DirLock::acquire(dir)?;
+    let copy = backup::copy(dir, now_s)?;
+    if last_entry(&lock)? != state.last_entry {
+        return Err(RecoverError::Refused(format!(
+            "{} has changed meanwhile: run this again",
+            dir.display()
+        )));
+    }
+    let end = dqlite::node::recover(lock, &members)?;
+    write_files(dir, state.own.id, &members)?;
+    Ok(format!("{table}\n{}", plan.after(end, &copy)))
+}
+
+fn write_files(dir: &Path, own_id: u64, members: &[Server]) -> Result<(), ConfigError> {
+    write_cluster(dir, members)?;
+    if let Some(own) = members.iter().find(|member| member.id == own_id) {
+        write_info(dir, own)?;
+    }
+    files::joined(dir)?;
+    Ok(files::bootstrapped(dir)?)
+}
+
+/// All of them vote: a cluster that is being recovered needs its majority from what is there.
+fn members(own: &Server, wanted: &[MemberArg]) -> Result<Vec<Server>, RecoverError> {
+    let voter = |id, address: &str| Server {
+        id,
+        address: address.to_owned(),
+        role: Role::Voter,
+    };
+    if wanted.is_empty() {
+        return Ok(vec![voter(own.id, &own.address)]);
+    }
+    let members: Vec<Server> = wanted
+        .iter()
+        .map(|member| voter(member.id, member.address.as_str()))
+        .collect();
+    for (at, member) in members.iter().enumerate() {
+        let is_same = |other: &Server| other.id == member.id || other.address == member.address;
+        if members[..at].iter().any(is_same) {
+            return Err(RecoverError::Refused(format!(
+                "--members has {}@{} twice",
+                member.id, member.address
+            )));
+        }
+    }
+    match members.iter().any(|member| member.id == own.id) {
+        true => Ok(members),
+        false => Err(RecoverError::Refused(format!(
+            "--members must have the node of the directory, {}@{}",
+            own.id, own.address
+        ))),
+    }
+}
+
+fn absolute(dir: &Path) -> Result<PathBuf, ConfigError> {
+    let absolute = dir.canonicalize();
+    absolute.map_err(|source| ConfigError::Unreadable {
+        path: dir.to_owned(),
+        source,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_node_of_the_directory_is_a_member() {
+        let own = Server {
+            id: 7,
+            address: "10.0.0.1:9000".to_owned(),
+            role: Role::StandBy,
+        };
+        let alone = members(&own, &[]).unwrap();
+        assert_eq!(
+            (alone[0].id, alone[0].role, alone.len()),
+            (7, Role::Voter, 1)
+        );
+        let wanted = |texts: &[&str]| -> Vec<MemberArg> {
+            texts.iter().map(|text| text.parse().unwrap()).collect()
+        };
+        // The address may change on this occasion.
+        let moved = members(&own, &wanted(&["7@10.0.0.9:9000", "8@10.0.0.2:9000"])).unwrap();
+        assert_eq!(moved[0].address, "10.0.0.9:9000");
+        for bad in [
+            &["8@10.0.0.2:9000"][..],
+            &["7@10.0.0.1:9000", "7@10.0.0.2:9000"],
+            &["7@10.0.0.1:9000", "8@10.0.0.1:9000"],
+        ] {
+            assert!(members(&own, &wanted(bad)).is_err(), "{bad:?}");
+        }
+    }
+}

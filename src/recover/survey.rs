@@ -1,0 +1,146 @@
+//! What the directories hold.
+
+use std::path::{Path, PathBuf};
+
+use dqlite::{
+    files::read_info,
+    node::{DirLock, EngineState, LastEntry, NodeError, engine_state, find_damage, last_entry},
+    wire::Server,
+};
+
+use super::RecoverError;
+use crate::config::ConfigError;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Surveyed {
+    pub dir: PathBuf,
+    /// Or why it is of no use.
+    pub state: Result<DirState, String>,
+}
+
+#[derive(Debug, Clone)]
+pub struct DirState {
+    pub own: Server,
+    pub last_entry: LastEntry,
+}
+
+/// By what can be recovered.
+impl PartialEq for DirState {
+    fn eq(&self, other: &Self) -> bool {
+        self.last_entry == other.last_entry
+    }
+}
+
+impl Eq for DirState {}
+
+/// Fails only where nothing can be said, such as on a directory in use.
+pub fn survey(dir: &Path) -> Result<Surveyed, RecoverError> {
+    let lock = DirLock::acquire(dir)?;
+    Ok(Surveyed {
+        dir: dir.to_owned(),
+        state: look(dir, &lock)?,
+    })
+}
+
+fn look(dir: &Path, lock: &DirLock) -> Result<Result<DirState, String>, RecoverError> {
+    let unreadable = |source| ConfigError::Unreadable {
+        path: dir.to_owned(),
+        source,
+    };
+    match engine_state(dir).map_err(unreadable)? {
+        EngineState::Present => {}
+        EngineState::Empty => return Ok(Err("it has no data of dqlite".to_owned())),
+        EngineState::WithoutMetadata => {
+            return Ok(Err("metadata1 and metadata2 are missing".to_owned()));
+        }
+    }
+    // Before the engine, which deletes what is half there.
+    if let Some(damage) = find_damage(dir).map_err(unreadable)? {
+        return Ok(Err(damage));
+    }
+    let Some(own) = read_info(dir).map_err(ConfigError::from)? else {
+        return Ok(Err("it has no info.yaml".to_owned()));
+    };
+    match last_entry(lock) {
+        Ok(last_entry) => Ok(Ok(DirState { own, last_entry })),
+        Err(NodeError::Damaged { reason, .. }) => Ok(Err(reason)),
+        Err(NodeError::Engine { message, .. }) => Ok(Err(message)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The first of those that reach furthest.
+pub fn newest(surveyed: &[Surveyed]) -> Option<&Surveyed> {
+    let usable = surveyed.iter().filter(|dir| dir.state.is_ok());
+    usable.rev().max_by_key(|dir| entry(dir))
+}
+
+fn entry(surveyed: &Surveyed) -> Option<LastEntry> {
+    let state = surveyed.state.as_ref().ok()?;
+    Some(state.last_entry)
+}
+
+/// One line for each directory.
+pub fn table(surveyed: &[Surveyed]) -> String {
+    let newest = newest(surveyed).and_then(entry);
+    let mut text = String::new();
+    for dir in surveyed {
+        let path = dir.dir.display();
+        text += &match &dir.state {
+            Ok(DirState { own, last_entry }) => {
+                let LastEntry { term, index } = last_entry;
+                let rank = if Some(*last_entry) == newest {
+                    "the newest"
+                } else {
+                    "STALE"
+                };
+                format!(
+                    "{path}: node {:x} at {}, term {term}, index {index}: {rank}\n",
+                    own.id, own.address
+                )
+            }
+            Err(reason) => format!("{path}: of no use: {reason}\n"),
+        };
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use dqlite::wire::Role;
+
+    use super::*;
+
+    fn dir(name: &str, term: u64, index: u64) -> Surveyed {
+        let own = Server {
+            id: 1,
+            address: "a:1".to_owned(),
+            role: Role::Voter,
+        };
+        Surveyed {
+            dir: name.into(),
+            state: Ok(DirState {
+                own,
+                last_entry: LastEntry { term, index },
+            }),
+        }
+    }
+
+    #[test]
+    fn a_higher_term_is_newer_than_a_longer_log() {
+        let mut dirs = vec![dir("a", 2, 100), dir("b", 3, 50), dir("c", 3, 50)];
+        dirs.push(Surveyed {
+            dir: "d".into(),
+            state: Err("gone".to_owned()),
+        });
+        assert_eq!(newest(&dirs).unwrap().dir, PathBuf::from("b"));
+        let table = table(&dirs);
+        assert!(
+            table.contains("a: node 1 at a:1, term 2, index 100: STALE"),
+            "{table}"
+        );
+        assert_eq!(table.matches("the newest").count(), 2, "{table}");
+        assert!(table.contains("d: of no use: gone"), "{table}");
+        assert_eq!(newest(&dirs[3..]), None);
+    }
+}

@@ -1,0 +1,212 @@
+//! What is made of the answers. Pure. The names of the fields are those of the JSON document: they are
+//! kept, and new ones may come.
+
+use dqlite::wire::{Role, Server};
+use etcd_proto::etcdserverpb::AlarmMember;
+use peer_proto::Details;
+use serde::Serialize;
+
+use super::{Gathered, Known};
+use crate::store::Pages;
+
+/// Of the cluster. See docs/operations.md for the exit codes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Health {
+    Healthy,
+    /// It works, but not all is as it should be.
+    Degraded,
+    /// No node that was reached leads.
+    NoLeader,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Report {
+    pub health: Health,
+    /// Why it is not healthy.
+    pub problems: Vec<String>,
+    /// What does no harm yet.
+    pub warnings: Vec<String>,
+    pub leader: Option<Leader>,
+    pub revision: Option<i64>,
+    pub compact_revision: Option<i64>,
+    pub leases: Option<u64>,
+    pub database_bytes: Option<u64>,
+    pub database_free_bytes: Option<u64>,
+    pub nodes: Vec<NodeReport>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Leader {
+    pub id: String,
+    pub address: String,
+    pub term: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NodeReport {
+    /// Hexadecimal, as etcdctl has it; null where only the address is known.
+    pub id: Option<String>,
+    pub address: String,
+    pub role: &'static str,
+    /// Whose directory was read.
+    pub is_own: bool,
+    pub is_leader: bool,
+    /// Whether it answered; `error` says why not.
+    pub is_reachable: bool,
+    pub error: Option<String>,
+    /// Whether it has the store and answers clients.
+    pub is_ready: bool,
+    pub version: Option<String>,
+    pub term: Option<u64>,
+    pub revision: Option<i64>,
+    /// Revisions that the leader had more. They were asked at about the same time: some are normal under
+    /// load.
+    pub lag: Option<i64>,
+    pub log_bytes: Option<u64>,
+    pub snapshot_bytes: Option<u64>,
+    /// In seconds since 1970.
+    pub certificate_expires_s: Option<i64>,
+}
+
+/// From here on the end of a certificate is worth a warning.
+const CERTIFICATE_WARNING_S: i64 = 30 * DAY_S;
+const DAY_S: i64 = 24 * 3600;
+
+impl Report {
+    pub fn new(known: &Known, gathered: Gathered, now_s: i64) -> Self {
+        let servers = gathered.servers().unwrap_or(&known.servers);
+        let leader = gathered.leader();
+        let revision = leader.map(|(_, about)| about.revision);
+        let leader_address = leader.map(|(answer, _)| answer.address.as_str());
+        let nodes: Vec<NodeReport> = servers
+            .iter()
+            .map(|server| {
+                let mut node = node(server, &gathered, revision);
+                node.is_own = server.address == known.own.address;
+                node.is_leader = leader_address == Some(&server.address);
+                if node.is_own {
+                    let own = known.certificate_expires_s;
+                    node.certificate_expires_s = node.certificate_expires_s.or(own);
+                }
+                node
+            })
+            .collect();
+        let details = leader.and_then(|(_, about)| about.details.as_ref());
+        let pages = details.and_then(|details| details.pages);
+        let pages = pages.map(|pages| Pages {
+            total: pages.total,
+            free: pages.free,
+        });
+        let mut problems = match leader {
+            Some(_) => Vec::new(),
+            None => vec!["no node that answers leads".to_owned()],
+        };
+        let mut warnings = Vec::new();
+        for node in &nodes {
+            problems.extend(problem(node, now_s));
+            warnings.extend(warning(node, now_s));
+        }
+        let newest = gathered
+            .answers
+            .iter()
+            .filter_map(|a| a.about.as_ref().ok());
+        let newest = newest.max_by_key(|about| about.revision);
+        let alarms = newest.and_then(|about| about.details.as_ref());
+        problems.extend(alarms.into_iter().flat_map(|d| &d.alarms).map(alarm));
+        let is_listed = nodes.iter().any(|node| node.is_own);
+        if leader.is_some() && !is_listed {
+            problems.push(format!(
+                "{}, whose directory this is, is no node of the cluster any more",
+                known.own.address
+            ));
+        }
+        let health = match (leader, problems.is_empty()) {
+            (None, _) => Health::NoLeader,
+            (Some(_), false) => Health::Degraded,
+            (Some(_), true) => Health::Healthy,
+        };
+        Self {
+            health,
+            problems,
+            warnings,
+            leader: leader.map(|(answer, about)| Leader {
+                id: format!("{:x}", about.member_id),
+                address: answer.address.clone(),
+                term: about.view.as_ref().map_or(0, |view| view.term),
+            }),
+            revision,
+            compact_revision: leader.map(|(_, about)| about.compact_revision),
+            leases: details.and_then(|details| details.leases),
+            database_bytes: pages.map(|pages| pages.total_bytes()),
+            database_free_bytes: pages.map(|pages| pages.total_bytes() - pages.used_bytes()),
+            nodes,
+        }
+    }
+}
+
+fn node(server: &Server, gathered: &Gathered, leader_revision: Option<i64>) -> NodeReport {
+    let answer = gathered.answer(&server.address);
+    let about = answer.and_then(|answer| answer.about.as_ref().ok());
+    let error = match answer {
+        Some(answer) => answer.about.as_ref().err().cloned(),
+        None => Some("not asked".to_owned()),
+    };
+    let details: Option<&Details> = about.and_then(|about| about.details.as_ref());
+    let id = about.map_or(server.id, |about| about.member_id);
+    let revision = about.map(|about| about.revision).filter(|r| *r > 0);
+    NodeReport {
+        id: (id != 0).then(|| format!("{id:x}")),
+        address: server.address.clone(),
+        role: role(server.role),
+        is_own: false,
+        is_leader: false,
+        is_reachable: about.is_some(),
+        error,
+        // One without details is of an older version, whose answer is all that is known.
+        is_ready: about.is_some() && details.is_none_or(|details| details.is_ready),
+        version: about.map(|about| about.version.clone()),
+        term: about.and_then(|about| Some(about.view.as_ref()?.term)),
+        revision,
+        lag: revision.and_then(|own| Some((leader_revision? - own).max(0))),
+        log_bytes: details.map(|details| details.log_bytes),
+        snapshot_bytes: details.map(|details| details.snapshot_bytes),
+        certificate_expires_s: details.and_then(|details| details.certificate_expires_s),
+    }
+}
+
+fn role(role: Role) -> &'static str {
+    match role {
+        Role::Voter => "voter",
+        Role::StandBy => "stand-by",
+        Role::Spare => "spare",
+    }
+}
+
+fn problem(node: &NodeReport, now_s: i64) -> Option<String> {
+    let address = &node.address;
+    match (&node.error, node.certificate_expires_s) {
+        (Some(error), _) => Some(format!("{address} cannot be reached: {error}")),
+        (None, _) if !node.is_ready => Some(format!("{address} has not got the store yet")),
+        (None, Some(end)) if end <= now_s => {
+            Some(format!("the certificate of {address} has expired"))
+        }
+        _ => None,
+    }
+}
+
+fn warning(node: &NodeReport, now_s: i64) -> Option<String> {
+    let left_s = node.certificate_expires_s? - now_s;
+    (1..CERTIFICATE_WARNING_S).contains(&left_s).then(|| {
+        format!(
+            "the certificate of {} expires in {} days",
+            node.address,
+            left_s / DAY_S
+        )
+    })
+}
+
+fn alarm(alarm: &AlarmMember) -> String {
+    let kind = alarm.alarm().as_str_name();
+    format!("the alarm {kind} is raised by node {:x}", alarm.member_id)
+}
