@@ -19,7 +19,7 @@ use tracing::warn;
 pub use self::tls::load as load_pair;
 pub use self::{
     error::ConfigError,
-    start::{INIT, RESTORING, Start, init_address, prepare_restore, stays_beside_init},
+    start::{INIT, RESTORING, Start, UPDATE, init_address, prepare_restore, stays_beside_init},
     tuning::Tuning,
 };
 use crate::{
