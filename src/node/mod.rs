@@ -176,6 +176,7 @@ fn member(config: &ServerConfig, identity: &Identity, resolve: Resolve) -> (Memb
     Member::new(MemberOptions {
         is_joining: identity.is_joining,
         servers: identity.cluster.clone(),
+        targets: config.roles,
         on_joined: Box::new(move || {
             if let Err(error) = start.finish(&dir) {
                 warn!(%error, "this node has joined, but its first start is not finished");
