@@ -21,7 +21,7 @@ use crate::{
     compact::{self, ClientCompactions},
     config::{ConfigError, ServerConfig},
     mvcc::Commit,
-    node::{RunningNode, StartError},
+    node::{Pauses, RunningNode, StartError},
     ops::disk::{self, Change},
     peer::{CoordinatorError, Known, NodeOptions, Nodes, PeerPort, Reads},
     store::{self, Cluster, CommitObserver, OpenError, Store, StoreOptions, WriterError},
@@ -163,7 +163,10 @@ pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result
         stopping: stopping.clone(),
         client_url: client_url(&config.listen),
         max_concurrent_streams: config.max_concurrent_streams,
-        membership: node.membership(),
+        membership: node.membership().with_pauses(Pauses {
+            pause: Box::new(nodes.hand_overs(LAST_COMMIT_TIMEOUT)),
+            lead_on: Box::new(nodes.lead_on()),
+        }),
         auth: config.auth,
     };
     if let Some(listener) = metrics_listener {

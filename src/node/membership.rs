@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use dqlite::{
     client::{ConnectOptions, Connection, Endpoint, Error, Loss, Resolve},
-    cluster::{self, ClusterError, MemberStatus, Nodes, resolver},
+    cluster::{self, ClusterError, MemberStatus, Nodes, Prepare, resolver},
     roles::RoleTargets,
     wire::{Role, Server},
 };
@@ -85,6 +85,14 @@ pub struct View {
     pub leader_id: Option<u64>,
 }
 
+/// What the writer of this node is told about a change of leader that was asked for.
+pub struct Pauses {
+    /// Ready when nothing is written here any more.
+    pub pause: Box<dyn Fn() -> Prepare + Send + Sync>,
+    /// Nobody took over.
+    pub lead_on: Box<dyn Fn() -> Prepare + Send + Sync>,
+}
+
 /// Asks the engine of this node, and changes the cluster through its leader.
 #[derive(Clone)]
 pub struct Membership {
@@ -95,6 +103,7 @@ pub struct Membership {
     resolve: Resolve,
     /// `None`: this node is the only one.
     status: Option<watch::Receiver<MemberStatus>>,
+    pauses: Option<Arc<Pauses>>,
 }
 
 impl Membership {
@@ -113,6 +122,7 @@ impl Membership {
             peer_scheme,
             resolve,
             status: None,
+            pauses: None,
         }
     }
 
@@ -121,6 +131,14 @@ impl Membership {
         Self {
             resolve,
             status: Some(status),
+            ..self
+        }
+    }
+
+    /// Of a node that writes.
+    pub fn with_pauses(self, pauses: Pauses) -> Self {
+        Self {
+            pauses: Some(Arc::new(pauses)),
             ..self
         }
     }
@@ -212,10 +230,20 @@ impl Membership {
             Ok(server) if server.role == Role::Voter => {}
             _ => return Err(MembershipError::BadTransferee),
         }
-        if id != self.own_id {
-            connection.transfer(id).await?;
+        if id == self.own_id {
+            return Ok(());
         }
-        Ok(())
+        // What is under way is committed and answered first.
+        if let Some(pauses) = &self.pauses {
+            (pauses.pause)().await;
+        }
+        let transferred = connection.transfer(id).await;
+        if transferred.is_err()
+            && let Some(pauses) = &self.pauses
+        {
+            (pauses.lead_on)().await;
+        }
+        Ok(transferred?)
     }
 
     /// The way to the leader.

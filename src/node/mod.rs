@@ -20,7 +20,7 @@ use dqlite::{
 use tokio::{runtime::Handle, sync::watch, task::JoinHandle};
 use tracing::{info, warn};
 
-pub use self::membership::{Membership, MembershipError};
+pub use self::membership::{Membership, MembershipError, Pauses};
 use crate::config::{ConfigError, ServerConfig, Start};
 
 /// One-way latency that the engine is told where tuning.yaml does not say: elections within 300 to

@@ -142,9 +142,21 @@ impl Nodes {
     pub fn hand_overs(
         &self,
         patience: Duration,
-    ) -> impl Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + use<> {
+    ) -> impl Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync + use<> {
         let orders = self.orders.clone();
         move || Box::pin(pause_writes(orders.clone(), patience))
+    }
+
+    /// Takes writes again after a handover that failed, if this node leads still.
+    pub fn lead_on(
+        &self,
+    ) -> impl Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync + use<> {
+        let orders = self.orders.clone();
+        move || {
+            let orders = orders.clone();
+            // The coordinator has ended otherwise.
+            Box::pin(async move { drop(orders.send(Order::LeadOn).await) })
+        }
     }
 
     /// Ends after everything that was queued is committed, if this node leads, or after `patience`.

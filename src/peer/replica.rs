@@ -1,6 +1,6 @@
 //! Leads or follows, as the engine says, and changes from one to the other.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -25,6 +25,8 @@ pub enum Order {
     /// Commit what was received, then write nothing until there is another leader. Answered when
     /// leadership may be given away.
     HandOver(oneshot::Sender<()>),
+    /// Nobody took the leadership that was to be given away.
+    LeadOn,
     /// Commit what is queued, and end.
     Stop,
 }
@@ -93,6 +95,7 @@ impl Coordinator {
                 let _ = done.send(());
                 Next::Again
             }
+            Some(Order::LeadOn) => Next::Again,
             Some(Order::Stop) | None => Next::Stop,
         }
     }
@@ -132,14 +135,20 @@ impl Coordinator {
                     let is_this = known.view.leader_id() == own_id && known.view.term == term;
                     !is_this && !reads.is_single()
                 };
+                let mut order = async || loop {
+                    match orders.recv().await {
+                        Some(Order::LeadOn) => {}
+                        order => return order,
+                    }
+                };
                 tokio::select! {
                     _ = known.wait_for(is_over) => Stop::Deposed,
-                    order = orders.recv() => match order {
+                    order = order() => match order {
                         Some(Order::HandOver(done)) => {
                             *handed_over = Some(done);
                             Stop::HandOver
                         }
-                        Some(Order::Stop) | None => {
+                        _ => {
                             *is_stopping = true;
                             Stop::Close
                         }
@@ -168,12 +177,24 @@ impl Coordinator {
     /// Lets another node take over, or goes on here.
     async fn wait_for_other(&mut self) {
         let own_id = self.own_id;
-        tokio::select! {
-            _ = self.known.wait_for(|known| known.view.leader_id() != own_id) => {}
-            // What is queued meanwhile is committed here.
-            _ = self.orders.recv() => self.is_stopping = true,
-            () = sleep(HAND_OVER_TIMEOUT) => {
-                warn!("no other node took over within {HAND_OVER_TIMEOUT:?}: leading on");
+        let mut patience = pin!(sleep(HAND_OVER_TIMEOUT));
+        loop {
+            tokio::select! {
+                _ = self.known.wait_for(|known| known.view.leader_id() != own_id) => return,
+                order = self.orders.recv() => match order {
+                    // It writes nothing already.
+                    Some(Order::HandOver(done)) => drop(done.send(())),
+                    Some(Order::LeadOn) => return,
+                    // What is queued meanwhile is committed here.
+                    Some(Order::Stop) | None => {
+                        self.is_stopping = true;
+                        return;
+                    }
+                },
+                () = &mut patience => {
+                    warn!("no other node took over within {HAND_OVER_TIMEOUT:?}: leading on");
+                    return;
+                }
             }
         }
     }

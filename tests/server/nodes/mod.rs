@@ -7,8 +7,8 @@ pub mod trio;
 use std::collections::HashMap;
 
 use etcd_proto::etcdserverpb::{
-    HashKvRequest, LeaseKeepAliveRequest, LeaseLeasesRequest, MemberRemoveRequest, PutRequest,
-    RangeRequest, StatusRequest,
+    HashKvRequest, LeaseKeepAliveRequest, LeaseLeasesRequest, MemberRemoveRequest,
+    MoveLeaderRequest, PutRequest, RangeRequest, StatusRequest,
 };
 use tokio::time::{Duration, Instant, timeout};
 use tonic::Code;
@@ -212,6 +212,31 @@ async fn a_clean_stop_of_any_node_fails_no_write() {
         );
         trio.nodes[leader].restart().await;
         trio.wait_for_voters(3).await;
+    }
+}
+
+#[tokio::test]
+async fn a_leadership_that_is_moved_fails_no_write() {
+    let trio = Trio::start().await;
+    for _ in 0..3 {
+        let leader = trio.leader().await;
+        let [client, next] = trio.others(leader);
+        let api = trio.nodes[client].api().await;
+        let writing = tokio::spawn(async move {
+            for n in 0..MANY {
+                api.put(&format!("key{n}"), "x").await;
+            }
+        });
+        let status = trio.nodes[next].api().await.ask(StatusRequest {}).await;
+        let target_id = status.header.unwrap().member_id;
+        let api = trio.nodes[leader].api().await;
+        api.ask(MoveLeaderRequest { target_id }).await;
+        until("the other one leads", async || {
+            let asked = api.try_ask(StatusRequest {}).await;
+            asked.is_ok_and(|status| status.leader == target_id)
+        })
+        .await;
+        writing.await.expect("each write was acknowledged");
     }
 }
 
