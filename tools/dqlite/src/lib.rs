@@ -11,9 +11,19 @@
 //! | `render` | rows as text |
 //! | `output` | where text goes: a stream, a file, a pager |
 //! | `shell` | one session of a user: settings, statements and commands in their order |
+//! | `script` | a command line's text, and standard input |
 //! | `interactive` | the prompt |
 //! | `error` | errors and exit codes |
 
+pub mod args;
+pub mod command;
 pub mod error;
-pub mod render;
-pub mod sql;
+mod guard;
+pub mod interactive;
+mod output;
+mod render;
+pub mod script;
+mod servers;
+mod session;
+pub mod shell;
+mod sql;

@@ -5,4 +5,4 @@ mod lexer;
 mod split;
 
 pub use kind::{Kind, kind};
-pub use split::{Piece, Split, is_blank, split};
+pub use split::{Piece, is_blank, split};

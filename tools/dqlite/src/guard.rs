@@ -1,0 +1,273 @@
+//! What is not sent, because it would harm a server.
+//!
+//! A statement is looked at through EXPLAIN, in the transaction that it will run in: which tables it opens,
+//! whether it writes, whether it returns rows. The hazards are libdqlite's:
+//!
+//! - a value of the wrong class in a column that is declared DATETIME, DATE, TIMESTAMP or BOOLEAN aborts the
+//!   server that returns it, and then the next leader (dqlite: src/query.c);
+//! - a statement that returns rows while it writes, outside of a transaction, blocks the server: all run in
+//!   one, which `session` sees to;
+//! - ATTACH would open tables that cannot be looked at.
+//!
+//! And a write to the tables of k8s-dqlite ends that server, because it keeps their content in memory.
+
+use dqlite::client::{Connection, Error as ClientError};
+use dqlite::wire::{Row, Value};
+
+use crate::error::ShellError;
+
+/// Instructions of one statement; a program of more is that of no person.
+const MAX_INSTRUCTIONS: usize = 200_000;
+
+/// Typed columns of all tables that are looked at.
+const MAX_TYPED_COLUMNS: usize = 10_000;
+
+/// Number of the schema, and the names that it has in SQL.
+const SCHEMAS: [(i64, &str, &str); 2] = [
+    (0, "main", "sqlite_master"),
+    (1, "temp", "sqlite_temp_master"),
+];
+
+/// What a statement would do.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Facts {
+    writes: bool,
+    returns_rows: bool,
+    /// Schema and root page of what it opens.
+    opens: Vec<(i64, i64)>,
+}
+
+/// The instructions of a statement, reduced to what matters (SQLite: src/vdbe.c).
+fn facts(program: &[Row]) -> Facts {
+    /// With it, p2 is a register and not a page.
+    const P2_IS_REGISTER: i64 = 0x10;
+    let mut facts = Facts::default();
+    for row in program {
+        let number = |at: usize| row.get(at).and_then(Value::as_integer).unwrap_or(0);
+        let (p1, p2, p3, p5) = (number(2), number(3), number(4), number(6));
+        match row.get(1).and_then(Value::as_text) {
+            Some("Transaction") => facts.writes |= p1 == 0 && p2 != 0,
+            Some("ResultRow") => facts.returns_rows = true,
+            Some("OpenRead" | "OpenWrite" | "ReopenIdx") if p5 & P2_IS_REGISTER == 0 => {
+                facts.opens.push((p3, p2));
+            }
+            _ => {}
+        }
+    }
+    facts
+}
+
+/// Refuses what must not run. The connection is in the transaction that it would run in.
+pub async fn check(connection: &mut Connection, sql: &str, force: bool) -> Result<(), ShellError> {
+    let program = all(connection, &format!("EXPLAIN {sql}"), MAX_INSTRUCTIONS).await?;
+    let facts = facts(&program);
+    if facts.writes && !force && is_k8s_dqlite(connection).await? {
+        return Err(ends_the_server());
+    }
+    if facts.returns_rows {
+        check_typed_columns(connection, &facts).await?;
+    }
+    Ok(())
+}
+
+/// The same for PRAGMA, which SQLite may carry out while it explains it.
+pub async fn check_pragma(
+    connection: &mut Connection,
+    sql: &str,
+    force: bool,
+) -> Result<(), ShellError> {
+    const WRITING: [&str; 4] = [
+        "delete_database",
+        "optimize",
+        "incremental_vacuum",
+        "wal_checkpoint",
+    ];
+    if force {
+        return Ok(());
+    }
+    let text = sql.to_ascii_lowercase();
+    if text.contains(WRITING[0]) {
+        return Err(ShellError::refused(
+            "this deletes the database with everything in it: --force does it",
+        ));
+    }
+    let writes = text.contains('=') || WRITING.iter().any(|name| text.contains(name));
+    if writes && is_k8s_dqlite(connection).await? {
+        return Err(ends_the_server());
+    }
+    Ok(())
+}
+
+/// The same for VACUUM.
+pub async fn check_vacuum(connection: &mut Connection, force: bool) -> Result<(), ShellError> {
+    if !force && is_k8s_dqlite(connection).await? {
+        return Err(ShellError::refused(
+            "the database is k8s-dqlite's: `etcdctl defrag` does it without stopping writes for long (--force overrides)",
+        ));
+    }
+    Ok(())
+}
+
+fn ends_the_server() -> ShellError {
+    ShellError::refused(
+        "the database is k8s-dqlite's, and a write behind its back would end the server: use etcdctl \
+         (--force overrides)",
+    )
+}
+
+async fn is_k8s_dqlite(connection: &mut Connection) -> Result<bool, ClientError> {
+    const SQL: &str = "SELECT count(*) FROM sqlite_master \
+        WHERE type = 'table' AND name IN ('change', 'lease', 'meta', 'setting')";
+    let rows = all(connection, SQL, 1).await?;
+    Ok(rows.first().and_then(|row| row[0].as_integer()) == Some(4))
+}
+
+async fn check_typed_columns(connection: &mut Connection, facts: &Facts) -> Result<(), ShellError> {
+    for (number, schema, master) in SCHEMAS {
+        if !facts.opens.iter().any(|open| open.0 == number) {
+            continue;
+        }
+        for row in all(
+            connection,
+            &typed_columns(schema, master),
+            MAX_TYPED_COLUMNS,
+        )
+        .await?
+        {
+            let (Some(page), Some(table), Some(column), Some(class)) = (
+                row[0].as_integer(),
+                row[1].as_text(),
+                row[2].as_text(),
+                row[3].as_text(),
+            ) else {
+                continue;
+            };
+            if !facts.opens.contains(&(number, page)) {
+                continue;
+            }
+            if facts.writes {
+                return Err(ShellError::refused(format!(
+                    "RETURNING from {table}, whose column {column} is declared {class}: a wrong value in it \
+                     would abort the server; SELECT it afterwards"
+                )));
+            }
+            if is_poisoned(connection, schema, table, column, class).await? {
+                return Err(ShellError::refused(format!(
+                    "{table}.{column} is declared {class} and holds a value of another class, which would abort \
+                     the server: correct it with UPDATE {table} SET {column} = … WHERE typeof({column}) = …"
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The columns of a class that aborts servers, once for each tree of their table.
+fn typed_columns(schema: &str, master: &str) -> String {
+    format!(
+        "SELECT o.rootpage, t.name, c.name, upper(c.type) FROM {master} o \
+         JOIN {master} t ON t.type = 'table' AND t.name = o.tbl_name \
+         JOIN pragma_table_xinfo(t.name, '{schema}') c \
+         WHERE o.rootpage > 0 AND upper(c.type) IN ('DATETIME', 'DATE', 'TIMESTAMP', 'BOOLEAN')"
+    )
+}
+
+async fn is_poisoned(
+    connection: &mut Connection,
+    schema: &str,
+    table: &str,
+    column: &str,
+    class: &str,
+) -> Result<bool, ClientError> {
+    let good = if class == "BOOLEAN" {
+        "'integer', 'null'"
+    } else {
+        "'integer', 'text', 'null'"
+    };
+    let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
+    let sql = format!(
+        "SELECT 1 FROM {schema}.{} WHERE typeof({}) NOT IN ({good}) LIMIT 1",
+        quoted(table),
+        quoted(column)
+    );
+    Ok(!all(connection, &sql, 1).await?.is_empty())
+}
+
+async fn all(
+    connection: &mut Connection,
+    sql: &str,
+    max_rows: usize,
+) -> Result<Vec<Row>, ClientError> {
+    connection
+        .query_sql(sql, &[])
+        .await?
+        .collect(max_rows)
+        .await
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::{Connection, types::ValueRef};
+
+    use super::*;
+
+    /// The facts as SQLite itself, the one that libdqlite links, explains them.
+    fn explained(sql: &str) -> Facts {
+        let database = Connection::open_in_memory().unwrap();
+        database
+            .execute_batch(
+                "CREATE TABLE t (id INTEGER PRIMARY KEY, d DATETIME); CREATE INDEX i ON t (d); \
+                 CREATE VIEW v AS SELECT d AS x FROM t; CREATE TEMP TABLE u (b BOOLEAN);",
+            )
+            .unwrap();
+        let mut statement = database.prepare(&format!("EXPLAIN {sql}")).unwrap();
+        let width = statement.column_count();
+        let rows = statement.query_map([], |row| {
+            let value = |at| match row.get_ref(at).unwrap() {
+                ValueRef::Integer(value) => Value::Integer(value),
+                ValueRef::Text(text) => Value::Text(String::from_utf8_lossy(text).into_owned()),
+                _ => Value::Null,
+            };
+            Ok(Row((0..width).map(value).collect()))
+        });
+        facts(&rows.unwrap().collect::<Result<Vec<_>, _>>().unwrap())
+    }
+
+    #[test]
+    fn what_a_statement_does_is_seen_in_its_program() {
+        let table = (0, 2);
+        for (sql, writes, returns_rows, opens_table) in [
+            ("SELECT * FROM t", false, true, true),
+            ("SELECT * FROM v", false, true, true),
+            (
+                "WITH x AS (SELECT d FROM t) SELECT * FROM x",
+                false,
+                true,
+                true,
+            ),
+            ("SELECT 1", false, true, false),
+            ("INSERT INTO t (d) VALUES (1)", true, false, true),
+            ("INSERT INTO t (d) VALUES (1) RETURNING d", true, true, true),
+            ("WITH x AS (SELECT 1) DELETE FROM t", true, false, false),
+            ("CREATE TABLE w (a)", true, false, false),
+        ] {
+            let facts = explained(sql);
+            assert_eq!(facts.writes, writes, "{sql}");
+            assert_eq!(facts.returns_rows, returns_rows, "{sql}");
+            if opens_table {
+                assert!(facts.opens.contains(&table), "{sql}: {facts:?}");
+            }
+        }
+        assert!(
+            explained("SELECT d FROM t INDEXED BY i WHERE d > 1")
+                .opens
+                .contains(&(0, 3))
+        );
+        assert!(
+            explained("SELECT * FROM u")
+                .opens
+                .iter()
+                .any(|open| open.0 == 1)
+        );
+    }
+}
