@@ -2,15 +2,16 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use dqlite::client::{ConnectOptions, Endpoint, Resolve};
 use dqlite::files::{FileError, read_members};
-use dqlite::tls::{ClientOptions, Tls, TlsError, TlsVersion, first_dns_name};
+use dqlite::tls::{ClientOptions, Pair, Tls, TlsError, TlsVersion, first_dns_name};
 use rusqlite::{Connection, OpenFlags};
 
 use crate::args::Args;
 use crate::error::ShellError;
+use crate::render::unix_time;
 
 /// Where microcluster leads to dqlite.
 const MICROCLUSTER_PATH: &str = "/core/internal/database";
@@ -181,7 +182,20 @@ fn microcluster(dir: &Path, args: &Args) -> Result<(Vec<String>, Resolve), Shell
 }
 
 fn load(options: &ClientOptions) -> Result<Tls, ShellError> {
-    Tls::load_client(options).map_err(|error| tls_error(&error))
+    let tls = Tls::load_client(options).map_err(|error| tls_error(&error))?;
+    let pair = Pair::load(&options.certificate, &options.key).map_err(|error| tls_error(&error))?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now_s = now.map_or(0, |now| now.as_secs()).cast_signed();
+    match pair.expires_s() {
+        Ok(end_s) if end_s < now_s => {
+            let end = unix_time(end_s);
+            let path = options.certificate.display();
+            Err(ShellError::usage(format!(
+                "the certificate in {path} expired on {end}: no node accepts it"
+            )))
+        }
+        _ => Ok(tls),
+    }
 }
 
 fn tls_error(error: &TlsError) -> ShellError {

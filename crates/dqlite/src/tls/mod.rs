@@ -21,8 +21,8 @@ use std::str::FromStr;
 use openssl::error::ErrorStack;
 use openssl::ssl::{Ssl, SslContext, SslContextBuilder, SslMethod, SslVerifyMode, SslVersion};
 use openssl::ssl::{SslOptions, SslSessionCacheMode};
-use openssl::x509::X509;
 use openssl::x509::verify::{X509CheckFlags, X509VerifyFlags};
+use openssl::x509::{X509, X509VerifyResult};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_openssl::SslStream;
 
@@ -123,11 +123,17 @@ impl Tls {
         let mut ssl = Ssl::new(&self.client)?;
         expect_name(&mut ssl, self.server_name.as_deref().unwrap_or(host))?;
         let mut stream = SslStream::new(ssl, stream)?;
-        Pin::new(&mut stream)
-            .connect()
-            .await
-            .map_err(handshake_error)?;
-        Ok(stream)
+        let connected = Pin::new(&mut stream).connect().await;
+        let verified = stream.ssl().verify_result();
+        match connected {
+            Ok(()) => Ok(stream),
+            // OpenSSL's own error does not say why.
+            Err(_) if verified != X509VerifyResult::OK => Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("the server's certificate is not accepted: {verified}"),
+            )),
+            Err(error) => Err(handshake_error(error)),
+        }
     }
 }
 

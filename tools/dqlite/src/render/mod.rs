@@ -20,6 +20,7 @@ use dqlite::wire::Row;
 pub use cell::cell_text;
 pub use json::{quoted, tab_indented};
 pub use spool::Spool;
+pub use time::unix_time;
 
 /// How rows are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]

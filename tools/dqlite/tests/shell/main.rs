@@ -1,0 +1,10 @@
+//! The shell on running clusters, beside the original where it is at hand.
+
+mod cluster;
+mod commands;
+mod golden;
+mod guards;
+mod pair;
+mod run;
+mod terminal;
+mod wrong_input;
