@@ -4,6 +4,7 @@ mod cluster;
 mod commands;
 mod golden;
 mod guards;
+mod microcluster;
 mod pair;
 mod run;
 mod terminal;

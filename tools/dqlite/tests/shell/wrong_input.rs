@@ -211,6 +211,31 @@ fn a_server_that_says_nothing_is_a_timeout_or_no_leader() {
 }
 
 #[test]
+fn a_statement_that_takes_too_long_says_what_may_come_of_it() {
+    let cluster = Cluster::start(1);
+    let address = &cluster.nodes[0].address;
+    let slow = "with recursive n(x) as (select 1 union all select x + 1 from n where x < 10000000) select count(*) from n";
+    let own = cluster.pair.clone().unwrap();
+    let flags = [
+        "-c",
+        own.certificate.to_str().unwrap(),
+        "-k",
+        own.key.to_str().unwrap(),
+        "-s",
+        address,
+    ];
+    let ran = run(
+        OURS,
+        &[&flags[..], &["--timeout", "700", "k8s", slow]].concat(),
+    );
+    let error = ran.failed(TIMED_OUT);
+    assert!(
+        error.contains("may still run") && error.contains("rolled back"),
+        "{error}"
+    );
+}
+
+#[test]
 fn wrong_flags_and_files_are_told_before_anything_is_sent() {
     let dir = tempfile::tempdir().unwrap();
     let yaml = dir.path().join("cluster.yaml");
