@@ -79,7 +79,9 @@ pub async fn weight(shell: &mut Shell, address: &str, weight: &str) -> Result<()
     else {
         return Err(ShellError::usage(format!("bad weight {}", quoted(weight))));
     };
-    Ok(node(shell, address).await?.set_weight(weight).await?)
+    let mut node = node(shell, address).await?;
+    shell.session.begin_change();
+    Ok(node.set_weight(weight).await?)
 }
 
 /// A connection to the node at an address, whether it leads or not.

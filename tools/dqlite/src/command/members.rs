@@ -31,6 +31,7 @@ pub async fn add(shell: &mut Shell, address: &str, id: Option<&str>) -> Result<(
             quoted(address)
         )));
     }
+    shell.session.begin_change();
     leader.add(id, address).await?;
     shell
         .output
@@ -57,6 +58,7 @@ pub async fn assign(shell: &mut Shell, address: &str, role: &str) -> Result<(), 
     if node.role == Role::Voter {
         check_majority(shell, &servers, address).await?;
     }
+    shell.session.begin_change();
     Ok(leader.assign(node.id, role).await?)
 }
 
@@ -69,6 +71,7 @@ pub async fn transfer(shell: &mut Shell, address: &str) -> Result<(), ShellError
             "{address} is a {role}, only a voter can lead"
         )));
     }
+    shell.session.begin_change();
     Ok(leader.transfer(node.id).await?)
 }
 
@@ -87,6 +90,7 @@ pub async fn remove(shell: &mut Shell, address: &str) -> Result<(), ShellError> 
     shell.confirm(&format!(
         "Remove {address}, a {role}, from the cluster of {count} nodes?"
     ))?;
+    shell.session.begin_change();
     leader.remove(node.id).await.map_err(|error| {
         let error = match error {
             ClientError::NotLeader => {

@@ -158,6 +158,7 @@ pub enum Next {
 }
 
 pub async fn run(shell: &mut Shell, text: &str) -> Result<Next, ShellError> {
+    shell.session.begin_command();
     let words = words(text)?;
     let (name, arguments) = words.split_first().ok_or_else(|| unknown(text))?;
     let name = name.to_ascii_lowercase();

@@ -48,11 +48,8 @@ fn switch(value: &str) -> Result<bool, ShellError> {
 /// Runs a file; the first error ends it.
 pub async fn read(shell: &mut Shell, path: &str) -> Result<Next, ShellError> {
     let path = Path::new(path);
-    let unreadable = |error| {
-        let ShellError::Refused(text) = ShellError::file("read", path, &error) else {
-            unreachable!()
-        };
-        ShellError::Usage(text)
+    let unreadable = |error: std::io::Error| {
+        ShellError::Usage(format!("cannot read {}: {error}", path.display()))
     };
     let len = std::fs::metadata(path).map_err(unreadable)?.len();
     if len > MAX_SCRIPT_BYTES {

@@ -5,7 +5,7 @@ mod helper;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustyline::config::Configurer;
 use rustyline::error::ReadlineError;
@@ -13,7 +13,7 @@ use rustyline::history::FileHistory;
 use rustyline::{Config, Editor};
 use tokio::runtime::Runtime;
 use tokio::sync::Mutex;
-use tokio::time::sleep_until;
+use tokio::time::{sleep_until, timeout};
 
 use self::helper::Helper;
 use crate::args::Args;
@@ -24,6 +24,9 @@ use crate::sql::{Piece, split};
 
 /// Entries of the history file.
 const MAX_HISTORY: usize = 1000;
+
+/// How long a prompt waits for the names that can be completed.
+const NAMES_PATIENCE: Duration = Duration::from_secs(2);
 
 type Prompt = Editor<Helper, FileHistory>;
 
@@ -84,7 +87,13 @@ fn read_and_run(
         let text = runtime.block_on(async {
             let mut shell = shell.lock().await;
             if is_stale && let Some(helper) = prompt.helper_mut() {
-                helper.names = shell.names().await;
+                helper.names = match timeout(NAMES_PATIENCE, shell.names()).await {
+                    Ok(names) => names,
+                    Err(_) => {
+                        shell.session.cancel();
+                        Vec::new()
+                    }
+                };
             }
             shell.prompt().await
         });
@@ -106,15 +115,10 @@ fn read_and_run(
             // One that came while nothing ran is none of the statement's.
             while let std::task::Poll::Ready(Some(())) = poll_once(interrupts.recv()).await {}
             let ran = tokio::select! {
-                ran = locked.text(&line) => ran,
-                _ = interrupts.recv() => Err(ShellError::refused("")),
+                ran = locked.text(&line) => Some(ran),
+                _ = interrupts.recv() => None,
             };
-            let ran = match ran {
-                Err(ShellError::Refused(text)) if text.is_empty() => {
-                    Err(ShellError::refused(locked.session.cancel()))
-                }
-                ran => ran,
-            };
+            let ran = ran.unwrap_or_else(|| Err(ShellError::refused(locked.session.cancel())));
             watch(shell, &locked);
             ran
         });

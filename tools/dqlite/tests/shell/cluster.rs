@@ -41,7 +41,7 @@ fn server() -> PathBuf {
 }
 
 /// Below the range that Linux hands to outgoing connections.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     const FIRST: u16 = 14_000;
     const COUNT: u16 = 6_000;
     static NEXT: AtomicU16 = AtomicU16::new(0);

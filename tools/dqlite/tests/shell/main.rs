@@ -2,6 +2,7 @@
 
 mod cluster;
 mod commands;
+mod go_node;
 mod golden;
 mod guards;
 mod microcluster;

@@ -68,6 +68,8 @@ pub fn run_in(program: impl AsRef<Path>, arguments: &[&str], dir: &Path) -> Ran 
     command
         .args(arguments)
         .current_dir(dir)
+        // The original shows times in the zone of the machine.
+        .env("TZ", "UTC")
         .stdin(Stdio::null());
     command.output().unwrap().into()
 }

@@ -5,14 +5,16 @@
 //! transaction ends by itself when it is left alone, because the server has no limit for that, and other
 //! writers wait.
 
+mod rows;
+
 use std::time::{Duration, Instant};
 
 use dqlite::client::{Connection, Error as ClientError, LeaderConnector};
-use dqlite::wire::WireError;
 
+use self::rows::query;
 use crate::error::ShellError;
 use crate::guard;
-use crate::render::{Renderer, Spool, Style, renderer};
+use crate::render::{Spool, Style};
 use crate::servers::Servers;
 use crate::sql::{Kind, kind};
 
@@ -30,7 +32,7 @@ enum Phase {
     Idle,
     Running,
     Committing,
-    /// Without a transaction.
+    /// A change without a transaction: VACUUM, or one of the cluster.
     Alone,
 }
 
@@ -135,8 +137,18 @@ impl Session {
                 "the server may still run the statement to its end; its transaction is rolled back then"
             }
             Phase::Committing => "the outcome of the COMMIT is unknown, look at the data",
-            Phase::Alone => "the server may still run the statement, with effect",
+            Phase::Alone => "it may still take effect",
         }
+    }
+
+    /// A request about the cluster begins.
+    pub fn begin_command(&mut self) {
+        self.phase = Phase::Idle;
+    }
+
+    /// What is sent next changes the cluster.
+    pub fn begin_change(&mut self) {
+        self.phase = Phase::Alone;
     }
 
     /// Runs one statement, and returns its rows as text if it has columns.
@@ -153,15 +165,6 @@ impl Session {
             transaction.used = Instant::now();
         }
         let ran = ran.map_err(|error| match error {
-            ShellError::Unreachable(text) | ShellError::TimedOut(text)
-                if self.phase == Phase::Idle =>
-            {
-                // The kind tells a script whether to wait longer.
-                match text.contains("no reply within") {
-                    true => ShellError::TimedOut(text),
-                    false => ShellError::Unreachable(text),
-                }
-            }
             ShellError::Unreachable(_) | ShellError::TimedOut(_) => {
                 let effect = self.effect_of_loss();
                 error.within(|text| format!("{text}; {effect}"))
@@ -371,38 +374,5 @@ impl Session {
         connection.open(&database).await?;
         self.connection = Some(connection);
         Ok(())
-    }
-}
-
-async fn query(
-    connection: &mut Connection,
-    sql: &str,
-    style: &Style,
-) -> Result<Option<Spool>, ShellError> {
-    let mut rows = connection.query_sql(sql, &[]).await.map_err(query_error)?;
-    let mut text: Option<Box<dyn Renderer + Send>> = None;
-    if !rows.columns().is_empty() {
-        text = Some(renderer(style, rows.columns())?);
-    }
-    while let Some(part) = rows.next_part().await.map_err(query_error)? {
-        if let Some(text) = &mut text {
-            for row in &part {
-                text.row(row)?;
-            }
-        }
-    }
-    Ok(text.map(Renderer::finish).transpose()?)
-}
-
-fn query_error(error: ClientError) -> ShellError {
-    match error {
-        ClientError::Protocol(WireError::EmptyRowsPart) => ShellError::refused(
-            "the names of the columns are too long together for the server: name them shorter with AS, or \
-             select fewer",
-        ),
-        ClientError::Sql { message, .. } if message.is_empty() => {
-            ShellError::refused("the statement is empty")
-        }
-        error => error.into(),
     }
 }
