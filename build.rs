@@ -1,6 +1,16 @@
-//! Lets the dynamic linker find this program's `syscall` before libc's (see `dqlite::node::aio`).
+//! Lets the dynamic linker find this program's functions before those of libc and SQLite (see
+//! `dqlite::node::aio` and `dqlite::node::reuse`).
+
+const INTERPOSED: [&str; 4] = [
+    "syscall",
+    "sqlite3_open_v2",
+    "sqlite3_close",
+    "sqlite3_vfs_unregister",
+];
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rustc-link-arg-bins=-Wl,--export-dynamic-symbol=syscall");
+    for symbol in INTERPOSED {
+        println!("cargo::rustc-link-arg-bins=-Wl,--export-dynamic-symbol={symbol}");
+    }
 }

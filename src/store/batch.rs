@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::purge::SweepStep;
 use crate::{
     mvcc::{Commit, LeaseId, Revision, RowId},
     settings::SettingChange,
@@ -31,6 +32,8 @@ pub struct Batch {
     pub records: Vec<Record>,
     /// Rows to delete, in order; never together with the others.
     pub purge: Vec<RowId>,
+    /// Never together with anything else.
+    pub sweep: Option<SweepStep>,
     /// Give free pages back; never together with anything else.
     pub is_vacuum: bool,
     rows: usize,
@@ -41,6 +44,13 @@ impl Batch {
     pub fn purge(ids: Vec<RowId>) -> Self {
         Self {
             purge: ids,
+            ..Self::default()
+        }
+    }
+
+    pub fn sweep(step: SweepStep) -> Self {
+        Self {
+            sweep: Some(step),
             ..Self::default()
         }
     }
@@ -76,7 +86,10 @@ impl Batch {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.commits.is_empty() && self.records.is_empty() && self.purge.is_empty()
+        self.commits.is_empty()
+            && self.records.is_empty()
+            && self.purge.is_empty()
+            && self.sweep.is_none()
     }
 
     /// Whether the next request must wait for the next batch.

@@ -11,6 +11,7 @@ use dqlite::{
 use super::{
     batch::{Batch, MAX_ROWS},
     folded::Folded,
+    purge::{MAX_STEP_ROWS, SweepStep},
     schema,
 };
 use crate::{
@@ -275,8 +276,25 @@ impl Database {
     }
 
     /// Writes the batch as a whole or not at all: one autocommit statement where one is enough,
-    /// since each statement is two thread hops in the engine.
-    pub async fn write(&mut self, batch: &Batch) -> Result<(), Error> {
+    /// since each statement is two thread hops in the engine. Returns how many rows a sweep deleted.
+    pub async fn write(&mut self, batch: &Batch) -> Result<u64, Error> {
+        if let Some(step) = &batch.sweep {
+            return self.sweep(step).await;
+        }
+        self.write_all(batch).await.map(|()| 0)
+    }
+
+    async fn sweep(&mut self, step: &SweepStep) -> Result<u64, Error> {
+        let bounds = [step.after, step.upto];
+        let numbers = bounds.iter().chain(&step.kept).copied();
+        let limit = MAX_STEP_ROWS as i64;
+        let params: Vec<_> = numbers.chain([limit]).map(Param::Integer).collect();
+        let sql = schema::sweep_changes(step.kept.len());
+        let result = self.connection.exec_sql(&sql, &params).await?;
+        Ok(result.rows_affected)
+    }
+
+    async fn write_all(&mut self, batch: &Batch) -> Result<(), Error> {
         if batch.is_vacuum {
             return self
                 .connection

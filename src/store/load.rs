@@ -61,7 +61,6 @@ pub fn empty(options: StoreOptions) -> (Store, Replica) {
         queue,
         backlog: VecDeque::new(),
         observer: Box::new(|_: &[Arc<Commit>]| {}),
-        garbage: Vec::new(),
     };
     (store, replica)
 }

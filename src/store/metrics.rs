@@ -82,10 +82,10 @@ impl Metrics {
         }
     }
 
-    pub(super) fn committed(&self, batch: &Batch, requests: usize, took: Duration) {
+    pub(super) fn committed(&self, batch: &Batch, requests: usize, swept: u64, took: Duration) {
         self.commit_us.observe(took.as_micros() as u64);
-        self.purged_rows.add(batch.purge.len() as u64);
-        if batch.purge.is_empty() {
+        self.purged_rows.add(batch.purge.len() as u64 + swept);
+        if batch.purge.is_empty() && batch.sweep.is_none() {
             self.batch_requests.observe(requests as u64);
         }
         let mut put_bytes = 0;

@@ -2,14 +2,16 @@
 
 use std::{collections::VecDeque, time::Duration};
 
+use tracing::info;
+
 use super::command::{Reply, ReplySender};
-use crate::mvcc::RowId;
+use crate::mvcc::{MAX_SUB, Revision, RowId, row_id};
 
 /// Rows of one step, at first and at least: a page or two.
 const MIN_STEP_ROWS: usize = 16;
 
 /// Rows of one step at the most: parameters of one statement, pages of one Raft entry.
-const MAX_STEP_ROWS: usize = 1024;
+pub const MAX_STEP_ROWS: usize = 1024;
 
 /// How long one step may hold the writer. A step that took longer is followed by a smaller one.
 const STEP_TARGET: Duration = Duration::from_millis(4);
@@ -17,8 +19,65 @@ const STEP_TARGET: Duration = Duration::from_millis(4);
 /// While writes keep coming, one step goes after this many batches.
 const BATCHES_PER_STEP: u32 = 4;
 
+/// Goes through the rows up to the compaction revision, and deletes those that earlier leaders should
+/// have deleted: only the table knows them.
+#[derive(Debug)]
+pub struct Sweep {
+    /// The rows that are needed, ascending.
+    kept: Vec<RowId>,
+    /// The last row of the compaction revision.
+    end: RowId,
+    /// All rows up to this one are done, and this many of `kept`.
+    after: RowId,
+    done: usize,
+    found: u64,
+}
+
+impl Sweep {
+    /// None if nothing was compacted yet.
+    pub fn new(compact_revision: Revision, kept: Vec<RowId>) -> Option<Self> {
+        (compact_revision > 0).then(|| Self {
+            kept,
+            end: row_id(compact_revision, MAX_SUB),
+            after: RowId::MIN,
+            done: 0,
+            found: 0,
+        })
+    }
+
+    fn step(&self, rows: usize) -> SweepStep {
+        let ahead = &self.kept[self.done..];
+        let kept = &ahead[..rows.min(ahead.len())];
+        let upto = match kept.last() {
+            Some(last) if kept.len() < ahead.len() => *last,
+            _ => self.end,
+        };
+        SweepStep {
+            after: self.after,
+            upto,
+            kept: kept.to_vec(),
+        }
+    }
+}
+
+/// Deletes the rows above `after` up to `upto` but for `kept`, at most [`MAX_STEP_ROWS`] of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SweepStep {
+    pub after: RowId,
+    pub upto: RowId,
+    pub kept: Vec<RowId>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum Step {
+    Delete(Vec<RowId>),
+    Sweep(SweepStep),
+}
+
 #[derive(Debug)]
 pub struct Purge {
+    /// Before any row is deleted that hides what it finds.
+    sweep: Option<Sweep>,
     rows: VecDeque<RowId>,
     waiting: Vec<ReplySender>,
     step_rows: usize,
@@ -26,8 +85,9 @@ pub struct Purge {
 }
 
 impl Purge {
-    pub fn new(rows: Vec<RowId>) -> Self {
+    pub fn new(rows: Vec<RowId>, sweep: Option<Sweep>) -> Self {
         Self {
+            sweep,
             rows: rows.into(),
             waiting: Vec::new(),
             step_rows: MIN_STEP_ROWS,
@@ -48,17 +108,41 @@ impl Purge {
     /// Counts a batch of writes; whether a step is due although more writes wait.
     pub fn is_due(&mut self) -> bool {
         self.batches += 1;
-        if self.rows.is_empty() || self.batches < BATCHES_PER_STEP {
+        if self.is_done() || self.batches < BATCHES_PER_STEP {
             return false;
         }
         self.batches = 0;
         true
     }
 
-    /// The rows of the next step, or none.
-    pub fn next_step(&mut self) -> Option<Vec<RowId>> {
+    pub fn next_step(&mut self) -> Option<Step> {
+        if let Some(sweep) = &self.sweep {
+            return Some(Step::Sweep(sweep.step(self.step_rows)));
+        }
         let count = self.rows.len().min(self.step_rows);
-        (count > 0).then(|| self.rows.drain(..count).collect())
+        (count > 0).then(|| Step::Delete(self.rows.drain(..count).collect()))
+    }
+
+    /// The step was done, and deleted this many rows.
+    pub fn swept(&mut self, step: &SweepStep, deleted: u64, took: Duration) {
+        if let Some(sweep) = &mut self.sweep {
+            sweep.found += deleted;
+            // With fewer, none is left.
+            if deleted < MAX_STEP_ROWS as u64 {
+                sweep.after = step.upto;
+                sweep.done += step.kept.len();
+            }
+            if sweep.after == sweep.end {
+                if sweep.found > 0 {
+                    info!(
+                        rows = sweep.found,
+                        "deleted superfluous rows of earlier leaders"
+                    );
+                }
+                self.sweep = None;
+            }
+        }
+        self.finished(took);
     }
 
     pub fn finished(&mut self, took: Duration) {
@@ -80,8 +164,12 @@ impl Purge {
         self.step_rows = MIN_STEP_ROWS;
     }
 
+    fn is_done(&self) -> bool {
+        self.sweep.is_none() && self.rows.is_empty()
+    }
+
     fn answer_if_done(&mut self) {
-        if self.rows.is_empty() {
+        if self.is_done() {
             for reply in self.waiting.drain(..) {
                 // The client may have gone.
                 let _ = reply.send(Ok(Reply::Compacted));
@@ -96,31 +184,38 @@ mod tests {
 
     use super::*;
 
+    fn rows(step: Option<Step>) -> Vec<RowId> {
+        match step {
+            Some(Step::Delete(rows)) => rows,
+            other => panic!("{other:?}"),
+        }
+    }
+
     #[test]
     fn steps_grow_while_they_are_fast_and_shrink_when_slow() {
-        let mut purge = Purge::new((0..10_000).collect());
-        assert_eq!(purge.next_step().unwrap().len(), MIN_STEP_ROWS);
+        let mut purge = Purge::new((0..10_000).collect(), None);
+        assert_eq!(rows(purge.next_step()).len(), MIN_STEP_ROWS);
         purge.finished(Duration::from_micros(100));
-        assert_eq!(purge.next_step().unwrap().len(), 2 * MIN_STEP_ROWS);
+        assert_eq!(rows(purge.next_step()).len(), 2 * MIN_STEP_ROWS);
         for _ in 0..20 {
             purge.finished(Duration::from_micros(100));
         }
-        assert_eq!(purge.next_step().unwrap().len(), MAX_STEP_ROWS);
+        assert_eq!(rows(purge.next_step()).len(), MAX_STEP_ROWS);
         purge.finished(Duration::from_millis(50));
-        assert_eq!(purge.next_step().unwrap().len(), MAX_STEP_ROWS / 2);
+        assert_eq!(rows(purge.next_step()).len(), MAX_STEP_ROWS / 2);
     }
 
     #[test]
     fn rows_of_a_failed_step_come_again_in_order() {
-        let mut purge = Purge::new((0..40).collect());
-        let first = purge.next_step().unwrap();
+        let mut purge = Purge::new((0..40).collect(), None);
+        let first = rows(purge.next_step());
         purge.failed(first.clone());
-        assert_eq!(purge.next_step().unwrap(), first);
+        assert_eq!(rows(purge.next_step()), first);
     }
 
     #[test]
     fn whoever_waits_is_answered_after_the_last_step() {
-        let mut purge = Purge::new(vec![1]);
+        let mut purge = Purge::new(vec![1], None);
         let (sender, mut receiver) = oneshot::channel();
         purge.next_step().unwrap();
         purge.add([2]);
@@ -129,5 +224,42 @@ mod tests {
         purge.next_step().unwrap();
         purge.finished(Duration::ZERO);
         assert!(matches!(receiver.try_recv(), Ok(Ok(Reply::Compacted))));
+    }
+
+    #[test]
+    fn a_sweep_deletes_what_is_not_kept_and_comes_before_the_rows() {
+        let kept: Vec<RowId> = (0..2000).map(|n| n * 3).collect();
+        let end = row_id(1, MAX_SUB);
+        let mut table: std::collections::BTreeSet<RowId> = (0..6000).collect();
+        table.extend([end, end + 1]);
+        let mut purge = Purge::new(vec![0], Sweep::new(1, kept.clone()));
+        let (sender, mut receiver) = oneshot::channel();
+        purge.wait(sender);
+        loop {
+            let step = match purge.next_step().unwrap() {
+                Step::Sweep(step) => step,
+                Step::Delete(rows) => break assert_eq!(rows, [0]),
+            };
+            let within = table
+                .range(step.after.saturating_add(1)..=step.upto)
+                .copied();
+            let gone: Vec<_> = within
+                .filter(|row| !step.kept.contains(row))
+                .take(MAX_STEP_ROWS)
+                .collect();
+            for row in &gone {
+                table.remove(row);
+            }
+            purge.swept(&step, gone.len() as u64, Duration::ZERO);
+            assert!(receiver.try_recv().is_err());
+        }
+        let expected: std::collections::BTreeSet<_> = kept.into_iter().chain([end + 1]).collect();
+        assert_eq!(table, expected);
+    }
+
+    #[test]
+    fn nothing_is_swept_before_the_first_compaction() {
+        assert!(Sweep::new(-1, Vec::new()).is_none());
+        assert!(Sweep::new(0, Vec::new()).is_none());
     }
 }

@@ -14,13 +14,13 @@ use super::{
     command::Submission,
     database::{Database, StoredChange},
     load::load,
-    purge::Purge,
+    purge::{Purge, Sweep},
     recovery::restore_leases,
     writer::{CommitObserver, Ended, Stop, Writer, WriterError},
 };
 use crate::{
     auth::Rules,
-    mvcc::{Commit, MAX_SUB, Replay, ReplayError, Revision, RowId, row_id},
+    mvcc::{Commit, MAX_SUB, Replay, ReplayError, Revision, row_id},
     settings::Settings,
 };
 
@@ -31,8 +31,6 @@ pub struct Replica {
     /// Received, but evaluated by nobody.
     pub(super) backlog: VecDeque<Submission>,
     pub(super) observer: Box<dyn CommitObserver>,
-    /// What this node has to delete as the leader, because the ones before did not.
-    pub(super) garbage: Vec<RowId>,
 }
 
 /// A row as the leader sends it.
@@ -115,15 +113,19 @@ impl Replica {
         // Commits an entry in this node's term: after it nothing of an earlier term changes.
         database.fence().await?;
         let head = shared.history.head();
+        let (mut garbage, mut sweep) = (Vec::new(), None);
         if !self.is_loaded() || head.revision < meta.compact_revision {
             let loaded = load(&mut database, meta).await?;
-            self.garbage = loaded.1;
+            garbage = loaded.1;
             shared.history.replace(loaded.0);
         } else {
             self.catch_up(&mut database, meta.compact_revision).await?;
             // Only the table knows what other leaders left. A row that is forgotten would come back to
             // life once the tombstone above it is purged.
-            self.garbage = load(&mut database, meta).await?.1;
+            let history = shared.history.clone();
+            let rows = tokio::task::spawn_blocking(move || history.rows_to_compaction());
+            let (compact_revision, rows) = rows.await.expect("the index is whole");
+            sweep = Sweep::new(compact_revision, rows);
         }
         let stored = database.read_leases().await?;
         let settings = database.read_settings().await?;
@@ -138,7 +140,10 @@ impl Replica {
             leases = stored.len(),
             "this node takes the writes"
         );
-        Ok(Leading { database })
+        Ok(Leading {
+            database,
+            purge: Purge::new(garbage, sweep),
+        })
     }
 
     /// Reads what the index does not have yet.
@@ -173,8 +178,8 @@ impl Replica {
         let (_, placeholder) = mpsc::channel(1);
         let queue = std::mem::replace(&mut self.queue, placeholder);
         let observer = std::mem::replace(&mut self.observer, Box::new(|_: &[Arc<Commit>]| {}));
-        let purge = Purge::new(std::mem::take(&mut self.garbage));
-        let mut writer = Writer::new(self.shared.clone(), queue, leading.database, purge);
+        let Leading { database, purge } = leading;
+        let mut writer = Writer::new(self.shared.clone(), queue, database, purge);
         writer.backlog = std::mem::take(&mut self.backlog);
         let returned = writer.run(observer, stop).await;
         self.queue = returned.queue;
@@ -248,4 +253,6 @@ impl Replica {
 /// The database, opened by the node that leads.
 pub struct Leading {
     pub(super) database: Database,
+    /// What the leaders before have not deleted.
+    pub(super) purge: Purge,
 }

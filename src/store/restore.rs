@@ -104,6 +104,7 @@ impl Filling {
         self.bytes = 0;
         let mut batch = Batch::default();
         batch.push(Arc::new(commit));
-        Ok(self.database.write(&batch).await?)
+        self.database.write(&batch).await?;
+        Ok(())
     }
 }

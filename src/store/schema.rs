@@ -108,6 +108,15 @@ pub fn purge_changes(rows: usize) -> String {
     format!("DELETE FROM change WHERE id IN ({})", values("?", rows))
 }
 
+/// Between two rows, all but some: parameters are the bounds, those, and how many at most.
+pub fn sweep_changes(kept: usize) -> String {
+    let kept = values("?", kept);
+    format!(
+        "DELETE FROM change WHERE id IN (SELECT id FROM change \
+         WHERE id > ? AND id <= ? AND id NOT IN ({kept}) ORDER BY id LIMIT ?)"
+    )
+}
+
 /// Not an upsert: a row that is there already is not this writer's.
 pub fn insert_leases(rows: usize) -> String {
     let values = values("(?,?,?)", rows);

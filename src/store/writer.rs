@@ -30,7 +30,7 @@ use super::{
     database::{Database, OpenError},
     evaluate::{Evaluation, Working},
     leases::{CHECKPOINTS_AT_STOP, Expiry},
-    purge::Purge,
+    purge::{Purge, Step},
     recovery::Recovery,
 };
 use crate::{
@@ -98,7 +98,8 @@ type Writing = Pin<Box<dyn Future<Output = Written> + Send>>;
 struct Written {
     database: Database,
     batch: Batch,
-    result: Result<(), dqlite::client::Error>,
+    /// With the number of rows that a sweep deleted.
+    result: Result<u64, dqlite::client::Error>,
     took: Duration,
 }
 
@@ -386,11 +387,15 @@ impl Writer {
             self.database = Some(database);
         }
         let is_purging = self.is_open && (!self.has_work() || self.purge.is_due());
-        if is_purging && let Some(rows) = self.purge.next_step() {
+        if is_purging && let Some(step) = self.purge.next_step() {
+            let batch = match step {
+                Step::Delete(rows) => Batch::purge(rows),
+                Step::Sweep(step) => Batch::sweep(step),
+            };
             let database = self.database.take()?;
             let tree = self.shared.history.head().tree.clone();
             self.admission.quota.outdate();
-            return Some(InFlight::start(database, Batch::purge(rows), tree, Vec::new()).await);
+            return Some(InFlight::start(database, batch, tree, Vec::new()).await);
         }
         if !self.has_work() {
             return None;
@@ -431,18 +436,25 @@ impl Writer {
             result,
             took,
         } = written;
-        if let Err(error) = result {
-            drop(database);
-            return match self.recover(batch, tree, answers, error, stop).await? {
-                Recovery::Done => Ok(ControlFlow::Continue(None)),
-                Recovery::Stopped => Ok(ControlFlow::Break(Ended::Stopped)),
-                Recovery::Deposed => Ok(ControlFlow::Break(Ended::Deposed)),
-            };
-        }
+        let swept = match result {
+            Ok(swept) => swept,
+            Err(error) => {
+                drop(database);
+                return match self.recover(batch, tree, answers, error, stop).await? {
+                    Recovery::Done => Ok(ControlFlow::Continue(None)),
+                    Recovery::Stopped => Ok(ControlFlow::Break(Ended::Stopped)),
+                    Recovery::Deposed => Ok(ControlFlow::Break(Ended::Deposed)),
+                };
+            }
+        };
         self.database = Some(database);
-        self.shared.metrics.committed(&batch, answers.len(), took);
+        let metrics = &self.shared.metrics;
+        metrics.committed(&batch, answers.len(), swept, took);
         if !batch.purge.is_empty() {
             self.purge.finished(took);
+        }
+        if let Some(step) = &batch.sweep {
+            self.purge.swept(step, swept, took);
         }
         self.publish(&batch, tree);
         let is_busy = answers.len() >= GATHER_MIN_ANSWERS;

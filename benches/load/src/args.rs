@@ -18,9 +18,9 @@ pub struct Args {
     /// Where the server listens
     #[arg(long, global = true, default_value = "http://127.0.0.1:2379")]
     endpoint: String,
-    /// Process whose CPU time and memory are reported
-    #[arg(long, global = true)]
-    server_pid: Option<u32>,
+    /// Processes whose CPU time and memory are reported, all together
+    #[arg(long, global = true, value_name = "PID,...", value_delimiter = ',')]
+    server_pid: Vec<u32>,
     /// Name of the server in the output
     #[arg(long, global = true, default_value = "server")]
     pub label: String,
@@ -182,7 +182,7 @@ impl Args {
         Target {
             name: self.label.clone(),
             endpoint: self.endpoint.clone(),
-            server_pid: self.server_pid,
+            server_pids: self.server_pid.clone(),
         }
     }
 
@@ -293,7 +293,7 @@ mod tests {
         let Command::Compare(comparison) = Args::parse_from(line.split(' ')).command else {
             panic!("not a comparison");
         };
-        assert_eq!(comparison.base.server_pid, Some(7));
+        assert_eq!(comparison.base.server_pids, [7]);
         assert_eq!((comparison.workload.clients(), comparison.rounds), (3, 3));
         assert_eq!(comparison.workload.title(), "get, serializable");
     }

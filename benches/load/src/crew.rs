@@ -109,7 +109,7 @@ pub fn run<C: Crew>(
     crew: &C,
     threads: usize,
     schedule: &Schedule,
-    server_pid: Option<u32>,
+    server_pids: &[u32],
 ) -> Result<(Tally, Cost), Failure> {
     thread::scope(|scope| {
         let (ready, prepared) = mpsc::channel();
@@ -134,7 +134,7 @@ pub fn run<C: Crew>(
             let _ = starter.send(Arc::clone(&window));
         }
         thread::sleep(window.start.saturating_duration_since(Instant::now()));
-        let meter = Meter::start(server_pid)?;
+        let meter = Meter::start(server_pids)?;
         let mut cost = None;
         if schedule.operations.is_none() {
             thread::sleep(window.end.saturating_duration_since(Instant::now()));

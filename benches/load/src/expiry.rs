@@ -67,7 +67,7 @@ async fn measure(target: &Target, shape: &ExpiryShape) -> Result<String, Failure
     let renewals = tokio::spawn(keep_alive_until(target.connect().await?, is_over.clone()));
     let ttl = Duration::from_secs(shape.ttl_s.unsigned_abs());
     tokio::time::sleep_until((renewed + ttl).into()).await;
-    let meter = Meter::start(target.server_pid)?;
+    let meter = Meter::start(&target.server_pids)?;
     let gone = tokio::time::timeout(PATIENCE, watching).await;
     let cost = meter.stop()?;
     let Ok(gone) = gone else {

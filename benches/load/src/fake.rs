@@ -51,7 +51,7 @@ pub fn serve(honesty: Honesty) -> Target {
     Target {
         name: "fake".into(),
         endpoint: format!("http://{address}"),
-        server_pid: Some(std::process::id()),
+        server_pids: vec![std::process::id()],
     }
 }
 

@@ -21,7 +21,7 @@ pub struct Cost {
 
 /// Readings at the start of a window.
 pub struct Meter {
-    server_pid: Option<u32>,
+    server_pids: Vec<u32>,
     started: Instant,
     server: Option<Duration>,
     client: Duration,
@@ -29,18 +29,18 @@ pub struct Meter {
 }
 
 impl Meter {
-    pub fn start(server_pid: Option<u32>) -> Result<Self, Failure> {
+    pub fn start(server_pids: &[u32]) -> Result<Self, Failure> {
         Ok(Meter {
-            server_pid,
+            server_pids: server_pids.to_vec(),
             started: Instant::now(),
-            server: server_pid.map(process_cpu).transpose()?,
+            server: sum(server_pids, process_cpu)?,
             client: process_cpu(std::process::id())?,
             machine: machine_cpu()?,
         })
     }
 
     pub fn stop(&self) -> Result<Cost, Failure> {
-        let now = Meter::start(self.server_pid)?;
+        let now = Meter::start(&self.server_pids)?;
         let elapsed = now.started - self.started;
         let server_cpu = now
             .server
@@ -54,9 +54,18 @@ impl Meter {
             server_cpu,
             client_cpu,
             others_cores: others.as_secs_f64() / elapsed.as_secs_f64(),
-            server_rss_bytes: self.server_pid.map(process_rss_bytes).transpose()?,
+            server_rss_bytes: sum(&self.server_pids, process_rss_bytes)?,
         })
     }
+}
+
+/// None of no processes.
+fn sum<T: std::iter::Sum>(
+    pids: &[u32],
+    read: fn(u32) -> Result<T, Failure>,
+) -> Result<Option<T>, Failure> {
+    let total = pids.iter().map(|pid| read(*pid)).sum::<Result<T, _>>()?;
+    Ok((!pids.is_empty()).then_some(total))
 }
 
 /// User and system time of all threads of a process, also of those that have ended.
@@ -144,7 +153,7 @@ mod tests {
 
     #[test]
     fn sees_the_cpu_time_that_this_process_burns() {
-        let meter = Meter::start(Some(std::process::id())).unwrap();
+        let meter = Meter::start(&[std::process::id()]).unwrap();
         let before = process_cpu(std::process::id()).unwrap();
         let deadline = Instant::now() + Duration::from_secs(20);
         while process_cpu(std::process::id()).unwrap() < before + Duration::from_millis(30) {

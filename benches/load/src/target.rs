@@ -15,36 +15,41 @@ const MAX_ANSWER_BYTES: usize = 64 << 20;
 
 pub type Kv = KvClient<Channel>;
 
-/// `NAME=URL` or `NAME=URL,PID` on the command line.
+/// `NAME=URL` or `NAME=URL,PID+PID...` on the command line.
 #[derive(Debug, Clone)]
 pub struct Target {
     pub name: String,
     pub endpoint: String,
-    /// Process whose CPU time and memory are reported.
-    pub server_pid: Option<u32>,
+    /// Processes whose CPU time and memory are reported, all together.
+    pub server_pids: Vec<u32>,
 }
 
 impl FromStr for Target {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (name, rest) = text.split_once('=').ok_or("say NAME=URL or NAME=URL,PID")?;
-        let (endpoint, server_pid) = match rest.rsplit_once(',') {
-            Some((endpoint, pid)) => (
-                endpoint,
-                Some(
-                    pid.parse()
-                        .map_err(|_| format!("'{pid}' is no process id"))?,
-                ),
-            ),
-            None => (rest, None),
+        let (name, rest) = text
+            .split_once('=')
+            .ok_or("say NAME=URL or NAME=URL,PID+PID...")?;
+        let (endpoint, server_pids) = match rest.rsplit_once(',') {
+            Some((endpoint, pids)) => (endpoint, parse_pids(pids)?),
+            None => (rest, Vec::new()),
         };
         Ok(Target {
             name: name.to_owned(),
             endpoint: endpoint.to_owned(),
-            server_pid,
+            server_pids,
         })
     }
+}
+
+/// Process ids with plus signs between them.
+pub fn parse_pids(text: &str) -> Result<Vec<u32>, String> {
+    let parse = |pid: &str| {
+        let parsed = pid.parse();
+        parsed.map_err(|_| format!("'{pid}' is no process id"))
+    };
+    text.split('+').map(parse).collect()
 }
 
 impl Target {
@@ -81,16 +86,17 @@ mod tests {
 
     #[test]
     fn reads_name_url_and_process_id() {
-        let target: Target = "etcd=http://127.0.0.1:2379,42".parse().unwrap();
+        let target: Target = "etcd=http://127.0.0.1:2379,42+43".parse().unwrap();
         assert_eq!(
             (
                 target.name.as_str(),
                 target.endpoint.as_str(),
-                target.server_pid
+                &target.server_pids[..]
             ),
-            ("etcd", "http://127.0.0.1:2379", Some(42))
+            ("etcd", "http://127.0.0.1:2379", &[42, 43][..])
         );
-        assert_eq!("a=http://b:1".parse::<Target>().unwrap().server_pid, None);
+        let without = "a=http://b:1".parse::<Target>().unwrap();
+        assert!(without.server_pids.is_empty());
         assert!("http://b:1".parse::<Target>().is_err());
         assert!("a=http://b:1,x".parse::<Target>().is_err());
     }

@@ -77,7 +77,7 @@ impl<'a> Fanout<'a> {
 
     /// Operations of the tally are events; its latencies run from sending a put to reading its event.
     pub fn run(&self, schedule: &Schedule) -> Result<(Tally, Cost), Failure> {
-        let (mut tally, cost) = crew::run(self, self.threads, schedule, self.target.server_pid)?;
+        let (mut tally, cost) = crew::run(self, self.threads, schedule, &self.target.server_pids)?;
         let acknowledged = self.board.acknowledged.load(Ordering::Relaxed);
         for &received in self
             .board

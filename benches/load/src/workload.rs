@@ -117,7 +117,7 @@ impl Session<'_> {
             threads,
             make,
         };
-        crew::run(&clients, threads, schedule, self.target.server_pid)
+        crew::run(&clients, threads, schedule, &self.target.server_pids)
     }
 
     fn data(&self) -> Arc<Dataset> {
@@ -211,7 +211,7 @@ mod tests {
         let target = Target {
             name: "none".into(),
             endpoint: endpoint.clone(),
-            server_pid: None,
+            server_pids: Vec::new(),
         };
         let failure = measure(&target, "put").err().expect("nothing listens");
         assert!(failure.to_string().contains(&endpoint), "{failure}");

@@ -7,4 +7,5 @@ mod limits;
 mod random_faults;
 mod restart;
 mod stop;
+mod sweep;
 mod view;

@@ -11,7 +11,7 @@ mod server;
 mod tls;
 mod watcher;
 
-pub use api::Api;
+pub use api::{Api, Call};
 pub use http::{HttpAnswer, http_over, try_http_over};
 pub use parity::etcd_or_skip;
 pub use ports::free as free_port;

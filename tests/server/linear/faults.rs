@@ -20,6 +20,12 @@ pub enum Fault {
     KillAll,
     Pause,
     Stop,
+    /// Another node is asked to lead.
+    Transfer,
+    /// A node is lost with its disk, and joins anew.
+    Wipe,
+    /// The same after it was removed from the cluster.
+    Remove,
     /// Neither way between one node and the others.
     Isolate,
     /// Neither way between two nodes, which both still reach the third.
@@ -32,12 +38,23 @@ pub enum Fault {
     Fill,
 }
 
-const ALWAYS: [Fault; 4] = [Fault::Kill, Fault::KillAll, Fault::Pause, Fault::Stop];
-const IN_NAMESPACES: [Fault; 9] = [
+const ALWAYS: [Fault; 7] = [
     Fault::Kill,
     Fault::KillAll,
     Fault::Pause,
     Fault::Stop,
+    Fault::Transfer,
+    Fault::Wipe,
+    Fault::Remove,
+];
+const IN_NAMESPACES: [Fault; 12] = [
+    Fault::Kill,
+    Fault::KillAll,
+    Fault::Pause,
+    Fault::Stop,
+    Fault::Transfer,
+    Fault::Wipe,
+    Fault::Remove,
     Fault::Isolate,
     Fault::Cut,
     Fault::Mute,
@@ -86,6 +103,17 @@ pub async fn one(nodes: &mut Nodes, random: &mut StdRng) -> Fault {
         }
         Fault::Stop => {
             nodes.terminate(node).await;
+            nodes.launch(node);
+        }
+        Fault::Transfer => nodes.transfer(others[0]).await,
+        Fault::Wipe | Fault::Remove => {
+            // Losing one disk of three that have the data loses nothing; more may.
+            nodes.wait_until_all_vote().await;
+            if fault == Fault::Remove {
+                nodes.remove(node).await;
+            }
+            nodes.wipe(node);
+            sleep_ms(random, AWAY_MS).await;
             nodes.launch(node);
         }
         Fault::Isolate => others.iter().for_each(|other| nodes.cut(node, *other)),

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use etcd_proto::etcdserverpb::StatusRequest;
+use etcd_proto::etcdserverpb::{
+    MemberListRequest, MemberRemoveRequest, MoveLeaderRequest, StatusRequest,
+};
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 use tokio::time::timeout;
@@ -87,6 +89,17 @@ impl Nodes {
         }
     }
 
+    /// Kills a node and empties its disk.
+    pub fn wipe(&mut self, node: usize) {
+        match self {
+            Self::Loopback(trio) => {
+                trio.nodes[node].kill9();
+                trio.empty(node, (node + 1) % NODES);
+            }
+            Self::Namespaces(namespaces) => namespaces.run("wipe", &[node]),
+        }
+    }
+
     pub fn pause(&mut self, node: usize) {
         match self {
             Self::Loopback(trio) => trio.pause(node),
@@ -121,6 +134,52 @@ impl Nodes {
         match self {
             Self::Namespaces(namespaces) => namespaces,
             Self::Loopback(_) => panic!("loopback cannot be cut"),
+        }
+    }
+
+    /// Asks the leader to let another node lead. It may refuse, as when there is none.
+    pub async fn transfer(&self, to: usize) {
+        let (Some(leader), Some(target_id)) = (self.leader().await, self.id(to).await) else {
+            return;
+        };
+        self.try_ask(leader, MoveLeaderRequest { target_id }).await;
+    }
+
+    /// Asks another node to remove one from the cluster, which may be refused as well.
+    pub async fn remove(&self, node: usize) {
+        if let Some(id) = self.id(node).await {
+            self.try_ask((node + 1) % NODES, MemberRemoveRequest { id })
+                .await;
+        }
+    }
+
+    async fn id(&self, node: usize) -> Option<u64> {
+        let status = self.try_ask(node, StatusRequest {}).await?;
+        Some(status.header?.member_id)
+    }
+
+    async fn try_ask<C: Call>(&self, node: usize, request: C) -> Option<C::Answer> {
+        let asked = async {
+            let api = Api::try_connect(&self.urls()[node]).await?;
+            api.try_ask(request).await.ok()
+        };
+        timeout(ASK_PATIENCE, asked).await.ok().flatten()
+    }
+
+    /// Until each node is a voter of the cluster, and says so.
+    pub async fn wait_until_all_vote(&self) {
+        for node in 0..NODES {
+            let all_vote = timeout(RECOVERY, async {
+                loop {
+                    let found = self.try_ask(node, MemberListRequest::default()).await;
+                    let members = found.map(|found| found.members).unwrap_or_default();
+                    if members.len() == NODES && members.iter().all(|m| !m.is_learner) {
+                        return;
+                    }
+                    tokio::time::sleep(POLL_INTERVAL).await;
+                }
+            });
+            assert!(all_vote.await.is_ok(), "not all vote after {RECOVERY:?}");
         }
     }
 

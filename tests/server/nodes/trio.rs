@@ -92,9 +92,13 @@ impl Trio {
 
     /// Empties the directory of a node that has ended, and lets it join the one at `other`.
     pub fn wipe(&mut self, at: usize, other: usize) {
-        let node = &mut self.nodes[at];
-        node.forget_process();
-        let dir = node.storage_dir();
+        self.nodes[at].forget_process();
+        self.empty(at, other);
+    }
+
+    /// The same for a node whose process is forgotten.
+    pub fn empty(&self, at: usize, other: usize) {
+        let dir = self.nodes[at].storage_dir();
         std::fs::remove_dir_all(&dir).unwrap();
         std::fs::create_dir(&dir).unwrap();
         write_init(&self.nodes[at], self.nodes[other].node_port());

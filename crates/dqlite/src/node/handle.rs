@@ -17,6 +17,7 @@ use super::{
     engine_state,
     options::{Checked, is_bootstrap_id},
     process::{check_version, prepare_process},
+    reuse,
 };
 
 /// Stopping takes 60 ms when idle. It waits for dials ([`super::DIAL_TIMEOUT`]) and for a snapshot
@@ -66,6 +67,7 @@ impl Node {
         prepare_process();
         check_version()?;
         aio::link();
+        reuse::link();
         let checked = options.checked()?;
         if lock.dir() != options.dir {
             return Err(NodeError::InvalidOption {

@@ -22,6 +22,7 @@ mod lock;
 mod options;
 mod process;
 mod recover;
+pub mod reuse;
 mod state;
 
 pub use check::{engine_bytes, find_damage};

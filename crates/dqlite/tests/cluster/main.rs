@@ -8,3 +8,4 @@ mod node;
 mod pair;
 mod process;
 mod remove;
+mod reuse;

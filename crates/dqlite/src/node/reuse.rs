@@ -1,0 +1,240 @@
+//! Keeps the SQLite connection through which a follower applies the log.
+//!
+//! libdqlite opens a connection for every transaction that a follower applies, and closes it afterwards
+//! (dqlite: src/fsm.c, `apply_frames`). Opening reads the schema (src/vfs.c, `vfsOpenHook`), and because
+//! each applied transaction has made the index of the WAL invalid, SQLite first reads the whole WAL
+//! again, up to 1000 frames, and sums them up: about a millisecond of CPU on every follower for every
+//! commit. So this module puts three functions of SQLite into the executable, which the dynamic linker
+//! prefers, as in [`super::aio`]: a connection that the engine closes is kept, and given to it when it
+//! next opens the same file. The WAL is then read once for each checkpoint.
+//!
+//! Invariants: only connections to an engine's own files are kept, which nobody else can open; only
+//! those without a statement, a transaction or a change of their own, so that one cannot be told from
+//! a new one (connections of clients end by `sqlite3_close_v2`, which is not treated); one per file,
+//! and not many; they are closed before their engine's VFS goes. One that is kept holds no lock: to the
+//! engine it is like a client that asks nothing.
+
+use std::{
+    ffi::{CStr, CString, c_char, c_int, c_void},
+    ptr,
+    sync::{
+        LazyLock, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+/// Connections that are kept in the process: one for each file that is replicated. Beyond it they are
+/// closed.
+const KEPT_MAX: usize = 64;
+
+/// How libdqlite names the VFS of a node (dqlite: src/config.c).
+const VFS_PREFIX: &[u8] = b"dqlite-";
+
+/// How it opens a file: SQLITE_OPEN_READWRITE, _CREATE and _EXRESCODE (dqlite: src/db.c).
+const ENGINE_FLAGS: c_int = 0x0200_0006;
+
+const SQLITE_OK: c_int = 0;
+const SQLITE_FCNTL_VFS_POINTER: c_int = 27;
+
+static REUSED: AtomicU64 = AtomicU64::new(0);
+
+/// How often a connection was given out again so far.
+pub fn reused() -> u64 {
+    REUSED.load(Ordering::Relaxed)
+}
+
+/// Makes the linker take this module's functions into the executable. Call it wherever a node is made.
+pub(super) fn link() {
+    std::hint::black_box(sqlite3_open_v2 as *const ());
+    std::hint::black_box(sqlite3_close as *const ());
+    std::hint::black_box(sqlite3_vfs_unregister as *const ());
+}
+
+type Connection = *mut c_void;
+
+/// The beginning of `sqlite3_vfs`, which SQLite promises not to change.
+#[repr(C)]
+struct Vfs {
+    version: c_int,
+    file_bytes: c_int,
+    path_max: c_int,
+    next: *mut Vfs,
+    name: *const c_char,
+}
+
+#[derive(PartialEq, Eq)]
+struct File {
+    /// The name of one may be another's later, its address may not while it is registered.
+    vfs: *mut Vfs,
+    name: CString,
+}
+
+struct Kept {
+    file: File,
+    connection: Connection,
+}
+
+// SAFETY: SQLite's connections may be used by one thread after another, and the pointer to the VFS is
+// only compared.
+unsafe impl Send for Kept {}
+
+static KEPT: Mutex<Vec<Kept>> = Mutex::new(Vec::new());
+
+fn kept() -> MutexGuard<'static, Vec<Kept>> {
+    // A list that is pushed to and taken from is whole at any time.
+    KEPT.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// SQLite's own functions.
+struct Sqlite {
+    open: unsafe extern "C" fn(*const c_char, *mut Connection, c_int, *const c_char) -> c_int,
+    close: unsafe extern "C" fn(Connection) -> c_int,
+    find: unsafe extern "C" fn(*const c_char) -> *mut Vfs,
+    unregister: unsafe extern "C" fn(*mut Vfs) -> c_int,
+    control: unsafe extern "C" fn(Connection, *const c_char, c_int, *mut c_void) -> c_int,
+    file_name: unsafe extern "C" fn(Connection, *const c_char) -> *const c_char,
+    next_statement: unsafe extern "C" fn(Connection, *mut c_void) -> *mut c_void,
+    transaction_state: unsafe extern "C" fn(Connection, *const c_char) -> c_int,
+    total_changes: unsafe extern "C" fn(Connection) -> c_int,
+}
+
+static SQLITE: LazyLock<Sqlite> = LazyLock::new(|| {
+    /// # Safety
+    ///
+    /// `F` must be the type of the function of that name.
+    unsafe fn function<F: Copy>(name: &CStr) -> F {
+        assert_eq!(size_of::<F>(), size_of::<*mut c_void>());
+        // SAFETY: a NUL-terminated name; looks for it behind the executable.
+        let found = unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) };
+        assert!(!found.is_null(), "libdqlite brings SQLite, with {name:?}");
+        // SAFETY: a function of the caller's type, of the size of a pointer.
+        unsafe { std::mem::transmute_copy(&found) }
+    }
+    // SAFETY: types as in sqlite3.h.
+    unsafe {
+        Sqlite {
+            open: function(c"sqlite3_open_v2"),
+            close: function(c"sqlite3_close"),
+            find: function(c"sqlite3_vfs_find"),
+            unregister: function(c"sqlite3_vfs_unregister"),
+            control: function(c"sqlite3_file_control"),
+            file_name: function(c"sqlite3_db_filename"),
+            next_statement: function(c"sqlite3_next_stmt"),
+            transaction_state: function(c"sqlite3_txn_state"),
+            total_changes: function(c"sqlite3_total_changes"),
+        }
+    }
+});
+
+/// # Safety
+///
+/// As SQLite's.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sqlite3_open_v2(
+    name: *const c_char,
+    connection: *mut Connection,
+    flags: c_int,
+    vfs: *const c_char,
+) -> c_int {
+    // SAFETY: the caller's promise: NUL-terminated strings, and a place for the result.
+    unsafe {
+        if flags == ENGINE_FLAGS && !name.is_null() && is_engine(vfs) {
+            let file = File {
+                vfs: (SQLITE.find)(vfs),
+                name: CStr::from_ptr(name).to_owned(),
+            };
+            let mut kept = kept();
+            if let Some(at) = kept.iter().position(|kept| kept.file == file) {
+                *connection = kept.swap_remove(at).connection;
+                REUSED.fetch_add(1, Ordering::Relaxed);
+                return SQLITE_OK;
+            }
+        }
+        (SQLITE.open)(name, connection, flags, vfs)
+    }
+}
+
+/// # Safety
+///
+/// As SQLite's.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sqlite3_close(connection: Connection) -> c_int {
+    // SAFETY: the caller's promise: a connection that was opened, or null.
+    unsafe {
+        if !connection.is_null()
+            && let Some(file) = engine_file(connection)
+            && is_like_new(connection)
+        {
+            let mut kept = kept();
+            let is_kept = kept.iter().any(|kept| kept.file == file);
+            if !is_kept && kept.len() < KEPT_MAX {
+                kept.push(Kept { file, connection });
+                return SQLITE_OK;
+            }
+        }
+        (SQLITE.close)(connection)
+    }
+}
+
+/// # Safety
+///
+/// As SQLite's.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sqlite3_vfs_unregister(vfs: *mut c_void) -> c_int {
+    let vfs = vfs.cast::<Vfs>();
+    let ends = |kept: &mut Kept| ptr::eq(kept.file.vfs, vfs);
+    let ended: Vec<Kept> = kept().extract_if(.., ends).collect();
+    // SAFETY: the connections are nobody else's; the VFS is the caller's.
+    unsafe {
+        for kept in ended {
+            (SQLITE.close)(kept.connection);
+        }
+        (SQLITE.unregister)(vfs)
+    }
+}
+
+/// # Safety
+///
+/// The name of a VFS, or null for SQLite's own.
+unsafe fn is_engine(vfs: *const c_char) -> bool {
+    // SAFETY: NUL-terminated, as the caller promises.
+    !vfs.is_null()
+        && unsafe { CStr::from_ptr(vfs) }
+            .to_bytes()
+            .starts_with(VFS_PREFIX)
+}
+
+/// What a connection of the engine has open.
+///
+/// # Safety
+///
+/// The connection is open.
+unsafe fn engine_file(connection: Connection) -> Option<File> {
+    let mut vfs: *mut Vfs = ptr::null_mut();
+    // SAFETY: the control writes a pointer to a VFS that is registered, or nothing; the name of the
+    // file is SQLite's until the connection is closed, and copied.
+    unsafe {
+        let place = (&raw mut vfs).cast();
+        let code = (SQLITE.control)(connection, ptr::null(), SQLITE_FCNTL_VFS_POINTER, place);
+        if code != SQLITE_OK || vfs.is_null() || !is_engine((*vfs).name) {
+            return None;
+        }
+        let name = (SQLITE.file_name)(connection, c"main".as_ptr());
+        (!name.is_null()).then(|| File {
+            vfs,
+            name: CStr::from_ptr(name).to_owned(),
+        })
+    }
+}
+
+/// # Safety
+///
+/// The connection is open.
+unsafe fn is_like_new(connection: Connection) -> bool {
+    // SAFETY: these only look at it.
+    unsafe {
+        (SQLITE.next_statement)(connection, ptr::null_mut()).is_null()
+            && (SQLITE.transaction_state)(connection, ptr::null()) == 0
+            && (SQLITE.total_changes)(connection) == 0
+    }
+}

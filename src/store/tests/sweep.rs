@@ -1,0 +1,123 @@
+//! Rows that an earlier leader should have deleted.
+
+use std::sync::Arc;
+
+use dqlite::{
+    client::{ConnectOptions, Connection, Endpoint},
+    node::BOOTSTRAP_ID,
+    wire::Value,
+};
+use etcd_proto::etcdserverpb::DeleteRangeRequest;
+use tokio::sync::oneshot;
+
+use super::harness::{Engine, Running, contents, put};
+use crate::store::{Alone, QuotaBytes, Replica, Stop, Store, StoreOptions, empty};
+
+/// Leads for as long as `work` takes.
+async fn lead(replica: &mut Replica, work: impl Future<Output = ()>) {
+    let leading = replica.take_over().await.unwrap();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let writing = replica.write(leading, async {
+        let _ = stopped.await;
+        Stop::HandOver
+    });
+    let working = async {
+        work.await;
+        drop(stop);
+    };
+    let (ended, ()) = tokio::join!(writing, working);
+    ended.unwrap();
+}
+
+fn start(endpoint: Endpoint) -> (Store, Replica) {
+    empty(StoreOptions {
+        endpoint,
+        is_disk_full: Box::new(|| false),
+        cluster: Arc::new(Alone),
+        member_id: BOOTSTRAP_ID,
+        quota: QuotaBytes(-1),
+        limits: Default::default(),
+        cluster_id: 0xc1,
+    })
+}
+
+async fn connect(engine: &Engine) -> Connection {
+    let options = ConnectOptions::default();
+    let mut connection = Connection::connect(&engine.endpoint(), options)
+        .await
+        .unwrap();
+    connection.open("k8s").await.unwrap();
+    connection
+}
+
+async fn delete(store: &Store, key: &'static str) {
+    let request = DeleteRangeRequest {
+        key: key.into(),
+        ..Default::default()
+    };
+    store.delete_range(request).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_was_left_behind_goes_before_the_tombstone_above_it() {
+    let mut engine = Engine::start();
+    let (store, mut replica) = start(engine.endpoint());
+    lead(&mut replica, async {
+        store.put(put("key", "old")).await.unwrap();
+        delete(&store, "key").await;
+        store.put(put("other", "kept")).await.unwrap();
+        // At the tombstone, which then has to stay for those who watch from there.
+        store.compact(3, true).await.unwrap();
+    })
+    .await;
+    // As if that leader had lost its place before the row was deleted.
+    let mut connection = connect(&engine).await;
+    let left = "INSERT INTO change VALUES (2 << 20, CAST('key' AS BLOB), 0, 2, 0, 1, 0, x'00')";
+    connection.exec_sql(left, &[]).await.unwrap();
+
+    lead(&mut replica, async {
+        store.put(put("key", "new")).await.unwrap();
+        // Deletes the tombstone: the row below it must not come back to life.
+        store.compact(5, true).await.unwrap();
+    })
+    .await;
+    let rows = connection.query_sql("SELECT id >> 20 FROM change ORDER BY id", &[]);
+    let rows = rows.await.unwrap().collect(10).await.unwrap();
+    let revisions: Vec<_> = rows.iter().map(|row| row[0].clone()).collect();
+    assert_eq!(revisions, [Value::Integer(4), Value::Integer(5)]);
+    drop(connection);
+
+    let before = contents(&store);
+    engine.restart();
+    let running = Running::open(engine.endpoint()).await;
+    assert_eq!(contents(&running.store), before);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_rows_than_one_step_takes_are_all_deleted_and_writes_go_on() {
+    let engine = Engine::start();
+    let (store, mut replica) = start(engine.endpoint());
+    lead(&mut replica, async {
+        for n in 0..50 {
+            store.put(put(&format!("key{n}"), "kept")).await.unwrap();
+        }
+        store.compact(51, true).await.unwrap();
+    })
+    .await;
+    let mut connection = connect(&engine).await;
+    let many = "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 5000) \
+                INSERT INTO change SELECT (2 << 20) + n, x'61', 0, 2, 0, 1, 0, x'00' FROM n";
+    connection.exec_sql(many, &[]).await.unwrap();
+    lead(&mut replica, async {
+        for n in 0..50 {
+            store.put(put(&format!("key{n}"), "new")).await.unwrap();
+        }
+        store.compact(52, true).await.unwrap();
+    })
+    .await;
+    let rows = connection.query_sql("SELECT count(*) FROM change", &[]);
+    let rows = rows.await.unwrap().collect(1).await.unwrap();
+    // Of one key the version that revision 52 replaced is gone as well.
+    assert_eq!(rows[0][0], Value::Integer(99));
+}
