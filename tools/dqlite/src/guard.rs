@@ -59,7 +59,14 @@ fn facts(program: &[Row]) -> Facts {
 
 /// Refuses what must not run. The connection is in the transaction that it would run in.
 pub async fn check(connection: &mut Connection, sql: &str, force: bool) -> Result<(), ShellError> {
-    let program = all(connection, &format!("EXPLAIN {sql}"), MAX_INSTRUCTIONS).await?;
+    let program = match all(connection, &format!("EXPLAIN {sql}"), MAX_INSTRUCTIONS).await {
+        Err(ClientError::Sql { message, .. }) if message.starts_with("no such table") => {
+            return Err(ShellError::refused(
+                explained_lack(connection, message).await?,
+            ));
+        }
+        program => program?,
+    };
     let facts = facts(&program);
     if facts.writes && !force && is_k8s_dqlite(connection).await? {
         return Err(ends_the_server());
@@ -106,6 +113,18 @@ pub async fn check_vacuum(connection: &mut Connection, force: bool) -> Result<()
         ));
     }
     Ok(())
+}
+
+/// A database is there for whoever opens it; so a wrong name is noticed by what it lacks.
+async fn explained_lack(
+    connection: &mut Connection,
+    message: String,
+) -> Result<String, ClientError> {
+    let rows = all(connection, "SELECT count(*) FROM sqlite_master", 1).await?;
+    Ok(match rows.first().and_then(|row| row[0].as_integer()) {
+        Some(0) => format!("{message}; the database has no tables at all: is its name right?"),
+        _ => message,
+    })
 }
 
 fn ends_the_server() -> ShellError {

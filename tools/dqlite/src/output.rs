@@ -58,7 +58,7 @@ impl Output {
         self.spool(spool)
     }
 
-    pub fn spool(&mut self, spool: Spool) -> Result<(), ShellError> {
+    pub fn spool(&mut self, mut spool: Spool) -> Result<(), ShellError> {
         if let Some(file) = &mut self.file {
             return Ok(spool.read(|bytes| file.write_all(bytes))?);
         }
@@ -68,9 +68,15 @@ impl Output {
             return Ok(stdout.flush()?);
         }
         let mut shown = Shown::default();
-        let spool = shown.measure(spool)?;
+        let mut spool = shown.measure(spool)?;
         if self.is_paging && shown.is_larger_than(self.size) {
-            return page(&self.pager, spool);
+            if page(&self.pager, &mut spool)? {
+                return Ok(());
+            }
+            eprintln!(
+                "{}: not found; DQLITE_PAGER or PAGER names another, .pager off turns it off",
+                self.pager
+            );
         }
         let mut stdout = io::stdout().lock();
         spool.read(|bytes| stdout.write_all(bytes))?;
@@ -91,7 +97,7 @@ struct Shown {
 
 impl Shown {
     /// Counts, and replaces what would control the terminal: data is not trusted with that.
-    fn measure(&mut self, spool: Spool) -> io::Result<Spool> {
+    fn measure(&mut self, mut spool: Spool) -> io::Result<Spool> {
         let mut harmless = Spool::new();
         let mut column = 0;
         spool.read_text(|text| {
@@ -130,7 +136,10 @@ impl Shown {
     }
 }
 
-fn page(pager: &str, spool: Spool) -> Result<(), ShellError> {
+/// Shows a text through the pager, or returns false if there is none.
+fn page(pager: &str, spool: &mut Spool) -> Result<bool, ShellError> {
+    /// What `sh` answers where it finds no such command.
+    const NOT_FOUND: i32 = 127;
     let mut child = Command::new("sh")
         .args(["-c", pager])
         .stdin(Stdio::piped())
@@ -139,11 +148,13 @@ fn page(pager: &str, spool: Spool) -> Result<(), ShellError> {
     let mut stdin = child.stdin.take().expect("piped");
     let written = spool.read(|bytes| stdin.write_all(bytes));
     drop(stdin);
-    child.wait()?;
+    if child.wait()?.code() == Some(NOT_FOUND) {
+        return Ok(false);
+    }
     match written {
         // Whoever leaves the pager has seen enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        written => Ok(written?),
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(true),
     }
 }
 
@@ -157,7 +168,7 @@ mod tests {
         spool.write_all("a\tb\n日本\u{1b}[2J\n".as_bytes()).unwrap();
         let mut shown = Shown::default();
         let mut text = String::new();
-        let harmless = shown.measure(spool).unwrap();
+        let mut harmless = shown.measure(spool).unwrap();
         harmless
             .read_text(|part| {
                 text.push_str(part);

@@ -40,7 +40,7 @@ async fn names(shell: &mut Shell, sql: &str) -> Result<(), ShellError> {
         format: Format::Jsonl,
         ..Style::default()
     };
-    let Some(spool) = shell.session.run(sql, &style).await? else {
+    let Some(mut spool) = shell.session.run(sql, &style).await? else {
         return Ok(());
     };
     let mut lines = String::new();

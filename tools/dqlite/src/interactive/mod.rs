@@ -214,7 +214,7 @@ impl Shell {
             return Vec::new();
         }
         let mut text = String::new();
-        if let Ok(Some(spool)) = self.session.run(crate::command::NAMES, &style).await {
+        if let Ok(Some(mut spool)) = self.session.run(crate::command::NAMES, &style).await {
             let _ = spool.read_text(|part| {
                 text.push_str(part);
                 Ok(())

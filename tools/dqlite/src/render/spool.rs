@@ -40,7 +40,7 @@ impl Spool {
     }
 
     /// Everything written, in chunks.
-    pub fn read(mut self, mut take: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+    pub fn read(&mut self, mut take: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
         self.file.rewind()?;
         let mut buffer = vec![0; CHUNK_BYTES];
         loop {
@@ -52,7 +52,7 @@ impl Spool {
     }
 
     /// Everything written, which is text, in chunks of whole characters.
-    pub fn read_text(self, mut take: impl FnMut(&str) -> io::Result<()>) -> io::Result<()> {
+    pub fn read_text(&mut self, mut take: impl FnMut(&str) -> io::Result<()>) -> io::Result<()> {
         let mut pending = Vec::with_capacity(CHUNK_BYTES + 4);
         self.read(|bytes| {
             pending.extend_from_slice(bytes);

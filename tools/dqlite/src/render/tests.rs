@@ -10,7 +10,7 @@ fn shown(style: &Style, columns: &[&str], rows: &[Vec<Value>]) -> String {
         renderer.row(&Row(row.clone())).unwrap();
     }
     let mut text = String::new();
-    let spool = renderer.finish().unwrap();
+    let mut spool = renderer.finish().unwrap();
     spool
         .read_text(|part| {
             text.push_str(part);

@@ -84,6 +84,9 @@ impl Cluster {
                 .count()
                 == count
         });
+        until("the leader has made its tables", || {
+            cluster.shell(&["k8s", "select 1 from kine"]).code == 0
+        });
         for node in &cluster.nodes {
             until("the node has a list of the others", || {
                 fs::read_to_string(node.dir.join("cluster.yaml"))
@@ -210,6 +213,18 @@ impl Node {
     pub fn kill(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
+    }
+
+    /// What the server has computed so far, in ticks of 10 ms.
+    pub fn cpu_ticks(&self) -> u64 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.id())).unwrap();
+        let fields: Vec<&str> = stat
+            .rsplit(')')
+            .next()
+            .unwrap()
+            .split_whitespace()
+            .collect();
+        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
     }
 
     pub fn is_running(&mut self) -> bool {

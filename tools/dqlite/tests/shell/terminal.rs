@@ -174,10 +174,12 @@ fn a_query_is_cancelled_and_what_may_come_of_it_is_told() {
     terminal.expect("other leader> ");
     // Some seconds of work on the server, not for ever: nothing can stop it there.
     terminal.keys(
-        "with recursive n(x) as (select 1 union all select x + 1 from n where x < 20000000) select count(*) from n;\r",
+        "with recursive n(x) as (select 1 union all select x + 1 from n where x < 40000000) select count(*) from n;\r",
     );
-    terminal.expect("from n;");
-    thread::sleep(std::time::Duration::from_millis(500));
+    let before = cluster.nodes[0].cpu_ticks();
+    until("the server works on it", || {
+        cluster.nodes[0].cpu_ticks() > before + 20
+    });
     terminal.keys(CTRL_C);
     terminal.expect("cancelled");
     terminal.expect("may still run");
@@ -209,6 +211,12 @@ fn long_results_are_paged() {
     terminal.expect("\n100");
     terminal.keys(CTRL_D);
     assert_eq!(terminal.ends(), 0);
+    // Without a pager nothing is lost.
+    let mut terminal = Terminal::open(&cluster, &["k8s"], &[("PAGER", "no-such-pager")]);
+    terminal.expect("leader> ");
+    terminal.keys(rows);
+    terminal.expect("PAGER names another");
+    terminal.expect("\n100");
 }
 
 #[test]

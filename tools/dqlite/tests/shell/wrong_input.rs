@@ -211,10 +211,22 @@ fn a_server_that_says_nothing_is_a_timeout_or_no_leader() {
 }
 
 #[test]
+fn a_database_that_does_not_exist_is_noticed() {
+    let cluster = Cluster::start(1);
+    let error = cluster.shell(&["k8z", "select * from kine"]).failed(1);
+    assert!(
+        error.contains("no such table: kine") && error.contains("is its name right?"),
+        "{error}"
+    );
+    let error = cluster.shell(&["k8s", "select * from kime"]).failed(1);
+    assert_eq!(error, "Error: no such table: kime\n");
+}
+
+#[test]
 fn a_statement_that_takes_too_long_says_what_may_come_of_it() {
     let cluster = Cluster::start(1);
     let address = &cluster.nodes[0].address;
-    let slow = "with recursive n(x) as (select 1 union all select x + 1 from n where x < 10000000) select count(*) from n";
+    let slow = "with recursive n(x) as (select 1 union all select x + 1 from n where x < 100000000) select count(*) from n";
     let own = cluster.pair.clone().unwrap();
     let flags = [
         "-c",
@@ -226,7 +238,7 @@ fn a_statement_that_takes_too_long_says_what_may_come_of_it() {
     ];
     let ran = run(
         OURS,
-        &[&flags[..], &["--timeout", "700", "k8s", slow]].concat(),
+        &[&flags[..], &["--timeout", "3000", "k8s", slow]].concat(),
     );
     let error = ran.failed(TIMED_OUT);
     assert!(
