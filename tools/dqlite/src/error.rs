@@ -57,7 +57,11 @@ impl ShellError {
 
 impl From<ClientError> for ShellError {
     fn from(error: ClientError) -> Self {
-        let text = error.to_string();
+        let text = match &error {
+            // What it means for the statement, its session knows better.
+            ClientError::OutcomeUnknown(loss) => loss.to_string(),
+            error => error.to_string(),
+        };
         match error {
             ClientError::OutcomeUnknown(Loss::TimedOut(_))
             | ClientError::Disconnected(Loss::TimedOut(_)) => ShellError::TimedOut(text),

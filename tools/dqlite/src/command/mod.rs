@@ -171,9 +171,18 @@ pub async fn run(shell: &mut Shell, text: &str) -> Result<Next, ShellError> {
             format!("{} {}", entry.name, entry.arguments).trim_end()
         )));
     }
+    let ran = dispatch(shell, entry.name, arguments).await;
+    // Statements of a script have said it themselves.
+    match entry.name {
+        ".read" => ran,
+        _ => ran.map_err(|error| shell.session.with_effect(error)),
+    }
+}
+
+async fn dispatch(shell: &mut Shell, name: &str, arguments: &[String]) -> Result<Next, ShellError> {
     let first = arguments.first().map_or("", String::as_str);
     let second = arguments.get(1).map(String::as_str);
-    match entry.name {
+    match name {
         ".cluster" => cluster::cluster(shell).await?,
         ".leader" => cluster::leader(shell).await?,
         ".describe" => cluster::describe(shell, first).await?,
@@ -193,7 +202,7 @@ pub async fn run(shell: &mut Shell, text: &str) -> Result<Next, ShellError> {
         ".help" => shell.output.line(&help())?,
         ".quit" | ".exit" => return Ok(Next::Quit),
         ".read" => return settings::read(shell, first).await,
-        _ => settings::set(shell, entry.name, first)?,
+        _ => settings::set(shell, name, first)?,
     }
     Ok(Next::GoOn)
 }

@@ -141,6 +141,16 @@ impl Session {
         }
     }
 
+    /// An error of a lost request, with what is known about its effect.
+    pub fn with_effect(&self, error: ShellError) -> ShellError {
+        match error {
+            ShellError::Unreachable(_) | ShellError::TimedOut(_) => {
+                error.within(|text| format!("{text}; {}", self.effect_of_loss()))
+            }
+            error => error,
+        }
+    }
+
     /// A request about the cluster begins.
     pub fn begin_command(&mut self) {
         self.phase = Phase::Idle;
@@ -164,13 +174,7 @@ impl Session {
         if let Some(transaction) = &mut self.transaction {
             transaction.used = Instant::now();
         }
-        let ran = ran.map_err(|error| match error {
-            ShellError::Unreachable(_) | ShellError::TimedOut(_) => {
-                let effect = self.effect_of_loss();
-                error.within(|text| format!("{text}; {effect}"))
-            }
-            error => error,
-        });
+        let ran = ran.map_err(|error| self.with_effect(error));
         self.phase = Phase::Idle;
         ran
     }

@@ -17,6 +17,27 @@ fn roles_and_leadership_can_be_moved() {
         cluster.shell(&[".leader"]).stdout.trim() == next
     });
     let other = cluster.nodes[leader].address.clone();
+    // A session goes on with the next leader, but for its transaction.
+    let script = format!(
+        ".headers off\nselect 1;\n.transfer {other}\nselect 2;\nbegin;\n.transfer {next}\nselect 3;\n"
+    );
+    let arguments = cluster.arguments(&["k8s"]);
+    let ran = run_with_input(
+        &arguments.iter().map(String::as_str).collect::<Vec<_>>(),
+        &script,
+    );
+    assert_eq!(
+        (ran.code, ran.stdout.as_str()),
+        (3, "1\t\n2\t\n"),
+        "{ran:?}"
+    );
+    assert!(
+        ran.stderr.contains("the transaction was rolled back"),
+        "{ran:?}"
+    );
+    until("the other one leads again", || {
+        cluster.shell(&[".leader"]).stdout.trim() == next
+    });
     cluster
         .shell(&["--force", &format!(".assign {other} spare")])
         .good();

@@ -1,7 +1,9 @@
 //! What would harm a server is refused, and the server lives on.
 
+use std::process::{Command, Stdio};
+
 use crate::cluster::Cluster;
-use crate::run::run_with_input;
+use crate::run::{OURS, run_with_input, until};
 
 /// A database beside the server's own.
 const OTHER: &str = "other";
@@ -62,6 +64,33 @@ fn rows_of_a_write_do_not_block_the_server() {
     assert_eq!(other("select count(*) as n from t").good(), "n\t\n1\t\n");
     // Others write on.
     cluster.put("key", "value");
+    assert!(cluster.nodes[0].is_running());
+}
+
+#[test]
+fn a_shell_that_is_killed_in_the_middle_of_a_result_blocks_nobody() {
+    let mut cluster = Cluster::start(1);
+    cluster
+        .shell(&[OTHER, "create table t (a integer primary key, b)"])
+        .good();
+    let insert = "insert into t (b) with recursive n(x) as (select 1 union all select x + 1 from n where x < 200000) \
+        select hex(zeroblob(50)) from n returning a, b";
+    for _ in 0..2 {
+        let before = cluster.nodes[0].cpu_ticks();
+        let mut child = Command::new(OURS)
+            .args(cluster.arguments(&[OTHER, insert]))
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        until("the server works on it", || {
+            cluster.nodes[0].cpu_ticks() > before + 15
+        });
+        child.kill().unwrap();
+        child.wait().unwrap();
+        cluster
+            .shell(&[OTHER, "insert into t (b) values (1)"])
+            .good();
+    }
     assert!(cluster.nodes[0].is_running());
 }
 
