@@ -1,5 +1,6 @@
 //! Finding the leader among the nodes of a cluster.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,9 +8,13 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::{ConnectOptions, Connection, Endpoint, Error};
+use crate::wire::Role;
 
 /// Nodes that are asked at a time.
 const MAX_PROBES: usize = 10;
+
+/// Nodes that are asked in one round, with those that others name: many more than a cluster has.
+const MAX_ASKED: usize = 64;
 
 /// Asking one node, and the one that it names. Longer than two connects and two requests of healthy
 /// nodes, so that it ends a probe only where a node accepts and then hangs.
@@ -23,7 +28,8 @@ const MAX_PAUSE: Duration = Duration::from_secs(1);
 /// How to reach the node at an address.
 pub type Resolve = Arc<dyn Fn(&str) -> Endpoint + Send + Sync>;
 
-/// Connects to the leader, whichever node that is.
+/// Connects to the leader, whichever node that is, from the address of any node but one that has
+/// been a spare for all its life: only voters know the leader, and stand-bys know the voters.
 ///
 /// A node is believed only about itself: a connection is returned when the node on it, dialled under
 /// the address that the cluster knows it by, says that it leads.
@@ -87,47 +93,69 @@ impl LeaderConnector {
     /// One round: the leader, or the last error.
     async fn round(&mut self) -> Result<(String, Connection), Option<Error>> {
         if let Some(last) = self.last.take()
-            && let Ok(Some(found)) = self.probe.ask(&last).await
+            && let Ok(Asked::Found(address, connection)) = self.probe.ask(&last).await
         {
-            return Ok(found);
+            return Ok((address, connection));
         }
-        let mut waiting = self.addresses.iter();
+        let mut named = self.addresses.clone();
+        let mut waiting: VecDeque<_> = named.iter().cloned().collect();
         let mut probes = JoinSet::new();
         let mut last_error = None;
         loop {
             while probes.len() < MAX_PROBES
-                && let Some(address) = waiting.next()
+                && let Some(address) = waiting.pop_front()
             {
-                let (probe, address) = (self.probe.clone(), address.clone());
+                let probe = self.probe.clone();
                 probes.spawn(async move { probe.ask(&address).await });
             }
             match probes.join_next().await {
                 None => return Err(last_error),
-                Some(Ok(Ok(Some(found)))) => return Ok(found),
+                Some(Ok(Ok(Asked::Found(address, connection)))) => {
+                    return Ok((address, connection));
+                }
+                Some(Ok(Ok(Asked::Voters(voters)))) => {
+                    for voter in voters {
+                        if named.len() < MAX_ASKED && !named.contains(&voter) {
+                            named.push(voter.clone());
+                            waiting.push_back(voter);
+                        }
+                    }
+                }
                 Some(Ok(Err(error))) => last_error = Some(error),
-                Some(Ok(Ok(None)) | Err(_)) => {}
+                Some(Err(_)) => {}
             }
         }
     }
 }
 
+enum Asked {
+    Found(String, Connection),
+    /// It does not know the leader, but these may.
+    Voters(Vec<String>),
+}
+
 impl Probe {
     /// Asks the node at `address` for the leader, and the one that it names whether it is.
-    async fn ask(&self, address: &str) -> Result<Option<(String, Connection)>, Error> {
+    async fn ask(&self, address: &str) -> Result<Asked, Error> {
         let asked = timeout(PROBE_TIMEOUT, async {
             let (mut connection, named) = self.ask_one(address).await?;
-            let Some(named) = named else { return Ok(None) };
+            let Some(named) = named else {
+                let servers = connection.cluster().await?.into_iter();
+                let voters = servers.filter(|server| server.role == Role::Voter);
+                return Ok(Asked::Voters(voters.map(|server| server.address).collect()));
+            };
             if named != address {
                 let (other, confirmed) = self.ask_one(&named).await?;
                 if confirmed.as_deref() != Some(&*named) {
-                    return Ok(None);
+                    return Ok(Asked::Voters(Vec::new()));
                 }
                 connection = other;
             }
             connection.client_id(rand::random()).await?;
-            Ok(Some((named, connection)))
+            Ok(Asked::Found(named, connection))
         });
-        asked.await.unwrap_or(Ok(None))
+        let silent = || Ok(Asked::Voters(Vec::new()));
+        asked.await.unwrap_or_else(|_| silent())
     }
 
     async fn ask_one(&self, address: &str) -> Result<(Connection, Option<String>), Error> {

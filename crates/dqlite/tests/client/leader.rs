@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dqlite::client::{ConnectOptions, Endpoint, Error, LeaderConnector, Resolve};
-use dqlite::wire::{Reply, RequestKind};
+use dqlite::wire::{Reply, RequestKind, Role, Server};
 
 use super::fake::{FakeServer, Step};
 
@@ -68,6 +68,29 @@ async fn leader_is_found_through_another_node_and_asked_itself() {
 }
 
 #[tokio::test]
+async fn node_that_votes_not_is_asked_for_the_voters() {
+    let server = |id, address: &str, role| Server {
+        id,
+        address: address.into(),
+        role,
+    };
+    let servers = vec![
+        server(1, "a:1", Role::StandBy),
+        server(2, "b:1", Role::Voter),
+        server(3, "c:1", Role::Spare),
+    ];
+    let stand_by = vec![names(""), Step::reply(Reply::Servers(servers))];
+    let cluster = Cluster(HashMap::from([
+        ("a:1", FakeServer::start(stand_by)),
+        ("b:1", FakeServer::start(vec![names("b:1"), welcomes()])),
+        ("c:1", FakeServer::start(vec![Step::Silence])),
+    ]));
+    let mut connector = cluster.connector(&["a:1"]);
+    connector.connect(PATIENCE).await.unwrap();
+    assert!(cluster.0["c:1"].requests().is_empty());
+}
+
+#[tokio::test]
 async fn node_that_hangs_or_is_gone_holds_nobody_up() {
     let cluster = Cluster(HashMap::from([
         ("a:1", FakeServer::start(vec![Step::Silence])),
@@ -98,7 +121,8 @@ async fn claims_about_other_nodes_are_not_believed() {
 
 #[tokio::test]
 async fn search_is_repeated_and_ends_in_time_with_the_reason() {
-    let cluster = Cluster(HashMap::from([("a:1", FakeServer::start(vec![names("")]))]));
+    let alone = vec![names(""), Step::reply(Reply::Servers(Vec::new()))];
+    let cluster = Cluster(HashMap::from([("a:1", FakeServer::start(alone))]));
     let error = cluster
         .connector(&["a:1", "gone:1"])
         .connect(SHORT)
@@ -110,7 +134,7 @@ async fn search_is_repeated_and_ends_in_time_with_the_reason() {
             .contains("a:1, gone:1: dqlite is not reachable"),
         "{error}"
     );
-    assert!(cluster.0["a:1"].requests().len() > 1);
+    assert!(cluster.0["a:1"].requests().len() > 2);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use dqlite::node::BOOTSTRAP_ID;
 use dqlite::tls::Tls;
 use dqlite::wire::Role::{StandBy, Voter};
 
-use crate::node::{Cluster, TestNode, with_role};
+use crate::node::{Cluster, TestNode, free_address, with_role};
 use crate::pair::PairFiles;
 
 async fn three_nodes_vote(tls: Option<Tls>) {
@@ -36,6 +36,24 @@ async fn the_second_node_stands_by_and_with_the_third_all_vote() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_second_node_stands_by_and_with_the_third_all_vote_through_tls() {
     three_nodes_vote(Some(PairFiles::new(&["node1"], &[]).load())).await;
+}
+
+/// Only voters know the leader.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stand_by_is_good_enough_to_join() {
+    let cluster = Cluster::start(2, None).await;
+    let [a, b] = &cluster.addresses()[..] else {
+        unreachable!()
+    };
+    cluster.nodes[0]
+        .until_roles(&[(a, Voter), (b, StandBy)])
+        .await;
+    let dir = tempfile::tempdir().unwrap();
+    let c = &free_address().await;
+    let third = TestNode::start(dir.path(), c, &[b], None).await;
+    third
+        .until_roles(&[(a, Voter), (b, Voter), (c, Voter)])
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
