@@ -62,7 +62,8 @@ pub async fn read(shell: &mut Shell, path: &str) -> Result<Next, ShellError> {
         )));
     }
     shell.depth += 1;
-    let ran = Box::pin(shell.text(&text)).await;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    let ran = Box::pin(shell.text(text)).await;
     shell.depth -= 1;
     ran
 }

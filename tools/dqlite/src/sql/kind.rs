@@ -39,6 +39,11 @@ fn words(mut sql: &str) -> Vec<String> {
     const MAX_WORDS: usize = 4;
     let mut words = Vec::new();
     while words.len() < MAX_WORDS && !sql.is_empty() {
+        // A byte order mark is white space to SQLite's parser.
+        if let Some(rest) = sql.strip_prefix('\u{feff}') {
+            sql = rest;
+            continue;
+        }
         let Some((found, len)) = token(sql) else {
             break;
         };
@@ -71,6 +76,8 @@ mod tests {
             ("explain query plan select 1", Kind::Explain),
             ("select 'begin'", Kind::Other),
             ("with begin as (select 1) select * from begin", Kind::Other),
+            ("\u{feff}commit", Kind::Commit),
+            (" \u{feff} rollback", Kind::Rollback),
             ("", Kind::Other),
             ("'", Kind::Other),
         ] {

@@ -11,6 +11,8 @@
 //!
 //! And a write to the tables of k8s-dqlite ends that server, because it keeps their content in memory.
 
+mod typed;
+
 use dqlite::client::{Connection, Error as ClientError};
 use dqlite::wire::{Row, Value};
 
@@ -18,15 +20,6 @@ use crate::error::ShellError;
 
 /// Instructions of one statement; a program of more is that of no person.
 const MAX_INSTRUCTIONS: usize = 200_000;
-
-/// Typed columns of all tables that are looked at.
-const MAX_TYPED_COLUMNS: usize = 10_000;
-
-/// Number of the schema, and the names that it has in SQL.
-const SCHEMAS: [(i64, &str, &str); 2] = [
-    (0, "main", "sqlite_master"),
-    (1, "temp", "sqlite_temp_master"),
-];
 
 /// What a statement would do.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -72,7 +65,7 @@ pub async fn check(connection: &mut Connection, sql: &str, force: bool) -> Resul
         return Err(ends_the_server());
     }
     if facts.returns_rows {
-        check_typed_columns(connection, &facts).await?;
+        typed::check(connection, sql, &facts).await?;
     }
     Ok(())
 }
@@ -141,77 +134,7 @@ async fn is_k8s_dqlite(connection: &mut Connection) -> Result<bool, ClientError>
     Ok(rows.first().and_then(|row| row[0].as_integer()) == Some(4))
 }
 
-async fn check_typed_columns(connection: &mut Connection, facts: &Facts) -> Result<(), ShellError> {
-    for (number, schema, master) in SCHEMAS {
-        if !facts.opens.iter().any(|open| open.0 == number) {
-            continue;
-        }
-        for row in all(
-            connection,
-            &typed_columns(schema, master),
-            MAX_TYPED_COLUMNS,
-        )
-        .await?
-        {
-            let (Some(page), Some(table), Some(column), Some(class)) = (
-                row[0].as_integer(),
-                row[1].as_text(),
-                row[2].as_text(),
-                row[3].as_text(),
-            ) else {
-                continue;
-            };
-            if !facts.opens.contains(&(number, page)) {
-                continue;
-            }
-            if facts.writes {
-                return Err(ShellError::refused(format!(
-                    "RETURNING from {table}, whose column {column} is declared {class}: a wrong value in it \
-                     would abort the server; SELECT it afterwards"
-                )));
-            }
-            if is_poisoned(connection, schema, table, column, class).await? {
-                return Err(ShellError::refused(format!(
-                    "{table}.{column} is declared {class} and holds a value of another class, which would abort \
-                     the server: correct it with UPDATE {table} SET {column} = … WHERE typeof({column}) = …"
-                )));
-            }
-        }
-    }
-    Ok(())
-}
-
-/// The columns of a class that aborts servers, once for each tree of their table.
-fn typed_columns(schema: &str, master: &str) -> String {
-    format!(
-        "SELECT o.rootpage, t.name, c.name, upper(c.type) FROM {master} o \
-         JOIN {master} t ON t.type = 'table' AND t.name = o.tbl_name \
-         JOIN pragma_table_xinfo(t.name, '{schema}') c \
-         WHERE o.rootpage > 0 AND upper(c.type) IN ('DATETIME', 'DATE', 'TIMESTAMP', 'BOOLEAN')"
-    )
-}
-
-async fn is_poisoned(
-    connection: &mut Connection,
-    schema: &str,
-    table: &str,
-    column: &str,
-    class: &str,
-) -> Result<bool, ClientError> {
-    let good = if class == "BOOLEAN" {
-        "'integer', 'null'"
-    } else {
-        "'integer', 'text', 'null'"
-    };
-    let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
-    let sql = format!(
-        "SELECT 1 FROM {schema}.{} WHERE typeof({}) NOT IN ({good}) LIMIT 1",
-        quoted(table),
-        quoted(column)
-    );
-    Ok(!all(connection, &sql, 1).await?.is_empty())
-}
-
+/// All rows of a query of our own.
 async fn all(
     connection: &mut Connection,
     sql: &str,
