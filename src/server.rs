@@ -8,7 +8,8 @@ use std::{
 };
 
 use dqlite::{
-    cluster::{Member, MemberState, MemberStatus},
+    client::{ConnectOptions, Connection, Endpoint},
+    cluster::{HandedOver, Member, MemberState, MemberStatus, Prepare},
     node::{NodeError, trim_memory},
 };
 use tokio::{sync::watch, task::JoinHandle, time::timeout};
@@ -16,12 +17,12 @@ use tracing::{error, info, warn};
 
 use crate::{
     api::{self, Identity, ListenError, Listener, Services, Stopping},
-    args::{ListenAddress, ListenSocket},
+    args::{ListenAddress, ListenSocket, LowStorageAction},
     compact::{self, ClientCompactions},
     config::{ConfigError, ServerConfig},
     mvcc::Commit,
     node::{RunningNode, StartError},
-    ops::disk,
+    ops::disk::{self, Change},
     peer::{CoordinatorError, Known, NodeOptions, Nodes, PeerPort, Reads},
     store::{self, Cluster, CommitObserver, OpenError, Store, StoreOptions, WriterError},
     watch::{HubSettings, Inbox, WatchHub},
@@ -37,6 +38,9 @@ const WRITER_STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// commit before.
 const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(15);
 const LAST_COMMIT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Of a node whose disk is low: others are chosen first, whatever their weight. They have 0 otherwise.
+const LOW_DISK_WEIGHT: u64 = 1_000_000;
 
 /// With less free space than this on its disk, in bytes, a write that failed is the disk's fault:
 /// the engine allocates its log in pieces of 8 MiB.
@@ -170,7 +174,12 @@ pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result
     let mut api = tokio::spawn(api::serve(services, listener, stopping.wait()));
     info!(listen = %config.listen, revision = store.revision(), "ready");
 
-    let watched = watch_disk(&config, store.clone());
+    let aside = StepAside {
+        member: node.member().clone(),
+        endpoint: node.endpoint(),
+        pause_writes: Box::new(nodes.hand_overs(LAST_COMMIT_TIMEOUT)),
+    };
+    let watched = watch_disk(&config, store.clone(), aside);
     let reason = tokio::select! {
         () = stop => Ok(()),
         () = watched => Ok(()),
@@ -289,13 +298,75 @@ fn start_compactor(
     )))
 }
 
-fn watch_disk(config: &ServerConfig, store: Store) -> impl Future<Output = ()> {
+fn watch_disk(
+    config: &ServerConfig,
+    store: Store,
+    aside: StepAside,
+) -> impl Future<Output = ()> + use<> {
     let (watch, dir) = (config.disk_watch, config.storage_dir.clone());
     async move {
-        match watch {
-            Some(watch) => disk::run(watch, &dir, |is_low| store.set_disk_low(is_low)).await,
-            None => std::future::pending().await,
+        let Some(watch) = watch else {
+            return std::future::pending().await;
+        };
+        let (news, heard) = watch::channel(None);
+        let stepping = async {
+            match watch.action {
+                LowStorageAction::Handover => aside.run(heard).await,
+                _ => std::future::pending().await,
+            }
+        };
+        let looking = disk::run(watch, &dir, |is_low, change| {
+            store.set_disk_low(is_low);
+            if change.is_some() {
+                news.send_replace(change);
+            }
+        });
+        tokio::select! {
+            () = looking => {}
+            () = stepping => {}
         }
+    }
+}
+
+/// Lets other nodes have role and leadership while the disk here is low.
+struct StepAside {
+    member: Member,
+    endpoint: Endpoint,
+    pause_writes: Box<dyn Fn() -> Prepare + Send>,
+}
+
+impl StepAside {
+    async fn run(self, mut heard: watch::Receiver<Option<Change>>) {
+        while heard.changed().await.is_ok() {
+            let change = *heard.borrow_and_update();
+            let weight = match change {
+                Some(Change::Low) => LOW_DISK_WEIGHT,
+                _ => 0,
+            };
+            if let Err(error) = self.set_weight(weight).await {
+                warn!(%error, "the others may choose this node for a role, in spite of its disk");
+            }
+            // Not before it has what it would pass on.
+            if change == Some(Change::Low) && self.member.ready().await.is_ok() {
+                self.step_aside().await;
+            }
+        }
+        std::future::pending().await
+    }
+
+    async fn step_aside(&self) {
+        match self.member.step_aside((self.pause_writes)()).await {
+            Ok(done) if done == HandedOver::default() => {
+                info!("the disk is low: there was nothing that another node could take over");
+            }
+            Ok(done) => info!(?done, "the disk is low: handed over"),
+            Err(error) => warn!(%error, "the disk is low, and nobody took over"),
+        }
+    }
+
+    async fn set_weight(&self, weight: u64) -> Result<(), dqlite::client::Error> {
+        let mut own = Connection::connect(&self.endpoint, ConnectOptions::default()).await?;
+        own.set_weight(weight).await
     }
 }
 

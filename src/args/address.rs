@@ -20,10 +20,16 @@ impl NodeAddress {
         &self.0
     }
 
+    /// Without brackets.
+    pub fn host(&self) -> &str {
+        split(&self.0).map_or("", |(host, _)| host)
+    }
+
     /// Whether the host is `0.0.0.0` or `::`, which other nodes cannot dial.
     pub fn is_unspecified(&self) -> bool {
-        let host = split(&self.0).map_or("", |(host, _)| host);
-        host.parse().is_ok_and(|ip: IpAddr| ip.is_unspecified())
+        self.host()
+            .parse()
+            .is_ok_and(|ip: IpAddr| ip.is_unspecified())
     }
 }
 

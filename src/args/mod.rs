@@ -18,7 +18,7 @@ use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand, error:
 
 use dqlite::tls::TlsVersion;
 
-use self::values::{boolean, count, request_bytes, signed, streams, tls_version, unsigned};
+use self::values::{boolean, count, request_bytes, signed, streams, tls_version, unsigned, voters};
 pub use self::{
     address::{AddressError, ListenAddress, ListenSocket, NodeAddress},
     auth::AuthFlags,
@@ -164,6 +164,14 @@ pub struct Args {
         allow_hyphen_values = true
     )]
     pub datastore_connection_max_idle_time: GoDuration,
+
+    /// Nodes that vote: an odd number, at least 3. The same on all nodes.
+    #[arg(long, value_name = "COUNT", value_parser = voters, default_value = "3")]
+    pub voters: usize,
+
+    /// Nodes that have the data without a vote, and replace voters. The same on all nodes.
+    #[arg(long, value_name = "COUNT", value_parser = count, default_value = "3")]
+    pub stand_bys: usize,
 
     /// How often to check for free space on the disk; 0 is never.
     #[arg(

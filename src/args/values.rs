@@ -3,7 +3,10 @@
 use std::num::ParseIntError;
 
 use clap::ValueEnum;
-use dqlite::tls::{TlsError, TlsVersion};
+use dqlite::{
+    roles::{MIN_VOTERS, RoleTargets},
+    tls::{TlsError, TlsVersion},
+};
 
 use crate::store::LARGEST_REQUEST_BYTES;
 
@@ -56,6 +59,12 @@ pub(super) fn count(text: &str) -> Result<usize, String> {
     usize::try_from(count).map_err(|error| error.to_string())
 }
 
+pub(super) fn voters(text: &str) -> Result<usize, String> {
+    let voters = count(text)?;
+    let valid = RoleTargets::new(voters, 0).map(|_| voters);
+    valid.ok_or_else(|| format!("an odd number, at least {MIN_VOTERS}"))
+}
+
 pub(super) fn streams(text: &str) -> Result<u32, String> {
     let count = unsigned(text).map_err(|error| error.to_string())?;
     u32::try_from(count).map_err(|error| error.to_string())
@@ -102,6 +111,16 @@ mod tests {
         }
         for text in ["", "-1", "ten", "0x", "18446744073709551616"] {
             assert!(unsigned(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn voters_are_an_odd_number_that_tolerates_a_failure() {
+        for text in ["3", "5", "99"] {
+            assert!(voters(text).is_ok(), "{text}");
+        }
+        for text in ["0", "1", "2", "4", "-3", "many"] {
+            assert!(voters(text).is_err(), "{text}");
         }
     }
 

@@ -38,9 +38,6 @@ pub enum ConfigError {
     )]
     ForeignFile { dir: PathBuf, name: String },
 
-    #[error("{}: {what} is not possible in this version of k8s-dqlite", path.display())]
-    NotInThisVersion { path: PathBuf, what: String },
-
     #[error(
         "{} is missing, which --enable-tls needs; make a pair, or start with --enable-tls=false:\n  {}",
         path.display(), make_pair(dir)

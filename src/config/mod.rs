@@ -13,13 +13,13 @@ mod yaml;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use dqlite::tls::Tls;
+use dqlite::{roles::RoleTargets, tls::Tls};
 use tracing::warn;
 
 pub use self::tls::load as load_pair;
 pub use self::{
     error::ConfigError,
-    start::{INIT, RESTORING, Start, init_address, prepare_restore, stays_beside_init},
+    start::{INIT, RESTORING, Start, UPDATE, init_address, prepare_restore, stays_beside_init},
     tuning::Tuning,
 };
 use crate::{
@@ -42,6 +42,7 @@ pub struct ServerConfig {
     /// `None`: other nodes are talked to without TLS.
     pub tls: Option<Tls>,
     pub failure_domain: u64,
+    pub roles: RoleTargets,
     pub tuning: Tuning,
     /// Between two progress notifications to a watcher that asked for them.
     pub progress_interval: Duration,
@@ -97,6 +98,7 @@ fn read(args: &Args, warnings: &mut Vec<String>) -> Result<ServerConfig, ConfigE
         metrics_listen: args.metrics.then(|| args.metrics_listen.clone()),
         tls,
         failure_domain: failure_domain::read(dir)?,
+        roles: RoleTargets::new(args.voters, args.stand_bys).unwrap_or_default(),
         tuning: tuning::read(dir, warnings)?,
         quota: QuotaBytes(args.quota_backend_bytes),
         limits: Limits {
@@ -138,6 +140,8 @@ mod tests {
             "--watch-storage-available-size-interval=2s",
             "--watch-storage-available-size-min-bytes=5",
             "--low-available-storage-action=terminate",
+            "--voters=5",
+            "--stand-bys=0",
             "--quota-backend-bytes=-1",
             "--max-request-bytes=2000000",
             "--max-txn-ops=9",
@@ -147,6 +151,7 @@ mod tests {
         assert!(matches!(config.start, Start::First { .. }) && config.tls.is_none());
         assert_eq!(config.listen.to_string(), crate::args::DEFAULT_LISTEN);
         assert_eq!(config.failure_domain, 7);
+        assert_eq!(config.roles, RoleTargets::new(5, 0).unwrap());
         assert_eq!(config.quota, QuotaBytes(-1));
         let limits = Limits {
             max_request_bytes: 2_000_000,

@@ -20,7 +20,7 @@ use super::{ConfigError, yaml};
 use crate::args::{AddressError, NodeAddress};
 
 pub const INIT: &str = "init.yaml";
-const UPDATE: &str = "update.yaml";
+pub const UPDATE: &str = "update.yaml";
 
 /// The flags of `dqlite::files`.
 const BOOTSTRAP: &str = "bootstrap";
@@ -53,6 +53,8 @@ pub enum Start {
     },
     /// As the node that it was, which may still be joining.
     Again,
+    /// As the node that it was, under another address.
+    Move { address: NodeAddress },
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -62,6 +64,12 @@ struct InitFile {
     cluster: Option<Vec<Option<String>>>,
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct UpdateFile {
+    address: Option<String>,
+}
+
 impl Start {
     /// Finds out which node this is, and writes info.yaml and cluster.yaml if it is a new one. Call it before
     /// the node is created.
@@ -69,7 +77,8 @@ impl Start {
         let (address, cluster) = match self {
             Self::First { address } => (Some(address), &[][..]),
             Self::Join { address, cluster } => (Some(address), &cluster[..]),
-            Self::Again => (None, &[][..]),
+            // The address was changed before.
+            Self::Again | Self::Move { .. } => (None, &[][..]),
         };
         let cluster: Vec<String> = cluster.iter().map(ToString::to_string).collect();
         let identity = files::identify(
@@ -86,7 +95,7 @@ impl Start {
     /// The first node runs, or the cluster has the new one: deletes init.yaml, and sees to it that the
     /// engine never begins a cluster here again.
     pub fn finish(&self, dir: &Path) -> Result<(), ConfigError> {
-        if *self == Self::Again {
+        if matches!(self, Self::Again | Self::Move { .. }) {
             return Ok(());
         }
         let path = dir.join(INIT);
@@ -145,7 +154,9 @@ pub(super) fn read(
     if state == EngineState::Empty && info.is_none() && cluster.is_none() {
         return Err(not_initialised());
     }
-    refuse_what_is_to_come(dir)?;
+    if let Some(address) = new_address(dir, warnings)? {
+        return Ok(Start::Move { address });
+    }
     let is_joining = exists(&dir.join(JOIN))?;
     if let (Some(info), Some(cluster), false) = (&info, &cluster, is_joining) {
         check_cluster(dir.join(CLUSTER_FILE), info, cluster)?;
@@ -327,16 +338,43 @@ fn is_of_an_unborn_node(name: &str) -> bool {
         || is_segment
 }
 
-fn refuse_what_is_to_come(dir: &Path) -> Result<(), ConfigError> {
+/// What update.yaml says, if it is there.
+fn new_address(dir: &Path, warnings: &mut Vec<String>) -> Result<Option<NodeAddress>, ConfigError> {
     let path = dir.join(UPDATE);
-    if exists(&path)? {
-        let what = "changing the address of a node (delete the file to go on with the old one)";
-        return Err(ConfigError::NotInThisVersion {
-            path,
-            what: what.to_owned(),
-        });
+    let Some(text) = yaml::read(&path)? else {
+        return Ok(None);
+    };
+    let invalid = |reason: &str| ConfigError::Invalid {
+        path: path.clone(),
+        reason: reason.to_owned(),
+    };
+    let UpdateFile { address } = yaml::parse(&path, &text)?.unwrap_or_default();
+    for key in yaml::unknown_keys(&text, &["Address"]) {
+        let path = path.display();
+        warnings.push(format!(
+            "{path}: the key {key:?} is not known and has no effect"
+        ));
     }
-    Ok(())
+    let address = address.filter(|address| !address.is_empty());
+    let address = address.ok_or_else(|| {
+        invalid(
+            "the key Address is missing: write a line such as Address: 10.0.0.1:9000, or delete the \
+             file to go on with the old address",
+        )
+    })?;
+    let address = parse_address(&path, "Address", &address)?;
+    if address.is_unspecified() {
+        return Err(invalid(
+            "no other node could reach that Address: write the one that others dial",
+        ));
+    }
+    if exists(&dir.join(JOIN))? || exists(&dir.join(BOOTSTRAP))? {
+        return Err(invalid(
+            "the first start of this node is not finished: delete update.yaml, and begin anew with \
+             an empty directory and the new address in init.yaml",
+        ));
+    }
+    Ok(Some(address))
 }
 
 fn exists(path: &Path) -> Result<bool, ConfigError> {

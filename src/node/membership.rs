@@ -68,6 +68,8 @@ impl From<ClusterError> for MembershipError {
             | ClusterError::File(_)
             | ClusterError::IdTaken { .. }
             | ClusterError::AddressTaken { .. }
+            | ClusterError::AddressInUse { .. }
+            | ClusterError::StillRuns { .. }
             | ClusterError::Ended => {
                 Self::Engine(Error::Invalid("the cluster is changed by others"))
             }

@@ -1,5 +1,6 @@
 //! The dqlite node of this server: its directory, its engine, its port.
 
+mod address;
 mod membership;
 
 use std::{sync::Arc, time::Duration};
@@ -20,7 +21,7 @@ use tokio::{runtime::Handle, sync::watch, task::JoinHandle};
 use tracing::{info, warn};
 
 pub use self::membership::{Membership, MembershipError};
-use crate::config::{ConfigError, ServerConfig};
+use crate::config::{ConfigError, ServerConfig, Start};
 
 /// One-way latency that the engine is told where tuning.yaml does not say: elections within 300 to
 /// 600 ms. Below 20 ms a busy machine loses its leadership to scheduling alone.
@@ -32,6 +33,11 @@ pub enum StartError {
     Config(#[from] ConfigError),
     #[error(transparent)]
     Node(#[from] NodeError),
+    #[error(
+        "the address of this node is not changed, as update.yaml demands: {0}. Start again to repeat it; \
+         to go on with the old address, delete update.yaml"
+    )]
+    Address(#[source] ClusterError),
     #[error("cannot read the Raft term: {0}")]
     Term(std::io::Error),
     #[error("{0}: it is the address of this node in info.yaml (init.yaml before the first start)")]
@@ -64,6 +70,9 @@ impl RunningNode {
         config: &ServerConfig,
         peers: Option<Arc<dyn PeerHandler>>,
     ) -> Result<Self, StartError> {
+        if let Start::Move { address } = &config.start {
+            address::change(config, address).await?;
+        }
         let (node, identity, term) = start_engine(config).await?;
         let options = ProxyOptions {
             address: identity.address.clone(),
@@ -167,6 +176,7 @@ fn member(config: &ServerConfig, identity: &Identity, resolve: Resolve) -> (Memb
     Member::new(MemberOptions {
         is_joining: identity.is_joining,
         servers: identity.cluster.clone(),
+        targets: config.roles,
         on_joined: Box::new(move || {
             if let Err(error) = start.finish(&dir) {
                 warn!(%error, "this node has joined, but its first start is not finished");

@@ -18,8 +18,8 @@ pub fn free_bytes(dir: &Path) -> io::Result<u64> {
 }
 
 /// Looks until the disk is low and the process has to stop for it; for ever with another action.
-/// `tell` hears at each look whether the disk is low.
-pub async fn run(watch: DiskWatch, dir: &Path, tell: impl Fn(bool)) {
+/// `tell` hears at each look whether the disk is low, and whether that is news or said again.
+pub async fn run(watch: DiskWatch, dir: &Path, tell: impl Fn(bool, Option<Change>)) {
     let mut ticks = tokio::time::interval(watch.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // The first one is at once: a start on a full disk is known before the first write.
@@ -30,7 +30,7 @@ pub async fn run(watch: DiskWatch, dir: &Path, tell: impl Fn(bool)) {
             Err(error) => warn!(%error, dir = %dir.display(), "cannot tell how full the disk is"),
             Ok(free) => {
                 let change = level.observe(free);
-                tell(level.is_low);
+                tell(level.is_low, change);
                 report(change, free, watch, dir);
                 if level.is_low && watch.action == LowStorageAction::Terminate {
                     return;
@@ -52,8 +52,8 @@ fn report(change: Option<Change>, free: u64, watch: DiskWatch, dir: &Path) {
             );
         }
         (Some(Change::Low), LowStorageAction::Handover) => warn!(
-            "the disk of {dir} has {free} bytes free, fewer than {min}: make room; there is no other node \
-             that could lead"
+            "the disk of {dir} has {free} bytes free, fewer than {min}: make room; other nodes are asked \
+             to take over"
         ),
         (Some(Change::Low), LowStorageAction::Terminate) => error!(
             "the disk of {dir} has {free} bytes free, fewer than {min}: stopping, as \
@@ -63,7 +63,7 @@ fn report(change: Option<Change>, free: u64, watch: DiskWatch, dir: &Path) {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Change {
+pub enum Change {
     Low,
     Enough,
 }
@@ -141,7 +141,7 @@ mod tests {
             action,
         };
         let ends = async |watch, patience| {
-            timeout(patience, run(watch, dir.path(), |_| {}))
+            timeout(patience, run(watch, dir.path(), |_, _| {}))
                 .await
                 .is_ok()
         };

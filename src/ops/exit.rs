@@ -59,7 +59,7 @@ impl From<&ServerError> for Exit {
             ServerError::Listen(_) => Self::Listen,
             ServerError::Node(StartError::Config(_)) => Self::Config,
             ServerError::Node(StartError::Port(_)) => Self::Listen,
-            ServerError::Node(StartError::Term(_)) => Self::Engine,
+            ServerError::Node(StartError::Term(_) | StartError::Address(_)) => Self::Engine,
             ServerError::Node(StartError::Node(error)) | ServerError::Stop(error) => of_node(error),
             ServerError::Open(error) => of_open(error),
             ServerError::Writer(error) => of_writer(error),

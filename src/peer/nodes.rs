@@ -1,6 +1,6 @@
 //! The tasks that make this node one of several.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, pin::Pin, sync::Arc, time::Duration};
 
 use dqlite::{client::Endpoint, tls::Tls};
 use tokio::{
@@ -135,17 +135,16 @@ impl Nodes {
     /// Writes nothing more here until another node leads. Ready when leadership may be given away, or
     /// after `patience`: the last commit takes long.
     pub fn hand_over(&self, patience: Duration) -> impl Future<Output = ()> + Send + use<> {
+        self.hand_overs(patience)()
+    }
+
+    /// The same for whoever does so more than once.
+    pub fn hand_overs(
+        &self,
+        patience: Duration,
+    ) -> impl Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + use<> {
         let orders = self.orders.clone();
-        async move {
-            let (done, is_done) = oneshot::channel();
-            let paused = async {
-                if orders.send(Order::HandOver(done)).await.is_ok() {
-                    let _ = is_done.await;
-                }
-            };
-            // Then the last commit has an unknown outcome for its clients.
-            let _ = timeout(patience, paused).await;
-        }
+        move || Box::pin(pause_writes(orders.clone(), patience))
     }
 
     /// Ends after everything that was queued is committed, if this node leads, or after `patience`.
@@ -174,4 +173,16 @@ impl Nodes {
         self.helpers[0].abort();
         result
     }
+}
+
+/// Ready when the writer here takes nothing more.
+async fn pause_writes(orders: mpsc::Sender<Order>, patience: Duration) {
+    let (done, is_done) = oneshot::channel();
+    let paused = async {
+        if orders.send(Order::HandOver(done)).await.is_ok() {
+            let _ = is_done.await;
+        }
+    };
+    // Then the last commit has an unknown outcome for its clients.
+    let _ = timeout(patience, paused).await;
 }

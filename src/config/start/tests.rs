@@ -385,15 +385,38 @@ fn a_node_of_several_starts_again() {
     );
 }
 
-#[test]
-fn what_a_later_version_will_do_is_refused_with_the_file() {
-    let error = error(&[
+fn with_update(text: &str, more: &[(&str, &str)]) -> Result<Start, ConfigError> {
+    let mut files = vec![
         (INFO_FILE, INFO_TEXT),
         (CLUSTER_FILE, CLUSTER_TEXT),
-        (UPDATE, ""),
-    ]);
-    assert!(
-        error.contains("/update.yaml: ") && error.contains("not possible"),
-        "{error}"
-    );
+        (UPDATE, text),
+    ];
+    files.extend(more);
+    read_dir(storage(&files).path()).0
+}
+
+#[test]
+fn update_yaml_is_the_new_address() {
+    let address = "10.0.0.1:9000".parse().unwrap();
+    let start = with_update("Address: 10.0.0.1:9000\n", &[]).unwrap();
+    assert_eq!(start, Start::Move { address });
+}
+
+#[test]
+fn a_wrong_update_yaml_is_named_with_what_to_write() {
+    for (text, expected) in [
+        ("", "write a line such as Address: "),
+        ("Address: ''", "write a line such as Address: "),
+        ("Address: 0.0.0.0:9000", "write the one that others dial"),
+        ("Address: nowhere", "is no address"),
+        ("- a", "update.yaml, line 1"),
+    ] {
+        let error = with_update(text, &[]).unwrap_err().to_string();
+        assert!(error.contains("/update.yaml"), "{error}");
+        assert!(error.contains(expected), "{error}");
+    }
+    for flag in [JOIN, BOOTSTRAP] {
+        let error = with_update("Address: 10.0.0.1:9000", &[(flag, "")]).unwrap_err();
+        assert!(error.to_string().contains("is not finished"), "{error}");
+    }
 }

@@ -97,6 +97,13 @@ impl Server {
         self.node_port
     }
 
+    /// Asks for another address of the node, from the next start on.
+    pub fn move_node(&mut self) {
+        self.node_port = ports::free();
+        let update = format!("Address: 127.0.0.1:{}\n", self.node_port);
+        std::fs::write(self.storage_dir().join("update.yaml"), update).unwrap();
+    }
+
     pub fn client_url(&self) -> String {
         let scheme = if self.options.tls.is_some() {
             "https"

@@ -57,10 +57,12 @@ async fn three_nodes_under_faults_are_one_store() {
 
     let deadline = Instant::now() + Duration::from_secs(seconds);
     let mut done: BTreeMap<_, usize> = BTreeMap::new();
+    let mut times = Vec::new();
     while Instant::now() < deadline {
-        *done
-            .entry(faults::one(&mut nodes, &mut random).await)
-            .or_default() += 1;
+        let begin = run.now();
+        let fault = faults::one(&mut nodes, &mut random).await;
+        times.push((fault, begin, run.now()));
+        *done.entry(fault).or_default() += 1;
     }
     nodes.wait_until_well().await;
     run.stop();
@@ -78,15 +80,20 @@ async fn three_nodes_under_faults_are_one_store() {
     check::assert_distinct_values(&history);
     let mut violations = check::check(&history, leases::PREFIX.as_bytes());
     let (registers, unjudged) = register::check(&history, &mut violations);
+    let (from, to) = longest_silence(&history);
+    let during = times
+        .iter()
+        .filter(|(_, begin, end)| *begin < to && from < *end);
+    let during: Vec<_> = during.map(|(fault, ..)| *fault).collect();
     let unknown = history.operations.iter().filter(|o| o.answer.is_none());
     println!(
         "{} operations, {} of unknown outcome; {last} revisions; {} watches; {} leases; {registers} registers, {unjudged} not judged; faults {done:?}; \
-         longest time without a write {:?}; {} violations",
+         longest time without a write {:?}, during {during:?}; {} violations",
         history.operations.len(),
         unknown.count(),
         history.streams.len(),
         history.leases.len(),
-        longest_silence(&history),
+        to - from,
         violations.len()
     );
     for violation in violations.iter().take(SHOWN) {
@@ -100,16 +107,18 @@ async fn three_nodes_under_faults_are_one_store() {
     assert!(last > 1 && !done.is_empty());
 }
 
-/// Between two writes that were acknowledged.
-fn longest_silence(history: &History) -> Duration {
+/// Between two writes that were acknowledged: when it began and ended.
+fn longest_silence(history: &History) -> (Duration, Duration) {
     let answers = history.operations.iter().filter_map(|operation| {
         operation.call.value()?;
         operation.answer.as_ref()
     });
     let mut returned: Vec<_> = answers.map(|answer| answer.returned).collect();
     returned.sort_unstable();
-    let between = returned.windows(2).map(|pair| pair[1] - pair[0]);
-    between.max().unwrap_or_default()
+    let between = returned.windows(2).map(|pair| (pair[0], pair[1]));
+    between
+        .max_by_key(|(from, to)| *to - *from)
+        .unwrap_or_default()
 }
 
 /// Returns the revision after which nothing changes any more.

@@ -1,5 +1,7 @@
 //! Three nodes, of which any one may be lost.
 
+mod address;
+mod leaving;
 pub mod trio;
 
 use std::collections::HashMap;

@@ -7,12 +7,15 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use etcd_proto::etcdserverpb::AlarmRequest;
+use etcd_proto::etcdserverpb::{AlarmRequest, MemberListRequest, StatusRequest};
 use nix::sys::statvfs::statvfs;
 use tonic::Code;
 
 use super::prepare;
-use crate::harness::*;
+use crate::{
+    harness::*,
+    nodes::trio::{persist, write_init},
+};
 
 /// dqlite's log grows in pieces of 8 MiB, and it has three or four of them.
 const DISK: &str = "size=96m";
@@ -191,4 +194,54 @@ async fn a_low_disk_takes_what_can_make_room() {
     })
     .await;
     drop(server);
+}
+
+#[tokio::test]
+async fn a_leader_on_a_low_disk_gives_leadership_and_vote_away() {
+    let options = Options::flags(&[
+        "--low-available-storage-action=handover",
+        "--watch-storage-available-size-interval=200ms",
+        "--watch-storage-available-size-min-bytes=40000000",
+    ]);
+    let prepare = || Server::prepare(Kind::K8sDqlite, options.clone());
+    let mut nodes: Vec<_> = (0..4).map(|_| prepare()).collect();
+    let init = nodes[0].storage_dir().join("init.yaml");
+    let text = fs::read(&init).unwrap();
+    let Some(disk) = Disk::mount(&nodes[0].storage_dir()) else {
+        return;
+    };
+    fs::write(&init, text).unwrap();
+    let first = nodes[0].node_port();
+    nodes[0].launch();
+    nodes[0].ready().await;
+    for node in &mut nodes[1..] {
+        write_init(node, first);
+        node.launch();
+        node.ready().await;
+    }
+    let (low, other) = (nodes[0].api().await, nodes[1].api().await);
+    let id = low.ask(StatusRequest {}).await.header.unwrap().member_id;
+    // Who votes, as another node says.
+    let voters = async || {
+        let members = other.try_ask(MemberListRequest::default()).await;
+        let members = members.map(|answer| answer.members).unwrap_or_default();
+        let voting = members.into_iter().filter(|member| !member.is_learner);
+        voting.map(|member| member.id).collect::<Vec<_>>()
+    };
+    let leader = async || other.try_ask(StatusRequest {}).await.map(|s| s.leader);
+    until("three of four vote, the first leads", async || {
+        let members = other.try_ask(MemberListRequest::default()).await;
+        members.is_ok_and(|answer| answer.members.len() == 4)
+            && voters().await.len() == 3
+            && leader().await.is_ok_and(|leader| leader == id)
+    })
+    .await;
+    disk.fill_to(36_000_000);
+    until("others lead and vote", async || {
+        let now = voters().await;
+        now.len() == 3 && !now.contains(&id) && leader().await.is_ok_and(|l| l != id && l != 0)
+    })
+    .await;
+    persist(async || other.try_ask(put("key", "1")).await).await;
+    assert_eq!(low.ask(get("key")).await.count, 1);
 }

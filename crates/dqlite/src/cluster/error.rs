@@ -16,6 +16,10 @@ pub enum ClusterError {
     IdTaken { id: u64, address: String },
     #[error("the leader of the cluster has the address of this node, {address}")]
     AddressTaken { address: String },
+    #[error("the node {id:x} of the cluster has the address {address}")]
+    AddressInUse { id: u64, address: String },
+    #[error("this node runs still: it answers at its old address, {address}; stop it there")]
+    StillRuns { address: String },
     #[error("the last node of a cluster cannot be removed")]
     LastNode,
     #[error(

@@ -14,8 +14,8 @@ use crate::{
 /// Between two looks at the cluster; go-dqlite has the same.
 pub const DEFAULT_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Requests to hand over: there is one, at the end.
-const MAX_COMMANDS: usize = 1;
+/// Requests to hand over that wait: one when the disk is low, one at the end.
+const MAX_COMMANDS: usize = 2;
 
 pub struct MemberOptions {
     pub own: OwnNode,
@@ -82,6 +82,8 @@ pub type Prepare = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 pub(super) struct Handover {
     pub prepare: Prepare,
+    /// The node stops afterwards.
+    pub is_leaving: bool,
     pub reply: oneshot::Sender<Result<HandedOver, ClusterError>>,
 }
 
@@ -121,11 +123,31 @@ impl Member {
     /// only waits for its end. `prepare` is waited for just before the leadership goes, if this node has
     /// it and somebody can take it.
     pub async fn handover(&self, prepare: Prepare) -> Result<HandedOver, ClusterError> {
+        self.pass_on(prepare, true).await
+    }
+
+    /// The same for a node that stays, and does not take its role back by itself.
+    pub async fn step_aside(&self, prepare: Prepare) -> Result<HandedOver, ClusterError> {
+        self.pass_on(prepare, false).await
+    }
+
+    async fn pass_on(
+        &self,
+        prepare: Prepare,
+        is_leaving: bool,
+    ) -> Result<HandedOver, ClusterError> {
         if self.status.borrow().role.is_none() {
             return Ok(HandedOver::default());
         }
         let (reply, result) = oneshot::channel();
-        let sent = self.handovers.send(Handover { prepare, reply }).await;
+        let sent = self
+            .handovers
+            .send(Handover {
+                prepare,
+                is_leaving,
+                reply,
+            })
+            .await;
         sent.map_err(|_| ClusterError::Ended)?;
         result.await.map_err(|_| ClusterError::Ended)?
     }

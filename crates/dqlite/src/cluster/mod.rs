@@ -17,6 +17,7 @@ mod join;
 mod member;
 mod nodes;
 mod probe;
+mod readdress;
 mod remove;
 mod task;
 
@@ -29,8 +30,11 @@ pub use join::join;
 pub use member::{Member, MemberOptions, MemberState, MemberStatus, Prepare};
 pub use nodes::{Nodes, resolver};
 pub use probe::{Answer, Probed, probe};
+pub use readdress::readdress;
 pub use remove::remove;
 pub use task::MemberTask;
+
+use crate::client::Error;
 
 /// A change of the configuration: a promotion waits until the node has caught up with the log, or
 /// has received the whole database. The engine gives up on one that is silent for 50 s, and refuses
@@ -41,6 +45,20 @@ const CHANGE_TIMEOUT: Duration = Duration::from_secs(60);
 /// value. Another change in progress takes milliseconds, an election some hundred.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const MAX_PAUSE: Duration = Duration::from_secs(5);
+
+/// Whether another attempt may succeed.
+fn is_passing(error: &ClusterError) -> bool {
+    matches!(
+        error,
+        ClusterError::Client(
+            Error::NotLeader
+                | Error::Busy { .. }
+                | Error::OutcomeUnknown(_)
+                | Error::Disconnected(_)
+                | Error::Unreachable(_)
+        )
+    )
+}
 
 /// Which node this is.
 #[derive(Debug, Clone, PartialEq, Eq)]

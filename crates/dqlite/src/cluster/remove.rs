@@ -7,12 +7,9 @@ use tracing::{info, warn};
 
 use super::{
     ClusterError, FIRST_PAUSE, MAX_PAUSE, Nodes, adjust::assign_any, handover::transfer_from,
-    nodes::Look,
+    is_passing, nodes::Look,
 };
-use crate::{
-    client::Error,
-    wire::{Role, Server},
-};
+use crate::wire::{Role, Server};
 
 /// A promotion, a transfer and the removal itself.
 const REMOVE_TIMEOUT: Duration = Duration::from_secs(120);
@@ -86,17 +83,4 @@ async fn step(look: &mut Look, id: u64) -> Result<(), ClusterError> {
         "the node is removed from the cluster"
     );
     Ok(())
-}
-
-fn is_passing(error: &ClusterError) -> bool {
-    matches!(
-        error,
-        ClusterError::Client(
-            Error::NotLeader
-                | Error::Busy { .. }
-                | Error::OutcomeUnknown(_)
-                | Error::Disconnected(_)
-                | Error::Unreachable(_)
-        )
-    )
 }

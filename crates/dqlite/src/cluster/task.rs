@@ -68,14 +68,26 @@ impl MemberTask {
             mut life,
         } = self;
         let living = async {
-            let asked = tokio::select! {
-                () = life.run() => None,
-                asked = handovers.recv() => asked,
-            };
-            if let Some(Handover { prepare, reply }) = asked {
+            loop {
+                let asked = tokio::select! {
+                    () = life.run() => None,
+                    asked = handovers.recv() => asked,
+                };
+                let Some(Handover {
+                    prepare,
+                    is_leaving,
+                    reply,
+                }) = asked
+                else {
+                    break;
+                };
+                life.has_assumed_role = true;
                 let own_id = life.options.own.id;
                 // Whoever asked may have gone.
                 let _ = reply.send(handover(&mut life.nodes, own_id, prepare).await);
+                if is_leaving {
+                    break;
+                }
             }
             std::future::pending().await
         };

@@ -5,6 +5,7 @@ use std::path::Path;
 use super::{FileError, atomic};
 
 pub(super) const JOIN: &str = "join";
+pub(super) const MOVE: &str = "move";
 pub(super) const BOOTSTRAP: &str = "bootstrap";
 
 pub(super) fn is_set(dir: &Path, flag: &str) -> Result<bool, FileError> {

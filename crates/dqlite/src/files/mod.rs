@@ -6,6 +6,7 @@
 //! | `cluster.yaml` | the members last seen, to find the leader with |
 //! | `join` | empty: the node has not become a member yet |
 //! | `bootstrap` | empty: the engine may begin a new cluster here; go-dqlite does not know it |
+//! | `move` | empty: the cluster is being told another address of this node; go-dqlite does not know it |
 //!
 //! Invariants: written by go-dqlite or by us, the bytes are the same (go-dqlite: app/files.go,
 //! client/store.go), so either can take over a directory; a file is there as a whole or not at all,
@@ -26,7 +27,13 @@ use crate::wire::Server;
 
 /// Names of all files that say which node this is; without them and the engine's, the directory is a
 /// new node's.
-pub const IDENTITY_FILES: [&str; 4] = [INFO_FILE, CLUSTER_FILE, flag::JOIN, flag::BOOTSTRAP];
+pub const IDENTITY_FILES: [&str; 5] = [
+    INFO_FILE,
+    CLUSTER_FILE,
+    flag::JOIN,
+    flag::BOOTSTRAP,
+    flag::MOVE,
+];
 
 pub const INFO_FILE: &str = "info.yaml";
 pub const CLUSTER_FILE: &str = "cluster.yaml";
@@ -45,6 +52,34 @@ pub fn read_info(dir: &Path) -> Result<Option<Server>, FileError> {
         return Err(FileError::damaged(&path, "Address is missing or empty"));
     }
     Ok(Some(info))
+}
+
+/// Whether a change of the address was begun, and not ended.
+pub fn is_moving(dir: &Path) -> Result<bool, FileError> {
+    flag::is_set(dir, flag::MOVE)
+}
+
+/// From here on, the cluster may have this node no more.
+pub fn begin_move(dir: &Path) -> Result<(), FileError> {
+    flag::set(dir, flag::MOVE)
+}
+
+/// The cluster has this node under its new address.
+pub fn end_move(dir: &Path) -> Result<(), FileError> {
+    flag::clear(dir, flag::MOVE)
+}
+
+/// A file is no longer there, even after a power failure.
+pub fn remove_file(path: &Path) -> Result<(), FileError> {
+    atomic::remove(path)
+}
+
+/// Keeps a copy of a file, if it is there, beside it under this name.
+pub fn keep_copy(path: &Path, name: &str) -> Result<(), FileError> {
+    match atomic::read(path)? {
+        Some(text) => atomic::write(&path.with_file_name(name), &text),
+        None => Ok(()),
+    }
 }
 
 pub fn write_info(dir: &Path, info: &Server) -> Result<(), FileError> {

@@ -115,6 +115,24 @@ impl Tls {
         Ok(stream)
     }
 
+    /// Whether others accept the pair's certificate from a node at this host.
+    pub fn covers(&self, host: &str) -> bool {
+        let Some(certificate) = self.server.certificate() else {
+            return false;
+        };
+        // A name of the cluster is asked for instead of the host.
+        self.server_name.is_some()
+            || certificate.subject_alt_names().is_some_and(|names| {
+                let ip = host.parse::<IpAddr>().ok();
+                let octets = ip.map(|ip| match ip {
+                    IpAddr::V4(ip) => ip.octets().to_vec(),
+                    IpAddr::V6(ip) => ip.octets().to_vec(),
+                });
+                let mut covered = names.iter().filter_map(|name| name.ipaddress());
+                covered.any(|name| Some(name) == octets.as_deref())
+            })
+    }
+
     /// The handshake of a client with the node at `host`. The caller sets the deadline.
     pub async fn connect<S>(&self, host: &str, stream: S) -> io::Result<SslStream<S>>
     where
