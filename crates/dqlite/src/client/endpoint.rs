@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_openssl::SslStream;
 
+use super::upgrade::upgrade;
 use crate::socket::{connect, host};
 use crate::tls::Tls;
 
@@ -40,6 +41,12 @@ pub enum Endpoint {
     Tcp(String),
     /// `host:port`, with the cluster's key pair.
     Tls { address: String, tls: Tls },
+    /// `host:port`, with TLS, where a path of an HTTP server leads to the node, as in microcluster.
+    Upgraded {
+        address: String,
+        path: String,
+        tls: Tls,
+    },
 }
 
 impl Endpoint {
@@ -63,6 +70,12 @@ impl Endpoint {
                 let stream = connect(address).await?;
                 Stream::Tls(tls.connect(host(address), stream).await?)
             }
+            Endpoint::Upgraded { address, path, tls } => {
+                let stream = connect(address).await?;
+                let mut stream = tls.connect(host(address), stream).await?;
+                upgrade(&mut stream, address, path).await?;
+                Stream::Tls(stream)
+            }
         })
     }
 }
@@ -79,7 +92,9 @@ impl fmt::Display for Endpoint {
         match self {
             Endpoint::Abstract(name) => write!(f, "@{name}"),
             Endpoint::Unix(path) => write!(f, "{}", path.display()),
-            Endpoint::Tcp(address) | Endpoint::Tls { address, .. } => f.write_str(address),
+            Endpoint::Tcp(address)
+            | Endpoint::Tls { address, .. }
+            | Endpoint::Upgraded { address, .. } => f.write_str(address),
         }
     }
 }

@@ -23,6 +23,7 @@ mod error;
 mod exchange;
 mod leader;
 mod pipeline;
+mod upgrade;
 
 pub use cluster::{Leader, MAX_DUMP_BYTES, Metadata};
 pub use connection::{Connection, ExecResult, Rows, Statement};

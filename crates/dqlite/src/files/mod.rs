@@ -97,6 +97,13 @@ pub fn read_cluster(dir: &Path) -> Result<Option<Vec<Server>>, FileError> {
     Ok(Some(servers))
 }
 
+/// The members that a file of cluster.yaml's form names, wherever it is.
+pub fn read_members(path: &Path) -> Result<Vec<Server>, FileError> {
+    let missing = || FileError::damaged(path, "does not exist");
+    let text = atomic::read(path)?.ok_or_else(missing)?;
+    yaml::parse_list(&text).map_err(|reason| FileError::damaged(path, reason))
+}
+
 pub fn write_cluster(dir: &Path, servers: &[Server]) -> Result<(), FileError> {
     atomic::write(&dir.join(CLUSTER_FILE), &yaml::format_list(servers))
 }

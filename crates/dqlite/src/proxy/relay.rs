@@ -1,9 +1,11 @@
 //! Copying bytes between two streams until one of them ends.
 
 use std::io;
+use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::timeout;
 
 use super::Inspector;
 use super::raft::MAX_MESSAGE_START_BYTES;
@@ -26,8 +28,15 @@ where
     }
 }
 
+/// How long the engine may go on with a request whose client has left.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// Relays between a client, whose bytes are inspected, and the engine. `received` is what has been
 /// read from the client already.
+///
+/// A client that leaves in the middle of a result does not take the engine's connection with it: the
+/// engine would keep the write lock of the database for ever where the statement writes. What is left of
+/// the result is read in the client's place, and then the engine sees the end.
 pub(super) async fn relay_inspected<C, E>(
     client: &mut C,
     received: BytesMut,
@@ -38,11 +47,24 @@ where
     E: AsyncRead + AsyncWrite + Unpin,
 {
     let (client_reader, client_writer) = tokio::io::split(client);
-    let (engine_reader, engine_writer) = tokio::io::split(engine);
-    tokio::select! {
-        ended = copy_inspected(client_reader, received, engine_writer) => ended,
-        ended = copy(engine_reader, client_writer) => ended,
-    }
+    let (mut engine_reader, mut engine_writer) = tokio::io::split(engine);
+    let ended = tokio::select! {
+        ended = copy_inspected(client_reader, received, &mut engine_writer) => ended,
+        ended = copy(&mut engine_reader, client_writer) => ended,
+    };
+    // Whatever comes of it, the connection is over.
+    let _ = timeout(DRAIN_TIMEOUT, drain(engine_reader, engine_writer)).await;
+    ended
+}
+
+async fn drain(
+    mut reader: impl AsyncRead + Unpin,
+    mut writer: impl AsyncWrite + Unpin,
+) -> io::Result<()> {
+    writer.shutdown().await?;
+    tokio::io::copy(&mut reader, &mut tokio::io::sink())
+        .await
+        .map(drop)
 }
 
 async fn copy(

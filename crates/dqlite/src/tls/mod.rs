@@ -8,6 +8,7 @@
 //! first DNS name of the pair's certificate, or the dialled host where it has none (as go-dqlite, which
 //! crashes on such a certificate). Nothing prompts: an encrypted key is refused.
 
+mod client;
 mod error;
 mod pair;
 
@@ -21,9 +22,11 @@ use openssl::error::ErrorStack;
 use openssl::ssl::{Ssl, SslContext, SslContextBuilder, SslMethod, SslVerifyMode, SslVersion};
 use openssl::ssl::{SslOptions, SslSessionCacheMode};
 use openssl::x509::verify::{X509CheckFlags, X509VerifyFlags};
+use openssl::x509::{X509, X509VerifyResult};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_openssl::SslStream;
 
+pub use client::{ClientOptions, first_dns_name};
 pub use error::TlsError;
 pub use pair::Pair;
 
@@ -89,7 +92,9 @@ impl Tls {
     /// Reads the pair and checks that it is one.
     pub fn load(options: &TlsOptions) -> Result<Tls, TlsError> {
         let pair = Pair::load(&options.certificate, &options.key)?;
-        let context = |side| build(&pair, side, options.min_version).map_err(TlsError::Refused);
+        let trusted = pair.all();
+        let context =
+            |side| build(&pair, trusted, side, options.min_version).map_err(TlsError::Refused);
         Ok(Tls {
             server: context(Side::Server)?,
             client: context(Side::Client)?,
@@ -136,11 +141,17 @@ impl Tls {
         let mut ssl = Ssl::new(&self.client)?;
         expect_name(&mut ssl, self.server_name.as_deref().unwrap_or(host))?;
         let mut stream = SslStream::new(ssl, stream)?;
-        Pin::new(&mut stream)
-            .connect()
-            .await
-            .map_err(handshake_error)?;
-        Ok(stream)
+        let connected = Pin::new(&mut stream).connect().await;
+        let verified = stream.ssl().verify_result();
+        match connected {
+            Ok(()) => Ok(stream),
+            // OpenSSL's own error does not say why.
+            Err(_) if verified != X509VerifyResult::OK => Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("the server's certificate is not accepted: {verified}"),
+            )),
+            Err(error) => Err(handshake_error(error)),
+        }
     }
 }
 
@@ -158,7 +169,12 @@ enum Side {
     Client,
 }
 
-fn build(pair: &Pair, side: Side, min_version: TlsVersion) -> Result<SslContext, ErrorStack> {
+fn build(
+    pair: &Pair,
+    trusted: &[X509],
+    side: Side,
+    min_version: TlsVersion,
+) -> Result<SslContext, ErrorStack> {
     let mut context = SslContextBuilder::new(match side {
         Side::Server => SslMethod::tls_server(),
         Side::Client => SslMethod::tls_client(),
@@ -175,7 +191,7 @@ fn build(pair: &Pair, side: Side, min_version: TlsVersion) -> Result<SslContext,
         context.add_extra_chain_cert(issuer.clone())?;
     }
     context.set_private_key(pair.key())?;
-    for trusted in pair.all() {
+    for trusted in trusted {
         context.cert_store_mut().add_cert(trusted.clone())?;
     }
     // What is in the store is trusted as it is, be it a root or not.

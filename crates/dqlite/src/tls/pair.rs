@@ -25,12 +25,8 @@ pub struct Pair {
 
 impl Pair {
     pub fn load(certificate: &Path, key: &Path) -> Result<Pair, TlsError> {
-        let certificates = X509::stack_from_pem(&read(certificate)?).unwrap_or_default();
-        let Some(own) = certificates.first() else {
-            return Err(TlsError::NoCertificate {
-                path: certificate.to_owned(),
-            });
-        };
+        let certificates = read_certificates(certificate)?;
+        let own = &certificates[0];
         let private = read_key(key)?;
         if !own
             .public_key()
@@ -74,11 +70,26 @@ impl Pair {
     }
 
     pub fn first_dns_name(&self) -> Option<String> {
-        let names = self.certificate().subject_alt_names()?;
-        names
-            .iter()
-            .find_map(|name| name.dnsname().map(str::to_owned))
+        dns_name(self.certificate())
     }
+}
+
+pub(super) fn dns_name(certificate: &X509) -> Option<String> {
+    let names = certificate.subject_alt_names()?;
+    names
+        .iter()
+        .find_map(|name| name.dnsname().map(str::to_owned))
+}
+
+/// The certificates of a file, at least one.
+pub(super) fn read_certificates(path: &Path) -> Result<Vec<X509>, TlsError> {
+    let certificates = X509::stack_from_pem(&read(path)?).unwrap_or_default();
+    if certificates.is_empty() {
+        return Err(TlsError::NoCertificate {
+            path: path.to_owned(),
+        });
+    }
+    Ok(certificates)
 }
 
 fn read_key(path: &Path) -> Result<PKey<Private>, TlsError> {

@@ -136,6 +136,44 @@ async fn use_sql(connection: &mut Connection) {
     );
 }
 
+/// The engine alone would keep the write lock for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_leaves_in_the_middle_of_a_writing_result_blocks_nobody() {
+    let server = Server::start(BOOTSTRAP_ID, Some(tls())).await;
+    let mut other = server.connect().await;
+    other.open("test").await.unwrap();
+    let create = "CREATE TABLE t (id INTEGER PRIMARY KEY, v)";
+    other.exec_sql(create, &[]).await.unwrap();
+    for _ in 0..3 {
+        let mut leaving = server.connect().await;
+        leaving.open("test").await.unwrap();
+        leaving.exec_sql("BEGIN", &[]).await.unwrap();
+        let insert = "INSERT INTO t (v) \
+            WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 50000) \
+            SELECT hex(zeroblob(50)) FROM n RETURNING id, v";
+        let mut rows = leaving.query_sql(insert, &[]).await.unwrap();
+        assert!(!rows.next_part().await.unwrap().unwrap().is_empty());
+        drop(leaving);
+        let written = async {
+            // The lock is given back when the rest of the result has been read.
+            while let Err(error) = other.exec_sql("INSERT INTO t (v) VALUES (1)", &[]).await {
+                assert!(matches!(error, Error::Busy { .. }), "{error}");
+            }
+        };
+        timeout(PATIENCE, written).await.unwrap();
+    }
+    let rows = other
+        .query_sql("SELECT count(*) FROM t", &[])
+        .await
+        .unwrap();
+    let rows = rows.collect(1).await.unwrap();
+    assert_eq!(
+        rows[0].0,
+        [Value::Integer(3)],
+        "what was cut off was rolled back"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn sql_works_through_tls() {
     let server = Server::start(BOOTSTRAP_ID, Some(tls())).await;

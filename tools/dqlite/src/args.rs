@@ -1,0 +1,241 @@
+//! The command line: the original's forms, and more.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{CommandFactory, Parser, ValueEnum};
+
+use crate::error::ShellError;
+use crate::render::Format;
+
+/// The original's default.
+const TIMEOUT_MS: u64 = 2000;
+
+/// For `--timeout 0`, which waits for ever: as long as any machine runs.
+const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
+/// The database of microcluster.
+const MICROCLUSTER_DATABASE: &str = "db.bin";
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "dqlite",
+    version,
+    about = "The dqlite shell",
+    long_about = "The dqlite shell: SQL and cluster commands for a dqlite cluster.\n\n\
+        With a command it is run, and the shell ends; without one, statements and commands are read \
+        from the terminal, or from standard input. Commands begin with a full stop: .help lists them.",
+    after_help = EXIT_CODES,
+    args_override_self = false
+)]
+pub struct Args {
+    /// Servers, or one file://PATH of a cluster.yaml or of an SQLite database of servers
+    #[arg(short, long, value_name = "SERVERS", value_delimiter = ',')]
+    pub servers: Vec<String>,
+
+    /// State directory of a microcluster (k8sd), whose database is reached through its HTTP port
+    #[arg(long, value_name = "STATE_DIR", conflicts_with_all = ["cert", "key", "ca"])]
+    pub microcluster: Option<PathBuf>,
+
+    /// TLS certificate, which is also what is trusted
+    #[arg(short, long, value_name = "FILE")]
+    pub cert: Option<PathBuf>,
+
+    /// Key of the TLS certificate
+    #[arg(short, long, value_name = "FILE")]
+    pub key: Option<PathBuf>,
+
+    /// Trust these certificates instead of the one of --cert
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    pub ca: Option<PathBuf>,
+
+    /// The name that certificates of servers must have, instead of the first DNS name of --cert
+    #[arg(long, value_name = "NAME")]
+    pub server_name: Option<String>,
+
+    /// How rows are shown; json also for the commands
+    #[arg(
+        short,
+        long,
+        value_name = "FORMAT",
+        default_value = "tabular",
+        value_enum,
+        hide_possible_values = false
+    )]
+    pub format: Format,
+
+    /// Time to find the leader, and for each request, in milliseconds; 0 waits for ever
+    #[arg(long, value_name = "MS", default_value_t = TIMEOUT_MS)]
+    pub timeout: u64,
+
+    /// Do not ask before what cannot be undone
+    #[arg(short, long)]
+    pub yes: bool,
+
+    /// Do what is refused because it may harm the cluster
+    #[arg(long)]
+    pub force: bool,
+
+    /// What stands for NULL in rows
+    #[arg(long, value_name = "TEXT")]
+    pub nullvalue: Option<String>,
+
+    /// Rows without the names of their columns
+    #[arg(long)]
+    pub no_header: bool,
+
+    /// No colours, as with the variable NO_COLOR
+    #[arg(long)]
+    pub no_color: bool,
+
+    /// No pager for long results
+    #[arg(long)]
+    pub no_pager: bool,
+
+    /// Print a completion script for a shell, or the man page, and end
+    #[arg(long, value_name = "WHAT", value_enum, hide = true)]
+    pub generate: Option<Generate>,
+
+    /// The database; cluster commands do without
+    #[arg(value_name = "DATABASE")]
+    pub first: Option<String>,
+
+    /// SQL statements and commands, separated by semicolons
+    #[arg(value_name = "COMMAND")]
+    pub second: Option<String>,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 the database or the cluster refused; 2 wrong flags, files or \
+    commands; 3 no leader, or not reachable; 4 timed out.";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Generate {
+    Bash,
+    Zsh,
+    Fish,
+    Man,
+}
+
+impl Args {
+    /// The database and the command. A single argument that begins with a full stop is a command.
+    pub fn target(&self) -> (Option<String>, Option<String>) {
+        let default = self
+            .microcluster
+            .as_ref()
+            .map(|_| MICROCLUSTER_DATABASE.to_owned());
+        match (&self.first, &self.second) {
+            (Some(command), None) if command.trim_start().starts_with('.') => {
+                (default, Some(command.clone()))
+            }
+            (first, second) => (first.clone().or(default), second.clone()),
+        }
+    }
+
+    pub fn timeout(&self) -> Duration {
+        match self.timeout {
+            0 => FOREVER,
+            ms => Duration::from_millis(ms).min(FOREVER),
+        }
+    }
+
+    /// What clap cannot check.
+    pub fn check(&self) -> Result<(), ShellError> {
+        if self.servers.is_empty() && self.microcluster.is_none() {
+            return Err(ShellError::usage("no servers: name them with --servers"));
+        }
+        if self.cert.is_some() != self.key.is_some() {
+            return Err(ShellError::usage(
+                "both TLS certificate and key must be given",
+            ));
+        }
+        if self.server_name.is_some() && self.cert.is_none() && self.microcluster.is_none() {
+            return Err(ShellError::usage(
+                "--server-name needs TLS, which is with --cert and --key",
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Generate {
+    pub fn write(self, out: &mut dyn std::io::Write) -> std::io::Result<()> {
+        use clap_complete::{Shell, generate};
+        let mut command = Args::command();
+        let shell = match self {
+            Generate::Bash => Shell::Bash,
+            Generate::Zsh => Shell::Zsh,
+            Generate::Fish => Shell::Fish,
+            Generate::Man => return clap_mangen::Man::new(command).render(out),
+        };
+        let mut text = Vec::new();
+        generate(shell, &mut command, "dqlite", &mut text);
+        out.write_all(&text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(arguments: &[&str]) -> Args {
+        Args::try_parse_from([&["dqlite"], arguments].concat()).unwrap()
+    }
+
+    #[test]
+    fn the_originals_forms_are_taken() {
+        Args::command().debug_assert();
+        let args = parse(&[
+            "-s", "a:1,b:2", "-s", "c:3", "-c", "x", "-k", "y", "-f", "json", "k8s", ".cluster",
+        ]);
+        assert_eq!(args.servers, ["a:1", "b:2", "c:3"]);
+        assert_eq!(args.format, Format::Json);
+        assert_eq!(args.target(), (Some("k8s".into()), Some(".cluster".into())));
+        let long = parse(&[
+            "--servers=a:1",
+            "--cert=x",
+            "--key=y",
+            "--format=tabular",
+            "--timeout=5",
+            "k8s",
+        ]);
+        assert_eq!(long.timeout(), Duration::from_millis(5));
+        assert_eq!(long.target(), (Some("k8s".into()), None));
+        long.check().unwrap();
+        let flags_last = parse(&["k8s", "select 1", "-s", "a:1"]);
+        assert_eq!(flags_last.target().1.as_deref(), Some("select 1"));
+    }
+
+    #[test]
+    fn cluster_commands_do_without_a_database() {
+        let args = parse(&["-s", "a:1", ".leader"]);
+        assert_eq!(args.target(), (None, Some(".leader".into())));
+        let args = parse(&["--microcluster", "/x", ".leader"]);
+        assert_eq!(
+            args.target(),
+            (Some("db.bin".into()), Some(".leader".into()))
+        );
+    }
+
+    #[test]
+    fn half_of_a_pair_and_no_servers_are_refused() {
+        for arguments in [
+            &["k8s"][..],
+            &["-s", "a:1", "-c", "x", "k8s"],
+            &["-s", "a", "-k", "x", "k8s"],
+        ] {
+            assert_eq!(parse(arguments).check().unwrap_err().exit_code(), 2);
+        }
+        assert!(Args::try_parse_from(["dqlite", "-s", "a", "-f", "xml", "k8s"]).is_err());
+        assert!(Args::try_parse_from(["dqlite", "-s", "a", "k8s", "select 1", "more"]).is_err());
+    }
+
+    #[test]
+    fn completions_and_a_man_page_come_from_the_flags() {
+        for what in [Generate::Bash, Generate::Zsh, Generate::Fish, Generate::Man] {
+            let mut text = Vec::new();
+            what.write(&mut text).unwrap();
+            let text = String::from_utf8(text).unwrap();
+            assert!(text.contains("microcluster"), "{what:?}");
+        }
+    }
+}

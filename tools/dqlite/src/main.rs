@@ -1,0 +1,45 @@
+//! The dqlite shell.
+
+use std::io::{self, IsTerminal};
+use std::process::ExitCode;
+
+use clap::Parser;
+use dqlite_shell::args::Args;
+use dqlite_shell::error::ShellError;
+use dqlite_shell::shell::Shell;
+use dqlite_shell::{interactive, script};
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    match run(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(ShellError::OutputClosed) => ExitCode::SUCCESS,
+        Err(error) => {
+            interactive::complain(&error, &args);
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<(), ShellError> {
+    if let Some(what) = args.generate {
+        return Ok(what.write(&mut io::stdout())?);
+    }
+    args.check()?;
+    // One worker beside the thread of the prompt ends transactions that are left alone.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()?;
+    let (_, command) = args.target();
+    let is_interactive = command.is_none() && io::stdin().is_terminal();
+    let mut shell = Shell::new(args, is_interactive)?;
+    let ran = match command {
+        Some(command) => runtime.block_on(shell.text(&command)).map(drop),
+        None if is_interactive => return interactive::run(&runtime, shell, args),
+        None => runtime.block_on(script::standard_input(&mut shell)),
+    };
+    // Lookups of names may still hang.
+    runtime.shutdown_background();
+    ran
+}
