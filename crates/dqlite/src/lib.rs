@@ -7,5 +7,6 @@ pub mod node;
 pub mod proxy;
 pub mod roles;
 mod socket;
+pub mod sql;
 pub mod tls;
 pub mod wire;

@@ -1,0 +1,168 @@
+//! Listeners and their connections.
+//!
+//! Invariants: connections, heads and bodies are bounded in number, size and time; the certificate of a client
+//! is proven by the handshake, and judged by whoever answers.
+
+use std::{
+    convert::Infallible, fs, io, os::unix::fs::PermissionsExt, path::Path, pin::Pin, sync::Arc,
+    time::Duration,
+};
+
+use axum::Router;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use openssl::{
+    pkey::PKey,
+    ssl::{Ssl, SslContext, SslMethod, SslOptions, SslSessionCacheMode, SslVerifyMode, SslVersion},
+    x509::X509,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, UnixListener, UnixStream},
+    sync::Semaphore,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+use tokio_openssl::SslStream;
+use tower::Service;
+
+use crate::{
+    Error,
+    certificate::{PemPair, parse},
+};
+
+/// The handshake, and the head of each request.
+const OPENING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Connections of one listener: two Raft links and some clients for each of some dozen members.
+const MAX_CONNECTIONS: usize = 512;
+
+/// Bytes of a head.
+const MAX_HEAD_BYTES: usize = 16 * 1024;
+
+/// Pause after a failed accept: out of descriptors, it would fail again at once.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+const SOCKET_MODE: u32 = 0o660;
+
+/// Who sends a request.
+#[derive(Clone)]
+pub enum Caller {
+    /// Whoever may open the control socket.
+    Socket,
+    /// The certificate whose key it holds.
+    Network(Option<X509>),
+}
+
+/// Takes the control socket, or that of a daemon that was killed.
+pub async fn bind_socket(path: &Path, group: Option<&str>) -> Result<UnixListener, Error> {
+    if UnixStream::connect(path).await.is_ok() {
+        return Err(Error::Conflict(format!(
+            "Unix socket at {path:?} is already running"
+        )));
+    }
+    crate::state::remove_file(path)?;
+    let listener = UnixListener::bind(path).map_err(Error::file(path))?;
+    if let Some(group) = group {
+        let found = nix::unistd::Group::from_name(group).ok().flatten();
+        let found = found.ok_or_else(|| Error::Invalid(format!("there is no group {group}")))?;
+        nix::unistd::chown(path, None, Some(found.gid))
+            .map_err(|errno| Error::file(path)(errno.into()))?;
+    }
+    let mode = fs::Permissions::from_mode(SOCKET_MODE);
+    fs::set_permissions(path, mode).map_err(Error::file(path))?;
+    Ok(listener)
+}
+
+pub async fn serve_socket(listener: UnixListener, router: Router) {
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let mut connections = JoinSet::new();
+    loop {
+        while connections.try_join_next().is_some() {}
+        let Ok((stream, _)) = listener.accept().await else {
+            sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        let Ok(place) = places.clone().try_acquire_owned() else {
+            continue;
+        };
+        let router = router.clone();
+        connections.spawn(async move {
+            let _place = place;
+            serve(stream, Caller::Socket, router).await;
+        });
+    }
+}
+
+pub fn tls(pair: &PemPair) -> Result<SslContext, Error> {
+    let mut context = SslContext::builder(SslMethod::tls_server())?;
+    context.set_min_proto_version(Some(SslVersion::TLS1_3))?;
+    context.set_options(SslOptions::NO_RENEGOTIATION | SslOptions::NO_TICKET);
+    // A resumed session would skip the certificates.
+    context.set_session_cache_mode(SslSessionCacheMode::OFF);
+    context.set_certificate(&*parse(&pair.certificate)?)?;
+    context.set_private_key(&*PKey::private_key_from_pem(pair.key.as_bytes())?)?;
+    context.set_verify_callback(SslVerifyMode::PEER, |_, _| true);
+    Ok(context.build())
+}
+
+pub async fn serve_network(listener: TcpListener, tls: SslContext, router: Router) {
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let mut connections = JoinSet::new();
+    loop {
+        while connections.try_join_next().is_some() {}
+        let Ok((stream, peer)) = listener.accept().await else {
+            sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        let Ok(place) = places.clone().try_acquire_owned() else {
+            continue;
+        };
+        let (tls, router) = (tls.clone(), router.clone());
+        connections.spawn(async move {
+            let _place = place;
+            let shaken = timeout(OPENING_TIMEOUT, async {
+                stream.set_nodelay(true)?;
+                let mut stream = SslStream::new(Ssl::new(&tls)?, stream)?;
+                Pin::new(&mut stream)
+                    .accept()
+                    .await
+                    .map_err(io::Error::other)?;
+                Ok::<_, io::Error>(stream)
+            });
+            match shaken.await {
+                Ok(Ok(stream)) => {
+                    let shown = stream.ssl().peer_certificate();
+                    serve(stream, Caller::Network(shown), router).await;
+                }
+                _ => tracing::debug!(%peer, "no TLS handshake with a client"),
+            }
+        });
+    }
+}
+
+async fn serve<S>(stream: S, caller: Caller, router: Router)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(caller.clone());
+        let mut router = router.clone();
+        async move {
+            let answer = router.call(request.map(axum::body::Body::new)).await;
+            Ok::<_, Infallible>(answer.unwrap_or_else(|never| match never {}))
+        }
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(OPENING_TIMEOUT)
+        .max_buf_size(MAX_HEAD_BYTES)
+        .title_case_headers(true)
+        .auto_date_header(false)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades()
+        .await;
+    if let Err(error) = served {
+        tracing::debug!(%error, "a connection ended");
+    }
+}

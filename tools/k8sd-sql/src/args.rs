@@ -1,0 +1,114 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// Manages a cluster of nodes and the database that describes it.
+#[derive(Debug, Parser)]
+#[command(name = "k8sd", version)]
+pub struct Args {
+    /// Where the node keeps its state.
+    #[arg(
+        long,
+        global = true,
+        default_value = "/var/snap/k8s/common/var/lib/k8sd/state"
+    )]
+    pub state_dir: PathBuf,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the daemon.
+    Daemon {
+        /// The group that may use the control socket, and with it everything.
+        #[arg(long, env = "SOCKET_GROUP", hide_env_values = true)]
+        socket_group: Option<String>,
+    },
+    /// Run SQL on the cluster's database.
+    Sql {
+        #[arg(long, value_enum, default_value = "table")]
+        format: Format,
+        /// All statements or none.
+        #[arg(long)]
+        transaction: bool,
+        /// Statements, `.dump`, `.schema`, `.tables`, or `-` for standard input.
+        query: Option<String>,
+    },
+    /// Begin a new cluster.
+    Bootstrap {
+        #[arg(long)]
+        name: String,
+        /// `ip:port`, for the other members.
+        #[arg(long)]
+        address: String,
+    },
+    /// Become a member.
+    Join {
+        token: String,
+        /// The name that the token is for.
+        #[arg(long)]
+        name: String,
+        /// `ip:port`, for the other members.
+        #[arg(long)]
+        address: String,
+    },
+    /// Join tokens: each lets in one node of one name.
+    #[command(subcommand)]
+    Token(Token),
+    /// List the members.
+    Members {
+        #[arg(long)]
+        json: bool,
+    },
+    /// Whether the daemon is ready, and who it is.
+    Status,
+    /// Remove a member.
+    Remove {
+        name: String,
+        /// Also where it is not reachable.
+        #[arg(long)]
+        force: bool,
+    },
+    /// Look after the cluster.
+    #[command(subcommand)]
+    Cluster(Check),
+    /// Stop the daemon.
+    Shutdown,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Token {
+    /// Make one.
+    Add {
+        name: String,
+        /// Seconds until it expires; 0: never.
+        #[arg(long, default_value_t = 24 * 3600, value_parser = clap::value_parser!(u64).range(..=3_153_600_000))]
+        ttl: u64,
+    },
+    List,
+    Revoke {
+        name: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Check {
+    /// Compare rows, dqlite's cluster and trust.
+    Check {
+        /// Remove what belongs to no member.
+        #[arg(long)]
+        repair: bool,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    Table,
+    Json,
+    Csv,
+    /// As the original prints it: the first result's rows.
+    Go,
+}
