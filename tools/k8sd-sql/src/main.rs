@@ -35,6 +35,8 @@ const CHANGE_TIMEOUT: Duration = Duration::from_secs(150);
 const NS_PER_S: u64 = 1_000_000_000;
 
 fn main() -> ExitCode {
+    // While there is one thread: it sets variables of the environment.
+    dqlite::node::prepare_process();
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => {

@@ -1,0 +1,92 @@
+//! A daemon and the command that asks it.
+
+use std::{
+    net::TcpListener,
+    process::{Child, Command, Output, Stdio},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
+
+/// Other work may load the machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const PAUSE: Duration = Duration::from_millis(50);
+
+pub fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        sleep(PAUSE);
+    }
+}
+
+/// Killed when it is dropped.
+pub struct Daemon {
+    dir: TempDir,
+    process: Child,
+    pub address: String,
+}
+
+impl Daemon {
+    /// Outside of any cluster.
+    pub fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let free = TcpListener::bind("127.0.0.1:0").unwrap();
+        let process = Command::new(env!("CARGO_BIN_EXE_k8sd"))
+            .args(["daemon", "--state-dir"])
+            .arg(dir.path())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let daemon = Self {
+            dir,
+            process,
+            address: free.local_addr().unwrap().to_string(),
+        };
+        wait_for("the control socket", || {
+            let asked = daemon.run(&["status"]);
+            String::from_utf8_lossy(&asked.stderr).contains("not yet initialized")
+        });
+        daemon
+    }
+
+    pub fn bootstrapped(name: &str) -> Self {
+        let daemon = Self::start();
+        daemon.good(&["bootstrap", "--name", name, "--address", &daemon.address]);
+        daemon
+    }
+
+    pub fn run(&self, args: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_k8sd"))
+            .args(args)
+            .arg("--state-dir")
+            .arg(self.dir.path())
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    }
+
+    /// Standard output.
+    pub fn good(&self, args: &[&str]) -> String {
+        let output = self.run(args);
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{args:?}: {errors}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Standard error.
+    pub fn bad(&self, args: &[&str]) -> String {
+        let output = self.run(args);
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
+        String::from_utf8(output.stderr).unwrap()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
