@@ -262,7 +262,7 @@ async fn follow_leadership(
         if is_lost {
             hub.lose_leader();
         }
-        // A new leader, or a new node.
+        // A new leader, or other nodes.
         member.notify();
         if known.changed().await.is_err() {
             return;

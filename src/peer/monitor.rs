@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use dqlite::wire::Role;
+use dqlite::wire::{Role, Server};
 use tokio::{
     sync::watch,
     time::{Instant, MissedTickBehavior},
@@ -14,6 +14,9 @@ use super::{Dialer, EngineView, Reads, View};
 /// How often the engine is asked: a change of leader is noticed within this. One question costs some
 /// 30 us.
 const INTERVAL: Duration = Duration::from_millis(50);
+
+/// How often a node that does not lead asks its engine for the configuration: cluster.yaml follows it.
+const NODES_INTERVAL: Duration = Duration::from_millis(500);
 
 /// How often other nodes are asked where the engine of this one does not know: nobody tells a spare.
 const ASK_INTERVAL: Duration = Duration::from_millis(500);
@@ -30,8 +33,8 @@ pub struct Known {
     pub view: View,
     /// No leader for longer than an election should take.
     pub is_lost: bool,
-    /// How many there are, while this node leads.
-    pub nodes: usize,
+    /// The nodes, as the engine of this one knows them.
+    pub servers: Vec<Server>,
 }
 
 pub struct Monitor {
@@ -50,6 +53,7 @@ impl Monitor {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut last_leader = Instant::now();
         let mut last_asked = None::<Instant>;
+        let mut servers_asked = None::<Instant>;
         loop {
             ticks.tick().await;
             let asked = Instant::now();
@@ -64,13 +68,16 @@ impl Monitor {
                 }
             };
             let leads = view.leader_id() == self.own_id;
-            let mut nodes = 0;
-            if leads {
+            let mut servers = known.borrow().servers.clone();
+            if leads || servers_asked.is_none_or(|at| at.elapsed() > NODES_INTERVAL) {
+                servers_asked = Some(asked);
                 match self.engine.servers().await {
-                    Ok(servers) => {
-                        nodes = servers.len();
-                        self.reads.note_nodes(nodes, asked);
-                        self.note(servers);
+                    Ok(found) => {
+                        if leads {
+                            self.reads.note_nodes(found.len(), asked);
+                            self.note(&found);
+                        }
+                        servers = found;
                     }
                     Err(error) => warn!(%error, "cannot ask dqlite for the nodes"),
                 }
@@ -96,7 +103,7 @@ impl Monitor {
             let next = Known {
                 view,
                 is_lost: last_leader.elapsed() > LOST_AFTER,
-                nodes,
+                servers,
             };
             known.send_if_modified(|known| {
                 if *known == next {
@@ -122,13 +129,12 @@ impl Monitor {
         }
     }
 
-    fn note(&mut self, servers: Vec<dqlite::wire::Server>) {
-        let others = servers
-            .into_iter()
-            .filter(|server| server.id != self.own_id);
+    fn note(&mut self, servers: &[Server]) {
+        let others = servers.iter().filter(|server| server.id != self.own_id);
         let mut others: Vec<_> = others.collect();
         others.sort_by_key(|server| server.role != Role::Voter);
-        self.addresses = others.into_iter().map(|server| server.address).collect();
+        let addresses = others.iter().map(|server| server.address.clone());
+        self.addresses = addresses.collect();
     }
 
     /// The first answer of another node that knows a leader.
@@ -136,7 +142,7 @@ impl Monitor {
         if let Ok(servers) = self.engine.servers().await
             && !servers.is_empty()
         {
-            self.note(servers);
+            self.note(&servers);
         }
         let mut asking = tokio::task::JoinSet::new();
         for address in self.addresses.clone() {

@@ -197,16 +197,7 @@ fn a_damaged_segment_stops_the_start_and_is_left_alone() {
 
     let mut node = Node::create(&options(dir.path())).unwrap();
     let error = node.start().unwrap_err();
-    assert!(
-        matches!(
-            &error,
-            NodeError::Engine {
-                operation: "start",
-                ..
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, NodeError::Damaged { .. }), "{error}");
     assert!(error.to_string().contains(&segment), "{error}");
     assert_eq!(fs::read(&path).unwrap(), bytes);
 }

@@ -17,7 +17,7 @@ pub use parity::etcd_or_skip;
 pub use ports::free as free_port;
 pub use process::Process;
 pub use requests::*;
-pub use server::{Kind, Options, Server};
+pub use server::{Kind, Options, Server, is_assertion};
 pub use tls::{Pki, TlsClient};
 pub use watcher::Watcher;
 

@@ -228,6 +228,17 @@ impl Server {
         self.process = None;
     }
 
+    /// Whether the process has ended by an assertion of libdqlite, and is forgotten; it must not have ended
+    /// in another way.
+    pub fn forget_aborted(&mut self) -> bool {
+        let Some(status) = self.process().exited() else {
+            return false;
+        };
+        assert!(is_assertion(&self.output()), "the server ended: {status}");
+        self.process = None;
+        true
+    }
+
     /// Asks the process to stop, and waits until it has.
     pub async fn terminate(&mut self) -> ExitStatus {
         self.process().signal(Signal::SIGTERM);
@@ -255,4 +266,10 @@ impl Server {
         let bytes = std::fs::read(self.dir.path().join("log")).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     }
+}
+
+/// Whether a log ends with a failed assertion of the C library.
+pub fn is_assertion(log: &str) -> bool {
+    let last = log.lines().next_back().unwrap_or_default();
+    last.contains("src/") && last.contains(".c:") && last.contains("Assertion `")
 }

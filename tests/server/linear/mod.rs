@@ -19,6 +19,7 @@ mod watchers;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use etcd_proto::etcdserverpb::HashKvRequest;
@@ -88,12 +89,13 @@ async fn three_nodes_under_faults_are_one_store() {
     let unknown = history.operations.iter().filter(|o| o.answer.is_none());
     println!(
         "{} operations, {} of unknown outcome; {last} revisions; {} watches; {} leases; {registers} registers, {unjudged} not judged; faults {done:?}; \
-         longest time without a write {:?}, during {during:?}; {} violations",
+         longest time without a write {:?}, during {during:?}; {} assertions of libdqlite; {} violations",
         history.operations.len(),
         unknown.count(),
         history.streams.len(),
         history.leases.len(),
         to - from,
+        nodes::ABORTS.load(Ordering::Relaxed),
         violations.len()
     );
     for violation in violations.iter().take(SHOWN) {

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use etcd_proto::etcdserverpb::{
@@ -22,6 +23,9 @@ const RECOVERY: Duration = Duration::from_secs(90);
 
 const NODES: usize = 3;
 
+/// How often libdqlite ended a node by itself.
+pub static ABORTS: AtomicUsize = AtomicUsize::new(0);
+
 pub enum Nodes {
     Loopback(Trio),
     Namespaces(Namespaces),
@@ -36,7 +40,7 @@ pub struct Namespaces {
 impl Nodes {
     pub async fn start(in_namespaces: bool) -> Self {
         if in_namespaces {
-            let nodes = Self::Namespaces(Namespaces::start());
+            let mut nodes = Self::Namespaces(Namespaces::start());
             nodes.wait_until_well().await;
             return nodes;
         }
@@ -167,10 +171,11 @@ impl Nodes {
     }
 
     /// Until each node is a voter of the cluster, and says so.
-    pub async fn wait_until_all_vote(&self) {
+    pub async fn wait_until_all_vote(&mut self) {
         for node in 0..NODES {
             let all_vote = timeout(RECOVERY, async {
                 loop {
+                    self.restart_aborted();
                     let found = self.try_ask(node, MemberListRequest::default()).await;
                     let members = found.map(|found| found.members).unwrap_or_default();
                     if members.len() == NODES && members.iter().all(|m| !m.is_learner) {
@@ -198,11 +203,28 @@ impl Nodes {
         None
     }
 
+    /// Starts nodes again that an assertion of libdqlite has ended, as a supervisor would; any other end
+    /// fails the test. libdqlite 1.18.7 has such assertions that overlapping faults reach, in
+    /// `replicationAppend` for one: the log on the disk is whole then.
+    pub fn restart_aborted(&mut self) {
+        for node in 0..NODES {
+            let aborted = match self {
+                Self::Loopback(trio) => trio.nodes[node].forget_aborted(),
+                Self::Namespaces(namespaces) => namespaces.is_aborted(node),
+            };
+            if aborted {
+                ABORTS.fetch_add(1, Ordering::Relaxed);
+                self.launch(node);
+            }
+        }
+    }
+
     /// Until each node answers a linearizable read.
-    pub async fn wait_until_well(&self) {
+    pub async fn wait_until_well(&mut self) {
         for url in self.urls() {
             let well = timeout(RECOVERY, async {
                 loop {
+                    self.restart_aborted();
                     let asked = async {
                         let api = Api::try_connect(&url).await?;
                         api.try_ask(get("health")).await.ok()
@@ -230,6 +252,20 @@ impl Namespaces {
         namespaces.urls = shown.lines().map(str::to_owned).collect();
         assert_eq!(namespaces.urls.len(), NODES, "{shown}");
         namespaces
+    }
+
+    /// Its process has ended, by an assertion of libdqlite.
+    fn is_aborted(&self, node: usize) -> bool {
+        let home = self.path().join((node + 1).to_string());
+        let pid = std::fs::read_to_string(home.join("pid")).unwrap();
+        let running = std::fs::read_link(format!("/proc/{}/exe", pid.trim()));
+        if running.is_ok() {
+            return false;
+        }
+        let log = std::fs::read(home.join("log")).unwrap();
+        let log = String::from_utf8_lossy(&log);
+        assert!(is_assertion(&log), "node {node} has ended");
+        true
     }
 
     fn path(&self) -> PathBuf {

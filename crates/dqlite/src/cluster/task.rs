@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::{Notify, mpsc, watch},
     task::spawn_blocking,
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout},
 };
 use tracing::{error, info, warn};
 
@@ -25,6 +25,9 @@ const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// A new leader leaves the roles alone for so long: the old one may be about to hand its own over,
 /// or is being started again.
 const SETTLING_TIME: Duration = Duration::from_secs(5);
+
+/// For noting the nodes before a stop. The leader answers at once if there is one.
+const REMEMBER_TIMEOUT: Duration = Duration::from_secs(1);
 
 pub struct MemberTask {
     handovers: mpsc::Receiver<Handover>,
@@ -82,6 +85,8 @@ impl MemberTask {
                     break;
                 };
                 life.has_assumed_role = true;
+                // The next start finds the others by it, however they change until then.
+                let _ = timeout(REMEMBER_TIMEOUT, life.remember()).await;
                 let own_id = life.options.own.id;
                 // Whoever asked may have gone.
                 let _ = reply.send(handover(&mut life.nodes, own_id, prepare).await);
@@ -233,6 +238,11 @@ impl Life {
             servers: servers.into(),
             leader,
         });
+    }
+
+    async fn remember(&mut self) -> Result<(), ClusterError> {
+        let servers = self.nodes.leader().await?.cluster().await?;
+        self.save(&servers).await
     }
 
     async fn save(&mut self, servers: &[Server]) -> Result<(), ClusterError> {
