@@ -1,0 +1,94 @@
+//! Letting a node in.
+
+use axum::extract::{Request, State};
+use hyper::Method;
+use serde_json::json;
+use tracing::info;
+
+use crate::{
+    Error,
+    api::{Admission, ClusterMember, EXTENSIONS, Peer},
+    certificate::{check_name, has_dns_name, is_valid_at, parse},
+    cluster::entry,
+    rest::{Answered, Shared, access::json_body, answer, fanout::tell_others, forbidden},
+    server::Caller,
+    time::now_s,
+    trust::TrustEntry,
+};
+
+/// A node asks to be let in, and shows a token.
+pub async fn admit(State(daemon): Shared, request: Request) -> Answered {
+    let shown = match request.extensions().get::<Caller>() {
+        Some(Caller::Network(Some(certificate))) => certificate.clone(),
+        _ => return Err(forbidden()),
+    };
+    let member: ClusterMember = json_body(request).await?;
+    let cluster = daemon.cluster()?;
+    check_name(&member.name)?;
+    if member.address.parse::<std::net::SocketAddr>().is_err() {
+        return Err(Error::Invalid(format!(
+            "Invalid address {:?}",
+            member.address
+        )));
+    }
+    // The key of the certificate that will be trusted is the one that was proven.
+    let named = parse(&member.certificate)?;
+    if named.to_der()? != shown.to_der()? || !has_dns_name(&shown, &member.name) {
+        return Err(Error::Forbidden(
+            "The certificate is not that of the name in the join token".to_owned(),
+        ));
+    }
+    if !is_valid_at(&shown, now_s()) {
+        return Err(Error::Forbidden(
+            "The certificate is not valid now: do the clocks agree?".to_owned(),
+        ));
+    }
+    if member.extensions != EXTENSIONS {
+        return Err(Error::Invalid(
+            "The extensions of the nodes differ".to_owned(),
+        ));
+    }
+    cluster
+        .database
+        .add_member(&member, Some(&member.secret))
+        .await?;
+    info!(
+        name = member.name,
+        address = member.address,
+        "a node is let in"
+    );
+    let entry = entry(ClusterMember {
+        secret: String::new(),
+        ..member
+    });
+    cluster.trust.add(entry.clone())?;
+    tell_others(
+        &cluster,
+        Method::POST,
+        "/core/internal/truststore",
+        json!(entry),
+    )
+    .await;
+    let peers = cluster.trust.entries().into_iter().map(peer);
+    let pair = daemon.cluster_pair()?;
+    answer(Admission {
+        cluster_cert: pair.certificate,
+        cluster_key: pair.key,
+        cluster_members: peers.filter(|peer| peer.name != entry.name).collect(),
+        additional: json!({}),
+        trusted_member: cluster
+            .trust
+            .entries()
+            .into_iter()
+            .find(|entry| entry.name == cluster.own.name)
+            .map(peer),
+    })
+}
+
+fn peer(entry: TrustEntry) -> Peer {
+    Peer {
+        name: entry.name,
+        address: entry.address,
+        certificate: entry.certificate,
+    }
+}
