@@ -1,6 +1,8 @@
 //! The command against daemons in processes of their own.
 
 mod daemon;
+mod node;
+mod three;
 
 use std::{
     io::{Read, Write},
