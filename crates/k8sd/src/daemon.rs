@@ -159,8 +159,10 @@ impl Daemon {
         if let Err(error) = &done {
             warn!(%error, "the node stays outside of any cluster");
             self.end(false).await;
+            if let Err(error) = journal::withdraw(&self.state) {
+                warn!(%error, "what was written for the datastore is left; the next attempt removes it");
+            }
             self.state.reset()?;
-            journal::withdraw(&self.state)?;
             self.set(Phase::New);
         }
         done
@@ -226,11 +228,14 @@ impl Daemon {
         };
         let body = serde_json::to_value(&member).map_err(|e| Error::Internal(e.to_string()))?;
         let mut last = Error::Unavailable("no member is reachable".to_owned());
-        for address in token.join_addresses {
-            let target = Target::Pinned {
-                address,
-                context: context.clone(),
-            };
+        // An answer was lost.
+        let mut is_perhaps_in = false;
+        let targets = token.join_addresses.into_iter().map(|address| {
+            let context = context.clone();
+            Target::Pinned { address, context }
+        });
+        let targets: Vec<Target> = targets.collect();
+        for target in &targets {
             let path = "/core/internal/cluster";
             let asked = target
                 .call::<Admission>(Method::POST, path, Some(&body), ASK_TIMEOUT)
@@ -239,11 +244,7 @@ impl Daemon {
                 Ok(admission) => {
                     let done = self.enter(own.clone(), pair, admission, datastore).await;
                     if done.is_err() {
-                        let path = format!("/core/1.0/cluster/{}?force=1", own.name);
-                        let gone = target.call::<Value>(Method::DELETE, &path, None, ASK_TIMEOUT);
-                        if let Err(error) = gone.await {
-                            warn!(%error, "the cluster forgets this node by itself in some minutes");
-                        }
+                        be_forgotten(&targets, &own.name).await;
                     }
                     return done;
                 }
@@ -252,9 +253,18 @@ impl Daemon {
                     refused @ Error::Refused {
                         status: 400..=499, ..
                     },
-                ) => return Err(refused),
-                Err(error) => last = error,
+                ) => {
+                    last = refused;
+                    break;
+                }
+                Err(error) => {
+                    is_perhaps_in = true;
+                    last = error;
+                }
             }
+        }
+        if is_perhaps_in {
+            be_forgotten(&targets, &own.name).await;
         }
         Err(last)
     }
@@ -408,6 +418,22 @@ async fn open(cluster: &Cluster, first: Option<ClusterMember>) -> Result<(), Err
             }
         }
     }
+}
+
+/// The membership of this node comes to nothing. Whoever was not let in is not heard either.
+async fn be_forgotten(targets: &[Target], name: &str) {
+    let path = format!("/core/1.0/cluster/{name}?force=1");
+    for target in targets {
+        let gone = target.call::<Value>(Method::DELETE, &path, None, ASK_TIMEOUT);
+        match gone.await {
+            Ok(_)
+            | Err(Error::Refused {
+                status: 403 | 404, ..
+            }) => return,
+            Err(error) => warn!(%error, "a member does not forget this node"),
+        }
+    }
+    warn!("if it was let in, the cluster forgets this node by itself in some minutes");
 }
 
 fn address_of(datastore: Option<&Datastore>) -> String {
