@@ -1,6 +1,8 @@
 //! The command against daemons in processes of their own.
 
 mod daemon;
+mod datastore;
+mod joins;
 mod node;
 mod three;
 

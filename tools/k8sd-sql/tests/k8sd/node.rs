@@ -5,12 +5,13 @@ use std::{
     ffi::OsStr,
     fs,
     io::{Read, Write},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     time::Duration,
 };
 
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -42,6 +43,27 @@ pub struct Place {
     pub k8sd: String,
     pub datastore: String,
     pub client: String,
+}
+
+impl Place {
+    /// With ports that were free a moment ago.
+    pub fn on_loopback<const N: usize>(names: [&'static str; N]) -> [Self; N] {
+        let free = || TcpListener::bind("127.0.0.1:0").unwrap();
+        // All at once, so that they differ.
+        let mut ports: Vec<TcpListener> = (0..3 * N).map(|_| free()).collect();
+        let places = names.map(|name| {
+            let mut address = || ports.pop().unwrap().local_addr().unwrap().to_string();
+            Self {
+                name,
+                namespace: None,
+                k8sd: address(),
+                datastore: address(),
+                client: address(),
+            }
+        });
+        assert!(ports.is_empty());
+        places
+    }
 }
 
 /// Killed when it is dropped.
@@ -120,6 +142,10 @@ impl Node {
         self.server = Some(server.unwrap());
     }
 
+    pub fn daemon_pid(&self) -> Pid {
+        Pid::from_raw(self.daemon.as_ref().unwrap().id().cast_signed())
+    }
+
     pub fn kill_server(&mut self) {
         kill(&mut self.server);
     }
@@ -155,8 +181,12 @@ impl Node {
     }
 
     pub fn bootstrap(&self) {
+        self.good(&self.bootstrap_args());
+    }
+
+    pub fn bootstrap_args(&self) -> Vec<&str> {
         let Place { name, k8sd, .. } = &self.place;
-        self.good(&self.with_datastore(&["bootstrap", "--name", name, "--address", k8sd]));
+        self.with_datastore(&["bootstrap", "--name", name, "--address", k8sd])
     }
 
     pub fn join(&self, token: &str) {
@@ -203,6 +233,16 @@ impl Node {
             .collect();
         addresses.sort();
         addresses
+    }
+
+    /// By etcd's API, past k8sd.
+    pub fn remove_server(&self, address: &str) {
+        let listed = self.gateway("cluster/member/list", &json!({})).unwrap();
+        let members = listed["members"].as_array().unwrap();
+        let is_it = |m: &&Value| m["peerURLs"][0] == format!("https://{address}");
+        let id = &members.iter().find(is_it).unwrap()["ID"];
+        let removed = self.gateway("cluster/member/remove", &json!({"ID": id}));
+        removed.expect("it is removed");
     }
 
     /// By etcdctl, where there is one.

@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    net::TcpListener,
     os::unix::fs::PermissionsExt,
     path::Path,
     process::Command,
@@ -21,20 +20,7 @@ fn three_nodes_on_loopback_run_the_datastore_lose_one_and_get_it_back() {
     let Some(binary) = server_binary() else {
         return;
     };
-    // All at once, so that they differ.
-    let free = || TcpListener::bind("127.0.0.1:0").unwrap();
-    let ports: Vec<TcpListener> = (0..9).map(|_| free()).collect();
-    let address = |at: usize| ports[at].local_addr().unwrap().to_string();
-    let place = |at: usize| Place {
-        name: NAMES[at],
-        namespace: None,
-        k8sd: address(3 * at),
-        datastore: address(3 * at + 1),
-        client: address(3 * at + 2),
-    };
-    let places = [place(0), place(1), place(2)];
-    drop(ports);
-    live(places, &binary);
+    live(Place::on_loopback(NAMES), &binary);
 }
 
 #[test]
