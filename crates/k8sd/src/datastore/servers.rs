@@ -1,6 +1,6 @@
 //! The datastore's dqlite cluster, which is another than k8sd's: asked and changed over its own port.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use dqlite::{
     client::{ConnectOptions, Endpoint, LeaderConnector, Resolve},
@@ -59,6 +59,37 @@ pub async fn seen(cluster: &Cluster) -> Option<Vec<Server>> {
         .ok()
 }
 
+/// Where members and the datastore's servers differ. Nothing of it is repaired: a server without a member may
+/// be one that is to become a member yet.
+pub async fn check(cluster: &Cluster) -> Result<Vec<String>, Error> {
+    let addresses = cluster.database.datastore_addresses().await?;
+    let Some(pair) = cluster.database.datastore_pair().await? else {
+        return Ok(Vec::new());
+    };
+    let known = addresses.values().cloned().collect();
+    match list(&pair, known, LIST_PATIENCE).await {
+        Ok(servers) => Ok(differences(&addresses, &servers)),
+        Err(error) => Ok(vec![error.to_string()]),
+    }
+}
+
+fn differences(addresses: &BTreeMap<String, String>, servers: &[Server]) -> Vec<String> {
+    let has_no_server = |address: &&String| servers.iter().all(|s| s.address != **address);
+    let bare = addresses.iter().filter(|(_, a)| has_no_server(a));
+    let bare = bare.map(|(name, address)| {
+        format!("{name} has no server in the datastore: start k8s-dqlite there, for {address}")
+    });
+    let has_no_member = |server: &&Server| addresses.values().all(|a| *a != server.address);
+    let strange = servers.iter().filter(has_no_member).map(|server| {
+        format!(
+            "the datastore's server {:x} at {} is no member's: join it with its directory, or remove \
+             it with `etcdctl member remove {:x}`",
+            server.id, server.address, server.id
+        )
+    });
+    bare.chain(strange).collect()
+}
+
 /// Takes the member's server out of it. One that is not in it is no error: the same request may come again.
 /// `force`: goes on where the datastore cannot be changed.
 pub async fn remove_member(cluster: &Cluster, name: &str, force: bool) -> Result<(), Error> {
@@ -93,4 +124,28 @@ async fn remove(pair: &PemPair, known: Vec<String>, gone: &str) -> Result<(), Er
     dqlite::cluster::remove(&mut nodes, server.id).await?;
     info!(address = gone, "the datastore has this node no more");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use dqlite::wire::Role;
+
+    use super::*;
+
+    #[test]
+    fn members_without_servers_and_servers_without_members_are_found() {
+        let server = |id, address: &str| Server {
+            id,
+            address: address.to_owned(),
+            role: Role::Voter,
+        };
+        let member = |name: &str, address: &str| (name.to_owned(), address.to_owned());
+        let addresses = BTreeMap::from([member("a", "1:1"), member("b", "2:1")]);
+        let found = differences(&addresses, &[server(1, "1:1"), server(0xab, "3:1")]);
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(found[0].contains("b has no server") && found[0].contains("2:1"));
+        assert!(found[1].contains("server ab at 3:1"));
+        let both = [server(1, "1:1"), server(2, "2:1")];
+        assert!(differences(&addresses, &both).is_empty());
+    }
 }

@@ -4,6 +4,7 @@ use axum::extract::{Request, State};
 
 use crate::{
     api::{self, CheckReport},
+    datastore::servers,
     rest::{
         Answered, Shared,
         access::{flag, only_socket},
@@ -59,6 +60,7 @@ pub async fn check(State(daemon): Shared, request: Request) -> Answered {
                 .push(format!("{} is trusted, and no member", entry.name));
         }
     }
+    report.findings.extend(servers::check(&cluster).await?);
     if repair {
         cluster.look().await?;
     }

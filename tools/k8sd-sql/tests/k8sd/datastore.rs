@@ -45,8 +45,14 @@ fn a_datastore_that_runs_is_taken_over_with_all_its_nodes() {
     // A removal that was interrupted, or done by other means, is finished by the same request.
     first.remove_server(&second.place.datastore);
     assert_eq!(first.datastore_roles()[&second.place.datastore], "none");
+    let found = String::from_utf8(first.run(&["cluster", "check"]).stdout).unwrap();
+    assert!(
+        found.starts_with("node2 has no server in the datastore"),
+        "{found}"
+    );
     first.good(&["remove", "node2"]);
     assert_eq!(first.good(&["members"]).matches("node").count(), 1);
+    assert_eq!(first.good(&["cluster", "check"]), "");
 }
 
 #[test]

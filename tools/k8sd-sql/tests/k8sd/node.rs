@@ -186,7 +186,10 @@ impl Node {
 
     pub fn bootstrap_args(&self) -> Vec<&str> {
         let Place { name, k8sd, .. } = &self.place;
-        self.with_datastore(&["bootstrap", "--name", name, "--address", k8sd])
+        self.with_datastore(
+            &self.place,
+            &["bootstrap", "--name", name, "--address", k8sd],
+        )
     }
 
     pub fn join(&self, token: &str) {
@@ -194,18 +197,25 @@ impl Node {
     }
 
     pub fn join_args<'a>(&'a self, token: &'a str) -> Vec<&'a str> {
-        let Place { name, k8sd, .. } = &self.place;
-        self.with_datastore(&["join", token.trim(), "--name", name, "--address", k8sd])
+        self.join_args_at(&self.place, token)
     }
 
-    fn with_datastore<'a>(&'a self, args: &[&'a str]) -> Vec<&'a str> {
+    pub fn join_args_at<'a>(&self, place: &'a Place, token: &'a str) -> Vec<&'a str> {
+        let Place { name, k8sd, .. } = place;
+        self.with_datastore(
+            place,
+            &["join", token.trim(), "--name", name, "--address", k8sd],
+        )
+    }
+
+    fn with_datastore<'a>(&self, place: &'a Place, args: &[&'a str]) -> Vec<&'a str> {
         // Leaked, as a test's few bytes may be.
         let dir: &'static str = self.data().display().to_string().leak();
         let more = [
             "--datastore-dir",
             dir,
             "--datastore-address",
-            &self.place.datastore,
+            &place.datastore,
         ];
         [args, &more].concat()
     }
