@@ -18,12 +18,17 @@ use hyper::Method;
 use k8sd::{
     Error,
     api::{Admission, EXTENSIONS},
-    certificate::{PemPair, generate},
+    certificate::{PemPair, fingerprint, generate},
     client::{Target, pinned},
     time::now_s,
     token::JoinToken,
 };
 use nix::sys::signal::{Signal, kill};
+use openssl::{
+    pkey::PKey,
+    ssl::{SslAcceptor, SslMethod},
+    x509::X509,
+};
 use serde_json::json;
 
 use crate::{
@@ -234,6 +239,49 @@ fn a_refused_join_leaves_its_token_as_it_is() {
         join(&strange, &good).contains("No matching"),
         "it is used up"
     );
+}
+
+/// A member whose certificate is this one, and which lets in whoever comes, and then finds nobody to remove.
+fn strange_cluster(pair: PemPair) -> String {
+    let mut acceptor = SslAcceptor::mozilla_modern_v5(SslMethod::tls_server()).unwrap();
+    let certificate = X509::from_pem(pair.certificate.as_bytes()).unwrap();
+    let key = PKey::private_key_from_pem(pair.key.as_bytes()).unwrap();
+    acceptor.set_certificate(&certificate).unwrap();
+    acceptor.set_private_key(&key).unwrap();
+    let acceptor = acceptor.build();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let admission = json!({"type": "sync", "metadata": {
+        "cluster_cert": pair.certificate, "cluster_key": pair.key, "cluster_members": [],
+        "trusted_member": null,
+    }});
+    let gone = json!({"type": "error", "error_code": 404, "error": "no such member"});
+    thread::spawn(move || {
+        for answer in [admission, gone] {
+            let mut stream = acceptor.accept(listener.accept().unwrap().0).unwrap();
+            let mut request = vec![0; 1 << 16];
+            let _ = stream.read(&mut request).unwrap();
+            let (body, head) = (answer.to_string(), "HTTP/1.1 200 OK\r\nContent-Length:");
+            write!(stream, "{head} {}\r\n\r\n{body}", body.len()).unwrap();
+        }
+    });
+    address
+}
+
+#[test]
+fn a_cluster_whose_certificate_is_not_valid_yet_is_not_joined() {
+    let [node] = nodes(["node2"]);
+    let pair = generate("node1", now_s() + HOUR_S).unwrap();
+    let certificate = X509::from_pem(pair.certificate.as_bytes()).unwrap();
+    let token = JoinToken {
+        secret: "ab".repeat(32),
+        fingerprint: fingerprint(&certificate).unwrap(),
+        join_addresses: vec![strange_cluster(pair)],
+    };
+    let told = node.bad(&node.join_args(&token.encode()));
+    assert!(told.contains("do the clocks agree?"), "{told}");
+    assert!(!node.data().exists());
+    assert!(!node.state().join("cluster.key").exists());
 }
 
 #[test]

@@ -100,6 +100,17 @@ fn live(places: [Place; 3], binary: &Path) {
     agree(&nodes);
     serve(&nodes, "third");
     assert_eq!(nodes[0].good(&["cluster", "check"]), "");
+
+    // The first of all, by another.
+    nodes[2].good(&["remove", "node1"]);
+    let [first, rest @ ..] = &nodes;
+    for node in rest {
+        wait_for("the datastore to have two nodes", || {
+            let addresses = node.server_addresses();
+            addresses.len() == 2 && !addresses.contains(&first.place.datastore)
+        });
+    }
+    serve(rest, "fourth");
 }
 
 fn check_files(node: &Node, first: &Node) {
