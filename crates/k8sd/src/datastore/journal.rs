@@ -221,6 +221,16 @@ mod tests {
     }
 
     #[test]
+    fn a_write_that_was_killed_half_way_is_taken_back_as_well() {
+        let Fixture { state, request, .. } = &fixture();
+        write(state, request, &files()).unwrap();
+        fs::remove_file(request.dir.join("init.yaml")).unwrap();
+        fs::write(temporary(&request.dir, "init.yaml"), "in").unwrap();
+        withdraw(state).unwrap();
+        assert!(!request.dir.exists());
+    }
+
+    #[test]
     fn a_directory_in_which_a_node_has_run_is_left_as_it_is() {
         let Fixture { state, request, .. } = &fixture();
         write(state, request, &files()).unwrap();

@@ -148,3 +148,35 @@ fn a_failure_domain_is_written_and_the_flags_belong_together() {
     let written = fs::read_to_string(node.data().join("failure-domain")).unwrap();
     assert_eq!(written, "36929118209194167");
 }
+
+#[test]
+fn a_pair_that_is_there_is_the_clusters_or_is_refused() {
+    let [first, second, other] = Place::on_loopback(["node1", "node2", "other"])
+        .map(|place| Node::start(place, Path::new("")));
+    other.bootstrap();
+    let copy = |to: &Node| {
+        fs::create_dir(to.data()).unwrap();
+        for name in ["cluster.crt", "cluster.key"] {
+            fs::copy(other.data().join(name), to.data().join(name)).unwrap();
+        }
+    };
+    copy(&first);
+    first.bootstrap();
+    let key = |node: &Node| fs::read_to_string(node.data().join("cluster.key")).unwrap();
+    assert_eq!(key(&first), key(&other));
+    copy(&second);
+    second.join(&token(&first, "node2"));
+    assert!(second.data().join("init.yaml").exists());
+    first.good(&["remove", "node2", "--force"]);
+    wait_for("what was written to be gone", || {
+        !second.data().join("init.yaml").exists()
+    });
+    assert_eq!(key(&second), key(&other), "the pair was there before");
+
+    let [third] = Place::on_loopback(["node1"]).map(|place| Node::start(place, Path::new("")));
+    third.bootstrap();
+    let told = second.bad(&second.join_args(&token(&third, "node2")));
+    assert!(told.contains("that of another cluster"), "{told}");
+    assert_eq!(key(&second), key(&other));
+    assert_eq!(third.good(&["members"]).matches("node").count(), 1);
+}
