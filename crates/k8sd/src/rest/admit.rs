@@ -10,7 +10,8 @@ use crate::{
     api::{Admission, ClusterMember, EXTENSIONS, Peer},
     certificate::{check_name, has_dns_name, is_valid_at, parse},
     cluster::entry,
-    rest::{Answered, Shared, access::json_body, answer, fanout::tell_others, forbidden},
+    peers::tell_others,
+    rest::{Answered, Shared, access::small_body, answer, forbidden},
     server::Caller,
     time::now_s,
     trust::TrustEntry,
@@ -22,7 +23,7 @@ pub async fn admit(State(daemon): Shared, request: Request) -> Answered {
         Some(Caller::Network(Some(certificate))) => certificate.clone(),
         _ => return Err(forbidden()),
     };
-    let member: ClusterMember = json_body(request).await?;
+    let member: ClusterMember = small_body(request).await?;
     let cluster = daemon.cluster()?;
     check_name(&member.name)?;
     if member.address.parse::<std::net::SocketAddr>().is_err() {
@@ -61,7 +62,7 @@ pub async fn admit(State(daemon): Shared, request: Request) -> Answered {
         secret: String::new(),
         ..member
     });
-    cluster.trust.add(entry.clone())?;
+    cluster.refresh_trust().await?;
     tell_others(
         &cluster,
         Method::POST,
