@@ -20,6 +20,7 @@ use crate::{
     certificate::{self, PemPair, check_name, fingerprint, generate, has_dns_name, parse},
     client::{Target, pinned},
     cluster::Cluster,
+    failpoint::fail_at,
     peers, reconcile, rest, server,
     state::{DaemonFile, StateDir},
     time::now_s,
@@ -247,6 +248,7 @@ impl Daemon {
             key: admission.cluster_key,
         };
         certificate::save(&self.state, "cluster", &cluster_pair)?;
+        fail_at("admitted");
         let store = Truststore::load(&self.state)?;
         store.add(TrustEntry {
             name: own.name.clone(),
@@ -265,7 +267,9 @@ impl Daemon {
                 certificate: peer.certificate,
             })?;
         }
+        fail_at("trusting");
         self.start(own.clone(), seeds, None).await?;
+        fail_at("entered");
         self.state.write_daemon(&own)?;
         info!(
             name = own.name,

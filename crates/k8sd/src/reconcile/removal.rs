@@ -68,7 +68,17 @@ pub async fn remove(cluster: &Cluster, name: &str, asked: Asked) -> Result<(), E
         return Err(Error::Conflict(format!("{name} is a member by now")));
     }
     fail_at("begun");
-    carry_on(cluster, &removal).await
+    let carried = carry_on(cluster, &removal).await;
+    if let Err(Error::Cluster(ClusterError::NoMajority { .. } | ClusterError::LastNode)) = carried {
+        // Nothing has happened yet, and nothing will.
+        cluster.database.end_removal(&removal).await?;
+        return carried;
+    }
+    carried.map_err(|error| {
+        Error::Unavailable(format!(
+            "the removal of {name} is begun, and goes on by itself: {error}"
+        ))
+    })
 }
 
 async fn reachable(target: &Target, name: &str) -> Result<(), Error> {
@@ -119,15 +129,7 @@ async fn remove_server(cluster: &Cluster, removal: &Removal) -> Result<(), Error
     };
     match dqlite::cluster::remove(&mut cluster.nodes(), id).await {
         Ok(_) | Err(ClusterError::NotFound { .. }) => Ok(()),
-        // Nothing has happened yet, and nothing will.
-        Err(error @ (ClusterError::NoMajority { .. } | ClusterError::LastNode)) => {
-            cluster.database.end_removal(removal).await?;
-            Err(Error::Conflict(error.to_string()))
-        }
-        Err(error) => Err(Error::Unavailable(format!(
-            "the removal of {} is begun, and goes on by itself: {error}",
-            removal.name
-        ))),
+        Err(error) => Err(error.into()),
     }
 }
 
