@@ -285,7 +285,7 @@ mod tests {
         store.reload().unwrap();
         assert_eq!(
             store.entries(),
-            [one.clone()],
+            std::slice::from_ref(&one),
             "a reload that finds nothing keeps what was there"
         );
         store.replace(vec![one]).unwrap();

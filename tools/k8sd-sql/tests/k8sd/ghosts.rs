@@ -12,7 +12,7 @@ const QUICK: &[(&str, &str)] = &[
     ("K8SD_PENDING_MS", "5000"),
 ];
 
-fn failing_at<'a>(point: &'a str) -> Vec<(&'a str, &'a str)> {
+fn failing_at(point: &str) -> Vec<(&str, &str)> {
     let mut env: Vec<(&str, &str)> = QUICK.to_vec();
     env.push(("K8SD_FAIL_AT", point));
     env
