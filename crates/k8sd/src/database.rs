@@ -1,5 +1,7 @@
 //! The database on whichever node leads.
 
+mod datastore;
+
 use dqlite::{
     client::{ConnectOptions, Connection, Error as ClientError, LeaderConnector, Resolve},
     cluster::MemberStatus,
@@ -176,10 +178,15 @@ impl Database {
                 )),
             }
         }
-        let then = [
+        let mut then = vec![
             (schema::REMOVALS_TABLE, vec![]),
             (schema::FORGET_REMOVAL, vec![Param::Text(&member.name)]),
         ];
+        let key = format!("{}{}", datastore::MEMBER, member.name);
+        if !member.datastore_address.is_empty() {
+            let params = vec![Param::Text(&key), Param::Text(&member.datastore_address)];
+            then.push((schema::PUT_CONFIG, params));
+        }
         match self.change_if(&steps, &then).await {
             Ok(None) => Ok(()),
             Ok(Some(0)) => Err(Error::Conflict(
@@ -203,6 +210,7 @@ impl Database {
             Param::Text(&removal.name),
             Param::Text(&removal.address),
             Param::Integer(removal.server.unwrap_or(0).cast_signed()),
+            Param::Integer(i64::from(removal.force)),
             Param::Text(&removal.nonce),
             Param::Integer(removal.started_s),
             Param::Text(&removal.name),
@@ -218,9 +226,18 @@ impl Database {
     /// The row of a member that goes.
     pub async fn remove_member(&self, removal: &Removal) -> Result<(), Error> {
         let params = vec![Param::Text(&removal.name), Param::Text(&removal.nonce)];
-        self.change(&[(schema::REMOVE_MEMBER, params)])
-            .await
-            .map(drop)
+        let mut steps = vec![(schema::REMOVE_MEMBER, params)];
+        if self.has_configs().await? {
+            steps.push(datastore::forget_strays());
+        }
+        self.change(&steps).await.map(drop)
+    }
+
+    /// Whether nobody has finished it, and begun another one.
+    pub async fn is_current(&self, removal: &Removal) -> Result<bool, Error> {
+        let params = [Param::Text(&removal.name), Param::Text(&removal.nonce)];
+        let rows = self.rows(schema::IS_CURRENT, &params).await?;
+        Ok(rows.first().and_then(|row| row[0].as_integer()) == Some(1))
     }
 
     pub async fn end_removal(&self, removal: &Removal) -> Result<(), Error> {
@@ -342,8 +359,9 @@ fn removal(row: &[Value]) -> Removal {
         name: text(&row[0]),
         address: text(&row[1]),
         server: (server != 0).then_some(server),
-        nonce: text(&row[3]),
-        started_s: row[4].as_integer().unwrap_or(0),
+        force: row[3].as_integer() == Some(1),
+        nonce: text(&row[4]),
+        started_s: row[5].as_integer().unwrap_or(0),
     }
 }
 

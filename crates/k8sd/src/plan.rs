@@ -49,6 +49,8 @@ pub struct Removal {
     pub address: String,
     /// Its id in dqlite's cluster, if it had one.
     pub server: Option<u64>,
+    /// Also if the datastore cannot be changed.
+    pub force: bool,
     /// Tells two removals of one name apart.
     pub nonce: String,
     pub started_s: i64,

@@ -18,14 +18,15 @@ pub const TABLES: [&str; 5] = [
 
 /// Ours: removals that are not finished. `server`: of dqlite, 0 for none; `nonce` tells two removals of one name apart.
 pub const REMOVALS_TABLE: &str = "CREATE TABLE IF NOT EXISTS member_removals (name TEXT PRIMARY KEY NOT NULL, \
-    address TEXT NOT NULL, server INTEGER NOT NULL, nonce TEXT NOT NULL, started_at DATETIME NOT NULL)";
+    address TEXT NOT NULL, server INTEGER NOT NULL, force INTEGER NOT NULL, nonce TEXT NOT NULL, started_at DATETIME NOT NULL)";
 pub const HAS_REMOVALS: &str =
     "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'member_removals'";
-pub const REMOVALS: &str = "SELECT name, address, server, nonce, CAST(started_at AS INTEGER) FROM member_removals ORDER BY name";
-/// Name, address, server, nonce, now, name, whether any role will do. Of a member alone.
-pub const BEGIN_REMOVAL: &str = "INSERT OR REPLACE INTO member_removals (name, address, server, nonce, started_at) \
-    SELECT ?, ?, ?, ?, ? WHERE EXISTS (SELECT 1 FROM core_cluster_members WHERE name = ? AND (role = 'PENDING' OR ?))";
+pub const REMOVALS: &str = "SELECT name, address, server, force, nonce, CAST(started_at AS INTEGER) FROM member_removals ORDER BY name";
+/// Name, address, server, force, nonce, now, name, whether any role will do. Of a member alone.
+pub const BEGIN_REMOVAL: &str = "INSERT OR REPLACE INTO member_removals (name, address, server, force, nonce, started_at) \
+    SELECT ?, ?, ?, ?, ?, ? WHERE EXISTS (SELECT 1 FROM core_cluster_members WHERE name = ? AND (role = 'PENDING' OR ?))";
 /// Name, nonce.
+pub const IS_CURRENT: &str = "SELECT count(*) FROM member_removals WHERE name = ? AND nonce = ?";
 pub const END_REMOVAL: &str = "DELETE FROM member_removals WHERE name = ? AND nonce = ?";
 /// Name: a node of this name is let in anew.
 pub const FORGET_REMOVAL: &str = "DELETE FROM member_removals WHERE name = ?";
@@ -60,6 +61,18 @@ pub const REMOVE_TOKEN: &str = "DELETE FROM core_token_records WHERE name = ?";
 pub const USE_TOKEN: &str = "DELETE FROM core_token_records WHERE name = ? AND secret = ?";
 pub const EXPIRE_TOKENS: &str = "DELETE FROM core_token_records \
     WHERE expiry_date IS NOT NULL AND CAST(expiry_date AS INTEGER) < ?";
+
+pub const HAS_CONFIGS: &str =
+    "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'cluster_configs'";
+/// A prefix of keys, twice.
+pub const CONFIGS: &str =
+    "SELECT key, value FROM cluster_configs WHERE substr(key, 1, length(?)) = ? ORDER BY key";
+/// Key, value.
+pub const PUT_CONFIG: &str = "INSERT INTO cluster_configs (key, value) VALUES (?, ?) \
+    ON CONFLICT (key) DO UPDATE SET value = excluded.value";
+/// The prefix of keys that end with a member's name, three times.
+pub const REMOVE_STRAYS: &str = "DELETE FROM cluster_configs WHERE substr(key, 1, length(?)) = ? \
+    AND substr(key, length(?) + 1) NOT IN (SELECT name FROM core_cluster_members)";
 
 pub const CHANGES: &str = "SELECT changes()";
 pub const QUERY_ONLY: &str = "PRAGMA query_only = ON";

@@ -127,6 +127,7 @@ fn a_removal_is_carried_on_until_only_the_node_has_to_hear_of_it() {
         name: "node2".to_owned(),
         address: "10.0.0.2:6400".to_owned(),
         server: Some(2),
+        force: false,
         nonce: "n".to_owned(),
         started_s: NOW_S,
     };

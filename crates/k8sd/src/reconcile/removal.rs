@@ -1,7 +1,7 @@
 //! Removing a member, in steps of which each may be repeated.
 //!
-//! The journal first: from then on the removal comes to its end, whoever is killed. Then dqlite's server, the row,
-//! trust, the node itself, and the entry in the journal. Invariant: no step harms a node that was let in under the
+//! The journal first: from then on the removal comes to its end, whoever is killed. Then the datastore's server, that
+//! of k8sd's dqlite, the row, trust, the node itself, and the entry in the journal. Invariant: no step harms a node that was let in under the
 //! same name since: the server goes by its id, the row by the removal's nonce, the node by its id.
 
 use std::time::Duration;
@@ -15,6 +15,7 @@ use crate::{
     Error,
     client::Target,
     cluster::Cluster,
+    datastore::servers,
     failpoint::fail_at,
     peers::{PEER_TIMEOUT, target, tell_others},
     plan::Removal,
@@ -57,6 +58,7 @@ pub async fn remove(cluster: &Cluster, name: &str, asked: Asked) -> Result<(), E
         name: name.to_owned(),
         address,
         server: server.map(|server| server.id),
+        force: asked.force,
         nonce: new_secret(),
         started_s: now_s(),
     };
@@ -68,17 +70,34 @@ pub async fn remove(cluster: &Cluster, name: &str, asked: Asked) -> Result<(), E
         return Err(Error::Conflict(format!("{name} is a member by now")));
     }
     fail_at("begun");
-    let carried = carry_on(cluster, &removal).await;
-    if let Err(Error::Cluster(ClusterError::NoMajority { .. } | ClusterError::LastNode)) = carried {
-        // Nothing has happened yet, and nothing will.
-        cluster.database.end_removal(&removal).await?;
-        return carried;
+    let removals = cluster.removals.lock().await;
+    let done = match servers::remove_member(cluster, name, asked.force).await {
+        Ok(()) => remove_server(cluster, &removal).await,
+        // The words say what to do about it.
+        error => error,
+    };
+    drop(removals);
+    if let Err(error) = done {
+        return give_up(cluster, &removal, error).await;
     }
-    carried.map_err(|error| {
+    carry_on(cluster, &removal).await.map_err(|error| {
         Error::Unavailable(format!(
             "the removal of {name} is begun, and goes on by itself: {error}"
         ))
     })
+}
+
+/// The member stays, unless dqlite may have lost its server by now.
+async fn give_up(cluster: &Cluster, removal: &Removal, error: Error) -> Result<(), Error> {
+    use ClusterError::{Client, TimedOut, Unsettled};
+    if let Error::Cluster(Client(_) | TimedOut(_) | Unsettled(_)) = error {
+        return Err(Error::Unavailable(format!(
+            "the removal of {} is begun, and goes on by itself: {error}",
+            removal.name
+        )));
+    }
+    cluster.database.end_removal(removal).await?;
+    Err(error)
 }
 
 async fn reachable(target: &Target, name: &str) -> Result<(), Error> {
@@ -96,6 +115,12 @@ async fn reachable(target: &Target, name: &str) -> Result<(), Error> {
 /// From wherever it is to its end.
 pub async fn carry_on(cluster: &Cluster, removal: &Removal) -> Result<(), Error> {
     let _alone = cluster.removals.lock().await;
+    if !cluster.database.is_current(removal).await? {
+        // Its name may be another node's by now.
+        return Ok(());
+    }
+    servers::remove_member(cluster, &removal.name, removal.force).await?;
+    fail_at("datastore");
     remove_server(cluster, removal).await?;
     fail_at("server");
     cluster.database.remove_member(removal).await?;
@@ -136,8 +161,9 @@ async fn remove_server(cluster: &Cluster, removal: &Removal) -> Result<(), Error
 /// Whether the node needs no more telling.
 async fn reset(cluster: &Cluster, removal: &Removal) -> bool {
     let name = &removal.name;
-    let id = removal.server.unwrap_or(0);
-    let path = format!("/core/internal/cluster/{name}?force=1&id={id:x}");
+    let id = removal.server.map(|id| format!("&id={id:x}"));
+    let id = id.unwrap_or_default();
+    let path = format!("/core/internal/cluster/{name}?force=1{id}");
     let told = target(cluster, &removal.address)
         .call::<Value>(Method::PUT, &path, None, PEER_TIMEOUT)
         .await;

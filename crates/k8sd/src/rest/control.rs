@@ -74,7 +74,7 @@ pub async fn reset(State(daemon): Shared, Path(name): Path<String>, request: Req
         if let Some(ended) = ended {
             ended.wait(ANSWER_TIMEOUT).await;
         }
-        if let Err(error) = daemon.reset().await {
+        if let Err(error) = daemon.reset(cluster).await {
             warn!(%error, "the state directory is not reset");
         }
     });

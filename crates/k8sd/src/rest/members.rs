@@ -1,6 +1,7 @@
 //! The list of members, a removal.
 
 use axum::extract::{Path, Request, State};
+use dqlite::wire::Server;
 use hyper::Method;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -8,7 +9,9 @@ use tokio::task::JoinSet;
 use crate::{
     Error,
     cluster::Cluster,
+    datastore::servers,
     peers::{PEER_TIMEOUT, target},
+    plan::role_name,
     reconcile::{self, Asked},
     rest::{
         Answered, REMOVE_TIMEOUT, Shared,
@@ -21,6 +24,11 @@ pub async fn list(State(daemon): Shared, request: Request) -> Answered {
     only_trusted(&daemon, &request)?;
     let cluster = daemon.cluster()?;
     let members = cluster.database.members().await?;
+    let addresses = cluster.database.datastore_addresses().await?;
+    let seen = {
+        let cluster = cluster.clone();
+        tokio::spawn(async move { servers::seen(&cluster).await })
+    };
     let mut asked = JoinSet::new();
     for (at, mut member) in members.into_iter().enumerate() {
         let is_own = member.name == cluster.own.name;
@@ -39,12 +47,27 @@ pub async fn list(State(daemon): Shared, request: Request) -> Answered {
     }
     let mut members = asked.join_all().await;
     members.sort_by_key(|(at, _)| *at);
+    let servers = seen.await.unwrap_or_default();
+    for (_, member) in &mut members {
+        if let Some(address) = addresses.get(&member.name) {
+            member.datastore_address.clone_from(address);
+            member.datastore_role = datastore_role(servers.as_deref(), address);
+        }
+    }
     answer(
         members
             .into_iter()
             .map(|(_, member)| member)
             .collect::<Vec<_>>(),
     )
+}
+
+fn datastore_role(servers: Option<&[Server]>, address: &str) -> String {
+    let Some(servers) = servers else {
+        return String::new();
+    };
+    let server = servers.iter().find(|server| server.address == address);
+    server.map_or("none", role_name).to_owned()
 }
 
 pub async fn remove(State(daemon): Shared, Path(name): Path<String>, request: Request) -> Answered {

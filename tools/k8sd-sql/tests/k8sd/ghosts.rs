@@ -72,7 +72,7 @@ fn a_removal_that_is_killed_at_any_step_completes_and_the_name_is_free() {
     first.good(&["bootstrap", "--name", "node1", "--address", &address]);
     let others = [Daemon::start_with(QUICK), Daemon::start_with(QUICK)];
     good_join(&first, &others[0], "node2");
-    for point in ["begun", "server", "row", "told", "reset"] {
+    for point in ["begun", "datastore", "server", "row", "told", "reset"] {
         good_join(&first, &others[1], "node3");
         wait_for_voters(&first, 3);
         first.restart(&failing_at(point));

@@ -1,8 +1,12 @@
 //! The command against daemons in processes of their own.
 
 mod daemon;
+mod datastore;
 mod ghosts;
+mod joins;
+mod node;
 mod security;
+mod three;
 
 use daemon::{Daemon, wait_for};
 
