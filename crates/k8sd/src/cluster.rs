@@ -1,13 +1,16 @@
 //! This node in its cluster: the engine, the port, and the task that keeps its place.
 
-use std::{sync::Mutex, time::Duration};
+use std::{
+    sync::{Mutex, MutexGuard},
+    time::{Duration, Instant},
+};
 
 use axum::Router;
 use dqlite::{
     client::{Endpoint, Resolve},
     cluster::{Member, MemberOptions, Nodes, OwnNode},
     files::{Identity, Wanted, bootstrapped, identify, joined},
-    node::{DirLock, Node, NodeOptions},
+    node::{DirLock, Node, NodeError, NodeOptions},
     proxy::dialer_through,
     roles::RoleTargets,
     tls::{ClientOptions, Tls, TlsVersion, first_dns_name},
@@ -16,7 +19,7 @@ use dqlite::{
 use tokio::{
     net::TcpListener,
     runtime::Handle,
-    sync::watch,
+    sync::{Notify, watch},
     task::{JoinHandle, spawn_blocking},
     time::sleep,
 };
@@ -27,6 +30,7 @@ use crate::{
     api::ClusterMember,
     certificate,
     database::Database,
+    plan::Memory,
     server,
     state::{DaemonFile, StateDir},
     trust::{TrustEntry, Truststore},
@@ -38,10 +42,11 @@ pub const DATABASE_PATH: &str = "/core/internal/database";
 const NETWORK_LATENCY: Duration = Duration::from_millis(50);
 
 /// Between two looks at roles, rows and trust; microcluster has the same.
-const INTERVAL: Duration = Duration::from_secs(10);
+pub const INTERVAL: Duration = Duration::from_secs(10);
 
-/// After a look that failed.
-const RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// The lock of the directory and the address are free within this time after a daemon was killed.
+const RELEASE_PATIENCE: Duration = Duration::from_secs(5);
+const RELEASE_PAUSE: Duration = Duration::from_millis(50);
 
 pub struct Cluster {
     pub own: DaemonFile,
@@ -52,6 +57,15 @@ pub struct Cluster {
     /// Where the engine listens.
     pub engine: String,
     pub identity: Identity,
+    /// One round of the reconciler at a time.
+    pub rounds: tokio::sync::Mutex<()>,
+    /// Removals that this node carries on: one at a time.
+    pub removals: tokio::sync::Mutex<()>,
+    /// Something has changed: time for a round.
+    pub asked: Notify,
+    memory: Mutex<Memory>,
+    /// Rows that are read later are written later.
+    trusting: tokio::sync::Mutex<()>,
     resolve: Resolve,
     node: Mutex<Option<Node>>,
     stop: Mutex<Option<watch::Sender<()>>>,
@@ -77,9 +91,7 @@ impl Cluster {
         })?;
         let shown = certificate::load(state, "cluster")?
             .ok_or_else(|| Error::Internal("cluster.crt or cluster.key is missing".to_owned()))?;
-        let listener = TcpListener::bind(&own.address).await.map_err(|error| {
-            Error::Unavailable(format!("cannot listen on {}: {error}", own.address))
-        })?;
+        let listener = listen(&own.address).await?;
         let resolve = resolver(tls.clone());
         let (node, identity) = start_engine(state, &own.address, seeds, resolve.clone()).await?;
         let dir = state.database();
@@ -105,7 +117,11 @@ impl Cluster {
         let database = Database::new(resolve.clone(), identity.cluster.clone(), member.status());
         let port = server::serve_network(listener, server::tls(&shown)?, router);
         let ended = stopped.clone();
+        let (watched, watching) = (trust.clone(), stopped.clone());
         let tasks = vec![
+            tokio::spawn(async move {
+                tokio::select! { () = watched.watch() => {}, () = until_dropped(watching) => {} }
+            }),
             tokio::spawn(async move {
                 tokio::select! { () = port => {}, () = until_dropped(ended) => {} }
             }),
@@ -119,6 +135,11 @@ impl Cluster {
             member,
             engine: node.bind_address().to_owned(),
             identity,
+            rounds: tokio::sync::Mutex::default(),
+            removals: tokio::sync::Mutex::default(),
+            asked: Notify::new(),
+            memory: Mutex::default(),
+            trusting: tokio::sync::Mutex::default(),
             resolve,
             node: Mutex::new(Some(node)),
             stop: Mutex::new(Some(stop)),
@@ -137,29 +158,13 @@ impl Cluster {
         Nodes::new(known, self.resolve.clone(), RoleTargets::default())
     }
 
-    /// Keeps rows and trust in step with dqlite's cluster, until it is dropped.
-    pub async fn look_after(&self) {
-        loop {
-            let pause = match self.look().await {
-                Ok(()) => INTERVAL,
-                Err(error) => {
-                    warn!(%error, "cannot look after the members");
-                    RETRY_PAUSE
-                }
-            };
-            sleep(pause).await;
-        }
+    pub fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().expect("no panic while locked")
     }
 
-    /// One look: the leader notes roles, everybody learns whom to trust.
-    pub async fn look(&self) -> Result<(), Error> {
-        let status = self.member.status().borrow().clone();
-        if status
-            .leader
-            .is_some_and(|leader| leader.id == self.identity.id)
-        {
-            self.database.heartbeat(&status.servers).await?;
-        }
+    /// Trusts whom the rows name, from now on.
+    pub async fn refresh_trust(&self) -> Result<(), Error> {
+        let _alone = self.trusting.lock().await;
         let members = self.database.members().await?;
         if members.iter().all(|member| member.name != self.own.name) {
             warn!("this node is no member of its cluster any more");
@@ -219,6 +224,37 @@ fn resolver(tls: Tls) -> Resolve {
     })
 }
 
+async fn listen(address: &str) -> Result<TcpListener, Error> {
+    let deadline = Instant::now() + RELEASE_PATIENCE;
+    loop {
+        match TcpListener::bind(address).await {
+            Err(error)
+                if error.kind() == std::io::ErrorKind::AddrInUse && Instant::now() < deadline =>
+            {
+                sleep(RELEASE_PAUSE).await;
+            }
+            bound => {
+                return bound.map_err(|error| {
+                    Error::Unavailable(format!("cannot listen on {address}: {error}"))
+                });
+            }
+        }
+    }
+}
+
+/// Blocks.
+fn lock(dir: &std::path::Path) -> Result<DirLock, NodeError> {
+    let deadline = Instant::now() + RELEASE_PATIENCE;
+    loop {
+        match DirLock::acquire(dir) {
+            Err(NodeError::DirectoryHeld { .. }) if Instant::now() < deadline => {
+                std::thread::sleep(RELEASE_PAUSE);
+            }
+            acquired => return acquired,
+        }
+    }
+}
+
 async fn start_engine(
     state: &StateDir,
     address: &str,
@@ -228,7 +264,7 @@ async fn start_engine(
     let (dir, address) = (state.database(), address.to_owned());
     let dial = dialer_through(Handle::current(), resolve);
     let started = spawn_blocking(move || {
-        let lock = DirLock::acquire(&dir)?;
+        let lock = lock(&dir)?;
         let wanted = Wanted {
             address: Some(&address),
             cluster: &seeds,

@@ -17,14 +17,17 @@ use tracing::{info, warn};
 use crate::{
     Error,
     api::{Admission, ClusterMember, Control, EXTENSIONS, SCHEMA_INTERNAL},
-    certificate::{self, PemPair, check_name, generate, has_dns_name, is_valid_at, parse},
+    certificate::{
+        self, PemPair, check_name, fingerprint, generate, has_dns_name, is_valid_at, parse,
+    },
     client::{Target, pinned},
     cluster::Cluster,
     datastore::{
         Datastore,
         journal::{self, Withdrawn},
     },
-    rest, server,
+    failpoint::fail_at,
+    peers, reconcile, rest, server,
     state::{DaemonFile, StateDir},
     time::now_s,
     token::JoinToken,
@@ -52,6 +55,8 @@ pub struct Daemon {
     change: tokio::sync::Mutex<()>,
     looking: Mutex<Option<JoinHandle<()>>>,
     shutdown: Notify,
+    /// This node was removed while it was down.
+    removed: Notify,
 }
 
 /// Serves the state directory until `stop` is ready, or somebody asks for it through the socket.
@@ -61,6 +66,7 @@ pub async fn run(
     stop: impl Future<Output = ()>,
 ) -> Result<(), Error> {
     state.create()?;
+    let _lock = server::lock(state.root()).await?;
     let socket = server::bind_socket(&state.control_socket(), socket_group.as_deref()).await?;
     if certificate::load(&state, "server")?.is_none() {
         let host = nix::unistd::gethostname().unwrap_or_default();
@@ -73,12 +79,18 @@ pub async fn run(
         change: tokio::sync::Mutex::new(()),
         looking: Mutex::new(None),
         shutdown: Notify::new(),
+        removed: Notify::new(),
     });
     let serving = tokio::spawn(server::serve_socket(socket, rest::router(daemon.clone())));
     let starting = async {
         if let Some(own) = state.read_daemon()? {
             let _changing = daemon.change.lock().await;
-            daemon.start(own, Vec::new(), None).await?;
+            tokio::select! {
+                started = daemon.start(own, Vec::new(), None) => started?,
+                () = daemon.removed.notified() => daemon.forget().await?,
+            }
+        } else {
+            daemon.give_up_join().await?;
         }
         std::future::pending().await
     };
@@ -286,6 +298,7 @@ impl Daemon {
             key: admission.cluster_key,
         };
         certificate::save(&self.state, "cluster", &cluster_pair)?;
+        fail_at("admitted");
         let store = Truststore::load(&self.state)?;
         store.add(TrustEntry {
             name: own.name.clone(),
@@ -306,16 +319,25 @@ impl Daemon {
         }
         let plan = datastore.map(|datastore| datastore.enter(admission.datastore));
         let plan = plan.transpose()?;
+        fail_at("trusting");
         self.start(own.clone(), seeds, None).await?;
         if let Some(plan) = plan {
             plan.write(&self.state).await?;
         }
+        fail_at("entered");
         self.state.write_daemon(&own)?;
         info!(
             name = own.name,
             address = own.address,
             "this node has joined the cluster"
         );
+        if let Phase::Open(cluster) = self.phase() {
+            // The leader confirms it in a round.
+            tokio::spawn(async move {
+                let path = peers::HEARTBEAT_PATH;
+                peers::tell_others(&cluster, Method::POST, path, json!({})).await;
+            });
+        }
         Ok(())
     }
 
@@ -351,18 +373,29 @@ impl Daemon {
             )))
         })?;
         self.set(Phase::Open(cluster.clone()));
-        let looking = tokio::spawn(async move { cluster.look_after().await });
+        let looking = tokio::spawn(async move { reconcile::run(&cluster).await });
         *self.looking.lock().expect("no panic while locked") = Some(looking);
         Ok(())
     }
 
+    /// Whether the directory says so: the last step of a bootstrap or join.
+    pub(crate) fn is_member(&self) -> Result<bool, Error> {
+        Ok(self.state.read_daemon()?.is_some())
+    }
+
     /// Leaves this cluster behind, which has removed this node.
     pub(crate) async fn reset(&self, left: Arc<Cluster>) -> Result<(), Error> {
+        // A start holds the lock, and waits for a database that this node never reaches.
+        self.removed.notify_one();
         let _changing = self.change.lock().await;
         // It may have left by itself, and be in another one already.
-        if !matches!(self.phase(), Phase::Open(cluster) if Arc::ptr_eq(&cluster, &left)) {
-            return Ok(());
+        match self.phase() {
+            Phase::Open(cluster) if Arc::ptr_eq(&cluster, &left) => self.forget().await,
+            _ => Ok(()),
         }
+    }
+
+    async fn forget(&self) -> Result<(), Error> {
         self.end(false).await;
         self.state.reset()?;
         if let Withdrawn::Kept(dir) = journal::withdraw(&self.state)? {
@@ -374,6 +407,39 @@ impl Daemon {
         }
         self.set(Phase::New);
         info!("this node was removed from its cluster, and can join one again");
+        Ok(())
+    }
+
+    /// What a join left that was killed: the cluster forgets a pending member at once, if it is reached. A
+    /// directory that lost its daemon.yaml some other way is left as it is.
+    async fn give_up_join(&self) -> Result<(), Error> {
+        let pair = |name| certificate::load(&self.state, name);
+        let (Some(own), Some(cluster)) = (pair("server")?, pair("cluster")?) else {
+            return Ok(());
+        };
+        let entries = Truststore::load(&self.state).map(|store| store.entries());
+        let entries = entries.unwrap_or_default();
+        let mut named = entries.iter().filter(|e| e.certificate == own.certificate);
+        let Some(named) = named.next() else {
+            return Ok(());
+        };
+        let context = pinned(&own, &fingerprint(&parse(&cluster.certificate)?)?)?;
+        for other in entries.iter().filter(|e| e.name != named.name) {
+            let target = Target::Pinned {
+                address: other.address.clone(),
+                context: context.clone(),
+            };
+            let path = format!("/core/1.0/cluster/{}?force=1&pending=1", named.name);
+            let gone = target.call::<Value>(Method::DELETE, &path, None, ASK_TIMEOUT);
+            match gone.await {
+                Ok(_) => {
+                    info!(name = named.name, "a join that was interrupted is given up");
+                    self.state.reset()?;
+                    return journal::withdraw(&self.state).map(drop);
+                }
+                Err(error) => warn!(%error, "this node is no member by its directory"),
+            }
+        }
         Ok(())
     }
 
@@ -405,7 +471,7 @@ async fn open(cluster: &Cluster, first: Option<ClusterMember>) -> Result<(), Err
     if let Some(first) = first {
         cluster.database.create().await?;
         cluster.database.add_member(&first, None).await?;
-        cluster.look().await
+        reconcile::round(cluster).await.map(drop)
     } else {
         loop {
             match cluster.database.check_version().await {
@@ -422,7 +488,7 @@ async fn open(cluster: &Cluster, first: Option<ClusterMember>) -> Result<(), Err
 
 /// The membership of this node comes to nothing. Whoever was not let in is not heard either.
 async fn be_forgotten(targets: &[Target], name: &str) {
-    let path = format!("/core/1.0/cluster/{name}?force=1");
+    let path = format!("/core/1.0/cluster/{name}?force=1&pending=1");
     for target in targets {
         let gone = target.call::<Value>(Method::DELETE, &path, None, ASK_TIMEOUT);
         match gone.await {

@@ -14,6 +14,7 @@ use std::time::Duration;
 use crate::{
     Error,
     api::{ClusterMember, EXTENSIONS, PENDING, SCHEMA_INTERNAL},
+    plan::{Note, Record, Records, Removal},
     schema,
     time::{now_s, rfc3339},
 };
@@ -25,9 +26,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Rows of one of our own tables: members and tokens are some dozen.
 const MAX_ROWS: usize = 10_000;
-
-/// A pending member that is not in dqlite's cluster after this time is given up.
-const PENDING_S: i64 = 300;
 
 #[derive(Clone)]
 pub struct Database {
@@ -84,6 +82,25 @@ impl Database {
         Ok(changed)
     }
 
+    /// Runs all of them if each of the first ones changes a row; otherwise none, and returns which did not.
+    async fn change_if(
+        &self,
+        first: &[Step<'_>],
+        then: &[Step<'_>],
+    ) -> Result<Option<usize>, Error> {
+        let mut connection = self.connect().await?;
+        connection.exec_sql("BEGIN IMMEDIATE", &[]).await?;
+        for (at, (sql, params)) in first.iter().chain(then).enumerate() {
+            let changed = connection.exec_sql(sql, params).await?.rows_affected;
+            if at < first.len() && changed == 0 {
+                connection.exec_sql("ROLLBACK", &[]).await?;
+                return Ok(Some(at));
+            }
+        }
+        connection.exec_sql("COMMIT", &[]).await?;
+        Ok(None)
+    }
+
     async fn rows(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, Error> {
         let mut connection = self.connect().await?;
         let rows = connection.query_sql(sql, params).await?;
@@ -127,29 +144,8 @@ impl Database {
     ) -> Result<(), Error> {
         let extensions = serde_json::to_string(&EXTENSIONS).expect("texts become JSON");
         let now = now_s();
-        let mut steps = Vec::new();
-        if let Some(secret) = secret {
-            let tokens = self.tokens().await?;
-            let token = tokens.iter().find(|token| {
-                openssl::memcmp::eq(&hashed(&token.secret), &hashed(secret))
-                    && token.name == member.name
-            });
-            match token {
-                None => return Err(Error::Forbidden("No matching join token found".to_owned())),
-                Some(token) if token.expires_s.is_some_and(|s| s < now) => {
-                    return Err(Error::Forbidden("The join token has expired".to_owned()));
-                }
-                Some(_) => steps.push((schema::REMOVE_TOKEN, vec![Param::Text(&member.name)])),
-            }
-            let taken = [Param::Text(&member.name), Param::Text(&member.address)];
-            let found = self.rows(schema::TAKEN, &taken).await?;
-            if found.first().and_then(|row| row[0].as_integer()) != Some(0) {
-                return Err(Error::Conflict(
-                    "A member with this name or address exists already: remove it first".to_owned(),
-                ));
-            }
-        }
-        steps.push((
+        let no_token = || Error::Forbidden("No matching join token found".to_owned());
+        let mut steps = vec![(
             schema::ADD_MEMBER,
             vec![
                 Param::Text(&member.name),
@@ -160,28 +156,95 @@ impl Database {
                 Param::Integer(now),
                 Param::Text(PENDING),
                 Param::Text(&extensions),
+                Param::Text(&member.name),
+                Param::Text(&member.address),
             ],
-        ));
+        )];
+        if let Some(secret) = secret {
+            let tokens = self.tokens().await?;
+            let token = tokens.iter().find(|token| {
+                openssl::memcmp::eq(&hashed(&token.secret), &hashed(secret))
+                    && token.name == member.name
+            });
+            match token {
+                None => return Err(no_token()),
+                Some(token) if token.expires_s.is_some_and(|s| s < now) => {
+                    return Err(Error::Forbidden("The join token has expired".to_owned()));
+                }
+                // Another node may be let in with it meanwhile.
+                Some(_) => steps.push((
+                    schema::USE_TOKEN,
+                    vec![Param::Text(&member.name), Param::Text(secret)],
+                )),
+            }
+        }
+        let mut then = vec![
+            (schema::REMOVALS_TABLE, vec![]),
+            (schema::FORGET_REMOVAL, vec![Param::Text(&member.name)]),
+        ];
         let key = format!("{}{}", datastore::MEMBER, member.name);
         if !member.datastore_address.is_empty() {
             let params = vec![Param::Text(&key), Param::Text(&member.datastore_address)];
-            steps.push((schema::PUT_CONFIG, params));
+            then.push((schema::PUT_CONFIG, params));
         }
-        let changed = self.change(&steps).await?;
-        if changed.first() == Some(&0) {
-            // Another node was let in with it in between; what this one left is taken back.
-            self.remove_member(&member.name).await?;
-            return Err(Error::Forbidden("No matching join token found".to_owned()));
+        match self.change_if(&steps, &then).await {
+            Ok(None) => Ok(()),
+            Ok(Some(0)) => Err(Error::Conflict(
+                "A member with this name or address exists already: remove it first".to_owned(),
+            )),
+            Ok(Some(_)) => Err(no_token()),
+            Err(Error::Client(ClientError::Constraint { .. })) => Err(Error::Conflict(
+                "A member with this certificate exists already: remove it first".to_owned(),
+            )),
+            Err(error) => Err(error),
         }
-        Ok(())
     }
 
-    pub async fn remove_member(&self, name: &str) -> Result<(), Error> {
-        let mut steps = vec![(schema::REMOVE_MEMBER, vec![Param::Text(name)])];
+    /// Writes down that the member goes; false: there is none of this name, or it is pending no more.
+    pub async fn begin_removal(
+        &self,
+        removal: &Removal,
+        only_pending: bool,
+    ) -> Result<bool, Error> {
+        let begin = vec![
+            Param::Text(&removal.name),
+            Param::Text(&removal.address),
+            Param::Integer(removal.server.unwrap_or(0).cast_signed()),
+            Param::Integer(i64::from(removal.force)),
+            Param::Text(&removal.nonce),
+            Param::Integer(removal.started_s),
+            Param::Text(&removal.name),
+            Param::Integer(i64::from(!only_pending)),
+        ];
+        let steps = [
+            (schema::REMOVALS_TABLE, vec![]),
+            (schema::BEGIN_REMOVAL, begin),
+        ];
+        Ok(self.change(&steps).await?[1] > 0)
+    }
+
+    /// The row of a member that goes.
+    pub async fn remove_member(&self, removal: &Removal) -> Result<(), Error> {
+        let params = vec![Param::Text(&removal.name), Param::Text(&removal.nonce)];
+        let mut steps = vec![(schema::REMOVE_MEMBER, params)];
         if self.has_configs().await? {
             steps.push(datastore::forget_strays());
         }
         self.change(&steps).await.map(drop)
+    }
+
+    /// Whether nobody has finished it, and begun another one.
+    pub async fn is_current(&self, removal: &Removal) -> Result<bool, Error> {
+        let params = [Param::Text(&removal.name), Param::Text(&removal.nonce)];
+        let rows = self.rows(schema::IS_CURRENT, &params).await?;
+        Ok(rows.first().and_then(|row| row[0].as_integer()) == Some(1))
+    }
+
+    pub async fn end_removal(&self, removal: &Removal) -> Result<(), Error> {
+        let params = vec![Param::Text(&removal.name), Param::Text(&removal.nonce)];
+        self.change(&[(schema::END_REMOVAL, params)])
+            .await
+            .map(drop)
     }
 
     /// In the order in which they came. `last_heartbeat` and `role` are of the last round.
@@ -190,33 +253,59 @@ impl Database {
         Ok(rows.iter().map(|row| member(&row.0)).collect())
     }
 
-    /// Notes the roles that dqlite's servers have, and gives up what is over.
-    pub async fn heartbeat(&self, servers: &[Server]) -> Result<(), Error> {
+    pub async fn records(&self) -> Result<Records, Error> {
         let now = now_s();
-        let mut steps = vec![(schema::EXPIRE_TOKENS, vec![Param::Integer(now)])];
-        let members = self.members().await?;
-        for member in &members {
-            let server = servers
+        let mut connection = self.connect().await?;
+        // One moment of all tables.
+        connection.exec_sql("BEGIN", &[]).await?;
+        let mut rows = async |sql| {
+            connection
+                .query_sql(sql, &[])
+                .await?
+                .collect(MAX_ROWS)
+                .await
+        };
+        let members = rows(schema::MEMBERS).await?;
+        let tokens = rows(schema::TOKENS).await?;
+        let has_removals = rows(schema::HAS_REMOVALS).await?[0][0].as_integer() == Some(1);
+        let removals = match has_removals {
+            true => rows(schema::REMOVALS).await?,
+            false => Vec::new(),
+        };
+        connection.exec_sql("COMMIT", &[]).await?;
+        let expiries = tokens.iter().filter_map(|row| row[2].as_integer());
+        Ok(Records {
+            members: members
                 .iter()
-                .find(|server| server.address == member.address);
-            match server {
-                Some(server) => steps.push((
-                    schema::HEARTBEAT,
-                    vec![
-                        Param::Text(role_name(server)),
-                        Param::Integer(now),
-                        Param::Text(&member.address),
-                    ],
-                )),
-                None => steps.push((
-                    schema::REMOVE_PENDING,
-                    vec![Param::Integer(now - PENDING_S), Param::Text(&member.name)],
-                )),
-            }
+                .map(|row| Record {
+                    member: member(&row.0),
+                    heartbeat_s: row[5].as_integer().unwrap_or(0),
+                })
+                .collect(),
+            removals: removals.iter().map(|row| removal(&row.0)).collect(),
+            has_expired_tokens: expiries.min().is_some_and(|first| first < now),
+        })
+    }
+
+    /// The leader's notes of a round.
+    pub async fn note(&self, notes: &[Note], expire_tokens: bool) -> Result<(), Error> {
+        let mut steps: Vec<Step<'_>> = Vec::new();
+        if expire_tokens {
+            steps.push((schema::EXPIRE_TOKENS, vec![Param::Integer(now_s())]));
         }
-        let may_remove = |(sql, _): &Step<'_>| *sql == schema::REMOVE_PENDING;
-        if steps.iter().any(may_remove) && self.has_configs().await? {
-            steps.push(datastore::forget_strays());
+        for note in notes {
+            steps.push((
+                schema::HEARTBEAT,
+                vec![
+                    Param::Text(&note.role),
+                    Param::Integer(note.heartbeat_s),
+                    Param::Text(&note.name),
+                    Param::Integer(note.before_s),
+                ],
+            ));
+        }
+        if steps.is_empty() {
+            return Ok(());
         }
         self.change(&steps).await.map(drop)
     }
@@ -260,12 +349,20 @@ fn hashed(secret: &str) -> [u8; 32] {
     openssl::sha::sha256(secret.as_bytes())
 }
 
-pub fn role_name(server: &Server) -> &'static str {
-    ["voter", "stand-by", "spare"][server.role as usize]
-}
-
 fn text(value: &Value) -> String {
     value.as_text().unwrap_or_default().to_owned()
+}
+
+fn removal(row: &[Value]) -> Removal {
+    let server = row[2].as_integer().unwrap_or(0).cast_unsigned();
+    Removal {
+        name: text(&row[0]),
+        address: text(&row[1]),
+        server: (server != 0).then_some(server),
+        force: row[3].as_integer() == Some(1),
+        nonce: text(&row[4]),
+        started_s: row[5].as_integer().unwrap_or(0),
+    }
 }
 
 fn member(row: &[Value]) -> ClusterMember {

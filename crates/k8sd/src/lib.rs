@@ -6,6 +6,7 @@
 //! | `certificate` | key pairs, fingerprints |
 //! | `trust` | who is trusted: the truststore and its files |
 //! | `token` | join tokens. Pure |
+//! | `plan` | what is wrong with a cluster, and what may be done about it. Pure |
 //! | `schema` | all SQL |
 //! | `database` | the leader's database |
 //! | `sql` | statements of a user |
@@ -13,12 +14,15 @@
 //! | `time` | dates of the database and the API. Pure |
 //! | `api` | bodies of requests and answers, and their envelope. Pure |
 //! | `client` | requests to a daemon, by its socket or over the network |
+//! | `peers` | asking the other members |
+//! | `reconcile` | rows, dqlite's servers and trust kept in step; removals |
+//! | `failpoint` | what tests change; nothing in a release build |
 //! | `rest` | the endpoints, and who may use which |
 //! | `server` | listeners and connections |
 //! | `cluster` | a node in its cluster: engine, port, membership |
 //! | `daemon` | a daemon's life: waiting, bootstrap, join, reset, stop |
 //!
-//! Imports point down this table's other way: `daemon` → `rest` → `cluster` → the rest.
+//! Imports point down this table's other way: `daemon` → `rest` → `reconcile` → `peers` → `cluster` → the rest.
 
 pub mod api;
 pub mod certificate;
@@ -26,6 +30,10 @@ pub mod client;
 mod cluster;
 pub mod daemon;
 mod database;
+mod failpoint;
+mod peers;
+mod plan;
+mod reconcile;
 mod rest;
 mod schema;
 mod server;
@@ -39,3 +47,4 @@ mod datastore;
 mod error;
 
 pub use error::Error;
+pub use rest::ENDPOINTS;

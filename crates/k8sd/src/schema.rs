@@ -1,7 +1,7 @@
 //! All SQL of the cluster manager. The tables are microcluster's, internal version 6.
 
 /// In the order in which they depend on each other. A table that is there already stays.
-pub const TABLES: [&str; 4] = [
+pub const TABLES: [&str; 5] = [
     "CREATE TABLE IF NOT EXISTS schemas (id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, \
         version INTEGER NOT NULL, type INTEGER NOT NULL, updated_at DATETIME NOT NULL, \
         UNIQUE (version, type))",
@@ -13,7 +13,23 @@ pub const TABLES: [&str; 4] = [
         name TEXT NOT NULL, secret TEXT NOT NULL, expiry_date DATETIME, UNIQUE (name), UNIQUE (secret))",
     "CREATE TABLE IF NOT EXISTS cluster_configs (id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, \
         key TEXT NOT NULL, value TEXT NOT NULL, UNIQUE (key))",
+    REMOVALS_TABLE,
 ];
+
+/// Ours: removals that are not finished. `server`: of dqlite, 0 for none; `nonce` tells two removals of one name apart.
+pub const REMOVALS_TABLE: &str = "CREATE TABLE IF NOT EXISTS member_removals (name TEXT PRIMARY KEY NOT NULL, \
+    address TEXT NOT NULL, server INTEGER NOT NULL, force INTEGER NOT NULL, nonce TEXT NOT NULL, started_at DATETIME NOT NULL)";
+pub const HAS_REMOVALS: &str =
+    "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'member_removals'";
+pub const REMOVALS: &str = "SELECT name, address, server, force, nonce, CAST(started_at AS INTEGER) FROM member_removals ORDER BY name";
+/// Name, address, server, force, nonce, now, name, whether any role will do. Of a member alone.
+pub const BEGIN_REMOVAL: &str = "INSERT OR REPLACE INTO member_removals (name, address, server, force, nonce, started_at) \
+    SELECT ?, ?, ?, ?, ?, ? WHERE EXISTS (SELECT 1 FROM core_cluster_members WHERE name = ? AND (role = 'PENDING' OR ?))";
+/// Name, nonce.
+pub const IS_CURRENT: &str = "SELECT count(*) FROM member_removals WHERE name = ? AND nonce = ?";
+pub const END_REMOVAL: &str = "DELETE FROM member_removals WHERE name = ? AND nonce = ?";
+/// Name: a node of this name is let in anew.
+pub const FORGET_REMOVAL: &str = "DELETE FROM member_removals WHERE name = ?";
 
 /// Version, now.
 pub const NOTE_VERSION: &str =
@@ -21,20 +37,19 @@ pub const NOTE_VERSION: &str =
 pub const VERSIONS: &str = "SELECT coalesce(max(CASE WHEN type = 0 THEN version END), 0), \
     coalesce(max(CASE WHEN type = 1 THEN version END), 0) FROM schemas";
 
-/// Name, address, certificate, internal and external schema, now, role, extensions.
+/// Name, address, certificate, internal and external schema, now, role, extensions; name, address, which
+/// nobody may have.
 pub const ADD_MEMBER: &str = "INSERT INTO core_cluster_members (name, address, certificate, \
-    schema_internal, schema_external, heartbeat, role, api_extensions) VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
+    schema_internal, schema_external, heartbeat, role, api_extensions) SELECT ?, ?, ?, ?, ?, ?, ?, ? \
+    WHERE NOT EXISTS (SELECT 1 FROM core_cluster_members WHERE name = ? OR address = ?)";
 pub const MEMBERS: &str = "SELECT name, address, certificate, schema_internal, schema_external, \
     CAST(heartbeat AS INTEGER), role, api_extensions FROM core_cluster_members ORDER BY id";
-pub const REMOVE_MEMBER: &str = "DELETE FROM core_cluster_members WHERE name = ?";
-/// Role, now, address.
-pub const HEARTBEAT: &str =
-    "UPDATE core_cluster_members SET role = ?, heartbeat = ? WHERE address = ?";
-/// Name, address. A member may be there under neither.
-pub const TAKEN: &str = "SELECT count(*) FROM core_cluster_members WHERE name = ? OR address = ?";
-/// The time before which a pending member is given up, name.
-pub const REMOVE_PENDING: &str = "DELETE FROM core_cluster_members WHERE role = 'PENDING' \
-    AND CAST(heartbeat AS INTEGER) < ? AND name = ?";
+/// Name, and the nonce of its removal: one that was begun later, or is over, is another one's.
+pub const REMOVE_MEMBER: &str = "DELETE FROM core_cluster_members WHERE name = ?1 \
+    AND EXISTS (SELECT 1 FROM member_removals WHERE name = ?1 AND nonce = ?2)";
+/// Role, now, name, and the time that it had.
+pub const HEARTBEAT: &str = "UPDATE core_cluster_members SET role = ?, heartbeat = ? \
+    WHERE name = ? AND CAST(heartbeat AS INTEGER) = ?";
 
 /// Name, secret, expiry.
 pub const ADD_TOKEN: &str =
@@ -42,6 +57,8 @@ pub const ADD_TOKEN: &str =
 pub const TOKENS: &str =
     "SELECT name, secret, CAST(expiry_date AS INTEGER) FROM core_token_records ORDER BY id";
 pub const REMOVE_TOKEN: &str = "DELETE FROM core_token_records WHERE name = ?";
+/// Name, secret.
+pub const USE_TOKEN: &str = "DELETE FROM core_token_records WHERE name = ? AND secret = ?";
 pub const EXPIRE_TOKENS: &str = "DELETE FROM core_token_records \
     WHERE expiry_date IS NOT NULL AND CAST(expiry_date AS INTEGER) < ?";
 

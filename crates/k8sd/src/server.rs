@@ -11,6 +11,10 @@ use std::{
 use axum::Router;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use nix::{
+    errno::Errno,
+    fcntl::{Flock, FlockArg},
+};
 use openssl::{
     pkey::PKey,
     ssl::{Ssl, SslContext, SslMethod, SslOptions, SslSessionCacheMode, SslVerifyMode, SslVersion},
@@ -19,9 +23,9 @@ use openssl::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, UnixListener, UnixStream},
-    sync::Semaphore,
+    sync::{Semaphore, watch},
     task::JoinSet,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tokio_openssl::SslStream;
 use tower::Service;
@@ -43,6 +47,10 @@ const MAX_HEAD_BYTES: usize = 16 * 1024;
 /// Pause after a failed accept: out of descriptors, it would fail again at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// A daemon that was killed has let go of its locks and sockets within this time.
+const KILLED_PATIENCE: Duration = Duration::from_secs(3);
+const KILLED_PAUSE: Duration = Duration::from_millis(50);
+
 const SOCKET_MODE: u32 = 0o660;
 
 /// Who sends a request.
@@ -54,12 +62,46 @@ pub enum Caller {
     Network(Option<X509>),
 }
 
+/// Tells when a request's connection is over, its answer sent.
+#[derive(Clone)]
+pub struct ConnectionEnd(watch::Receiver<()>);
+
+impl ConnectionEnd {
+    pub async fn wait(mut self, patience: Duration) {
+        // Nothing is ever sent.
+        let _ = timeout(patience, async { while self.0.changed().await.is_ok() {} }).await;
+    }
+}
+
+/// Locks the directory for this process, or learns that another one serves it.
+pub async fn lock(dir: &Path) -> Result<Flock<fs::File>, Error> {
+    let deadline = Instant::now() + KILLED_PATIENCE;
+    let mut file = fs::File::open(dir).map_err(Error::file(dir))?;
+    loop {
+        file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(locked) => return Ok(locked),
+            Err((file, Errno::EWOULDBLOCK)) if Instant::now() < deadline => file,
+            Err((_, Errno::EWOULDBLOCK)) => {
+                return Err(Error::Conflict(format!(
+                    "a daemon of {dir:?} is already running"
+                )));
+            }
+            Err((_, errno)) => return Err(Error::file(dir)(errno.into())),
+        };
+        sleep(KILLED_PAUSE).await;
+    }
+}
+
 /// Takes the control socket, or that of a daemon that was killed.
 pub async fn bind_socket(path: &Path, group: Option<&str>) -> Result<UnixListener, Error> {
-    if UnixStream::connect(path).await.is_ok() {
-        return Err(Error::Conflict(format!(
-            "Unix socket at {path:?} is already running"
-        )));
+    let deadline = Instant::now() + KILLED_PATIENCE;
+    while UnixStream::connect(path).await.is_ok() {
+        if Instant::now() > deadline {
+            return Err(Error::Conflict(format!(
+                "Unix socket at {path:?} is already running"
+            )));
+        }
+        sleep(KILLED_PAUSE).await;
     }
     crate::state::remove_file(path)?;
     let listener = UnixListener::bind(path).map_err(Error::file(path))?;
@@ -145,8 +187,10 @@ async fn serve<S>(stream: S, caller: Caller, router: Router)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
+    let (_open, end) = watch::channel(());
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(caller.clone());
+        request.extensions_mut().insert(ConnectionEnd(end.clone()));
         let mut router = router.clone();
         async move {
             let answer = router.call(request.map(axum::body::Body::new)).await;

@@ -1,22 +1,30 @@
 //! Who is trusted: the members' certificates, in memory and as one file each.
 //!
-//! Invariants: a request is trusted if its certificate is, byte by byte, that of an entry, and valid; a
-//! reload that finds nothing keeps what was there.
+//! Invariants: a request is trusted if its certificate is, byte by byte, that of an entry, and valid; what is
+//! read from the files never empties the store, and a damaged file changes nothing of its entry.
 
 use std::{
     collections::BTreeMap,
     fs,
-    sync::{Arc, RwLock},
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, RwLock},
+    time::Duration,
 };
 
 use openssl::x509::X509;
 use serde::{Deserialize, Serialize};
+use tokio::{task::spawn_blocking, time::sleep};
+use tracing::warn;
 
 use crate::{
     Error,
     certificate::{check_name, is_valid_at, parse},
     state::{PUBLIC, StateDir, read, remove_file, write},
 };
+
+/// Between two looks at the files: somebody who changes one waits for it. Some dozen are listed.
+const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrustEntry {
@@ -26,17 +34,26 @@ pub struct TrustEntry {
     pub certificate: String,
 }
 
-#[derive(Default)]
+#[derive(Clone)]
 struct Known {
-    entry: Option<TrustEntry>,
+    entry: TrustEntry,
     der: Vec<u8>,
+    /// Its file is to be written again.
+    is_damaged: bool,
 }
 
-/// Written by one task at a time; read by every request.
+type Entries = BTreeMap<String, Known>;
+
+/// What tells that a file has changed: when, inode, size.
+type Mark = (i64, i64, u64, u64);
+
 #[derive(Clone)]
 pub struct Truststore {
     state: StateDir,
-    known: Arc<RwLock<BTreeMap<String, Known>>>,
+    /// Read by every request.
+    known: Arc<RwLock<Entries>>,
+    /// Of the files as they were read last. Held while files are read or written.
+    files: Arc<Mutex<BTreeMap<PathBuf, Mark>>>,
 }
 
 impl Truststore {
@@ -44,47 +61,78 @@ impl Truststore {
         let store = Self {
             state: state.clone(),
             known: Arc::default(),
+            files: Arc::default(),
         };
-        store.reload()?;
-        Ok(store)
+        match store.reload()? {
+            Some(damage) if store.entries().is_empty() => Err(damage),
+            _ => Ok(store),
+        }
     }
 
-    pub fn reload(&self) -> Result<(), Error> {
-        let dir = self.state.truststore();
-        let mut found = BTreeMap::new();
-        for file in fs::read_dir(&dir).map_err(Error::file(&dir))? {
-            let path = file.map_err(Error::file(&dir))?.path();
-            if path.extension().is_none_or(|ending| ending != "yaml") {
-                continue;
+    /// Takes over what changes in the files, until it is dropped.
+    pub async fn watch(&self) {
+        loop {
+            sleep(WATCH_INTERVAL).await;
+            let store = self.clone();
+            let reloaded = spawn_blocking(move || store.reload());
+            if let Err(error) = reloaded.await.expect("reading does not panic") {
+                warn!(%error, "the truststore cannot be read");
             }
-            let damaged = |reason: String| Error::Damaged {
-                path: path.clone(),
-                reason,
-            };
-            let Some(text) = read(&path)? else { continue };
-            let entry: TrustEntry =
-                serde_yaml::from_str(&text).map_err(|error| damaged(error.to_string()))?;
-            let known = known(entry).map_err(|error| damaged(error.to_string()))?;
-            found.insert(
-                path.file_stem()
-                    .unwrap_or_default()
-                    .to_string_lossy()
-                    .into_owned(),
-                known,
-            );
+        }
+    }
+
+    /// Reads the files if they have changed since the last time. Returns why one of them was not understood.
+    /// Blocks.
+    fn reload(&self) -> Result<Option<Error>, Error> {
+        let mut seen = self.files.lock().expect("no panic while locked");
+        let files = list(&self.state.truststore())?;
+        if *seen == files {
+            return Ok(None);
+        }
+        let before = self.known.read().expect("no panic while locked").clone();
+        let (mut found, mut damage) = (Entries::new(), None);
+        for path in files.keys() {
+            let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+            match read_entry(path, &stem) {
+                Ok(Some(known)) => drop(found.insert(stem.into_owned(), known)),
+                Ok(None) => {}
+                Err(error) => {
+                    warn!(%error, "a file of the truststore changes nothing");
+                    damage = Some(error);
+                    if let Some(known) = before.get(&*stem) {
+                        let is_damaged = true;
+                        let known = known.clone();
+                        found.insert(
+                            stem.into_owned(),
+                            Known {
+                                is_damaged,
+                                ..known
+                            },
+                        );
+                    }
+                }
+            }
         }
         if !found.is_empty() {
             *self.known.write().expect("no panic while locked") = found;
         }
-        Ok(())
+        *seen = files;
+        Ok(damage)
     }
 
     pub fn entries(&self) -> Vec<TrustEntry> {
         let known = self.known.read().expect("no panic while locked");
-        known
-            .values()
-            .filter_map(|known| known.entry.clone())
-            .collect()
+        known.values().map(|known| known.entry.clone()).collect()
+    }
+
+    /// The entries whose files are as they should be.
+    fn sound(&self) -> Vec<TrustEntry> {
+        let known = self.known.read().expect("no panic while locked");
+        let sound = known.values().filter(|known| {
+            // A file that was deleted while nothing else was left is still in memory.
+            !known.is_damaged && self.path(&known.entry.name).exists()
+        });
+        sound.map(|known| known.entry.clone()).collect()
     }
 
     /// Exactly these from now on. New files come before old ones go. Blocks.
@@ -92,9 +140,9 @@ impl Truststore {
         if entries.is_empty() {
             return Err(Error::Internal("nobody would be trusted".to_owned()));
         }
-        let old = self.entries();
+        let (old, sound) = (self.entries(), self.sound());
         for entry in &entries {
-            if !old.contains(entry) {
+            if !sound.contains(entry) {
                 self.add(entry.clone())?;
             }
         }
@@ -112,6 +160,7 @@ impl Truststore {
         check_name(&name)?;
         let text = serde_yaml::to_string(&entry).map_err(|e| Error::Internal(e.to_string()))?;
         let known = known(entry)?;
+        let _files = self.files.lock().expect("no panic while locked");
         write(&self.path(&name), text.as_bytes(), PUBLIC)?;
         self.known
             .write()
@@ -122,6 +171,7 @@ impl Truststore {
 
     pub fn remove(&self, name: &str) -> Result<(), Error> {
         check_name(name)?;
+        let _files = self.files.lock().expect("no panic while locked");
         self.known
             .write()
             .expect("no panic while locked")
@@ -137,7 +187,7 @@ impl Truststore {
         is_valid_at(certificate, now_s).then(|| name.clone())
     }
 
-    fn path(&self, name: &str) -> std::path::PathBuf {
+    fn path(&self, name: &str) -> PathBuf {
         self.state.truststore().join(format!("{name}.yaml"))
     }
 }
@@ -145,8 +195,42 @@ impl Truststore {
 fn known(entry: TrustEntry) -> Result<Known, Error> {
     Ok(Known {
         der: parse(&entry.certificate)?.to_der()?,
-        entry: Some(entry),
+        entry,
+        is_damaged: false,
     })
+}
+
+fn list(dir: &Path) -> Result<BTreeMap<PathBuf, Mark>, Error> {
+    let mut files = BTreeMap::new();
+    for file in fs::read_dir(dir).map_err(Error::file(dir))? {
+        let path = file.map_err(Error::file(dir))?.path();
+        // One that goes meanwhile is not there.
+        if path.extension().is_some_and(|ending| ending == "yaml")
+            && let Ok(about) = fs::metadata(&path)
+        {
+            let mark = (about.mtime(), about.mtime_nsec(), about.ino(), about.size());
+            files.insert(path, mark);
+        }
+    }
+    Ok(files)
+}
+
+fn read_entry(path: &Path, stem: &str) -> Result<Option<Known>, Error> {
+    let damaged = |reason: String| Error::Damaged {
+        path: path.to_owned(),
+        reason,
+    };
+    let Some(text) = read(path)? else {
+        return Ok(None);
+    };
+    let entry: TrustEntry =
+        serde_yaml::from_str(&text).map_err(|error| damaged(error.to_string()))?;
+    if entry.name != stem {
+        return Err(damaged(format!("it is about {:?}", entry.name)));
+    }
+    known(entry)
+        .map(Some)
+        .map_err(|error| damaged(error.to_string()))
 }
 
 #[cfg(test)]
@@ -201,9 +285,11 @@ mod tests {
         store.reload().unwrap();
         assert_eq!(
             store.entries(),
-            [one],
+            std::slice::from_ref(&one),
             "a reload that finds nothing keeps what was there"
         );
+        store.replace(vec![one]).unwrap();
+        assert!(store.path("node1").exists());
         assert!(
             store
                 .add(TrustEntry {
@@ -212,5 +298,41 @@ mod tests {
                 })
                 .is_err()
         );
+    }
+
+    #[test]
+    fn a_changed_file_counts_and_a_damaged_one_does_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::new(dir.path());
+        state.create().unwrap();
+        let store = Truststore::load(&state).unwrap();
+        let (one, two) = (entry("node1"), entry("node2"));
+        store.add(one.clone()).unwrap();
+        // Another program's work.
+        let text = serde_yaml::to_string(&two).unwrap();
+        fs::write(store.path("node2"), text).unwrap();
+        store.reload().unwrap();
+        assert_eq!(store.entries(), [one.clone(), two.clone()]);
+        for damage in ["", "name: node2", "name: node1\naddress: x\ncertificate: x"] {
+            fs::write(store.path("node2"), damage).unwrap();
+            assert!(store.reload().unwrap().is_some(), "{damage}");
+            assert_eq!(store.entries(), [one.clone(), two.clone()], "{damage}");
+        }
+        store.replace(vec![one.clone(), two.clone()]).unwrap();
+        let again = Truststore::load(&state).unwrap();
+        assert_eq!(again.entries(), [one.clone(), two.clone()]);
+        let text = serde_yaml::to_string(&two).unwrap();
+        fs::write(store.path("node9"), text).unwrap();
+        assert!(store.reload().unwrap().is_some(), "another one's name");
+        assert_eq!(store.entries(), [one, two]);
+    }
+
+    #[test]
+    fn a_store_of_damaged_files_alone_is_not_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::new(dir.path());
+        state.create().unwrap();
+        fs::write(state.truststore().join("node1.yaml"), "?").unwrap();
+        assert!(Truststore::load(&state).is_err());
     }
 }

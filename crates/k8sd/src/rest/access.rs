@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::extract::Request;
 use bytes::Bytes;
-use http_body_util::{BodyExt, Limited};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
@@ -19,6 +19,9 @@ use crate::{
 
 /// Bytes of a request, SQL scripts included.
 const MAX_BODY_BYTES: usize = 16 << 20;
+
+/// Bytes of a request of somebody who is no member yet: a certificate and some names.
+const MAX_SMALL_BODY_BYTES: usize = 64 << 10;
 
 /// A body arrives within this time.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -47,27 +50,46 @@ pub fn only_trusted(daemon: &Daemon, request: &Request) -> Result<Access, Error>
     }
 }
 
-async fn body(request: Request) -> Result<Bytes, Error> {
+async fn body(request: Request, max_bytes: usize) -> Result<Bytes, Error> {
     let collected = timeout(
         BODY_TIMEOUT,
-        Limited::new(request.into_body(), MAX_BODY_BYTES).collect(),
+        Limited::new(request.into_body(), max_bytes).collect(),
     );
     match collected.await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Error::Refused {
+            status: 413,
+            message: format!("the request has more than {max_bytes} bytes"),
+        }),
         Ok(Err(error)) => Err(Error::Invalid(format!("cannot read the request: {error}"))),
-        Err(_) => Err(Error::Invalid(
-            "the request does not arrive in time".to_owned(),
-        )),
+        Err(_) => Err(Error::Refused {
+            status: 408,
+            message: "the request does not arrive in time".to_owned(),
+        }),
     }
 }
 
 pub async fn json_body<T: DeserializeOwned>(request: Request) -> Result<T, Error> {
-    let body = body(request).await?;
-    serde_json::from_slice(&body).map_err(|error| Error::Invalid(format!("wrong request: {error}")))
+    json(&body(request, MAX_BODY_BYTES).await?)
+}
+
+/// Of somebody who may not be a member.
+pub async fn small_body<T: DeserializeOwned>(request: Request) -> Result<T, Error> {
+    json(&body(request, MAX_SMALL_BODY_BYTES).await?)
+}
+
+fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
+    serde_json::from_slice(body).map_err(|error| Error::Invalid(format!("wrong request: {error}")))
+}
+
+/// The value of a query string's pair: `id=1f`.
+pub fn value<'a>(request: &'a Request, name: &str) -> Option<&'a str> {
+    let query = request.uri().query().unwrap_or_default();
+    let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    pairs.find(|(key, _)| *key == name).map(|(_, value)| value)
 }
 
 /// Flags of a query string: `schema=1`.
 pub fn flag(request: &Request, name: &str) -> bool {
-    let query = request.uri().query().unwrap_or_default();
-    query.split('&').any(|pair| pair == format!("{name}=1"))
+    value(request, name) == Some("1")
 }

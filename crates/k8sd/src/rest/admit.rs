@@ -11,7 +11,8 @@ use crate::{
     certificate::{check_name, has_dns_name, is_valid_at, parse},
     cluster::{Cluster, entry},
     datastore::{check_address, no_datastore},
-    rest::{Answered, Shared, access::json_body, answer, fanout::tell_others, forbidden},
+    peers::tell_others,
+    rest::{Answered, Shared, access::small_body, answer, forbidden},
     server::Caller,
     time::now_s,
     trust::TrustEntry,
@@ -23,7 +24,7 @@ pub async fn admit(State(daemon): Shared, request: Request) -> Answered {
         Some(Caller::Network(Some(certificate))) => certificate.clone(),
         _ => return Err(forbidden()),
     };
-    let member: ClusterMember = json_body(request).await?;
+    let member: ClusterMember = small_body(request).await?;
     let cluster = daemon.cluster()?;
     check_name(&member.name)?;
     if member.address.parse::<std::net::SocketAddr>().is_err() {
@@ -63,7 +64,7 @@ pub async fn admit(State(daemon): Shared, request: Request) -> Answered {
         secret: String::new(),
         ..member
     });
-    cluster.trust.add(entry.clone())?;
+    cluster.refresh_trust().await?;
     tell_others(
         &cluster,
         Method::POST,

@@ -2,19 +2,26 @@
 
 use std::time::Duration;
 
-use axum::extract::{Path, Request, State};
+use axum::{
+    extract::{Path, Request, State},
+    http::{HeaderValue, header},
+};
 use serde_json::json;
 use tracing::warn;
 
 use crate::{
     Error,
-    daemon::about as about_node,
+    daemon::{Phase, about as about_node},
     rest::{
         Answered, Shared,
-        access::{json_body, only_socket, only_trusted},
+        access::{json_body, only_socket, only_trusted, value},
         answer,
     },
+    server::ConnectionEnd,
 };
+
+/// For a client to take an answer and close.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub async fn control(State(daemon): Shared, request: Request) -> Answered {
     only_socket(&request)?;
@@ -46,19 +53,33 @@ pub async fn ready(State(daemon): Shared, request: Request) -> Answered {
     }
 }
 
-/// This node was removed.
+/// This node was removed. `id`: its id in dqlite, which tells it from the one that it may be by now.
 pub async fn reset(State(daemon): Shared, Path(name): Path<String>, request: Request) -> Answered {
     only_trusted(&daemon, &request)?;
-    let cluster = daemon.cluster()?;
+    let (Phase::Open(cluster) | Phase::Opening(cluster)) = daemon.phase() else {
+        return Err(Error::Unavailable("Daemon is not ready yet".to_owned()));
+    };
     if cluster.own.name != name {
         return Err(Error::Invalid(format!("this node is {}", cluster.own.name)));
     }
-    // After the answer: the connection ends with the cluster.
+    let id = value(&request, "id").map(|id| u64::from_str_radix(id, 16));
+    if id.is_some_and(|id| id != Ok(cluster.identity.id)) {
+        return Err(Error::Conflict(
+            "this node has become a member anew since".to_owned(),
+        ));
+    }
+    let ended = request.extensions().get::<ConnectionEnd>().cloned();
     tokio::spawn(async move {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        // The answer's connection ends with the cluster.
+        if let Some(ended) = ended {
+            ended.wait(ANSWER_TIMEOUT).await;
+        }
         if let Err(error) = daemon.reset(cluster).await {
             warn!(%error, "the state directory is not reset");
         }
     });
-    answer(json!({}))
+    let mut answer = answer(json!({}))?;
+    let close = HeaderValue::from_static("close");
+    answer.headers_mut().insert(header::CONNECTION, close);
+    Ok(answer)
 }

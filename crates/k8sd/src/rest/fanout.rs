@@ -1,46 +1,33 @@
-//! Telling the other members that trust has changed.
+//! What other members tell this one. None of it is believed: the rows are read.
 
 use axum::extract::{Request, State};
-use hyper::Method;
 use serde_json::{Value, json};
-use tokio::task::JoinSet;
-use tracing::warn;
 
 use crate::{
-    client::Target,
-    cluster::Cluster,
-    rest::{Answered, PEER_TIMEOUT, Shared, access::only_trusted, answer},
+    Error,
+    rest::{
+        Answered, Shared,
+        access::{json_body, only_trusted},
+        answer,
+    },
 };
 
-/// Those that are not reached learn it with their next look at the members.
-pub async fn tell_others(cluster: &Cluster, method: Method, path: &str, body: Value) {
-    let mut told = JoinSet::new();
-    for other in cluster.trust.entries() {
-        if other.name == cluster.own.name
-            || body.get("name").is_some_and(|name| *name == other.name)
-        {
-            continue;
-        }
-        let target = Target::Member {
-            address: other.address.clone(),
-            tls: cluster.tls.clone(),
-        };
-        let (method, path, body) = (method.clone(), path.to_owned(), body.clone());
-        told.spawn(async move {
-            if let Err(error) = target
-                .call::<Value>(method, &path, Some(&body), PEER_TIMEOUT)
-                .await
-            {
-                warn!(member = other.name, %error, "a member is not told of a change");
-            }
-        });
-    }
-    told.join_all().await;
-}
-
-/// Whom to trust has changed. What the request says is not believed: the rows are read.
+/// Whom to trust has changed.
 pub async fn heard(State(daemon): Shared, request: Request) -> Answered {
     only_trusted(&daemon, &request)?;
-    daemon.cluster()?.look().await?;
+    daemon.cluster()?.refresh_trust().await?;
+    answer(json!({}))
+}
+
+/// A round of the leader, or a member that wants one. Who answers is a member for good: a join that can still
+/// fail is not over.
+pub async fn heartbeat(State(daemon): Shared, request: Request) -> Answered {
+    only_trusted(&daemon, &request)?;
+    let _: Value = json_body(request).await?;
+    let cluster = daemon.cluster()?;
+    if !daemon.is_member()? {
+        return Err(Error::Unavailable("Daemon is not ready yet".to_owned()));
+    }
+    cluster.asked.notify_one();
     answer(json!({}))
 }

@@ -5,19 +5,18 @@ use dqlite::wire::Server;
 use hyper::Method;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
-use tracing::{info, warn};
 
 use crate::{
     Error,
-    client::Target,
     cluster::Cluster,
-    database::role_name,
     datastore::servers,
+    peers::{PEER_TIMEOUT, target},
+    plan::role_name,
+    reconcile::{self, Asked},
     rest::{
-        Answered, PEER_TIMEOUT, Shared,
+        Answered, REMOVE_TIMEOUT, Shared,
         access::{flag, only_trusted},
         answer,
-        fanout::tell_others,
     },
 };
 
@@ -32,12 +31,9 @@ pub async fn list(State(daemon): Shared, request: Request) -> Answered {
     };
     let mut asked = JoinSet::new();
     for (at, mut member) in members.into_iter().enumerate() {
-        let (tls, is_own) = (cluster.tls.clone(), member.name == cluster.own.name);
+        let is_own = member.name == cluster.own.name;
+        let target = target(&cluster, &member.address);
         asked.spawn(async move {
-            let target = Target::Member {
-                address: member.address.clone(),
-                tls,
-            };
             let answered = is_own || {
                 let path = "/core/1.0/ready";
                 target
@@ -74,64 +70,48 @@ fn datastore_role(servers: Option<&[Server]>, address: &str) -> String {
     server.map_or("none", role_name).to_owned()
 }
 
-/// The datastore first, then dqlite, then the row, then trust, then the node itself: what a crash leaves in between is a row
-/// without a server, which `check` finds and the same request completes.
 pub async fn remove(State(daemon): Shared, Path(name): Path<String>, request: Request) -> Answered {
     only_trusted(&daemon, &request)?;
-    let force = flag(&request, "force");
+    let asked = Asked {
+        force: flag(&request, "force"),
+        only_pending: flag(&request, "pending"),
+    };
     let cluster = daemon.cluster()?;
-    let removing = tokio::spawn(async move { remove_member(&cluster, &name, force).await });
+    // A client that leaves does not stop it half-way.
+    let removing = tokio::spawn(async move {
+        match name == cluster.own.name {
+            true => leave(&cluster, asked).await,
+            false => reconcile::remove(&cluster, &name, asked).await,
+        }
+    });
     removing
         .await
         .map_err(|e| Error::Internal(e.to_string()))??;
     answer(json!({}))
 }
 
-async fn remove_member(cluster: &Cluster, name: &str, force: bool) -> Result<(), Error> {
-    let members = cluster.database.members().await?;
-    let Some(gone) = members.iter().find(|member| member.name == name) else {
-        return Err(Error::NotFound(format!(
-            "No cluster member exists with the given name {name:?}"
-        )));
-    };
-    if members.len() < 2 {
-        return Err(Error::Conflict(
-            "Cannot leave a cluster with 1 members".to_owned(),
-        ));
+/// Another member does it: this node loses what it needs for it on the way.
+async fn leave(cluster: &Cluster, asked: Asked) -> Result<(), Error> {
+    let name = &cluster.own.name;
+    let flags = (u8::from(asked.force), u8::from(asked.only_pending));
+    let path = format!(
+        "/core/1.0/cluster/{name}?force={}&pending={}",
+        flags.0, flags.1
+    );
+    let mut last = Error::Conflict("Cannot leave a cluster with 1 members".to_owned());
+    for other in cluster.trust.entries() {
+        if other.name == *name {
+            continue;
+        }
+        let left = target(cluster, &other.address)
+            .call::<Value>(Method::DELETE, &path, None, REMOVE_TIMEOUT)
+            .await;
+        match left {
+            // Not reached, or not ready; any other answer is that of the cluster.
+            Err(error @ Error::Unavailable(_)) => last = error,
+            Err(error @ Error::Refused { status: 503, .. }) => last = error,
+            done => return done.map(drop),
+        }
     }
-    let target = Target::Member {
-        address: gone.address.clone(),
-        tls: cluster.tls.clone(),
-    };
-    let ready = target
-        .call::<Value>(Method::GET, "/core/1.0/ready", None, PEER_TIMEOUT)
-        .await;
-    if let Err(error) = &ready
-        && !force
-    {
-        return Err(Error::Unavailable(format!(
-            "{name} is not reachable, and would not notice that it is removed ({error}); --force removes it"
-        )));
-    }
-    servers::remove_member(cluster, name, force).await?;
-    let mut nodes = cluster.nodes();
-    let servers = nodes.leader().await?.cluster().await?;
-    if let Some(server) = servers.iter().find(|server| server.address == gone.address) {
-        dqlite::cluster::remove(&mut nodes, server.id).await?;
-    }
-    cluster.database.remove_member(name).await?;
-    let path = format!("/core/internal/cluster/{name}?force=1");
-    let reset = target
-        .call::<Value>(Method::PUT, &path, None, PEER_TIMEOUT)
-        .await;
-    if let Err(error) = reset {
-        warn!(name, %error, "the removed node does not know it yet");
-    }
-    if name != cluster.own.name {
-        cluster.trust.remove(name)?;
-        let path = format!("/core/internal/truststore/{name}");
-        tell_others(cluster, Method::DELETE, &path, json!({})).await;
-    }
-    info!(name, "a member is removed");
-    Ok(())
+    Err(last)
 }

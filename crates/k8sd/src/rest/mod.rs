@@ -7,7 +7,7 @@
 //! | `tokens` | join tokens |
 //! | `members` | the list of members, a removal |
 //! | `admit` | letting a node in |
-//! | `fanout` | telling the other members |
+//! | `fanout` | what other members tell this one |
 //! | `check` | rows, dqlite's cluster and trust compared |
 //! | `sql` | statements and dumps |
 //! | `upgrade` | from HTTP to dqlite's protocol |
@@ -32,39 +32,54 @@ use axum::{
     extract::State,
     http::{StatusCode, header},
     response::{IntoResponse, Response},
-    routing::{delete, get, post, put},
+    routing::{delete, get, patch, post, put},
 };
 use serde::Serialize;
 
-use crate::{Error, api, cluster::DATABASE_PATH, daemon::Daemon};
+use crate::{Error, api, daemon::Daemon};
 
-/// One question to another member.
-const PEER_TIMEOUT: Duration = Duration::from_secs(5);
+/// A removal that another member carries out: dqlite's own limit is 120 s.
+const REMOVE_TIMEOUT: Duration = Duration::from_secs(140);
 
 type Shared = State<Arc<Daemon>>;
 
 type Answered = Result<Response, Error>;
 
+macro_rules! endpoints {
+    ($($method:ident $path:literal => $handler:path,)*) => {
+        /// Method and path of every endpoint: what the tests of access have to cover.
+        pub const ENDPOINTS: &[(&str, &str)] = &[$((stringify!($method), $path)),*];
+
+        fn routes() -> Router<Arc<Daemon>> {
+            Router::new()$(.route($path, $method($handler)))*
+        }
+    };
+}
+
+endpoints! {
+    post "/core/control" => control::control,
+    post "/core/control/shutdown" => control::shutdown,
+    get "/core/control/tokens" => tokens::list,
+    post "/core/control/tokens" => tokens::add,
+    get "/core/1.0" => control::about,
+    get "/core/1.0/ready" => control::ready,
+    get "/core/1.0/cluster" => members::list,
+    delete "/core/1.0/cluster/{name}" => members::remove,
+    delete "/core/1.0/tokens/{name}" => tokens::revoke,
+    post "/core/internal/cluster" => admit::admit,
+    put "/core/internal/cluster/{name}" => control::reset,
+    post "/core/internal/database" => upgrade::database,
+    patch "/core/internal/database" => upgrade::nothing,
+    get "/core/internal/sql" => sql::dump,
+    post "/core/internal/sql" => sql::run,
+    post "/core/internal/heartbeat" => fanout::heartbeat,
+    post "/core/internal/truststore" => fanout::heard,
+    delete "/core/internal/truststore/{name}" => fanout::heard,
+    post "/core/internal/check" => check::check,
+}
+
 pub(crate) fn router(daemon: Arc<Daemon>) -> Router {
-    Router::new()
-        .route("/core/control", post(control::control))
-        .route("/core/control/shutdown", post(control::shutdown))
-        .route("/core/control/tokens", get(tokens::list).post(tokens::add))
-        .route("/core/1.0", get(control::about))
-        .route("/core/1.0/ready", get(control::ready))
-        .route("/core/1.0/cluster", get(members::list))
-        .route("/core/1.0/cluster/{name}", delete(members::remove))
-        .route("/core/1.0/tokens/{name}", delete(tokens::revoke))
-        .route("/core/internal/cluster", post(admit::admit))
-        .route("/core/internal/cluster/{name}", put(control::reset))
-        .route(
-            DATABASE_PATH,
-            post(upgrade::database).patch(upgrade::nothing),
-        )
-        .route("/core/internal/sql", get(sql::dump).post(sql::run))
-        .route("/core/internal/truststore", post(fanout::heard))
-        .route("/core/internal/truststore/{name}", delete(fanout::heard))
-        .route("/core/internal/check", post(check::check))
+    routes()
         .fallback(async || Error::NotFound("not found".to_owned()))
         .with_state(daemon)
 }

@@ -2,6 +2,7 @@
 
 use std::{
     net::TcpListener,
+    path::Path,
     process::{Child, Command, Output, Stdio},
     thread::sleep,
     time::{Duration, Instant},
@@ -32,17 +33,16 @@ pub struct Daemon {
 impl Daemon {
     /// Outside of any cluster.
     pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// The same, with these variables.
+    pub fn start_with(env: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let free = TcpListener::bind("127.0.0.1:0").unwrap();
-        let process = Command::new(env!("CARGO_BIN_EXE_k8sd"))
-            .args(["daemon", "--state-dir"])
-            .arg(dir.path())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
         let daemon = Self {
+            process: spawn(dir.path(), env),
             dir,
-            process,
             address: free.local_addr().unwrap().to_string(),
         };
         wait_for("the control socket", || {
@@ -50,6 +50,28 @@ impl Daemon {
             String::from_utf8_lossy(&asked.stderr).contains("not yet initialized")
         });
         daemon
+    }
+
+    /// Killed where it still runs, and started at once.
+    pub fn restart(&mut self, env: &[(&str, &str)]) {
+        self.kill();
+        self.process = spawn(self.dir.path(), env);
+    }
+
+    pub fn kill(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+
+    /// Waits until it has ended by itself.
+    pub fn wait_for_end(&mut self) {
+        wait_for("the daemon to end", || {
+            self.process.try_wait().unwrap().is_some()
+        });
+    }
+
+    pub fn state(&self) -> &Path {
+        self.dir.path()
     }
 
     pub fn bootstrapped(name: &str) -> Self {
@@ -86,7 +108,22 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        self.kill();
     }
+}
+
+fn spawn(dir: &Path, env: &[(&str, &str)]) -> Child {
+    // For whoever looks into a failure.
+    let log = std::env::var_os("K8SD_TEST_LOGS").map(|logs| {
+        let path = Path::new(&logs).join(dir.file_name().unwrap());
+        let mut options = std::fs::OpenOptions::new();
+        options.create(true).append(true).open(path).unwrap()
+    });
+    Command::new(env!("CARGO_BIN_EXE_k8sd"))
+        .args(["daemon", "--state-dir"])
+        .arg(dir)
+        .envs(env.iter().copied())
+        .stderr(log.map_or_else(Stdio::null, Stdio::from))
+        .spawn()
+        .unwrap()
 }

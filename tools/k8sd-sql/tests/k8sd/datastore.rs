@@ -180,3 +180,34 @@ fn a_pair_that_is_there_is_the_clusters_or_is_refused() {
     assert_eq!(key(&second), key(&other));
     assert_eq!(third.good(&["members"]).matches("node").count(), 1);
 }
+
+#[test]
+fn a_removal_that_is_killed_after_the_datastore_was_told_is_finished_by_the_same_request() {
+    let Some(binary) = server_binary() else {
+        return;
+    };
+    let [first, second] = Place::on_loopback(["node1", "node2"]);
+    let [mut first, mut second] = [first, second].map(|place| Node::start(place, &binary));
+    first.bootstrap();
+    first.start_server();
+    second.join(&token(&first, "node2"));
+    second.start_server();
+    wait_for("both nodes", || first.server_addresses().len() == 2);
+    for point in ["begun", "datastore"] {
+        first.kill_daemon();
+        first.start_daemon_that_fails_at(point);
+        wait_for("the database", || first.run(&["members"]).status.success());
+        first.bad(&["remove", "node2"]);
+        let is_told = point == "datastore";
+        assert_eq!(first.server_addresses().len() == 1, is_told, "{point}");
+    }
+    first.kill_daemon();
+    first.start_daemon();
+    wait_for("the database", || first.run(&["members"]).status.success());
+    // Or the leader has finished it by itself.
+    first.run(&["remove", "node2"]);
+    assert_eq!(first.good(&["members"]).matches("node").count(), 1);
+    assert_eq!(first.server_addresses(), [first.place.datastore.clone()]);
+    assert_eq!(first.good(&["cluster", "check"]), "");
+    assert!(second.data().join("info.yaml").exists());
+}

@@ -2,16 +2,11 @@
 
 mod daemon;
 mod datastore;
+mod ghosts;
 mod joins;
 mod node;
+mod security;
 mod three;
-
-use std::{
-    io::{Read, Write},
-    net::TcpStream,
-};
-
-use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode};
 
 use daemon::{Daemon, wait_for};
 
@@ -163,38 +158,4 @@ fn sql_splits_as_sqlite_does_and_prints_all_results() {
         node.good(&["sql", "--format", "go", "select count(*) from t"]),
         "[[2]]\n"
     );
-}
-
-#[test]
-fn nothing_is_open_to_the_network_without_a_members_certificate() {
-    let node = Daemon::bootstrapped("node1");
-    for request in [
-        "GET /core/1.0",
-        "GET /core/1.0/ready",
-        "GET /core/1.0/cluster",
-        "GET /core/internal/sql",
-        "POST /core/internal/sql",
-        "POST /core/internal/truststore",
-        "POST /core/internal/database",
-        "POST /core/control",
-        "POST /core/control/tokens",
-        "POST /core/internal/cluster",
-        "PUT /core/internal/cluster/node1",
-        "DELETE /core/1.0/cluster/node1",
-        "POST /core/control/shutdown",
-    ] {
-        let mut connector = SslConnector::builder(SslMethod::tls_client()).unwrap();
-        connector.set_verify(SslVerifyMode::NONE);
-        let stream = TcpStream::connect(&node.address).unwrap();
-        let mut stream = connector.build().connect("node1", stream).unwrap();
-        write!(
-            stream,
-            "{request} HTTP/1.1\r\nHost: x\r\nUpgrade: dqlite\r\nContent-Length: 2\r\n\r\n{{}}"
-        )
-        .unwrap();
-        let mut head = [0; 12];
-        stream.read_exact(&mut head).unwrap();
-        assert_eq!(&head, b"HTTP/1.1 403", "{request}");
-    }
-    node.good(&["status"]);
 }

@@ -118,10 +118,16 @@ impl Node {
     }
 
     pub fn start_daemon(&mut self) {
+        self.start_daemon_that_fails_at("");
+    }
+
+    /// It ends itself there, as if it were killed.
+    pub fn start_daemon_that_fails_at(&mut self, point: &str) {
         let daemon = self
             .command(OsStr::new(env!("CARGO_BIN_EXE_k8sd")))
             .args(["daemon", "--state-dir"])
             .arg(self.state())
+            .env("K8SD_FAIL_AT", point)
             .stderr(self.log("k8sd.log"))
             .spawn();
         self.daemon = Some(daemon.unwrap());
