@@ -236,3 +236,29 @@ fn a_daemon_that_was_killed_starts_again_at_once_and_a_second_one_does_not() {
     assert!(node.bad(&["daemon"]).contains("already running"));
     node.good(&["status"]);
 }
+
+#[test]
+fn times_that_microcluster_wrote_are_understood() {
+    if !cfg!(debug_assertions) {
+        return;
+    }
+    let node = Daemon::start_with(QUICK);
+    node.good(&["bootstrap", "--name", "node1", "--address", &node.address]);
+    node.good(&[
+        "sql",
+        "insert into core_token_records (name, secret, expiry_date) values \
+            ('gone', 'a', '2024-01-02 03:04:05.123456789+00:00'), \
+            ('good', 'b', '2124-01-02 03:04:05.123456789+01:00'), ('ever', 'c', null); \
+            update core_cluster_members set role = 'spare', heartbeat = '2024-01-02 03:04:05.1+00:00'",
+    ]);
+    wait_for("the expired token to go", || {
+        !node.good(&["token", "list"]).contains("gone")
+    });
+    let tokens = node.good(&["token", "list"]);
+    assert!(tokens.contains("2124-01-02T02:04:05Z"), "{tokens}");
+    assert!(tokens.contains("never"), "{tokens}");
+    wait_for("a new time of the member", || {
+        let members = node.good(&["members", "--json"]);
+        members.contains("voter") && !members.contains("2024")
+    });
+}
