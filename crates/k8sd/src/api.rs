@@ -183,6 +183,8 @@ pub struct CheckReport {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -196,5 +198,31 @@ mod tests {
             (404, "no such member")
         );
         assert!(open::<SqlDump>(b"<html>").is_err());
+    }
+
+    fn is_read_as_it_is_written<T: DeserializeOwned + Serialize>(bytes: &[u8]) {
+        if let Ok(read) = serde_json::from_slice::<T>(bytes) {
+            let once = serde_json::to_value(read).unwrap();
+            let again: T = serde_json::from_value(once.clone()).unwrap();
+            assert_eq!(serde_json::to_value(again).unwrap(), once);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_is_more_than_refused(
+            key in "bootstrap|join_token|address|name|expire_after|query|transaction|secret|extensions",
+            value in "null|true|-?[0-9]{1,25}|[0-9]e[0-9]{1,4}|\"\\PC{0,9}\"|\\[\\]|\\{\\}|.{0,9}",
+            noise in proptest::collection::vec(any::<u8>(), 0..64),
+        ) {
+            let text = format!("{{\"{key}\":{value}}}");
+            for bytes in [text.as_bytes(), &noise] {
+                is_read_as_it_is_written::<Control>(bytes);
+                is_read_as_it_is_written::<NewToken>(bytes);
+                is_read_as_it_is_written::<ClusterMember>(bytes);
+                is_read_as_it_is_written::<SqlQuery>(bytes);
+                let _ = open::<SqlBatch>(bytes);
+            }
+        }
     }
 }

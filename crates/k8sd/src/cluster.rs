@@ -16,6 +16,7 @@ use dqlite::{
     tls::{ClientOptions, Tls, TlsVersion, first_dns_name},
     wire::Server,
 };
+use openssl::x509::X509;
 use tokio::{
     net::TcpListener,
     runtime::Handle,
@@ -33,6 +34,7 @@ use crate::{
     plan::Memory,
     server,
     state::{DaemonFile, StateDir},
+    time::now_s,
     trust::{TrustEntry, Truststore},
 };
 
@@ -115,7 +117,9 @@ impl Cluster {
         });
         let (stop, stopped) = watch::channel(());
         let database = Database::new(resolve.clone(), identity.cluster.clone(), member.status());
-        let port = server::serve_network(listener, server::tls(&shown)?, router);
+        let known = trust.clone();
+        let is_member = move |shown: &X509| known.member(shown, now_s()).is_some();
+        let port = server::serve_network(listener, server::tls(&shown)?, router, is_member);
         let ended = stopped.clone();
         let (watched, watching) = (trust.clone(), stopped.clone());
         let tasks = vec![

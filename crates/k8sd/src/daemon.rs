@@ -206,6 +206,7 @@ impl Daemon {
             self.cluster()?.database.put_datastore_pair(&pair).await?;
             datastore.begin(&pair)?.write(&self.state).await?;
         }
+        fail_at("bootstrapped");
         // Last: from here on the directory is that of a member.
         self.state.write_daemon(&own)?;
         info!(

@@ -18,6 +18,7 @@
 //! | `reconcile` | rows, dqlite's servers and trust kept in step; removals |
 //! | `failpoint` | what tests change; nothing in a release build |
 //! | `rest` | the endpoints, and who may use which |
+//! | `strangers` | places for connections of whoever is no member |
 //! | `server` | listeners and connections |
 //! | `cluster` | a node in its cluster: engine, port, membership |
 //! | `daemon` | a daemon's life: waiting, bootstrap, join, reset, stop |
@@ -39,6 +40,7 @@ mod schema;
 mod server;
 mod sql;
 pub mod state;
+mod strangers;
 pub mod time;
 pub mod token;
 mod trust;

@@ -1,5 +1,20 @@
 //! All SQL of the cluster manager. The tables are microcluster's, internal version 6.
 
+/// Seconds of a DATETIME: we write them as integers, microcluster as text.
+macro_rules! seconds {
+    ($column:literal) => {
+        concat!(
+            "(CASE typeof(",
+            $column,
+            ") WHEN 'text' THEN unixepoch(",
+            $column,
+            ") ELSE ",
+            $column,
+            " END)"
+        )
+    };
+}
+
 /// In the order in which they depend on each other. A table that is there already stays.
 pub const TABLES: [&str; 5] = [
     "CREATE TABLE IF NOT EXISTS schemas (id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, \
@@ -21,7 +36,8 @@ pub const REMOVALS_TABLE: &str = "CREATE TABLE IF NOT EXISTS member_removals (na
     address TEXT NOT NULL, server INTEGER NOT NULL, force INTEGER NOT NULL, nonce TEXT NOT NULL, started_at DATETIME NOT NULL)";
 pub const HAS_REMOVALS: &str =
     "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'member_removals'";
-pub const REMOVALS: &str = "SELECT name, address, server, force, nonce, CAST(started_at AS INTEGER) FROM member_removals ORDER BY name";
+pub const REMOVALS: &str =
+    "SELECT name, address, server, force, nonce, started_at + 0 FROM member_removals ORDER BY name";
 /// Name, address, server, force, nonce, now, name, whether any role will do. Of a member alone.
 pub const BEGIN_REMOVAL: &str = "INSERT OR REPLACE INTO member_removals (name, address, server, force, nonce, started_at) \
     SELECT ?, ?, ?, ?, ?, ? WHERE EXISTS (SELECT 1 FROM core_cluster_members WHERE name = ? AND (role = 'PENDING' OR ?))";
@@ -42,25 +58,38 @@ pub const VERSIONS: &str = "SELECT coalesce(max(CASE WHEN type = 0 THEN version 
 pub const ADD_MEMBER: &str = "INSERT INTO core_cluster_members (name, address, certificate, \
     schema_internal, schema_external, heartbeat, role, api_extensions) SELECT ?, ?, ?, ?, ?, ?, ?, ? \
     WHERE NOT EXISTS (SELECT 1 FROM core_cluster_members WHERE name = ? OR address = ?)";
-pub const MEMBERS: &str = "SELECT name, address, certificate, schema_internal, schema_external, \
-    CAST(heartbeat AS INTEGER), role, api_extensions FROM core_cluster_members ORDER BY id";
+pub const MEMBERS: &str = concat!(
+    "SELECT name, address, certificate, schema_internal, schema_external, coalesce(",
+    seconds!("heartbeat"),
+    ", 0), role, api_extensions FROM core_cluster_members ORDER BY id"
+);
 /// Name, and the nonce of its removal: one that was begun later, or is over, is another one's.
 pub const REMOVE_MEMBER: &str = "DELETE FROM core_cluster_members WHERE name = ?1 \
     AND EXISTS (SELECT 1 FROM member_removals WHERE name = ?1 AND nonce = ?2)";
 /// Role, now, name, and the time that it had.
-pub const HEARTBEAT: &str = "UPDATE core_cluster_members SET role = ?, heartbeat = ? \
-    WHERE name = ? AND CAST(heartbeat AS INTEGER) = ?";
+pub const HEARTBEAT: &str = concat!(
+    "UPDATE core_cluster_members SET role = ?, heartbeat = ? WHERE name = ? AND coalesce(",
+    seconds!("heartbeat"),
+    ", 0) = ?"
+);
 
 /// Name, secret, expiry.
 pub const ADD_TOKEN: &str =
     "INSERT INTO core_token_records (name, secret, expiry_date) VALUES (?, ?, ?)";
-pub const TOKENS: &str =
-    "SELECT name, secret, CAST(expiry_date AS INTEGER) FROM core_token_records ORDER BY id";
+pub const TOKENS: &str = concat!(
+    "SELECT name, secret, ",
+    seconds!("expiry_date"),
+    " FROM core_token_records ORDER BY id"
+);
 pub const REMOVE_TOKEN: &str = "DELETE FROM core_token_records WHERE name = ?";
 /// Name, secret.
 pub const USE_TOKEN: &str = "DELETE FROM core_token_records WHERE name = ? AND secret = ?";
-pub const EXPIRE_TOKENS: &str = "DELETE FROM core_token_records \
-    WHERE expiry_date IS NOT NULL AND CAST(expiry_date AS INTEGER) < ?";
+/// A time that cannot be read is none that has passed.
+pub const EXPIRE_TOKENS: &str = concat!(
+    "DELETE FROM core_token_records WHERE ",
+    seconds!("expiry_date"),
+    " < ?"
+);
 
 pub const HAS_CONFIGS: &str =
     "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'cluster_configs'";

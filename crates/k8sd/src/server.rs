@@ -22,7 +22,7 @@ use openssl::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, UnixListener, UnixStream},
+    net::{TcpListener, TcpStream, UnixListener, UnixStream},
     sync::{Semaphore, watch},
     task::JoinSet,
     time::{Instant, sleep, timeout},
@@ -33,6 +33,7 @@ use tower::Service;
 use crate::{
     Error,
     certificate::{PemPair, parse},
+    strangers::Strangers,
 };
 
 /// The handshake, and the head of each request.
@@ -148,8 +149,15 @@ pub fn tls(pair: &PemPair) -> Result<SslContext, Error> {
     Ok(context.build())
 }
 
-pub async fn serve_network(listener: TcpListener, tls: SslContext, router: Router) {
+/// `is_member`: whether a certificate is that of a member, whose connections have places of their own.
+pub async fn serve_network(
+    listener: TcpListener,
+    tls: SslContext,
+    router: Router,
+    is_member: impl Fn(&X509) -> bool + Clone + Send + 'static,
+) {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let mut strangers = Strangers::default();
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
@@ -157,30 +165,35 @@ pub async fn serve_network(listener: TcpListener, tls: SslContext, router: Route
             sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        let Ok(place) = places.clone().try_acquire_owned() else {
-            continue;
-        };
+        let stranger = strangers.enter();
         let (tls, router) = (tls.clone(), router.clone());
-        connections.spawn(async move {
-            let _place = place;
-            let shaken = timeout(OPENING_TIMEOUT, async {
-                stream.set_nodelay(true)?;
-                let mut stream = SslStream::new(Ssl::new(&tls)?, stream)?;
-                Pin::new(&mut stream)
-                    .accept()
-                    .await
-                    .map_err(io::Error::other)?;
-                Ok::<_, io::Error>(stream)
-            });
-            match shaken.await {
-                Ok(Ok(stream)) => {
-                    let shown = stream.ssl().peer_certificate();
-                    serve(stream, Caller::Network(shown), router).await;
-                }
-                _ => tracing::debug!(%peer, "no TLS handshake with a client"),
+        let (places, is_member) = (places.clone(), is_member.clone());
+        let task = connections.spawn(async move {
+            let Ok(Ok(stream)) = timeout(OPENING_TIMEOUT, shake_hands(stream, &tls)).await else {
+                tracing::debug!(%peer, "no TLS handshake with a client");
+                return;
+            };
+            let shown = stream.ssl().peer_certificate();
+            let caller = Caller::Network(shown.clone());
+            if !shown.is_some_and(|shown| is_member(&shown)) {
+                let _place = stranger;
+                return serve(stream, caller, router).await;
+            }
+            drop(stranger);
+            if let Ok(_place) = places.try_acquire_owned() {
+                serve(stream, caller, router).await;
             }
         });
+        strangers.is_task(task);
     }
+}
+
+async fn shake_hands(stream: TcpStream, tls: &SslContext) -> io::Result<SslStream<TcpStream>> {
+    stream.set_nodelay(true)?;
+    let mut stream = SslStream::new(Ssl::new(tls)?, stream)?;
+    let shaken = Pin::new(&mut stream).accept().await;
+    shaken.map_err(io::Error::other)?;
+    Ok(stream)
 }
 
 async fn serve<S>(stream: S, caller: Caller, router: Router)

@@ -11,6 +11,7 @@ use crate::{
     certificate::{check_name, has_dns_name, is_valid_at, parse},
     cluster::{Cluster, entry},
     datastore::{check_address, no_datastore},
+    failpoint::fail_at,
     peers::tell_others,
     rest::{Answered, Shared, access::small_body, answer, forbidden},
     server::Caller,
@@ -55,6 +56,7 @@ pub async fn admit(State(daemon): Shared, request: Request) -> Answered {
         .database
         .add_member(&member, Some(&member.secret))
         .await?;
+    fail_at("let_in");
     info!(
         name = member.name,
         address = member.address,

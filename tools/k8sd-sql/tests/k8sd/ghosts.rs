@@ -24,7 +24,16 @@ fn join(node: &Daemon, token: &str, name: &str) -> std::process::Output {
 }
 
 fn good_join(first: &Daemon, node: &Daemon, name: &str) {
-    let token = first.good(&["token", "add", name]);
+    let mut token = String::new();
+    // Leadership may be on its way to another node.
+    wait_for("a token", || {
+        let added = first.run(&["token", "add", name]);
+        token = String::from_utf8_lossy(&added.stdout).into_owned();
+        added.status.success() || {
+            first.run(&["token", "revoke", name]);
+            false
+        }
+    });
     let joined = join(node, &token, name);
     let errors = String::from_utf8_lossy(&joined.stderr);
     assert!(joined.status.success(), "{name}: {errors}");
@@ -123,6 +132,51 @@ fn a_joiner_that_is_killed_and_never_comes_back_blocks_its_name_for_a_while_only
     let node = Daemon::start_with(QUICK);
     good_join(&first, &node, "node2");
     wait_for_members(&first, 2);
+}
+
+#[test]
+fn a_member_that_is_killed_while_it_lets_a_node_in_forgets_that_node() {
+    if !cfg!(debug_assertions) {
+        return;
+    }
+    let mut first = Daemon::start_with(&failing_at("let_in"));
+    let address = first.address.clone();
+    first.good(&["bootstrap", "--name", "node1", "--address", &address]);
+    let node = Daemon::start_with(QUICK);
+    let token = first.good(&["token", "add", "node2"]);
+    assert!(!join(&node, &token, "node2").status.success());
+    assert!(is_outside(&node));
+    first.wait_for_end();
+    first.restart(QUICK);
+    wait_for("the pending member", || members(&first).contains("PENDING"));
+    wait_for("the pending member to be given up", || {
+        members(&first).contains("node1") && !members(&first).contains("node2")
+    });
+    wait_until_in_step(&first);
+    // The token was used up.
+    assert!(!join(&node, &token, "node2").status.success());
+    good_join(&first, &node, "node2");
+}
+
+#[test]
+fn a_bootstrap_that_is_killed_can_be_repeated() {
+    if !cfg!(debug_assertions) {
+        return;
+    }
+    let mut node = Daemon::start_with(&failing_at("bootstrapped"));
+    let bootstrap = ["bootstrap", "--name", "node1", "--address"];
+    let address = node.address.clone();
+    assert!(
+        !node
+            .run(&[&bootstrap[..], &[&address]].concat())
+            .status
+            .success()
+    );
+    node.wait_for_end();
+    node.restart(QUICK);
+    wait_for("the node to be outside", || is_outside(&node));
+    node.good(&[&bootstrap[..], &[&address]].concat());
+    assert_eq!(node.good(&["cluster", "check"]), "");
 }
 
 #[test]
@@ -235,4 +289,30 @@ fn a_daemon_that_was_killed_starts_again_at_once_and_a_second_one_does_not() {
     }
     assert!(node.bad(&["daemon"]).contains("already running"));
     node.good(&["status"]);
+}
+
+#[test]
+fn times_that_microcluster_wrote_are_understood() {
+    if !cfg!(debug_assertions) {
+        return;
+    }
+    let node = Daemon::start_with(QUICK);
+    node.good(&["bootstrap", "--name", "node1", "--address", &node.address]);
+    node.good(&[
+        "sql",
+        "insert into core_token_records (name, secret, expiry_date) values \
+            ('gone', 'a', '2024-01-02 03:04:05.123456789+00:00'), \
+            ('good', 'b', '2124-01-02 03:04:05.123456789+01:00'), ('ever', 'c', null); \
+            update core_cluster_members set role = 'spare', heartbeat = '2024-01-02 03:04:05.1+00:00'",
+    ]);
+    wait_for("the expired token to go", || {
+        !node.good(&["token", "list"]).contains("gone")
+    });
+    let tokens = node.good(&["token", "list"]);
+    assert!(tokens.contains("2124-01-02T02:04:05Z"), "{tokens}");
+    assert!(tokens.contains("never"), "{tokens}");
+    wait_for("a new time of the member", || {
+        let members = node.good(&["members", "--json"]);
+        members.contains("voter") && !members.contains("2024")
+    });
 }
