@@ -78,10 +78,11 @@ pub async fn run(
         shutdown: Notify::new(),
         removed: Notify::new(),
     });
+    // Nobody changes what is there before it is started.
+    let changing = daemon.change.lock().await;
     let serving = tokio::spawn(server::serve_socket(socket, rest::router(daemon.clone())));
     let starting = async {
         if let Some(own) = state.read_daemon()? {
-            let _changing = daemon.change.lock().await;
             tokio::select! {
                 started = daemon.start(own, Vec::new(), None) => started?,
                 () = daemon.removed.notified() => daemon.forget().await?,
@@ -89,6 +90,7 @@ pub async fn run(
         } else {
             daemon.give_up_join().await?;
         }
+        drop(changing);
         std::future::pending().await
     };
     let ended = tokio::select! {
