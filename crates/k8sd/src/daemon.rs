@@ -3,6 +3,8 @@
 //! Invariants: one change (bootstrap, join, reset, stop) at a time; one that fails leaves a node that can be
 //! bootstrapped or joined again.
 
+mod leave;
+
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex},
@@ -17,15 +19,10 @@ use tracing::{info, warn};
 use crate::{
     Error,
     api::{Admission, ClusterMember, Control, EXTENSIONS, SCHEMA_INTERNAL},
-    certificate::{
-        self, PemPair, check_name, fingerprint, generate, has_dns_name, is_valid_at, parse,
-    },
+    certificate::{self, PemPair, check_name, generate, has_dns_name, is_valid_at, parse},
     client::{Target, pinned},
     cluster::Cluster,
-    datastore::{
-        Datastore,
-        journal::{self, Withdrawn},
-    },
+    datastore::{Datastore, journal},
     failpoint::fail_at,
     peers, reconcile, rest, server,
     state::{DaemonFile, StateDir},
@@ -81,10 +78,11 @@ pub async fn run(
         shutdown: Notify::new(),
         removed: Notify::new(),
     });
+    // Nobody changes what is there before it is started.
+    let changing = daemon.change.lock().await;
     let serving = tokio::spawn(server::serve_socket(socket, rest::router(daemon.clone())));
     let starting = async {
         if let Some(own) = state.read_daemon()? {
-            let _changing = daemon.change.lock().await;
             tokio::select! {
                 started = daemon.start(own, Vec::new(), None) => started?,
                 () = daemon.removed.notified() => daemon.forget().await?,
@@ -92,6 +90,7 @@ pub async fn run(
         } else {
             daemon.give_up_join().await?;
         }
+        drop(changing);
         std::future::pending().await
     };
     let ended = tokio::select! {
@@ -257,7 +256,7 @@ impl Daemon {
                 Ok(admission) => {
                     let done = self.enter(own.clone(), pair, admission, datastore).await;
                     if done.is_err() {
-                        be_forgotten(&targets, &own.name).await;
+                        leave::be_forgotten(&targets, &own.name).await;
                     }
                     return done;
                 }
@@ -277,7 +276,7 @@ impl Daemon {
             }
         }
         if is_perhaps_in {
-            be_forgotten(&targets, &own.name).await;
+            leave::be_forgotten(&targets, &own.name).await;
         }
         Err(last)
     }
@@ -379,71 +378,6 @@ impl Daemon {
         Ok(())
     }
 
-    /// Whether the directory says so: the last step of a bootstrap or join.
-    pub(crate) fn is_member(&self) -> Result<bool, Error> {
-        Ok(self.state.read_daemon()?.is_some())
-    }
-
-    /// Leaves this cluster behind, which has removed this node.
-    pub(crate) async fn reset(&self, left: Arc<Cluster>) -> Result<(), Error> {
-        // A start holds the lock, and waits for a database that this node never reaches.
-        self.removed.notify_one();
-        let _changing = self.change.lock().await;
-        // It may have left by itself, and be in another one already.
-        match self.phase() {
-            Phase::Open(cluster) if Arc::ptr_eq(&cluster, &left) => self.forget().await,
-            _ => Ok(()),
-        }
-    }
-
-    async fn forget(&self) -> Result<(), Error> {
-        self.end(false).await;
-        self.state.reset()?;
-        if let Withdrawn::Kept(dir) = journal::withdraw(&self.state)? {
-            warn!(
-                dir = %dir.display(),
-                "the datastore's data of this node is left: stop k8s-dqlite, and move all of it away \
-                 before this node joins again"
-            );
-        }
-        self.set(Phase::New);
-        info!("this node was removed from its cluster, and can join one again");
-        Ok(())
-    }
-
-    /// What a join left that was killed: the cluster forgets a pending member at once, if it is reached. A
-    /// directory that lost its daemon.yaml some other way is left as it is.
-    async fn give_up_join(&self) -> Result<(), Error> {
-        let pair = |name| certificate::load(&self.state, name);
-        let (Some(own), Some(cluster)) = (pair("server")?, pair("cluster")?) else {
-            return Ok(());
-        };
-        let entries = Truststore::load(&self.state).map(|store| store.entries());
-        let entries = entries.unwrap_or_default();
-        let mut named = entries.iter().filter(|e| e.certificate == own.certificate);
-        let Some(named) = named.next() else {
-            return Ok(());
-        };
-        let context = pinned(&own, &fingerprint(&parse(&cluster.certificate)?)?)?;
-        for other in entries.iter().filter(|e| e.name != named.name) {
-            let target = Target::Pinned {
-                address: other.address.clone(),
-                context: context.clone(),
-            };
-            let path = format!("/core/1.0/cluster/{}?force=1&pending=1", named.name);
-            let gone = target.call::<Value>(Method::DELETE, &path, None, ASK_TIMEOUT);
-            match gone.await {
-                Ok(_) => {
-                    info!(name = named.name, "a join that was interrupted is given up");
-                    self.state.reset()?;
-                    return journal::withdraw(&self.state).map(drop);
-                }
-                Err(error) => warn!(%error, "this node is no member by its directory"),
-            }
-        }
-        Ok(())
-    }
-
     async fn end(&self, hand_over: bool) {
         let phase = self.phase();
         self.set(Phase::Stopping);
@@ -485,22 +419,6 @@ async fn open(cluster: &Cluster, first: Option<ClusterMember>) -> Result<(), Err
             }
         }
     }
-}
-
-/// The membership of this node comes to nothing. Whoever was not let in is not heard either.
-async fn be_forgotten(targets: &[Target], name: &str) {
-    let path = format!("/core/1.0/cluster/{name}?force=1&pending=1");
-    for target in targets {
-        let gone = target.call::<Value>(Method::DELETE, &path, None, ASK_TIMEOUT);
-        match gone.await {
-            Ok(_)
-            | Err(Error::Refused {
-                status: 403 | 404, ..
-            }) => return,
-            Err(error) => warn!(%error, "a member does not forget this node"),
-        }
-    }
-    warn!("if it was let in, the cluster forgets this node by itself in some minutes");
 }
 
 fn address_of(datastore: Option<&Datastore>) -> String {
