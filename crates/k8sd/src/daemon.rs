@@ -20,7 +20,7 @@ use crate::{
     certificate::{self, PemPair, check_name, generate, has_dns_name, parse},
     client::{Target, pinned},
     cluster::Cluster,
-    rest, server,
+    recover, rest, server,
     state::{DaemonFile, StateDir},
     time::now_s,
     token::JoinToken,
@@ -58,6 +58,7 @@ pub async fn run(
 ) -> Result<(), Error> {
     state.create()?;
     let socket = server::bind_socket(&state.control_socket(), socket_group.as_deref()).await?;
+    recover::prepare(&state, now_s())?;
     if certificate::load(&state, "server")?.is_none() {
         let host = nix::unistd::gethostname().unwrap_or_default();
         let pair = generate(&host.to_string_lossy(), now_s())?;
@@ -295,6 +296,7 @@ impl Daemon {
                 OPEN_TIMEOUT.as_secs()
             )))
         })?;
+        recover::apply_patch(&self.state, &cluster.database).await?;
         self.set(Phase::Open(cluster.clone()));
         let looking = tokio::spawn(async move { cluster.look_after().await });
         *self.looking.lock().expect("no panic while locked") = Some(looking);

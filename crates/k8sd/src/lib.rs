@@ -9,6 +9,10 @@
 //! | `schema` | all SQL |
 //! | `database` | the leader's database |
 //! | `sql` | statements of a user |
+//! | `copy` | a directory of dqlite, file by file |
+//! | `offline` | the database of a node that does not run, on a copy |
+//! | `source` | where answers to SQL come from |
+//! | `recover` | from a lost majority back to a cluster |
 //! | `time` | dates of the database and the API. Pure |
 //! | `api` | bodies of requests and answers, and their envelope. Pure |
 //! | `client` | requests to a daemon, by its socket or over the network |
@@ -23,11 +27,15 @@ pub mod api;
 pub mod certificate;
 pub mod client;
 mod cluster;
+mod copy;
 pub mod daemon;
 mod database;
+pub mod offline;
+pub mod recover;
 mod rest;
 mod schema;
 mod server;
+pub mod source;
 mod sql;
 pub mod state;
 pub mod time;

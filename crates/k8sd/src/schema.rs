@@ -52,6 +52,24 @@ pub const OBJECTS: &str = "SELECT type, name, sql FROM sqlite_master \
 pub const COLUMNS: &str = "SELECT name FROM pragma_table_info(?)";
 pub const SEQUENCE: &str = "SELECT name, seq FROM sqlite_sequence";
 
+/// A member keeps its name, and has this address from now on.
+pub fn move_member(name: &str, address: &str) -> String {
+    let (name, address) = (literal(name), literal(address));
+    format!("UPDATE core_cluster_members SET address = {address} WHERE name = {name};")
+}
+
+/// A member whose node is gone.
+pub fn drop_member(name: &str) -> String {
+    format!(
+        "DELETE FROM core_cluster_members WHERE name = {};",
+        literal(name)
+    )
+}
+
+fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
 /// All rows of a table, each as the text of its VALUES, exact for every type.
 pub fn quoted_rows(table: &str, columns: &[String]) -> String {
     let quoted: Vec<String> = columns

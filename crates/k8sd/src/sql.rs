@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use dqlite::{
     client::Connection,
+    guard::{GuardError, check_rows, look},
     sql::{Kind, Piece, is_blank, kind, split},
     wire::{Param, Value},
 };
@@ -24,6 +25,19 @@ pub const BUDGET: Duration = Duration::from_secs(30);
 
 /// Rows of one result, and those of one table in a dump.
 const MAX_ROWS: usize = 1_000_000;
+
+/// Bytes of one result's texts and blobs: what a daemon can hold besides its work.
+const MAX_RESULT_BYTES: usize = 256 << 20;
+
+/// Bytes of a value that is no text and no blob.
+const VALUE_BYTES: usize = 16;
+
+pub fn too_late() -> Error {
+    Error::Unavailable(format!(
+        "the statements take longer than {} s",
+        BUDGET.as_secs()
+    ))
+}
 
 /// Which statements are allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,8 +69,11 @@ pub async fn run(
             connection.exec_sql("BEGIN", &[]).await?;
         }
         // On an error the connection ends, and with it the transaction.
-        let result = one(connection, sql).await;
-        results.push(result.map_err(|e| Error::Internal(format!("Failed to execute query: {e}")))?);
+        let result = match guard(connection, sql, access).await {
+            Ok(()) => one(connection, sql).await,
+            Err(error) => Err(error),
+        };
+        results.push(result.map_err(|error| explained(sql, error))?);
         if !in_one {
             connection.exec_sql("COMMIT", &[]).await?;
         }
@@ -86,6 +103,41 @@ fn statements(text: &str) -> Result<Vec<&str>, Error> {
     Ok(statements)
 }
 
+/// The original's words, with the status that the error has.
+fn explained(sql: &str, error: Error) -> Error {
+    let is_select = sql
+        .get(..6)
+        .is_some_and(|word| word.eq_ignore_ascii_case("select"));
+    let verb = if is_select { "execute" } else { "exec" };
+    let text = format!("Failed to {verb} query: {error}");
+    match error {
+        Error::Invalid(_) => Error::Invalid(text),
+        Error::Forbidden(_) => Error::Forbidden(text),
+        _ => Error::Internal(text),
+    }
+}
+
+/// Looks at a statement in the transaction that it will run in.
+async fn guard(connection: &mut Connection, sql: &str, access: Access) -> Result<(), Error> {
+    // SQLite may carry a pragma out while it explains it.
+    if matches!(kind(sql), Kind::Explain | Kind::Pragma) {
+        return Ok(());
+    }
+    let facts = look(connection, sql).await?;
+    if facts.writes && access == Access::Read {
+        return Err(Error::Forbidden(
+            "the database is read-only this way: write through the control socket of a daemon that runs"
+                .to_owned(),
+        ));
+    }
+    check_rows(connection, sql, &facts)
+        .await
+        .map_err(|error| match error {
+            GuardError::Refused(text) => Error::Invalid(text),
+            GuardError::Client(error) => error.into(),
+        })
+}
+
 fn check(sql: &str, access: Access) -> Result<(), Error> {
     let refused = |why: &str| Err(Error::Invalid(format!("Failed to execute query: {why}")));
     match kind(sql) {
@@ -95,6 +147,9 @@ fn check(sql: &str, access: Access) -> Result<(), Error> {
         Kind::Attach => refused("ATTACH and DETACH are not possible with dqlite"),
         Kind::Vacuum => refused("VACUUM is not possible in a transaction"),
         // It could switch off what makes the connection read-only.
+        Kind::Pragma if sql.to_ascii_lowercase().contains("delete_database") => {
+            refused("this would delete the database with everything in it")
+        }
         Kind::Pragma if access == Access::Read => refused("PRAGMA is for the control socket only"),
         _ => Ok(()),
     }
@@ -130,15 +185,35 @@ async fn collect(
     sql: &str,
     params: &[Param<'_>],
 ) -> Result<(Vec<String>, Vec<Vec<Value>>), Error> {
-    let rows = connection.query_sql(sql, params).await?;
+    let mut rows = connection.query_sql(sql, params).await?;
     let columns = rows.columns().to_vec();
-    let rows = rows.collect(MAX_ROWS).await?;
-    Ok((columns, rows.into_iter().map(|row| row.0).collect()))
+    let (mut all, mut bytes) = (Vec::new(), 0);
+    while let Some(part) = rows.next_part().await? {
+        bytes += part.iter().flat_map(|row| &row.0).map(size).sum::<usize>();
+        if all.len() + part.len() > MAX_ROWS || bytes > MAX_RESULT_BYTES {
+            return Err(Error::Invalid(format!(
+                "the result has more than {MAX_ROWS} rows or {} MiB, and nothing of it is shown: use LIMIT",
+                MAX_RESULT_BYTES >> 20
+            )));
+        }
+        all.extend(part.into_iter().map(|row| row.0));
+    }
+    Ok((columns, all))
+}
+
+fn size(value: &Value) -> usize {
+    match value {
+        Value::Text(text) | Value::Iso8601(text) => text.len() + VALUE_BYTES,
+        Value::Blob(bytes) => 2 * bytes.len() + VALUE_BYTES,
+        _ => VALUE_BYTES,
+    }
 }
 
 fn to_json(value: &Value) -> serde_json::Value {
     match value {
         Value::Null => serde_json::Value::Null,
+        // What dqlite makes of NULL in a column that is declared a date.
+        Value::Iso8601(text) if text.is_empty() => serde_json::Value::Null,
         Value::Integer(value) => json!(value),
         Value::Float(value) => json!(value),
         Value::Boolean(value) => json!(value),
@@ -230,6 +305,7 @@ mod tests {
         );
         assert_eq!(to_json(&Value::Blob(vec![0, 255].into())), json!("x'00ff'"));
         assert_eq!(to_json(&Value::Null), json!(null));
+        assert_eq!(to_json(&Value::Iso8601(String::new())), json!(null));
         assert_eq!(to_json(&Value::UnixTime(0)), json!("1970-01-01T00:00:00Z"));
     }
 }

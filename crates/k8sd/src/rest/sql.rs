@@ -4,7 +4,7 @@ use axum::extract::{Request, State};
 use tokio::time::timeout;
 
 use crate::{
-    Error, api,
+    api,
     rest::{
         Answered, Shared,
         access::{flag, json_body, only_trusted},
@@ -20,7 +20,7 @@ pub async fn dump(State(daemon): Shared, request: Request) -> Answered {
     let dumped = timeout(sql::BUDGET, async {
         sql::dump(&mut cluster.database.connect().await?, only_schema).await
     });
-    let text = dumped.await.unwrap_or_else(|_| Err(too_late()))?;
+    let text = dumped.await.unwrap_or_else(|_| Err(sql::too_late()))?;
     answer(api::SqlDump { text })
 }
 
@@ -32,12 +32,5 @@ pub async fn run(State(daemon): Shared, request: Request) -> Answered {
         let mut connection = cluster.database.connect().await?;
         sql::run(&mut connection, &query.query, access, query.transaction).await
     });
-    answer(ran.await.unwrap_or_else(|_| Err(too_late()))?)
-}
-
-fn too_late() -> Error {
-    Error::Unavailable(format!(
-        "the statements take longer than {} s",
-        sql::BUDGET.as_secs()
-    ))
+    answer(ran.await.unwrap_or_else(|_| Err(sql::too_late()))?)
 }

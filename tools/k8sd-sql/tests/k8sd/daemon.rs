@@ -2,7 +2,8 @@
 
 use std::{
     net::TcpListener,
-    process::{Child, Command, Output, Stdio},
+    path::Path,
+    process::{Child, Command, ExitStatus, Output, Stdio},
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -22,6 +23,15 @@ pub fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
+fn serve(dir: &Path) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_k8sd"))
+        .args(["daemon", "--state-dir"])
+        .arg(dir)
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
 /// Killed when it is dropped.
 pub struct Daemon {
     dir: TempDir,
@@ -34,15 +44,9 @@ impl Daemon {
     pub fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let free = TcpListener::bind("127.0.0.1:0").unwrap();
-        let process = Command::new(env!("CARGO_BIN_EXE_k8sd"))
-            .args(["daemon", "--state-dir"])
-            .arg(dir.path())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
         let daemon = Self {
+            process: serve(dir.path()),
             dir,
-            process,
             address: free.local_addr().unwrap().to_string(),
         };
         wait_for("the control socket", || {
@@ -52,10 +56,58 @@ impl Daemon {
         daemon
     }
 
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Without a word to the others.
+    pub fn kill(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+
+    /// Without waiting for it.
+    pub fn launch(&mut self) {
+        self.process = serve(self.dir.path());
+    }
+
+    /// Starts it where it has to refuse.
+    pub fn serve_to_its_end(&mut self) -> ExitStatus {
+        self.launch();
+        let mut ended = None;
+        wait_for("the daemon to end", || {
+            ended = self.process.try_wait().unwrap();
+            ended.is_some()
+        });
+        ended.unwrap()
+    }
+
+    /// On the directory as it is; returns when the database is open.
+    pub fn start_again(&mut self) {
+        self.launch();
+        wait_for("the database to be open", || {
+            self.run(&["status"]).status.success()
+        });
+    }
+
     pub fn bootstrapped(name: &str) -> Self {
         let daemon = Self::start();
         daemon.good(&["bootstrap", "--name", name, "--address", &daemon.address]);
         daemon
+    }
+
+    /// Becomes a member of another's cluster.
+    pub fn joined(&self, member: &Self, name: &str) {
+        let token = member.good(&["token", "add", name]);
+        let join = [
+            "join",
+            token.trim(),
+            "--name",
+            name,
+            "--address",
+            &self.address,
+        ];
+        self.good(&join);
     }
 
     pub fn run(&self, args: &[&str]) -> Output {
