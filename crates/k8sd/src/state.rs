@@ -72,6 +72,11 @@ impl StateDir {
         self.root.join("certificates")
     }
 
+    /// SQL that is run once, by the next daemon that opens the database.
+    pub fn patch(&self) -> PathBuf {
+        self.root.join("patch.global.sql")
+    }
+
     fn daemon_file(&self) -> PathBuf {
         self.root.join("daemon.yaml")
     }
@@ -103,6 +108,8 @@ impl StateDir {
     /// a crash leaves is never a node that believes in a membership it has lost.
     pub fn reset(&self) -> Result<(), Error> {
         remove_file(&self.daemon_file())?;
+        // It was for the cluster that is left.
+        remove_file(&self.patch())?;
         for dir in [self.database(), self.truststore()] {
             match fs::remove_dir_all(&dir) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -227,6 +234,7 @@ mod tests {
             state.database().join("info.yaml"),
             state.truststore().join("node1.yaml"),
             state.daemon_file(),
+            state.patch(),
         ] {
             write(&path, b"x", PRIVATE).unwrap();
         }
@@ -234,6 +242,7 @@ mod tests {
         assert!(state.pair("server").1.exists());
         assert!(!state.pair("cluster").1.exists());
         assert!(!state.daemon_file().exists());
+        assert!(!state.patch().exists());
         assert_eq!(fs::read_dir(state.database()).unwrap().count(), 0);
         assert_eq!(fs::read_dir(state.truststore()).unwrap().count(), 0);
     }

@@ -12,6 +12,8 @@ use k8sd::{
     state::StateDir,
 };
 
+use tokio::signal::ctrl_c;
+
 use crate::{
     args::{Format, Sql},
     failure::{Failure, failed},
@@ -43,9 +45,16 @@ pub async fn run(state: &StateDir, args: &Sql) -> Result<ExitCode, Failure> {
             source
         }
     };
-    match text {
-        Some(text) => one(&source, args.format, args.transaction, &text).await?,
-        None => prompt::run(&source, args.format).await?,
+    let answering = async {
+        match text {
+            Some(text) => one(&source, args.format, args.transaction, &text).await,
+            None => prompt::run(&source, args.format).await,
+        }
+    };
+    tokio::select! {
+        answered = answering => answered?,
+        // The copy goes with this process' memory of it.
+        _ = ctrl_c(), if args.offline => return Ok(ExitCode::FAILURE),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -42,9 +42,6 @@ use plan::Plan;
 /// For the other members; on them it is called `recovery_db.tar.gz`.
 const ARCHIVE_FOR_OTHERS: &str = "recovery_db.others.tar.gz";
 
-/// SQL that is run once, by the next daemon that opens the database.
-const PATCH: &str = "patch.global.sql";
-
 /// A database that is about to be put in place.
 const WORK: &str = "recovery_db";
 
@@ -154,7 +151,7 @@ fn write_files(
         address: plan.own_server().address,
         ..own
     })?;
-    let path = state.root().join(PATCH);
+    let path = state.patch();
     let mut patch = read(&path)?.unwrap_or_default();
     for member in &plan.members {
         patch += &format!("{}\n", schema::move_member(&member.name, &member.address));

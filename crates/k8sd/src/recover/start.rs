@@ -16,7 +16,7 @@ use dqlite::{
 use tracing::{info, warn};
 
 use super::{
-    PATCH, WORK,
+    WORK,
     archive::{Listed, unpack},
     set_trust,
     swap::swap,
@@ -171,7 +171,7 @@ fn keep_own(from: &Path, to: &Path) -> Result<(), Error> {
 
 /// Runs the SQL that was left for whoever opens the database next, all of it or nothing, once.
 pub async fn apply_patch(state: &StateDir, database: &Database) -> Result<(), Error> {
-    let path = state.root().join(PATCH);
+    let path = state.patch();
     let Some(text) = read(&path)? else {
         return Ok(());
     };

@@ -66,6 +66,21 @@ fn one_of_three_is_recovered_works_and_takes_new_members() {
 }
 
 #[test]
+fn a_recovery_can_be_run_again() {
+    let mut node = Daemon::bootstrapped("node1");
+    node.good(&["sql", "create table t (a); insert into t values (42)"]);
+    node.kill();
+    node.good(&["recover", "--yes"]);
+    // A backup is named by its second, and never written over.
+    wait_for("the next second", || {
+        node.run(&["recover", "--yes"]).status.success()
+    });
+    node.start_again();
+    assert_eq!(count(&node, "select a from t"), "42");
+    assert_eq!(node.good(&["members"]).matches("node").count(), 1);
+}
+
+#[test]
 fn a_stale_directory_is_not_recovered_without_a_word_for_it() {
     let mut nodes = three();
     nodes[2].kill();
