@@ -49,6 +49,12 @@ pub const CHANGES: &str = "SELECT changes()";
 pub const QUERY_ONLY: &str = "PRAGMA query_only = ON";
 pub const OBJECTS: &str = "SELECT type, name, sql FROM sqlite_master \
     WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND sql IS NOT NULL ORDER BY rowid";
+/// Tables and views.
+pub const TABLE_NAMES: &str = "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') \
+    AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name";
+/// These and their columns.
+pub const NAMES: &str = "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') \
+    UNION SELECT c.name FROM sqlite_master t JOIN pragma_table_info(t.name) c WHERE t.type = 'table'";
 pub const COLUMNS: &str = "SELECT name FROM pragma_table_info(?)";
 pub const SEQUENCE: &str = "SELECT name, seq FROM sqlite_sequence";
 

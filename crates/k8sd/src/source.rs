@@ -12,6 +12,7 @@ use crate::{
     api::{SqlBatch, SqlDump, SqlQuery},
     client::{Target, member_tls},
     offline::Offline,
+    schema,
     sql::BUDGET,
     state::StateDir,
     trust::Truststore,
@@ -44,6 +45,23 @@ impl Source {
         }
     }
 
+    /// The names of tables and views.
+    pub async fn tables(&self) -> Result<SqlBatch, Error> {
+        self.run(&our_own(schema::TABLE_NAMES)).await
+    }
+
+    /// What can be named in a statement.
+    pub async fn names(&self) -> Result<Vec<String>, Error> {
+        let batch = self.run(&our_own(schema::NAMES)).await?;
+        let results = batch.results.unwrap_or_default();
+        let rows = results.into_iter().filter_map(|result| result.rows);
+        let names = rows.flatten().filter_map(|row| {
+            let name = row.first()?.as_str()?;
+            Some(name.to_owned())
+        });
+        Ok(names.collect())
+    }
+
     /// The database as SQL.
     pub async fn dump(&self, only_schema: bool) -> Result<String, Error> {
         let daemon = match self {
@@ -56,6 +74,13 @@ impl Source {
         };
         let dump: SqlDump = daemon.call(Method::GET, &path, None, BUDGET).await?;
         Ok(dump.text)
+    }
+}
+
+fn our_own(sql: &str) -> SqlQuery {
+    SqlQuery {
+        query: sql.to_owned(),
+        transaction: false,
     }
 }
 

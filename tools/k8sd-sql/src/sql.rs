@@ -25,9 +25,6 @@ pub const FAILED: &str = "Failed to execute the SQL query.";
 /// Bytes of a script on standard input: what a daemon takes.
 const MAX_SCRIPT_BYTES: u64 = 16 << 20;
 
-const TABLES: &str = "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') \
-    AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name";
-
 pub async fn run(state: &StateDir, args: &Sql) -> Result<ExitCode, Failure> {
     let text = match args.query.as_deref() {
         Some("-") => Some(read_stdin()?),
@@ -45,15 +42,13 @@ pub async fn run(state: &StateDir, args: &Sql) -> Result<ExitCode, Failure> {
             source
         }
     };
-    let answering = async {
-        match text {
-            Some(text) => one(&source, args.format, args.transaction, &text).await,
-            None => prompt::run(&source, args.format).await,
-        }
+    let Some(text) = text else {
+        prompt::run(&source, args.format).await?;
+        return Ok(ExitCode::SUCCESS);
     };
     tokio::select! {
-        answered = answering => answered?,
-        // The copy goes with this process' memory of it.
+        answered = one(&source, args.format, args.transaction, &text) => answered?,
+        // Returning deletes the copy.
         _ = ctrl_c(), if args.offline => return Ok(ExitCode::FAILURE),
     }
     Ok(ExitCode::SUCCESS)
@@ -93,16 +88,18 @@ pub async fn one(
     text: &str,
 ) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
-    let query = match text.trim().trim_end_matches(';').trim_end() {
+    let batch = match text.trim().trim_end_matches(';').trim_end() {
         verb @ (".dump" | ".schema") => {
             let dump = source.dump(verb == ".schema").await;
             writeln!(out, "{}", dump.map_err(failed(FAILED))?)?;
             return Ok(());
         }
-        ".tables" => TABLES.to_owned(),
-        _ => text.to_owned(),
+        ".tables" => source.tables().await,
+        _ => {
+            let query = text.to_owned();
+            source.run(&SqlQuery { query, transaction }).await
+        }
     };
-    let batch = source.run(&SqlQuery { query, transaction }).await;
     let batch = batch.map_err(failed(FAILED))?;
     print::batch(&mut out, format, &batch.results.unwrap_or_default())?;
     Ok(())

@@ -4,6 +4,7 @@ mod daemon;
 mod oracle;
 mod recover;
 mod sql;
+mod terminal;
 
 use std::{
     io::{Read, Write},
