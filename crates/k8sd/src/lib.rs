@@ -13,6 +13,7 @@
 //! | `offline` | the database of a node that does not run, on a copy |
 //! | `source` | where answers to SQL come from |
 //! | `recover` | from a lost majority back to a cluster |
+//! | `datastore` | the datastore that the cluster runs: its pair, its directory, its own dqlite cluster |
 //! | `time` | dates of the database and the API. Pure |
 //! | `api` | bodies of requests and answers, and their envelope. Pure |
 //! | `client` | requests to a daemon, by its socket or over the network |
@@ -42,6 +43,7 @@ pub mod time;
 pub mod token;
 mod trust;
 
+mod datastore;
 mod error;
 
 pub use error::Error;

@@ -39,6 +39,8 @@ pub enum Command {
         /// `ip:port`, for the other members.
         #[arg(long)]
         address: String,
+        #[command(flatten)]
+        datastore: Datastore,
     },
     /// Become a member.
     Join {
@@ -49,6 +51,8 @@ pub enum Command {
         /// `ip:port`, for the other members.
         #[arg(long)]
         address: String,
+        #[command(flatten)]
+        datastore: Datastore,
     },
     /// Join tokens: each lets in one node of one name.
     #[command(subcommand)]
@@ -101,6 +105,20 @@ pub struct Recover {
     /// Although another directory has newer data, which are lost then.
     #[arg(long, value_name = "WORD", value_parser = ["lose-newer-data"])]
     pub force: Option<String>,
+}
+
+/// The datastore that the node is to run, if it is to run one.
+#[derive(Debug, clap::Args)]
+pub struct Datastore {
+    /// Storage directory of k8s-dqlite, which gets its pair and init.yaml.
+    #[arg(long, requires = "datastore_address")]
+    pub datastore_dir: Option<PathBuf>,
+    /// `host:port`, for its other nodes.
+    #[arg(long, requires = "datastore_dir")]
+    pub datastore_address: Option<String>,
+    /// A number or a name: nodes of one domain are expected to fail together.
+    #[arg(long, requires = "datastore_dir")]
+    pub failure_domain: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

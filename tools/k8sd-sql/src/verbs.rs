@@ -7,13 +7,13 @@ use std::{
 };
 
 use k8sd::{
-    api::{CheckReport, ClusterMember, Control, NewToken, TokenRecord},
+    api::{CheckReport, ClusterMember, Control, DatastoreRequest, NewToken, TokenRecord},
     client::Target,
 };
 use serde_json::{Value, json};
 
 use crate::{
-    args::{Check, Command, Token},
+    args::{self, Check, Command, Token},
     failure::{Failure, failed},
     print,
 };
@@ -33,11 +33,16 @@ pub async fn run(daemon: &Target, command: Command) -> Result<ExitCode, Failure>
     let mut out = io::stdout().lock();
     let change = CHANGE_TIMEOUT;
     match command {
-        Command::Bootstrap { name, address } => {
+        Command::Bootstrap {
+            name,
+            address,
+            datastore,
+        } => {
             let control = Control {
                 bootstrap: true,
                 name,
                 address,
+                datastore: wanted(datastore)?,
                 ..Control::default()
             };
             eprintln!("Starting a new cluster …");
@@ -51,11 +56,13 @@ pub async fn run(daemon: &Target, command: Command) -> Result<ExitCode, Failure>
             token,
             name,
             address,
+            datastore,
         } => {
             let control = Control {
                 join_token: token,
                 name,
                 address,
+                datastore: wanted(datastore)?,
                 ..Control::default()
             };
             eprintln!("Joining the cluster …");
@@ -143,21 +150,40 @@ pub async fn run(daemon: &Target, command: Command) -> Result<ExitCode, Failure>
     Ok(ExitCode::SUCCESS)
 }
 
+fn wanted(given: args::Datastore) -> io::Result<Option<DatastoreRequest>> {
+    let (Some(dir), Some(address)) = (given.datastore_dir, given.datastore_address) else {
+        return Ok(None);
+    };
+    Ok(Some(DatastoreRequest {
+        // The daemon may run in another directory.
+        dir: std::path::absolute(dir)?,
+        address,
+        failure_domain: given.failure_domain,
+    }))
+}
+
 fn print_members(out: &mut impl Write, members: &[ClusterMember], json: bool) -> io::Result<()> {
     if json {
         return writeln!(out, "{:#}", json!(members));
     }
+    let has_datastore = members.iter().any(|m| !m.datastore_address.is_empty());
     let rows = members.iter().map(|member| {
-        [
-            &member.name,
-            &member.address,
-            &member.role,
-            &member.status,
-            &member.last_heartbeat,
-        ]
-        .map(String::clone)
-        .to_vec()
+        let mut row = vec![
+            member.name.clone(),
+            member.address.clone(),
+            member.role.clone(),
+            member.status.clone(),
+            member.last_heartbeat.clone(),
+        ];
+        if has_datastore {
+            row.push(member.datastore_address.clone());
+            row.push(member.datastore_role.clone());
+        }
+        row
     });
-    let columns = ["NAME", "ADDRESS", "ROLE", "STATUS", "LAST HEARTBEAT"];
+    let mut columns = vec!["NAME", "ADDRESS", "ROLE", "STATUS", "LAST HEARTBEAT"];
+    if has_datastore {
+        columns.extend(["DATASTORE", "ITS ROLE"]);
+    }
     print::table(out, &columns, &rows.collect::<Vec<_>>())
 }

@@ -1,10 +1,14 @@
 //! The command against daemons in processes of their own.
 
 mod daemon;
+mod datastore;
+mod joins;
+mod node;
 mod oracle;
 mod recover;
 mod sql;
 mod terminal;
+mod three;
 
 use std::{
     io::{Read, Write},
