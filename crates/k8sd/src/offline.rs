@@ -17,14 +17,19 @@ use dqlite::{
     wire::{Role, Server},
 };
 use tempfile::TempDir;
-use tokio::{net::UnixStream, runtime::Handle, task::spawn_blocking, time::timeout};
+use tokio::{
+    net::UnixStream,
+    runtime::Handle,
+    task::spawn_blocking,
+    time::{Instant, timeout_at},
+};
 
 use crate::{
     Error,
     api::{SqlBatch, SqlQuery},
     copy,
     database::{NAME, PATIENCE},
-    sql::{self, Access},
+    sql::{self, Access, Session},
     state::StateDir,
 };
 
@@ -115,23 +120,23 @@ impl Offline {
         Ok(connection)
     }
 
+    async fn session(&self, deadline: Instant) -> Result<Session, Error> {
+        Ok(Session::new(self.connect().await?, deadline))
+    }
+
     pub async fn run(&self, query: &SqlQuery) -> Result<SqlBatch, Error> {
-        let ran = timeout(sql::BUDGET, async {
-            let mut connection = self.connect().await?;
-            sql::run(
-                &mut connection,
-                &query.query,
-                Access::Read,
-                query.transaction,
-            )
-            .await
+        let deadline = Instant::now() + sql::BUDGET;
+        let ran = timeout_at(deadline, async {
+            let session = self.session(deadline).await?;
+            sql::run(session, &query.query, Access::Read, query.transaction).await
         });
         ran.await.unwrap_or_else(|_| Err(sql::too_late()))
     }
 
     pub async fn dump(&self, only_schema: bool) -> Result<String, Error> {
-        let dumped = timeout(sql::BUDGET, async {
-            sql::dump(&mut self.connect().await?, only_schema).await
+        let deadline = Instant::now() + sql::BUDGET;
+        let dumped = timeout_at(deadline, async {
+            sql::dump(self.session(deadline).await?, only_schema).await
         });
         dumped.await.unwrap_or_else(|_| Err(sql::too_late()))
     }

@@ -23,6 +23,9 @@ const PATH: &str = "/core/internal/sql";
 /// One member's answer whether it is ready.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Longer than a daemon takes, so that its own words arrive.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(BUDGET.as_secs() + 10);
+
 /// Members that are asked; a cluster has some dozen.
 const MAX_MEMBERS: usize = 64;
 
@@ -39,7 +42,9 @@ impl Source {
         match self {
             Self::Daemon(daemon) => {
                 let body = json!(query);
-                daemon.call(Method::POST, PATH, Some(&body), BUDGET).await
+                daemon
+                    .call(Method::POST, PATH, Some(&body), ANSWER_TIMEOUT)
+                    .await
             }
             Self::Copy(copy) => copy.run(query).await,
         }
@@ -72,7 +77,9 @@ impl Source {
             true => format!("{PATH}?schema=1"),
             false => PATH.to_owned(),
         };
-        let dump: SqlDump = daemon.call(Method::GET, &path, None, BUDGET).await?;
+        let dump: SqlDump = daemon
+            .call(Method::GET, &path, None, ANSWER_TIMEOUT)
+            .await?;
         Ok(dump.text)
     }
 }

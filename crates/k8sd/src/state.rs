@@ -104,6 +104,23 @@ impl StateDir {
         write(&self.daemon_file(), text.as_bytes(), PUBLIC)
     }
 
+    /// Another address in daemon.yaml; what else is in it stays, known or not.
+    pub fn move_daemon(&self, address: &str) -> Result<(), Error> {
+        let path = self.daemon_file();
+        let text = read(&path)?.unwrap_or_default();
+        let parsed: Result<serde_yaml::Mapping, _> = serde_yaml::from_str(&text);
+        let mut file = parsed.map_err(|error| Error::Damaged {
+            path: path.clone(),
+            reason: error.to_string(),
+        })?;
+        if file.get("address").and_then(|old| old.as_str()) == Some(address) {
+            return Ok(());
+        }
+        file.insert("address".into(), address.into());
+        let text = serde_yaml::to_string(&file).map_err(|e| Error::Internal(e.to_string()))?;
+        write(&path, text.as_bytes(), PUBLIC)
+    }
+
     /// Forgets the cluster, so that the node can become part of another one. daemon.yaml goes first: what
     /// a crash leaves is never a node that believes in a membership it has lost.
     pub fn reset(&self) -> Result<(), Error> {
@@ -221,6 +238,17 @@ mod tests {
             );
             assert_eq!(state.read_daemon().unwrap(), Some(file));
         }
+    }
+
+    #[test]
+    fn a_new_address_leaves_the_rest_of_daemon_yaml() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::new(dir.path());
+        let text = "name: node1\naddress: 10.0.0.1:6400\nservers: {}\nfailure-domain: 7\n";
+        write(&state.daemon_file(), text.as_bytes(), PUBLIC).unwrap();
+        state.move_daemon("10.0.0.2:6400").unwrap();
+        let moved = fs::read_to_string(state.daemon_file()).unwrap();
+        assert_eq!(moved, text.replace("10.0.0.1", "10.0.0.2"));
     }
 
     #[test]

@@ -9,13 +9,17 @@ mod serve;
 mod sql;
 mod verbs;
 
-use std::process::ExitCode;
+use std::{process::ExitCode, thread, time::Duration};
 
 use clap::{Parser, error::ErrorKind};
 use k8sd::{client::Target, state::StateDir};
+use nix::sys::signal::{Signal, raise};
 
 use args::{Args, Command};
 use failure::{Failure, failed};
+
+/// From the end of all work to that of the process; destructors take milliseconds.
+const EXIT_TIMEOUT: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
     // While there is one thread: it sets variables of the environment.
@@ -42,6 +46,7 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime.block_on(run(args)),
         Err(error) => Err(Failure::from(error)),
     };
+    end_in_time();
     match ran {
         Ok(code) => code,
         // Whoever reads has had enough.
@@ -51,6 +56,16 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// A statement that does not end keeps a thread of libuv's pool, for which the process' exit would wait for
+/// ever.
+fn end_in_time() {
+    thread::spawn(|| {
+        thread::sleep(EXIT_TIMEOUT);
+        eprintln!("Error: the engine does not end, and is killed");
+        let _ = raise(Signal::SIGKILL);
+    });
 }
 
 async fn run(args: Args) -> Result<ExitCode, Failure> {

@@ -104,7 +104,7 @@ pub async fn recover(wanted: &Wanted<'_>, now_s: i64) -> Result<String, Error> {
         return Ok(format!("{table}{}", plan.before(state.root())));
     }
     let (end, backup) = replace(state, &plan, target.last_entry, now_s)?;
-    write_files(state, &plan, own, &trust)?;
+    write_files(state, &plan, &trust)?;
     Ok(format!("{table}{}", plan.after(state.root(), end, &backup)))
 }
 
@@ -140,17 +140,9 @@ fn replace(
     Ok((end, backup))
 }
 
-fn write_files(
-    state: &StateDir,
-    plan: &Plan,
-    own: DaemonFile,
-    trust: &Truststore,
-) -> Result<(), Error> {
+fn write_files(state: &StateDir, plan: &Plan, trust: &Truststore) -> Result<(), Error> {
     set_trust(trust, plan.members.iter().map(|m| (&m.name, &m.address)))?;
-    state.write_daemon(&DaemonFile {
-        address: plan.own_server().address,
-        ..own
-    })?;
+    state.move_daemon(&plan.own_server().address)?;
     let path = state.patch();
     let mut patch = read(&path)?.unwrap_or_default();
     for member in &plan.members {

@@ -46,7 +46,7 @@ pub fn prepare(state: &StateDir, now_s: i64) -> Result<(), Error> {
                 "is there, but this node is no member of a cluster",
             )
         })?;
-        take(state, &archive, own, now_s)?;
+        take(state, &archive, &own, now_s)?;
     }
     Ok(())
 }
@@ -80,7 +80,7 @@ fn mend(state: &StateDir, own: &DaemonFile) -> Result<(), Error> {
     copy::sync(state.root())
 }
 
-fn take(state: &StateDir, archive: &Path, own: DaemonFile, now_s: i64) -> Result<(), Error> {
+fn take(state: &StateDir, archive: &Path, own: &DaemonFile, now_s: i64) -> Result<(), Error> {
     info!(archive = %archive.display(), "the database of a recovery is put in place");
     let database = state.database();
     let work = state.root().join(WORK);
@@ -98,10 +98,7 @@ fn take(state: &StateDir, archive: &Path, own: DaemonFile, now_s: i64) -> Result
     }
     let trust = Truststore::load(state)?;
     set_trust(&trust, listed.iter().map(|m| (&m.name, &m.address)))?;
-    state.write_daemon(&DaemonFile {
-        address: me.address,
-        ..own
-    })?;
+    state.move_daemon(&me.address)?;
     // Last: until here the next start does it again.
     remove_file(archive)
 }

@@ -1,6 +1,7 @@
 //! A daemon and the command that asks it.
 
 use std::{
+    fs,
     net::TcpListener,
     path::Path,
     process::{Child, Command, ExitStatus, Output, Stdio},
@@ -74,6 +75,18 @@ impl Daemon {
     /// Starts it where it has to refuse.
     pub fn serve_to_its_end(&mut self) -> ExitStatus {
         self.launch();
+        self.ends()
+    }
+
+    /// Processor time so far, in ticks of 10 ms.
+    pub fn used_ticks(&self) -> u64 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.id())).unwrap();
+        // Behind the name, which may have spaces.
+        let fields = stat.rsplit(')').next().unwrap();
+        fields.split_whitespace().nth(11).unwrap().parse().unwrap()
+    }
+
+    pub fn ends(&mut self) -> ExitStatus {
         let mut ended = None;
         wait_for("the daemon to end", || {
             ended = self.process.try_wait().unwrap();

@@ -59,6 +59,17 @@ fn one_of_three_is_recovered_works_and_takes_new_members() {
         name.to_string_lossy().starts_with("db_backup.")
     });
     assert_eq!(backups.count(), 1);
+    // One that was dropped and comes back with its old data is not let in.
+    nodes[1].launch();
+    wait_for("the dropped member's socket", || {
+        let told = nodes[1].run(&["status"]).stderr;
+        String::from_utf8_lossy(&told).contains("still starting")
+    });
+    nodes[0].good(&[
+        "sql",
+        "insert into t values (41); delete from t where a = 41",
+    ]);
+    nodes[1].kill();
     let new = Daemon::start();
     new.joined(&nodes[0], "node2");
     assert_eq!(count(&new, "select a from t"), "42");

@@ -1,6 +1,6 @@
 //! `k8sd sql`: what it answers, and from where.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path, thread};
 
 use crate::daemon::{Daemon, wait_for};
 
@@ -168,6 +168,33 @@ fn a_result_without_an_end_is_refused_with_its_limit() {
     let told = node.bad(&["sql", endless]);
     assert!(told.contains("more than 1000000 rows"), "{told}");
     node.good(&["sql", "select 1"]);
+}
+
+const ENDLESS: &str =
+    "with recursive n(i) as (select 1 union all select i + 1 from n) select count(*) from n";
+
+#[test]
+fn a_daemon_ends_although_a_statement_does_not() {
+    let mut node = Daemon::bootstrapped("node1");
+    thread::scope(|scope| {
+        let before = node.used_ticks();
+        scope.spawn(|| node.bad(&["sql", ENDLESS]));
+        wait_for("the statement to run", || node.used_ticks() > before + 100);
+        node.good(&["shutdown"]);
+    });
+    node.ends();
+}
+
+#[test]
+fn a_statement_without_an_end_is_given_up_and_others_go_on() {
+    let node = Daemon::bootstrapped("node1");
+    thread::scope(|scope| {
+        let given_up = scope.spawn(|| node.bad(&["sql", ENDLESS]));
+        node.good(&["sql", "create table t (a); insert into t values (1)"]);
+        let told = given_up.join().unwrap();
+        assert!(told.contains("longer than 30 s"), "{told}");
+    });
+    node.good(&["sql", "insert into t values (2)"]);
 }
 
 /// What the original's `sql` got wrong, each with what it has to be.
