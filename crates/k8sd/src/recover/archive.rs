@@ -142,6 +142,8 @@ fn new_file(path: &Path) -> io::Result<File> {
 mod tests {
     use std::fs;
 
+    use proptest::prelude::*;
+
     use super::*;
 
     fn member(id: u64) -> Member {
@@ -202,5 +204,37 @@ mod tests {
         let path = dir.path().join("a.tar.gz");
         fs::write(&path, b"no archive").unwrap();
         assert!(unpack(&path, dir.path()).is_err());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
+        #[test]
+        fn changed_bytes_write_nothing_outside(
+            changes in proptest::collection::vec((0usize..4096, any::<u8>()), 1..8)
+        ) {
+            let dir = tempfile::tempdir().unwrap();
+            let mut plain = tar::Builder::new(Vec::new());
+            for name in ["metadata1", LIST] {
+                let mut header = Header::new_ustar();
+                header.set_size(3);
+                plain.append_data(&mut header, name, &b"[]\n"[..]).unwrap();
+            }
+            let mut bytes = plain.into_inner().unwrap();
+            for (at, byte) in changes {
+                let len = bytes.len();
+                bytes[at % len] = byte;
+            }
+            let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+            packed.write_all(&bytes).unwrap();
+            let path = dir.path().join("a.tar.gz");
+            fs::write(&path, packed.finish().unwrap()).unwrap();
+            let to = dir.path().join("to");
+            fs::create_dir(&to).unwrap();
+            let unpacked = unpack(&path, &to);
+            prop_assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+            if let Ok(listed) = unpacked {
+                prop_assert!(listed.is_empty());
+            }
+        }
     }
 }
