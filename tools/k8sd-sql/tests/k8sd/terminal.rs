@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     io::{Read, Write},
-    process::Command,
+    process::{Child, Command},
     sync::{Arc, Mutex},
     thread,
 };
@@ -11,6 +11,16 @@ use std::{
 use nix::pty::{Winsize, openpty};
 
 use crate::daemon::{Daemon, wait_for};
+
+/// Killed when it is dropped: it holds its own terminal, so that nothing else ends it.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
 
 #[test]
 fn statements_are_edited_completed_and_remembered() {
@@ -34,7 +44,7 @@ fn statements_are_edited_completed_and_remembered() {
         .stdin(slave())
         .stdout(slave())
         .stderr(slave());
-    let mut child = command.spawn().unwrap();
+    let mut child = Running(command.spawn().unwrap());
     drop(command);
     drop(pty.slave);
     let mut keyboard = File::from(pty.master);
@@ -70,7 +80,7 @@ fn statements_are_edited_completed_and_remembered() {
     keyboard.write_all(b"\x04").unwrap();
     let mut ended = None;
     wait_for("the prompt to end", || {
-        ended = child.try_wait().unwrap();
+        ended = child.0.try_wait().unwrap();
         ended.is_some()
     });
     assert!(ended.unwrap().success());
