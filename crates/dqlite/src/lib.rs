@@ -3,6 +3,8 @@
 pub mod client;
 pub mod cluster;
 pub mod files;
+#[cfg(feature = "guard")]
+pub mod guard;
 pub mod node;
 pub mod proxy;
 pub mod roles;

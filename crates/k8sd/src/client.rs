@@ -3,7 +3,7 @@
 use std::{io, path::PathBuf, pin::Pin, time::Duration};
 
 use bytes::Bytes;
-use dqlite::tls::Tls;
+use dqlite::tls::{ClientOptions, Tls, TlsVersion, first_dns_name};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{Method, Request, client::conn::http1, header};
 use hyper_util::rt::TokioIo;
@@ -24,6 +24,7 @@ use tokio_openssl::SslStream;
 use crate::{
     Error, api,
     certificate::{PemPair, fingerprint, parse},
+    state::StateDir,
 };
 
 /// A connection, its handshake included.
@@ -45,6 +46,18 @@ pub enum Target {
         address: String,
         context: SslContext,
     },
+}
+
+/// How a member speaks to the others: with its own certificate, to whoever shows the cluster's.
+pub fn member_tls(state: &StateDir) -> Result<Tls, Error> {
+    let (server_pair, cluster_pair) = (state.pair("server"), state.pair("cluster"));
+    Ok(Tls::load_client(&ClientOptions {
+        server_name: first_dns_name(&cluster_pair.0)?,
+        certificate: server_pair.0,
+        key: server_pair.1,
+        ca: Some(cluster_pair.0),
+        min_version: TlsVersion::Tls13,
+    })?)
 }
 
 /// How a node that is no member yet speaks to one.

@@ -13,7 +13,7 @@ use dqlite::{
     node::{DirLock, Node, NodeError, NodeOptions},
     proxy::dialer_through,
     roles::RoleTargets,
-    tls::{ClientOptions, Tls, TlsVersion, first_dns_name},
+    tls::Tls,
     wire::Server,
 };
 use openssl::x509::X509;
@@ -30,6 +30,7 @@ use crate::{
     Error,
     api::ClusterMember,
     certificate,
+    client::member_tls,
     database::Database,
     plan::Memory,
     server,
@@ -83,14 +84,7 @@ impl Cluster {
         router: Router,
     ) -> Result<Self, Error> {
         let trust = Truststore::load(state)?;
-        let (server_pair, cluster_pair) = (state.pair("server"), state.pair("cluster"));
-        let tls = Tls::load_client(&ClientOptions {
-            server_name: first_dns_name(&cluster_pair.0)?,
-            certificate: server_pair.0,
-            key: server_pair.1,
-            ca: Some(cluster_pair.0),
-            min_version: TlsVersion::Tls13,
-        })?;
+        let tls = member_tls(state)?;
         let shown = certificate::load(state, "cluster")?
             .ok_or_else(|| Error::Internal("cluster.crt or cluster.key is missing".to_owned()))?;
         let listener = listen(&own.address).await?;

@@ -24,7 +24,7 @@ use crate::{
     cluster::Cluster,
     datastore::{Datastore, journal},
     failpoint::fail_at,
-    peers, reconcile, rest, server,
+    peers, reconcile, recover, rest, server,
     state::{DaemonFile, StateDir},
     time::now_s,
     token::JoinToken,
@@ -65,6 +65,7 @@ pub async fn run(
     state.create()?;
     let _lock = server::lock(state.root()).await?;
     let socket = server::bind_socket(&state.control_socket(), socket_group.as_deref()).await?;
+    recover::prepare(&state, now_s())?;
     if certificate::load(&state, "server")?.is_none() {
         let host = nix::unistd::gethostname().unwrap_or_default();
         let pair = generate(&host.to_string_lossy(), now_s())?;
@@ -372,6 +373,7 @@ impl Daemon {
                 OPEN_TIMEOUT.as_secs()
             )))
         })?;
+        recover::apply_patch(&self.state, &cluster.database).await?;
         self.set(Phase::Open(cluster.clone()));
         let looking = tokio::spawn(async move { reconcile::run(&cluster).await });
         *self.looking.lock().expect("no panic while locked") = Some(looking);

@@ -19,10 +19,10 @@ use crate::{
     time::{now_s, rfc3339},
 };
 
-const NAME: &str = "db.bin";
+pub const NAME: &str = "db.bin";
 
 /// How long a leader is looked for.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Rows of one of our own tables: members and tokens are some dozen.
 const MAX_ROWS: usize = 10_000;
@@ -105,6 +105,12 @@ impl Database {
         let mut connection = self.connect().await?;
         let rows = connection.query_sql(sql, params).await?;
         Ok(rows.collect(MAX_ROWS).await?)
+    }
+
+    /// Runs statements of an administrator, all or none.
+    pub async fn patch(&self, statements: &[&str]) -> Result<(), Error> {
+        let steps: Vec<Step<'_>> = statements.iter().map(|sql| (*sql, vec![])).collect();
+        self.change(&steps).await.map(drop)
     }
 
     /// Makes the tables that are missing.

@@ -10,6 +10,10 @@
 //! | `schema` | all SQL |
 //! | `database` | the leader's database |
 //! | `sql` | statements of a user |
+//! | `copy` | a directory of dqlite, file by file |
+//! | `offline` | the database of a node that does not run, on a copy |
+//! | `source` | where answers to SQL come from |
+//! | `recover` | from a lost majority back to a cluster |
 //! | `datastore` | the datastore that the cluster runs: its pair, its directory, its own dqlite cluster |
 //! | `time` | dates of the database and the API. Pure |
 //! | `api` | bodies of requests and answers, and their envelope. Pure |
@@ -29,15 +33,19 @@ pub mod api;
 pub mod certificate;
 pub mod client;
 mod cluster;
+mod copy;
 pub mod daemon;
 mod database;
 mod failpoint;
+pub mod offline;
 mod peers;
 mod plan;
 mod reconcile;
+pub mod recover;
 mod rest;
 mod schema;
 mod server;
+pub mod source;
 mod sql;
 pub mod state;
 mod strangers;

@@ -107,8 +107,32 @@ pub const CHANGES: &str = "SELECT changes()";
 pub const QUERY_ONLY: &str = "PRAGMA query_only = ON";
 pub const OBJECTS: &str = "SELECT type, name, sql FROM sqlite_master \
     WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND sql IS NOT NULL ORDER BY rowid";
+/// Tables and views.
+pub const TABLE_NAMES: &str = "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') \
+    AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name";
+/// These and their columns.
+pub const NAMES: &str = "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') \
+    UNION SELECT c.name FROM sqlite_master t JOIN pragma_table_info(t.name) c WHERE t.type = 'table'";
 pub const COLUMNS: &str = "SELECT name FROM pragma_table_info(?)";
 pub const SEQUENCE: &str = "SELECT name, seq FROM sqlite_sequence";
+
+/// A member keeps its name, and has this address from now on.
+pub fn move_member(name: &str, address: &str) -> String {
+    let (name, address) = (literal(name), literal(address));
+    format!("UPDATE core_cluster_members SET address = {address} WHERE name = {name};")
+}
+
+/// A member whose node is gone.
+pub fn drop_member(name: &str) -> String {
+    format!(
+        "DELETE FROM core_cluster_members WHERE name = {};",
+        literal(name)
+    )
+}
+
+fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
 
 /// All rows of a table, each as the text of its VALUES, exact for every type.
 pub fn quoted_rows(table: &str, columns: &[String]) -> String {

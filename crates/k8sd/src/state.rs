@@ -72,6 +72,11 @@ impl StateDir {
         self.root.join("certificates")
     }
 
+    /// SQL that is run once, by the next daemon that opens the database.
+    pub fn patch(&self) -> PathBuf {
+        self.root.join("patch.global.sql")
+    }
+
     fn daemon_file(&self) -> PathBuf {
         self.root.join("daemon.yaml")
     }
@@ -99,10 +104,29 @@ impl StateDir {
         write(&self.daemon_file(), text.as_bytes(), PUBLIC)
     }
 
+    /// Another address in daemon.yaml; what else is in it stays, known or not.
+    pub fn move_daemon(&self, address: &str) -> Result<(), Error> {
+        let path = self.daemon_file();
+        let text = read(&path)?.unwrap_or_default();
+        let parsed: Result<serde_yaml::Mapping, _> = serde_yaml::from_str(&text);
+        let mut file = parsed.map_err(|error| Error::Damaged {
+            path: path.clone(),
+            reason: error.to_string(),
+        })?;
+        if file.get("address").and_then(|old| old.as_str()) == Some(address) {
+            return Ok(());
+        }
+        file.insert("address".into(), address.into());
+        let text = serde_yaml::to_string(&file).map_err(|e| Error::Internal(e.to_string()))?;
+        write(&path, text.as_bytes(), PUBLIC)
+    }
+
     /// Forgets the cluster, so that the node can become part of another one. daemon.yaml goes first: what
     /// a crash leaves is never a node that believes in a membership it has lost.
     pub fn reset(&self) -> Result<(), Error> {
         remove_file(&self.daemon_file())?;
+        // It was for the cluster that is left.
+        remove_file(&self.patch())?;
         for dir in [self.database(), self.truststore()] {
             match fs::remove_dir_all(&dir) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -217,6 +241,17 @@ mod tests {
     }
 
     #[test]
+    fn a_new_address_leaves_the_rest_of_daemon_yaml() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::new(dir.path());
+        let text = "name: node1\naddress: 10.0.0.1:6400\nservers: {}\nfailure-domain: 7\n";
+        write(&state.daemon_file(), text.as_bytes(), PUBLIC).unwrap();
+        state.move_daemon("10.0.0.2:6400").unwrap();
+        let moved = fs::read_to_string(state.daemon_file()).unwrap();
+        assert_eq!(moved, text.replace("10.0.0.1", "10.0.0.2"));
+    }
+
+    #[test]
     fn a_reset_leaves_the_nodes_own_pair_and_empty_directories() {
         let dir = tempfile::tempdir().unwrap();
         let state = StateDir::new(dir.path());
@@ -227,6 +262,7 @@ mod tests {
             state.database().join("info.yaml"),
             state.truststore().join("node1.yaml"),
             state.daemon_file(),
+            state.patch(),
         ] {
             write(&path, b"x", PRIVATE).unwrap();
         }
@@ -234,6 +270,7 @@ mod tests {
         assert!(state.pair("server").1.exists());
         assert!(!state.pair("cluster").1.exists());
         assert!(!state.daemon_file().exists());
+        assert!(!state.patch().exists());
         assert_eq!(fs::read_dir(state.database()).unwrap().count(), 0);
         assert_eq!(fs::read_dir(state.truststore()).unwrap().count(), 0);
     }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use k8sd::recover::Kept;
 
 /// Manages a cluster of nodes and the database that describes it.
 #[derive(Debug, Parser)]
@@ -28,15 +29,9 @@ pub enum Command {
         socket_group: Option<String>,
     },
     /// Run SQL on the cluster's database.
-    Sql {
-        #[arg(long, value_enum, default_value = "table")]
-        format: Format,
-        /// All statements or none.
-        #[arg(long)]
-        transaction: bool,
-        /// Statements, `.dump`, `.schema`, `.tables`, or `-` for standard input.
-        query: Option<String>,
-    },
+    Sql(Sql),
+    /// Give the cluster to the members that are left, after a majority is lost for good.
+    Recover(Recover),
     /// Begin a new cluster.
     Bootstrap {
         #[arg(long)]
@@ -81,6 +76,35 @@ pub enum Command {
     Cluster(Check),
     /// Stop the daemon.
     Shutdown,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Sql {
+    #[arg(long, value_enum, default_value = "table")]
+    pub format: Format,
+    /// All statements or none.
+    #[arg(long)]
+    pub transaction: bool,
+    /// Read a copy of the database while the daemon is stopped.
+    #[arg(long)]
+    pub offline: bool,
+    /// Statements, `.dump`, `.schema`, `.tables`, or `-` for standard input.
+    pub query: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Recover {
+    /// State directories of other members, or copies of them: whose data are newest?
+    pub compare: Vec<PathBuf>,
+    /// The members that the cluster has afterwards, this node among them; without this flag this node alone.
+    #[arg(long, value_name = "NAME[=IP:PORT],...", value_delimiter = ',')]
+    pub members: Vec<Kept>,
+    /// Do it; without this flag nothing is changed.
+    #[arg(long)]
+    pub yes: bool,
+    /// Although another directory has newer data, which are lost then.
+    #[arg(long, value_name = "WORD", value_parser = ["lose-newer-data"])]
+    pub force: Option<String>,
 }
 
 /// The datastore that the node is to run, if it is to run one.

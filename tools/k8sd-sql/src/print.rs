@@ -89,18 +89,27 @@ fn csv(out: &mut impl Write, columns: &[&str], rows: &[Vec<Value>]) -> io::Resul
 
 /// Go's default form of a slice of slices. Numbers are floats there.
 fn go(rows: &[Vec<Value>]) -> String {
-    let rows = rows.iter().map(|row| {
-        let values: Vec<String> = row.iter().map(go_value).collect();
-        format!("[{}]", values.join(" "))
-    });
-    format!("[{}]", rows.collect::<Vec<_>>().join(" "))
+    bracketed(rows.iter().map(|row| bracketed(row.iter().map(go_value))))
+}
+
+fn bracketed(parts: impl Iterator<Item = String>) -> String {
+    format!("[{}]", parts.collect::<Vec<_>>().join(" "))
 }
 
 fn go_value(value: &Value) -> String {
     match value {
         Value::Null => "<nil>".to_owned(),
+        Value::Bool(value) => value.to_string(),
         Value::Number(number) => go_float(number.as_f64().unwrap_or(f64::NAN)),
-        other => cell(other, ""),
+        Value::String(text) => text.clone(),
+        Value::Array(values) => bracketed(values.iter().map(go_value)),
+        Value::Object(map) => {
+            let sorted: std::collections::BTreeMap<_, _> = map.iter().collect();
+            let pairs = sorted
+                .into_iter()
+                .map(|(key, value)| format!("{key}:{}", go_value(value)));
+            format!("map{}", bracketed(pairs))
+        }
     }
 }
 

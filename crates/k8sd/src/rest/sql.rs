@@ -1,26 +1,26 @@
 //! Statements and dumps.
 
 use axum::extract::{Request, State};
-use tokio::time::timeout;
 
 use crate::{
-    Error, api,
+    api,
     rest::{
         Answered, Shared,
         access::{flag, json_body, only_trusted},
         answer,
     },
-    sql,
+    sql::{self, Session},
 };
 
 pub async fn dump(State(daemon): Shared, request: Request) -> Answered {
     only_trusted(&daemon, &request)?;
     let only_schema = flag(&request, "schema");
     let cluster = daemon.cluster()?;
-    let dumped = timeout(sql::BUDGET, async {
-        sql::dump(&mut cluster.database.connect().await?, only_schema).await
+    let dumped = sql::in_time(async move |deadline| {
+        let connection = cluster.database.connect().await?;
+        sql::dump(Session::new(connection, deadline), only_schema).await
     });
-    let text = dumped.await.unwrap_or_else(|_| Err(too_late()))?;
+    let text = dumped.await?;
     answer(api::SqlDump { text })
 }
 
@@ -28,16 +28,10 @@ pub async fn run(State(daemon): Shared, request: Request) -> Answered {
     let access = only_trusted(&daemon, &request)?;
     let query: api::SqlQuery = json_body(request).await?;
     let cluster = daemon.cluster()?;
-    let ran = timeout(sql::BUDGET, async {
-        let mut connection = cluster.database.connect().await?;
-        sql::run(&mut connection, &query.query, access, query.transaction).await
+    let ran = sql::in_time(async move |deadline| {
+        let connection = cluster.database.connect().await?;
+        let session = Session::new(connection, deadline);
+        sql::run(session, &query.query, access, query.transaction).await
     });
-    answer(ran.await.unwrap_or_else(|_| Err(too_late()))?)
-}
-
-fn too_late() -> Error {
-    Error::Unavailable(format!(
-        "the statements take longer than {} s",
-        sql::BUDGET.as_secs()
-    ))
+    answer(ran.await?)
 }

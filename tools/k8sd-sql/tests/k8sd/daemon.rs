@@ -1,9 +1,10 @@
 //! A daemon and the command that asks it.
 
 use std::{
+    fs,
     net::TcpListener,
     path::Path,
-    process::{Child, Command, Output, Stdio},
+    process::{Child, Command, ExitStatus, Output, Stdio},
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -52,12 +53,17 @@ impl Daemon {
         daemon
     }
 
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
     /// Killed where it still runs, and started at once.
     pub fn restart(&mut self, env: &[(&str, &str)]) {
         self.kill();
         self.process = spawn(self.dir.path(), env);
     }
 
+    /// Without a word to the others.
     pub fn kill(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
@@ -65,19 +71,67 @@ impl Daemon {
 
     /// Waits until it has ended by itself.
     pub fn wait_for_end(&mut self) {
-        wait_for("the daemon to end", || {
-            self.process.try_wait().unwrap().is_some()
-        });
+        self.ends();
     }
 
     pub fn state(&self) -> &Path {
         self.dir.path()
     }
 
+    /// Without waiting for it.
+    pub fn launch(&mut self) {
+        self.process = spawn(self.dir.path(), &[]);
+    }
+
+    /// Starts it where it has to refuse.
+    pub fn serve_to_its_end(&mut self) -> ExitStatus {
+        self.launch();
+        self.ends()
+    }
+
+    /// Processor time so far, in ticks of 10 ms.
+    pub fn used_ticks(&self) -> u64 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.id())).unwrap();
+        // Behind the name, which may have spaces.
+        let fields = stat.rsplit(')').next().unwrap();
+        fields.split_whitespace().nth(11).unwrap().parse().unwrap()
+    }
+
+    pub fn ends(&mut self) -> ExitStatus {
+        let mut ended = None;
+        wait_for("the daemon to end", || {
+            ended = self.process.try_wait().unwrap();
+            ended.is_some()
+        });
+        ended.unwrap()
+    }
+
+    /// On the directory as it is; returns when the database is open.
+    pub fn start_again(&mut self) {
+        self.launch();
+        wait_for("the database to be open", || {
+            self.run(&["status"]).status.success()
+        });
+    }
+
     pub fn bootstrapped(name: &str) -> Self {
         let daemon = Self::start();
         daemon.good(&["bootstrap", "--name", name, "--address", &daemon.address]);
         daemon
+    }
+
+    /// Becomes a member of another's cluster.
+    pub fn joined(&self, member: &Self, name: &str) {
+        let token = member.good(&["token", "add", name]);
+        let join = [
+            "join",
+            token.trim(),
+            "--name",
+            name,
+            "--address",
+            &self.address,
+        ];
+        self.good(&join);
     }
 
     pub fn run(&self, args: &[&str]) -> Output {

@@ -5,7 +5,11 @@ mod datastore;
 mod ghosts;
 mod joins;
 mod node;
+mod oracle;
+mod recover;
 mod security;
+mod sql;
+mod terminal;
 mod three;
 
 use daemon::{Daemon, wait_for};
@@ -117,45 +121,4 @@ fn a_join_that_fails_leaves_nothing_behind() {
         "--address",
         &node.address,
     ]);
-}
-
-#[test]
-fn sql_splits_as_sqlite_does_and_prints_all_results() {
-    let node = Daemon::bootstrapped("node1");
-    let text = "create table t (a, b);\ninsert into t values (9007199254740993, ';'), (null, x'ff');\n\n \
-        with x as (select * from t) select * from x; -- end;\n";
-    let out = node.good(&["sql", text]);
-    assert!(out.contains("=> Query 1:\nRows affected: 2\n"), "{out}");
-    assert!(
-        out.contains("9007199254740993  ;\nNULL              x'ff'\n"),
-        "{out}"
-    );
-    assert_eq!(
-        node.good(&["sql", "--format", "go", "select 1, null, 1000000"]),
-        "[[1 <nil> 1e+06]]\n"
-    );
-    assert!(
-        node.bad(&["sql", "select * from nope"])
-            .contains("no such table: nope")
-    );
-    assert!(node.bad(&["sql", ";"]).contains("No query provided"));
-    node.good(&[
-        "sql",
-        "create table flags (enabled BOOLEAN, share REAL); insert into flags values (1, 0.5)",
-    ]);
-    let dump = node.good(&["sql", ".dump"]);
-    assert!(
-        dump.contains("INSERT INTO \"flags\" VALUES(1,0.5);"),
-        "{dump}"
-    );
-    assert!(
-        node.good(&["sql", ".tables"])
-            .contains("core_cluster_members")
-    );
-    let failed = "insert into t values (1, 1); select * from nope";
-    node.bad(&["sql", "--transaction", failed]);
-    assert_eq!(
-        node.good(&["sql", "--format", "go", "select count(*) from t"]),
-        "[[2]]\n"
-    );
 }
