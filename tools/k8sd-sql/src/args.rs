@@ -12,6 +12,7 @@ pub struct Args {
     #[arg(
         long,
         global = true,
+        env = "STATE_DIR",
         default_value = "/var/snap/k8s/common/var/lib/k8sd/state"
     )]
     pub state_dir: PathBuf,
@@ -77,6 +78,9 @@ pub enum Command {
     Cluster(Check),
     /// Stop the daemon.
     Shutdown,
+    /// Print a completion script for a shell.
+    #[command(hide = true)]
+    Completion { shell: clap_complete::Shell },
 }
 
 #[derive(Debug, Subcommand)]

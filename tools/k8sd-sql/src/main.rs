@@ -4,13 +4,14 @@ mod args;
 mod print;
 
 use std::{
+    env,
     io::{self, IsTerminal, Read, Write},
     path::Path,
     process::ExitCode,
     time::Duration,
 };
 
-use clap::{Parser, error::ErrorKind};
+use clap::{CommandFactory, Parser, error::ErrorKind};
 use k8sd::{
     Error,
     api::{
@@ -37,7 +38,14 @@ const NS_PER_S: u64 = 1_000_000_000;
 fn main() -> ExitCode {
     // While there is one thread: it sets variables of the environment.
     dqlite::node::prepare_process();
-    let args = match Args::try_parse() {
+    let arguments = match args_file::expand(env::args_os(), |name| env::var_os(name)) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            eprintln!("Error: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let args = match Args::try_parse_from(arguments) {
         Ok(args) => args,
         Err(error) => {
             let _ = error.print();
@@ -209,6 +217,9 @@ async fn run(args: Args) -> Result<ExitCode, Failure> {
             if report.findings.len() > report.repaired.len() {
                 return Ok(ExitCode::FAILURE);
             }
+        }
+        Command::Completion { shell } => {
+            clap_complete::generate(shell, &mut Args::command(), "k8sd", &mut out);
         }
         Command::Shutdown => {
             let asked = daemon
