@@ -1,5 +1,7 @@
 //! Bodies of requests and answers, in microcluster's forms.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
@@ -61,6 +63,21 @@ pub struct Control {
     pub join_token: String,
     pub address: String,
     pub name: String,
+    /// Ours.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub datastore: Option<DatastoreRequest>,
+}
+
+/// The datastore that a node is to run.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DatastoreRequest {
+    /// An absolute path.
+    pub dir: PathBuf,
+    /// `host:port`, for its other nodes.
+    pub address: String,
+    /// A number, or a name that stands for one.
+    #[serde(default)]
+    pub failure_domain: Option<String>,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -91,6 +108,12 @@ pub struct ClusterMember {
     pub status: String,
     pub extensions: Vec<String>,
     pub secret: String,
+    /// Of the node that it runs for the datastore, if it does; ours.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub datastore_address: String,
+    /// `none` where the datastore does not have it; empty where nobody says.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub datastore_role: String,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -109,6 +132,17 @@ pub struct Admission {
     #[serde(rename = "ClusterAdditionalCerts", default)]
     pub additional: Value,
     pub trusted_member: Option<Peer>,
+    /// For a node that names a datastore address; ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub datastore: Option<DatastoreAdmission>,
+}
+
+/// The pair of the datastore, in PEM, and the addresses of its other nodes.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct DatastoreAdmission {
+    pub certificate: String,
+    pub key: String,
+    pub addresses: Vec<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]

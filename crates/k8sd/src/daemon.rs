@@ -17,9 +17,13 @@ use tracing::{info, warn};
 use crate::{
     Error,
     api::{Admission, ClusterMember, Control, EXTENSIONS, SCHEMA_INTERNAL},
-    certificate::{self, PemPair, check_name, generate, has_dns_name, parse},
+    certificate::{self, PemPair, check_name, generate, has_dns_name, is_valid_at, parse},
     client::{Target, pinned},
     cluster::Cluster,
+    datastore::{
+        Datastore,
+        journal::{self, Withdrawn},
+    },
     rest, server,
     state::{DaemonFile, StateDir},
     time::now_s,
@@ -135,14 +139,19 @@ impl Daemon {
                 control.address
             ))
         })?;
+        // What an attempt left that was killed would be taken for somebody's.
+        journal::withdraw(&self.state)?;
+        let datastore = control.datastore.map(Datastore::look).transpose()?;
         let own = DaemonFile {
             name: control.name,
             address: address.to_string(),
             servers: Default::default(),
         };
         let done = match (control.bootstrap, control.join_token.as_str()) {
-            (true, "") => self.bootstrap(own).await,
-            (false, token) if !token.is_empty() => self.join(own, JoinToken::decode(token)?).await,
+            (true, "") => self.bootstrap(own, datastore).await,
+            (false, token) if !token.is_empty() => {
+                self.join(own, JoinToken::decode(token)?, datastore).await
+            }
             _ => Err(Error::Invalid(
                 "Either bootstrap or a join token is needed".to_owned(),
             )),
@@ -150,13 +159,20 @@ impl Daemon {
         if let Err(error) = &done {
             warn!(%error, "the node stays outside of any cluster");
             self.end(false).await;
+            if let Err(error) = journal::withdraw(&self.state) {
+                warn!(%error, "what was written for the datastore is left; the next attempt removes it");
+            }
             self.state.reset()?;
             self.set(Phase::New);
         }
         done
     }
 
-    async fn bootstrap(self: &Arc<Self>, own: DaemonFile) -> Result<(), Error> {
+    async fn bootstrap(
+        self: &Arc<Self>,
+        own: DaemonFile,
+        datastore: Option<Datastore>,
+    ) -> Result<(), Error> {
         self.state.reset()?;
         let pair = self.own_pair(&own.name)?;
         certificate::save(&self.state, "cluster", &generate(&own.name, now_s())?)?;
@@ -164,11 +180,20 @@ impl Daemon {
             name: own.name.clone(),
             address: own.address.clone(),
             certificate: pair.certificate,
+            datastore_address: address_of(datastore.as_ref()),
             ..ClusterMember::default()
         };
         let store = Truststore::load(&self.state)?;
         store.add(crate::cluster::entry(member.clone()))?;
+        let pair = match &datastore {
+            Some(datastore) => Some(datastore.pair(&own.name, now_s()).await?),
+            None => None,
+        };
         self.start(own.clone(), Vec::new(), Some(member)).await?;
+        if let (Some(datastore), Some(pair)) = (datastore, pair) {
+            self.cluster()?.database.put_datastore_pair(&pair).await?;
+            datastore.begin(&pair)?.write(&self.state).await?;
+        }
         // Last: from here on the directory is that of a member.
         self.state.write_daemon(&own)?;
         info!(
@@ -179,8 +204,16 @@ impl Daemon {
         Ok(())
     }
 
-    async fn join(self: &Arc<Self>, own: DaemonFile, token: JoinToken) -> Result<(), Error> {
+    async fn join(
+        self: &Arc<Self>,
+        own: DaemonFile,
+        token: JoinToken,
+        datastore: Option<Datastore>,
+    ) -> Result<(), Error> {
         self.state.reset()?;
+        if let Some(datastore) = &datastore {
+            datastore.check_joins().await?;
+        }
         let pair = self.own_pair(&own.name)?;
         let context = pinned(&pair, &token.fingerprint)?;
         let member = ClusterMember {
@@ -190,28 +223,28 @@ impl Daemon {
             schema_internal_version: SCHEMA_INTERNAL,
             extensions: EXTENSIONS.map(str::to_owned).to_vec(),
             secret: token.secret.clone(),
+            datastore_address: address_of(datastore.as_ref()),
             ..ClusterMember::default()
         };
         let body = serde_json::to_value(&member).map_err(|e| Error::Internal(e.to_string()))?;
         let mut last = Error::Unavailable("no member is reachable".to_owned());
-        for address in token.join_addresses {
-            let target = Target::Pinned {
-                address,
-                context: context.clone(),
-            };
+        // An answer was lost.
+        let mut is_perhaps_in = false;
+        let targets = token.join_addresses.into_iter().map(|address| {
+            let context = context.clone();
+            Target::Pinned { address, context }
+        });
+        let targets: Vec<Target> = targets.collect();
+        for target in &targets {
             let path = "/core/internal/cluster";
             let asked = target
                 .call::<Admission>(Method::POST, path, Some(&body), ASK_TIMEOUT)
                 .await;
             match asked {
                 Ok(admission) => {
-                    let done = self.enter(own.clone(), pair, admission).await;
+                    let done = self.enter(own.clone(), pair, admission, datastore).await;
                     if done.is_err() {
-                        let path = format!("/core/1.0/cluster/{}?force=1", own.name);
-                        let gone = target.call::<Value>(Method::DELETE, &path, None, ASK_TIMEOUT);
-                        if let Err(error) = gone.await {
-                            warn!(%error, "the cluster forgets this node by itself in some minutes");
-                        }
+                        be_forgotten(&targets, &own.name).await;
                     }
                     return done;
                 }
@@ -220,9 +253,18 @@ impl Daemon {
                     refused @ Error::Refused {
                         status: 400..=499, ..
                     },
-                ) => return Err(refused),
-                Err(error) => last = error,
+                ) => {
+                    last = refused;
+                    break;
+                }
+                Err(error) => {
+                    is_perhaps_in = true;
+                    last = error;
+                }
             }
+        }
+        if is_perhaps_in {
+            be_forgotten(&targets, &own.name).await;
         }
         Err(last)
     }
@@ -232,7 +274,13 @@ impl Daemon {
         own: DaemonFile,
         pair: PemPair,
         admission: Admission,
+        datastore: Option<Datastore>,
     ) -> Result<(), Error> {
+        if !is_valid_at(&parse(&admission.cluster_cert)?, now_s()) {
+            return Err(Error::Unavailable(
+                "The certificate of the cluster is not valid now: do the clocks agree?".to_owned(),
+            ));
+        }
         let cluster_pair = PemPair {
             certificate: admission.cluster_cert,
             key: admission.cluster_key,
@@ -256,7 +304,12 @@ impl Daemon {
                 certificate: peer.certificate,
             })?;
         }
+        let plan = datastore.map(|datastore| datastore.enter(admission.datastore));
+        let plan = plan.transpose()?;
         self.start(own.clone(), seeds, None).await?;
+        if let Some(plan) = plan {
+            plan.write(&self.state).await?;
+        }
         self.state.write_daemon(&own)?;
         info!(
             name = own.name,
@@ -266,10 +319,12 @@ impl Daemon {
         Ok(())
     }
 
-    /// The node's own pair, made anew where it is not for this name.
+    /// The node's own pair, made anew where it is not for this name or, since the clock was set, this time.
     fn own_pair(&self, name: &str) -> Result<PemPair, Error> {
         if let Some(pair) = certificate::load(&self.state, "server")?
-            && has_dns_name(&parse(&pair.certificate)?, name)
+            && let certificate = parse(&pair.certificate)?
+            && has_dns_name(&certificate, name)
+            && is_valid_at(&certificate, now_s())
         {
             return Ok(pair);
         }
@@ -301,11 +356,22 @@ impl Daemon {
         Ok(())
     }
 
-    /// Leaves the cluster behind, which has removed this node.
-    pub(crate) async fn reset(&self) -> Result<(), Error> {
+    /// Leaves this cluster behind, which has removed this node.
+    pub(crate) async fn reset(&self, left: Arc<Cluster>) -> Result<(), Error> {
         let _changing = self.change.lock().await;
+        // It may have left by itself, and be in another one already.
+        if !matches!(self.phase(), Phase::Open(cluster) if Arc::ptr_eq(&cluster, &left)) {
+            return Ok(());
+        }
         self.end(false).await;
         self.state.reset()?;
+        if let Withdrawn::Kept(dir) = journal::withdraw(&self.state)? {
+            warn!(
+                dir = %dir.display(),
+                "the datastore's data of this node is left: stop k8s-dqlite, and move all of it away \
+                 before this node joins again"
+            );
+        }
         self.set(Phase::New);
         info!("this node was removed from its cluster, and can join one again");
         Ok(())
@@ -352,6 +418,26 @@ async fn open(cluster: &Cluster, first: Option<ClusterMember>) -> Result<(), Err
             }
         }
     }
+}
+
+/// The membership of this node comes to nothing. Whoever was not let in is not heard either.
+async fn be_forgotten(targets: &[Target], name: &str) {
+    let path = format!("/core/1.0/cluster/{name}?force=1");
+    for target in targets {
+        let gone = target.call::<Value>(Method::DELETE, &path, None, ASK_TIMEOUT);
+        match gone.await {
+            Ok(_)
+            | Err(Error::Refused {
+                status: 403 | 404, ..
+            }) => return,
+            Err(error) => warn!(%error, "a member does not forget this node"),
+        }
+    }
+    warn!("if it was let in, the cluster forgets this node by itself in some minutes");
+}
+
+fn address_of(datastore: Option<&Datastore>) -> String {
+    datastore.map_or_else(String::new, |datastore| datastore.address().to_owned())
 }
 
 /// What a member answers about itself.

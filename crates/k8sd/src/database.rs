@@ -1,5 +1,7 @@
 //! The database on whichever node leads.
 
+mod datastore;
+
 use dqlite::{
     client::{ConnectOptions, Connection, Error as ClientError, LeaderConnector, Resolve},
     cluster::MemberStatus,
@@ -160,6 +162,11 @@ impl Database {
                 Param::Text(&extensions),
             ],
         ));
+        let key = format!("{}{}", datastore::MEMBER, member.name);
+        if !member.datastore_address.is_empty() {
+            let params = vec![Param::Text(&key), Param::Text(&member.datastore_address)];
+            steps.push((schema::PUT_CONFIG, params));
+        }
         let changed = self.change(&steps).await?;
         if changed.first() == Some(&0) {
             // Another node was let in with it in between; what this one left is taken back.
@@ -170,9 +177,11 @@ impl Database {
     }
 
     pub async fn remove_member(&self, name: &str) -> Result<(), Error> {
-        self.change(&[(schema::REMOVE_MEMBER, vec![Param::Text(name)])])
-            .await
-            .map(drop)
+        let mut steps = vec![(schema::REMOVE_MEMBER, vec![Param::Text(name)])];
+        if self.has_configs().await? {
+            steps.push(datastore::forget_strays());
+        }
+        self.change(&steps).await.map(drop)
     }
 
     /// In the order in which they came. `last_heartbeat` and `role` are of the last round.
@@ -204,6 +213,10 @@ impl Database {
                     vec![Param::Integer(now - PENDING_S), Param::Text(&member.name)],
                 )),
             }
+        }
+        let may_remove = |(sql, _): &Step<'_>| *sql == schema::REMOVE_PENDING;
+        if steps.iter().any(may_remove) && self.has_configs().await? {
+            steps.push(datastore::forget_strays());
         }
         self.change(&steps).await.map(drop)
     }

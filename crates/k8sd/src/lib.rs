@@ -9,6 +9,7 @@
 //! | `schema` | all SQL |
 //! | `database` | the leader's database |
 //! | `sql` | statements of a user |
+//! | `datastore` | the datastore that the cluster runs: its pair, its directory, its own dqlite cluster |
 //! | `time` | dates of the database and the API. Pure |
 //! | `api` | bodies of requests and answers, and their envelope. Pure |
 //! | `client` | requests to a daemon, by its socket or over the network |
@@ -34,6 +35,7 @@ pub mod time;
 pub mod token;
 mod trust;
 
+mod datastore;
 mod error;
 
 pub use error::Error;

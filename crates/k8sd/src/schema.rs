@@ -45,6 +45,18 @@ pub const REMOVE_TOKEN: &str = "DELETE FROM core_token_records WHERE name = ?";
 pub const EXPIRE_TOKENS: &str = "DELETE FROM core_token_records \
     WHERE expiry_date IS NOT NULL AND CAST(expiry_date AS INTEGER) < ?";
 
+pub const HAS_CONFIGS: &str =
+    "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'cluster_configs'";
+/// A prefix of keys, twice.
+pub const CONFIGS: &str =
+    "SELECT key, value FROM cluster_configs WHERE substr(key, 1, length(?)) = ? ORDER BY key";
+/// Key, value.
+pub const PUT_CONFIG: &str = "INSERT INTO cluster_configs (key, value) VALUES (?, ?) \
+    ON CONFLICT (key) DO UPDATE SET value = excluded.value";
+/// The prefix of keys that end with a member's name, three times.
+pub const REMOVE_STRAYS: &str = "DELETE FROM cluster_configs WHERE substr(key, 1, length(?)) = ? \
+    AND substr(key, length(?) + 1) NOT IN (SELECT name FROM core_cluster_members)";
+
 pub const CHANGES: &str = "SELECT changes()";
 pub const QUERY_ONLY: &str = "PRAGMA query_only = ON";
 pub const OBJECTS: &str = "SELECT type, name, sql FROM sqlite_master \

@@ -45,6 +45,8 @@ pub enum Command {
         /// `ip:port`, for the other members.
         #[arg(long)]
         address: String,
+        #[command(flatten)]
+        datastore: Datastore,
     },
     /// Become a member.
     Join {
@@ -55,6 +57,8 @@ pub enum Command {
         /// `ip:port`, for the other members.
         #[arg(long)]
         address: String,
+        #[command(flatten)]
+        datastore: Datastore,
     },
     /// Join tokens: each lets in one node of one name.
     #[command(subcommand)]
@@ -81,6 +85,20 @@ pub enum Command {
     /// Print a completion script for a shell.
     #[command(hide = true)]
     Completion { shell: clap_complete::Shell },
+}
+
+/// The datastore that the node is to run, if it is to run one.
+#[derive(Debug, clap::Args)]
+pub struct Datastore {
+    /// Storage directory of k8s-dqlite, which gets its pair and init.yaml.
+    #[arg(long, requires = "datastore_address")]
+    pub datastore_dir: Option<PathBuf>,
+    /// `host:port`, for its other nodes.
+    #[arg(long, requires = "datastore_dir")]
+    pub datastore_address: Option<String>,
+    /// A number or a name: nodes of one domain are expected to fail together.
+    #[arg(long, requires = "datastore_dir")]
+    pub failure_domain: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -15,7 +15,8 @@ use clap::{CommandFactory, Parser, error::ErrorKind};
 use k8sd::{
     Error,
     api::{
-        CheckReport, ClusterMember, Control, NewToken, SqlBatch, SqlDump, SqlQuery, TokenRecord,
+        CheckReport, ClusterMember, Control, DatastoreRequest, NewToken, SqlBatch, SqlDump,
+        SqlQuery, TokenRecord,
     },
     client::Target,
     state::StateDir,
@@ -121,11 +122,16 @@ async fn run(args: Args) -> Result<ExitCode, Failure> {
         } => {
             return sql(&daemon, format, transaction, query.as_deref()).await;
         }
-        Command::Bootstrap { name, address } => {
+        Command::Bootstrap {
+            name,
+            address,
+            datastore,
+        } => {
             let control = Control {
                 bootstrap: true,
                 name,
                 address,
+                datastore: wanted(datastore)?,
                 ..Control::default()
             };
             eprintln!("Starting a new cluster …");
@@ -139,11 +145,13 @@ async fn run(args: Args) -> Result<ExitCode, Failure> {
             token,
             name,
             address,
+            datastore,
         } => {
             let control = Control {
                 join_token: token,
                 name,
                 address,
+                datastore: wanted(datastore)?,
                 ..Control::default()
             };
             eprintln!("Joining the cluster …");
@@ -229,6 +237,18 @@ async fn run(args: Args) -> Result<ExitCode, Failure> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn wanted(given: args::Datastore) -> io::Result<Option<DatastoreRequest>> {
+    let (Some(dir), Some(address)) = (given.datastore_dir, given.datastore_address) else {
+        return Ok(None);
+    };
+    Ok(Some(DatastoreRequest {
+        // The daemon may run in another directory.
+        dir: std::path::absolute(dir)?,
+        address,
+        failure_domain: given.failure_domain,
+    }))
 }
 
 const GET: hyper::Method = hyper::Method::GET;
@@ -346,17 +366,24 @@ fn print_members(out: &mut impl Write, members: &[ClusterMember], json: bool) ->
     if json {
         return writeln!(out, "{:#}", json!(members));
     }
+    let has_datastore = members.iter().any(|m| !m.datastore_address.is_empty());
     let rows = members.iter().map(|member| {
-        [
-            &member.name,
-            &member.address,
-            &member.role,
-            &member.status,
-            &member.last_heartbeat,
-        ]
-        .map(String::clone)
-        .to_vec()
+        let mut row = vec![
+            member.name.clone(),
+            member.address.clone(),
+            member.role.clone(),
+            member.status.clone(),
+            member.last_heartbeat.clone(),
+        ];
+        if has_datastore {
+            row.push(member.datastore_address.clone());
+            row.push(member.datastore_role.clone());
+        }
+        row
     });
-    let columns = ["NAME", "ADDRESS", "ROLE", "STATUS", "LAST HEARTBEAT"];
+    let mut columns = vec!["NAME", "ADDRESS", "ROLE", "STATUS", "LAST HEARTBEAT"];
+    if has_datastore {
+        columns.extend(["DATASTORE", "ITS ROLE"]);
+    }
     print::table(out, &columns, &rows.collect::<Vec<_>>())
 }

@@ -7,9 +7,10 @@ use tracing::info;
 
 use crate::{
     Error,
-    api::{Admission, ClusterMember, EXTENSIONS, Peer},
+    api::{Admission, ClusterMember, DatastoreAdmission, EXTENSIONS, Peer},
     certificate::{check_name, has_dns_name, is_valid_at, parse},
-    cluster::entry,
+    cluster::{Cluster, entry},
+    datastore::{check_address, no_datastore},
     rest::{Answered, Shared, access::json_body, answer, fanout::tell_others, forbidden},
     server::Caller,
     time::now_s,
@@ -48,6 +49,7 @@ pub async fn admit(State(daemon): Shared, request: Request) -> Answered {
             "The extensions of the nodes differ".to_owned(),
         ));
     }
+    let datastore = datastore_for(&cluster, &member).await?;
     cluster
         .database
         .add_member(&member, Some(&member.secret))
@@ -82,7 +84,33 @@ pub async fn admit(State(daemon): Shared, request: Request) -> Answered {
             .into_iter()
             .find(|entry| entry.name == cluster.own.name)
             .map(peer),
+        datastore,
     })
+}
+
+/// Before the token is used up: what a node gets that is to run the datastore.
+async fn datastore_for(
+    cluster: &Cluster,
+    member: &ClusterMember,
+) -> Result<Option<DatastoreAdmission>, Error> {
+    if member.datastore_address.is_empty() {
+        return Ok(None);
+    }
+    check_address(&member.datastore_address)?;
+    let addresses = cluster.database.datastore_addresses().await?;
+    if addresses.values().any(|a| *a == member.datastore_address) {
+        return Err(Error::Conflict(
+            "A member with this datastore address exists already: remove it first".to_owned(),
+        ));
+    }
+    match cluster.database.datastore_pair().await? {
+        Some(pair) if !addresses.is_empty() => Ok(Some(DatastoreAdmission {
+            certificate: pair.certificate,
+            key: pair.key,
+            addresses: addresses.into_values().collect(),
+        })),
+        _ => Err(no_datastore()),
+    }
 }
 
 fn peer(entry: TrustEntry) -> Peer {

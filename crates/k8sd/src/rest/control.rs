@@ -56,7 +56,7 @@ pub async fn reset(State(daemon): Shared, Path(name): Path<String>, request: Req
     // After the answer: the connection ends with the cluster.
     tokio::spawn(async move {
         tokio::time::sleep(Duration::from_millis(100)).await;
-        if let Err(error) = daemon.reset().await {
+        if let Err(error) = daemon.reset(cluster).await {
             warn!(%error, "the state directory is not reset");
         }
     });

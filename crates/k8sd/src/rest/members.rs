@@ -1,6 +1,7 @@
 //! The list of members, a removal.
 
 use axum::extract::{Path, Request, State};
+use dqlite::wire::Server;
 use hyper::Method;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -10,6 +11,8 @@ use crate::{
     Error,
     client::Target,
     cluster::Cluster,
+    database::role_name,
+    datastore::servers,
     rest::{
         Answered, PEER_TIMEOUT, Shared,
         access::{flag, only_trusted},
@@ -22,6 +25,11 @@ pub async fn list(State(daemon): Shared, request: Request) -> Answered {
     only_trusted(&daemon, &request)?;
     let cluster = daemon.cluster()?;
     let members = cluster.database.members().await?;
+    let addresses = cluster.database.datastore_addresses().await?;
+    let seen = {
+        let cluster = cluster.clone();
+        tokio::spawn(async move { servers::seen(&cluster).await })
+    };
     let mut asked = JoinSet::new();
     for (at, mut member) in members.into_iter().enumerate() {
         let (tls, is_own) = (cluster.tls.clone(), member.name == cluster.own.name);
@@ -43,6 +51,13 @@ pub async fn list(State(daemon): Shared, request: Request) -> Answered {
     }
     let mut members = asked.join_all().await;
     members.sort_by_key(|(at, _)| *at);
+    let servers = seen.await.unwrap_or_default();
+    for (_, member) in &mut members {
+        if let Some(address) = addresses.get(&member.name) {
+            member.datastore_address.clone_from(address);
+            member.datastore_role = datastore_role(servers.as_deref(), address);
+        }
+    }
     answer(
         members
             .into_iter()
@@ -51,7 +66,15 @@ pub async fn list(State(daemon): Shared, request: Request) -> Answered {
     )
 }
 
-/// dqlite first, then the row, then trust, then the node itself: what a crash leaves in between is a row
+fn datastore_role(servers: Option<&[Server]>, address: &str) -> String {
+    let Some(servers) = servers else {
+        return String::new();
+    };
+    let server = servers.iter().find(|server| server.address == address);
+    server.map_or("none", role_name).to_owned()
+}
+
+/// The datastore first, then dqlite, then the row, then trust, then the node itself: what a crash leaves in between is a row
 /// without a server, which `check` finds and the same request completes.
 pub async fn remove(State(daemon): Shared, Path(name): Path<String>, request: Request) -> Answered {
     only_trusted(&daemon, &request)?;
@@ -90,6 +113,7 @@ async fn remove_member(cluster: &Cluster, name: &str, force: bool) -> Result<(),
             "{name} is not reachable, and would not notice that it is removed ({error}); --force removes it"
         )));
     }
+    servers::remove_member(cluster, name, force).await?;
     let mut nodes = cluster.nodes();
     let servers = nodes.leader().await?.cluster().await?;
     if let Some(server) = servers.iter().find(|server| server.address == gone.address) {

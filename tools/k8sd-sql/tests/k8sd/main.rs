@@ -1,6 +1,10 @@
 //! The command against daemons in processes of their own.
 
 mod daemon;
+mod datastore;
+mod joins;
+mod node;
+mod three;
 
 use std::{
     io::{Read, Write},
