@@ -12,7 +12,7 @@ use super::{
     settings::Settings,
     snapctl,
 };
-use crate::{args::StatusArgs, status};
+use crate::{args::StatusArgs, config::next_of, status};
 
 /// Nothing was ever written.
 const FIRST_REVISION: i64 = 1;
@@ -37,8 +37,8 @@ pub async fn run(
         .arg(places.manager())
         .args(["--name", &name, "--address", &manager_address(&node)])
         .arg("--datastore-dir")
-        .arg(places.storage())
-        .args(["--datastore-address", &node, "--replace-datastore"]);
+        .arg(next_of(&places.storage()))
+        .args(["--datastore-address", &node]);
     if let Some(domain) = &settings.failure_domain {
         k8sd.args(["--failure-domain", domain]);
     }

@@ -296,7 +296,7 @@ async fn a_token_goes_to_k8sd_and_is_forgotten() {
         "{asked}"
     );
     assert!(
-        asked.contains("--datastore-address 10.0.0.2:29001"),
+        asked.contains("/k8s-dqlite.next --datastore-address 10.0.0.2:29001"),
         "{asked}"
     );
     assert!(!asked.contains("e30="), "{asked}");

@@ -52,14 +52,25 @@ pub struct Daemon {
     change: tokio::sync::Mutex<()>,
     looking: Mutex<Option<JoinHandle<()>>>,
     shutdown: Notify,
+    first: Option<Control>,
+}
+
+/// What a daemon is told.
+pub struct DaemonOptions {
+    pub state: StateDir,
+    /// Who may use the control socket.
+    pub socket_group: Option<String>,
+    /// The cluster that the first join token begins, where there is none yet.
+    pub first: Option<Control>,
 }
 
 /// Serves the state directory until `stop` is ready, or somebody asks for it through the socket.
-pub async fn run(
-    state: StateDir,
-    socket_group: Option<String>,
-    stop: impl Future<Output = ()>,
-) -> Result<(), Error> {
+pub async fn run(options: DaemonOptions, stop: impl Future<Output = ()>) -> Result<(), Error> {
+    let DaemonOptions {
+        state,
+        socket_group,
+        first,
+    } = options;
     state.create()?;
     let socket = server::bind_socket(&state.control_socket(), socket_group.as_deref()).await?;
     if certificate::load(&state, "server")?.is_none() {
@@ -73,6 +84,7 @@ pub async fn run(
         change: tokio::sync::Mutex::new(()),
         looking: Mutex::new(None),
         shutdown: Notify::new(),
+        first,
     });
     let serving = tokio::spawn(server::serve_socket(socket, rest::router(daemon.clone())));
     let starting = async {
@@ -122,6 +134,14 @@ impl Daemon {
 
     pub(crate) fn ask_shutdown(&self) {
         self.shutdown.notify_one();
+    }
+
+    /// Begins the cluster that this daemon was told of, unless there is one.
+    pub(crate) async fn begin_if_new(self: &Arc<Self>) -> Result<(), Error> {
+        match (self.phase(), &self.first) {
+            (Phase::New, Some(first)) => self.control(first.clone()).await,
+            _ => Ok(()),
+        }
     }
 
     /// Bootstrap or join.

@@ -27,6 +27,14 @@ pub enum Command {
         /// The group that may use the control socket, and with it everything.
         #[arg(long, env = "SOCKET_GROUP", hide_env_values = true)]
         socket_group: Option<String>,
+        /// Name of this node in the cluster that the first join token begins, where there is none yet.
+        #[arg(long, requires = "address")]
+        name: Option<String>,
+        /// `ip:port`, for the members of that cluster.
+        #[arg(long, requires = "name")]
+        address: Option<String>,
+        #[command(flatten)]
+        datastore: Datastore,
     },
     /// Run SQL on the cluster's database.
     Sql {
@@ -50,6 +58,7 @@ pub enum Command {
     },
     /// Become a member.
     Join {
+        /// `-`: read from standard input, where other users of the machine do not see it.
         token: String,
         /// The name that the token is for.
         #[arg(long)]

@@ -6,7 +6,6 @@ mod print;
 use std::{
     env,
     io::{self, IsTerminal, Read, Write},
-    path::Path,
     process::ExitCode,
     time::Duration,
 };
@@ -19,6 +18,7 @@ use k8sd::{
         SqlQuery, TokenRecord,
     },
     client::Target,
+    daemon::DaemonOptions,
     state::StateDir,
 };
 use serde_json::{Value, json};
@@ -110,8 +110,26 @@ async fn run(args: Args) -> Result<ExitCode, Failure> {
     let mut out = io::stdout().lock();
     let change = CHANGE_TIMEOUT;
     match args.command {
-        Command::Daemon { socket_group } => {
-            serve(&args.state_dir, socket_group)
+        Command::Daemon {
+            socket_group,
+            name,
+            address,
+            datastore,
+        } => {
+            let datastore = wanted(datastore)?;
+            let first = name.zip(address).map(|(name, address)| Control {
+                bootstrap: true,
+                name,
+                address,
+                datastore,
+                ..Control::default()
+            });
+            let options = DaemonOptions {
+                state: StateDir::new(&args.state_dir),
+                socket_group,
+                first,
+            };
+            serve(options)
                 .await
                 .map_err(failed("The daemon has ended."))?;
         }
@@ -147,8 +165,12 @@ async fn run(args: Args) -> Result<ExitCode, Failure> {
             address,
             datastore,
         } => {
+            let join_token = match token.as_str() {
+                "-" => read_stdin()?,
+                _ => token,
+            };
             let control = Control {
-                join_token: token,
+                join_token,
                 name,
                 address,
                 datastore: wanted(datastore)?,
@@ -167,7 +189,7 @@ async fn run(args: Args) -> Result<ExitCode, Failure> {
                 expire_after: (ttl * NS_PER_S).cast_signed()
             });
             let asked = daemon
-                .call(POST, "/core/control/tokens", Some(&body), ASK_TIMEOUT)
+                .call(POST, "/core/control/tokens", Some(&body), change)
                 .await;
             let token: String = asked.map_err(failed("Failed to make a join token."))?;
             writeln!(out, "{token}")?;
@@ -255,7 +277,7 @@ const GET: hyper::Method = hyper::Method::GET;
 const POST: hyper::Method = hyper::Method::POST;
 const DELETE: hyper::Method = hyper::Method::DELETE;
 
-async fn serve(state_dir: &Path, socket_group: Option<String>) -> Result<(), Error> {
+async fn serve(options: DaemonOptions) -> Result<(), Error> {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     tracing_subscriber::fmt()
@@ -275,7 +297,7 @@ async fn serve(state_dir: &Path, socket_group: Option<String>) -> Result<(), Err
             _ = interrupt.recv() => {}
         }
     };
-    k8sd::daemon::run(StateDir::new(state_dir), socket_group, stop).await
+    k8sd::daemon::run(options, stop).await
 }
 
 async fn sql(
