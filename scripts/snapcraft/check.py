@@ -57,6 +57,8 @@ TASK_KEYS = set(
     "manual priority kill-timeout warn-timeout".split()
 )
 SCRIPTS = ("prepare", "restore", "execute", "debug", "prepare-each", "restore-each", "debug-each", "allocate", "discard")
+# What snapd takes as a command: no equals sign.
+COMMAND = re.compile(r"[A-Za-z0-9/. _#:$-]*")
 NAME = re.compile(r"[a-z0-9](-?[a-z0-9])*")
 
 
@@ -123,6 +125,8 @@ class Check:
             where = f"{name} apps {app}"
             self.keys(where, keys, APP_KEYS, ["command"])
             self.values(where, keys)
+            if not COMMAND.fullmatch(str(keys.get("command", ""))):
+                self.fault(where, "the command has characters that snapd refuses")
             if "daemon" not in keys:
                 for key in SERVICE_KEYS & set(keys):
                     self.fault(where, f"{key!r} is for services: 'daemon' is missing")

@@ -35,6 +35,11 @@ def without_packages(parts):
     for name, part in parts.items():
         packages[name] = part.pop("stage-packages", [])
         part.pop("build-packages", None)
+        # Filters and names for what the packages would have brought.
+        if part["plugin"] == "rust":
+            part.pop("organize", None)
+        if packages[name]:
+            part.pop("prime", None)
         if part["plugin"] == "rust":
             part["rust-channel"] = "none"
     return packages

@@ -21,6 +21,7 @@ FAULTS = [
     (SNAPCRAFT, "    plugin: rust", "    plugin: rusty", "rusty"),
     (SNAPCRAFT, "    rust-path:", "    rust-paths:", "rust-paths"),
     (SNAPCRAFT, "  check-health:", "  check-helth:", "no such file in snap/hooks"),
+    (SNAPCRAFT, "--args-file $SNAP", "--args-file=$SNAP", "snapd refuses"),
     (SNAPCRAFT, "adopt-info: k8s-dqlite", "adopt-info: other", "adopt-info names no part"),
     (SNAPCRAFT, "      craftctl default", "      if craftctl default", "syntax error"),
     (SPREAD, "    summary:", "    sumary:", "unknown key 'sumary'"),

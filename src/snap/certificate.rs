@@ -34,7 +34,7 @@ pub fn make(places: &Places, name: &str, ip: IpAddr) -> Result<(), HookError> {
     let request = dir.join("tmp-request.conf");
     places::write(&request, &text)?;
     let (new_certificate, new_key) = (dir.join("tmp-cluster.crt"), dir.join("tmp-cluster.key"));
-    let mut openssl = Command::new("openssl");
+    let mut openssl = Command::new(places.snap.join("usr/bin/openssl"));
     openssl
         .args(["req", "-x509", "-newkey", "rsa:4096", "-sha256", "-nodes"])
         .args(["-days", VALID_DAYS, "-config"])

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, Permissions},
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{PermissionsExt, symlink},
     path::Path,
 };
 
@@ -59,6 +59,8 @@ impl Tree {
             fs::write(path, text).unwrap();
             fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
         }
+        fs::create_dir_all(places.snap.join("usr/bin")).unwrap();
+        symlink("/usr/bin/openssl", places.snap.join("usr/bin/openssl")).unwrap();
         let tree = Self { dir, places };
         tree.set(json!({}));
         tree
