@@ -56,7 +56,7 @@ pub fn open<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
     serde_json::from_value(envelope.metadata).map_err(strange)
 }
 
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Control {
     pub bootstrap: bool,

@@ -54,14 +54,25 @@ pub struct Daemon {
     shutdown: Notify,
     /// This node was removed while it was down.
     removed: Notify,
+    first: Option<Control>,
+}
+
+/// What a daemon is told.
+pub struct DaemonOptions {
+    pub state: StateDir,
+    /// Who may use the control socket.
+    pub socket_group: Option<String>,
+    /// The cluster that the first join token begins, where there is none yet.
+    pub first: Option<Control>,
 }
 
 /// Serves the state directory until `stop` is ready, or somebody asks for it through the socket.
-pub async fn run(
-    state: StateDir,
-    socket_group: Option<String>,
-    stop: impl Future<Output = ()>,
-) -> Result<(), Error> {
+pub async fn run(options: DaemonOptions, stop: impl Future<Output = ()>) -> Result<(), Error> {
+    let DaemonOptions {
+        state,
+        socket_group,
+        first,
+    } = options;
     state.create()?;
     let _lock = server::lock(state.root()).await?;
     let socket = server::bind_socket(&state.control_socket(), socket_group.as_deref()).await?;
@@ -78,6 +89,7 @@ pub async fn run(
         looking: Mutex::new(None),
         shutdown: Notify::new(),
         removed: Notify::new(),
+        first,
     });
     // Nobody changes what is there before it is started.
     let changing = daemon.change.lock().await;
@@ -134,6 +146,14 @@ impl Daemon {
 
     pub(crate) fn ask_shutdown(&self) {
         self.shutdown.notify_one();
+    }
+
+    /// Begins the cluster that this daemon was told of, unless there is one.
+    pub(crate) async fn begin_if_new(self: &Arc<Self>) -> Result<(), Error> {
+        match (self.phase(), &self.first) {
+            (Phase::New, Some(first)) => self.control(first.clone()).await,
+            _ => Ok(()),
+        }
     }
 
     /// Bootstrap or join.

@@ -13,6 +13,7 @@ pub struct Args {
     #[arg(
         long,
         global = true,
+        env = "STATE_DIR",
         default_value = "/var/snap/k8s/common/var/lib/k8sd/state"
     )]
     pub state_dir: PathBuf,
@@ -27,6 +28,14 @@ pub enum Command {
         /// The group that may use the control socket, and with it everything.
         #[arg(long, env = "SOCKET_GROUP", hide_env_values = true)]
         socket_group: Option<String>,
+        /// Name of this node in the cluster that the first join token begins, where there is none yet.
+        #[arg(long, requires = "address")]
+        name: Option<String>,
+        /// `ip:port`, for the members of that cluster.
+        #[arg(long, requires = "name")]
+        address: Option<String>,
+        #[command(flatten)]
+        datastore: Datastore,
     },
     /// Run SQL on the cluster's database.
     Sql(Sql),
@@ -44,6 +53,7 @@ pub enum Command {
     },
     /// Become a member.
     Join {
+        /// `-`: read from standard input, where other users of the machine do not see it.
         token: String,
         /// The name that the token is for.
         #[arg(long)]
@@ -76,6 +86,9 @@ pub enum Command {
     Cluster(Check),
     /// Stop the daemon.
     Shutdown,
+    /// Print a completion script for a shell.
+    #[command(hide = true)]
+    Completion { shell: clap_complete::Shell },
 }
 
 #[derive(Debug, clap::Args)]

@@ -9,10 +9,10 @@ mod serve;
 mod sql;
 mod verbs;
 
-use std::{process::ExitCode, thread, time::Duration};
+use std::{env, process::ExitCode, thread, time::Duration};
 
-use clap::{Parser, error::ErrorKind};
-use k8sd::{client::Target, state::StateDir};
+use clap::{CommandFactory, Parser, error::ErrorKind};
+use k8sd::{api::Control, client::Target, daemon::DaemonOptions, state::StateDir};
 use nix::sys::signal::{Signal, raise};
 
 use args::{Args, Command};
@@ -24,7 +24,14 @@ const EXIT_TIMEOUT: Duration = Duration::from_secs(5);
 fn main() -> ExitCode {
     // While there is one thread: it sets variables of the environment.
     dqlite::node::prepare_process();
-    let args = match Args::try_parse() {
+    let arguments = match args_file::expand(env::args_os(), |name| env::var_os(name)) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            eprintln!("Error: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let args = match Args::try_parse_from(arguments) {
         Ok(args) => args,
         Err(error) => {
             let _ = error.print();
@@ -71,13 +78,36 @@ fn end_in_time() {
 async fn run(args: Args) -> Result<ExitCode, Failure> {
     let state = StateDir::new(&args.state_dir);
     match args.command {
-        Command::Daemon { socket_group } => {
-            let served = serve::serve(&args.state_dir, socket_group).await;
+        Command::Daemon {
+            socket_group,
+            name,
+            address,
+            datastore,
+        } => {
+            let datastore = verbs::wanted(datastore)?;
+            let first = name.zip(address).map(|(name, address)| Control {
+                bootstrap: true,
+                name,
+                address,
+                datastore,
+                ..Control::default()
+            });
+            let served = serve::serve(DaemonOptions {
+                state,
+                socket_group,
+                first,
+            });
+            let served = served.await;
             served.map_err(failed("The daemon has ended."))?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Sql(sql) => sql::run(&state, &sql).await,
         Command::Recover(recovery) => recover::run(&state, &recovery).await,
+        Command::Completion { shell } => {
+            let mut out = std::io::stdout();
+            clap_complete::generate(shell, &mut Args::command(), "k8sd", &mut out);
+            Ok(ExitCode::SUCCESS)
+        }
         command => verbs::run(&Target::Socket(state.control_socket()), command).await,
     }
 }

@@ -1,11 +1,11 @@
 //! The daemon's process.
 
-use std::{io, path::Path};
+use std::io;
 
-use k8sd::{Error, state::StateDir};
+use k8sd::{Error, daemon::DaemonOptions};
 use tokio::signal::unix::{SignalKind, signal};
 
-pub async fn serve(state_dir: &Path, socket_group: Option<String>) -> Result<(), Error> {
+pub async fn serve(options: DaemonOptions) -> Result<(), Error> {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     tracing_subscriber::fmt()
@@ -25,5 +25,5 @@ pub async fn serve(state_dir: &Path, socket_group: Option<String>) -> Result<(),
             _ = interrupt.recv() => {}
         }
     };
-    k8sd::daemon::run(StateDir::new(state_dir), socket_group, stop).await
+    k8sd::daemon::run(options, stop).await
 }

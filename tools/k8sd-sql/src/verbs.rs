@@ -58,8 +58,12 @@ pub async fn run(daemon: &Target, command: Command) -> Result<ExitCode, Failure>
             address,
             datastore,
         } => {
+            let join_token = match token.as_str() {
+                "-" => io::read_to_string(io::stdin())?,
+                _ => token,
+            };
             let control = Control {
-                join_token: token,
+                join_token,
                 name,
                 address,
                 datastore: wanted(datastore)?,
@@ -78,7 +82,7 @@ pub async fn run(daemon: &Target, command: Command) -> Result<ExitCode, Failure>
                 expire_after: (ttl * NS_PER_S).cast_signed()
             });
             let asked = daemon
-                .call(POST, "/core/control/tokens", Some(&body), ASK_TIMEOUT)
+                .call(POST, "/core/control/tokens", Some(&body), change)
                 .await;
             let token: String = asked.map_err(failed("Failed to make a join token."))?;
             writeln!(out, "{token}")?;
@@ -143,14 +147,15 @@ pub async fn run(daemon: &Target, command: Command) -> Result<ExitCode, Failure>
                 .await;
             asked.map_err(failed("Failed to stop the daemon."))?;
         }
-        Command::Daemon { .. } | Command::Sql(_) | Command::Recover(_) => {
-            unreachable!("these do not ask a daemon")
-        }
+        Command::Daemon { .. }
+        | Command::Sql(_)
+        | Command::Recover(_)
+        | Command::Completion { .. } => unreachable!("these do not ask a daemon"),
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn wanted(given: args::Datastore) -> io::Result<Option<DatastoreRequest>> {
+pub fn wanted(given: args::Datastore) -> io::Result<Option<DatastoreRequest>> {
     let (Some(dir), Some(address)) = (given.datastore_dir, given.datastore_address) else {
         return Ok(None);
     };

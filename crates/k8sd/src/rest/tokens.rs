@@ -27,6 +27,10 @@ pub async fn add(State(daemon): Shared, request: Request) -> Answered {
     if expire_after < 0 {
         return Err(Error::Invalid("expire_after is negative".to_owned()));
     }
+    let beginning = daemon.clone();
+    // A client that leaves does not stop a change half-way.
+    let begun = tokio::spawn(async move { beginning.begin_if_new().await });
+    begun.await.map_err(|e| Error::Internal(e.to_string()))??;
     let cluster = daemon.cluster()?;
     if cluster
         .database
