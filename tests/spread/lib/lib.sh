@@ -27,8 +27,9 @@ install_snap() {
 
 remove_snap() { snap remove --purge k8s-dqlite || true; }
 
-# Not the state of health alone, which is that of the last look.
-is_okay() { timeout 20 etcdctl put spread/ready yes; }
+# Not the state of health alone, which is that of the last look. Nor a write: what has been written to joins nobody.
+is_okay() { timeout 20 etcdctl get ready; }
+is_writable() { timeout 20 etcdctl put ready yes; }
 
 show_service() {
     hostname
