@@ -97,6 +97,7 @@ pub async fn round(cluster: &Cluster) -> Result<Vec<Finding>, Error> {
         false => cluster.member.status().borrow().servers.to_vec(),
     };
     let records = cluster.database.records().await?;
+    look_at_news(cluster, &records);
     let now = Instant::now();
     cluster.memory().note(&servers, &records, now);
     let mut left = Vec::new();
@@ -105,6 +106,18 @@ pub async fn round(cluster: &Cluster) -> Result<Vec<Finding>, Error> {
     }
     cluster.refresh_trust().await?;
     Ok(left)
+}
+
+/// Nodes that came or went since this one last looked at dqlite's servers: cluster.yaml, by which it starts and
+/// is recovered, is to have them soon.
+fn look_at_news(cluster: &Cluster, records: &Records) {
+    let status = cluster.member.status();
+    let known = &status.borrow().servers;
+    let is_known = |address: &str| known.iter().any(|server| server.address == address);
+    let members = &records.members;
+    if members.len() != known.len() || members.iter().any(|r| !is_known(&r.member.address)) {
+        cluster.member.notify();
+    }
 }
 
 fn leads(cluster: &Cluster) -> bool {

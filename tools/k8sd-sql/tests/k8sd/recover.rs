@@ -16,6 +16,11 @@ fn three() -> Vec<Daemon> {
     wait_for("three voters", || {
         nodes[0].good(&["members"]).matches("voter").count() == 3
     });
+    let knows_all = |node: &Daemon| {
+        let known = fs::read_to_string(node.dir().join("database/cluster.yaml"));
+        known.is_ok_and(|known| known.matches("Address:").count() == 3)
+    };
+    wait_for("all to know all", || nodes.iter().all(knows_all));
     nodes[0].good(&["sql", "create table t (a); insert into t values (42)"]);
     nodes
 }
