@@ -79,7 +79,13 @@ fn serve(args: &Args) -> ExitCode {
         }
         Err(error) => {
             error!("{error}");
-            Exit::from(&error).into()
+            let exit = Exit::from(&error);
+            if exit == Exit::StopTimeout {
+                // A statement that does not end keeps a thread of libuv's pool, for which an exit would wait.
+                // SAFETY: ends the process; nothing is left that has to be written or handed over.
+                unsafe { libc::_exit(exit as i32) }
+            }
+            exit.into()
         }
     }
 }
