@@ -15,6 +15,7 @@ pub mod recover;
 pub mod restore;
 pub mod server;
 pub mod settings;
+pub mod snap;
 pub mod status;
 pub mod store;
 pub mod tls;

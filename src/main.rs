@@ -13,7 +13,7 @@ use k8s_dqlite::{
     ops::{exit::Exit, limits, logging, signals::StopSignals},
     recover, restore,
     server::{self, ServerError},
-    status,
+    snap, status,
 };
 use tracing::{error, info, warn};
 
@@ -24,7 +24,14 @@ fn main() -> ExitCode {
     // Sets the environment, so it comes before anything that may start a thread.
     dqlite::node::prepare_process();
     abort_on_panic();
-    let args = match Args::read(env::args_os()) {
+    let arguments = match args_file::expand(env::args_os(), |name| env::var_os(name)) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return Exit::Usage.into();
+        }
+    };
+    let args = match Args::read(arguments) {
         Ok(args) => args,
         Err(error) => {
             // If that is closed, there is nowhere to say so.
@@ -41,6 +48,7 @@ fn main() -> ExitCode {
         Some(Command::Restore(restore)) => restore_snapshot(&args, restore),
         Some(Command::Status(status)) => show_status(&args, status),
         Some(Command::Recover(recover)) => recover_directory(&args, recover),
+        Some(Command::SnapHook { hook }) => run_hook(*hook),
         Some(Command::Version) => {
             // Whoever closed the pipe has seen enough.
             let _ = io::stdout().write_all(versions().as_bytes());
@@ -71,7 +79,13 @@ fn serve(args: &Args) -> ExitCode {
         }
         Err(error) => {
             error!("{error}");
-            Exit::from(&error).into()
+            let exit = Exit::from(&error);
+            if exit == Exit::StopTimeout {
+                // A statement that does not end keeps a thread of libuv's pool, for which an exit would wait.
+                // SAFETY: ends the process; nothing is left that has to be written or handed over.
+                unsafe { libc::_exit(exit as i32) }
+            }
+            exit.into()
         }
     }
 }
@@ -160,8 +174,28 @@ fn now_s() -> i64 {
     since.as_secs().cast_signed()
 }
 
+/// snapd shows what goes to standard error.
+fn run_hook(hook: snap::Hook) -> ExitCode {
+    let runtime = match start_runtime() {
+        Ok(runtime) => runtime,
+        Err(exit) => return exit.into(),
+    };
+    let ran = snap::Places::from_environment()
+        .and_then(|places| runtime.block_on(snap::run(hook, &places, now_s())));
+    match ran {
+        Ok(()) => Exit::Stopped.into(),
+        Err(error) => {
+            eprintln!("{error}");
+            Exit::Failure.into()
+        }
+    }
+}
+
 async fn run(args: &Args) -> Result<(), ServerError> {
     let signals = StopSignals::install().map_err(ServerError::Signals)?;
+    if let Some(old) = config::take_next(&args.storage_dir, now_s())? {
+        info!(old = %old.display(), "another storage directory has taken the place of this one");
+    }
     let config = config::load(args)?;
     server::run(config, signals.stop()).await
 }

@@ -16,6 +16,7 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind};
 
+use crate::snap::Hook;
 use dqlite::tls::TlsVersion;
 
 use self::values::{boolean, count, request_bytes, signed, streams, tls_version, unsigned, voters};
@@ -242,6 +243,12 @@ pub enum Command {
     Status(StatusArgs),
     /// Bring a cluster back that has lost its majority, or a node whose directory is damaged.
     Recover(RecoverArgs),
+    /// What snapd calls.
+    #[command(hide = true)]
+    SnapHook {
+        #[arg(value_enum)]
+        hook: Hook,
+    },
 }
 
 impl Args {

@@ -6,6 +6,7 @@
 mod client_tls;
 mod error;
 mod failure_domain;
+mod next;
 mod start;
 mod tls;
 mod tuning;
@@ -19,7 +20,11 @@ use tracing::warn;
 pub use self::tls::load as load_pair;
 pub use self::{
     error::ConfigError,
-    start::{INIT, RESTORING, Start, UPDATE, init_address, prepare_restore, stays_beside_init},
+    next::{next_of, take_next},
+    start::{
+        INIT, RESTORING, Start, UPDATE, init_address, init_names_others, prepare_restore,
+        stays_beside_init,
+    },
     tuning::Tuning,
 };
 use crate::{

@@ -232,6 +232,17 @@ pub fn init_address(dir: &Path) -> Result<Option<NodeAddress>, ConfigError> {
         .transpose()
 }
 
+/// Whether init.yaml is that of a node that is to join others.
+pub fn init_names_others(dir: &Path) -> Result<bool, ConfigError> {
+    let path = dir.join(INIT);
+    let Some(text) = yaml::read(&path)? else {
+        return Ok(false);
+    };
+    let InitFile { cluster, .. } = yaml::parse(&path, &text)?.unwrap_or_default();
+    let mut others = cluster.into_iter().flatten().flatten();
+    Ok(others.any(|other| !other.is_empty()))
+}
+
 /// Whether a file belongs to the machine and not to the data of the node.
 pub fn stays_beside_init(name: &str) -> bool {
     BESIDE_INIT.contains(&name) || name.starts_with("tmp-")

@@ -18,7 +18,7 @@ use dqlite::{
 
 pub use self::{
     gather::{Gathered, gather},
-    report::{Health, Report},
+    report::{Health, NodeReport, Report},
 };
 use crate::{
     args::StatusArgs,

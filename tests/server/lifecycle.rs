@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use dqlite::client::{ConnectOptions, Connection, Endpoint};
 use etcd_proto::etcdserverpb::WatchCreateRequest;
 use nix::sys::signal::Signal;
 use tonic::Code;
@@ -81,6 +82,45 @@ async fn each_stop_signal_ends_it_cleanly() {
         server.restart().await;
         assert_eq!(server.api().await.revision().await, revision);
     }
+}
+
+/// The engine cannot stop a statement, and is given 30 s.
+const STOP_PATIENCE: Duration = Duration::from_secs(120);
+
+#[tokio::test]
+async fn a_statement_without_an_end_does_not_hold_up_the_exit() {
+    let mut server = Server::start(Kind::K8sDqlite).await;
+    server.api().await.put("a", "1").await;
+    let endpoint = Endpoint::Tcp(format!("127.0.0.1:{}", server.node_port()));
+    let mut connection = Connection::connect(&endpoint, ConnectOptions::default())
+        .await
+        .expect("dqlite's port");
+    connection.open("k8s").await.unwrap();
+    tokio::spawn(async move {
+        let endless = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT x FROM c WHERE x < 0";
+        let _ = connection.query_sql(endless, &[]).await;
+    });
+    let stat = format!("/proc/{}/stat", server.process().id());
+    let ticks = || -> u64 {
+        let stat = std::fs::read_to_string(&stat).unwrap();
+        let fields = stat.rsplit(')').next().unwrap();
+        fields.split_whitespace().nth(11).unwrap().parse().unwrap()
+    };
+    let before = ticks();
+    until("it computes", async || ticks() > before + 50).await;
+    server.process().signal(Signal::SIGTERM);
+    let deadline = Instant::now() + STOP_PATIENCE;
+    let status = loop {
+        if let Some(status) = server.process().exited() {
+            break status;
+        }
+        assert!(Instant::now() < deadline, "it still runs");
+        tokio::time::sleep(POLL_INTERVAL).await;
+    };
+    assert_eq!(status.code(), Some(9), "{status}");
+    server.forget();
+    server.restart().await;
+    assert_eq!(server.api().await.revision().await, 2);
 }
 
 #[tokio::test]

@@ -3,9 +3,12 @@
 pub mod client;
 pub mod cluster;
 pub mod files;
+#[cfg(feature = "guard")]
+pub mod guard;
 pub mod node;
 pub mod proxy;
 pub mod roles;
 mod socket;
+pub mod sql;
 pub mod tls;
 pub mod wire;

@@ -6,7 +6,6 @@
 //! | `servers` | whom to ask, and how to reach them |
 //! | `session` | the connection to the leader, and what runs on it |
 //! | `guard` | what must not be sent, because it would harm a server |
-//! | `sql` | where statements end. Pure |
 //! | `command` | what begins with a full stop |
 //! | `render` | rows as text |
 //! | `output` | where text goes: a stream, a file, a pager |
@@ -26,4 +25,3 @@ pub mod script;
 mod servers;
 mod session;
 pub mod shell;
-mod sql;

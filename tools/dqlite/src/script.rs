@@ -9,7 +9,7 @@ use tokio::time::sleep_until;
 use crate::command::Next;
 use crate::error::ShellError;
 use crate::shell::Shell;
-use crate::sql::split;
+use dqlite::sql::split;
 
 /// The longest statement, in bytes; the server takes less than 256 MiB.
 const MAX_STATEMENT_BYTES: usize = 256 << 20;

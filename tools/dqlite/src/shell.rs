@@ -13,7 +13,7 @@ use crate::output::Output;
 use crate::render::{Style, renderer};
 use crate::servers::Servers;
 use crate::session::Session;
-use crate::sql::{Piece, is_blank, split};
+use dqlite::sql::{Piece, is_blank, split};
 
 pub struct Shell {
     pub session: Session,

@@ -76,6 +76,24 @@ impl DirLock {
         })
     }
 
+    /// The same without writing to the directory, to copy it: a missing `dqlite-lock` stays missing.
+    pub fn acquire_unchanged(dir: &Path) -> Result<Self, NodeError> {
+        let unusable = |source| NodeError::Directory {
+            dir: dir.to_owned(),
+            source,
+        };
+        let directory = lock(dir, File::open(dir).map_err(unusable)?)?;
+        let engine = match File::open(dir.join(ENGINE_LOCK)) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            file => Some(lock(dir, file.map_err(unusable)?)?),
+        };
+        Ok(Self {
+            dir: dir.to_owned(),
+            engine,
+            _directory: directory,
+        })
+    }
+
     pub fn dir(&self) -> &Path {
         &self.dir
     }
@@ -169,6 +187,18 @@ mod tests {
             DirLock::acquire(dir.path()),
             Err(NodeError::DirectoryHeld { .. })
         ));
+    }
+
+    #[test]
+    fn a_lock_to_copy_a_directory_leaves_it_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let copying = DirLock::acquire_unchanged(dir.path()).unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+        assert!(DirLock::acquire(dir.path()).is_err());
+        drop(copying);
+        let using = DirLock::acquire(dir.path()).unwrap();
+        assert!(DirLock::acquire_unchanged(dir.path()).is_err());
+        drop(using);
     }
 
     #[test]

@@ -221,10 +221,13 @@ fn invalid(option: &'static str, reason: impl Into<String>) -> NodeError {
 }
 
 /// The socket to use unless there is a reason for another: a name that the kernel picks, so that
-/// two clusters can run on one machine. Confined snaps may only use names with their own prefix.
+/// two clusters can run on one machine. Confined snaps may only use names with their own prefix; the first nodes of
+/// two clusters have the same id.
 pub fn default_bind_address(id: u64) -> String {
     match std::env::var("SNAP_INSTANCE_NAME") {
-        Ok(name) if !name.is_empty() => format!("@snap.{name}.dqlite-{id}"),
+        Ok(name) if !name.is_empty() => {
+            format!("@snap.{name}.dqlite-{id}-{}", std::process::id())
+        }
         _ => "@".to_owned(),
     }
 }

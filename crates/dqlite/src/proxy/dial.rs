@@ -13,6 +13,7 @@ use bytes::BytesMut;
 
 use super::relay::relay;
 use super::route::{ByteStream, PeerStream};
+use crate::client::{Endpoint, Resolve};
 use crate::node::Dial;
 use crate::socket::{connect, host};
 use crate::tls::Tls;
@@ -37,6 +38,26 @@ pub fn dialer(runtime: Handle, tls: Option<Tls>) -> Dial {
     })
 }
 
+/// The same for nodes that are reached in a way of their own, such as behind an HTTP server.
+pub fn dialer_through(runtime: Handle, resolve: Resolve) -> Dial {
+    Arc::new(move |address| {
+        let (done, result) = mpsc::sync_channel(1);
+        let (address, endpoint) = (address.to_owned(), resolve(address));
+        runtime.spawn(async move {
+            let dialled = timeout(DIAL_TIMEOUT, pumped_through(&endpoint, address)).await;
+            // The receiver is gone only if it panicked.
+            let _ = done.send(dialled.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())));
+        });
+        result
+            .recv()
+            .unwrap_or_else(|_| Err(io::Error::other("the runtime has stopped")))
+    })
+}
+
+async fn pumped_through(endpoint: &Endpoint, address: String) -> io::Result<OwnedFd> {
+    pump(endpoint.connect().await?, address)
+}
+
 /// A link of this process with the service beside dqlite on another node's port. The caller sets the
 /// deadline.
 pub async fn connect_peer(address: &str, tls: Option<&Tls>) -> io::Result<PeerStream> {
@@ -58,9 +79,14 @@ async fn dial(address: &str, tls: Option<Tls>) -> io::Result<OwnedFd> {
 
 /// One end of a socket pair, of which a task passes the other end through TLS until either side closes.
 async fn pumped(stream: TcpStream, address: &str, tls: &Tls) -> io::Result<OwnedFd> {
-    let mut stream = tls.connect(host(address), stream).await?;
+    pump(
+        tls.connect(host(address), stream).await?,
+        address.to_owned(),
+    )
+}
+
+fn pump(mut stream: impl ByteStream + 'static, address: String) -> io::Result<OwnedFd> {
     let (mut ours, theirs) = UnixStream::pair()?;
-    let address = address.to_owned();
     tokio::spawn(async move {
         if let Err(error) = relay(&mut ours, &mut stream).await {
             tracing::debug!(%address, %error, "link to a node has ended");

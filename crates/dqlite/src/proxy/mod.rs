@@ -19,7 +19,7 @@ mod relay;
 mod route;
 mod serve;
 
-pub use dial::{connect_peer, dialer};
+pub use dial::{connect_peer, dialer, dialer_through};
 pub use inspect::{Inspector, Violation};
 pub use route::{PeerHandler, PeerStream};
-pub use serve::{Proxy, ProxyError, ProxyOptions};
+pub use serve::{Proxy, ProxyError, ProxyOptions, serve_engine};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
@@ -188,6 +188,19 @@ impl Gate {
         peers.handle(PeerStream::new(received, stream)).await;
         Ok(())
     }
+}
+
+/// Serves a client that speaks dqlite and has been let in already, to its end, from the engine at this
+/// address. How many there are is the caller's to limit.
+pub async fn serve_engine<S>(mut client: S, engine: &str) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin,
+{
+    let engine = Endpoint::from_address(engine);
+    let mut engine: Stream = timeout(ENGINE_TIMEOUT, engine.connect()).await??;
+    let ended = relay_inspected(&mut client, BytesMut::new(), &mut engine).await;
+    let _ = timeout(CLOSE_TIMEOUT, client.shutdown()).await;
+    ended
 }
 
 #[cfg(test)]

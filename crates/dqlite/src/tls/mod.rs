@@ -92,9 +92,13 @@ impl Tls {
     /// Reads the pair and checks that it is one.
     pub fn load(options: &TlsOptions) -> Result<Tls, TlsError> {
         let pair = Pair::load(&options.certificate, &options.key)?;
+        Self::of_pair(&pair, options.min_version)
+    }
+
+    /// With a pair that is in memory.
+    pub fn of_pair(pair: &Pair, min_version: TlsVersion) -> Result<Tls, TlsError> {
         let trusted = pair.all();
-        let context =
-            |side| build(&pair, trusted, side, options.min_version).map_err(TlsError::Refused);
+        let context = |side| build(pair, trusted, side, min_version).map_err(TlsError::Refused);
         Ok(Tls {
             server: context(Side::Server)?,
             client: context(Side::Client)?,

@@ -25,9 +25,17 @@ pub struct Pair {
 
 impl Pair {
     pub fn load(certificate: &Path, key: &Path) -> Result<Pair, TlsError> {
-        let certificates = read_certificates(certificate)?;
+        Self::from_pem((certificate, &read(certificate)?), (key, &read(key)?))
+    }
+
+    /// What stands in PEM in each, and the path that an error names.
+    pub fn from_pem(
+        (certificate, certificate_pem): (&Path, &[u8]),
+        (key, key_pem): (&Path, &[u8]),
+    ) -> Result<Pair, TlsError> {
+        let certificates = parse_certificates(certificate, certificate_pem)?;
         let own = &certificates[0];
-        let private = read_key(key)?;
+        let private = parse_key(key, key_pem)?;
         if !own
             .public_key()
             .is_ok_and(|public| public.public_eq(&private))
@@ -83,7 +91,11 @@ pub(super) fn dns_name(certificate: &X509) -> Option<String> {
 
 /// The certificates of a file, at least one.
 pub(super) fn read_certificates(path: &Path) -> Result<Vec<X509>, TlsError> {
-    let certificates = X509::stack_from_pem(&read(path)?).unwrap_or_default();
+    parse_certificates(path, &read(path)?)
+}
+
+fn parse_certificates(path: &Path, pem: &[u8]) -> Result<Vec<X509>, TlsError> {
+    let certificates = X509::stack_from_pem(pem).unwrap_or_default();
     if certificates.is_empty() {
         return Err(TlsError::NoCertificate {
             path: path.to_owned(),
@@ -92,11 +104,10 @@ pub(super) fn read_certificates(path: &Path) -> Result<Vec<X509>, TlsError> {
     Ok(certificates)
 }
 
-fn read_key(path: &Path) -> Result<PKey<Private>, TlsError> {
-    let pem = read(path)?;
+fn parse_key(path: &Path, pem: &[u8]) -> Result<PKey<Private>, TlsError> {
     let mut encrypted = false;
     // Without a callback OpenSSL would ask on the terminal.
-    let key = PKey::private_key_from_pem_callback(&pem, |_passphrase| {
+    let key = PKey::private_key_from_pem_callback(pem, |_passphrase| {
         encrypted = true;
         Ok(0)
     });

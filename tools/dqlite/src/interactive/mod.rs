@@ -20,7 +20,7 @@ use crate::args::Args;
 use crate::command::Next;
 use crate::error::ShellError;
 use crate::shell::Shell;
-use crate::sql::{Piece, split};
+use dqlite::sql::{Piece, split};
 
 /// Entries of the history file.
 const MAX_HISTORY: usize = 1000;

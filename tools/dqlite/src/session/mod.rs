@@ -16,7 +16,7 @@ use crate::error::ShellError;
 use crate::guard;
 use crate::render::{Spool, Style};
 use crate::servers::Servers;
-use crate::sql::{Kind, kind};
+use dqlite::sql::{Kind, kind};
 
 /// A transaction may wait this long for its user: other writers wait meanwhile, and give up after some
 /// seconds.

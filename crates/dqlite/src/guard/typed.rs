@@ -1,10 +1,9 @@
 //! Columns whose declared type makes a server abort on a value of another class.
 
-use dqlite::client::{Connection, Error as ClientError};
-use dqlite::wire::{Row, Value};
+use crate::client::{Connection, Error as ClientError};
+use crate::wire::{Row, Value};
 
-use super::{Facts, all};
-use crate::error::ShellError;
+use super::{Facts, GuardError, all};
 
 /// Typed columns of all tables that are looked at.
 const MAX_TYPED_COLUMNS: usize = 10_000;
@@ -34,7 +33,7 @@ pub(super) async fn check(
     connection: &mut Connection,
     sql: &str,
     facts: &Facts,
-) -> Result<(), ShellError> {
+) -> Result<(), GuardError> {
     for (number, schema, master) in SCHEMAS {
         if !facts.opens.iter().any(|open| open.0 == number) {
             continue;
@@ -68,7 +67,7 @@ async fn check_column(
     sql: &str,
     facts: &Facts,
     typed: &Typed<'_>,
-) -> Result<(), ShellError> {
+) -> Result<(), GuardError> {
     let Typed {
         table,
         column,
@@ -76,7 +75,7 @@ async fn check_column(
         ..
     } = typed;
     if facts.writes {
-        return Err(ShellError::refused(format!(
+        return Err(GuardError::Refused(format!(
             "RETURNING from {table}, whose column {column} is declared {class}: a wrong value in it would abort \
              the server; SELECT it afterwards"
         )));
@@ -87,7 +86,7 @@ async fn check_column(
     if returns_no_typed_column(connection, sql).await? {
         return Ok(());
     }
-    Err(ShellError::refused(format!(
+    Err(GuardError::Refused(format!(
         "{table}.{column} is declared {class} and holds a value of class {found}, which would abort the server: \
          look at CAST({column} AS TEXT), and correct it with UPDATE {table} SET {column} = … \
          WHERE typeof({column}) = '{found}'"

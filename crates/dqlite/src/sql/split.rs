@@ -21,6 +21,9 @@ pub struct Split<'a> {
     pub rest: &'a str,
 }
 
+/// What SQLite takes for white space; other kinds of it are part of a name, or an error.
+const SPACES: [char; 5] = [' ', '\t', '\n', '\x0c', '\r'];
+
 pub fn split(text: &str) -> Split<'_> {
     let mut pieces = Vec::new();
     let mut rest = skip_blank(text);
@@ -30,7 +33,7 @@ pub fn split(text: &str) -> Split<'_> {
             pieces.push(Piece::Command(rest[..len].trim_end()));
             rest = skip_blank(&rest[len..]);
         } else if let Some(len) = statement_len(rest) {
-            pieces.push(Piece::Statement(rest[..len - 1].trim_end()));
+            pieces.push(Piece::Statement(rest[..len - 1].trim_end_matches(SPACES)));
             rest = skip_blank(&rest[len..]);
         } else {
             break;
@@ -179,6 +182,12 @@ mod tests {
         ] {
             assert_eq!(statements(text), (expected, rest), "{text:?}");
         }
+    }
+
+    #[test]
+    fn what_is_no_white_space_to_sqlite_stays() {
+        assert_eq!(statements("\x0b\t;").0, ["\x0b"]);
+        assert_eq!(statements("select 1 \u{a0} \n;").0, ["select 1 \u{a0}"]);
     }
 
     proptest! {

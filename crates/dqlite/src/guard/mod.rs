@@ -1,31 +1,31 @@
-//! What is not sent, because it would harm a server.
+//! What must not be sent, because it would harm a server.
 //!
 //! A statement is looked at through EXPLAIN, in the transaction that it will run in: which tables it opens,
-//! whether it writes, whether it returns rows. The hazards are libdqlite's:
-//!
-//! - a value of the wrong class in a column that is declared DATETIME, DATE, TIMESTAMP or BOOLEAN aborts the
-//!   server that returns it, and then the next leader (dqlite: src/query.c);
-//! - a statement that returns rows while it writes, outside of a transaction, blocks the server: all run in
-//!   one, which `session` sees to;
-//! - ATTACH would open tables that cannot be looked at.
-//!
-//! And a write to the tables of k8s-dqlite ends that server, because it keeps their content in memory.
+//! whether it writes, whether it returns rows. A value of the wrong class in a column that is declared
+//! DATETIME, DATE, TIMESTAMP or BOOLEAN aborts the server that returns it, and then the next leader
+//! (dqlite: src/query.c).
 
 mod typed;
 
-use dqlite::client::{Connection, Error as ClientError};
-use dqlite::wire::{Row, Value};
+use crate::client::{Connection, Error as ClientError};
+use crate::wire::{Row, Value};
 
-use crate::error::ShellError;
+#[derive(Debug, thiserror::Error)]
+pub enum GuardError {
+    #[error("{0}")]
+    Refused(String),
+    #[error(transparent)]
+    Client(#[from] ClientError),
+}
 
 /// Instructions of one statement; a program of more is that of no person.
 const MAX_INSTRUCTIONS: usize = 200_000;
 
 /// What a statement would do.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Facts {
-    writes: bool,
-    returns_rows: bool,
+pub struct Facts {
+    pub writes: bool,
+    pub returns_rows: bool,
     /// Schema and root page of what it opens.
     opens: Vec<(i64, i64)>,
 }
@@ -50,88 +50,22 @@ fn facts(program: &[Row]) -> Facts {
     facts
 }
 
-/// Refuses what must not run. The connection is in the transaction that it would run in.
-pub async fn check(connection: &mut Connection, sql: &str, force: bool) -> Result<(), ShellError> {
-    let program = match all(connection, &format!("EXPLAIN {sql}"), MAX_INSTRUCTIONS).await {
-        Err(ClientError::Sql { message, .. }) if message.starts_with("no such table") => {
-            return Err(ShellError::refused(
-                explained_lack(connection, message).await?,
-            ));
-        }
-        program => program?,
-    };
-    let facts = facts(&program);
-    if facts.writes && !force && is_k8s_dqlite(connection).await? {
-        return Err(ends_the_server());
-    }
-    if facts.returns_rows {
-        typed::check(connection, sql, &facts).await?;
-    }
-    Ok(())
+/// Looks at a statement. The connection is in the transaction that it would run in.
+pub async fn look(connection: &mut Connection, sql: &str) -> Result<Facts, ClientError> {
+    let program = all(connection, &format!("EXPLAIN {sql}"), MAX_INSTRUCTIONS).await?;
+    Ok(facts(&program))
 }
 
-/// The same for PRAGMA, which SQLite may carry out while it explains it.
-pub async fn check_pragma(
+/// Refuses a statement whose rows would abort the server.
+pub async fn check_rows(
     connection: &mut Connection,
     sql: &str,
-    force: bool,
-) -> Result<(), ShellError> {
-    const WRITING: [&str; 4] = [
-        "delete_database",
-        "optimize",
-        "incremental_vacuum",
-        "wal_checkpoint",
-    ];
-    if force {
-        return Ok(());
+    facts: &Facts,
+) -> Result<(), GuardError> {
+    match facts.returns_rows {
+        true => typed::check(connection, sql, facts).await,
+        false => Ok(()),
     }
-    let text = sql.to_ascii_lowercase();
-    if text.contains(WRITING[0]) {
-        return Err(ShellError::refused(
-            "this deletes the database with everything in it: --force does it",
-        ));
-    }
-    let writes = text.contains('=') || WRITING.iter().any(|name| text.contains(name));
-    if writes && is_k8s_dqlite(connection).await? {
-        return Err(ends_the_server());
-    }
-    Ok(())
-}
-
-/// The same for VACUUM.
-pub async fn check_vacuum(connection: &mut Connection, force: bool) -> Result<(), ShellError> {
-    if !force && is_k8s_dqlite(connection).await? {
-        return Err(ShellError::refused(
-            "the database is k8s-dqlite's: `etcdctl defrag` does it without stopping writes for long (--force overrides)",
-        ));
-    }
-    Ok(())
-}
-
-/// A database is there for whoever opens it; so a wrong name is noticed by what it lacks.
-async fn explained_lack(
-    connection: &mut Connection,
-    message: String,
-) -> Result<String, ClientError> {
-    let rows = all(connection, "SELECT count(*) FROM sqlite_master", 1).await?;
-    Ok(match rows.first().and_then(|row| row[0].as_integer()) {
-        Some(0) => format!("{message}; the database has no tables at all: is its name right?"),
-        _ => message,
-    })
-}
-
-fn ends_the_server() -> ShellError {
-    ShellError::refused(
-        "the database is k8s-dqlite's, and a write behind its back would end the server: use etcdctl \
-         (--force overrides)",
-    )
-}
-
-async fn is_k8s_dqlite(connection: &mut Connection) -> Result<bool, ClientError> {
-    const SQL: &str = "SELECT count(*) FROM sqlite_master \
-        WHERE type = 'table' AND name IN ('change', 'lease', 'meta', 'setting')";
-    let rows = all(connection, SQL, 1).await?;
-    Ok(rows.first().and_then(|row| row[0].as_integer()) == Some(4))
 }
 
 /// All rows of a query of our own.

@@ -1,0 +1,173 @@
+//! Key pairs of the form that microcluster makes, and what certificates say.
+
+use std::net::IpAddr;
+
+use openssl::{
+    asn1::Asn1Time,
+    bn::{BigNum, MsbOption},
+    ec::{EcGroup, EcKey},
+    error::ErrorStack,
+    hash::MessageDigest,
+    nid::Nid,
+    pkey::PKey,
+    sha::sha256,
+    x509::{
+        X509, X509Builder, X509NameBuilder,
+        extension::{BasicConstraints, ExtendedKeyUsage, KeyUsage, SubjectAlternativeName},
+    },
+};
+
+use crate::{
+    Error,
+    state::{PRIVATE, PUBLIC, StateDir, read, write},
+};
+
+const DAY_S: i64 = 24 * 3600;
+const VALID_S: i64 = 3650 * DAY_S;
+
+/// Clocks of nodes differ a little.
+const SKEW_S: i64 = 60;
+
+/// A certificate and its key, in PEM.
+#[derive(Clone)]
+pub struct PemPair {
+    pub certificate: String,
+    pub key: String,
+}
+
+impl std::fmt::Debug for PemPair {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PemPair").finish_non_exhaustive()
+    }
+}
+
+/// A new pair that signs itself: P-384, for `name` and the loop-back addresses.
+pub fn generate(name: &str, now_s: i64) -> Result<PemPair, ErrorStack> {
+    let key = EcKey::generate(&*EcGroup::from_curve_name(Nid::SECP384R1)?)?;
+    let key_pem = key.private_key_to_pem()?;
+    let key = PKey::from_ec_key(key)?;
+    let mut subject = X509NameBuilder::new()?;
+    subject.append_entry_by_nid(Nid::ORGANIZATIONNAME, "LXD")?;
+    let common: String = format!("root@{name}").chars().take(64).collect();
+    subject.append_entry_by_nid(Nid::COMMONNAME, &common)?;
+    let subject = subject.build();
+    let mut serial = BigNum::new()?;
+    serial.rand(127, MsbOption::MAYBE_ZERO, false)?;
+    let mut builder = X509Builder::new()?;
+    builder.set_version(2)?;
+    builder.set_serial_number(&*serial.to_asn1_integer()?)?;
+    builder.set_subject_name(&subject)?;
+    builder.set_issuer_name(&subject)?;
+    builder.set_not_before(&*Asn1Time::from_unix(now_s - SKEW_S)?)?;
+    builder.set_not_after(&*Asn1Time::from_unix(now_s + VALID_S)?)?;
+    builder.set_pubkey(&key)?;
+    let usage = KeyUsage::new()
+        .critical()
+        .digital_signature()
+        .key_encipherment()
+        .build()?;
+    builder.append_extension(usage)?;
+    builder.append_extension(ExtendedKeyUsage::new().server_auth().build()?)?;
+    builder.append_extension(BasicConstraints::new().critical().build()?)?;
+    let names = SubjectAlternativeName::new()
+        .dns(name)
+        .ip("127.0.0.1")
+        .ip("::1")
+        .build(&builder.x509v3_context(None, None))?;
+    builder.append_extension(names)?;
+    builder.sign(&key, MessageDigest::sha384())?;
+    let text = |pem: Vec<u8>| String::from_utf8(pem).expect("PEM is ASCII");
+    Ok(PemPair {
+        certificate: text(builder.build().to_pem()?),
+        key: text(key_pem),
+    })
+}
+
+/// The pair of this name in the directory.
+pub fn load(state: &StateDir, name: &str) -> Result<Option<PemPair>, Error> {
+    let (certificate, key) = state.pair(name);
+    let pair = (read(&certificate)?, read(&key)?);
+    let (Some(certificate), Some(key)) = pair else {
+        return Ok(None);
+    };
+    Ok(Some(PemPair { certificate, key }))
+}
+
+/// The key first: a certificate without its key is a pair that is not there.
+pub fn save(state: &StateDir, name: &str, pair: &PemPair) -> Result<(), Error> {
+    let (certificate, key) = state.pair(name);
+    write(&key, pair.key.as_bytes(), PRIVATE)?;
+    write(&certificate, pair.certificate.as_bytes(), PUBLIC)
+}
+
+pub fn parse(pem: &str) -> Result<X509, Error> {
+    X509::from_pem(pem.as_bytes())
+        .map_err(|_| Error::Invalid("not a certificate in PEM".to_owned()))
+}
+
+/// Lower-case hexadecimal SHA-256 of the DER form.
+pub fn fingerprint(certificate: &X509) -> Result<String, ErrorStack> {
+    let digest = sha256(&certificate.to_der()?);
+    Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+pub fn has_dns_name(certificate: &X509, name: &str) -> bool {
+    let names = certificate.subject_alt_names();
+    names.is_some_and(|names| names.iter().any(|found| found.dnsname() == Some(name)))
+}
+
+pub fn is_valid_at(certificate: &X509, now_s: i64) -> bool {
+    Asn1Time::from_unix(now_s)
+        .is_ok_and(|now| certificate.not_before() <= &*now && certificate.not_after() >= &*now)
+}
+
+/// A name that fits a DNS name of a certificate and the name of a file.
+pub fn check_name(name: &str) -> Result<(), Error> {
+    let fits = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    match name.len() <= 255 && name.split('.').all(fits) && name.parse::<IpAddr>().is_err() {
+        true => Ok(()),
+        false => Err(Error::Invalid(format!(
+            "Invalid member name {name:?}: it must be a host name"
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pair_has_microclusters_form() {
+        let now_s = 1_700_000_000;
+        let pair = generate("node1", now_s).unwrap();
+        assert!(pair.key.starts_with("-----BEGIN EC PRIVATE KEY-----"));
+        let certificate = parse(&pair.certificate).unwrap();
+        assert!(has_dns_name(&certificate, "node1"));
+        assert!(!has_dns_name(&certificate, "node2"));
+        assert!(is_valid_at(&certificate, now_s));
+        assert!(!is_valid_at(&certificate, now_s - 2 * SKEW_S));
+        assert!(!is_valid_at(&certificate, now_s + VALID_S + 1));
+        assert_eq!(fingerprint(&certificate).unwrap().len(), 64);
+        let key = PKey::private_key_from_pem(pair.key.as_bytes()).unwrap();
+        assert!(certificate.public_key().unwrap().public_eq(&key));
+        assert!(!format!("{pair:?}").contains("BEGIN"));
+    }
+
+    #[test]
+    fn names_are_those_of_hosts() {
+        for name in ["node1", "a.b-c.d", "N1"] {
+            check_name(name).unwrap();
+        }
+        let long = "a".repeat(64);
+        for name in ["", "a/b", "..", "-a", "a_b", "10.0.0.1", &long, "a b"] {
+            assert!(check_name(name).is_err(), "{name:?}");
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! This node in its cluster: the engine, the port, and the task that keeps its place.
+
+use std::{
+    sync::{Mutex, MutexGuard},
+    time::{Duration, Instant},
+};
+
+use axum::Router;
+use dqlite::{
+    client::{Endpoint, Resolve},
+    cluster::{Member, MemberOptions, Nodes, OwnNode},
+    files::{Identity, Wanted, bootstrapped, identify, joined},
+    node::{DirLock, Node, NodeError, NodeOptions},
+    proxy::dialer_through,
+    roles::RoleTargets,
+    tls::Tls,
+    wire::Server,
+};
+use openssl::x509::X509;
+use tokio::{
+    net::TcpListener,
+    runtime::Handle,
+    sync::{Notify, watch},
+    task::{JoinHandle, spawn_blocking},
+    time::sleep,
+};
+use tracing::warn;
+
+use crate::{
+    Error,
+    api::ClusterMember,
+    certificate,
+    client::member_tls,
+    database::Database,
+    plan::Memory,
+    server,
+    state::{DaemonFile, StateDir},
+    time::now_s,
+    trust::{TrustEntry, Truststore},
+};
+
+pub const DATABASE_PATH: &str = "/core/internal/database";
+
+/// Elections wait 15 to 30 times as long.
+const NETWORK_LATENCY: Duration = Duration::from_millis(50);
+
+/// Between two looks at roles, rows and trust; microcluster has the same.
+pub const INTERVAL: Duration = Duration::from_secs(10);
+
+/// The lock of the directory and the address are free within this time after a daemon was killed.
+const RELEASE_PATIENCE: Duration = Duration::from_secs(5);
+const RELEASE_PAUSE: Duration = Duration::from_millis(50);
+
+pub struct Cluster {
+    pub own: DaemonFile,
+    pub trust: Truststore,
+    pub database: Database,
+    pub tls: Tls,
+    pub member: Member,
+    /// Where the engine listens.
+    pub engine: String,
+    pub identity: Identity,
+    /// One round of the reconciler at a time.
+    pub rounds: tokio::sync::Mutex<()>,
+    /// Removals that this node carries on: one at a time.
+    pub removals: tokio::sync::Mutex<()>,
+    /// Something has changed: time for a round.
+    pub asked: Notify,
+    memory: Mutex<Memory>,
+    /// Rows that are read later are written later.
+    trusting: tokio::sync::Mutex<()>,
+    resolve: Resolve,
+    node: Mutex<Option<Node>>,
+    stop: Mutex<Option<watch::Sender<()>>>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Cluster {
+    /// Starts all of it. `seeds`: members to join, none for the first node and for one that is a member.
+    pub async fn start(
+        state: &StateDir,
+        own: DaemonFile,
+        seeds: Vec<String>,
+        router: Router,
+    ) -> Result<Self, Error> {
+        let trust = Truststore::load(state)?;
+        let tls = member_tls(state)?;
+        let shown = certificate::load(state, "cluster")?
+            .ok_or_else(|| Error::Internal("cluster.crt or cluster.key is missing".to_owned()))?;
+        let listener = listen(&own.address).await?;
+        let resolve = resolver(tls.clone());
+        let (node, identity) = start_engine(state, &own.address, seeds, resolve.clone()).await?;
+        let dir = state.database();
+        let (member, task) = Member::new(MemberOptions {
+            is_joining: identity.is_joining,
+            servers: identity.cluster.clone(),
+            interval: INTERVAL,
+            on_joined: Box::new(move || {
+                if let Err(error) = joined(&dir) {
+                    warn!(%error, "this node has joined, and cannot note it");
+                }
+            }),
+            ..MemberOptions::new(
+                OwnNode {
+                    id: identity.id,
+                    address: own.address.clone(),
+                },
+                state.database(),
+                resolve.clone(),
+            )
+        });
+        let (stop, stopped) = watch::channel(());
+        let database = Database::new(resolve.clone(), identity.cluster.clone(), member.status());
+        let known = trust.clone();
+        let is_member = move |shown: &X509| known.member(shown, now_s()).is_some();
+        let port = server::serve_network(listener, server::tls(&shown)?, router, is_member);
+        let ended = stopped.clone();
+        let (watched, watching) = (trust.clone(), stopped.clone());
+        let tasks = vec![
+            tokio::spawn(async move {
+                tokio::select! { () = watched.watch() => {}, () = until_dropped(watching) => {} }
+            }),
+            tokio::spawn(async move {
+                tokio::select! { () = port => {}, () = until_dropped(ended) => {} }
+            }),
+            tokio::spawn(task.run(until_dropped(stopped))),
+        ];
+        Ok(Self {
+            own,
+            trust,
+            database,
+            tls,
+            member,
+            engine: node.bind_address().to_owned(),
+            identity,
+            rounds: tokio::sync::Mutex::default(),
+            removals: tokio::sync::Mutex::default(),
+            asked: Notify::new(),
+            memory: Mutex::default(),
+            trusting: tokio::sync::Mutex::default(),
+            resolve,
+            node: Mutex::new(Some(node)),
+            stop: Mutex::new(Some(stop)),
+            tasks: Mutex::new(tasks),
+        })
+    }
+
+    /// The way to dqlite's leader, to change its cluster.
+    pub fn nodes(&self) -> Nodes {
+        let seen = self.member.status().borrow().servers.clone();
+        let known: &[Server] = if seen.is_empty() {
+            &self.identity.cluster
+        } else {
+            &seen
+        };
+        Nodes::new(known, self.resolve.clone(), RoleTargets::default())
+    }
+
+    pub fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().expect("no panic while locked")
+    }
+
+    /// Trusts whom the rows name, from now on.
+    pub async fn refresh_trust(&self) -> Result<(), Error> {
+        let _alone = self.trusting.lock().await;
+        let members = self.database.members().await?;
+        if members.iter().all(|member| member.name != self.own.name) {
+            warn!("this node is no member of its cluster any more");
+            return Ok(());
+        }
+        let entries = members.into_iter().map(entry).collect();
+        let trust = self.trust.clone();
+        spawn_blocking(move || trust.replace(entries))
+            .await
+            .expect("writing does not panic")
+    }
+
+    /// Ready when this node stops.
+    pub fn stopped(&self) -> impl Future<Output = ()> + Send + 'static {
+        let stop = self.stop.lock().expect("no panic while locked");
+        let receiver = stop.as_ref().map(watch::Sender::subscribe);
+        async move {
+            if let Some(receiver) = receiver {
+                until_dropped(receiver).await;
+            }
+        }
+    }
+
+    /// Ends everything. `hand_over`: role and leadership go to others first.
+    pub async fn stop(&self, hand_over: bool) {
+        if hand_over
+            && let Err(error) = self.member.handover(Box::pin(std::future::ready(()))).await
+        {
+            warn!(%error, "this node's role is not handed over");
+        }
+        self.stop.lock().expect("no panic while locked").take();
+        let tasks = std::mem::take(&mut *self.tasks.lock().expect("no panic while locked"));
+        for task in tasks {
+            let _ = task.await;
+        }
+        let node = self.node.lock().expect("no panic while locked").take();
+        let stopped = spawn_blocking(move || node.map(|mut node| node.stop()));
+        if let Some(Err(error)) = stopped.await.expect("stopping does not panic") {
+            warn!(%error, "dqlite did not stop cleanly");
+        }
+    }
+}
+
+pub fn entry(member: ClusterMember) -> TrustEntry {
+    TrustEntry {
+        name: member.name,
+        address: member.address,
+        certificate: member.certificate,
+    }
+}
+
+fn resolver(tls: Tls) -> Resolve {
+    std::sync::Arc::new(move |address: &str| Endpoint::Upgraded {
+        address: address.to_owned(),
+        path: DATABASE_PATH.to_owned(),
+        tls: tls.clone(),
+    })
+}
+
+async fn listen(address: &str) -> Result<TcpListener, Error> {
+    let deadline = Instant::now() + RELEASE_PATIENCE;
+    loop {
+        match TcpListener::bind(address).await {
+            Err(error)
+                if error.kind() == std::io::ErrorKind::AddrInUse && Instant::now() < deadline =>
+            {
+                sleep(RELEASE_PAUSE).await;
+            }
+            bound => {
+                return bound.map_err(|error| {
+                    Error::Unavailable(format!("cannot listen on {address}: {error}"))
+                });
+            }
+        }
+    }
+}
+
+/// Blocks.
+fn lock(dir: &std::path::Path) -> Result<DirLock, NodeError> {
+    let deadline = Instant::now() + RELEASE_PATIENCE;
+    loop {
+        match DirLock::acquire(dir) {
+            Err(NodeError::DirectoryHeld { .. }) if Instant::now() < deadline => {
+                std::thread::sleep(RELEASE_PAUSE);
+            }
+            acquired => return acquired,
+        }
+    }
+}
+
+async fn start_engine(
+    state: &StateDir,
+    address: &str,
+    seeds: Vec<String>,
+    resolve: Resolve,
+) -> Result<(Node, Identity), Error> {
+    let (dir, address) = (state.database(), address.to_owned());
+    let dial = dialer_through(Handle::current(), resolve);
+    let started = spawn_blocking(move || {
+        let lock = lock(&dir)?;
+        let wanted = Wanted {
+            address: Some(&address),
+            cluster: &seeds,
+        };
+        let identity = identify(&lock, wanted)?;
+        let mut options = NodeOptions::new(identity.id, &identity.address, &dir, dial);
+        options.bootstrap = identity.bootstrap;
+        options.network_latency = Some(NETWORK_LATENCY);
+        let mut node = Node::create_locked(&options, lock)?;
+        node.start()?;
+        bootstrapped(&dir)?;
+        Ok((node, identity))
+    });
+    started.await.expect("starting does not panic")
+}
+
+async fn until_dropped(mut sender: watch::Receiver<()>) {
+    // Nothing is ever sent.
+    while sender.changed().await.is_ok() {}
+}

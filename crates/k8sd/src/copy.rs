@@ -1,0 +1,137 @@
+//! A directory of dqlite, copied file by file.
+//!
+//! Invariants: links are not followed, and nothing but regular files is copied; the copy is bounded, and
+//! readable by its owner alone; what cannot be completed is an error.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, Read},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::Path,
+};
+
+use nix::{fcntl::OFlag, sys::statvfs::statvfs};
+
+use crate::{Error, state::PRIVATE};
+
+/// dqlite keeps a few segments of 8 MiB and two snapshots.
+pub const MAX_FILES: usize = 10_000;
+
+/// Of all files: far more than a database of members.
+pub const MAX_BYTES: u64 = 64 << 30;
+
+/// What the engine needs on top, in bytes: segments that it allocates before it writes.
+const HEADROOM_BYTES: u64 = 64 << 20;
+
+/// Names of the regular files in a directory, and their bytes.
+pub fn files(dir: &Path) -> Result<(Vec<String>, u64), Error> {
+    let (mut names, mut bytes) = (Vec::new(), 0);
+    for entry in fs::read_dir(dir).map_err(Error::file(dir))? {
+        let entry = entry.map_err(Error::file(dir))?;
+        let metadata = entry.metadata().map_err(Error::file(entry.path()))?;
+        let Ok(name) = entry.file_name().into_string() else {
+            continue;
+        };
+        if !metadata.is_file() {
+            continue;
+        }
+        bytes += metadata.len();
+        names.push(name);
+        if names.len() > MAX_FILES || bytes > MAX_BYTES {
+            return Err(Error::Damaged {
+                path: dir.to_owned(),
+                reason: format!("has more than {MAX_FILES} files or {} GiB", MAX_BYTES >> 30),
+            });
+        }
+    }
+    names.sort();
+    Ok((names, bytes))
+}
+
+/// Copies the files into an existing directory, and returns once they are on the disk.
+pub fn copy(from: &Path, to: &Path) -> Result<(), Error> {
+    let (names, bytes) = files(from)?;
+    let space = statvfs(to).map_err(|errno| Error::file(to)(errno.into()))?;
+    let free_bytes = space.blocks_available() * space.fragment_size();
+    if free_bytes < bytes + HEADROOM_BYTES {
+        let needed = (bytes + HEADROOM_BYTES) >> 20;
+        let full = format!("{needed} MiB are needed, {} are free", free_bytes >> 20);
+        return Err(Error::file(to)(io::Error::new(
+            io::ErrorKind::StorageFull,
+            full,
+        )));
+    }
+    for name in names {
+        let path = from.join(&name);
+        copy_file(&path, &to.join(&name)).map_err(Error::file(path))?;
+    }
+    sync(to)
+}
+
+fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
+    let flags = (OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits();
+    let source = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags)
+        .open(from)?;
+    let metadata = source.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::other("is not a file any more"));
+    }
+    let mut target = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(PRIVATE)
+        .open(to)?;
+    let copied = io::copy(&mut source.take(metadata.len()), &mut target)?;
+    if copied != metadata.len() {
+        return Err(io::Error::other("became shorter while it was copied"));
+    }
+    target.sync_all()
+}
+
+/// Makes an empty directory, instead of one that an earlier attempt has left.
+pub fn fresh_dir(path: &Path) -> Result<(), Error> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(Error::file(path)(error));
+        }
+        _ => {}
+    }
+    let made = DirBuilder::new().mode(0o700).create(path);
+    made.map_err(Error::file(path))
+}
+
+/// Makes what was done in a directory last.
+pub fn sync(dir: &Path) -> Result<(), Error> {
+    let synced = File::open(dir).and_then(|dir| dir.sync_all());
+    synced.map_err(Error::file(dir))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    #[test]
+    fn files_are_copied_and_links_are_not() {
+        let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fs::write(from.path().join("metadata1"), b"abc").unwrap();
+        fs::create_dir(from.path().join("lost+found")).unwrap();
+        symlink("/etc/passwd", from.path().join("snapshot-1-1-1")).unwrap();
+        copy(from.path(), to.path()).unwrap();
+        let found: Vec<_> = fs::read_dir(to.path()).unwrap().collect();
+        assert_eq!(found.len(), 1);
+        let path = to.path().join("metadata1");
+        assert_eq!(fs::read(&path).unwrap(), b"abc");
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+        assert!(
+            copy(from.path(), to.path()).is_err(),
+            "nothing is written over"
+        );
+    }
+}

@@ -1,0 +1,151 @@
+//! The datastore's dqlite cluster, which is another than k8sd's: asked and changed over its own port.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use dqlite::{
+    client::{ConnectOptions, Endpoint, LeaderConnector, Resolve},
+    cluster::Nodes,
+    roles::RoleTargets,
+    wire::Server,
+};
+use tracing::{info, warn};
+
+use super::pair;
+use crate::{Error, certificate::PemPair, cluster::Cluster};
+
+/// A healthy node connects and answers within milliseconds.
+const ASK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long its leader is looked for, to show who is in it: a list is read by somebody who waits.
+const LIST_PATIENCE: Duration = Duration::from_secs(2);
+
+/// The same for a change: several elections.
+pub const CHANGE_PATIENCE: Duration = Duration::from_secs(8);
+
+fn resolve(pair: &PemPair) -> Result<Resolve, Error> {
+    let tls = pair::tls(pair)?;
+    Ok(Arc::new(move |address: &str| Endpoint::Tls {
+        address: address.to_owned(),
+        tls: tls.clone(),
+    }))
+}
+
+/// Who is in it, says its leader.
+pub async fn list(
+    pair: &PemPair,
+    addresses: Vec<String>,
+    patience: Duration,
+) -> Result<Vec<Server>, Error> {
+    let options = ConnectOptions {
+        connect_timeout: ASK_TIMEOUT,
+        request_timeout: ASK_TIMEOUT,
+    };
+    let mut connector = LeaderConnector::new(addresses, resolve(pair)?, options);
+    let asked = async { connector.connect(patience).await?.cluster().await };
+    asked.await.map_err(|error| {
+        Error::Unavailable(format!("the datastore's leader is not reachable: {error}"))
+    })
+}
+
+/// Its servers, where the cluster has one and it answers soon.
+pub async fn seen(cluster: &Cluster) -> Option<Vec<Server>> {
+    let addresses = cluster.database.datastore_addresses().await.ok()?;
+    if addresses.is_empty() {
+        return None;
+    }
+    let pair = cluster.database.datastore_pair().await.ok()??;
+    list(&pair, addresses.into_values().collect(), LIST_PATIENCE)
+        .await
+        .ok()
+}
+
+/// Where members and the datastore's servers differ. Nothing of it is repaired: a server without a member may
+/// be one that is to become a member yet.
+pub async fn check(cluster: &Cluster) -> Result<Vec<String>, Error> {
+    let addresses = cluster.database.datastore_addresses().await?;
+    let Some(pair) = cluster.database.datastore_pair().await? else {
+        return Ok(Vec::new());
+    };
+    let known = addresses.values().cloned().collect();
+    match list(&pair, known, LIST_PATIENCE).await {
+        Ok(servers) => Ok(differences(&addresses, &servers)),
+        Err(error) => Ok(vec![error.to_string()]),
+    }
+}
+
+fn differences(addresses: &BTreeMap<String, String>, servers: &[Server]) -> Vec<String> {
+    let has_no_server = |address: &&String| servers.iter().all(|s| s.address != **address);
+    let bare = addresses.iter().filter(|(_, a)| has_no_server(a));
+    let bare = bare.map(|(name, address)| {
+        format!("{name} has no server in the datastore: start k8s-dqlite there, for {address}")
+    });
+    let has_no_member = |server: &&Server| addresses.values().all(|a| *a != server.address);
+    let strange = servers.iter().filter(has_no_member).map(|server| {
+        format!(
+            "the datastore's server {:x} at {} is no member's: join it with its directory, or remove \
+             it with `etcdctl member remove {:x}`",
+            server.id, server.address, server.id
+        )
+    });
+    bare.chain(strange).collect()
+}
+
+/// Takes the member's server out of it. One that is not in it is no error: the same request may come again.
+/// `force`: goes on where the datastore cannot be changed.
+pub async fn remove_member(cluster: &Cluster, name: &str, force: bool) -> Result<(), Error> {
+    let mut addresses = cluster.database.datastore_addresses().await?;
+    let Some(gone) = addresses.remove(name) else {
+        return Ok(());
+    };
+    let Some(pair) = cluster.database.datastore_pair().await? else {
+        return Ok(());
+    };
+    // Itself last: it may be the one that is dead.
+    let known: Vec<String> = addresses.into_values().chain([gone.clone()]).collect();
+    match remove(&pair, known, &gone).await {
+        Err(error) if force => {
+            warn!(name, address = gone, %error, "the datastore may still have this node: \
+                 remove it there with `etcdctl member remove` or dqlite's shell");
+            Ok(())
+        }
+        Err(error) => Err(Error::Unavailable(format!(
+            "{name} is not removed from the datastore ({error}); --force removes it from this cluster alone"
+        ))),
+        Ok(()) => Ok(()),
+    }
+}
+
+async fn remove(pair: &PemPair, known: Vec<String>, gone: &str) -> Result<(), Error> {
+    let servers = list(pair, known, CHANGE_PATIENCE).await?;
+    let Some(server) = servers.iter().find(|server| server.address == gone) else {
+        return Ok(());
+    };
+    let mut nodes = Nodes::new(&servers, resolve(pair)?, RoleTargets::default());
+    dqlite::cluster::remove(&mut nodes, server.id).await?;
+    info!(address = gone, "the datastore has this node no more");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use dqlite::wire::Role;
+
+    use super::*;
+
+    #[test]
+    fn members_without_servers_and_servers_without_members_are_found() {
+        let server = |id, address: &str| Server {
+            id,
+            address: address.to_owned(),
+            role: Role::Voter,
+        };
+        let member = |name: &str, address: &str| (name.to_owned(), address.to_owned());
+        let addresses = BTreeMap::from([member("a", "1:1"), member("b", "2:1")]);
+        let found = differences(&addresses, &[server(1, "1:1"), server(0xab, "3:1")]);
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(found[0].contains("b has no server") && found[0].contains("2:1"));
+        assert!(found[1].contains("server ab at 3:1"));
+        let both = [server(1, "1:1"), server(2, "2:1")];
+        assert!(differences(&addresses, &both).is_empty());
+    }
+}

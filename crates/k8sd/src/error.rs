@@ -1,0 +1,62 @@
+//! What can go wrong, by what the caller can do about it.
+
+use std::{io, path::PathBuf};
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The request is wrong; the same one fails again.
+    #[error("{0}")]
+    Invalid(String),
+    #[error("{0}")]
+    Forbidden(String),
+    #[error("{0}")]
+    NotFound(String),
+    /// The state does not allow it now.
+    #[error("{0}")]
+    Conflict(String),
+    /// Try again later.
+    #[error("{0}")]
+    Unavailable(String),
+    #[error("{0}")]
+    Internal(String),
+    #[error("{path}: {source}")]
+    File { path: PathBuf, source: io::Error },
+    /// A file is not what it should be.
+    #[error("{path}: {reason}")]
+    Damaged { path: PathBuf, reason: String },
+    /// The server's text and the status that it answered with.
+    #[error("{message}")]
+    Refused { status: u16, message: String },
+    #[error(transparent)]
+    Client(#[from] dqlite::client::Error),
+    #[error(transparent)]
+    Cluster(#[from] dqlite::cluster::ClusterError),
+    #[error(transparent)]
+    Node(#[from] dqlite::node::NodeError),
+    #[error(transparent)]
+    NodeFile(#[from] dqlite::files::FileError),
+    #[error(transparent)]
+    Tls(#[from] dqlite::tls::TlsError),
+    #[error("OpenSSL: {0}")]
+    OpenSsl(#[from] openssl::error::ErrorStack),
+}
+
+impl Error {
+    pub(crate) fn file(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::File { path, source }
+    }
+
+    /// The status that an answer has.
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::Invalid(_) => 400,
+            Self::Forbidden(_) => 403,
+            Self::NotFound(_) => 404,
+            Self::Conflict(_) => 409,
+            Self::Unavailable(_) => 503,
+            Self::Refused { status, .. } => *status,
+            _ => 500,
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! The cluster manager: which nodes there are, who of them is trusted, and the database that says so.
+//!
+//! | Module | Owns |
+//! |---|---|
+//! | `state` | the state directory: where each file is, its mode, replacing it as a whole |
+//! | `certificate` | key pairs, fingerprints |
+//! | `trust` | who is trusted: the truststore and its files |
+//! | `token` | join tokens. Pure |
+//! | `plan` | what is wrong with a cluster, and what may be done about it. Pure |
+//! | `schema` | all SQL |
+//! | `database` | the leader's database |
+//! | `sql` | statements of a user |
+//! | `copy` | a directory of dqlite, file by file |
+//! | `offline` | the database of a node that does not run, on a copy |
+//! | `source` | where answers to SQL come from |
+//! | `recover` | from a lost majority back to a cluster |
+//! | `datastore` | the datastore that the cluster runs: its pair, its directory, its own dqlite cluster |
+//! | `time` | dates of the database and the API. Pure |
+//! | `api` | bodies of requests and answers, and their envelope. Pure |
+//! | `client` | requests to a daemon, by its socket or over the network |
+//! | `peers` | asking the other members |
+//! | `reconcile` | rows, dqlite's servers and trust kept in step; removals |
+//! | `failpoint` | what tests change; nothing in a release build |
+//! | `rest` | the endpoints, and who may use which |
+//! | `strangers` | places for connections of whoever is no member |
+//! | `server` | listeners and connections |
+//! | `cluster` | a node in its cluster: engine, port, membership |
+//! | `daemon` | a daemon's life: waiting, bootstrap, join, reset, stop |
+//!
+//! Imports point down this table's other way: `daemon` → `rest` → `reconcile` → `peers` → `cluster` → the rest.
+
+pub mod api;
+pub mod certificate;
+pub mod client;
+mod cluster;
+mod copy;
+pub mod daemon;
+mod database;
+mod failpoint;
+pub mod offline;
+mod peers;
+mod plan;
+mod reconcile;
+pub mod recover;
+mod rest;
+mod schema;
+mod server;
+pub mod source;
+mod sql;
+pub mod state;
+mod strangers;
+pub mod time;
+pub mod token;
+mod trust;
+
+mod datastore;
+mod error;
+
+pub use error::Error;
+pub use rest::ENDPOINTS;

@@ -1,0 +1,321 @@
+//! What is wrong with a cluster, and what may be done about it. Pure.
+//!
+//! A member is in three places: its row, dqlite's servers, the truststores. The rows decide who is trusted. A
+//! node is let in by a row before dqlite gets a server, and goes by an entry in the journal; so what is in one
+//! place alone for longer than a join takes belongs to nobody.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use dqlite::wire::{Role, Server};
+
+use crate::api::{ClusterMember, PENDING};
+
+/// How far the times of members are behind, at most: each note of them is a write to all disks.
+const HEARTBEAT_NOTED_S: i64 = 30;
+
+/// What the database says about the cluster, at one moment.
+#[derive(Debug, Default)]
+pub struct Records {
+    pub members: Vec<Record>,
+    pub removals: Vec<Removal>,
+    pub has_expired_tokens: bool,
+}
+
+#[derive(Debug, Clone)]
+pub struct Record {
+    pub member: ClusterMember,
+    /// When the role was noted last; of a pending member: when it was let in.
+    pub heartbeat_s: i64,
+}
+
+/// How long things have to be before they are acted on.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// A pending member is given up then.
+    pub pending: Duration,
+    /// What belongs to nobody, or is left half-way, may still be somebody's work until then.
+    pub ghost: Duration,
+    /// A removal is carried on by the leader then.
+    pub removal: Duration,
+}
+
+/// A removal that is not finished.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Removal {
+    pub name: String,
+    pub address: String,
+    /// Its id in dqlite's cluster, if it had one.
+    pub server: Option<u64>,
+    /// Also if the datastore cannot be changed.
+    pub force: bool,
+    /// Tells two removals of one name apart.
+    pub nonce: String,
+    pub started_s: i64,
+}
+
+impl Removal {
+    /// Only the node itself has to hear of it yet.
+    pub fn is_effective(&self, servers: &[Server], records: &Records) -> bool {
+        let mut members = records.members.iter();
+        members.all(|record| record.member.name != self.name)
+            && servers.iter().all(|s| Some(s.id) != self.server)
+    }
+}
+
+/// A row's new role and time.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Note {
+    pub name: String,
+    pub role: String,
+    pub heartbeat_s: i64,
+    /// The time that the row had: it is noted only if that is still so.
+    pub before_s: i64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Repair {
+    /// Row, server and trust go.
+    Remove {
+        name: String,
+        only_pending: bool,
+    },
+    /// dqlite's server goes.
+    RemoveServer(u64),
+    Finish(Removal),
+    /// The truststore is written from the rows.
+    Trust,
+}
+
+/// Who may repair it, and when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Due {
+    /// The leader by itself.
+    Now,
+    /// Whoever runs `cluster check --repair`.
+    Asked,
+    /// Nobody yet.
+    Later,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub struct Finding {
+    pub text: String,
+    pub repair: Option<Repair>,
+    pub due: Due,
+}
+
+/// Since when things are as they are, by the clock of this process: those of nodes differ.
+#[derive(Debug, Default)]
+pub struct Memory {
+    since: BTreeMap<String, Instant>,
+}
+
+impl Memory {
+    /// What is not there any more is forgotten. `servers` are not older than the records.
+    pub fn note(&mut self, servers: &[Server], records: &Records, now: Instant) {
+        let before = std::mem::take(&mut self.since);
+        let pending = records.members.iter().filter(|m| is_pending(m));
+        let keys = strangers(servers, records)
+            .map(|server| server_key(server.id))
+            .chain(pending.map(pending_key))
+            .chain(bare(servers, records).map(bare_key))
+            .chain(records.removals.iter().map(removal_key));
+        self.since = keys
+            .map(|key| {
+                let since = before.get(&key).copied().unwrap_or(now);
+                (key, since)
+            })
+            .collect();
+    }
+
+    fn age(&self, key: &str, now: Instant) -> Duration {
+        let since = self.since.get(key);
+        since.map_or(Duration::ZERO, |since| {
+            now.saturating_duration_since(*since)
+        })
+    }
+
+    /// The removals that nobody seems to carry on.
+    pub fn left<'a>(
+        &self,
+        removals: &'a [Removal],
+        patience: Patience,
+        now: Instant,
+    ) -> impl Iterator<Item = &'a Removal> {
+        let age = move |removal: &&Removal| self.age(&removal_key(removal), now);
+        removals.iter().filter(move |r| age(r) >= patience.removal)
+    }
+}
+
+fn is_pending(record: &Record) -> bool {
+    record.member.role == PENDING
+}
+
+fn is_going(name: &str, records: &Records) -> bool {
+    records.removals.iter().any(|removal| removal.name == name)
+}
+
+/// Servers of no member.
+fn strangers<'a>(servers: &'a [Server], records: &'a Records) -> impl Iterator<Item = &'a Server> {
+    servers.iter().filter(|server| {
+        let mut members = records.members.iter();
+        let mut removals = records.removals.iter();
+        members.all(|record| record.member.address != server.address)
+            && removals.all(|removal| removal.server != Some(server.id))
+    })
+}
+
+/// Members without a server that are not pending.
+fn bare<'a>(servers: &'a [Server], records: &'a Records) -> impl Iterator<Item = &'a Record> {
+    records.members.iter().filter(|record| {
+        !is_pending(record)
+            && !is_going(&record.member.name, records)
+            && server_of(record, servers).is_none()
+    })
+}
+
+fn server_of<'a>(record: &Record, servers: &'a [Server]) -> Option<&'a Server> {
+    let address = &record.member.address;
+    servers.iter().find(|server| server.address == *address)
+}
+
+fn server_key(id: u64) -> String {
+    format!("server {id:x}")
+}
+
+fn pending_key(record: &Record) -> String {
+    format!("pending {} {}", record.member.name, record.heartbeat_s)
+}
+
+fn bare_key(record: &Record) -> String {
+    format!("bare {}", record.member.name)
+}
+
+fn removal_key(removal: &Removal) -> String {
+    format!("removal {}", removal.nonce)
+}
+
+/// What the leader writes down after a round: roles when they change, times now and then. `answered`: who
+/// has answered its heartbeat; a pending member that has is one from now on.
+pub fn notes(
+    servers: &[Server],
+    records: &Records,
+    answered: &BTreeSet<String>,
+    now_s: i64,
+) -> Vec<Note> {
+    let mut notes = Vec::new();
+    for record in &records.members {
+        let member = &record.member;
+        let has_answered = answered.contains(&member.name);
+        let role = match server_of(record, servers) {
+            Some(server) if !is_pending(record) || has_answered => role_name(server),
+            None if !is_pending(record) => "",
+            _ => continue,
+        };
+        let is_old = (now_s - record.heartbeat_s).abs() >= HEARTBEAT_NOTED_S;
+        if role != member.role || (has_answered && is_old) {
+            notes.push(Note {
+                name: member.name.clone(),
+                role: role.to_owned(),
+                heartbeat_s: if has_answered {
+                    now_s
+                } else {
+                    record.heartbeat_s
+                },
+                before_s: record.heartbeat_s,
+            });
+        }
+    }
+    notes
+}
+
+/// All that is not as it should be. `own_id`: of this node in dqlite, which never removes itself.
+pub fn findings(
+    servers: &[Server],
+    records: &Records,
+    trusted: &[String],
+    memory: &Memory,
+    patience: Patience,
+    own_id: u64,
+    (now, now_s): (Instant, i64),
+) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let due = |is_due: bool, due: Due| if is_due { due } else { Due::Later };
+    for removal in &records.removals {
+        if !removal.is_effective(servers, records) {
+            let age = memory.age(&removal_key(removal), now);
+            findings.push(Finding {
+                text: format!("the removal of {} is not finished", removal.name),
+                repair: Some(Repair::Finish(removal.clone())),
+                due: due(age >= patience.removal, Due::Now),
+            });
+        }
+    }
+    for server in strangers(servers, records) {
+        let is_due = memory.age(&server_key(server.id), now) >= patience.ghost;
+        // Rows that were lost must not take the votes of those that hold the data with them.
+        let whose = match server.role {
+            Role::Voter => Due::Asked,
+            _ => Due::Now,
+        };
+        findings.push(Finding {
+            text: format!(
+                "dqlite's server {:x} at {} is no member",
+                server.id, server.address
+            ),
+            repair: (server.id != own_id).then_some(Repair::RemoveServer(server.id)),
+            due: due(is_due, whose),
+        });
+    }
+    for record in bare(servers, records) {
+        let name = record.member.name.clone();
+        let is_due = memory.age(&bare_key(record), now) >= patience.ghost;
+        findings.push(Finding {
+            text: format!("the member {name} is no server of dqlite"),
+            repair: Some(Repair::Remove {
+                name,
+                only_pending: false,
+            }),
+            due: due(is_due, Due::Asked),
+        });
+    }
+    for record in &records.members {
+        let name = record.member.name.clone();
+        if !is_pending(record) || is_going(&name, records) {
+            continue;
+        }
+        let seen = memory.age(&pending_key(record), now);
+        let since_s = now_s - record.heartbeat_s;
+        // By the clock of whoever let it in, and not before a join can be over by ours.
+        let is_old = since_s >= patience.pending.as_secs().cast_signed() && seen >= patience.ghost;
+        findings.push(Finding {
+            text: format!("the member {name} was let in, and has not shown up since"),
+            repair: Some(Repair::Remove {
+                name,
+                only_pending: true,
+            }),
+            due: due(is_old || seen >= patience.pending, Due::Now),
+        });
+    }
+    for name in trusted {
+        let mut members = records.members.iter();
+        if members.all(|record| record.member.name != *name) {
+            findings.push(Finding {
+                text: format!("{name} is trusted, and no member"),
+                repair: Some(Repair::Trust),
+                due: Due::Now,
+            });
+        }
+    }
+    findings
+}
+
+pub fn role_name(server: &Server) -> &'static str {
+    ["voter", "stand-by", "spare"][server.role as usize]
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,205 @@
+//! From a lost majority back to a cluster.
+//!
+//! | Module | Owns |
+//! |---|---|
+//! | `survey` | what directories hold, and which is newest |
+//! | `plan` | which members there are afterwards, and what a person is told. Pure |
+//! | `swap` | one directory in the place of another |
+//! | `archive` | the recovered database for the other members |
+//! | `start` | what a daemon does about a recovery before it opens its database |
+//!
+//! Invariants: nothing is changed unless it is wanted; the database is rewritten on a copy, and what it was
+//! before stays, byte by byte; a daemon that answers, here or on another member, is in the way. Until the last
+//! file is written, running it again does the rest.
+
+mod archive;
+mod plan;
+mod start;
+mod survey;
+mod swap;
+
+use std::path::{Path, PathBuf};
+
+use dqlite::{
+    files::{bootstrapped, joined, read_cluster, write_cluster, write_info},
+    node::{DirLock, LastEntry},
+};
+
+use crate::{
+    Error, copy,
+    offline::refuse_running,
+    schema,
+    source::probe,
+    state::{DaemonFile, PRIVATE, StateDir, read, write},
+    trust::{TrustEntry, Truststore},
+};
+
+pub use plan::Kept;
+pub(crate) use start::{apply_patch, prepare};
+
+use plan::Plan;
+
+/// For the other members; on them it is called `recovery_db.tar.gz`.
+const ARCHIVE_FOR_OTHERS: &str = "recovery_db.others.tar.gz";
+
+/// A database that is about to be put in place.
+const WORK: &str = "recovery_db";
+
+pub struct Wanted<'a> {
+    pub state: &'a StateDir,
+    /// Directories of other members.
+    pub compare: &'a [PathBuf],
+    /// None: this node alone.
+    pub members: &'a [Kept],
+    /// Without it, it is only told what would be done.
+    pub is_wanted: bool,
+    pub loses_newer_data: bool,
+}
+
+/// Returns what is to be printed. `now_s`, seconds since 1970, is for the name of the backup. Blocks.
+pub async fn recover(wanted: &Wanted<'_>, now_s: i64) -> Result<String, Error> {
+    let state = wanted.state;
+    let own = state.read_daemon()?.ok_or_else(|| {
+        Error::Invalid(format!(
+            "{} is not the state directory of a member: it has no daemon.yaml",
+            state.root().display()
+        ))
+    })?;
+    refuse_running(state).await?;
+    refuse_live_members(state, &own).await?;
+    let database = state.database();
+    let mut surveyed = vec![survey::survey(&database)?];
+    for dir in wanted.compare {
+        surveyed.push(survey::survey(&database_in(dir))?);
+    }
+    let table = survey::table(&surveyed);
+    let target = match &surveyed[0].found {
+        Ok(found) => found.clone(),
+        Err(reason) => {
+            return Err(Error::Invalid(format!(
+                "{table}{} is of no use: {reason}. Recover another member's directory.",
+                database.display()
+            )));
+        }
+    };
+    if let Some(newer) = survey::newer(&surveyed)
+        && !wanted.loses_newer_data
+    {
+        return Err(Error::Conflict(format!(
+            "{table}{} is not the newest: what {} has beyond it would be lost. Recover that one, on its machine; \
+             to lose it, add --force=lose-newer-data",
+            database.display(),
+            newer.display()
+        )));
+    }
+    let trust = Truststore::load(state)?;
+    let plan = Plan::new(
+        &own,
+        &target.own,
+        wanted.members,
+        &trust.entries(),
+        &read_cluster(&database)?.unwrap_or_default(),
+    )?;
+    if !wanted.is_wanted {
+        return Ok(format!("{table}{}", plan.before(state.root())));
+    }
+    let (end, backup) = replace(state, &plan, target.last_entry, now_s)?;
+    write_files(state, &plan, &trust)?;
+    Ok(format!("{table}{}", plan.after(state.root(), end, &backup)))
+}
+
+/// Puts a rewritten copy in the place of the database.
+fn replace(
+    state: &StateDir,
+    plan: &Plan,
+    seen: LastEntry,
+    now_s: i64,
+) -> Result<(LastEntry, PathBuf), Error> {
+    let database = state.database();
+    let _lock = DirLock::acquire_unchanged(&database)?;
+    let work = state.root().join(WORK);
+    copy::fresh_dir(&work)?;
+    copy::copy(&database, &work)?;
+    let lock = DirLock::acquire(&work)?;
+    if dqlite::node::last_entry(&lock)? != seen {
+        return Err(Error::Conflict(format!(
+            "{} has changed meanwhile: run this again",
+            database.display()
+        )));
+    }
+    let servers = plan.servers();
+    let end = dqlite::node::recover(lock, &servers)?;
+    write_cluster(&work, &servers)?;
+    write_info(&work, &plan.own_server())?;
+    joined(&work)?;
+    bootstrapped(&work)?;
+    if servers.len() > 1 {
+        archive::write(&work, &plan.members, &state.root().join(ARCHIVE_FOR_OTHERS))?;
+    }
+    let backup = swap::swap(state, &work, now_s)?;
+    Ok((end, backup))
+}
+
+fn write_files(state: &StateDir, plan: &Plan, trust: &Truststore) -> Result<(), Error> {
+    set_trust(trust, plan.members.iter().map(|m| (&m.name, &m.address)))?;
+    state.move_daemon(&plan.own_server().address)?;
+    let path = state.patch();
+    let mut patch = read(&path)?.unwrap_or_default();
+    for member in &plan.members {
+        patch += &format!("{}\n", schema::move_member(&member.name, &member.address));
+    }
+    for gone in &plan.dropped {
+        patch += &format!("{}\n", schema::drop_member(&gone.name));
+    }
+    write(&path, patch.as_bytes(), PRIVATE)
+}
+
+/// These are trusted from now on, under these addresses, and nobody else.
+fn set_trust<'a>(
+    trust: &Truststore,
+    members: impl Iterator<Item = (&'a String, &'a String)>,
+) -> Result<(), Error> {
+    let known = trust.entries();
+    let mut entries = Vec::new();
+    for (name, address) in members {
+        let Some(entry) = known.iter().find(|entry| entry.name == *name) else {
+            return Err(Error::Invalid(format!(
+                "the truststore has no certificate of {name}"
+            )));
+        };
+        entries.push(TrustEntry {
+            address: address.clone(),
+            ..entry.clone()
+        });
+    }
+    trust.replace(entries)
+}
+
+/// Whoever answers is part of the cluster that is to be replaced.
+async fn refuse_live_members(state: &StateDir, own: &DaemonFile) -> Result<(), Error> {
+    let mut live = Vec::new();
+    let mut asked = probe(state, &own.address)?;
+    while let Some(asked) = asked.join_next().await {
+        let (address, _, answer) = asked.expect("asking does not panic");
+        if !matches!(answer, Err(Error::Unavailable(_))) {
+            live.push(address);
+        }
+    }
+    match live.is_empty() {
+        true => Ok(()),
+        false => Err(Error::Conflict(format!(
+            "other members answer: {}. If a majority of them can run, nothing is to be recovered; else stop k8sd on \
+             all of them first",
+            live.join(", ")
+        ))),
+    }
+}
+
+/// The directory may be a state directory, or the database in it.
+fn database_in(dir: &Path) -> PathBuf {
+    let inside = dir.join("database");
+    match inside.is_dir() {
+        true => inside,
+        false => dir.to_owned(),
+    }
+}

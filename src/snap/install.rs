@@ -1,0 +1,63 @@
+//! The first start: a cluster of one node, ready for clients of this machine and for other nodes.
+
+use std::net::IpAddr;
+
+use dqlite::files::INFO_FILE;
+
+use super::{
+    HookError, Places, address, certificate,
+    places::{self, MANAGER, SERVER},
+    settings::{MANAGER_PORT, NODE_PORT},
+};
+use crate::config::INIT;
+
+const HEAD: &str = "# One flag a line. `snap restart k8s-dqlite` makes changes count.\n";
+
+const STORAGE: &str = "${SNAP_COMMON}/var/lib/k8s-dqlite";
+const STATE: &str = "${SNAP_COMMON}/var/lib/k8sd/state";
+
+pub fn run(places: &Places) -> Result<(), HookError> {
+    places.prepare()?;
+    let (name, ip) = (address::host_name(), address::primary());
+    let node = with_port(ip, NODE_PORT);
+    write_missing_args(places, &name, &node)?;
+    begin(places, &name, ip, &node)
+}
+
+/// init.yaml and the pair, unless there is a node or what it begins with.
+fn begin(places: &Places, name: &str, ip: IpAddr, node: &str) -> Result<(), HookError> {
+    let storage = places.storage();
+    if storage.join(INFO_FILE).exists() {
+        return Ok(());
+    }
+    certificate::make(places, name, ip)?;
+    let init = storage.join(INIT);
+    match init.exists() {
+        true => Ok(()),
+        false => places::write(&init, &format!("Address: {node}\n")),
+    }
+}
+
+/// The args files that are not there.
+pub fn write_missing_args(places: &Places, name: &str, node: &str) -> Result<(), HookError> {
+    let host = node.rsplit_once(':').map_or(node, |(host, _)| host);
+    let server = format!("--storage-dir={STORAGE}\n");
+    let manager = format!(
+        "--state-dir={STATE}\n--name={name}\n--address={host}:{MANAGER_PORT}\n\
+         --datastore-dir={STORAGE}\n--datastore-address={node}\n"
+    );
+    for (service, flags) in [(SERVER, server), (MANAGER, manager)] {
+        let path = places.args(service);
+        if places::read(&path)?.is_none() {
+            places::write(&path, &format!("{HEAD}{flags}"))?;
+        }
+    }
+    Ok(())
+}
+
+pub fn with_port(ip: IpAddr, port: u16) -> String {
+    match ip {
+        IpAddr::V4(ip) => format!("{ip}:{port}"),
+        IpAddr::V6(ip) => format!("[{ip}]:{port}"),
+    }
+}

@@ -1,0 +1,85 @@
+//! What the hooks of the snap do: `k8s-dqlite snap-hook NAME`.
+//!
+//! | Module | Owns |
+//! |---|---|
+//! | `places` | the directories of the snap and what is where in them |
+//! | `snapctl` | the settings, and what is asked of snapd |
+//! | `settings` | what each setting may be. Pure |
+//! | `args` | the flags in an args file that settings decide. Pure |
+//! | `address` | this machine's name and address |
+//! | `certificate` | the pair of a new cluster |
+//! | `install`, `configure`, `refresh`, `health` | the hooks |
+//! | `join` | becoming a node of another cluster, by a token |
+//!
+//! Invariants: a hook that is run again changes nothing more; one that fails has changed nothing that matters, because
+//! snapd keeps the old settings then. Nothing with data in it is deleted, only moved aside.
+
+mod address;
+mod args;
+mod certificate;
+mod configure;
+mod health;
+mod install;
+mod join;
+mod places;
+mod refresh;
+mod settings;
+mod snapctl;
+#[cfg(test)]
+mod tests;
+
+use std::{io, path::PathBuf};
+
+use clap::ValueEnum;
+
+pub use self::places::Places;
+use crate::config::ConfigError;
+
+/// The hooks that snapd calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Hook {
+    Install,
+    Configure,
+    PreRefresh,
+    PostRefresh,
+    CheckHealth,
+}
+
+/// The text is for whoever ran `snap`: snapd shows it.
+#[derive(Debug, thiserror::Error)]
+pub enum HookError {
+    #[error("{0} is not set: this is for the hooks of the snap, see docs/operations.md")]
+    NoSnap(&'static str),
+    /// One line for each setting that is wrong.
+    #[error("{}", .0.join("\n"))]
+    Settings(Vec<String>),
+    #[error("{path}: {source}")]
+    File { path: PathBuf, source: io::Error },
+    #[error("{program} cannot be run: {source}")]
+    Run { program: String, source: io::Error },
+    #[error("{program} failed: {output}")]
+    Program { program: String, output: String },
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// It would lose something, or cannot be done now.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl HookError {
+    fn file(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::File { path, source }
+    }
+}
+
+/// `now_s`: since 1970.
+pub async fn run(hook: Hook, places: &Places, now_s: i64) -> Result<(), HookError> {
+    match hook {
+        Hook::Install => install::run(places),
+        Hook::Configure => configure::run(places, now_s).await,
+        Hook::PreRefresh => refresh::before(places, now_s).await,
+        Hook::PostRefresh => refresh::after(places),
+        Hook::CheckHealth => health::run(places, now_s).await,
+    }
+}

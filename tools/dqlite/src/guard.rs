@@ -1,0 +1,112 @@
+//! What is not sent, because it would harm a server.
+//!
+//! `dqlite::guard` looks at a statement in the transaction that it will run in. The other hazards:
+//!
+//! - a statement that returns rows while it writes, outside of a transaction, blocks the server: all run in
+//!   one, which `session` sees to;
+//! - ATTACH would open tables that cannot be looked at;
+//! - a write to the tables of k8s-dqlite ends that server, because it keeps their content in memory.
+
+use dqlite::client::{Connection, Error as ClientError};
+use dqlite::guard::{GuardError, check_rows, look};
+use dqlite::wire::Row;
+
+use crate::error::ShellError;
+
+/// Refuses what must not run. The connection is in the transaction that it would run in.
+pub async fn check(connection: &mut Connection, sql: &str, force: bool) -> Result<(), ShellError> {
+    let facts = match look(connection, sql).await {
+        Err(ClientError::Sql { message, .. }) if message.starts_with("no such table") => {
+            return Err(ShellError::refused(
+                explained_lack(connection, message).await?,
+            ));
+        }
+        facts => facts?,
+    };
+    if facts.writes && !force && is_k8s_dqlite(connection).await? {
+        return Err(ends_the_server());
+    }
+    check_rows(connection, sql, &facts)
+        .await
+        .map_err(|error| match error {
+            GuardError::Refused(text) => ShellError::refused(text),
+            GuardError::Client(error) => error.into(),
+        })
+}
+
+/// The same for PRAGMA, which SQLite may carry out while it explains it.
+pub async fn check_pragma(
+    connection: &mut Connection,
+    sql: &str,
+    force: bool,
+) -> Result<(), ShellError> {
+    const WRITING: [&str; 4] = [
+        "delete_database",
+        "optimize",
+        "incremental_vacuum",
+        "wal_checkpoint",
+    ];
+    if force {
+        return Ok(());
+    }
+    let text = sql.to_ascii_lowercase();
+    if text.contains(WRITING[0]) {
+        return Err(ShellError::refused(
+            "this deletes the database with everything in it: --force does it",
+        ));
+    }
+    let writes = text.contains('=') || WRITING.iter().any(|name| text.contains(name));
+    if writes && is_k8s_dqlite(connection).await? {
+        return Err(ends_the_server());
+    }
+    Ok(())
+}
+
+/// The same for VACUUM.
+pub async fn check_vacuum(connection: &mut Connection, force: bool) -> Result<(), ShellError> {
+    if !force && is_k8s_dqlite(connection).await? {
+        return Err(ShellError::refused(
+            "the database is k8s-dqlite's: `etcdctl defrag` does it without stopping writes for long (--force overrides)",
+        ));
+    }
+    Ok(())
+}
+
+/// A database is there for whoever opens it; so a wrong name is noticed by what it lacks.
+async fn explained_lack(
+    connection: &mut Connection,
+    message: String,
+) -> Result<String, ClientError> {
+    let rows = all(connection, "SELECT count(*) FROM sqlite_master", 1).await?;
+    Ok(match rows.first().and_then(|row| row[0].as_integer()) {
+        Some(0) => format!("{message}; the database has no tables at all: is its name right?"),
+        _ => message,
+    })
+}
+
+fn ends_the_server() -> ShellError {
+    ShellError::refused(
+        "the database is k8s-dqlite's, and a write behind its back would end the server: use etcdctl \
+         (--force overrides)",
+    )
+}
+
+async fn is_k8s_dqlite(connection: &mut Connection) -> Result<bool, ClientError> {
+    const SQL: &str = "SELECT count(*) FROM sqlite_master \
+        WHERE type = 'table' AND name IN ('change', 'lease', 'meta', 'setting')";
+    let rows = all(connection, SQL, 1).await?;
+    Ok(rows.first().and_then(|row| row[0].as_integer()) == Some(4))
+}
+
+/// All rows of a query of our own.
+async fn all(
+    connection: &mut Connection,
+    sql: &str,
+    max_rows: usize,
+) -> Result<Vec<Row>, ClientError> {
+    connection
+        .query_sql(sql, &[])
+        .await?
+        .collect(max_rows)
+        .await
+}

@@ -1,0 +1,113 @@
+//! The `k8sd` command: the daemon, and what asks it.
+
+mod args;
+mod failure;
+mod print;
+mod prompt;
+mod recover;
+mod serve;
+mod sql;
+mod verbs;
+
+use std::{env, process::ExitCode, thread, time::Duration};
+
+use clap::{CommandFactory, Parser, error::ErrorKind};
+use k8sd::{api::Control, client::Target, daemon::DaemonOptions, state::StateDir};
+use nix::sys::signal::{Signal, raise};
+
+use args::{Args, Command};
+use failure::{Failure, failed};
+
+/// From the end of all work to that of the process; destructors take milliseconds.
+const EXIT_TIMEOUT: Duration = Duration::from_secs(5);
+
+fn main() -> ExitCode {
+    // While there is one thread: it sets variables of the environment.
+    dqlite::node::prepare_process();
+    let arguments = match args_file::expand(env::args_os(), |name| env::var_os(name)) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            eprintln!("Error: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let args = match Args::try_parse_from(arguments) {
+        Ok(args) => args,
+        Err(error) => {
+            let _ = error.print();
+            let is_help = matches!(
+                error.kind(),
+                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+            );
+            return if is_help {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            };
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    let ran = match runtime {
+        Ok(runtime) => runtime.block_on(run(args)),
+        Err(error) => Err(Failure::from(error)),
+    };
+    end_in_time();
+    match ran {
+        Ok(code) => code,
+        // Whoever reads has had enough.
+        Err(Failure { is_pipe: true, .. }) => ExitCode::SUCCESS,
+        Err(failure) => {
+            failure.print();
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A statement that does not end keeps a thread of libuv's pool, for which the process' exit would wait for
+/// ever.
+fn end_in_time() {
+    thread::spawn(|| {
+        thread::sleep(EXIT_TIMEOUT);
+        eprintln!("Error: the engine does not end, and is killed");
+        let _ = raise(Signal::SIGKILL);
+    });
+}
+
+async fn run(args: Args) -> Result<ExitCode, Failure> {
+    let state = StateDir::new(&args.state_dir);
+    match args.command {
+        Command::Daemon {
+            socket_group,
+            name,
+            address,
+            datastore,
+        } => {
+            let datastore = verbs::wanted(datastore)?;
+            let first = name.zip(address).map(|(name, address)| Control {
+                bootstrap: true,
+                name,
+                address,
+                datastore,
+                ..Control::default()
+            });
+            let served = serve::serve(DaemonOptions {
+                state,
+                socket_group,
+                first,
+            });
+            let served = served.await;
+            served.map_err(failed("The daemon has ended."))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Sql(sql) => sql::run(&state, &sql).await,
+        Command::Recover(recovery) => recover::run(&state, &recovery).await,
+        Command::Completion { shell } => {
+            let mut out = std::io::stdout();
+            clap_complete::generate(shell, &mut Args::command(), "k8sd", &mut out);
+            Ok(ExitCode::SUCCESS)
+        }
+        command => verbs::run(&Target::Socket(state.control_socket()), command).await,
+    }
+}

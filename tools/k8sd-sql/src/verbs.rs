@@ -1,0 +1,194 @@
+//! What asks the daemon, but for SQL.
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+    time::Duration,
+};
+
+use k8sd::{
+    api::{CheckReport, ClusterMember, Control, DatastoreRequest, NewToken, TokenRecord},
+    client::Target,
+};
+use serde_json::{Value, json};
+
+use crate::{
+    args::{self, Check, Command, Token},
+    failure::{Failure, failed},
+    print,
+};
+
+const ASK_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A join waits for the leader, and for roles; a removal for a promotion.
+const CHANGE_TIMEOUT: Duration = Duration::from_secs(150);
+
+const NS_PER_S: u64 = 1_000_000_000;
+
+const GET: hyper::Method = hyper::Method::GET;
+const POST: hyper::Method = hyper::Method::POST;
+const DELETE: hyper::Method = hyper::Method::DELETE;
+
+pub async fn run(daemon: &Target, command: Command) -> Result<ExitCode, Failure> {
+    let mut out = io::stdout().lock();
+    let change = CHANGE_TIMEOUT;
+    match command {
+        Command::Bootstrap {
+            name,
+            address,
+            datastore,
+        } => {
+            let control = Control {
+                bootstrap: true,
+                name,
+                address,
+                datastore: wanted(datastore)?,
+                ..Control::default()
+            };
+            eprintln!("Starting a new cluster …");
+            let body = json!(control);
+            let asked = daemon
+                .call::<Value>(POST, "/core/control", Some(&body), change)
+                .await;
+            asked.map_err(failed("Failed to bootstrap the cluster."))?;
+        }
+        Command::Join {
+            token,
+            name,
+            address,
+            datastore,
+        } => {
+            let join_token = match token.as_str() {
+                "-" => io::read_to_string(io::stdin())?,
+                _ => token,
+            };
+            let control = Control {
+                join_token,
+                name,
+                address,
+                datastore: wanted(datastore)?,
+                ..Control::default()
+            };
+            eprintln!("Joining the cluster …");
+            let body = json!(control);
+            let asked = daemon
+                .call::<Value>(POST, "/core/control", Some(&body), change)
+                .await;
+            asked.map_err(failed("Failed to join the cluster."))?;
+        }
+        Command::Token(Token::Add { name, ttl }) => {
+            let body = json!(NewToken {
+                name,
+                expire_after: (ttl * NS_PER_S).cast_signed()
+            });
+            let asked = daemon
+                .call(POST, "/core/control/tokens", Some(&body), change)
+                .await;
+            let token: String = asked.map_err(failed("Failed to make a join token."))?;
+            writeln!(out, "{token}")?;
+        }
+        Command::Token(Token::List) => {
+            let asked = daemon
+                .call(GET, "/core/control/tokens", None, ASK_TIMEOUT)
+                .await;
+            let tokens: Vec<TokenRecord> = asked.map_err(failed("Failed to list the tokens."))?;
+            let rows = tokens.into_iter().map(|token| {
+                vec![
+                    token.name,
+                    token.expires_at.unwrap_or_else(|| "never".to_owned()),
+                    token.token,
+                ]
+            });
+            print::table(
+                &mut out,
+                &["NAME", "EXPIRES", "TOKEN"],
+                &rows.collect::<Vec<_>>(),
+            )?;
+        }
+        Command::Token(Token::Revoke { name }) => {
+            let path = format!("/core/1.0/tokens/{name}");
+            let asked = daemon.call::<Value>(DELETE, &path, None, ASK_TIMEOUT).await;
+            asked.map_err(failed("Failed to revoke the token."))?;
+        }
+        Command::Members { json } => {
+            let asked = daemon
+                .call(GET, "/core/1.0/cluster", None, ASK_TIMEOUT)
+                .await;
+            let members: Vec<ClusterMember> =
+                asked.map_err(failed("Failed to list the members."))?;
+            print_members(&mut out, &members, json)?;
+        }
+        Command::Status => {
+            let asked = daemon.call(GET, "/core/1.0", None, ASK_TIMEOUT).await;
+            let about: Value = asked.map_err(failed("The daemon is not ready."))?;
+            let text = |key: &str| about[key].as_str().unwrap_or_default().to_owned();
+            writeln!(out, "{} {} ready", text("name"), text("address"))?;
+        }
+        Command::Remove { name, force } => {
+            let path = format!("/core/1.0/cluster/{name}?force={}", u8::from(force));
+            let asked = daemon.call::<Value>(DELETE, &path, None, change).await;
+            asked.map_err(failed("Failed to remove the member."))?;
+        }
+        Command::Cluster(Check::Check { repair }) => {
+            let path = format!("/core/internal/check?repair={}", u8::from(repair));
+            let asked = daemon.call(POST, &path, None, change).await;
+            let report: CheckReport = asked.map_err(failed("Failed to check the cluster."))?;
+            for finding in &report.findings {
+                let is_done = report.repaired.contains(finding);
+                writeln!(out, "{finding}{}", if is_done { ": repaired" } else { "" })?;
+            }
+            if report.findings.len() > report.repaired.len() {
+                return Ok(ExitCode::FAILURE);
+            }
+        }
+        Command::Shutdown => {
+            let asked = daemon
+                .call::<Value>(POST, "/core/control/shutdown", None, ASK_TIMEOUT)
+                .await;
+            asked.map_err(failed("Failed to stop the daemon."))?;
+        }
+        Command::Daemon { .. }
+        | Command::Sql(_)
+        | Command::Recover(_)
+        | Command::Completion { .. } => unreachable!("these do not ask a daemon"),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub fn wanted(given: args::Datastore) -> io::Result<Option<DatastoreRequest>> {
+    let (Some(dir), Some(address)) = (given.datastore_dir, given.datastore_address) else {
+        return Ok(None);
+    };
+    Ok(Some(DatastoreRequest {
+        // The daemon may run in another directory.
+        dir: std::path::absolute(dir)?,
+        address,
+        failure_domain: given.failure_domain,
+    }))
+}
+
+fn print_members(out: &mut impl Write, members: &[ClusterMember], json: bool) -> io::Result<()> {
+    if json {
+        return writeln!(out, "{:#}", json!(members));
+    }
+    let has_datastore = members.iter().any(|m| !m.datastore_address.is_empty());
+    let rows = members.iter().map(|member| {
+        let mut row = vec![
+            member.name.clone(),
+            member.address.clone(),
+            member.role.clone(),
+            member.status.clone(),
+            member.last_heartbeat.clone(),
+        ];
+        if has_datastore {
+            row.push(member.datastore_address.clone());
+            row.push(member.datastore_role.clone());
+        }
+        row
+    });
+    let mut columns = vec!["NAME", "ADDRESS", "ROLE", "STATUS", "LAST HEARTBEAT"];
+    if has_datastore {
+        columns.extend(["DATASTORE", "ITS ROLE"]);
+    }
+    print::table(out, &columns, &rows.collect::<Vec<_>>())
+}
