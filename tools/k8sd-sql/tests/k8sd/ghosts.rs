@@ -321,7 +321,10 @@ fn times_that_microcluster_wrote_are_understood() {
 fn a_node_leaves_whether_its_daemon_runs_or_not() {
     let first = Daemon::bootstrapped("node1");
     let told = first.bad(&["leave"]);
-    assert!(told.contains("Cannot leave a cluster with 1 members"), "{told}");
+    assert!(
+        told.contains("Cannot leave a cluster with 1 members"),
+        "{told}"
+    );
     for is_stopped in [false, true] {
         let mut node = Daemon::start();
         node.joined(&first, "node2");
