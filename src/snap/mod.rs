@@ -8,7 +8,7 @@
 //! | `args` | the flags in an args file that settings decide. Pure |
 //! | `address` | this machine's name and address |
 //! | `certificate` | the pair of a new cluster |
-//! | `install`, `configure`, `refresh`, `health` | the hooks |
+//! | `install`, `configure`, `refresh`, `health`, `remove` | the hooks |
 //! | `join` | becoming a node of another cluster, by a token |
 //!
 //! Invariants: a hook that is run again changes nothing more; one that fails has changed nothing that matters, because
@@ -23,6 +23,7 @@ mod install;
 mod join;
 mod places;
 mod refresh;
+mod remove;
 mod settings;
 mod snapctl;
 #[cfg(test)]
@@ -43,6 +44,7 @@ pub enum Hook {
     PreRefresh,
     PostRefresh,
     CheckHealth,
+    Remove,
 }
 
 /// The text is for whoever ran `snap`: snapd shows it.
@@ -81,5 +83,9 @@ pub async fn run(hook: Hook, places: &Places, now_s: i64) -> Result<(), HookErro
         Hook::PreRefresh => refresh::before(places, now_s).await,
         Hook::PostRefresh => refresh::after(places),
         Hook::CheckHealth => health::run(places, now_s).await,
+        Hook::Remove => {
+            remove::run(places);
+            Ok(())
+        }
     }
 }

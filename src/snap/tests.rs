@@ -358,6 +358,18 @@ async fn a_datastore_that_may_have_data_is_not_given_up() {
 }
 
 #[test]
+fn a_node_that_is_removed_leaves_its_cluster() {
+    let tree = Tree::installed();
+    remove::run(&tree.places);
+    let asked = fs::read_to_string(tree.places.snap.join("bin/asked-k8sd")).unwrap();
+    let state = tree.places.manager();
+    assert_eq!(asked, format!("leave --state-dir {}\n", state.display()));
+    // Nothing holds a removal up.
+    fs::write(tree.places.snap.join("bin/refusal"), "nobody answers").unwrap();
+    remove::run(&tree.places);
+}
+
+#[test]
 fn data_of_older_revisions_moves_once() {
     let tree = Tree::new();
     let old = tree.places.documented();

@@ -13,6 +13,7 @@
 //! | `copy` | a directory of dqlite, file by file |
 //! | `offline` | the database of a node that does not run, on a copy |
 //! | `source` | where answers to SQL come from |
+//! | `leave` | a node that goes |
 //! | `recover` | from a lost majority back to a cluster |
 //! | `datastore` | the datastore that the cluster runs: its pair, its directory, its own dqlite cluster |
 //! | `time` | dates of the database and the API. Pure |
@@ -37,6 +38,7 @@ mod copy;
 pub mod daemon;
 mod database;
 mod failpoint;
+mod leave;
 pub mod offline;
 mod peers;
 mod plan;
@@ -57,4 +59,5 @@ mod datastore;
 mod error;
 
 pub use error::Error;
+pub use leave::leave;
 pub use rest::ENDPOINTS;

@@ -1,11 +1,11 @@
 //! Where the answers to SQL come from: the daemon, another member, or a copy of the stopped database.
 
-use std::{io, time::Duration};
+use std::time::Duration;
 
 use dqlite::files::read_cluster;
 use hyper::Method;
 use serde_json::{Value, json};
-use tokio::{net::UnixStream, task::JoinSet};
+use tokio::task::JoinSet;
 
 use crate::{
     Error,
@@ -94,15 +94,8 @@ fn our_own(sql: &str) -> SqlQuery {
 /// The daemon of the directory; where none runs, another member. With what a person should know.
 pub async fn reach(state: &StateDir) -> (Source, Vec<String>) {
     let socket = state.control_socket();
-    let is_stopped = match UnixStream::connect(&socket).await {
-        Ok(_) => false,
-        Err(error) => matches!(
-            error.kind(),
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
-        ),
-    };
     let mut notes = Vec::new();
-    if is_stopped {
+    if !state.is_served().await {
         match ready_member(state, &mut notes).await {
             Ok(Some((name, target))) => {
                 let note = format!(
@@ -118,7 +111,7 @@ pub async fn reach(state: &StateDir) -> (Source, Vec<String>) {
 }
 
 /// The first member that says that its database is open.
-async fn ready_member(
+pub(crate) async fn ready_member(
     state: &StateDir,
     notes: &mut Vec<String>,
 ) -> Result<Option<(String, Target)>, Error> {

@@ -12,6 +12,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use tokio::net::UnixStream;
 
 use crate::Error;
 
@@ -58,6 +59,17 @@ impl StateDir {
 
     pub fn control_socket(&self) -> PathBuf {
         self.root.join("control.socket")
+    }
+
+    /// Whether a daemon runs on it. One that cannot be asked does.
+    pub async fn is_served(&self) -> bool {
+        match UnixStream::connect(self.control_socket()).await {
+            Ok(_) => true,
+            Err(error) => !matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
+            ),
+        }
     }
 
     pub fn database(&self) -> PathBuf {

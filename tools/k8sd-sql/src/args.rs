@@ -81,6 +81,8 @@ pub enum Command {
         #[arg(long)]
         force: bool,
     },
+    /// Take this node out of its cluster, also when its daemon is stopped already.
+    Leave,
     /// Look after the cluster.
     #[command(subcommand)]
     Cluster(Check),

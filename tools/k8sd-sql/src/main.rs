@@ -103,6 +103,13 @@ async fn run(args: Args) -> Result<ExitCode, Failure> {
         }
         Command::Sql(sql) => sql::run(&state, &sql).await,
         Command::Recover(recovery) => recover::run(&state, &recovery).await,
+        Command::Leave => {
+            let left = k8sd::leave(&state).await;
+            if !left.map_err(failed("Failed to leave the cluster."))? {
+                eprintln!("This node has no other members to leave.");
+            }
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Completion { shell } => {
             let mut out = std::io::stdout();
             clap_complete::generate(shell, &mut Args::command(), "k8sd", &mut out);

@@ -150,6 +150,7 @@ pub async fn run(daemon: &Target, command: Command) -> Result<ExitCode, Failure>
         Command::Daemon { .. }
         | Command::Sql(_)
         | Command::Recover(_)
+        | Command::Leave
         | Command::Completion { .. } => unreachable!("these do not ask a daemon"),
     }
     Ok(ExitCode::SUCCESS)

@@ -25,7 +25,10 @@ pub struct Pair {
 
 impl Pair {
     pub fn load(certificate: &Path, key: &Path) -> Result<Pair, TlsError> {
-        Self::from_pem((certificate, &read(certificate)?), (key, &read(key)?))
+        let certificate_pem = read(certificate)?;
+        // Before the key is looked for: of two wrong files, the first is named.
+        parse_certificates(certificate, &certificate_pem)?;
+        Self::from_pem((certificate, &certificate_pem), (key, &read(key)?))
     }
 
     /// What stands in PEM in each, and the path that an error names.

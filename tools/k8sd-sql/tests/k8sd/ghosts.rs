@@ -316,3 +316,26 @@ fn times_that_microcluster_wrote_are_understood() {
         members.contains("voter") && !members.contains("2024")
     });
 }
+
+#[test]
+fn a_node_leaves_whether_its_daemon_runs_or_not() {
+    let first = Daemon::bootstrapped("node1");
+    let told = first.bad(&["leave"]);
+    assert!(
+        told.contains("Cannot leave a cluster with 1 members"),
+        "{told}"
+    );
+    for is_stopped in [false, true] {
+        let mut node = Daemon::start();
+        node.joined(&first, "node2");
+        if is_stopped {
+            node.kill();
+        }
+        node.good(&["leave"]);
+        wait_for("the node to be gone", || {
+            first.good(&["members"]).matches("node").count() == 1
+        });
+    }
+    let alone = Daemon::start();
+    assert!(alone.run(&["leave"]).status.success());
+}
