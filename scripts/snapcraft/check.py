@@ -59,6 +59,7 @@ TASK_KEYS = set(
 SCRIPTS = ("prepare", "restore", "execute", "debug", "prepare-each", "restore-each", "debug-each", "allocate", "discard")
 # What snapd takes as a command: no equals sign.
 COMMAND = re.compile(r"[A-Za-z0-9/. _#:$-]*")
+SYSTEM = re.compile(r"[a-z]+-[a-z0-9]+([-.][a-z0-9]+)*")
 NAME = re.compile(r"[a-z0-9](-?[a-z0-9])*")
 
 
@@ -159,6 +160,10 @@ class Check:
             where = f"{name} backends {backend}"
             self.keys(where, keys, BACKEND_KEYS, ["systems"])
             self.scripts(where, keys)
+            for system in keys.get("systems", []):
+                name_of = system if isinstance(system, str) else next(iter(system))
+                if not SYSTEM.fullmatch(name_of):
+                    self.fault(where, f"{name_of!r} is no system's name for spread: it needs a dash")
         for suite, keys in project.get("suites", {}).items():
             where = f"{name} suites {suite}"
             self.keys(where, keys, SUITE_KEYS, ["summary"])

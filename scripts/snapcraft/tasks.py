@@ -64,11 +64,11 @@ class Machine:
     def allocate(self, files):
         if not self.local(self.backend["allocate"]):
             sys.exit(f"{self.name} cannot be started")
-        # The first machine has the system's name, or its own.
+        # The one that allocate gave the address of.
         listed = subprocess.run(
             [self.root / "scripts/snapbox", "list"], check=True, capture_output=True, text=True
         ).stdout.split()
-        self.head = self.name if self.name in listed else "node1"
+        self.head = "single" if "single" in listed else "node1"
         with tempfile.TemporaryFile() as archive:
             with tarfile.open(fileobj=archive, mode="w") as tar:
                 for pattern in files:

@@ -25,6 +25,7 @@ FAULTS = [
     (SNAPCRAFT, "adopt-info: k8s-dqlite", "adopt-info: other", "adopt-info names no part"),
     (SNAPCRAFT, "      craftctl default", "      if craftctl default", "syntax error"),
     (SPREAD, "    summary:", "    sumary:", "unknown key 'sumary'"),
+    (SPREAD, "- debian-single", "- single", "it needs a dash"),
     (SPREAD, "suites:", "suits:", "unknown key 'suits'"),
     (str(TASK), "execute:", "exekute:", "unknown key 'exekute'"),
     (str(TASK), "execute:", "exekute:", "'execute' is missing"),

@@ -58,9 +58,9 @@ prepare_nodes() {
     local node
     for node in "$@"; do
         [[ $node == "$(hostname)" ]] && continue
-        ssh "$node" "mkdir -p $(printf %q "$SPREAD_PATH")"
+        ssh "$node" "mkdir -p $(printf %q "$(dirname "$SPREAD_PATH/$SNAP_FILE")")"
         scp -q "$SPREAD_PATH/tests/spread/lib/lib.sh" "$node:/root/lib.sh"
-        scp -q "$SPREAD_PATH/$SNAP_FILE" "$node:$SPREAD_PATH/"
+        scp -q "$SPREAD_PATH/$SNAP_FILE" "$node:$SPREAD_PATH/$SNAP_FILE"
     done
 }
 

@@ -4,6 +4,7 @@ mod daemon;
 mod datastore;
 mod ghosts;
 mod joins;
+mod microcluster;
 mod node;
 mod oracle;
 mod recover;

@@ -1,7 +1,7 @@
 //! `k8sd sql` against microcluster's side of the exchange, and against Go's print.
 //!
-//! The answers are written down from microcluster's sources (v3, October 2024; the same in v2), not taken from a
-//! daemon that ran.
+//! The answers are written down from microcluster's sources (v3, October 2024; the same in v2); `microcluster.rs`
+//! asks one that runs.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
