@@ -40,6 +40,9 @@ show_service() {
 
 main_pid() { systemctl show --value --property MainPID snap.k8s-dqlite.k8s-dqlite; }
 
+# snapd restarts a service after the command that asked for it has ended.
+restarted() { [[ $(main_pid) != "$1" && $(main_pid) != 0 ]]; }
+
 # `on NODE FUNCTION|COMMAND...`: there, with these functions.
 on() {
     local node=$1
