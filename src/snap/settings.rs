@@ -52,6 +52,10 @@ impl Settings {
             let text = match values.get(key)? {
                 Value::Null => return None,
                 Value::String(text) => text.trim().to_owned(),
+                Value::Number(number) if number.is_f64() => {
+                    wrong.push(format!("{key}: more than 2^64-1, or no whole number"));
+                    return None;
+                }
                 value @ (Value::Bool(_) | Value::Number(_)) => value.to_string(),
                 _ => {
                     wrong.push(format!("{key}: it has one value, not several"));
