@@ -17,7 +17,7 @@ use super::{
 };
 use crate::store::{
     Cluster, Ended, OpenError, Replica, Stop, WriterError,
-    takeover::{TakeOver, is_passing},
+    takeover::{Remedy, TakeOver, remedy},
 };
 
 /// Pause after an attempt to lead or to follow that failed. An election or a restart takes longer.
@@ -219,15 +219,18 @@ impl Coordinator {
         };
         match converted {
             Ok(()) => Ok(None),
-            Err(error @ OpenError::Dqlite(_)) => {
-                if is_passing(&error) {
-                    debug!(%error, "cannot look into the database yet");
-                } else {
-                    warn!(%error, "taking over the data of a Go k8s-dqlite: trying again");
+            Err(error) => {
+                match remedy(&error) {
+                    Remedy::Again => debug!(%error, "cannot look into the database yet"),
+                    Remedy::AgainAloud => {
+                        if self.is_reminder_due() {
+                            warn!(%error, "taking over the data of a Go k8s-dqlite: trying again");
+                        }
+                    }
+                    Remedy::None => return Err(error.into()),
                 }
                 Ok(Some(self.pause().await))
             }
-            Err(error) => Err(error.into()),
         }
     }
 
@@ -258,13 +261,19 @@ impl Coordinator {
 
     /// Says why nothing is served, for as long as this node has nothing.
     fn remind(&mut self, address: &str, reason: &FollowError) {
+        if !self.replica.is_loaded() && self.is_reminder_due() {
+            warn!(%reason, leader = address, "nothing is served before this node has the store from the leader");
+        }
+    }
+
+    fn is_reminder_due(&mut self) -> bool {
         let is_due = self
             .reminded
             .is_none_or(|at| at.elapsed() > REMIND_INTERVAL);
-        if !self.replica.is_loaded() && is_due {
+        if is_due {
             self.reminded = Some(Instant::now());
-            warn!(%reason, leader = address, "nothing is served before this node has the store from the leader");
         }
+        is_due
     }
 
     async fn pause(&mut self) -> Next {

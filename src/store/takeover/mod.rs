@@ -199,10 +199,29 @@ fn check_space(dir: &Path, needed_bytes: u64) -> Result<(), TakeOverError> {
     Ok(())
 }
 
-/// Whether the same may succeed a moment later.
-pub fn is_passing(error: &OpenError) -> bool {
-    matches!(
-        error,
-        OpenError::Dqlite(Error::NotLeader | Error::Busy { .. })
-    )
+/// What may be done about an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remedy {
+    /// Try again: it happens while leaders change.
+    Again,
+    /// Try again, and say so.
+    AgainAloud,
+    None,
+}
+
+pub fn remedy(error: &OpenError) -> Remedy {
+    match error {
+        OpenError::Dqlite(Error::NotLeader | Error::NoLeader { .. } | Error::Busy { .. }) => {
+            Remedy::Again
+        }
+        OpenError::Dqlite(
+            Error::Sql { .. }
+            | Error::Constraint { .. }
+            | Error::TooLarge { .. }
+            | Error::Invalid(_)
+            | Error::Protocol(_),
+        ) => Remedy::None,
+        OpenError::Dqlite(_) => Remedy::AgainAloud,
+        _ => Remedy::None,
+    }
 }

@@ -233,7 +233,7 @@ impl StoredRow {
             name: blob(name)?.ok_or_else(odd)?,
             created: integer(created)?,
             deleted: integer(deleted)?,
-            create_revision: integer(create_revision)?.ok_or_else(odd)?,
+            create_revision: integer(create_revision)?.unwrap_or(0),
             prev_revision: integer(prev_revision)?,
             lease: integer(lease)?,
             value: blob(value)?,

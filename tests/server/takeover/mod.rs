@@ -2,6 +2,7 @@
 
 mod backup;
 mod interrupted;
+mod large;
 mod leases;
 mod model;
 mod nodes;

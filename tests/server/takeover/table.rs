@@ -220,6 +220,22 @@ impl GoTable {
 
     /// Puts the table into the database of a running server, in place of its own.
     pub async fn plant(&self, node_port: u16) {
+        let mut planter = Planter::begin(node_port).await;
+        let rows: Vec<_> = self.rows.iter().collect();
+        for rows in rows.chunks(TRANSACTION_ROWS) {
+            planter.insert(rows).await;
+        }
+        planter.finish(self.user_version, self.sequence).await;
+    }
+}
+
+/// Writes the table of a Go k8s-dqlite into a running server.
+pub struct Planter {
+    connection: Connection,
+}
+
+impl Planter {
+    pub async fn begin(node_port: u16) -> Self {
         let endpoint = Endpoint::Tcp(format!("127.0.0.1:{node_port}"));
         let mut connection = Connection::connect(&endpoint, ConnectOptions::default())
             .await
@@ -231,15 +247,19 @@ impl GoTable {
              create_revision INTEGER NOT NULL, prev_revision INTEGER, lease INTEGER, \
              value BLOB, old_value BLOB); COMMIT";
         connection.exec_sql(replace, &[]).await.unwrap();
-        let rows: Vec<_> = self.rows.iter().collect();
-        for rows in rows.chunks(TRANSACTION_ROWS) {
-            connection.exec_sql("BEGIN", &[]).await.unwrap();
-            for rows in rows.chunks(INSERT_ROWS) {
-                insert(&mut connection, rows).await;
-            }
-            connection.exec_sql("COMMIT", &[]).await.unwrap();
+        Self { connection }
+    }
+
+    pub async fn insert(&mut self, rows: &[(&i64, &GoRow)]) {
+        self.connection.exec_sql("BEGIN", &[]).await.unwrap();
+        for rows in rows.chunks(INSERT_ROWS) {
+            insert(&mut self.connection, rows).await;
         }
-        let indexes = match self.user_version {
+        self.connection.exec_sql("COMMIT", &[]).await.unwrap();
+    }
+
+    pub async fn finish(mut self, user_version: i64, sequence: i64) {
+        let indexes = match user_version {
             0 => {
                 "CREATE INDEX kine_name_index ON kine (name); \
                  CREATE UNIQUE INDEX kine_name_prev_revision_uindex ON kine (name, prev_revision)"
@@ -252,12 +272,12 @@ impl GoTable {
                 "CREATE UNIQUE INDEX k8s_dqlite_name_del_index ON kine (name ASC, id DESC, deleted)"
             }
         };
-        connection.exec_sql(indexes, &[]).await.unwrap();
+        self.connection.exec_sql(indexes, &[]).await.unwrap();
         let finish = format!(
-            "UPDATE sqlite_sequence SET seq = {} WHERE name = 'kine'; PRAGMA user_version = {}",
-            self.sequence, self.user_version
+            "UPDATE sqlite_sequence SET seq = {sequence} WHERE name = 'kine'; \
+             PRAGMA user_version = {user_version}"
         );
-        connection.exec_sql(&finish, &[]).await.unwrap();
+        self.connection.exec_sql(&finish, &[]).await.unwrap();
     }
 }
 
