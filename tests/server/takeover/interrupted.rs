@@ -49,6 +49,24 @@ async fn until_converting(server: &Server, from: usize) {
 }
 
 #[tokio::test]
+async fn a_server_that_converts_stops_when_it_is_told() {
+    let mut random = StdRng::seed_from_u64(seed());
+    let table = random::large(&mut random, ROWS);
+    let mut server = with_data_of(&table, Options::default()).await;
+    let from = server.output().len();
+    server.launch();
+    until_converting(&server, from).await;
+    assert!(server.terminate().await.success());
+    let said = server.output().split_off(from);
+    assert!(!said.contains("ERROR"), "{said}");
+    server.restart().await;
+    let api = server.api().await;
+    assert_eq!(api.revision().await, table.revision());
+    let found = api.ask(model::everything(0)).await.kvs;
+    assert_eq!(found, model::Model::of(&table).range(table.revision()));
+}
+
+#[tokio::test]
 async fn a_take_over_that_was_killed_goes_on() {
     let mut random = StdRng::seed_from_u64(seed());
     let kills = from_environment("TAKE_OVER_KILLS").unwrap_or(KILLS);
