@@ -132,7 +132,7 @@ fn show_status(args: &Args, wanted: &StatusArgs) -> ExitCode {
         Ok(runtime) => runtime,
         Err(exit) => return exit.into(),
     };
-    match runtime.block_on(status::run(wanted, now_s())) {
+    match runtime.block_on(status::run(&wanted.storage_dir, wanted.enable_tls, now_s())) {
         Ok(report) => {
             let text = match wanted.json {
                 true => serde_json::to_string_pretty(&report).expect("it has string keys") + "\n",
