@@ -10,7 +10,7 @@ use std::{
 use k8s_dqlite::{
     args::{Args, Command, RecoverArgs, RestoreArgs, StatusArgs},
     config,
-    ops::{exit::Exit, limits, logging, signals::StopSignals},
+    ops::{exit::Exit, limits, logging, signals::StopSignals, tracing::Telemetry},
     recover, restore,
     server::{self, ServerError},
     snap, status,
@@ -197,7 +197,12 @@ async fn run(args: &Args) -> Result<(), ServerError> {
         info!(old = %old.display(), "another storage directory has taken the place of this one");
     }
     let config = config::load(args)?;
-    server::run(config, signals.stop()).await
+    let telemetry = Telemetry::start(args)?;
+    let ended = server::run(config, signals.stop()).await;
+    if let Some(telemetry) = telemetry {
+        telemetry.stop().await;
+    }
+    ended
 }
 
 /// A broken invariant must not go on in the other threads. The default hook has said what happened.

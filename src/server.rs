@@ -22,7 +22,10 @@ use crate::{
     config::{ConfigError, ServerConfig},
     mvcc::Commit,
     node::{Pauses, RunningNode, StartError},
-    ops::disk::{self, Change},
+    ops::{
+        disk::{self, Change},
+        tracing::{NoTarget, observe},
+    },
     peer::{CoordinatorError, Known, NodeOptions, Nodes, PeerPort, Reads},
     store::{self, Cluster, CommitObserver, OpenError, Store, StoreOptions, WriterError},
     watch::{HubSettings, Inbox, WatchHub},
@@ -67,6 +70,8 @@ pub enum ServerError {
          names the others it joins anew"
     )]
     Removed,
+    #[error(transparent)]
+    Telemetry(#[from] NoTarget),
     #[error("the API failed: {0}")]
     Api(tonic::transport::Error),
 }
@@ -100,6 +105,7 @@ pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result
         quota: config.quota,
         limits: config.limits,
     });
+    observe(&store);
     let watchers = Watchers::default();
     replica.observe(Box::new(watchers.clone()));
     let mut nodes = Nodes::start(

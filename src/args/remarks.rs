@@ -22,7 +22,7 @@ const WITHOUT_EFFECT: [(&str, &str); 6] = [
 
 /// Switches for what is still to come. Their companions, such as --otel-listen, mean nothing
 /// without them.
-const NOT_AVAILABLE: [&str; 2] = ["profiling", "otel"];
+const NOT_AVAILABLE: [&str; 1] = ["profiling"];
 
 pub(super) fn on(matches: &ArgMatches) -> Vec<String> {
     let is_given = |id| matches.value_source(id) == Some(ValueSource::CommandLine);
@@ -41,6 +41,9 @@ pub(super) fn on(matches: &ArgMatches) -> Vec<String> {
         remarks.push(format!(
             "{flag} is not available in this version: sessions are not resumed"
         ));
+    }
+    if matches.get_flag("otel") && is_given("otel_dir") && is_given("otel_listen") {
+        remarks.push("only one otel exporter allowed, ignoring otel endpoint.".to_owned());
     }
     if matches.get_flag("debug") {
         remarks.push("--debug is deprecated: use --log-level=debug".to_owned());

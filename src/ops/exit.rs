@@ -56,6 +56,7 @@ impl From<&ServerError> for Exit {
     fn from(error: &ServerError) -> Self {
         match error {
             ServerError::Config(_) | ServerError::Removed => Self::Config,
+            ServerError::Telemetry(_) => Self::Usage,
             ServerError::Listen(_) => Self::Listen,
             ServerError::Node(StartError::Config(_)) => Self::Config,
             ServerError::Node(StartError::Port(_)) => Self::Listen,

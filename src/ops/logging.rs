@@ -1,6 +1,7 @@
 //! Logs: to standard error, or to the journal where systemd connected that to it.
 
 mod journal;
+pub mod slow;
 
 use std::{env, io, os::unix::fs::MetadataExt};
 

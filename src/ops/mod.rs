@@ -5,3 +5,4 @@ pub mod exit;
 pub mod limits;
 pub mod logging;
 pub mod signals;
+pub mod tracing;

@@ -75,6 +75,7 @@ use crate::{
     auth::{self, Rules},
     lease::{LeaseTable, LeaseView, NowMs},
     mvcc::{History, LeaseId, Revision},
+    ops::tracing::{Operation, Trail},
     settings::Settings,
 };
 
@@ -412,6 +413,7 @@ impl Store {
         &self,
         command: Command,
         size_bytes: usize,
+        trail: Option<Arc<Trail>>,
     ) -> Result<oneshot::Receiver<Result<Reply, RequestError>>, RequestError> {
         let queued_bytes = &self.shared.queued_bytes;
         if queued_bytes.fetch_add(size_bytes, Ordering::Relaxed) + size_bytes > MAX_QUEUED_BYTES {
@@ -421,7 +423,7 @@ impl Store {
         let (reply, answer) = oneshot::channel();
         let submission = Submission {
             command,
-            reply,
+            reply: ReplySender::new(reply, trail),
             weight_bytes: size_bytes,
         };
         match self.queue.try_send(submission) {
@@ -457,7 +459,8 @@ impl Store {
         if size_bytes > self.shared.limits.max_request_bytes {
             return Err(RequestError::TooLarge);
         }
-        let answer = self.forward(command, size_bytes)?;
+        let operation = Operation::begin(command.name());
+        let answer = self.forward(command, size_bytes, operation.trail().cloned())?;
         let metrics = &self.shared.metrics;
         let _pending = metrics.wait();
         let result = match timeout(limit, answer).await {

@@ -32,6 +32,7 @@ mod restore;
 mod snapshot;
 mod status;
 mod tls;
+mod traces;
 mod txn;
 mod watch;
 mod wrong_input;
