@@ -24,6 +24,7 @@ use crate::{
     node::{Pauses, RunningNode, StartError},
     ops::{
         disk::{self, Change},
+        profiling::{self, ProfileError},
         tracing::{NoTarget, observe},
     },
     peer::{CoordinatorError, Known, NodeOptions, Nodes, PeerPort, Reads},
@@ -72,6 +73,8 @@ pub enum ServerError {
     Removed,
     #[error(transparent)]
     Telemetry(#[from] NoTarget),
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
     #[error("the API failed: {0}")]
     Api(tonic::transport::Error),
 }
@@ -89,6 +92,10 @@ impl From<CoordinatorError> for ServerError {
 pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result<(), ServerError> {
     let listener = Listener::bind(&config.listen, config.client_tls.clone()).await?;
     let metrics_listener = match &config.metrics_listen {
+        Some(address) => Some(Listener::bind(address, None).await?),
+        None => None,
+    };
+    let profiling_listener = match &config.profiling_listen {
         Some(address) => Some(Listener::bind(address, None).await?),
         None => None,
     };
@@ -178,6 +185,11 @@ pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result
     if let Some(listener) = metrics_listener {
         info!(listen = %listener.address(), "serving metrics");
         let serving = api::serve_metrics(services.metrics(), listener, stopping.clone().wait());
+        tokio::spawn(serving);
+    }
+    if let Some(listener) = profiling_listener {
+        info!(listen = %listener.address(), "serving profiles");
+        let serving = api::serve_http(profiling::routes(), listener, stopping.clone().wait());
         tokio::spawn(serving);
     }
     let mut api = tokio::spawn(api::serve(services, listener, stopping.wait()));

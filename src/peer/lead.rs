@@ -516,7 +516,9 @@ impl Session {
         let forwarded = match command {
             // A newer version's: not done, and not known.
             None => Err(RequestError::LeaderChanged),
-            Some(command) => self.store.forward(command, size_bytes, trail.cloned()),
+            Some(command) => self
+                .store
+                .forward_noting(command, size_bytes, trail.cloned()),
         };
         self.answers.spawn(async move {
             let result = match forwarded {

@@ -413,6 +413,15 @@ impl Store {
         &self,
         command: Command,
         size_bytes: usize,
+    ) -> Result<oneshot::Receiver<Result<Reply, RequestError>>, RequestError> {
+        self.forward_noting(command, size_bytes, None)
+    }
+
+    /// The same, noting in `trail` how far it has come.
+    pub fn forward_noting(
+        &self,
+        command: Command,
+        size_bytes: usize,
         trail: Option<Arc<Trail>>,
     ) -> Result<oneshot::Receiver<Result<Reply, RequestError>>, RequestError> {
         let queued_bytes = &self.shared.queued_bytes;
@@ -460,7 +469,8 @@ impl Store {
             return Err(RequestError::TooLarge);
         }
         let operation = Operation::begin(command.name());
-        let answer = self.forward(command, size_bytes, operation.trail().cloned())?;
+        let trail = operation.trail().cloned();
+        let answer = self.forward_noting(command, size_bytes, trail)?;
         let metrics = &self.shared.metrics;
         let _pending = metrics.wait();
         let result = match timeout(limit, answer).await {

@@ -132,7 +132,10 @@ impl fmt::Display for Steps<'_> {
             write!(formatter, "{:?}", stretch.took())?;
             separator = " ";
         }
-        formatter.write_char(if separator.is_empty() { '-' } else { ' ' })
+        match separator {
+            "" => formatter.write_char('-'),
+            _ => Ok(()),
+        }
     }
 }
 

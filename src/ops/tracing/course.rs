@@ -21,6 +21,9 @@ use super::{
 };
 use crate::{metrics::MethodCalls, ops::logging::slow};
 
+/// The proof that what is read is current, and the reading.
+const MAX_STEPS: usize = 2;
+
 thread_local! {
     static CURRENT: Cell<Option<Box<Course>>> = const { Cell::new(None) };
 }
@@ -31,7 +34,7 @@ pub struct Course {
     started: Instant,
     pub(super) subject: Option<Subject>,
     /// Of reads; those of writes are in the trail.
-    pub(super) steps: Vec<Stretch>,
+    steps: [Option<Stretch>; MAX_STEPS],
     pub(super) trail: Option<Arc<Trail>>,
     pub(super) span: Option<Span>,
     sent_bytes: usize,
@@ -63,7 +66,7 @@ impl Course {
                 method,
                 started: Instant::now(),
                 subject: None,
-                steps: Vec::new(),
+                steps: [None; MAX_STEPS],
                 trail: None,
                 span,
                 sent_bytes: 0,
@@ -93,8 +96,8 @@ impl Course {
         }
     }
 
-    fn warn(&mut self, took: Duration, code: usize, now: Instant) {
-        let mut steps = std::mem::take(&mut self.steps);
+    fn warn(&self, took: Duration, code: usize, now: Instant) {
+        let mut steps: Vec<Stretch> = self.steps.into_iter().flatten().collect();
         if let Some(trail) = &self.trail {
             steps.extend(trail.steps(now));
         }
@@ -144,7 +147,12 @@ where
 }
 
 pub(super) fn note(step: Step, from: Instant, to: Instant) {
-    with(|course| course.steps.push(Stretch { step, from, to }));
+    with(|course| {
+        // A call reads once.
+        if let Some(free) = course.steps.iter_mut().find(|step| step.is_none()) {
+            *free = Some(Stretch { step, from, to });
+        }
+    });
 }
 
 /// A context whose span is `context`, to be a parent.

@@ -90,7 +90,9 @@ impl Drop for Operation {
 }
 
 /// A range on its way. Dropped, it has ended.
-pub struct Reading {
+pub struct Reading(Option<Noted>);
+
+struct Noted {
     began: Instant,
     confirmed: Option<Instant>,
     span: Option<Span>,
@@ -98,47 +100,50 @@ pub struct Reading {
 
 impl Reading {
     pub fn begin(request: &RangeRequest) -> Self {
-        course::about(request);
-        let context = course::with(|course| course.context()).flatten();
-        let span = context.and_then(|context| {
-            let subject = Subject::from(request);
-            start("range", SpanKind::Internal, context, subject.attributes())
+        let context = course::with(|course| {
+            course.subject = Some(Subject::from(request));
+            course.context()
         });
-        Self {
+        Self(context.map(|context| Noted {
             began: Instant::now(),
             confirmed: None,
-            span,
-        }
+            span: context.and_then(|context| {
+                let attributes = Subject::from(request).attributes();
+                start("range", SpanKind::Internal, context, attributes)
+            }),
+        }))
     }
 
     /// This node has all that it must have.
     pub fn confirmed(&mut self) {
-        self.confirmed = Some(Instant::now());
+        if let Some(noted) = &mut self.0 {
+            noted.confirmed = Some(Instant::now());
+        }
     }
 
     pub fn found(&mut self, count: usize) {
-        if let Some(span) = &mut self.span {
+        if let Some(Noted {
+            span: Some(span), ..
+        }) = &mut self.0
+        {
             span.set_attribute(KeyValue::new("response_count", count as i64));
         }
     }
 }
 
-impl Drop for Reading {
+impl Drop for Noted {
     fn drop(&mut self) {
         let now = Instant::now();
         let confirmed = self.confirmed.unwrap_or(now);
-        note(Step::Leader, self.began, confirmed);
-        if self.confirmed.is_some() {
-            note(Step::Evaluate, confirmed, now);
-        }
-        if let Some(span) = &mut self.span {
-            for (step, from, to) in [
-                (Step::Leader, self.began, confirmed),
-                (Step::Evaluate, confirmed, now),
-            ] {
+        let steps = [
+            (Step::Leader, self.began, confirmed),
+            (Step::Evaluate, confirmed, now),
+        ];
+        for (step, from, to) in steps {
+            note(step, from, to);
+            if let Some(span) = &self.span {
                 record(span.span_context(), &Stretch { step, from, to }, Vec::new());
             }
-            span.end();
         }
     }
 }
