@@ -3,6 +3,7 @@
 pub mod api;
 pub mod args;
 pub mod auth;
+pub mod backup;
 pub mod compact;
 pub mod config;
 pub mod lease;
@@ -12,6 +13,7 @@ pub mod node;
 pub mod ops;
 pub mod peer;
 pub mod recover;
+pub mod remote;
 pub mod restore;
 pub mod server;
 pub mod settings;

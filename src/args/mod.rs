@@ -4,10 +4,12 @@
 
 mod address;
 mod auth;
+mod backup;
 mod client_tls;
 mod duration;
 mod recover;
 mod remarks;
+mod remote;
 mod restore;
 mod status;
 mod values;
@@ -23,9 +25,11 @@ use self::values::{boolean, count, request_bytes, signed, streams, tls_version, 
 pub use self::{
     address::{AddressError, ListenAddress, ListenSocket, NodeAddress},
     auth::AuthFlags,
+    backup::{BackupArgs, BackupCommand, ScheduledBackupFlags, VerifyArgs},
     client_tls::{ClientTlsFlags, file},
     duration::{DurationError, GoDuration},
     recover::{MemberArg, RecoverArgs},
+    remote::RemoteFlags,
     restore::RestoreArgs,
     status::StatusArgs,
     values::LowStorageAction,
@@ -228,6 +232,9 @@ pub struct Args {
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = interval)]
     pub watch_progress_notify_interval: Duration,
 
+    #[command(flatten)]
+    pub backup: ScheduledBackupFlags,
+
     /// What was given but does nothing, for the log.
     #[arg(skip)]
     pub remarks: Vec<String>,
@@ -237,7 +244,9 @@ pub struct Args {
 pub enum Command {
     /// Print the versions of k8s-dqlite, SQLite, dqlite and libuv.
     Version,
-    /// Make the storage directory of a new node from a snapshot, of k8s-dqlite or of etcd.
+    /// Save a cluster that runs in a file, or check such a file.
+    Backup(BackupArgs),
+    /// Make the storage directory of a new node from a backup, or from a snapshot of k8s-dqlite or of etcd.
     Restore(RestoreArgs),
     /// Show the nodes of the cluster and how they are. Exit code 10: degraded, 11: no leader.
     Status(StatusArgs),

@@ -1,10 +1,11 @@
 //! Exit codes: the one table from what happened to what the supervisor sees.
 
-use std::process::ExitCode;
+use std::{io::ErrorKind, process::ExitCode};
 
 use dqlite::node::NodeError;
 
 use crate::{
+    backup::BackupError,
     node::StartError,
     recover::RecoverError,
     restore::RestoreError,
@@ -42,7 +43,8 @@ pub enum Exit {
     Degraded = 10,
     /// `status`: no node that was reached leads.
     NoLeader = 11,
-    /// `recover`: it would lose data, or is not needed; nothing was changed.
+    /// `recover`: it would lose data, or is not needed. `backup`, `migrator`: something is in the way. Nothing
+    /// was changed.
     Refused = 12,
 }
 
@@ -95,10 +97,34 @@ impl From<&RestoreError> for Exit {
             RestoreError::NoSnapshot { .. }
             | RestoreError::NoChecksum(_)
             | RestoreError::WrongChecksum(_)
+            | RestoreError::OtherThanSaid { .. }
             | RestoreError::Content(_) => Self::Data,
+            RestoreError::Backup(error) => Self::from(error),
             RestoreError::Config(_) => Self::Config,
             RestoreError::Node(error) => of_node(error),
             RestoreError::Open(error) => of_open(error),
+        }
+    }
+}
+
+impl From<&BackupError> for Exit {
+    fn from(error: &BackupError) -> Self {
+        match error {
+            BackupError::Exists(_) | BackupError::ForeignPartial(_) | BackupError::Held(_) => {
+                Self::Refused
+            }
+            BackupError::Unwritable { source, .. } if source.kind() == ErrorKind::StorageFull => {
+                Self::DiskFull
+            }
+            BackupError::DiskLow { .. } => Self::DiskFull,
+            BackupError::NoBackup { .. } | BackupError::Damaged { .. } => Self::Data,
+            BackupError::Unwritable { .. }
+            | BackupError::Unreadable { .. }
+            | BackupError::WrongStream
+            | BackupError::NoStream(_)
+            | BackupError::Interrupted
+            | BackupError::Store(_)
+            | BackupError::Remote(_) => Self::Failure,
         }
     }
 }

@@ -4,4 +4,5 @@ pub mod disk;
 pub mod exit;
 pub mod limits;
 pub mod logging;
+pub mod progress;
 pub mod signals;

@@ -5,6 +5,7 @@ mod harness;
 
 mod apiserver;
 mod auth;
+mod backup;
 mod clients;
 mod cluster;
 mod compaction;
