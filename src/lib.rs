@@ -8,6 +8,7 @@ pub mod compact;
 pub mod config;
 pub mod lease;
 pub mod metrics;
+pub mod migrate;
 pub mod mvcc;
 pub mod node;
 pub mod ops;

@@ -8,8 +8,11 @@ use std::{
 };
 
 use k8s_dqlite::{
-    args::{Args, BackupArgs, BackupCommand, Command, RecoverArgs, RestoreArgs, StatusArgs},
-    backup, config,
+    args::{
+        Args, BackupArgs, BackupCommand, Command, MigratorArgs, RecoverArgs, RestoreArgs,
+        StatusArgs,
+    },
+    backup, config, migrate,
     ops::{exit::Exit, limits, logging, signals::StopSignals},
     recover, restore,
     server::{self, ServerError},
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
     };
     match &args.command {
         Some(Command::Backup(backup)) => back_up(&args, backup),
+        Some(Command::Migrator(migrator)) => move_data(&args, migrator),
         Some(Command::Restore(restore)) => restore_snapshot(&args, restore),
         Some(Command::Status(status)) => show_status(&args, status),
         Some(Command::Recover(recover)) => recover_directory(&args, recover),
@@ -120,6 +124,16 @@ fn back_up(args: &Args, wanted: &BackupArgs) -> ExitCode {
         }
     };
     report(done)
+}
+
+fn move_data(args: &Args, wanted: &MigratorArgs) -> ExitCode {
+    logging::start(&args.log_level, args.debug || wanted.debug);
+    let runtime = match start_runtime() {
+        Ok(runtime) => runtime,
+        Err(exit) => return exit.into(),
+    };
+    let moved = runtime.block_on(migrate::run(wanted));
+    report(moved.map_err(|error| (Exit::from(&error), error.to_string())))
 }
 
 /// Prints what was done, or logs why not.

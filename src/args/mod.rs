@@ -7,6 +7,7 @@ mod auth;
 mod backup;
 mod client_tls;
 mod duration;
+mod migrator;
 mod recover;
 mod remarks;
 mod remote;
@@ -28,6 +29,7 @@ pub use self::{
     backup::{BackupArgs, BackupCommand, ScheduledBackupFlags, VerifyArgs},
     client_tls::{ClientTlsFlags, file},
     duration::{DurationError, GoDuration},
+    migrator::{CopyFlags, MigratorArgs, MigratorMode},
     recover::{MemberArg, RecoverArgs},
     remote::RemoteFlags,
     restore::RestoreArgs,
@@ -248,6 +250,8 @@ pub enum Command {
     Backup(BackupArgs),
     /// Make the storage directory of a new node from a backup, or from a snapshot of k8s-dqlite or of etcd.
     Restore(RestoreArgs),
+    /// Move keys and values between an etcd, a k8s-dqlite and files.
+    Migrator(Box<MigratorArgs>),
     /// Show the nodes of the cluster and how they are. Exit code 10: degraded, 11: no leader.
     Status(StatusArgs),
     /// Bring a cluster back that has lost its majority, or a node whose directory is damaged.
@@ -270,6 +274,11 @@ impl Args {
         args.client_tls
             .check(&args.listen)
             .map_err(|message| Self::command().error(ErrorKind::ArgumentConflict, message))?;
+        if let Some(Command::Migrator(migrator)) = &args.command {
+            migrator
+                .check()
+                .map_err(|message| Self::command().error(ErrorKind::ArgumentConflict, message))?;
+        }
         args.remarks = remarks;
         Ok(args)
     }

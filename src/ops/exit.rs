@@ -6,6 +6,7 @@ use dqlite::node::NodeError;
 
 use crate::{
     backup::BackupError,
+    migrate::MigrateError,
     node::StartError,
     recover::RecoverError,
     restore::RestoreError,
@@ -125,6 +126,25 @@ impl From<&BackupError> for Exit {
             | BackupError::Interrupted
             | BackupError::Store(_)
             | BackupError::Remote(_) => Self::Failure,
+        }
+    }
+}
+
+impl From<&MigrateError> for Exit {
+    fn from(error: &MigrateError) -> Self {
+        match error {
+            MigrateError::NotEmpty(..) | MigrateError::Same(_) => Self::Refused,
+            MigrateError::Unwritable { source, .. } if source.kind() == ErrorKind::StorageFull => {
+                Self::DiskFull
+            }
+            MigrateError::Snapshot(error) => Self::from(error),
+            MigrateError::Unreadable { .. }
+            | MigrateError::Unwritable { .. }
+            | MigrateError::Incomplete { .. }
+            | MigrateError::Compacted
+            | MigrateError::Differs(_)
+            | MigrateError::Disorder(_)
+            | MigrateError::Remote(_) => Self::Failure,
         }
     }
 }

@@ -25,6 +25,7 @@ mod linear;
 mod lock;
 mod maintenance;
 mod metrics;
+mod migrate;
 mod nodes;
 mod quota;
 mod recover;
