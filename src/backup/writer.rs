@@ -43,7 +43,7 @@ impl<W: Write> BackupWriter<W> {
 
     /// None if the snapshot does not fit its checksum.
     pub fn finish(self, facts: Facts) -> io::Result<Option<(W, Trailer)>> {
-        if !self.check.is_right() {
+        if !self.check.fits() {
             return Ok(None);
         }
         let Digesting {
@@ -93,7 +93,7 @@ impl StreamCheck {
         self.held_back.drain(..known);
     }
 
-    fn is_right(self) -> bool {
+    fn fits(self) -> bool {
         self.hash.finish()[..] == self.held_back[..]
     }
 }

@@ -13,6 +13,9 @@ use super::MigrateError;
 const DIR_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o640;
 
+/// A key and its value.
+pub type Pair = (Vec<u8>, Vec<u8>);
+
 #[derive(Debug)]
 pub struct Directory {
     path: PathBuf,
@@ -42,7 +45,7 @@ impl Directory {
     }
 
     /// None after the last one.
-    pub fn read(&self, index: u64) -> Result<Option<(Vec<u8>, Vec<u8>)>, MigrateError> {
+    pub fn read(&self, index: u64) -> Result<Option<Pair>, MigrateError> {
         let unreadable = |path: PathBuf| move |source| MigrateError::Unreadable { path, source };
         let path = self.key(index);
         let key = match fs::read(&path) {

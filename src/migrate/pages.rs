@@ -77,7 +77,7 @@ pub async fn survey(remote: &Remote, span: &KeySpan) -> Result<(Header, u64), Mi
 }
 
 fn header(answer: &RangeResponse) -> Header {
-    let header = answer.header.clone().unwrap_or_default();
+    let header = answer.header.unwrap_or_default();
     Header {
         revision: header.revision,
         cluster_id: header.cluster_id,

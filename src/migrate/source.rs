@@ -38,7 +38,7 @@ pub struct Lease {
 }
 
 pub enum Entries {
-    Server(Pages),
+    Server(Box<Pages>),
     File(FileEntries),
 }
 
@@ -96,7 +96,8 @@ pub async fn leases(remote: &Remote, header: Header) -> Result<Vec<Lease>, Migra
 /// All entries of a server.
 pub fn entries(remote: &Remote, header: Header) -> Entries {
     let span = span_of(header);
-    Entries::Server(Pages::new(remote.clone(), &span, header.revision))
+    let pages = Pages::new(remote.clone(), &span, header.revision);
+    Entries::Server(Box::new(pages))
 }
 
 /// What of a server is copied.
