@@ -16,6 +16,7 @@ pub mod peer;
 pub mod recover;
 pub mod remote;
 pub mod restore;
+pub mod roll_back;
 pub mod server;
 pub mod settings;
 pub mod snap;

@@ -13,13 +13,14 @@ mod remarks;
 mod remote;
 mod restore;
 mod status;
+mod takeover;
 mod values;
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind};
 
-use crate::snap::Hook;
+use crate::{snap::Hook, store::takeover::BackupTo};
 use dqlite::tls::TlsVersion;
 
 use self::values::{boolean, count, request_bytes, signed, streams, tls_version, unsigned, voters};
@@ -34,6 +35,7 @@ pub use self::{
     remote::RemoteFlags,
     restore::RestoreArgs,
     status::StatusArgs,
+    takeover::RollBackArgs,
     values::LowStorageAction,
 };
 
@@ -237,6 +239,11 @@ pub struct Args {
     #[command(flatten)]
     pub backup: ScheduledBackupFlags,
 
+    /// Where the tables of a Go k8s-dqlite go before they are converted: a file, or none. Empty: a file in a directory
+    /// beside the storage directory.
+    #[arg(long, value_name = "FILE", value_parser = takeover::backup_to, default_value = "")]
+    pub take_over_backup: BackupTo,
+
     /// What was given but does nothing, for the log.
     #[arg(skip)]
     pub remarks: Vec<String>,
@@ -252,6 +259,8 @@ pub enum Command {
     Restore(RestoreArgs),
     /// Move keys and values between an etcd, a k8s-dqlite and files.
     Migrator(Box<MigratorArgs>),
+    /// Make the storage directory of a new node for the Go k8s-dqlite, from the backup that a take-over made.
+    RollBack(RollBackArgs),
     /// Show the nodes of the cluster and how they are. Exit code 10: degraded, 11: no leader.
     Status(StatusArgs),
     /// Bring a cluster back that has lost its majority, or a node whose directory is damaged.

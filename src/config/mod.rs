@@ -35,7 +35,7 @@ use crate::{
     args::{Args, ListenAddress, ListenSocket, LowStorageAction, file},
     auth::AuthOptions,
     backup::BackupSettings,
-    store::{Limits, QuotaBytes},
+    store::{Limits, QuotaBytes, takeover::BackupTo},
     tls::ServerTls,
 };
 
@@ -64,6 +64,7 @@ pub struct ServerConfig {
     pub disk_watch: Option<DiskWatch>,
     /// `None`: the server makes none by itself.
     pub backups: Option<BackupSettings>,
+    pub take_over_backup: BackupTo,
 }
 
 /// How free space on the disk is looked after.
@@ -125,6 +126,7 @@ fn read(args: &Args, warnings: &mut Vec<String>) -> Result<ServerConfig, ConfigE
             action: args.low_available_storage_action,
         }),
         backups: backups(args)?,
+        take_over_backup: args.take_over_backup.clone(),
     })
 }
 

@@ -21,8 +21,9 @@ use dqlite::{
 };
 use tracing::info;
 
+use self::content::Contents;
+pub(crate) use self::directory::Directory;
 pub use self::file::SnapshotSource;
-use self::{content::Contents, directory::Directory};
 use crate::{
     args::RestoreArgs,
     backup::{BackupError, Facts, Scratch, Trailer},
@@ -174,7 +175,10 @@ async fn fill(contents: &mut Contents, node: &Node) -> Result<(), RestoreError> 
 }
 
 /// The engine alone: nobody but this process can reach it.
-async fn start_engine(directory: &Directory, lock: DirLock) -> Result<(Node, Start), RestoreError> {
+pub(crate) async fn start_engine(
+    directory: &Directory,
+    lock: DirLock,
+) -> Result<(Node, Start), RestoreError> {
     let dir = directory.path().to_owned();
     let start = Start::First {
         address: directory.address().clone(),
