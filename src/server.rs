@@ -23,7 +23,11 @@ use crate::{
     config::{ConfigError, ServerConfig},
     mvcc::Commit,
     node::{Pauses, RunningNode, StartError},
-    ops::disk::{self, Change},
+    ops::{
+        disk::{self, Change},
+        profiling::{self, ProfileError},
+        tracing::{NoTarget, observe},
+    },
     peer::{CoordinatorError, Known, NodeOptions, Nodes, PeerPort, Reads},
     store::{
         self, Cluster, CommitObserver, OpenError, Store, StoreOptions, WriterError,
@@ -71,6 +75,10 @@ pub enum ServerError {
          names the others it joins anew"
     )]
     Removed,
+    #[error(transparent)]
+    Telemetry(#[from] NoTarget),
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
     #[error("the API failed: {0}")]
     Api(tonic::transport::Error),
 }
@@ -91,6 +99,10 @@ pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result
         Some(address) => Some(Listener::bind(address, None).await?),
         None => None,
     };
+    let profiling_listener = match &config.profiling_listen {
+        Some(address) => Some(Listener::bind(address, None).await?),
+        None => None,
+    };
     let (peer_port, peer_connections) = PeerPort::new();
     let node = RunningNode::start_with_peers(&config, Some(Arc::new(peer_port))).await?;
     let reads = Arc::new(Reads::default());
@@ -104,6 +116,7 @@ pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result
         quota: config.quota,
         limits: config.limits,
     });
+    observe(&store);
     let watchers = Watchers::default();
     replica.observe(Box::new(watchers.clone()));
     let mut nodes = Nodes::start(
@@ -178,6 +191,11 @@ pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result
     if let Some(listener) = metrics_listener {
         info!(listen = %listener.address(), "serving metrics");
         let serving = api::serve_metrics(services.metrics(), listener, stopping.clone().wait());
+        tokio::spawn(serving);
+    }
+    if let Some(listener) = profiling_listener {
+        info!(listen = %listener.address(), "serving profiles");
+        let serving = api::serve_http(profiling::routes(), listener, stopping.clone().wait());
         tokio::spawn(serving);
     }
     let mut api = tokio::spawn(api::serve(services, listener, stopping.wait()));

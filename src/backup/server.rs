@@ -261,3 +261,56 @@ impl Pieces {
         Ok(Some(Piece::Blob(blob.bytes)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(dir: &Path, reserve_bytes: u64) -> BackupSettings {
+        BackupSettings {
+            dir: dir.to_owned(),
+            interval: std::time::Duration::from_secs(1),
+            keep: 2,
+            reserve_bytes,
+        }
+    }
+
+    fn name(unix_s: u64, node_id: u64) -> String {
+        let name = Name {
+            time: Time::from_unix(unix_s),
+            revision: 3,
+            node_id,
+        };
+        name.to_string()
+    }
+
+    #[test]
+    fn a_disk_without_room_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(check_space(&settings(dir.path(), 0)).is_ok());
+        let low = check_space(&settings(dir.path(), u64::MAX)).unwrap_err();
+        assert!(matches!(low, BackupError::DiskLow { .. }), "{low}");
+    }
+
+    #[test]
+    fn only_its_own_unfinished_and_old_files_are_deleted() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("backups");
+        assert_eq!(prepare(&dir, 7).unwrap(), None);
+        let unfinished = |node| name(9, node) + UNFINISHED;
+        let mut stays = vec![name(2, 7), name(3, 7), name(1, 8), unfinished(8)];
+        stays.push("something.part".to_owned());
+        for file in stays.iter().chain(&[name(1, 7), unfinished(7)]) {
+            fs::write(dir.join(file), "").unwrap();
+        }
+        assert_eq!(prepare(&dir, 7).unwrap(), Some(Time::from_unix(3)));
+        forget_old(&settings(&dir, 0), 7);
+        let entries = fs::read_dir(&dir).unwrap();
+        let mut found: Vec<_> = entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        found.sort();
+        stays.sort();
+        assert_eq!(found, stays);
+    }
+}

@@ -121,7 +121,7 @@ impl Contents {
             self.read += 1;
             if self.said.elapsed() > PROGRESS_INTERVAL {
                 self.said = Instant::now();
-                info!(rows = self.read, of = self.total, "restoring");
+                info!(rows = self.read, of = self.total, "reading the snapshot");
             }
             let stored = mvccpb::KeyValue::decode(&value[..]).map_err(|_| {
                 self.content(format!("the value of revision {} is damaged", key.revision))

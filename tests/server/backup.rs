@@ -5,6 +5,7 @@ use std::process::{Command, Output};
 
 use etcd_proto::etcdserverpb::HashKvRequest;
 
+use super::nodes::trio::Trio;
 use super::snapshot::{assert_same_store, write};
 use crate::harness::*;
 
@@ -128,6 +129,37 @@ async fn under_writes_it_is_one_revision_with_the_hash_of_that() {
         assert_eq!(pair[0].value, pair[1].value);
     }
     writing.abort();
+}
+
+#[tokio::test]
+async fn any_of_three_nodes_gives_one_and_makes_its_own() {
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    // All three may write to one directory.
+    let flags = [
+        &format!("--backup-dir={}", dir.path().display()),
+        "--backup-interval=1s",
+        "--backup-keep=1",
+    ];
+    let trio = Trio::start_with(&Options::flags(&flags)).await;
+    let api = trio.nodes[0].api().await;
+    write(&api).await;
+    for node in &trio.nodes {
+        // Any node has what another has answered.
+        let file = back_up(node, "backup.db.gz");
+        let verified = printed(&["backup", "verify", path_text(&file)]);
+        assert!(verified.starts_with("whole: revision 151,"), "{verified}");
+        assert!(verified.contains("the hash is the one of that server"), "{verified}");
+    }
+    until("each has made one of the last revision", async || {
+        let names = names(dir.path()).into_iter();
+        let last: Vec<_> = names
+            .filter(|name| name.contains("-r000000000151-") && name.ends_with(".db.gz"))
+            .collect();
+        let nodes: std::collections::HashSet<_> =
+            last.iter().map(|name| name.rsplit('-').next().unwrap()).collect();
+        nodes.len() == 3
+    })
+    .await;
 }
 
 #[tokio::test]

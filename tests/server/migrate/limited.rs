@@ -22,6 +22,30 @@ struct Limited {
     store: Api,
     /// The leases that keys were put with, which the store must not know.
     leases: Arc<Mutex<HashMap<Bytes, i64>>>,
+    /// Pages that are still answered before the revision is compacted, once.
+    pages: Arc<Mutex<Option<usize>>>,
+}
+
+impl Limited {
+    async fn before(server: &Server) -> Self {
+        Self {
+            store: server.api().await,
+            leases: Arc::default(),
+            pages: Arc::default(),
+        }
+    }
+
+    fn is_compacted_now(&self) -> bool {
+        let mut pages = self.pages.lock().unwrap();
+        match *pages {
+            Some(0) => pages.take().is_some(),
+            Some(left) => {
+                *pages = Some(left - 1);
+                false
+            }
+            None => false,
+        }
+    }
 }
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -43,6 +67,10 @@ impl Kv for Limited {
 
     async fn range(&self, request: Request<RangeRequest>) -> Answer<RangeResponse> {
         let mut request = request.into_inner();
+        if request.revision > 0 && self.is_compacted_now() {
+            let said = "etcdserver: mvcc: required revision has been compacted";
+            return Err(Status::out_of_range(said));
+        }
         if request.range_end == "\0" {
             request.key = "\u{ff}nothing".into();
             request.range_end = "\u{ff}nothing0".into();
@@ -140,10 +168,10 @@ impl Lease for Limited {
 
 /// Its URL.
 async fn limited(server: &Server) -> String {
-    let limited = Limited {
-        store: server.api().await,
-        leases: Arc::default(),
-    };
+    serve(Limited::before(server).await).await
+}
+
+async fn serve(limited: Limited) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let serving = tonic::transport::Server::builder()
@@ -206,6 +234,29 @@ async fn what_goes_there_comes_back() {
             (900..=2000).contains(&id) && ttl <= id,
             "{id} {keys:?} {ttl}"
         );
+    }
+}
+
+#[tokio::test]
+async fn a_source_that_is_compacted_in_between_is_copied_at_its_next_revision() {
+    let source = Server::start(Kind::K8sDqlite).await;
+    let api = source.api().await;
+    for index in 0..400 {
+        api.put(&format!("/{index:03}"), "1").await;
+    }
+    for pages in [0, 1, 2, 3] {
+        let target = Server::start(Kind::K8sDqlite).await;
+        let limited = Limited::before(&source).await;
+        *limited.pages.lock().unwrap() = Some(pages);
+        let pages = limited.pages.clone();
+        let url = serve(limited).await;
+        let db = target.path().join("copy");
+        let flags = ["migrator", "--mode=copy", "--db-dir", path_text(&db)];
+        let ends = ["--from", &url, "--to", &target.client_url()];
+        let said = run_beside(&[&flags[..], &ends].concat()).await;
+        assert!(said.contains("the same on both sides: 400 keys"), "{said}");
+        assert_eq!(*pages.lock().unwrap(), None, "it was compacted");
+        assert_same_entries(&api, &target.api().await).await;
     }
 }
 
