@@ -13,6 +13,7 @@ use axum::{
 
 use crate::{
     api::{ETCD_VERSION, Identity},
+    backup::BACKUPS,
     metrics::{CALLS, HEALTH_CHECKS, Page, ProcessUse},
     store::Store,
     watch::WatchHub,
@@ -50,6 +51,7 @@ impl Sources {
         self.write_database(&mut page).await;
         self.write_index(&mut page);
         self.write_watches(&mut page);
+        BACKUPS.write(&mut page);
         CALLS.write(&mut page);
         ProcessUse::read().write(&mut page);
         page
