@@ -33,6 +33,7 @@ mod reflection;
 mod restore;
 mod snapshot;
 mod status;
+mod takeover;
 mod tls;
 mod traces;
 mod txn;

@@ -88,6 +88,12 @@ impl Sources {
         let help = "Which k8s-dqlite is running.";
         let version = ("version", env!("CARGO_PKG_VERSION"));
         page.fact("k8s_dqlite_version", help, version);
+        let help = "Rows of a Go k8s-dqlite's table that this node has converted since it started.";
+        let done = metrics.take_over_done_rows.load(Ordering::Relaxed);
+        page.gauge("k8s_dqlite_take_over_done_rows", help, done);
+        let help = "Rows that such a table had when this node began or went on to convert it.";
+        let rows = metrics.take_over_rows.load(Ordering::Relaxed);
+        page.gauge("k8s_dqlite_take_over_rows", help, rows);
         let help = "The total number of successful health checks";
         let healthy = HEALTH_CHECKS.succeeded.get();
         page.counter("etcd_server_health_success", help, healthy);
