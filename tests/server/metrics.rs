@@ -365,3 +365,57 @@ async fn a_slow_client_of_the_gateway_falls_behind_and_loses_nothing() {
         }
     }
 }
+
+/// Names of ours and of etcd's in an expression. A histogram's series have an ending.
+fn metrics_in(expression: &str) -> impl Iterator<Item = &str> {
+    let words = expression.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let names = words.filter(|word| {
+        let families = ["etcd_", "k8s_dqlite_", "grpc_server_", "process_"];
+        families.iter().any(|family| word.starts_with(family))
+    });
+    names.map(|name| name.strip_suffix("_bucket").unwrap_or(name))
+}
+
+fn strings_at<'a>(document: &'a serde_json::Value, key: &str, found: &mut Vec<&'a str>) {
+    match document {
+        serde_json::Value::Object(map) => {
+            for (name, value) in map {
+                match value.as_str() {
+                    Some(text) if name == key => found.push(text),
+                    _ => strings_at(value, key, found),
+                }
+            }
+        }
+        serde_json::Value::Array(list) => {
+            for value in list {
+                strings_at(value, key, found);
+            }
+        }
+        _ => {}
+    }
+}
+
+#[tokio::test]
+async fn the_dashboard_and_the_alerts_ask_for_metrics_that_there_are() {
+    let server = Server::start(Kind::K8sDqlite).await;
+    // Some come with the first call.
+    server.api().await.put("a", "1").await;
+    let metrics = Metrics::of(&server).await;
+    let read = |name: &str| {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/dashboards/");
+        std::fs::read_to_string(format!("{path}{name}")).unwrap()
+    };
+    let dashboard: serde_json::Value = serde_json::from_str(&read("grafana.json")).unwrap();
+    let alerts: serde_json::Value = serde_yaml::from_str(&read("alerts.yaml")).unwrap();
+    let mut expressions = Vec::new();
+    strings_at(&dashboard, "expr", &mut expressions);
+    strings_at(&dashboard, "query", &mut expressions);
+    let on_the_dashboard = expressions.len();
+    strings_at(&alerts, "expr", &mut expressions);
+    assert!(on_the_dashboard > 20 && expressions.len() > on_the_dashboard + 5);
+    for expression in expressions {
+        for name in metrics_in(expression) {
+            assert!(metrics.types.contains_key(name), "{name} in {expression}");
+        }
+    }
+}
