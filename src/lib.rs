@@ -9,6 +9,7 @@ pub mod lease;
 pub mod metrics;
 pub mod mvcc;
 pub mod node;
+pub mod observe;
 pub mod ops;
 pub mod peer;
 pub mod recover;

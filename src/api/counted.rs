@@ -5,6 +5,7 @@ use std::{
     pin::Pin,
     sync::LazyLock,
     task::{Context, Poll, ready},
+    time::Instant,
 };
 
 use axum::{
@@ -67,6 +68,7 @@ where
 /// A call that has not ended. Dropped, it was cut off.
 struct Call {
     method: &'static MethodCalls,
+    started: Instant,
     is_over: bool,
 }
 
@@ -75,13 +77,14 @@ impl Call {
         method.started.increment();
         Self {
             method,
+            started: Instant::now(),
             is_over: false,
         }
     }
 
     fn end(&mut self, code: usize) {
         if !std::mem::replace(&mut self.is_over, true) {
-            self.method.handled(code);
+            self.method.handled(code, self.started.elapsed());
         }
     }
 
