@@ -14,6 +14,7 @@ pub mod ops;
 pub mod peer;
 pub mod recover;
 pub mod restore;
+pub mod roll_back;
 pub mod server;
 pub mod settings;
 pub mod snap;

@@ -8,10 +8,10 @@ use std::{
 };
 
 use k8s_dqlite::{
-    args::{Args, Command, RecoverArgs, RestoreArgs, StatusArgs},
+    args::{Args, Command, RecoverArgs, RestoreArgs, RollBackArgs, StatusArgs},
     config,
     ops::{exit::Exit, limits, logging, signals::StopSignals},
-    recover, restore,
+    recover, restore, roll_back,
     server::{self, ServerError},
     snap, status,
 };
@@ -46,6 +46,7 @@ fn main() -> ExitCode {
     };
     match &args.command {
         Some(Command::Restore(restore)) => restore_snapshot(&args, restore),
+        Some(Command::RollBack(wanted)) => roll_back(&args, wanted),
         Some(Command::Status(status)) => show_status(&args, status),
         Some(Command::Recover(recover)) => recover_directory(&args, recover),
         Some(Command::SnapHook { hook }) => run_hook(*hook),
@@ -126,13 +127,32 @@ fn restore_snapshot(args: &Args, restore: &RestoreArgs) -> ExitCode {
     }
 }
 
+fn roll_back(args: &Args, wanted: &RollBackArgs) -> ExitCode {
+    logging::start(&args.log_level, args.debug);
+    let runtime = match start_runtime() {
+        Ok(runtime) => runtime,
+        Err(exit) => return exit.into(),
+    };
+    match runtime.block_on(roll_back::run(wanted)) {
+        Ok(summary) => {
+            // Whoever closed the pipe has seen enough.
+            let _ = writeln!(io::stdout(), "{summary}");
+            Exit::Stopped.into()
+        }
+        Err(error) => {
+            error!("{error}");
+            Exit::from(&error).into()
+        }
+    }
+}
+
 fn show_status(args: &Args, wanted: &StatusArgs) -> ExitCode {
     logging::start(&args.log_level, args.debug);
     let runtime = match start_runtime() {
         Ok(runtime) => runtime,
         Err(exit) => return exit.into(),
     };
-    match runtime.block_on(status::run(wanted, now_s())) {
+    match runtime.block_on(status::run(&wanted.storage_dir, wanted.enable_tls, now_s())) {
         Ok(report) => {
             let text = match wanted.json {
                 true => serde_json::to_string_pretty(&report).expect("it has string keys") + "\n",

@@ -112,6 +112,7 @@ pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result
             tls: config.tls.clone(),
             addresses: other_addresses(&node),
             reads: reads.clone(),
+            take_over_backup: config.take_over_backup.clone(),
         },
         store.clone(),
         replica,

@@ -10,13 +10,14 @@ mod recover;
 mod remarks;
 mod restore;
 mod status;
+mod takeover;
 mod values;
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind};
 
-use crate::snap::Hook;
+use crate::{snap::Hook, store::takeover::BackupTo};
 use dqlite::tls::TlsVersion;
 
 use self::values::{boolean, count, request_bytes, signed, streams, tls_version, unsigned, voters};
@@ -28,6 +29,7 @@ pub use self::{
     recover::{MemberArg, RecoverArgs},
     restore::RestoreArgs,
     status::StatusArgs,
+    takeover::RollBackArgs,
     values::LowStorageAction,
 };
 
@@ -228,6 +230,11 @@ pub struct Args {
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = interval)]
     pub watch_progress_notify_interval: Duration,
 
+    /// Where the tables of a Go k8s-dqlite go before they are converted: a file, or none. Empty: a file in a directory
+    /// beside the storage directory.
+    #[arg(long, value_name = "FILE", value_parser = takeover::backup_to, default_value = "")]
+    pub take_over_backup: BackupTo,
+
     /// What was given but does nothing, for the log.
     #[arg(skip)]
     pub remarks: Vec<String>,
@@ -239,6 +246,8 @@ pub enum Command {
     Version,
     /// Make the storage directory of a new node from a snapshot, of k8s-dqlite or of etcd.
     Restore(RestoreArgs),
+    /// Make the storage directory of a new node for the Go k8s-dqlite, from the backup that a take-over made.
+    RollBack(RollBackArgs),
     /// Show the nodes of the cluster and how they are. Exit code 10: degraded, 11: no leader.
     Status(StatusArgs),
     /// Bring a cluster back that has lost its majority, or a node whose directory is damaged.

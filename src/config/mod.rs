@@ -30,7 +30,7 @@ pub use self::{
 use crate::{
     args::{Args, ListenAddress, ListenSocket, LowStorageAction},
     auth::AuthOptions,
-    store::{Limits, QuotaBytes},
+    store::{Limits, QuotaBytes, takeover::BackupTo},
     tls::ServerTls,
 };
 
@@ -57,6 +57,7 @@ pub struct ServerConfig {
     pub max_concurrent_streams: u32,
     /// `None`: nobody looks.
     pub disk_watch: Option<DiskWatch>,
+    pub take_over_backup: BackupTo,
 }
 
 /// How free space on the disk is looked after.
@@ -117,6 +118,7 @@ fn read(args: &Args, warnings: &mut Vec<String>) -> Result<ServerConfig, ConfigE
             min_bytes: args.watch_storage_available_size_min_bytes,
             action: args.low_available_storage_action,
         }),
+        take_over_backup: args.take_over_backup.clone(),
     })
 }
 

@@ -34,6 +34,8 @@ pub enum ReplayError {
 /// Takes the rows in the order of their ids.
 pub struct Replay {
     compact_revision: Revision,
+    /// The store is at this revision or a later one, whatever the rows say.
+    least_revision: Revision,
     /// Rows of a revision above this one must be of the next.
     continues_from: Option<Revision>,
     tree: Tree,
@@ -50,6 +52,7 @@ impl Replay {
     pub fn new(compact_revision: Revision) -> Self {
         Replay {
             compact_revision,
+            least_revision: super::history::FIRST_REVISION,
             continues_from: None,
             tree: Tree::new(),
             revision: 0,
@@ -58,6 +61,12 @@ impl Replay {
             past: Past::new(),
             garbage: Vec::new(),
         }
+    }
+
+    /// Revisions up to `revision` are used up, also those that no row has.
+    pub fn at_least(mut self, revision: Revision) -> Self {
+        self.least_revision = self.least_revision.max(revision);
+        self
     }
 
     /// Starts with what is known, for rows above it, of which none may be missing.
@@ -121,7 +130,7 @@ impl Replay {
         let revision = self
             .revision
             .max(self.compact_revision)
-            .max(super::history::FIRST_REVISION);
+            .max(self.least_revision);
         let head = Snapshot {
             revision,
             tree: self.tree,

@@ -8,9 +8,10 @@ use crate::{
     node::StartError,
     recover::RecoverError,
     restore::RestoreError,
+    roll_back::RollBackError,
     server::ServerError,
     status::Health,
-    store::{OpenError, WriterError},
+    store::{OpenError, WriterError, takeover::TakeOverError},
 };
 
 /// 128 and the number of the signal is added when a second signal cut the stop short; 134 is a panic or an
@@ -88,6 +89,16 @@ impl From<&RecoverError> for Exit {
     }
 }
 
+impl From<&RollBackError> for Exit {
+    fn from(error: &RollBackError) -> Self {
+        match error {
+            RollBackError::Backup(error) => of_take_over(error),
+            RollBackError::Directory(error) => Self::from(error),
+            RollBackError::Open(error) => of_open(error),
+        }
+    }
+}
+
 impl From<&RestoreError> for Exit {
     fn from(error: &RestoreError) -> Self {
         match error {
@@ -121,7 +132,17 @@ fn of_open(error: &OpenError) -> Exit {
         OpenError::NewerSchema(_) | OpenError::ForeignSchema(_) | OpenError::Damaged(_) => {
             Exit::Data
         }
+        OpenError::TakeOver(error) => of_take_over(error),
         OpenError::NoLeader(_) | OpenError::Dqlite(_) => Exit::Engine,
+    }
+}
+
+fn of_take_over(error: &TakeOverError) -> Exit {
+    match error {
+        _ if error.is_disk_full() => Exit::DiskFull,
+        TakeOverError::Exists(_) => Exit::Config,
+        TakeOverError::Rows(_) | TakeOverError::NoBackup { .. } => Exit::Data,
+        _ => Exit::Failure,
     }
 }
 

@@ -131,7 +131,7 @@ impl Follower<'_> {
         let (mut incoming, first) = opened.map_err(|_| FollowError::Silent)??;
         let welcome = first.welcome.ok_or(FollowError::Confused)?;
         let mut receiving = welcome.is_whole.then(|| Receiving {
-            replay: Replay::new(welcome.compact_revision),
+            replay: Replay::new(welcome.compact_revision).at_least(welcome.revision),
             cluster_id: welcome.cluster_id,
             until: welcome.revision,
         });

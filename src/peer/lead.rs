@@ -432,6 +432,7 @@ impl Session {
     async fn flush(&mut self, last: FromLeader) -> Result<(), End> {
         // First: a compaction is published after the commits that it is above.
         let compact_revision = self.store.history().compact_revision();
+        let head = self.store.revision();
         loop {
             let from = self.sent_revision + 1;
             let commits = self
@@ -441,8 +442,10 @@ impl Session {
                 .map_err(|_| End::Compacted)?;
             let changes = commits.iter().flat_map(|commit| &commit.changes);
             let rows: Vec<_> = changes.map(row_of_change).collect();
-            if let Some(commit) = commits.last() {
-                self.sent_revision = commit.revision;
+            match commits.last() {
+                Some(commit) => self.sent_revision = commit.revision,
+                // After a take-over the newest revisions may have no commits.
+                None => self.sent_revision = self.sent_revision.max(head),
             }
             let is_last = self.sent_revision >= self.store.revision();
             if is_last {

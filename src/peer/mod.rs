@@ -10,6 +10,7 @@
 //! that was begun after it arrived.
 
 mod about;
+mod absent;
 mod convert;
 mod dial;
 mod engine;
@@ -23,7 +24,10 @@ mod replica;
 mod rows;
 mod serve;
 
-use self::engine::{EngineView, View};
+use self::{
+    absent::Absent,
+    engine::{EngineView, View},
+};
 pub use self::{
     dial::Dialer,
     monitor::Known,

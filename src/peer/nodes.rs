@@ -18,7 +18,10 @@ use super::{
     replica::{Coordinator, CoordinatorError, Order},
     serve::{PeerConnections, serve},
 };
-use crate::store::{Replica, Store};
+use crate::store::{
+    Replica, Store,
+    takeover::{BackupTo, TakeOver},
+};
 
 pub struct NodeOptions {
     pub own_id: u64,
@@ -29,6 +32,7 @@ pub struct NodeOptions {
     /// Of the other nodes, as far as they are known.
     pub addresses: Vec<String>,
     pub reads: Arc<Reads>,
+    pub take_over_backup: BackupTo,
 }
 
 /// This node among the others.
@@ -54,7 +58,12 @@ impl Nodes {
             tls,
             addresses,
             reads,
+            take_over_backup,
         } = options;
+        let take_over = TakeOver {
+            storage_dir: storage_dir.clone(),
+            backup: take_over_backup,
+        };
         let engine = Arc::new(EngineView::new(endpoint, storage_dir.clone()));
         let own_files = OwnFiles {
             dir: storage_dir,
@@ -91,6 +100,8 @@ impl Nodes {
             is_loaded: loaded_sender,
             orders: orders_receiver,
             is_stopping: false,
+            take_over,
+            reminded: None,
         };
         let serving = async move {
             if let Err(error) = serve(service, connections).await {

@@ -4,20 +4,30 @@ use std::{pin::pin, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{mpsc, oneshot, watch},
-    time::sleep,
+    time::{Instant, sleep},
 };
 use tracing::{debug, info, warn};
 
 use super::{
-    Dialer, EngineView, Reads, follow::Follower, lead::Tenure, monitor::Known, reads::Role,
+    Absent, Dialer, EngineView, Reads,
+    follow::{FollowError, Follower},
+    lead::Tenure,
+    monitor::Known,
+    reads::Role,
 };
-use crate::store::{Cluster, Ended, OpenError, Replica, Stop, WriterError};
+use crate::store::{
+    Cluster, Ended, OpenError, Replica, Stop, WriterError,
+    takeover::{Remedy, TakeOver, remedy},
+};
 
 /// Pause after an attempt to lead or to follow that failed. An election or a restart takes longer.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
 /// How long a leader that has handed over waits for the new one, before it goes on itself.
 const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often the log says why this node serves nothing.
+const REMIND_INTERVAL: Duration = Duration::from_secs(30);
 
 /// What the server wants of the coordinator.
 #[derive(Debug)]
@@ -51,6 +61,9 @@ pub struct Coordinator {
     pub orders: mpsc::Receiver<Order>,
     /// What is queued is committed, and nothing more.
     pub is_stopping: bool,
+    pub take_over: TakeOver,
+    /// When the log last said what this node waits for.
+    pub reminded: Option<Instant>,
 }
 
 /// Whether to go on.
@@ -101,6 +114,11 @@ impl Coordinator {
     }
 
     async fn lead(&mut self, term: u64) -> Result<Next, CoordinatorError> {
+        if !self.replica.is_loaded()
+            && let Some(next) = self.convert().await?
+        {
+            return Ok(next);
+        }
         let leading = match self.replica.take_over().await {
             Ok(leading) => leading,
             Err(error @ OpenError::Dqlite(_)) => {
@@ -174,6 +192,48 @@ impl Coordinator {
         Ok(Next::Again)
     }
 
+    /// Converts what a Go k8s-dqlite has left, which may take minutes. None when this node can go on.
+    async fn convert(&mut self) -> Result<Option<Next>, CoordinatorError> {
+        let absent = Absent {
+            own_id: self.own_id,
+            engine: &self.engine,
+            dialer: &self.dialer,
+        };
+        let (own_id, reads) = (self.own_id, &self.reads);
+        let is_over = |known: &Known| known.view.leader_id() != own_id && !reads.is_single();
+        let (known, orders) = (&mut self.known, &mut self.orders);
+        let until = async {
+            tokio::select! {
+                _ = known.wait_for(is_over) => None,
+                order = orders.recv() => Some(order),
+            }
+        };
+        let converted = tokio::select! {
+            converted = self.replica.convert(&self.take_over, &absent) => converted,
+            ended = until => {
+                return Ok(Some(match ended {
+                    Some(order) => self.obey_without_leading(order),
+                    None => Next::Again,
+                }));
+            }
+        };
+        match converted {
+            Ok(()) => Ok(None),
+            Err(error) => {
+                match remedy(&error) {
+                    Remedy::Again => debug!(%error, "cannot look into the database yet"),
+                    Remedy::AgainAloud => {
+                        if self.is_reminder_due() {
+                            warn!(%error, "taking over the data of a Go k8s-dqlite: trying again");
+                        }
+                    }
+                    Remedy::None => return Err(error.into()),
+                }
+                Ok(Some(self.pause().await))
+            }
+        }
+    }
+
     /// Lets another node take over, or goes on here.
     async fn wait_for_other(&mut self) {
         let own_id = self.own_id;
@@ -197,6 +257,23 @@ impl Coordinator {
                 }
             }
         }
+    }
+
+    /// Says why nothing is served, for as long as this node has nothing.
+    fn remind(&mut self, address: &str, reason: &FollowError) {
+        if !self.replica.is_loaded() && self.is_reminder_due() {
+            warn!(%reason, leader = address, "nothing is served before this node has the store from the leader");
+        }
+    }
+
+    fn is_reminder_due(&mut self) -> bool {
+        let is_due = self
+            .reminded
+            .is_none_or(|at| at.elapsed() > REMIND_INTERVAL);
+        if is_due {
+            self.reminded = Some(Instant::now());
+        }
+        is_due
     }
 
     async fn pause(&mut self) -> Next {
@@ -240,6 +317,7 @@ impl Coordinator {
             Ok(order) => order,
             Err(reason) => {
                 debug!(%reason, address, "not following any more");
+                self.remind(address, &reason);
                 None
             }
         };

@@ -17,7 +17,8 @@ use dqlite::{
 };
 use tracing::info;
 
-use self::{content::Contents, directory::Directory, file::SnapshotSource};
+pub(crate) use self::directory::Directory;
+use self::{content::Contents, file::SnapshotSource};
 use crate::{
     args::RestoreArgs,
     config::{ConfigError, Start},
@@ -118,7 +119,10 @@ async fn fill(contents: &mut Contents, node: &Node) -> Result<(), RestoreError> 
 }
 
 /// The engine alone: nobody but this process can reach it.
-async fn start_engine(directory: &Directory, lock: DirLock) -> Result<(Node, Start), RestoreError> {
+pub(crate) async fn start_engine(
+    directory: &Directory,
+    lock: DirLock,
+) -> Result<(Node, Start), RestoreError> {
     let dir = directory.path().to_owned();
     let start = Start::First {
         address: directory.address().clone(),

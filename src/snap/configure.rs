@@ -2,8 +2,6 @@
 
 use std::ffi::OsString;
 
-use dqlite::files::read_info;
-
 use super::{
     HookError, Places, address,
     args::{Flag, with},
@@ -141,8 +139,7 @@ fn node_changes(places: &Places, settings: &Settings) -> Result<Vec<Change>, Hoo
 fn address_change(places: &Places, wanted: &NodeAddress) -> Result<Option<Change>, HookError> {
     let storage = places.storage();
     let text = format!("Address: {wanted}\n");
-    let born = read_info(&storage).map_err(crate::config::ConfigError::from)?;
-    match born {
+    match places.own_node()? {
         Some(own) if own.address == wanted.as_str() => Ok(None),
         Some(_) if is_managed(places) => Err(HookError::Refused(
             "address: other nodes know this one by its address, because it is part of a cluster of k8sd: remove it \
@@ -169,11 +166,10 @@ pub fn node_address(places: &Places, settings: &Settings) -> Result<String, Hook
     if let Some(address) = &settings.address {
         return Ok(address.as_str().to_owned());
     }
-    let storage = places.storage();
-    if let Some(own) = read_info(&storage).map_err(crate::config::ConfigError::from)? {
+    if let Some(own) = places.own_node()? {
         return Ok(own.address);
     }
-    let init = init_address(&storage)?;
+    let init = init_address(&places.storage())?;
     Ok(init.map_or_else(
         || with_port(address::primary(), NODE_PORT),
         |address| address.as_str().to_owned(),

@@ -5,10 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::{HookError, Places};
-use crate::{
-    args::StatusArgs,
-    status::{self, Health, Report},
-};
+use crate::status::{self, Health, Report};
 
 /// snapd gives this hook 30 s. A first start takes a second or two; `snap install` ends when clients are served.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -26,12 +23,7 @@ pub async fn run(places: &Places, now_s: i64) -> Result<(), HookError> {
 }
 
 async fn look(places: &Places, now_s: i64) -> (&'static str, &'static str, String) {
-    let wanted = StatusArgs {
-        storage_dir: places.storage(),
-        json: false,
-        enable_tls: None,
-    };
-    match status::run(&wanted, now_s).await {
+    match status::run(&places.storage(), None, now_s).await {
         Ok(report) => judge(&report),
         Err(error) => ("waiting", "not-started", error.to_string()),
     }

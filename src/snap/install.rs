@@ -6,8 +6,9 @@ use dqlite::files::INFO_FILE;
 
 use super::{
     HookError, Places, address, certificate,
+    configure::manager_address,
     places::{self, MANAGER, SERVER},
-    settings::{MANAGER_PORT, NODE_PORT},
+    settings::NODE_PORT,
 };
 use crate::config::INIT;
 
@@ -40,11 +41,11 @@ fn begin(places: &Places, name: &str, ip: IpAddr, node: &str) -> Result<(), Hook
 
 /// The args files that are not there.
 pub fn write_missing_args(places: &Places, name: &str, node: &str) -> Result<(), HookError> {
-    let host = node.rsplit_once(':').map_or(node, |(host, _)| host);
     let server = format!("--storage-dir={STORAGE}\n");
     let manager = format!(
-        "--state-dir={STATE}\n--name={name}\n--address={host}:{MANAGER_PORT}\n\
-         --datastore-dir={STORAGE}\n--datastore-address={node}\n"
+        "--state-dir={STATE}\n--name={name}\n--address={}\n\
+         --datastore-dir={STORAGE}\n--datastore-address={node}\n",
+        manager_address(node)
     );
     for (service, flags) in [(SERVER, server), (MANAGER, manager)] {
         let path = places.args(service);

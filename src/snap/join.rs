@@ -12,7 +12,7 @@ use super::{
     settings::Settings,
     snapctl,
 };
-use crate::{args::StatusArgs, config::next_of, status};
+use crate::{config::next_of, status};
 
 /// Nothing was ever written.
 const FIRST_REVISION: i64 = 1;
@@ -64,12 +64,7 @@ async fn check_unused(places: &Places, now_s: i64) -> Result<(), HookError> {
             storage_dir.display()
         )))
     };
-    let wanted = StatusArgs {
-        storage_dir: storage_dir.clone(),
-        json: false,
-        enable_tls: None,
-    };
-    let report = status::run(&wanted, now_s).await?;
+    let report = status::run(&storage_dir, None, now_s).await?;
     match report.revision {
         _ if report.nodes.len() > 1 => {
             refused("this node is one of a cluster of several".to_owned())

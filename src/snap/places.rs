@@ -11,7 +11,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use dqlite::{files::read_info, wire::Server};
+
 use super::HookError;
+use crate::config::ConfigError;
 
 /// The service whose flags these are, as snapd and the args files name it.
 pub const SERVER: &str = "k8s-dqlite";
@@ -50,6 +53,12 @@ impl Places {
     /// The storage directory of the server.
     pub fn storage(&self) -> PathBuf {
         self.common.join("var/lib/k8s-dqlite")
+    }
+
+    /// Who this node is, once it has started.
+    pub fn own_node(&self) -> Result<Option<Server>, HookError> {
+        let own = read_info(&self.storage()).map_err(ConfigError::from)?;
+        Ok(own)
     }
 
     /// The state directory of the cluster manager.

@@ -2,31 +2,21 @@
 
 use std::{fs, io};
 
-use dqlite::files::read_info;
-
 use super::{
     HookError, Places, address,
     install::{self, with_port},
     settings::{KEYS, NODE_PORT, REFRESH_WHEN_DEGRADED, is_on},
 };
-use crate::{
-    args::StatusArgs,
-    status::{self, Health},
-};
+use crate::status::{self, Health};
 
 /// While this runs, the old revision serves. A restart of this node while others are down may stop all writes, so it
 /// waits until they are back: snapd tries again.
 pub async fn before(places: &Places, now_s: i64) -> Result<(), HookError> {
-    let wanted = StatusArgs {
-        storage_dir: places.storage(),
-        json: false,
-        enable_tls: None,
-    };
     if is_on(&places.settings(&KEYS)?, REFRESH_WHEN_DEGRADED) {
         return Ok(());
     }
     // A node that does not work yet, or no more, is not made worse by another program.
-    let Ok(report) = status::run(&wanted, now_s).await else {
+    let Ok(report) = status::run(&places.storage(), None, now_s).await else {
         return Ok(());
     };
     if report.nodes.len() < 2 || report.health != Health::Degraded {
@@ -54,7 +44,7 @@ pub async fn before(places: &Places, now_s: i64) -> Result<(), HookError> {
 pub fn after(places: &Places) -> Result<(), HookError> {
     take_over_old_data(places)?;
     places.prepare()?;
-    let own = read_info(&places.storage()).ok().flatten();
+    let own = places.own_node().ok().flatten();
     let node = own.map_or_else(
         || with_port(address::primary(), NODE_PORT),
         |own| own.address,

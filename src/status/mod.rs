@@ -20,10 +20,7 @@ pub use self::{
     gather::{Gathered, gather},
     report::{Health, NodeReport, Report},
 };
-use crate::{
-    args::StatusArgs,
-    config::{self, ConfigError},
-};
+use crate::config::{self, ConfigError};
 
 /// Who the cluster is, as the files of one node have it.
 #[derive(Debug)]
@@ -69,8 +66,12 @@ fn expires_s(certificate: PathBuf, key: PathBuf) -> Result<i64, ConfigError> {
 }
 
 /// Asks the nodes. `now_s` is in seconds since 1970.
-pub async fn run(args: &StatusArgs, now_s: i64) -> Result<Report, ConfigError> {
-    let known = Known::read(&args.storage_dir, args.enable_tls)?;
+pub async fn run(
+    storage_dir: &Path,
+    enable_tls: Option<bool>,
+    now_s: i64,
+) -> Result<Report, ConfigError> {
+    let known = Known::read(storage_dir, enable_tls)?;
     let gathered = gather(&known).await;
     Ok(Report::new(&known, gathered, now_s))
 }

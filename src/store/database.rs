@@ -13,6 +13,7 @@ use super::{
     folded::Folded,
     purge::{MAX_STEP_ROWS, SweepStep},
     schema,
+    takeover::TakeOverError,
 };
 use crate::{
     mvcc::{Change, ChangeKind, KeyValue, LeaseId, Revision, RowId, revision_of, sub_of},
@@ -47,11 +48,13 @@ pub enum OpenError {
     )]
     NewerSchema(i64),
     #[error(
-        "the database holds data of the Go k8s-dqlite (schema {}.{}), which this version cannot \
-         take over: keep running the Go program on it, and start with an empty storage directory",
+        "the database holds tables that are neither of this program nor of a known Go k8s-dqlite \
+         (schema {}.{}): run the program that wrote them, or start with an empty storage directory",
         .0 >> 16, .0 & 0xffff
     )]
     ForeignSchema(i64),
+    #[error("the data of the Go k8s-dqlite was not taken over: {0}")]
+    TakeOver(#[from] TakeOverError),
     #[error("the database is damaged: {0}")]
     Damaged(String),
     #[error("dqlite: {0}")]
@@ -70,6 +73,8 @@ pub struct StoredChange {
 pub struct Meta {
     pub compact_revision: Revision,
     pub cluster_id: u64,
+    /// The current revision is not below this one, whatever the rows say; 0 if it is not set.
+    pub least_revision: Revision,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,7 +147,16 @@ impl Database {
         self.read_meta().await
     }
 
-    async fn read_number(&mut self, sql: &str) -> Result<i64, OpenError> {
+    /// For what is done before the tables are this program's.
+    pub(super) fn connection(&mut self) -> &mut Connection {
+        &mut self.connection
+    }
+
+    pub(super) fn into_connection(self) -> Connection {
+        self.connection
+    }
+
+    pub(super) async fn read_number(&mut self, sql: &str) -> Result<i64, OpenError> {
         let rows = self
             .connection
             .query_sql(sql, &[])
@@ -155,23 +169,27 @@ impl Database {
         }
     }
 
-    async fn read_meta(&mut self) -> Result<Meta, OpenError> {
+    pub(super) async fn read_meta(&mut self) -> Result<Meta, OpenError> {
         let rows = self
             .connection
             .query_sql(schema::READ_META, &[])
             .await?
             .collect(100)
             .await?;
-        let find = |name: &str| {
-            let found = rows.iter().find_map(|row| match (&row[0], &row[1]) {
+        let get = |name: &str| {
+            rows.iter().find_map(|row| match (&row[0], &row[1]) {
                 (Value::Text(found), Value::Integer(value)) if found == name => Some(*value),
                 _ => None,
-            });
-            found.ok_or_else(|| OpenError::Damaged(format!("table meta has no number `{name}`")))
+            })
+        };
+        let find = |name: &str| {
+            get(name)
+                .ok_or_else(|| OpenError::Damaged(format!("table meta has no number `{name}`")))
         };
         Ok(Meta {
             compact_revision: find("compact_revision")?,
             cluster_id: find("cluster_id")?.cast_unsigned(),
+            least_revision: get(schema::LEAST_REVISION).unwrap_or(0),
         })
     }
 

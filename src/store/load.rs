@@ -72,7 +72,7 @@ pub(super) async fn load(
 ) -> Result<(History, Vec<RowId>), OpenError> {
     let started = Instant::now();
     let total = database.count_changes().await?;
-    let mut replay = Replay::new(meta.compact_revision);
+    let mut replay = Replay::new(meta.compact_revision).at_least(meta.least_revision);
     let mut progress = Progress {
         total,
         read: 0,

@@ -74,6 +74,9 @@ pub struct Metrics {
     pub rows: Counter,
     pub purged_rows: Counter,
     pub is_engine_lost: AtomicBool,
+    /// Of a Go k8s-dqlite's table that this node converts, and of those the ones that are done.
+    pub take_over_rows: AtomicI64,
+    pub take_over_done_rows: AtomicI64,
 }
 
 /// Writes that were not taken, by the reason.
@@ -113,6 +116,8 @@ impl Default for Metrics {
             rows: Counter::new(),
             purged_rows: Counter::new(),
             is_engine_lost: AtomicBool::new(false),
+            take_over_rows: AtomicI64::new(0),
+            take_over_done_rows: AtomicI64::new(0),
         }
     }
 }

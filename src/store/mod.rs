@@ -29,6 +29,7 @@ mod replica;
 mod restore;
 mod schema;
 pub mod snapshot;
+pub mod takeover;
 #[cfg(test)]
 mod tests;
 mod validate;

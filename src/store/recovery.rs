@@ -323,6 +323,7 @@ mod tests {
             meta: Meta {
                 compact_revision,
                 cluster_id: 1,
+                least_revision: 0,
             },
             leases: leases.collect(),
             settings: Settings::default(),

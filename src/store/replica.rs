@@ -16,6 +16,7 @@ use super::{
     load::load,
     purge::{Purge, Sweep},
     recovery::restore_leases,
+    takeover::{self, TakeOver},
     writer::{CommitObserver, Ended, Stop, Writer, WriterError},
 };
 use crate::{
@@ -98,6 +99,24 @@ impl Replica {
         self.shared
             .queued_bytes
             .fetch_sub(weight, Ordering::Relaxed);
+    }
+
+    /// Converts what a Go k8s-dqlite has left in the database of this node, which must lead. May be dropped.
+    pub async fn convert(
+        &self,
+        take_over: &TakeOver,
+        others: &impl takeover::Others,
+    ) -> Result<(), OpenError> {
+        let shared = &self.shared;
+        let cluster_id = shared.cluster_id.load(Ordering::Acquire);
+        takeover::run(
+            &shared.endpoint,
+            take_over,
+            cluster_id,
+            others,
+            &shared.metrics,
+        )
+        .await
     }
 
     /// Opens the database on this node, which must lead, and brings the index up to it.

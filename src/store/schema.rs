@@ -10,12 +10,15 @@ pub const READ_VERSION: &str = "PRAGMA user_version";
 
 pub const COUNT_TABLES: &str = "SELECT count(*) FROM sqlite_master";
 
-/// One text, so that a new database has all of it or nothing. `prev_revision` is there for checks
-/// and inspection; the view has no `old_value` to give, values are not stored twice. The names of
-/// its columns are the Go k8s-dqlite's. Column types are only INTEGER, TEXT and BLOB: libdqlite
-/// cannot return the wrong value from a column of date or boolean type without aborting.
-pub const CREATE: &str = "
-BEGIN IMMEDIATE;
+/// While the tables of the Go k8s-dqlite are being converted: above every version that a program before
+/// this one knows, so that it refuses, and below 3.0. See `takeover`.
+pub const CONVERTING_VERSION: i64 = (2 << 16) | 0xf000;
+
+/// The tables. `prev_revision` is there for checks and inspection. Column types are only INTEGER, TEXT and
+/// BLOB: libdqlite cannot return the wrong value from a column of date or boolean type without aborting.
+macro_rules! tables {
+    () => {
+        "
 CREATE TABLE change (
     id INTEGER PRIMARY KEY,
     key BLOB NOT NULL,
@@ -39,6 +42,20 @@ INSERT INTO meta (name, value) VALUES
     ('compact_revision', ?),
     ('cluster_id', ?),
     ('writer_epoch', 0);
+CREATE TABLE setting (
+    space INTEGER NOT NULL,
+    name BLOB NOT NULL,
+    value BLOB NOT NULL,
+    PRIMARY KEY (space, name)
+) WITHOUT ROWID;"
+    };
+}
+
+/// The view has no `old_value` to give, values are not stored twice. The names of its columns are the Go
+/// k8s-dqlite's.
+macro_rules! view {
+    () => {
+        "
 CREATE VIEW kine AS SELECT
     id >> 20 AS id,
     CAST(key AS TEXT) AS name,
@@ -49,15 +66,22 @@ CREATE VIEW kine AS SELECT
     lease,
     value,
     NULL AS old_value
-FROM change;
-CREATE TABLE setting (
-    space INTEGER NOT NULL,
-    name BLOB NOT NULL,
-    value BLOB NOT NULL,
-    PRIMARY KEY (space, name)
-) WITHOUT ROWID;
-PRAGMA user_version = 131073;
-COMMIT";
+FROM change;"
+    };
+}
+
+/// One text, so that a new database has all of it or nothing.
+pub const CREATE: &str = concat!(
+    "BEGIN IMMEDIATE;",
+    tables!(),
+    view!(),
+    "PRAGMA user_version = 131073; COMMIT"
+);
+
+/// The same in two parts, for a take-over, whose own view has to wait until the old table of that name is
+/// gone.
+pub const CREATE_TABLES: &str = tables!();
+pub const CREATE_VIEW: &str = concat!(view!(), "PRAGMA user_version = 131073;");
 
 /// From 2.0 to 2.1.
 pub const UPGRADE: &str = "
@@ -71,6 +95,10 @@ CREATE TABLE setting (
 PRAGMA user_version = 131073;
 COMMIT";
 
+/// The name of the number below which the current revision never is.
+pub const LEAST_REVISION: &str = "least_revision";
+
+pub const SET_META: &str = "INSERT INTO meta (name, value) VALUES (?, ?)";
 pub const READ_META: &str = "SELECT name, value FROM meta";
 pub const SET_COMPACT_REVISION: &str = "UPDATE meta SET value = ? WHERE name = 'compact_revision'";
 

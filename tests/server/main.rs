@@ -34,6 +34,7 @@ mod reflection;
 mod restore;
 mod snapshot;
 mod status;
+mod takeover;
 mod tls;
 mod txn;
 mod watch;

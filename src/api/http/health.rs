@@ -6,7 +6,7 @@
 //! `/readyz` is true when a write could succeed, `/livez` false when a restart could help. For both there are
 //! checks that etcd has not; docs/compat.md names them.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use axum::{
     Router,
@@ -166,7 +166,7 @@ impl Check {
             Check::SerializableRead => read(store).map_err(reason),
             // Requests would wait until it is.
             Check::LinearizableRead | Check::Loaded | Check::Writable if !store.is_loaded() => {
-                Err("the store is being loaded".to_owned())
+                Err(loading(store))
             }
             Check::LinearizableRead => read_after_all_writes(store).await.map_err(reason),
             Check::Engine => judge_silence(store.engine_silent_for()),
@@ -188,6 +188,16 @@ fn judge_silence(silent: Duration) -> Result<(), String> {
             silent.as_secs()
         )),
         false => Ok(()),
+    }
+}
+
+fn loading(store: &Store) -> String {
+    let metrics = store.metrics();
+    let rows = metrics.take_over_rows.load(Ordering::Relaxed);
+    let done = metrics.take_over_done_rows.load(Ordering::Relaxed);
+    match rows > done {
+        true => format!("the data of a Go k8s-dqlite is taken over: {done} of {rows} rows"),
+        false => "the store is being loaded".to_owned(),
     }
 }
 

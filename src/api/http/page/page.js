@@ -22,7 +22,7 @@
     const units = ["B", "KiB", "MiB", "GiB", "TiB"];
     let unit = 0;
     while (n >= 1024 && unit < units.length - 1) { n /= 1024; unit += 1; }
-    return (unit === 0 || n >= 100 ? Math.round(n) : n.toFixed(1)) + " " + units[unit];
+    return (unit === 0 || n >= 100 ? Math.round(n) : Number(n.toFixed(1))) + " " + units[unit];
   };
   const byteRate = (n) => bytes(n) + "/s";
   const rate = (n) => short(n) + "/s";
@@ -121,7 +121,13 @@
     // The first series is in front.
     for (let s = columns.length - 1; s >= 0; s -= 1) {
       let line = "", area = "", run = null, before = null;
-      const close = () => { if (run !== null) area += `L${before.toFixed(1)} ${H}L${run.toFixed(1)} ${H}Z`; run = null; };
+      const close = () => {
+        if (run === null) return;
+        // A lone point is a dot.
+        if (before === run) line += "h1.5";
+        area += `L${before.toFixed(1)} ${H}L${run.toFixed(1)} ${H}Z`;
+        run = null;
+      };
       let previous = null;
       for (const row of rows) {
         const n = row[columns[s]];
@@ -129,8 +135,7 @@
         if (n === null || gap) close();
         if (n !== null) {
           const px = x(row[0]), point = px.toFixed(1) + " " + y(n).toFixed(1);
-          // A lone point is a dot: a line of no length with round ends.
-          line += run === null ? `M${point}h0` : `L${point}`;
+          line += run === null ? `M${point}` : `L${point}`;
           area += run === null ? `M${px.toFixed(1)} ${H}L${point}` : `L${point}`;
           if (run === null) run = px;
           before = px;

@@ -1,0 +1,227 @@
+//! Takes over the database of a Go k8s-dqlite: its table of rows becomes this program's tables.
+//!
+//! Invariants: nothing is changed before every node runs this program and the old rows are in a backup that was
+//! read back. From then on each step is one transaction that moves some of the rows: a row is always in one of
+//! the two tables, so whoever leads next goes on where the last step ended. Until all rows are moved the schema
+//! version is one that other programs refuse.
+//!
+//! Values never leave the engine: the rules see the rest of a row, and SQL copies what they decided about.
+
+pub mod backup;
+mod convert;
+mod error;
+mod rules;
+mod schema;
+mod table;
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use dqlite::client::{Endpoint, Error};
+use tokio::time::{Instant, sleep};
+use tracing::{info, warn};
+
+pub use self::error::TakeOverError;
+pub use self::table::{OldTable, Survey};
+use self::{backup::WrittenBackup, table::Stage};
+use super::{OpenError, database::Database, metrics::Metrics};
+use crate::ops::disk;
+
+/// How often the other nodes are asked whether they are ready.
+const ASK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How often the log says what is waited for.
+const REMIND_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Free space that a conversion needs on the disk of the storage directory, as a multiple of the pages in use: one
+/// for the log of its steps, one for a snapshot beside the older one.
+const CONVERSION_SPACE: u64 = 2;
+
+/// What stays free beside that, in bytes: the engine allocates its log in pieces of 8 MiB.
+const SPARE_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Bytes of a page of the database.
+const PAGE_BYTES: u64 = 4096;
+
+/// Where the old rows go before they are converted.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum BackupTo {
+    /// A file of its own in the directory beside the storage directory.
+    #[default]
+    Beside,
+    File(PathBuf),
+    Nowhere,
+}
+
+#[derive(Debug, Clone)]
+pub struct TakeOver {
+    pub storage_dir: PathBuf,
+    pub backup: BackupTo,
+}
+
+/// The other nodes, of which each must run this program before anything is changed.
+pub trait Others: Sync {
+    /// Those that do not, each with what an operator has to know. Empty if all do.
+    fn missing(&self) -> impl Future<Output = Vec<String>> + Send;
+}
+
+/// Converts what a Go k8s-dqlite left in the database of this node, which leads. At once if it has nothing to do.
+/// May be dropped at any moment.
+pub(super) async fn run(
+    endpoint: &Endpoint,
+    take_over: &TakeOver,
+    cluster_id: u64,
+    others: &impl Others,
+    metrics: &Metrics,
+) -> Result<(), OpenError> {
+    let mut database = Database::open_on_leader(endpoint).await?;
+    let mut is_announced = false;
+    loop {
+        match table::stage(&mut database).await? {
+            Stage::None => return Ok(()),
+            Stage::Half => {
+                return convert::run(&mut database, metrics).await;
+            }
+            Stage::Old(version) => {
+                if !is_announced {
+                    is_announced = true;
+                    info!(
+                        schema = format_args!("{}.{}", version >> 16, version & 0xffff),
+                        "the database is that of a Go k8s-dqlite: taking it over"
+                    );
+                }
+                wait_for_others(others).await;
+                prepare(&mut database, take_over, version, others, cluster_id).await?;
+            }
+        }
+    }
+}
+
+async fn wait_for_others(others: &impl Others) {
+    let mut reminded: Option<Instant> = None;
+    loop {
+        let missing = others.missing().await;
+        if missing.is_empty() {
+            return;
+        }
+        if reminded.is_none_or(|at| at.elapsed() > REMIND_INTERVAL) {
+            reminded = Some(Instant::now());
+            warn!(
+                "the data of the Go k8s-dqlite is converted when every node runs this program, and nothing is \
+                 served until then. Start it on, or remove from the cluster: {}",
+                missing.join(", ")
+            );
+        }
+        sleep(ASK_INTERVAL).await;
+    }
+}
+
+/// Makes the backup, and begins, unless something has changed meanwhile.
+async fn prepare(
+    database: &mut Database,
+    take_over: &TakeOver,
+    version: i64,
+    others: &impl Others,
+    cluster_id: u64,
+) -> Result<(), OpenError> {
+    let survey = table::survey(database).await?;
+    survey.check()?;
+    let used_bytes = used_bytes(database).await?;
+    let backup = back_up(database, take_over, version, &survey, used_bytes).await?;
+    let has_begun = others.missing().await.is_empty()
+        && table::begin(database, version, &survey, cluster_id).await?;
+    if has_begun {
+        return Ok(());
+    }
+    warn!("somebody else still writes to the database: beginning anew");
+    if let Some(backup) = backup {
+        backup.discard();
+    }
+    Ok(())
+}
+
+async fn used_bytes(database: &mut Database) -> Result<u64, OpenError> {
+    let pages = database.pages().await?;
+    Ok((pages.total - pages.free.min(pages.total)) * PAGE_BYTES)
+}
+
+async fn back_up(
+    database: &mut Database,
+    take_over: &TakeOver,
+    version: i64,
+    survey: &Survey,
+    used_bytes: u64,
+) -> Result<Option<WrittenBackup>, OpenError> {
+    let storage_dir = &take_over.storage_dir;
+    let conversion_bytes = CONVERSION_SPACE * used_bytes + SPARE_BYTES;
+    let Some(path) = backup_path(take_over)? else {
+        check_space(storage_dir, conversion_bytes)?;
+        warn!("no backup is made of the old tables, as --take-over-backup=none demands");
+        return Ok(None);
+    };
+    let dir = backup::dir_of(&path);
+    // What does not compress takes as much as it does now. Both may be on one disk.
+    check_space(&dir, used_bytes + SPARE_BYTES)?;
+    check_space(storage_dir, conversion_bytes + used_bytes)?;
+    let started = Instant::now();
+    info!(file = %path.display(), rows = survey.rows, "backing up the old tables");
+    let written = backup::write(database, &path, version, survey).await?;
+    info!(
+        file = %path.display(),
+        bytes = written.bytes,
+        rows = survey.rows,
+        sha256 = written.sha256,
+        took = ?started.elapsed(),
+        "the backup is written and verified"
+    );
+    Ok(Some(written))
+}
+
+fn backup_path(take_over: &TakeOver) -> Result<Option<PathBuf>, TakeOverError> {
+    match &take_over.backup {
+        BackupTo::Nowhere => Ok(None),
+        BackupTo::File(path) => Ok(Some(path.clone())),
+        BackupTo::Beside => backup::path_beside(&take_over.storage_dir).map(Some),
+    }
+}
+
+fn check_space(dir: &Path, needed_bytes: u64) -> Result<(), TakeOverError> {
+    let free_bytes = disk::free_bytes(dir).map_err(TakeOverError::file(dir))?;
+    if free_bytes < needed_bytes {
+        return Err(TakeOverError::NoSpace {
+            dir: dir.to_owned(),
+            free_bytes,
+            needed_bytes,
+        });
+    }
+    Ok(())
+}
+
+/// What may be done about an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remedy {
+    /// Try again: it happens while leaders change.
+    Again,
+    /// Try again, and say so.
+    AgainAloud,
+    None,
+}
+
+pub fn remedy(error: &OpenError) -> Remedy {
+    match error {
+        OpenError::Dqlite(Error::NotLeader | Error::NoLeader { .. } | Error::Busy { .. }) => {
+            Remedy::Again
+        }
+        OpenError::Dqlite(
+            Error::Sql { .. }
+            | Error::Constraint { .. }
+            | Error::TooLarge { .. }
+            | Error::Invalid(_)
+            | Error::Protocol(_),
+        ) => Remedy::None,
+        OpenError::Dqlite(_) => Remedy::AgainAloud,
+        _ => Remedy::None,
+    }
+}
