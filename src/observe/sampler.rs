@@ -141,9 +141,11 @@ impl Observed {
 
     async fn read(&self) -> Option<Pages> {
         let places = self.places.clone();
-        let facts = tokio::task::spawn_blocking(move || Facts::read(&places));
-        self.facts
-            .store(Arc::new(facts.await.expect("reading does not panic")));
+        let reading = tokio::task::spawn_blocking(move || Facts::read(&places));
+        // Otherwise the server stops.
+        if let Ok(facts) = reading.await {
+            self.facts.store(Arc::new(facts));
+        }
         if !self.store.is_loaded() {
             return None;
         }

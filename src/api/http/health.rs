@@ -83,9 +83,12 @@ async fn run_all(
         .collect();
     let mut findings = Vec::with_capacity(running.len());
     for (check, running) in running {
-        let result = running.await.expect("no check panics");
-        let late = |_| Err(format!("no answer within {} s", patience.as_secs_f64()));
-        findings.push((check, result.unwrap_or_else(late)));
+        let result = match running.await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(format!("no answer within {} s", patience.as_secs_f64())),
+            Err(_) => Err("the server stops".to_owned()),
+        };
+        findings.push((check, result));
     }
     findings
 }

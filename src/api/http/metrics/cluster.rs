@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use dqlite::wire::Role;
+use dqlite::{proxy::TRAFFIC, wire::Role};
 use etcd_proto::etcdserverpb::AlarmType;
 
 use super::Sources;
@@ -89,6 +89,24 @@ impl Sources {
         {
             let other = format!("{:x}", server.id);
             page.labelled(name, &[("Local", &own), ("Remote", &other)], 1);
+        }
+        // etcd's label for a peer that it does not know.
+        for (name, help, label, bytes) in [
+            (
+                "etcd_network_peer_received_bytes_total",
+                "The total number of bytes received from peers.",
+                "From",
+                &TRAFFIC.received_bytes,
+            ),
+            (
+                "etcd_network_peer_sent_bytes_total",
+                "The total number of bytes sent to peers.",
+                "To",
+                &TRAFFIC.sent_bytes,
+            ),
+        ] {
+            page.begin(name, Kind::Counter, help);
+            page.labelled(name, &[(label, "0")], bytes.load(Ordering::Relaxed));
         }
         let help = "The term of Raft.";
         page.gauge("k8s_dqlite_raft_term", help, view.term);
