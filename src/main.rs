@@ -10,12 +10,21 @@ use std::{
 use k8s_dqlite::{
     args::{Args, Command, RecoverArgs, RestoreArgs, RollBackArgs, StatusArgs},
     config,
-    ops::{exit::Exit, limits, logging, signals::StopSignals},
+    ops::{
+        exit::Exit,
+        limits, logging,
+        profiling::{self, Sampled, WholeProfile},
+        signals::StopSignals,
+        tracing::Telemetry,
+    },
     recover, restore, roll_back,
     server::{self, ServerError},
     snap, status,
 };
 use tracing::{error, info, warn};
+
+#[global_allocator]
+static ALLOCATOR: Sampled = Sampled;
 
 /// With one thread, a large range would hold up the writer.
 const WORKERS_MIN: usize = 2;
@@ -60,7 +69,11 @@ fn main() -> ExitCode {
 }
 
 fn serve(args: &Args) -> ExitCode {
-    logging::start(&args.log_level, args.debug);
+    if args.profiling {
+        profiling::start_heap();
+    }
+    logging::start_as(args.logs.log_format, &args.log_level, args.debug);
+    logging::slow::set_threshold(args.logs.warning_apply_duration.0);
     info!(
         "k8s-dqlite {} on dqlite {}",
         env!("CARGO_PKG_VERSION"),
@@ -217,7 +230,19 @@ async fn run(args: &Args) -> Result<(), ServerError> {
         info!(old = %old.display(), "another storage directory has taken the place of this one");
     }
     let config = config::load(args)?;
-    server::run(config, signals.stop()).await
+    tokio::spawn(logging::obey_signals());
+    let telemetry = Telemetry::start(args)?;
+    let is_recorded = args.profiling && !args.profiling_dir.is_empty();
+    let profile = is_recorded.then(|| WholeProfile::start(args.profiling_dir.as_ref()));
+    let profile = profile.transpose()?;
+    let ended = server::run(config, signals.stop()).await;
+    if let Some(profile) = profile {
+        profile.stop();
+    }
+    if let Some(telemetry) = telemetry {
+        telemetry.stop().await;
+    }
+    ended
 }
 
 /// A broken invariant must not go on in the other threads. The default hook has said what happened.

@@ -22,8 +22,12 @@ use crate::{
     config::{ConfigError, ServerConfig},
     mvcc::Commit,
     node::{Pauses, RunningNode, StartError},
-    observe::{self, NodeView, Observed, ObservedOptions, Places, ViewNow},
-    ops::disk::{self, Change},
+    observe::{NodeView, Observed, ObservedOptions, Places, ViewNow, watch_log_writes},
+    ops::{
+        disk::{self, Change},
+        profiling::{self, ProfileError},
+        tracing::{NoTarget, observe},
+    },
     peer::{CoordinatorError, Known, NodeOptions, Nodes, PeerPort, Reads},
     store::{self, Cluster, CommitObserver, OpenError, Store, StoreOptions, WriterError},
     watch::{HubSettings, Inbox, WatchHub},
@@ -68,6 +72,10 @@ pub enum ServerError {
          names the others it joins anew"
     )]
     Removed,
+    #[error(transparent)]
+    Telemetry(#[from] NoTarget),
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
     #[error("the API failed: {0}")]
     Api(tonic::transport::Error),
 }
@@ -88,11 +96,15 @@ pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result
         Some(address) => Some(Listener::bind(address, None).await?),
         None => None,
     };
+    let profiling_listener = match &config.profiling_listen {
+        Some(address) => Some(Listener::bind(address, None).await?),
+        None => None,
+    };
     let (peer_port, peer_connections) = PeerPort::new();
     let node = RunningNode::start_with_peers(&config, Some(Arc::new(peer_port))).await?;
     let reads = Arc::new(Reads::default());
     let dir = config.storage_dir.clone();
-    observe::watch_log_writes();
+    watch_log_writes();
     let (store, mut replica) = store::empty(StoreOptions {
         endpoint: node.endpoint(),
         is_disk_full: Box::new(move || is_disk_full(&dir)),
@@ -102,6 +114,7 @@ pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result
         quota: config.quota,
         limits: config.limits,
     });
+    observe(&store);
     let watchers = Watchers::default();
     replica.observe(Box::new(watchers.clone()));
     let mut nodes = Nodes::start(
@@ -187,6 +200,11 @@ pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result
         auth: config.auth,
         sources,
     };
+    if let Some(listener) = profiling_listener {
+        info!(listen = %listener.address(), "serving profiles");
+        let serving = api::serve_http(profiling::routes(), listener, stopping.clone().wait());
+        tokio::spawn(serving);
+    }
     let mut api = tokio::spawn(api::serve(services, listener, stopping.wait()));
     info!(listen = %config.listen, revision = store.revision(), "ready");
 

@@ -19,7 +19,10 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tonic::codegen::Service;
 
-use crate::metrics::{CALLS, MethodCalls};
+use crate::{
+    metrics::{CALLS, MethodCalls},
+    ops::tracing::{Course, within},
+};
 
 const STATUS: &str = "grpc-status";
 
@@ -56,7 +59,8 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Answering {
-        let call = CALLS.method(request.uri().path()).map(Call::start);
+        let method = CALLS.method(request.uri().path());
+        let call = method.map(|method| Call::start(method, request.headers()));
         let request = request.map(Received);
         Answering {
             answer: self.0.call(request),
@@ -69,15 +73,18 @@ where
 struct Call {
     method: &'static MethodCalls,
     started: Instant,
+    /// For traces, and the log of slow requests.
+    course: Option<Box<Course>>,
     is_over: bool,
 }
 
 impl Call {
-    fn start(method: &'static MethodCalls) -> Self {
+    fn start(method: &'static MethodCalls, headers: &HeaderMap) -> Self {
         method.started.increment();
         Self {
             method,
             started: Instant::now(),
+            course: Course::begin(method, headers),
             is_over: false,
         }
     }
@@ -85,6 +92,9 @@ impl Call {
     fn end(&mut self, code: usize) {
         if !std::mem::replace(&mut self.is_over, true) {
             self.method.handled(code, self.started.elapsed());
+            if let Some(course) = self.course.take() {
+                course.end(code);
+            }
         }
     }
 
@@ -119,7 +129,13 @@ impl Future for Answering {
     type Output = Result<Response<CountedBody>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let answer: RouterResponse = match ready!(Pin::new(&mut self.answer).poll(context)) {
+        let this = &mut *self;
+        let answer = Pin::new(&mut this.answer);
+        let answer = match &mut this.call {
+            Some(call) => within(&mut call.course, || answer.poll(context)),
+            None => answer.poll(context),
+        };
+        let answer: RouterResponse = match ready!(answer) {
             Ok(answer) => answer,
             Err(never) => match never {},
         };
@@ -151,6 +167,9 @@ impl Body for CountedBody {
                 Some(Ok(frame)) => {
                     if let Some(data) = frame.data_ref() {
                         CALLS.sent_bytes.add(data.len() as u64);
+                        if let Some(course) = &mut call.course {
+                            course.sent(data.len());
+                        }
                     } else if let Some(trailers) = frame.trailers_ref() {
                         call.end_by(trailers);
                     }

@@ -19,6 +19,7 @@ use super::{
 use crate::{
     auth::{AuthError, Caller},
     compact::ClientCompactions,
+    ops::tracing::{Reading, about},
     store::{RequestError, Store, check_delete_range, check_put, check_range, check_txn},
 };
 
@@ -75,8 +76,11 @@ impl Kv for KvService {
         self.permit(&request, check_range, |caller, range| {
             caller.check_read(&range.key, &range.range_end)
         })?;
+        let mut reading = Reading::begin(request.get_ref());
         self.linearize(request.get_ref()).await?;
+        reading.confirmed();
         let mut response = self.store.range(request.get_ref()).map_err(status)?;
+        reading.found(response.kvs.len());
         self.complete(&mut response.header);
         Ok(Response::new(response))
     }
@@ -113,6 +117,7 @@ impl Kv for KvService {
         self.permit(&request, check_put, |caller, put| {
             caller.check_put(put, &|id| self.store.leased_keys(id))
         })?;
+        about(request.get_ref());
         let mut response = self.store.put(request.into_inner()).await.map_err(status)?;
         self.complete(&mut response.header);
         Ok(Response::new(response))
@@ -125,6 +130,7 @@ impl Kv for KvService {
         self.permit(&request, check_delete_range, |caller, delete| {
             caller.check_delete_range(delete)
         })?;
+        about(request.get_ref());
         let request = request.into_inner();
         let mut response = self.store.delete_range(request).await.map_err(status)?;
         self.complete(&mut response.header);
@@ -138,6 +144,7 @@ impl Kv for KvService {
         self.permit(&request, validate, |caller, txn| {
             caller.check_txn(txn, &|id| self.store.leased_keys(id))
         })?;
+        about(request.get_ref());
         let mut response = self.store.txn(request.into_inner()).await.map_err(status)?;
         self.complete(&mut response.header);
         Ok(Response::new(response))

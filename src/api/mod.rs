@@ -36,6 +36,6 @@ pub use listener::{
     Connection, Incoming, ListenError, Listener, MAX_CONNECTIONS, Peer, PeerAddress,
 };
 pub use maintenance::{ETCD_VERSION, MaintenanceService, STORAGE_VERSION};
-pub use serve::{Services, serve, serve_metrics};
+pub use serve::{Services, serve, serve_http, serve_metrics};
 pub use stopping::Stopping;
 pub use watch::WatchService;

@@ -95,9 +95,18 @@ pub async fn serve_metrics(
     listener: Listener,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), Error> {
+    serve_http(metrics_routes(sources), listener, stop).await
+}
+
+/// Serves what is no gRPC, until `stop` is ready.
+pub async fn serve_http(
+    http: axum::Router,
+    listener: Listener,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), Error> {
     let front = Front {
         grpc: Counted::new(axum::Router::new()),
-        http: metrics_routes(sources),
+        http,
     };
     Server::builder()
         .accept_http1(true)

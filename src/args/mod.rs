@@ -6,6 +6,7 @@ mod address;
 mod auth;
 mod client_tls;
 mod duration;
+mod logs;
 mod recover;
 mod remarks;
 mod restore;
@@ -26,6 +27,7 @@ pub use self::{
     auth::AuthFlags,
     client_tls::{ClientTlsFlags, file},
     duration::{DurationError, GoDuration},
+    logs::{LogFlags, LogFormat, Threshold},
     recover::{MemberArg, RecoverArgs},
     restore::RestoreArgs,
     status::StatusArgs,
@@ -79,21 +81,24 @@ pub struct Args {
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     pub log_level: String,
 
+    #[command(flatten)]
+    pub logs: LogFlags,
+
     /// Deprecated: use --log-level=debug.
     #[arg(long, value_parser = boolean, default_value = "false", default_missing_value = "true")]
     #[arg(num_args = 0..=1, require_equals = true, action = ArgAction::Set, hide = true)]
     pub debug: bool,
 
-    /// Serve profiles.
+    /// Serve profiles for go tool pprof and speedscope, and the level of the log.
     #[arg(long, value_parser = boolean, default_value = "false", default_missing_value = "true")]
     #[arg(num_args = 0..=1, require_equals = true, action = ArgAction::Set)]
     pub profiling: bool,
 
     /// Where profiles are served.
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:4000")]
-    pub profiling_listen: String,
+    #[arg(long, value_name = "HOST:PORT", value_parser = http_address, default_value = "127.0.0.1:4000")]
+    pub profiling_listen: ListenAddress,
 
-    /// Directory for a CPU profile, which is written at exit.
+    /// Directory for a CPU profile, which is written at exit; with --profiling.
     #[arg(long, value_name = "DIR", default_value = "")]
     pub profiling_dir: String,
 

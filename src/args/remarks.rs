@@ -20,10 +20,6 @@ const WITHOUT_EFFECT: [(&str, &str); 6] = [
     ),
 ];
 
-/// Switches for what is still to come. Their companions, such as --otel-listen, mean nothing
-/// without them.
-const NOT_AVAILABLE: [&str; 2] = ["profiling", "otel"];
-
 pub(super) fn on(matches: &ArgMatches) -> Vec<String> {
     let is_given = |id| matches.value_source(id) == Some(ValueSource::CommandLine);
     let flag = |id: &str| format!("--{}", id.replace('_', "-"));
@@ -31,8 +27,9 @@ pub(super) fn on(matches: &ArgMatches) -> Vec<String> {
     let mut remarks: Vec<String> = without_effect
         .map(|(id, why)| format!("{} {why}", flag(id)))
         .collect();
-    let missing = NOT_AVAILABLE.iter().filter(|id| matches.get_flag(id));
-    remarks.extend(missing.map(|id| format!("{} is not available in this version", flag(id))));
+    if is_given("profiling_dir") && !matches.get_flag("profiling") {
+        remarks.push("--profiling-dir has no effect without --profiling".to_owned());
+    }
     if matches
         .get_one("tls_client_session_cache_size")
         .is_some_and(|size: &u64| *size > 0)
@@ -41,6 +38,9 @@ pub(super) fn on(matches: &ArgMatches) -> Vec<String> {
         remarks.push(format!(
             "{flag} is not available in this version: sessions are not resumed"
         ));
+    }
+    if matches.get_flag("otel") && is_given("otel_dir") && is_given("otel_listen") {
+        remarks.push("only one otel exporter allowed, ignoring otel endpoint.".to_owned());
     }
     if matches.get_flag("debug") {
         remarks.push("--debug is deprecated: use --log-level=debug".to_owned());

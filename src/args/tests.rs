@@ -18,7 +18,7 @@ fn defaults_are_those_of_the_go_server() {
     assert_eq!(args.tls_client_session_cache_size, 0);
     assert_eq!(args.log_level, "info");
     assert!(!args.debug && !args.profiling && !args.disk_mode && !args.metrics && !args.otel);
-    assert_eq!(args.profiling_listen, "127.0.0.1:4000");
+    assert_eq!(args.profiling_listen.to_string(), "tcp://127.0.0.1:4000");
     assert_eq!(args.metrics_listen.to_string(), "tcp://127.0.0.1:9042");
     assert_eq!(args.otel_listen, "127.0.0.1:4317");
     assert_eq!(
@@ -158,7 +158,7 @@ fn flags_that_do_nothing_are_accepted_and_remarked_on() {
         "--watch-query-timeout=30s",
         "--metrics",
         "--metrics-listen=:9042",
-        "--profiling",
+        "--profiling-dir=/tmp",
         "--otel=false",
         "--debug",
         "--tls-client-session-cache-size=10",
@@ -170,7 +170,7 @@ fn flags_that_do_nothing_are_accepted_and_remarked_on() {
         "--disk-mode has no effect",
         "--datastore-max-open-connections has no effect",
         "--watch-query-timeout has no effect",
-        "--profiling is not available",
+        "--profiling-dir has no effect without --profiling",
         "--tls-client-session-cache-size is not available",
         "--debug is deprecated",
     ] {

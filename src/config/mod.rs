@@ -41,6 +41,7 @@ pub struct ServerConfig {
     pub listen: ListenAddress,
     /// Where the metrics are served beside `listen`, if at all.
     pub metrics_listen: Option<ListenAddress>,
+    pub profiling_listen: Option<ListenAddress>,
     /// `None`: clients are talked to without TLS.
     pub client_tls: Option<Arc<ServerTls>>,
     pub auth: AuthOptions,
@@ -102,6 +103,7 @@ fn read(args: &Args, warnings: &mut Vec<String>) -> Result<ServerConfig, ConfigE
         },
         listen,
         metrics_listen: args.metrics.then(|| args.metrics_listen.clone()),
+        profiling_listen: args.profiling.then(|| args.profiling_listen.clone()),
         tls,
         failure_domain: failure_domain::read(dir)?,
         roles: RoleTargets::new(args.voters, args.stand_bys).unwrap_or_default(),

@@ -53,6 +53,7 @@ pub struct MethodCalls {
     service: String,
     method: String,
     kind: &'static str,
+    is_data: bool,
     pub started: Counter,
     handled: [Counter; CODES.len()],
     /// Of unary calls.
@@ -177,8 +178,16 @@ fn path(method: &MethodDescriptor) -> String {
 
 impl MethodCalls {
     fn new(method: &MethodDescriptor) -> Self {
+        let is_unary = !method.is_client_streaming() && !method.is_server_streaming();
+        let service = method.parent_service();
+        let is_of_data = matches!(
+            service.full_name(),
+            "etcdserverpb.KV" | "etcdserverpb.Lease"
+        );
         Self {
-            service: method.parent_service().full_name().to_owned(),
+            // A compaction may take its time.
+            is_data: is_unary && is_of_data && method.name() != "Compact",
+            service: service.full_name().to_owned(),
             method: method.name().to_owned(),
             kind: match (method.is_client_streaming(), method.is_server_streaming()) {
                 (false, false) => UNARY,
@@ -202,6 +211,16 @@ impl MethodCalls {
             .get(code)
             .unwrap_or(&self.handled[UNKNOWN])
             .increment();
+    }
+
+    /// The service and the method.
+    pub fn names(&self) -> (&str, &str) {
+        (&self.service, &self.method)
+    }
+
+    /// Whether it is a single question about keys or leases, which is answered at once.
+    pub fn is_data(&self) -> bool {
+        self.is_data
     }
 
     fn labels(&self) -> [(&'static str, &str); 3] {

@@ -27,7 +27,7 @@ pub enum Exit {
     Usage = 2,
     /// A file of the storage directory is missing, wrong, or not for this version.
     Config = 3,
-    /// The address of `--listen`, of `--metrics-listen` or of the node cannot be listened on.
+    /// The address of `--listen`, of `--metrics-listen`, of `--profiling-listen` or of the node cannot be listened on.
     Listen = 4,
     /// Another process works on the storage directory.
     Held = 5,
@@ -57,6 +57,7 @@ impl From<&ServerError> for Exit {
     fn from(error: &ServerError) -> Self {
         match error {
             ServerError::Config(_) | ServerError::Removed => Self::Config,
+            ServerError::Telemetry(_) | ServerError::Profile(_) => Self::Usage,
             ServerError::Listen(_) => Self::Listen,
             ServerError::Node(StartError::Config(_)) => Self::Config,
             ServerError::Node(StartError::Port(_)) => Self::Listen,

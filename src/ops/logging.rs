@@ -1,18 +1,30 @@
 //! Logs: to standard error, or to the journal where systemd connected that to it.
 
 mod journal;
+mod level;
+pub mod slow;
 
 use std::{env, io, os::unix::fs::MetadataExt};
 
 use tracing::{Level, warn};
-use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{
+    EnvFilter, layer::SubscriberExt, registry, reload, util::SubscriberInitExt,
+};
+
+pub use self::level::{UnknownLevel, level, obey_signals, set_level};
+use crate::args::LogFormat;
 
 /// The libraries below us are silent about what a client did wrong until somebody looks for it.
 const LIBRARIES: &str = "h2=warn,hyper=warn,hyper_util=warn,tonic=warn,tower=warn";
 const LIBRARIES_TRACED: &str = "h2=info,hyper=debug,hyper_util=debug,tonic=debug,tower=debug";
 
-/// Starts logging for the whole process. Call it once.
+/// Starts logging for the whole process, for people. Call it once.
 pub fn start(level: &str, is_debug: bool) {
+    start_as(LogFormat::Text, level, is_debug);
+}
+
+/// The same in another form, which does not concern the journal.
+pub fn start_as(format: LogFormat, level: &str, is_debug: bool) {
     let known = parse_level(level);
     let level_used = match known.unwrap_or(Level::INFO) {
         level if is_debug => level.max(Level::DEBUG),
@@ -22,10 +34,18 @@ pub fn start(level: &str, is_debug: bool) {
         env::var("JOURNAL_STREAM").ok().as_deref(),
         stderr_identity(),
     );
-    let filter = EnvFilter::new(directives(level_used));
-    let registry = tracing_subscriber::registry().with(filter);
+    let (filter, handle) = reload::Layer::new(EnvFilter::new(directives(level_used)));
+    level::start(handle, level_used);
+    let registry = registry().with(filter);
     match journal.then(tracing_journald::layer) {
         Some(Ok(layer)) => registry.with(journal::readable(layer)).init(),
+        Some(Err(_)) | None if format == LogFormat::Json => {
+            let layer = tracing_subscriber::fmt::layer().json();
+            let layer = layer.flatten_event(true).with_writer(io::stderr);
+            registry
+                .with(layer.with_current_span(false).with_span_list(false))
+                .init();
+        }
         Some(Err(_)) | None => {
             let is_terminal = io::IsTerminal::is_terminal(&io::stderr());
             let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr);

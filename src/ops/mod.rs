@@ -4,4 +4,6 @@ pub mod disk;
 pub mod exit;
 pub mod limits;
 pub mod logging;
+pub mod profiling;
 pub mod signals;
+pub mod tracing;

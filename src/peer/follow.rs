@@ -273,7 +273,7 @@ async fn hand_on(
     let mut taken = Vec::new();
     replica.requests(&mut taken, REQUESTS_PER_MESSAGE).await;
     let mut submissions = Vec::with_capacity(taken.len());
-    for submission in taken {
+    for mut submission in taken {
         if submission.reply.is_closed() {
             continue;
         }
@@ -285,12 +285,14 @@ async fn hand_on(
         };
         outstanding.next += 1;
         let number = outstanding.next;
+        let traceparent = submission.reply.hand_on();
         outstanding
             .requests
             .insert(number, (asked, submission.reply));
         submissions.push(Submission {
             number,
             command: Some(command),
+            traceparent,
         });
     }
     if !submissions.is_empty() {

@@ -33,6 +33,7 @@ use super::{
 };
 use crate::{
     mvcc::Revision,
+    ops::tracing::Operation,
     settings::Settings,
     store::{RequestError, Store},
 };
@@ -510,16 +511,24 @@ impl Session {
     fn submit(&mut self, submission: proto::Submission) {
         let number = submission.number;
         let size_bytes = submission.encoded_len();
-        let forwarded = match submission.command.and_then(command_from_proto) {
+        let command = submission.command.and_then(command_from_proto);
+        let operation = command
+            .as_ref()
+            .map(|command| Operation::continued(command.name(), &submission.traceparent));
+        let trail = operation.as_ref().and_then(|operation| operation.trail());
+        let forwarded = match command {
             // A newer version's: not done, and not known.
             None => Err(RequestError::LeaderChanged),
-            Some(command) => self.store.forward(command, size_bytes),
+            Some(command) => self
+                .store
+                .forward_noting(command, size_bytes, trail.cloned()),
         };
         self.answers.spawn(async move {
             let result = match forwarded {
                 Ok(answer) => answer.await.unwrap_or(Err(RequestError::LeaderLost)),
                 Err(error) => Err(error),
             };
+            drop(operation);
             answer_to_proto(number, result)
         });
     }

@@ -1,5 +1,7 @@
 //! What the writer is asked to do, and what it answers.
 
+use std::{sync::Arc, time::Instant};
+
 use etcd_proto::etcdserverpb::{
     AlarmMember, AlarmRequest, DeleteRangeRequest, DeleteRangeResponse, PutRequest, PutResponse,
     TxnRequest, TxnResponse,
@@ -11,6 +13,7 @@ use crate::{
     auth,
     lease::{LeaseCopy, LeaseView},
     mvcc::{LeaseId, Revision},
+    ops::tracing::{Forwarding, Trail},
     settings::Settings,
 };
 
@@ -60,6 +63,29 @@ pub enum Command {
     Defragment,
 }
 
+impl Command {
+    /// As spans of it are called; as etcd's, where it has such.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Put(_) => "put",
+            Self::DeleteRange(_) => "delete_range",
+            Self::Txn(_) => "txn",
+            Self::LeaseGrant { .. } => "lease_grant",
+            Self::LeaseRevoke { .. } => "lease_revoke",
+            Self::LeaseExpire { .. } => "lease_expire",
+            Self::LeaseKeepAlive { .. } | Self::LeaseRenewed { .. } => "lease_keep_alive",
+            Self::LeaseTimeToLive { .. } => "lease_time_to_live",
+            Self::LeaseList => "lease_leases",
+            Self::Copy => "copy",
+            Self::Compact { .. } => "compact",
+            Self::Alarm(_) => "alarm",
+            Self::Auth(_) => "auth",
+            Self::Pages => "pages",
+            Self::Defragment => "defragment",
+        }
+    }
+}
+
 #[derive(Debug)]
 pub enum Reply {
     Put(PutResponse),
@@ -86,7 +112,54 @@ pub enum Reply {
     Defragmented,
 }
 
-pub type ReplySender = oneshot::Sender<Result<Reply, RequestError>>;
+/// Where the answer goes, and where is noted what the request waits for.
+#[derive(Debug)]
+pub struct ReplySender {
+    sender: oneshot::Sender<Result<Reply, RequestError>>,
+    trail: Option<Arc<Trail>>,
+    /// Ends with the answer.
+    forwarding: Option<Forwarding>,
+}
+
+impl ReplySender {
+    pub fn new(
+        sender: oneshot::Sender<Result<Reply, RequestError>>,
+        trail: Option<Arc<Trail>>,
+    ) -> Self {
+        Self {
+            sender,
+            trail,
+            forwarding: None,
+        }
+    }
+
+    /// Returns the answer if nobody waits for it any more.
+    pub fn send(
+        self,
+        answer: Result<Reply, RequestError>,
+    ) -> Result<(), Result<Reply, RequestError>> {
+        self.sender.send(answer)
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+
+    pub fn trail(&self) -> Option<&Trail> {
+        self.trail.as_deref()
+    }
+
+    /// Notes that another node is asked, and returns the context that it is to continue, or nothing.
+    pub fn hand_on(&mut self) -> String {
+        let Some(trail) = &self.trail else {
+            return String::new();
+        };
+        trail.handed_on(Instant::now());
+        self.forwarding = Forwarding::begin(trail);
+        let forwarding = self.forwarding.as_ref();
+        forwarding.map_or_else(String::new, Forwarding::traceparent)
+    }
+}
 
 #[derive(Debug)]
 pub struct Submission {

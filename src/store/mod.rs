@@ -77,6 +77,7 @@ use crate::{
     auth::{self, Rules},
     lease::{LeaseTable, LeaseView, NowMs},
     mvcc::{History, LeaseId, Revision},
+    ops::tracing::{Operation, Trail},
     settings::Settings,
 };
 
@@ -438,6 +439,16 @@ impl Store {
         command: Command,
         size_bytes: usize,
     ) -> Result<oneshot::Receiver<Result<Reply, RequestError>>, RequestError> {
+        self.forward_noting(command, size_bytes, None)
+    }
+
+    /// The same, noting in `trail` how far it has come.
+    pub fn forward_noting(
+        &self,
+        command: Command,
+        size_bytes: usize,
+        trail: Option<Arc<Trail>>,
+    ) -> Result<oneshot::Receiver<Result<Reply, RequestError>>, RequestError> {
         let queued_bytes = &self.shared.queued_bytes;
         if queued_bytes.fetch_add(size_bytes, Ordering::Relaxed) + size_bytes > MAX_QUEUED_BYTES {
             queued_bytes.fetch_sub(size_bytes, Ordering::Relaxed);
@@ -447,7 +458,7 @@ impl Store {
         let (reply, answer) = oneshot::channel();
         let submission = Submission {
             command,
-            reply,
+            reply: ReplySender::new(reply, trail),
             weight_bytes: size_bytes,
         };
         match self.queue.try_send(submission) {
@@ -491,7 +502,9 @@ impl Store {
             Command::Put(_) | Command::DeleteRange(_) | Command::Txn(_)
         );
         let started = Instant::now();
-        let answer = self.forward(command, size_bytes)?;
+        let operation = Operation::begin(command.name());
+        let trail = operation.trail().cloned();
+        let answer = self.forward_noting(command, size_bytes, trail)?;
         let metrics = &self.shared.metrics;
         let _pending = metrics.wait();
         let result = match timeout(limit, answer).await {

@@ -224,7 +224,7 @@ mod tests {
         let (sender, mut receiver) = oneshot::channel();
         purge.next_step().unwrap();
         purge.add([2]);
-        purge.wait(sender);
+        purge.wait(ReplySender::new(sender, None));
         assert!(receiver.try_recv().is_err());
         purge.next_step().unwrap();
         purge.finished(Duration::ZERO);
@@ -239,7 +239,7 @@ mod tests {
         table.extend([end, end + 1]);
         let mut purge = Purge::new(vec![0], Sweep::new(1, kept.clone()));
         let (sender, mut receiver) = oneshot::channel();
-        purge.wait(sender);
+        purge.wait(ReplySender::new(sender, None));
         loop {
             let step = match purge.next_step().unwrap() {
                 Step::Sweep(step) => step,

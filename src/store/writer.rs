@@ -37,6 +37,10 @@ use crate::{
     auth::{self, Rules},
     lease::LeaseTable,
     mvcc::{Commit, Revision, RowId, Tree},
+    ops::{
+        logging::slow,
+        tracing::{BatchFacts, Trail, batch_sent, batch_written},
+    },
     settings::{self, SettingChange, Settings, Space},
 };
 
@@ -126,6 +130,7 @@ impl InFlight {
                 took: started.elapsed(),
             }
         });
+        batch_sent(trails(&answers));
         let written = poll_fn(|context| match writing.as_mut().poll(context) {
             Poll::Ready(written) => Poll::Ready(Some(written)),
             Poll::Pending => Poll::Ready(None),
@@ -215,6 +220,10 @@ pub enum WriterError {
          stop it and start again"
     )]
     ForeignWriter(Revision),
+}
+
+fn trails(answers: &[Answer]) -> impl Iterator<Item = &Trail> + Clone {
+    answers.iter().filter_map(|answer| answer.reply.trail())
 }
 
 async fn wait(in_flight: &mut Option<InFlight>) -> Written {
@@ -436,6 +445,13 @@ impl Writer {
             result,
             took,
         } = written;
+        let facts = BatchFacts {
+            requests: answers.len(),
+            rows: batch.rows(),
+            bytes: batch.bytes(),
+        };
+        batch_written(trails(&answers), facts, took, result.is_ok());
+        slow::commit(took, facts);
         let swept = match result {
             Ok(swept) => swept,
             Err(error) => {
@@ -595,6 +611,7 @@ impl Writer {
         let shared = self.shared.clone();
         let mut leases = shared.leases();
         let mut received = received.drain(..);
+        let mut from = std::time::Instant::now();
         while !self.is_full()
             && let Some(submission) = received.next()
         {
@@ -653,6 +670,11 @@ impl Writer {
                 }
                 command => {
                     let result = self.evaluate_one(command, &mut leases);
+                    if let Some(trail) = reply.trail() {
+                        let now = std::time::Instant::now();
+                        trail.evaluated(from, now);
+                        from = now;
+                    }
                     self.pending.answers.push(Answer {
                         reply,
                         result,

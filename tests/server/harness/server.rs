@@ -76,6 +76,11 @@ impl Server {
         server
     }
 
+    /// Before it is started.
+    pub fn add_flags(&mut self, flags: &[String]) {
+        self.options.flags.extend_from_slice(flags);
+    }
+
     pub fn kind(&self) -> Kind {
         self.kind
     }

@@ -100,6 +100,8 @@ pub struct Submission {
     pub number: u64,
     #[prost(message, optional, tag = "2")]
     pub command: ::core::option::Option<Command>,
+    #[prost(string, tag = "3")]
+    pub traceparent: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Command {

@@ -1,0 +1,226 @@
+//! Traces and metrics by OpenTelemetry, for who asks for them with `--otel`, and what is known of a
+//! request while it is served.
+//!
+//! Invariants: without `--otel` no span is created, and asking costs one load. Nothing here waits for a
+//! collector: spans go into a bounded queue, and what does not fit is dropped. Spans have times that were
+//! noted for the slow-request log anyway (`trail`), so that the writer knows nothing of spans.
+//!
+//! Why by hand and not by `tracing`'s spans: those would be filtered together with the logs, and the
+//! times of a request that waits in a batch are known afterwards only. docs/decisions/0020-traces.md.
+
+mod batch;
+mod course;
+mod files;
+mod filter;
+mod json;
+mod meters;
+mod operation;
+mod subject;
+mod trail;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::OnceLock,
+    time::Duration,
+};
+
+use opentelemetry::{metrics::MeterProvider, trace::TracerProvider};
+use opentelemetry_otlp::{WithExportConfig, WithTonicConfig};
+use opentelemetry_sdk::{
+    Resource,
+    metrics::{PeriodicReader, SdkMeterProvider, exporter::PushMetricExporter},
+    trace::{BatchSpanProcessor, SdkTracer, SdkTracerProvider},
+};
+use tonic::transport::Channel;
+use tracing::{info, warn};
+
+pub use self::{
+    batch::{BatchFacts, batch_sent, batch_written},
+    course::{Course, about, within},
+    meters::observe,
+    operation::{Forwarding, Operation, Reading},
+    subject::Subject,
+    trail::{Step, Stretch, Trail},
+};
+use self::{
+    files::{MetricFile, SpanFile},
+    filter::{Filter, Filtered},
+};
+use crate::args::{Args, GoDuration};
+
+/// As the Go server calls itself.
+const SERVICE: &str = "k8s-dqlite";
+
+/// How long one export may take. A collector that takes longer costs spans, and nothing else.
+const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long the last export may take when the server stops.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What the Go server takes for a duration that it cannot read.
+const DEFAULT_MIN_DURATION: Duration = Duration::from_millis(10);
+
+static TRACER: OnceLock<SdkTracer> = OnceLock::new();
+
+/// None without `--otel`.
+pub fn tracer() -> Option<&'static SdkTracer> {
+    TRACER.get()
+}
+
+/// The command line asks for telemetry, and says nowhere where to.
+#[derive(Debug, thiserror::Error)]
+#[error("no otel address or directory specified.")]
+pub struct NoTarget;
+
+/// Why there is no telemetry, of which the Go server warns only.
+#[derive(Debug, thiserror::Error)]
+enum SetupError {
+    #[error("invalid span filter regex {0}: {1}")]
+    Pattern(String, regex::Error),
+    #[error("failed to open otel file {}: {}", .0.display(), .1)]
+    File(PathBuf, std::io::Error),
+    #[error("cannot export to --otel-listen={0}: {1}")]
+    Endpoint(String, String),
+}
+
+/// What exports until it is stopped.
+pub struct Telemetry {
+    traces: SdkTracerProvider,
+    meters: SdkMeterProvider,
+}
+
+impl Telemetry {
+    /// Call it once, within the runtime. None if it is not wanted, or cannot be.
+    pub fn start(args: &Args) -> Result<Option<Self>, NoTarget> {
+        if !args.otel {
+            return Ok(None);
+        }
+        if args.otel_listen.is_empty() && args.otel_dir.is_empty() {
+            return Err(NoTarget);
+        }
+        let telemetry = match Self::set_up(args) {
+            Ok(telemetry) => telemetry,
+            Err(error) => {
+                warn!("failed to setup otel sdk: {error}");
+                return Ok(None);
+            }
+        };
+        let _ = TRACER.set(telemetry.traces.tracer(SERVICE));
+        meters::start(telemetry.meters.meter(SERVICE));
+        Ok(Some(telemetry))
+    }
+
+    fn set_up(args: &Args) -> Result<Self, SetupError> {
+        let filter = Filter::new(
+            &args.otel_span_name_filter,
+            min_duration(&args.otel_span_min_duration_filter),
+        )
+        .map_err(|error| SetupError::Pattern(args.otel_span_name_filter.clone(), error))?;
+        let resource = Resource::builder().with_service_name(SERVICE).build();
+        if !args.otel_dir.is_empty() {
+            info!(otel_dir = %args.otel_dir, "dumping otel data to local directory.");
+            return to_files(Path::new(&args.otel_dir), filter, resource);
+        }
+        info!(address = %args.otel_listen, "enabling otel endpoint");
+        to_collector(&args.otel_listen, filter, resource)
+    }
+
+    /// Sends what is left, within a bounded time.
+    pub async fn stop(self) {
+        let stopping = tokio::task::spawn_blocking(move || {
+            let traces = self.traces.shutdown_with_timeout(STOP_TIMEOUT);
+            traces.and(self.meters.shutdown_with_timeout(STOP_TIMEOUT))
+        });
+        if let Ok(Err(error)) = stopping.await {
+            warn!("failed to shutdown otel sdk: {error}");
+        }
+    }
+}
+
+fn min_duration(text: &str) -> Duration {
+    if text.is_empty() {
+        return Duration::ZERO;
+    }
+    match text.parse::<GoDuration>() {
+        // Less than nothing filters nothing.
+        Ok(duration) => duration.positive().unwrap_or_default(),
+        Err(error) => {
+            warn!("could not parse otel span duration {text}: {error}, defaulting to 10ms.");
+            DEFAULT_MIN_DURATION
+        }
+    }
+}
+
+fn to_files(dir: &Path, filter: Filter, resource: Resource) -> Result<Telemetry, SetupError> {
+    let open = |name: &str| {
+        let path = dir.join(name);
+        let file = std::fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(&path);
+        file.map_err(|error| SetupError::File(path, error))
+    };
+    let spans = SpanFile::new(open("k8s-dqlite-traces.txt")?);
+    let metrics = MetricFile::new(open("k8s-dqlite-metrics.txt")?);
+    let spans = Filtered::new(filter, BatchSpanProcessor::builder(spans).build());
+    Ok(providers(
+        spans,
+        PeriodicReader::builder(metrics).build(),
+        resource,
+    ))
+}
+
+fn to_collector(
+    address: &str,
+    filter: Filter,
+    resource: Resource,
+) -> Result<Telemetry, SetupError> {
+    let endpoint = match address.contains("://") {
+        true => address.to_owned(),
+        false => format!("http://{address}"),
+    };
+    let wrong = |error: String| SetupError::Endpoint(address.to_owned(), error);
+    // Made here, so that the flag counts and not the environment. Connects when there is something to send.
+    let channel = Channel::from_shared(endpoint)
+        .map_err(|error| wrong(error.to_string()))?
+        .connect_timeout(EXPORT_TIMEOUT)
+        .timeout(EXPORT_TIMEOUT)
+        .connect_lazy();
+    let spans = opentelemetry_otlp::SpanExporter::builder()
+        .with_tonic()
+        .with_timeout(EXPORT_TIMEOUT)
+        .with_channel(channel.clone())
+        .build()
+        .map_err(|error| wrong(error.to_string()))?;
+    let metrics = opentelemetry_otlp::MetricExporter::builder()
+        .with_tonic()
+        .with_timeout(EXPORT_TIMEOUT)
+        .with_channel(channel)
+        .build()
+        .map_err(|error| wrong(error.to_string()))?;
+    let spans = Filtered::new(filter, BatchSpanProcessor::builder(spans).build());
+    Ok(providers(
+        spans,
+        PeriodicReader::builder(metrics).build(),
+        resource,
+    ))
+}
+
+/// The SDK's sampler: a parent's decision counts, and what has no parent is sampled, as in the Go
+/// server, unless `OTEL_TRACES_SAMPLER` says otherwise. Its queue has 2048 spans.
+fn providers(
+    spans: Filtered,
+    metrics: PeriodicReader<impl PushMetricExporter>,
+    resource: Resource,
+) -> Telemetry {
+    Telemetry {
+        traces: SdkTracerProvider::builder()
+            .with_span_processor(spans)
+            .with_resource(resource.clone())
+            .build(),
+        meters: SdkMeterProvider::builder()
+            .with_reader(metrics)
+            .with_resource(resource)
+            .build(),
+    }
+}

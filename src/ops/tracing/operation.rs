@@ -1,0 +1,225 @@
+//! Spans of what the store does for a call, with etcd's names, and of their steps.
+
+use std::{
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
+
+use etcd_proto::etcdserverpb::RangeRequest;
+use opentelemetry::{
+    KeyValue, SpanId, TraceFlags, TraceId,
+    trace::{Link, Span as _, SpanBuilder, SpanContext, SpanKind, TraceState},
+};
+use opentelemetry_sdk::trace::Span;
+
+use super::{
+    Subject, Trail,
+    course::{self, note, parent},
+    tracer,
+    trail::{Step, Stretch},
+};
+
+/// A request on its way through the writer. Dropped, it has ended.
+pub struct Operation {
+    trail: Option<Arc<Trail>>,
+    span: Option<Span>,
+}
+
+impl Operation {
+    /// For the current call; nothing where there is none.
+    pub fn begin(name: &'static str) -> Self {
+        let now = Instant::now();
+        let begun = course::with(|course| {
+            let span = course.context().and_then(|context| {
+                let subject = course
+                    .subject
+                    .as_ref()
+                    .map_or_else(Vec::new, Subject::attributes);
+                start(name, SpanKind::Internal, context, subject)
+            });
+            let context = span.as_ref().map(|span| span.span_context().clone());
+            let trail = Arc::new(Trail::new(now, context));
+            course.trail = Some(trail.clone());
+            Self {
+                trail: Some(trail),
+                span,
+            }
+        });
+        begun.unwrap_or(Self {
+            trail: None,
+            span: None,
+        })
+    }
+
+    /// For a request of another node, which sent the context of its span.
+    pub fn continued(name: &'static str, traceparent: &str) -> Self {
+        let span = parse(traceparent)
+            .and_then(|context| start(name, SpanKind::Server, context, Vec::new()));
+        let trail = span.as_ref().map(|span| {
+            Arc::new(Trail::new(
+                Instant::now(),
+                Some(span.span_context().clone()),
+            ))
+        });
+        Self { trail, span }
+    }
+
+    pub fn trail(&self) -> Option<&Arc<Trail>> {
+        self.trail.as_ref()
+    }
+}
+
+impl Drop for Operation {
+    fn drop(&mut self) {
+        let (Some(span), Some(trail)) = (&mut self.span, &self.trail) else {
+            return;
+        };
+        let batch = trail.batch.get();
+        for stretch in trail.steps(Instant::now()) {
+            // A leader's answer has a span that began when it was asked.
+            if !matches!(stretch.step, Step::Leader | Step::Answer) {
+                let links = match (stretch.step, batch) {
+                    (Step::Commit, Some(batch)) => vec![Link::new(batch.clone(), Vec::new(), 0)],
+                    _ => Vec::new(),
+                };
+                record(span.span_context(), &stretch, links);
+            }
+        }
+        span.end();
+    }
+}
+
+/// A range on its way. Dropped, it has ended.
+pub struct Reading(Option<Noted>);
+
+struct Noted {
+    began: Instant,
+    confirmed: Option<Instant>,
+    span: Option<Span>,
+}
+
+impl Reading {
+    pub fn begin(request: &RangeRequest) -> Self {
+        let context = course::with(|course| {
+            course.subject = Some(Subject::from(request));
+            course.context()
+        });
+        Self(context.map(|context| Noted {
+            began: Instant::now(),
+            confirmed: None,
+            span: context.and_then(|context| {
+                let attributes = Subject::from(request).attributes();
+                start("range", SpanKind::Internal, context, attributes)
+            }),
+        }))
+    }
+
+    /// This node has all that it must have.
+    pub fn confirmed(&mut self) {
+        if let Some(noted) = &mut self.0 {
+            noted.confirmed = Some(Instant::now());
+        }
+    }
+
+    pub fn found(&mut self, count: usize) {
+        if let Some(Noted {
+            span: Some(span), ..
+        }) = &mut self.0
+        {
+            span.set_attribute(KeyValue::new("response_count", count as i64));
+        }
+    }
+}
+
+impl Drop for Noted {
+    fn drop(&mut self) {
+        let now = Instant::now();
+        let confirmed = self.confirmed.unwrap_or(now);
+        let steps = [
+            (Step::Leader, self.began, confirmed),
+            (Step::Evaluate, confirmed, now),
+        ];
+        for (step, from, to) in steps {
+            note(step, from, to);
+            if let Some(span) = &self.span {
+                record(span.span_context(), &Stretch { step, from, to }, Vec::new());
+            }
+        }
+    }
+}
+
+/// What another node is asked, until it is dropped.
+#[derive(Debug)]
+pub struct Forwarding(Span);
+
+impl Forwarding {
+    /// None for what is not traced.
+    pub fn begin(trail: &Trail) -> Option<Self> {
+        let context = trail.context.clone()?;
+        start("forward", SpanKind::Client, context, Vec::new()).map(Self)
+    }
+
+    /// As W3C's Trace Context writes it.
+    pub fn traceparent(&self) -> String {
+        let context = self.0.span_context();
+        format!(
+            "00-{}-{}-{:02x}",
+            context.trace_id(),
+            context.span_id(),
+            context.trace_flags().to_u8()
+        )
+    }
+}
+
+impl Drop for Forwarding {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+/// None for what is not one.
+fn parse(traceparent: &str) -> Option<SpanContext> {
+    tracer()?;
+    let mut parts = traceparent.split('-');
+    let (_, trace_id, span_id, flags) =
+        (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let context = SpanContext::new(
+        TraceId::from_hex(trace_id).ok()?,
+        SpanId::from_hex(span_id).ok()?,
+        TraceFlags::new(u8::from_str_radix(flags, 16).ok()?),
+        true,
+        TraceState::default(),
+    );
+    context.is_valid().then_some(context)
+}
+
+fn start(
+    name: &'static str,
+    kind: SpanKind,
+    context: SpanContext,
+    attributes: Vec<KeyValue>,
+) -> Option<Span> {
+    let tracer = tracer()?;
+    let span = SpanBuilder::from_name(name)
+        .with_kind(kind)
+        .with_attributes(attributes)
+        .start_with_context(tracer, &parent(context));
+    span.is_recording().then_some(span)
+}
+
+/// A span of what is over.
+fn record(context: &SpanContext, stretch: &Stretch, links: Vec<Link>) {
+    let Some(tracer) = tracer() else {
+        return;
+    };
+    let mut span = SpanBuilder::from_name(stretch.step.name())
+        .with_start_time(wall(stretch.from))
+        .with_links(links)
+        .start_with_context(tracer, &parent(context.clone()));
+    span.end_with_timestamp(wall(stretch.to));
+}
+
+/// What the clock showed at that moment.
+pub(super) fn wall(at: Instant) -> SystemTime {
+    SystemTime::now() - at.elapsed()
+}

@@ -1,0 +1,217 @@
+//! When a request reached which point on its way through the writer.
+//!
+//! Whoever waits for the request and the writer share it. It can be read at any time: what a request
+//! that hangs is waiting for is known too.
+
+use std::{
+    fmt,
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use opentelemetry::trace::SpanContext;
+
+/// What a request spent time on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Waits for the writer, which has others before it.
+    Queue,
+    /// Is evaluated.
+    Evaluate,
+    /// Waits for the commit before its own.
+    Batch,
+    /// The engine replicates, writes and syncs it.
+    Commit,
+    /// Waits for the leader: for its answer, or for its proof that it leads.
+    Leader,
+    /// Its answer is told, and made.
+    Answer,
+}
+
+impl Step {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Queue => "queue",
+            Self::Evaluate => "evaluate",
+            Self::Batch => "batch",
+            Self::Commit => "commit",
+            Self::Leader => "leader",
+            Self::Answer => "answer",
+        }
+    }
+}
+
+/// A step, from and to when.
+#[derive(Debug, Clone, Copy)]
+pub struct Stretch {
+    pub step: Step,
+    pub from: Instant,
+    pub to: Instant,
+}
+
+impl Stretch {
+    pub fn took(&self) -> Duration {
+        self.to.saturating_duration_since(self.from)
+    }
+}
+
+/// Nanoseconds since the beginning of a trail, or 0 for never.
+#[derive(Default)]
+struct Mark(AtomicU64);
+
+impl Mark {
+    fn set(&self, since: Instant, at: Instant) {
+        let nanos = at.saturating_duration_since(since).as_nanos() as u64;
+        self.0.store(nanos.max(1), Ordering::Relaxed);
+    }
+
+    fn get(&self, since: Instant) -> Option<Instant> {
+        match self.0.load(Ordering::Relaxed) {
+            0 => None,
+            nanos => Some(since + Duration::from_nanos(nanos)),
+        }
+    }
+}
+
+/// The way of one request.
+pub struct Trail {
+    submitted: Instant,
+    handed_on: Mark,
+    taken: Mark,
+    evaluated: Mark,
+    sent: Mark,
+    committed: Mark,
+    /// Of the span that is its parent's, if it is traced.
+    pub(super) context: Option<SpanContext>,
+    /// Of the batch that it was in.
+    pub(super) batch: OnceLock<SpanContext>,
+}
+
+impl fmt::Debug for Trail {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Trail")
+            .field("submitted", &self.submitted)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Trail {
+    pub fn new(submitted: Instant, context: Option<SpanContext>) -> Self {
+        Self {
+            submitted,
+            handed_on: Mark::default(),
+            taken: Mark::default(),
+            evaluated: Mark::default(),
+            sent: Mark::default(),
+            committed: Mark::default(),
+            context,
+            batch: OnceLock::new(),
+        }
+    }
+
+    /// Given to another node, which leads.
+    pub fn handed_on(&self, at: Instant) {
+        self.handed_on.set(self.submitted, at);
+    }
+
+    pub fn evaluated(&self, from: Instant, to: Instant) {
+        self.taken.set(self.submitted, from);
+        self.evaluated.set(self.submitted, to);
+    }
+
+    pub fn sent(&self, at: Instant) {
+        self.sent.set(self.submitted, at);
+    }
+
+    pub fn committed(&self, at: Instant) {
+        self.committed.set(self.submitted, at);
+    }
+
+    /// The steps until now, without a gap. The last is what it is at.
+    pub fn steps(&self, until: Instant) -> Vec<Stretch> {
+        let marks = [
+            (
+                Step::Queue,
+                self.handed_on.get(self.submitted),
+                Step::Leader,
+            ),
+            (Step::Queue, self.taken.get(self.submitted), Step::Evaluate),
+            (
+                Step::Evaluate,
+                self.evaluated.get(self.submitted),
+                Step::Batch,
+            ),
+            (Step::Batch, self.sent.get(self.submitted), Step::Commit),
+            (
+                Step::Commit,
+                self.committed.get(self.submitted),
+                Step::Answer,
+            ),
+        ];
+        let mut steps = Vec::with_capacity(marks.len());
+        let (mut from, mut at) = (self.submitted, Step::Queue);
+        for (step, mark, next) in marks {
+            if let Some(to) = mark {
+                steps.push(Stretch { step, from, to });
+                (from, at) = (to.max(from), next);
+            }
+        }
+        // What changed nothing is answered without a commit, unless others have to be waited for.
+        steps.push(Stretch {
+            step: at,
+            from,
+            to: until.max(from),
+        });
+        steps
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn names(trail: &Trail, until: Instant) -> Vec<(&'static str, u128)> {
+        let steps = trail.steps(until).into_iter();
+        steps
+            .map(|stretch| (stretch.step.name(), stretch.took().as_millis()))
+            .collect()
+    }
+
+    #[test]
+    fn the_last_step_is_what_a_request_waits_for() {
+        let start = Instant::now();
+        let trail = Trail::new(start, None);
+        assert_eq!(names(&trail, start + 5 * MS), [("queue", 5)]);
+        trail.evaluated(start + 2 * MS, start + 3 * MS);
+        assert_eq!(
+            names(&trail, start + 5 * MS),
+            [("queue", 2), ("evaluate", 1), ("batch", 2)]
+        );
+        trail.sent(start + 6 * MS);
+        trail.committed(start + 16 * MS);
+        assert_eq!(
+            names(&trail, start + 17 * MS),
+            [
+                ("queue", 2),
+                ("evaluate", 1),
+                ("batch", 3),
+                ("commit", 10),
+                ("answer", 1)
+            ]
+        );
+    }
+
+    #[test]
+    fn a_follower_waits_for_the_leader() {
+        let start = Instant::now();
+        let trail = Trail::new(start, None);
+        trail.handed_on(start + MS);
+        assert_eq!(names(&trail, start + 9 * MS), [("queue", 1), ("leader", 8)]);
+    }
+}

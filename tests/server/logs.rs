@@ -1,0 +1,171 @@
+//! Logs: their form, what is warned of, and what is never in them.
+
+use etcd_proto::etcdserverpb::{
+    AuthEnableRequest, AuthUserAddRequest, AuthUserGrantRoleRequest, AuthenticateRequest,
+};
+use serde_json::Value;
+
+use crate::harness::*;
+
+const SECRET: &str = "correct-horse-battery-staple";
+
+/// As it could get into a log: as it is, as numbers, in hexadecimal, in base64.
+fn forms_of(secret: &str) -> Vec<String> {
+    let bytes = secret.as_bytes();
+    let numbers: Vec<String> = bytes.iter().map(ToString::to_string).collect();
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    // Three bytes are four characters, wherever it begins.
+    let base64 = (0..3).map(|skipped| base64_of(&bytes[skipped..]));
+    let mut forms = vec![secret.to_owned(), numbers.join(", "), hex];
+    forms.extend(base64);
+    forms
+}
+
+fn base64_of(bytes: &[u8]) -> String {
+    use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
+    let whole = bytes.len() / 3 * 3;
+    STANDARD_NO_PAD.encode(&bytes[..whole])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn values_and_passwords_are_in_no_log() {
+    let options = Options::flags(&[
+        "--log-level=trace",
+        // Everything is slow.
+        "--warning-apply-duration=1ms",
+    ]);
+    let mut server = Server::start_with(Kind::K8sDqlite, options).await;
+    let api = server.api().await;
+    api.ask(put("/registry/secrets/a", SECRET)).await;
+    api.ask(get("/registry/secrets/a")).await;
+    let lease = api.ask(grant(60)).await.id;
+    let mut request = txn();
+    request.compare.push(value("/registry/secrets/a", SECRET));
+    request.success.push(etcd_proto::etcdserverpb::RequestOp {
+        request: Some(etcd_proto::etcdserverpb::request_op::Request::RequestPut(
+            etcd_proto::etcdserverpb::PutRequest {
+                lease,
+                prev_kv: true,
+                ..put("/registry/secrets/b", SECRET)
+            },
+        )),
+    });
+    api.ask(request).await;
+    api.ask(delete("/registry/secrets/a")).await;
+    let user = AuthUserAddRequest {
+        name: "root".to_owned(),
+        password: SECRET.to_owned(),
+        ..Default::default()
+    };
+    api.ask(user).await;
+    api.ask(AuthUserGrantRoleRequest {
+        user: "root".to_owned(),
+        role: "root".to_owned(),
+    })
+    .await;
+    api.ask(AuthEnableRequest {}).await;
+    let token = api
+        .ask(AuthenticateRequest {
+            name: "root".to_owned(),
+            password: SECRET.to_owned(),
+        })
+        .await
+        .token;
+    api.with_token(&token).ask(get("/registry/secrets/b")).await;
+    assert!(server.terminate().await.success());
+    let output = server.output();
+    // Even what is said about the request itself.
+    assert!(output.contains("apply request took too long"), "{output}");
+    for form in forms_of(SECRET).into_iter().chain([token]) {
+        assert!(!output.contains(&form), "{form} in {output}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn json_is_a_document_on_each_line() {
+    let options = Options::flags(&["--log-format=json", "--disk-mode"]);
+    let mut server = Server::start_with(Kind::K8sDqlite, options).await;
+    assert!(server.terminate().await.success());
+    let output = server.output();
+    let lines: Vec<Value> = output
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}")))
+        .collect();
+    let ready = lines
+        .iter()
+        .find(|line| line["message"] == "ready")
+        .unwrap();
+    assert_eq!(ready["level"], "INFO");
+    assert!(ready["listen"].is_string() && ready["timestamp"].is_string());
+    assert!(ready["target"].as_str().unwrap().starts_with("k8s_dqlite"));
+    assert!(lines.iter().any(|line| line["level"] == "WARN"), "{output}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_requests_are_warned_of_with_the_reason() {
+    let options = Options::flags(&["--warning-apply-duration=1ms"]);
+    let server = Server::start_with(Kind::K8sDqlite, options).await;
+    let api = server.api().await;
+    until("a write of a MiB was slow", async || {
+        api.ask(put("/registry/large", vec![b'x'; 1 << 20])).await;
+        let output = server.output();
+        output.contains("apply request took too long") && output.contains("slow commit")
+    })
+    .await;
+    let output = server.output();
+    let line = output
+        .lines()
+        .find(|line| line.contains("apply request took too long") && line.contains("value_size"));
+    let line = line.unwrap();
+    for part in [
+        "expected_duration=1ms",
+        "etcdserverpb.KV/Put",
+        "/registry/large",
+        "value_size:1048576",
+        "commit:",
+        "reason=",
+    ] {
+        assert!(line.contains(part), "{part}: {line}");
+    }
+    assert!(!line.contains("xxxx"), "{line}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_slow_requests_is_few_lines() {
+    const CLIENTS: usize = 16;
+    const REQUESTS: usize = 50;
+    let options = Options::flags(&["--warning-apply-duration=1ms"]);
+    let server = Server::start_with(Kind::K8sDqlite, options).await;
+    let began = std::time::Instant::now();
+    let mut clients = tokio::task::JoinSet::new();
+    for client in 0..CLIENTS {
+        let api = server.api().await;
+        clients.spawn(async move {
+            for at in 0..REQUESTS {
+                api.ask(put(format!("{client}/{at}"), vec![b'x'; 64 * 1024]))
+                    .await;
+            }
+        });
+    }
+    clients.join_all().await;
+    let periods = began.elapsed().as_secs() as usize + 2;
+    let output = server.output();
+    let lines = output.matches("apply request took too long").count();
+    assert!(lines > 0, "{output}");
+    assert!(lines <= periods * 5, "{lines} lines in {periods} s");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_wants_no_warnings_gets_none() {
+    let options = Options::flags(&["--warning-apply-duration=0"]);
+    let server = Server::start_with(Kind::K8sDqlite, options).await;
+    let api = server.api().await;
+    for _ in 0..10 {
+        api.ask(put("a", vec![b'x'; 1 << 20])).await;
+    }
+    let output = server.output();
+    assert!(
+        !output.contains("too long") && !output.contains("slow commit"),
+        "{output}"
+    );
+}
