@@ -5,6 +5,7 @@ use std::{
     pin::Pin,
     sync::LazyLock,
     task::{Context, Poll, ready},
+    time::Instant,
 };
 
 use axum::{
@@ -71,6 +72,7 @@ where
 /// A call that has not ended. Dropped, it was cut off.
 struct Call {
     method: &'static MethodCalls,
+    started: Instant,
     /// For traces, and the log of slow requests.
     course: Option<Box<Course>>,
     is_over: bool,
@@ -81,6 +83,7 @@ impl Call {
         method.started.increment();
         Self {
             method,
+            started: Instant::now(),
             course: Course::begin(method, headers),
             is_over: false,
         }
@@ -88,7 +91,7 @@ impl Call {
 
     fn end(&mut self, code: usize) {
         if !std::mem::replace(&mut self.is_over, true) {
-            self.method.handled(code);
+            self.method.handled(code, self.started.elapsed());
             if let Some(course) = self.course.take() {
                 course.end(code);
             }
