@@ -18,6 +18,7 @@ use tracing::{error, info, warn};
 use crate::{
     api::{self, Identity, ListenError, Listener, Served, Services, Sources, Stopping},
     args::{ListenAddress, ListenSocket, LowStorageAction},
+    backup::{self, Maker},
     compact::{self, ClientCompactions},
     config::{ConfigError, ServerConfig},
     mvcc::Commit,
@@ -29,7 +30,10 @@ use crate::{
         tracing::{NoTarget, observe},
     },
     peer::{CoordinatorError, Known, NodeOptions, Nodes, PeerPort, Reads},
-    store::{self, Cluster, CommitObserver, OpenError, Store, StoreOptions, WriterError},
+    store::{
+        self, Cluster, CommitObserver, OpenError, Store, StoreOptions, WriterError,
+        snapshot::Origin,
+    },
     watch::{HubSettings, Inbox, WatchHub},
 };
 
@@ -178,6 +182,7 @@ pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result
     ));
     let compactions = Arc::new(ClientCompactions::default());
     let compactor = start_compactor(&config, &store, &compactions);
+    let backups = start_backups(&config, &store, &identity);
     let client_url = client_url(&config.listen);
     // Nobody else sets it.
     let _ = sources.served.set(Served {
@@ -239,8 +244,8 @@ pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result
     }
     following.abort();
     looking.abort();
-    if let Some(compactor) = compactor {
-        compactor.abort();
+    for task in compactor.into_iter().chain(backups) {
+        task.abort();
     }
     let stopped = nodes.stop(WRITER_STOP_TIMEOUT).await;
     let result = match reason {
@@ -390,6 +395,23 @@ fn start_compactor(
         compactions.clone(),
         interval,
     )))
+}
+
+fn start_backups(
+    config: &ServerConfig,
+    store: &Store,
+    identity: &Arc<Identity>,
+) -> Option<JoinHandle<()>> {
+    let (settings, identity) = (config.backups.clone()?, identity.clone());
+    let maker = move || Maker {
+        cluster_id: identity.cluster_id,
+        origin: Origin {
+            member_id: identity.member_id,
+            raft_term: identity.raft_term(),
+        },
+    };
+    let making = backup::run_scheduled(store.clone(), settings, maker);
+    Some(tokio::spawn(making))
 }
 
 fn watch_disk(

@@ -5,6 +5,7 @@ mod harness;
 
 mod apiserver;
 mod auth;
+mod backup;
 mod clients;
 mod cluster;
 mod compaction;
@@ -26,6 +27,7 @@ mod lock;
 mod logs;
 mod maintenance;
 mod metrics;
+mod migrate;
 mod nodes;
 mod page;
 mod profiles;

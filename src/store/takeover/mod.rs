@@ -133,6 +133,7 @@ async fn prepare(
     let has_begun = others.missing().await.is_empty()
         && table::begin(database, version, &survey, cluster_id).await?;
     if has_begun {
+        info!(rows = survey.rows, "the conversion begins");
         return Ok(());
     }
     warn!("somebody else still writes to the database: beginning anew");

@@ -166,12 +166,18 @@ impl GoTable {
 
     /// The bug of older versions: one more row with the compaction revision.
     pub fn second_compaction_row(&mut self) {
+        let rows = || self.rows.values().filter(|row| row.name == COMPACTION_KEY);
+        let is_free = |at: &i64| rows().all(|row| row.prev_revision != *at);
+        // The old unique index lets no two rows have the same.
+        let Some(prev_revision) = (0..=self.compact_revision()).rev().find(is_free) else {
+            return;
+        };
         self.insert(GoRow {
             name: COMPACTION_KEY.to_vec(),
             created: 1,
             deleted: 0,
             create_revision: 0,
-            prev_revision: self.compact_revision(),
+            prev_revision,
             lease: 0,
             value: None,
             old_value: None,

@@ -21,6 +21,7 @@ use axum::{
 
 use crate::{
     api::Identity,
+    backup::BACKUPS,
     metrics::{CALLS, Page, ProcessUse},
     observe::Observed,
     store::Store,
@@ -78,6 +79,7 @@ impl Sources {
         if let Some(served) = self.served.get() {
             self.write_watches(&served.hub, &mut page);
         }
+        BACKUPS.write(&mut page);
         CALLS.write(&mut page);
         ProcessUse::read().write(&mut page);
         page
