@@ -8,8 +8,11 @@ use std::{
 };
 
 use k8s_dqlite::{
-    args::{Args, Command, RecoverArgs, RestoreArgs, RollBackArgs, StatusArgs},
-    config,
+    args::{
+        Args, BackupArgs, BackupCommand, Command, MigratorArgs, RecoverArgs, RestoreArgs,
+        RollBackArgs, StatusArgs,
+    },
+    backup, config, migrate,
     ops::{
         exit::Exit,
         limits, logging,
@@ -54,6 +57,8 @@ fn main() -> ExitCode {
         }
     };
     match &args.command {
+        Some(Command::Backup(backup)) => back_up(&args, backup),
+        Some(Command::Migrator(migrator)) => move_data(&args, migrator),
         Some(Command::Restore(restore)) => restore_snapshot(&args, restore),
         Some(Command::RollBack(wanted)) => roll_back(&args, wanted),
         Some(Command::Status(status)) => show_status(&args, status),
@@ -114,6 +119,50 @@ fn start_runtime() -> Result<tokio::runtime::Runtime, Exit> {
         error!("cannot start {workers} threads: {error}");
         Exit::Failure
     })
+}
+
+fn back_up(args: &Args, wanted: &BackupArgs) -> ExitCode {
+    logging::start(&args.log_level, args.debug);
+    let done = match &wanted.command {
+        Some(BackupCommand::Verify(file)) => backup::verify(file)
+            .map(|verified| format!("whole: {verified}"))
+            .map_err(|error| (Exit::from(&error), error.to_string())),
+        None => {
+            let runtime = match start_runtime() {
+                Ok(runtime) => runtime,
+                Err(exit) => return exit.into(),
+            };
+            let made = runtime.block_on(backup::run(wanted, now_s().cast_unsigned()));
+            made.map(|written| format!("backup made: {written}"))
+                .map_err(|error| (Exit::from(&error), error.to_string()))
+        }
+    };
+    report(done)
+}
+
+fn move_data(args: &Args, wanted: &MigratorArgs) -> ExitCode {
+    logging::start(&args.log_level, args.debug || wanted.debug);
+    let runtime = match start_runtime() {
+        Ok(runtime) => runtime,
+        Err(exit) => return exit.into(),
+    };
+    let moved = runtime.block_on(migrate::run(wanted));
+    report(moved.map_err(|error| (Exit::from(&error), error.to_string())))
+}
+
+/// Prints what was done, or logs why not.
+fn report(done: Result<String, (Exit, String)>) -> ExitCode {
+    match done {
+        Ok(text) => {
+            // Whoever closed the pipe has seen enough.
+            let _ = writeln!(io::stdout(), "{text}");
+            Exit::Stopped.into()
+        }
+        Err((exit, error)) => {
+            error!("{error}");
+            exit.into()
+        }
+    }
 }
 
 fn restore_snapshot(args: &Args, restore: &RestoreArgs) -> ExitCode {

@@ -27,11 +27,14 @@ pub async fn snapshot(
         bytes = file.remaining_bytes(),
         "sending a snapshot"
     );
-    let blobs = tokio_stream::iter(file).then(async |blob| {
+    // The API promises it with the first one; etcd leaves it out.
+    let mut header = Some(identity.header(file.revision()));
+    let blobs = tokio_stream::iter(file).map(move |blob| (header.take(), blob));
+    let blobs = blobs.then(async |(header, blob)| {
         // Making a blob takes a thread some time, and the writer may wait for one.
         tokio::task::yield_now().await;
         Ok(SnapshotResponse {
-            header: None,
+            header,
             remaining_bytes: blob.remaining_bytes,
             blob: blob.bytes.into(),
             version: snapshot::STORAGE_VERSION.to_owned(),

@@ -4,11 +4,14 @@
 
 mod address;
 mod auth;
+mod backup;
 mod client_tls;
 mod duration;
 mod logs;
+mod migrator;
 mod recover;
 mod remarks;
+mod remote;
 mod restore;
 mod status;
 mod takeover;
@@ -25,10 +28,13 @@ use self::values::{boolean, count, request_bytes, signed, streams, tls_version, 
 pub use self::{
     address::{AddressError, ListenAddress, ListenSocket, NodeAddress},
     auth::AuthFlags,
+    backup::{BackupArgs, BackupCommand, ScheduledBackupFlags, VerifyArgs},
     client_tls::{ClientTlsFlags, file},
     duration::{DurationError, GoDuration},
     logs::{LogFlags, LogFormat, Threshold},
+    migrator::{CopyFlags, MigratorArgs, MigratorMode},
     recover::{MemberArg, RecoverArgs},
+    remote::RemoteFlags,
     restore::RestoreArgs,
     status::StatusArgs,
     takeover::RollBackArgs,
@@ -235,6 +241,9 @@ pub struct Args {
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = interval)]
     pub watch_progress_notify_interval: Duration,
 
+    #[command(flatten)]
+    pub backup: ScheduledBackupFlags,
+
     /// Where the tables of a Go k8s-dqlite go before they are converted: a file, or none. Empty: a file in a directory
     /// beside the storage directory.
     #[arg(long, value_name = "FILE", value_parser = takeover::backup_to, default_value = "")]
@@ -249,8 +258,12 @@ pub struct Args {
 pub enum Command {
     /// Print the versions of k8s-dqlite, SQLite, dqlite and libuv.
     Version,
-    /// Make the storage directory of a new node from a snapshot, of k8s-dqlite or of etcd.
+    /// Save a cluster that runs in a file, or check such a file.
+    Backup(BackupArgs),
+    /// Make the storage directory of a new node from a backup, or from a snapshot of k8s-dqlite or of etcd.
     Restore(RestoreArgs),
+    /// Move keys and values between an etcd, a k8s-dqlite and files.
+    Migrator(Box<MigratorArgs>),
     /// Make the storage directory of a new node for the Go k8s-dqlite, from the backup that a take-over made.
     RollBack(RollBackArgs),
     /// Show the nodes of the cluster and how they are. Exit code 10: degraded, 11: no leader.
@@ -275,6 +288,11 @@ impl Args {
         args.client_tls
             .check(&args.listen)
             .map_err(|message| Self::command().error(ErrorKind::ArgumentConflict, message))?;
+        if let Some(Command::Migrator(migrator)) = &args.command {
+            migrator
+                .check()
+                .map_err(|message| Self::command().error(ErrorKind::ArgumentConflict, message))?;
+        }
         args.remarks = remarks;
         Ok(args)
     }

@@ -8,7 +8,7 @@ use super::NodeAddress;
 
 #[derive(Debug, Clone, PartialEq, Eq, Parser)]
 pub struct RestoreArgs {
-    /// The snapshot, as `etcdctl snapshot save` writes it.
+    /// A backup, or a snapshot as `etcdctl snapshot save` writes it.
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
 
@@ -37,6 +37,10 @@ pub struct RestoreArgs {
     /// Take a file without a checksum, such as member/snap/db of an etcd that is stopped.
     #[arg(long)]
     pub skip_hash_check: bool,
+
+    /// Where a backup is unpacked meanwhile; otherwise beside it, or where the system has such files.
+    #[arg(long, value_name = "DIR")]
+    pub scratch_dir: Option<PathBuf>,
 
     /// Read all of the snapshot and say what is in it, but make nothing.
     #[arg(long)]

@@ -12,7 +12,11 @@ mod tls;
 mod tuning;
 mod yaml;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::{self, Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use dqlite::{roles::RoleTargets, tls::Tls};
 use tracing::warn;
@@ -28,8 +32,9 @@ pub use self::{
     tuning::Tuning,
 };
 use crate::{
-    args::{Args, ListenAddress, ListenSocket, LowStorageAction},
+    args::{Args, ListenAddress, ListenSocket, LowStorageAction, file},
     auth::AuthOptions,
+    backup::BackupSettings,
     store::{Limits, QuotaBytes, takeover::BackupTo},
     tls::ServerTls,
 };
@@ -58,6 +63,8 @@ pub struct ServerConfig {
     pub max_concurrent_streams: u32,
     /// `None`: nobody looks.
     pub disk_watch: Option<DiskWatch>,
+    /// `None`: the server makes none by itself.
+    pub backups: Option<BackupSettings>,
     pub take_over_backup: BackupTo,
 }
 
@@ -120,8 +127,34 @@ fn read(args: &Args, warnings: &mut Vec<String>) -> Result<ServerConfig, ConfigE
             min_bytes: args.watch_storage_available_size_min_bytes,
             action: args.low_available_storage_action,
         }),
+        backups: backups(args)?,
         take_over_backup: args.take_over_backup.clone(),
     })
+}
+
+/// Free bytes that scheduled backups leave on their disk, beyond what makes it a low one.
+const BACKUP_RESERVE_BYTES: u64 = 64 * 1024 * 1024;
+
+fn backups(args: &Args) -> Result<Option<BackupSettings>, ConfigError> {
+    let (flags, interval) = (&args.backup, args.backup.backup_interval.positive());
+    let (Some(dir), Some(interval)) = (file(&flags.backup_dir), interval) else {
+        return Ok(None);
+    };
+    let absolute = |path: &Path| path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    if absolute(&dir).starts_with(absolute(&args.storage_dir)) {
+        return Err(ConfigError::Invalid {
+            path: dir,
+            reason: "--backup-dir is in the storage directory: backups are for when that is lost"
+                .to_owned(),
+        });
+    }
+    let low = args.watch_storage_available_size_min_bytes;
+    Ok(Some(BackupSettings {
+        dir,
+        interval,
+        keep: flags.backup_keep,
+        reserve_bytes: low.saturating_add(BACKUP_RESERVE_BYTES),
+    }))
 }
 
 #[cfg(test)]

@@ -1,10 +1,12 @@
 //! Exit codes: the one table from what happened to what the supervisor sees.
 
-use std::process::ExitCode;
+use std::{io::ErrorKind, process::ExitCode};
 
 use dqlite::node::NodeError;
 
 use crate::{
+    backup::BackupError,
+    migrate::MigrateError,
     node::StartError,
     recover::RecoverError,
     restore::RestoreError,
@@ -43,7 +45,8 @@ pub enum Exit {
     Degraded = 10,
     /// `status`: no node that was reached leads.
     NoLeader = 11,
-    /// `recover`: it would lose data, or is not needed; nothing was changed.
+    /// `recover`: it would lose data, or is not needed. `backup`, `migrator`: something is in the way. Nothing
+    /// was changed.
     Refused = 12,
 }
 
@@ -107,10 +110,53 @@ impl From<&RestoreError> for Exit {
             RestoreError::NoSnapshot { .. }
             | RestoreError::NoChecksum(_)
             | RestoreError::WrongChecksum(_)
+            | RestoreError::OtherThanSaid { .. }
             | RestoreError::Content(_) => Self::Data,
+            RestoreError::Backup(error) => Self::from(error),
             RestoreError::Config(_) => Self::Config,
             RestoreError::Node(error) => of_node(error),
             RestoreError::Open(error) => of_open(error),
+        }
+    }
+}
+
+impl From<&BackupError> for Exit {
+    fn from(error: &BackupError) -> Self {
+        match error {
+            BackupError::Exists(_) | BackupError::ForeignPartial(_) | BackupError::Held(_) => {
+                Self::Refused
+            }
+            BackupError::Unwritable { source, .. } if source.kind() == ErrorKind::StorageFull => {
+                Self::DiskFull
+            }
+            BackupError::DiskLow { .. } => Self::DiskFull,
+            BackupError::NoBackup { .. } | BackupError::Damaged { .. } => Self::Data,
+            BackupError::Unwritable { .. }
+            | BackupError::Unreadable { .. }
+            | BackupError::WrongStream
+            | BackupError::NoStream(_)
+            | BackupError::Interrupted
+            | BackupError::Store(_)
+            | BackupError::Remote(_) => Self::Failure,
+        }
+    }
+}
+
+impl From<&MigrateError> for Exit {
+    fn from(error: &MigrateError) -> Self {
+        match error {
+            MigrateError::NotEmpty(..) | MigrateError::Same(_) => Self::Refused,
+            MigrateError::Unwritable { source, .. } if source.kind() == ErrorKind::StorageFull => {
+                Self::DiskFull
+            }
+            MigrateError::Snapshot(error) => Self::from(error),
+            MigrateError::Unreadable { .. }
+            | MigrateError::Unwritable { .. }
+            | MigrateError::Incomplete { .. }
+            | MigrateError::Compacted
+            | MigrateError::Differs(_)
+            | MigrateError::Disorder(_)
+            | MigrateError::Remote(_) => Self::Failure,
         }
     }
 }

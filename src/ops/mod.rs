@@ -5,5 +5,6 @@ pub mod exit;
 pub mod limits;
 pub mod logging;
 pub mod profiling;
+pub mod progress;
 pub mod signals;
 pub mod tracing;

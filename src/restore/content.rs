@@ -41,6 +41,8 @@ pub struct Contents {
     compact_revision: Revision,
     /// The last one of the rows.
     last_revision: Revision,
+    /// That of the store that was saved.
+    snapshot_revision: Revision,
     total: u64,
     read: u64,
     said: Instant,
@@ -67,6 +69,7 @@ impl Contents {
             settings: Vec::new(),
             compact_revision: NEVER_COMPACTED,
             last_revision: 0,
+            snapshot_revision: 0,
             total: 0,
             read: 0,
             said: Instant::now(),
@@ -74,6 +77,7 @@ impl Contents {
         };
         contents.survey()?;
         contents.read_meta()?;
+        contents.snapshot_revision = contents.revision();
         if bump > 0 {
             contents.compact_revision = contents
                 .revision()
@@ -117,7 +121,7 @@ impl Contents {
             self.read += 1;
             if self.said.elapsed() > PROGRESS_INTERVAL {
                 self.said = Instant::now();
-                info!(rows = self.read, of = self.total, "restoring");
+                info!(rows = self.read, of = self.total, "reading the snapshot");
             }
             let stored = mvccpb::KeyValue::decode(&value[..]).map_err(|_| {
                 self.content(format!("the value of revision {} is damaged", key.revision))
@@ -138,6 +142,7 @@ impl Contents {
             store::hash(&history, 0).map_err(|error| RestoreError::Content(error.to_string()));
         Ok(Summary {
             revision: head.revision,
+            snapshot_revision: self.snapshot_revision,
             compact_revision: history.compact_revision(),
             rows: self.read,
             keys: head.tree.len(),

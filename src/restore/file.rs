@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, Read},
+    io::{self, Read, Seek},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
@@ -11,6 +11,7 @@ use bbolt::Source;
 use openssl::sha::Sha256;
 
 use super::RestoreError;
+use crate::backup::{Backup, Scratch, Trailer, is_compressed};
 
 /// Bytes of the checksum at the end.
 const CHECKSUM_BYTES: u64 = 32;
@@ -26,16 +27,26 @@ pub struct SnapshotSource {
     file: File,
     path: PathBuf,
     bytes: u64,
+    /// When it was made, and what is said of it, if it was in a backup.
+    backup: Option<(u64, Trailer)>,
 }
 
 impl SnapshotSource {
-    /// Checks the checksum, which `skip_check` leaves out.
-    pub fn open(path: &Path, skip_check: bool) -> Result<Self, RestoreError> {
+    /// Checks the checksum, which `skip_check` leaves out for what is no backup. Those are unpacked.
+    pub fn open(path: &Path, skip_check: bool, scratch: &Scratch) -> Result<Self, RestoreError> {
         let unreadable = |source| RestoreError::Unreadable {
             path: path.to_owned(),
             source,
         };
         let mut file = File::open(path).map_err(unreadable)?;
+        let mut backup = None;
+        if is_compressed(&file).map_err(unreadable)? {
+            let found = Backup::open(path)?;
+            file = found.unpack(scratch)?;
+            file.rewind().map_err(unreadable)?;
+            backup = Some((found.head.created_s, found.trailer));
+        }
+        let skip_check = skip_check && backup.is_none();
         let length = file.metadata().map_err(unreadable)?.len();
         let has_checksum = length % SECTOR_BYTES == CHECKSUM_BYTES;
         let bytes = length - if has_checksum { CHECKSUM_BYTES } else { 0 };
@@ -51,7 +62,12 @@ impl SnapshotSource {
             file,
             path: path.to_owned(),
             bytes,
+            backup,
         })
+    }
+
+    pub fn backup(&self) -> Option<(u64, Trailer)> {
+        self.backup
     }
 
     pub fn path(&self) -> &Path {

@@ -7,7 +7,11 @@ mod content;
 mod directory;
 mod file;
 
-use std::{fmt, io, path::PathBuf, sync::Arc};
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use dqlite::{
     client::Endpoint,
@@ -17,10 +21,12 @@ use dqlite::{
 };
 use tracing::info;
 
+use self::content::Contents;
 pub(crate) use self::directory::Directory;
-use self::{content::Contents, file::SnapshotSource};
+pub use self::file::SnapshotSource;
 use crate::{
     args::RestoreArgs,
+    backup::{BackupError, Facts, Scratch, Trailer},
     config::{ConfigError, Start},
     mvcc::Revision,
     store::{Filling, OpenError},
@@ -41,6 +47,10 @@ pub enum RestoreError {
     WrongChecksum(PathBuf),
     #[error("the snapshot cannot be restored: {0}")]
     Content(String),
+    #[error("the backup says of itself that it has {said}, but it has {found}")]
+    OtherThanSaid { said: String, found: String },
+    #[error(transparent)]
+    Backup(#[from] BackupError),
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error(transparent)]
@@ -53,6 +63,8 @@ pub enum RestoreError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Summary {
     pub revision: Revision,
+    /// Before it was bumped.
+    pub snapshot_revision: Revision,
     pub compact_revision: Revision,
     pub rows: u64,
     pub keys: usize,
@@ -65,6 +77,7 @@ impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             revision,
+            snapshot_revision: _,
             compact_revision,
             rows,
             keys,
@@ -81,7 +94,10 @@ impl fmt::Display for Summary {
 
 /// Restores, or with `dry_run` reads all of the snapshot and changes nothing.
 pub async fn run(args: &RestoreArgs) -> Result<Summary, RestoreError> {
-    let source = SnapshotSource::open(&args.file, args.skip_hash_check)?;
+    let scratch = Scratch::beside(&args.file, args.scratch_dir.as_deref());
+    let source = SnapshotSource::open(&args.file, args.skip_hash_check, &scratch)?;
+    let facts = source.backup().map(|(_, trailer)| trailer.facts);
+    let facts = facts.unwrap_or_default();
     let mut contents = Contents::read(source, args.bump_revision)?;
     info!(
         rows = contents.rows(),
@@ -92,7 +108,9 @@ pub async fn run(args: &RestoreArgs) -> Result<Summary, RestoreError> {
     );
     let Some(dir) = args.storage_dir.as_ref().filter(|_| !args.dry_run) else {
         while contents.next()?.is_some() {}
-        return contents.finish();
+        let summary = contents.finish()?;
+        check_facts(&facts, &summary)?;
+        return Ok(summary);
     };
     let (directory, lock) = Directory::prepare(dir, args.address.as_ref())?;
     let (mut node, start) = start_engine(&directory, lock).await?;
@@ -100,9 +118,47 @@ pub async fn run(args: &RestoreArgs) -> Result<Summary, RestoreError> {
     let stopped = tokio::task::spawn_blocking(move || node.stop());
     stopped.await.expect("stopping does not panic")?;
     filled?;
+    let summary = contents.finish()?;
+    check_facts(&facts, &summary)?;
     start.finish(directory.path())?;
     directory.finish()?;
-    contents.finish()
+    Ok(summary)
+}
+
+/// Reads all of a backup or snapshot, and makes nothing. Of a backup it tells when it was made, and its trailer.
+pub fn read_all(
+    path: &Path,
+    scratch: &Scratch,
+) -> Result<(Summary, Option<(u64, Trailer)>), RestoreError> {
+    let source = SnapshotSource::open(path, false, scratch)?;
+    let backup = source.backup();
+    let mut contents = Contents::read(source, 0)?;
+    while contents.next()?.is_some() {}
+    let summary = contents.finish()?;
+    if let Some((_, trailer)) = &backup {
+        check_facts(&trailer.facts, &summary)?;
+    }
+    Ok((summary, backup))
+}
+
+/// Whether the snapshot is the one that the server described. A bumped one is not compared.
+fn check_facts(facts: &Facts, summary: &Summary) -> Result<(), RestoreError> {
+    let differs = |what: &str, said: i64, found: i64| match said == found {
+        true => Ok(()),
+        false => Err(RestoreError::OtherThanSaid {
+            said: format!("{what} {said}"),
+            found: format!("{what} {found}"),
+        }),
+    };
+    if let Some(revision) = facts.revision {
+        differs("revision", revision, summary.snapshot_revision)?;
+    }
+    match facts.hash {
+        Some(known) if known.compact_revision == summary.compact_revision => {
+            differs("hash", known.hash.into(), summary.hash.into())
+        }
+        _ => Ok(()),
+    }
 }
 
 async fn fill(contents: &mut Contents, node: &Node) -> Result<(), RestoreError> {

@@ -161,7 +161,7 @@ async fn hash(api: &Api, revision: i64) -> (u32, i64, i64) {
 }
 
 /// A real etcd on a file that etcdutl restored.
-async fn restored_etcd(file: &Path) -> Option<Server> {
+pub async fn restored_etcd(file: &Path) -> Option<Server> {
     std::env::var_os("ETCD_BIN")?;
     let mut etcd = Server::prepare(Kind::Etcd, Options::default());
     let dir = etcd.storage_dir();

@@ -72,6 +72,14 @@ pub fn branch_child(page: &[u8], index: usize) -> Option<PageId> {
     u64_at(page, HEADER_BYTES + index * ELEMENT_BYTES + 8)
 }
 
+/// Where the key of a branch's element is in the page: the first one below the child.
+pub fn branch_key(page: &[u8], index: usize) -> Option<(usize, usize)> {
+    let at = HEADER_BYTES + index * ELEMENT_BYTES;
+    let start = at.checked_add(u32_at(page, at)? as usize)?;
+    let end = start.checked_add(u32_at(page, at + 4)? as usize)?;
+    (end <= page.len()).then_some((start, end))
+}
+
 pub fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
 }

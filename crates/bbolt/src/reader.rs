@@ -5,7 +5,7 @@ use crate::{
     meta::{META_PAGE_BYTES, Meta, MetaError},
     page::{
         BRANCH, BUCKET_BYTES, BUCKET_FLAG, HEADER_BYTES, Header, LEAF, LeafElement, PageId,
-        branch_child, u64_at,
+        branch_child, branch_key, u64_at,
     },
 };
 
@@ -80,6 +80,13 @@ pub struct Entry<'a> {
     is_bucket: bool,
 }
 
+/// Where a bucket is.
+enum Root {
+    Tree(PageId),
+    /// A small one, in the place of its root.
+    Inline(Page),
+}
+
 #[derive(Debug)]
 struct Page {
     header: Header,
@@ -124,6 +131,48 @@ impl<S: Source> Reader<S> {
 
     /// The bucket of that name.
     pub fn bucket(&mut self, name: &[u8]) -> Read<Option<Bucket>, S> {
+        Ok(match self.root(name)? {
+            None => None,
+            Some(Root::Tree(id)) => Some(self.open_tree(id)?),
+            Some(Root::Inline(leaf)) => Some(Bucket {
+                path: Vec::new(),
+                leaf: Some((leaf, 0)),
+                last_key: Vec::new(),
+                visited: 0,
+            }),
+        })
+    }
+
+    /// The value of one key of the bucket of that name.
+    pub fn find(&mut self, name: &[u8], key: &[u8]) -> Read<Option<Vec<u8>>, S> {
+        let mut id = match self.root(name)? {
+            None => return Ok(None),
+            Some(Root::Inline(leaf)) => return find_in_leaf(&leaf, key),
+            Some(Root::Tree(id)) => id,
+        };
+        for _ in 0..MAX_DEPTH {
+            let page = self.page(id)?;
+            match page.header.flags {
+                LEAF => return find_in_leaf(&page, key),
+                BRANCH => match child_for(&page, key)? {
+                    Some(child) => id = child,
+                    None => return Ok(None),
+                },
+                _ => {
+                    return Err(ReadError::Damaged {
+                        page: id,
+                        what: "it is neither leaf nor branch",
+                    });
+                }
+            }
+        }
+        Err(ReadError::Damaged {
+            page: id,
+            what: "it is below itself",
+        })
+    }
+
+    fn root(&mut self, name: &[u8]) -> Read<Option<Root>, S> {
         let mut root = self.open_tree(self.meta.root)?;
         let inline = loop {
             match root.next(self)? {
@@ -136,7 +185,7 @@ impl<S: Source> Reader<S> {
         let damaged = |what| ReadError::Damaged { page, what };
         let tree = u64_at(&inline, 0).ok_or(damaged("a bucket is cut off"))?;
         if tree != 0 {
-            return Ok(Some(self.open_tree(tree)?));
+            return Ok(Some(Root::Tree(tree)));
         }
         let bytes = inline
             .get(BUCKET_BYTES..)
@@ -149,12 +198,7 @@ impl<S: Source> Reader<S> {
             header,
             bytes: bytes.to_vec(),
         };
-        Ok(Some(Bucket {
-            path: Vec::new(),
-            leaf: Some((leaf, 0)),
-            last_key: Vec::new(),
-            visited: 0,
-        }))
+        Ok(Some(Root::Inline(leaf)))
     }
 
     /// The names of all buckets, ascending.
@@ -204,6 +248,46 @@ impl<S: Source> Reader<S> {
     fn read(&mut self, offset: u64, buffer: &mut [u8]) -> Read<(), S> {
         self.source.read(offset, buffer).map_err(ReadError::Source)
     }
+}
+
+/// How many elements of a page, from its first on, have a key for which `is_before` holds; they are sorted.
+fn count_before<E>(
+    page: &Page,
+    key_at: impl Fn(usize) -> Option<(usize, usize)>,
+    is_before: impl Fn(&[u8]) -> bool,
+) -> Result<usize, ReadError<E>> {
+    let (mut low, mut high) = (0, usize::from(page.header.count));
+    while low < high {
+        let middle = low.midpoint(high);
+        let (start, end) = key_at(middle).ok_or(ReadError::Damaged {
+            page: page.header.id,
+            what: "an entry reaches out of the page",
+        })?;
+        match is_before(&page.bytes[start..end]) {
+            true => low = middle + 1,
+            false => high = middle,
+        }
+    }
+    Ok(low)
+}
+
+/// The child that has the key, if any has: the last one that does not begin after it.
+fn child_for<E>(page: &Page, key: &[u8]) -> Result<Option<PageId>, ReadError<E>> {
+    let key_at = |index| branch_key(&page.bytes, index);
+    let count = count_before(page, key_at, |first| first <= key)?;
+    Ok(count
+        .checked_sub(1)
+        .and_then(|index| branch_child(&page.bytes, index)))
+}
+
+fn find_in_leaf<E>(page: &Page, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError<E>> {
+    let element = |index| LeafElement::parse(&page.bytes, index);
+    let index = count_before(page, |index| Some(element(index)?.key), |other| other < key)?;
+    if index == usize::from(page.header.count) {
+        return Ok(None);
+    }
+    let found = element(index).filter(|it| page.bytes[it.key.0..it.key.1] == *key);
+    Ok(found.map(|it| page.bytes[it.value.0..it.value.1].to_vec()))
 }
 
 fn read_meta<S: Source>(source: &mut S, offset: u64) -> Read<Result<Meta, MetaError>, S> {

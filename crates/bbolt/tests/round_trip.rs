@@ -78,6 +78,24 @@ proptest! {
     }
 
     #[test]
+    fn every_key_is_found_and_no_other(
+        database in database(), other in prop::collection::vec(any::<u8>(), 1..5)
+    ) {
+        let file = write(&database);
+        let mut reader = Reader::open(&file[..]).unwrap();
+        for (name, entries) in &database {
+            for (key, value) in entries {
+                let found = reader.find(name, key).unwrap();
+                prop_assert_eq!(found.as_ref(), Some(value));
+            }
+            let found = reader.find(name, &other).unwrap();
+            prop_assert_eq!(found.as_ref(), entries.get(&other));
+        }
+        let is_bucket = database.contains_key(&other);
+        prop_assert_eq!(reader.bucket(&other).unwrap().is_some(), is_bucket);
+    }
+
+    #[test]
     fn a_damaged_file_is_an_error_or_reads_to_its_end(
         database in database(),
         damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..20),
@@ -94,6 +112,13 @@ proptest! {
         }
         // It must end, and not panic.
         let _ = read(&file);
+        if let Ok(mut reader) = Reader::open(&file[..]) {
+            for (name, entries) in &database {
+                for key in entries.keys() {
+                    let _ = reader.find(name, key);
+                }
+            }
+        }
     }
 }
 
@@ -102,7 +127,12 @@ fn branches_may_be_several_levels_deep() {
     // 12 keys of 300 bytes fit a page, so these are four levels.
     for entries in [0, 1, 12, 13, 144, 145, 156, 157, 3000] {
         let database = deep(entries);
-        assert_eq!(read(&write(&database)).unwrap(), database, "{entries}");
+        let file = write(&database);
+        assert_eq!(read(&file).unwrap(), database, "{entries}");
+        let mut reader = Reader::open(&file[..]).unwrap();
+        for (key, value) in &database[&b"deep"[..]] {
+            assert_eq!(reader.find(b"deep", key).unwrap().as_ref(), Some(value));
+        }
     }
 }
 

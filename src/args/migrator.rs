@@ -1,0 +1,159 @@
+//! The flags of the sub-command `migrator`: the Go program's, and those of `--mode copy`.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, ValueEnum};
+
+use super::{RemoteFlags, boolean};
+use crate::{migrate::Origin, remote::EndpointUrl};
+
+/// Where MicroK8s has its datastore.
+const DEFAULT_ENDPOINT: &str = "unix:///var/snap/microk8s/current/var/kubernetes/backend/kine.sock";
+
+#[derive(Debug, Clone, PartialEq, Eq, Parser)]
+#[command(after_help = "See docs/operations.md, \"Moving from etcd\".")]
+pub struct MigratorArgs {
+    /// What to do.
+    #[arg(long, value_enum, default_value = "backup")]
+    pub mode: MigratorMode,
+
+    /// Etcd API of the etcd or k8s-dqlite; not for --mode=copy.
+    #[arg(long, value_name = "URL", default_value = DEFAULT_ENDPOINT)]
+    pub endpoint: EndpointUrl,
+
+    /// Directory of the entries, N.key and N.data; with --mode=copy it remembers what was begun.
+    #[arg(long, value_name = "DIR", default_value = "db")]
+    pub db_dir: PathBuf,
+
+    /// Log each key.
+    #[arg(long, value_parser = boolean, default_value = "false", default_missing_value = "true")]
+    #[arg(num_args = 0..=1, require_equals = true, action = ArgAction::Set)]
+    pub debug: bool,
+
+    #[command(flatten)]
+    pub remote: RemoteFlags,
+
+    #[command(flatten)]
+    pub copy: CopyFlags,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum MigratorMode {
+    /// All keys of an etcd into the directory.
+    #[value(alias = "backup")]
+    BackupEtcd,
+    /// The directory into an etcd.
+    #[value(alias = "restore-to-etcd")]
+    RestoreEtcd,
+    /// The keys below / of a k8s-dqlite into the directory.
+    BackupDqlite,
+    /// The directory into a k8s-dqlite.
+    #[value(alias = "restore", alias = "restore-to-dqlite")]
+    RestoreDqlite,
+    /// Make --to hold what --from holds: keys, values and leases.
+    Copy,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+pub struct CopyFlags {
+    /// With --mode=copy: etcd API to copy from, or the file of a snapshot or backup.
+    #[arg(long, value_name = "URL|FILE")]
+    pub from: Option<Origin>,
+
+    /// With --mode=copy: etcd API to copy to.
+    #[arg(long, value_name = "URL")]
+    pub to: Option<EndpointUrl>,
+
+    /// With --mode=copy: replace what --to holds.
+    #[arg(long)]
+    pub force: bool,
+
+    /// As --cacert, for --from.
+    #[arg(long, value_name = "FILE")]
+    pub from_cacert: Option<PathBuf>,
+
+    /// As --cert, for --from.
+    #[arg(long, value_name = "FILE", requires = "from_key")]
+    pub from_cert: Option<PathBuf>,
+
+    /// As --key, for --from.
+    #[arg(long, value_name = "FILE", requires = "from_cert")]
+    pub from_key: Option<PathBuf>,
+
+    /// As --insecure-skip-tls-verify, for --from.
+    #[arg(long)]
+    pub from_insecure_skip_tls_verify: bool,
+
+    /// As --user, for --from.
+    #[arg(long, value_name = "NAME[:PASSWORD]")]
+    pub from_user: Option<String>,
+
+    /// As --cacert, for --to.
+    #[arg(long, value_name = "FILE")]
+    pub to_cacert: Option<PathBuf>,
+
+    /// As --cert, for --to.
+    #[arg(long, value_name = "FILE", requires = "to_key")]
+    pub to_cert: Option<PathBuf>,
+
+    /// As --key, for --to.
+    #[arg(long, value_name = "FILE", requires = "to_cert")]
+    pub to_key: Option<PathBuf>,
+
+    /// As --insecure-skip-tls-verify, for --to.
+    #[arg(long)]
+    pub to_insecure_skip_tls_verify: bool,
+
+    /// As --user, for --to.
+    #[arg(long, value_name = "NAME[:PASSWORD]")]
+    pub to_user: Option<String>,
+}
+
+impl CopyFlags {
+    pub fn from_remote(&self) -> RemoteFlags {
+        RemoteFlags {
+            cacert: self.from_cacert.clone(),
+            cert: self.from_cert.clone(),
+            key: self.from_key.clone(),
+            insecure_skip_tls_verify: self.from_insecure_skip_tls_verify,
+            user: self.from_user.clone(),
+        }
+    }
+
+    pub fn to_remote(&self) -> RemoteFlags {
+        RemoteFlags {
+            cacert: self.to_cacert.clone(),
+            cert: self.to_cert.clone(),
+            key: self.to_key.clone(),
+            insecure_skip_tls_verify: self.to_insecure_skip_tls_verify,
+            user: self.to_user.clone(),
+        }
+    }
+}
+
+impl MigratorArgs {
+    /// What does not go together, and what to do about it.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let is_copy = self.mode == MigratorMode::Copy;
+        let flags = &self.copy;
+        match is_copy {
+            true if flags.from.is_none() || flags.to.is_none() => {
+                Err("--mode=copy needs --from and --to".to_owned())
+            }
+            true if self.remote != RemoteFlags::default() => Err(
+                "with --mode=copy, say --from- or --to- before the flags of TLS and user: \
+                 --from-cacert"
+                    .to_owned(),
+            ),
+            true if matches!(flags.from, Some(Origin::File(_)))
+                && flags.from_remote() != RemoteFlags::default() =>
+            {
+                Err("--from is a file: leave the flags of TLS and user out".to_owned())
+            }
+            false if *flags != CopyFlags::default() => {
+                Err("--from, --to and their flags are for --mode=copy".to_owned())
+            }
+            _ => Ok(()),
+        }
+    }
+}

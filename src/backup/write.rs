@@ -1,0 +1,51 @@
+//! From the pieces of a snapshot to the file. Blocks: not for a thread that serves requests.
+
+use std::{
+    fs::File,
+    io::{BufWriter, Write},
+};
+
+use super::{
+    BackupError, PartialFile, Written,
+    format::{Facts, Head, TRAILER_BYTES},
+    writer::BackupWriter,
+};
+
+/// Compressed bytes that are written at a time.
+const BUFFER_BYTES: usize = 256 * 1024;
+
+/// What comes from a server.
+#[derive(Debug)]
+pub enum Piece<B> {
+    Blob(B),
+    End(Facts),
+}
+
+/// Takes pieces until the end. None of them before that: whoever sent them gave up.
+pub fn write<B: AsRef<[u8]>>(
+    partial: PartialFile,
+    head: Head,
+    mut next: impl FnMut() -> Result<Option<Piece<B>>, BackupError>,
+) -> Result<Written, BackupError> {
+    let unwritable = |error| partial.unwritable(error);
+    let out = BufWriter::with_capacity(BUFFER_BYTES, partial.file());
+    let mut writer = BackupWriter::begin(out, head).map_err(unwritable)?;
+    let facts = loop {
+        match next()? {
+            Some(Piece::Blob(blob)) => writer.write(blob.as_ref()).map_err(unwritable)?,
+            Some(Piece::End(facts)) => break facts,
+            None => return Err(BackupError::Interrupted),
+        }
+    };
+    let finished = writer.finish(facts).map_err(unwritable)?;
+    let (mut out, trailer) = finished.ok_or(BackupError::WrongStream)?;
+    out.flush().map_err(unwritable)?;
+    drop::<BufWriter<&File>>(out);
+    let path = partial.target().to_owned();
+    partial.complete()?;
+    Ok(Written {
+        path,
+        trailer,
+        bytes: trailer.file_bytes + TRAILER_BYTES as u64,
+    })
+}

@@ -1,0 +1,45 @@
+//! What may go wrong with another server.
+
+use std::error::Error;
+
+use dqlite::tls::TlsError;
+use tonic::Status;
+
+use super::EndpointUrl;
+
+#[derive(Debug, thiserror::Error)]
+pub enum RemoteError {
+    #[error("cannot use the files for TLS with {url}: {source}")]
+    Tls { url: EndpointUrl, source: TlsError },
+    #[error("{0} is with TLS, and needs https:// or unixs://: {1}")]
+    NotWithTls(EndpointUrl, &'static str),
+    #[error("cannot connect to {url}: {reason}")]
+    Unreachable { url: EndpointUrl, reason: String },
+    #[error("{url} refuses: {reason}")]
+    Refused { url: EndpointUrl, reason: String },
+    #[error("{url} was silent for {seconds} s")]
+    Silent { url: EndpointUrl, seconds: u64 },
+}
+
+impl RemoteError {
+    /// Of a call that failed.
+    pub fn of_call(url: &EndpointUrl, status: &Status) -> Self {
+        let reason = match status.message() {
+            "" => innermost(status),
+            message => message.to_owned(),
+        };
+        Self::Refused {
+            url: url.clone(),
+            reason,
+        }
+    }
+}
+
+/// The cause: what is around it says "transport error".
+pub(super) fn innermost(error: &(dyn Error + 'static)) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
+}
