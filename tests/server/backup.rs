@@ -148,15 +148,20 @@ async fn any_of_three_nodes_gives_one_and_makes_its_own() {
         let file = back_up(node, "backup.db.gz");
         let verified = printed(&["backup", "verify", path_text(&file)]);
         assert!(verified.starts_with("whole: revision 151,"), "{verified}");
-        assert!(verified.contains("the hash is the one of that server"), "{verified}");
+        assert!(
+            verified.contains("the hash is the one of that server"),
+            "{verified}"
+        );
     }
     until("each has made one of the last revision", async || {
         let names = names(dir.path()).into_iter();
         let last: Vec<_> = names
             .filter(|name| name.contains("-r000000000151-") && name.ends_with(".db.gz"))
             .collect();
-        let nodes: std::collections::HashSet<_> =
-            last.iter().map(|name| name.rsplit('-').next().unwrap()).collect();
+        let nodes: std::collections::HashSet<_> = last
+            .iter()
+            .map(|name| name.rsplit('-').next().unwrap())
+            .collect();
         nodes.len() == 3
     })
     .await;
