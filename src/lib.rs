@@ -11,6 +11,7 @@ pub mod metrics;
 pub mod migrate;
 pub mod mvcc;
 pub mod node;
+pub mod observe;
 pub mod ops;
 pub mod peer;
 pub mod recover;

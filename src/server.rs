@@ -16,13 +16,14 @@ use tokio::{sync::watch, task::JoinHandle, time::timeout};
 use tracing::{error, info, warn};
 
 use crate::{
-    api::{self, Identity, ListenError, Listener, Services, Stopping},
+    api::{self, Identity, ListenError, Listener, Served, Services, Sources, Stopping},
     args::{ListenAddress, ListenSocket, LowStorageAction},
     backup::{self, Maker},
     compact::{self, ClientCompactions},
     config::{ConfigError, ServerConfig},
     mvcc::Commit,
     node::{Pauses, RunningNode, StartError},
+    observe::{NodeView, Observed, ObservedOptions, Places, ViewNow, watch_log_writes},
     ops::{
         disk::{self, Change},
         profiling::{self, ProfileError},
@@ -107,6 +108,7 @@ pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result
     let node = RunningNode::start_with_peers(&config, Some(Arc::new(peer_port))).await?;
     let reads = Arc::new(Reads::default());
     let dir = config.storage_dir.clone();
+    watch_log_writes();
     let (store, mut replica) = store::empty(StoreOptions {
         endpoint: node.endpoint(),
         is_disk_full: Box::new(move || is_disk_full(&dir)),
@@ -133,6 +135,14 @@ pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result
         replica,
         peer_connections,
     );
+    let (stop_api, stopping) = Stopping::new();
+    let sources = sources(&config, &store, &node, nodes.known());
+    let looking = tokio::spawn(look(&sources));
+    if let Some(listener) = metrics_listener {
+        info!(listen = %listener.address(), "serving metrics");
+        let serving = api::serve_metrics(sources.clone(), listener, stopping.clone().wait());
+        tokio::spawn(serving);
+    }
     let mut stop = pin!(stop);
     let is_loaded = nodes.loaded();
     let mut is_removed = pin!(removed(node.member().clone()));
@@ -173,26 +183,28 @@ pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result
     let compactions = Arc::new(ClientCompactions::default());
     let compactor = start_compactor(&config, &store, &compactions);
     let backups = start_backups(&config, &store, &identity);
-    let (stop_api, stopping) = Stopping::new();
+    let client_url = client_url(&config.listen);
+    // Nobody else sets it.
+    let _ = sources.served.set(Served {
+        hub: hub.clone(),
+        identity: identity.clone(),
+        client_url: client_url.clone(),
+    });
     let services = Services {
         store: store.clone(),
         identity,
         hub: hub.clone(),
         compactions,
         stopping: stopping.clone(),
-        client_url: client_url(&config.listen),
+        client_url,
         max_concurrent_streams: config.max_concurrent_streams,
         membership: node.membership().with_pauses(Pauses {
             pause: Box::new(nodes.hand_overs(LAST_COMMIT_TIMEOUT)),
             lead_on: Box::new(nodes.lead_on()),
         }),
         auth: config.auth,
+        sources,
     };
-    if let Some(listener) = metrics_listener {
-        info!(listen = %listener.address(), "serving metrics");
-        let serving = api::serve_metrics(services.metrics(), listener, stopping.clone().wait());
-        tokio::spawn(serving);
-    }
     if let Some(listener) = profiling_listener {
         info!(listen = %listener.address(), "serving profiles");
         let serving = api::serve_http(profiling::routes(), listener, stopping.clone().wait());
@@ -231,6 +243,7 @@ pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result
         api.abort();
     }
     following.abort();
+    looking.abort();
     for task in compactor.into_iter().chain(backups) {
         task.abort();
     }
@@ -246,6 +259,65 @@ pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result
     };
     node.stop().await.map_err(ServerError::Stop)?;
     result
+}
+
+/// What metrics and status page are made from.
+fn sources(
+    config: &ServerConfig,
+    store: &Store,
+    node: &RunningNode,
+    known: watch::Receiver<Known>,
+) -> Sources {
+    let places = Places {
+        storage_dir: config.storage_dir.clone(),
+        node_pair: config.tls.as_ref().map(|_| {
+            let in_dir = |name| config.storage_dir.join(name);
+            (in_dir("cluster.crt"), in_dir("cluster.key"))
+        }),
+        client_pair: config.client_tls.as_ref().map(|tls| {
+            let files = tls.files();
+            (files.certificate.clone(), files.key.clone())
+        }),
+    };
+    let observed = Observed::new(ObservedOptions {
+        store: store.clone(),
+        places,
+        view: view(node, known),
+        tls: config.tls.clone(),
+    });
+    Sources {
+        store: store.clone(),
+        observed,
+        disk_low_bytes: config.disk_watch.map(|watch| watch.min_bytes),
+        served: Arc::default(),
+    }
+}
+
+/// The engine of a spare does not know the nodes: it has them from the leader.
+fn view(node: &RunningNode, known: watch::Receiver<Known>) -> ViewNow {
+    let (own_id, own_address) = (node.identity.id, node.identity.address.clone());
+    let status = node.member().status();
+    Box::new(move || {
+        let known = known.borrow().clone();
+        let servers = match known.servers.is_empty() {
+            true => status.borrow().servers.to_vec(),
+            false => known.servers,
+        };
+        let own = servers.iter().find(|server| server.id == own_id);
+        NodeView {
+            own_id,
+            own_address: own_address.clone(),
+            role: own.map(|own| own.role),
+            leader: known.view.leader,
+            term: known.view.term,
+            servers,
+        }
+    })
+}
+
+fn look(sources: &Sources) -> impl Future<Output = ()> + use<> {
+    let (observed, served) = (sources.observed.clone(), sources.served.clone());
+    observed.run(move || served.get().map(|served| served.hub.clone()))
 }
 
 /// Gives the leadership and the role of this node away while its clients are still served.

@@ -5,6 +5,7 @@ use std::{
     pin::Pin,
     sync::LazyLock,
     task::{Context, Poll, ready},
+    time::Instant,
 };
 
 use axum::{
@@ -71,6 +72,7 @@ where
 /// A call that has not ended. Dropped, it was cut off.
 struct Call {
     method: &'static MethodCalls,
+    started: Instant,
     /// For traces, and the log of slow requests.
     course: Option<Box<Course>>,
     is_over: bool,
@@ -79,18 +81,21 @@ struct Call {
 impl Call {
     fn start(method: &'static MethodCalls, headers: &HeaderMap) -> Self {
         method.started.increment();
+        let started = Instant::now();
         Self {
             method,
-            course: Course::begin(method, headers),
+            started,
+            course: Course::begin(method, headers, started),
             is_over: false,
         }
     }
 
     fn end(&mut self, code: usize) {
         if !std::mem::replace(&mut self.is_over, true) {
-            self.method.handled(code);
+            let now = Instant::now();
+            self.method.handled(code, now - self.started);
             if let Some(course) = self.course.take() {
-                course.end(code);
+                course.end(code, now);
             }
         }
     }

@@ -29,6 +29,7 @@ pub use corked::Corked;
 use counted::Counted;
 pub use gateway::Translator;
 pub use header::Identity;
+pub use http::{Served, Sources};
 pub use kv::KvService;
 pub use lease::LeaseService;
 pub use listener::{

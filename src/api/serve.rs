@@ -61,17 +61,8 @@ pub struct Services {
     /// Calls at a time on one connection.
     pub max_concurrent_streams: u32,
     pub auth: AuthOptions,
-}
-
-impl Services {
     /// What the metrics are read from.
-    pub fn metrics(&self) -> Sources {
-        Sources {
-            store: self.store.clone(),
-            hub: self.hub.clone(),
-            identity: self.identity.clone(),
-        }
-    }
+    pub sources: Sources,
 }
 
 /// Serves until `stop` is ready and all calls ended.
@@ -80,7 +71,7 @@ pub async fn serve(
     listener: Listener,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), Error> {
-    let sources = services.metrics();
+    let sources = services.sources.clone();
     let max_concurrent_streams = services.max_concurrent_streams;
     let grpc = Counted::new(grpc_routes(services).await);
     let http = http_routes(sources, grpc.clone());
@@ -98,7 +89,7 @@ pub async fn serve(
         .await
 }
 
-/// Serves `/metrics` alone, until `stop` is ready.
+/// Serves metrics, health and the status page, until `stop` is ready.
 pub async fn serve_metrics(
     sources: Sources,
     listener: Listener,
@@ -134,6 +125,7 @@ async fn grpc_routes(services: Services) -> axum::Router {
         membership,
         max_concurrent_streams: _,
         auth,
+        sources: _,
     } = services;
     let access = Arc::new(Access {
         rules: store.rules().clone(),

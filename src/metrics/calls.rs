@@ -1,10 +1,10 @@
 //! How often each gRPC method was called, and how it ended.
 
-use std::{collections::HashMap, sync::LazyLock};
+use std::{collections::HashMap, sync::LazyLock, time::Duration};
 
 use prost_reflect::{DescriptorPool, MethodDescriptor};
 
-use super::{Counter, Kind, Page};
+use super::{Counter, Distribution, Histogram, Kind, Page};
 
 /// gRPC's codes by their numbers, as go-grpc-prometheus writes them.
 const CODES: [&str; 17] = [
@@ -27,6 +27,17 @@ const CODES: [&str; 17] = [
     "Unauthenticated",
 ];
 
+/// Bounds from 250 us to 8.192 s, in microseconds: from a read of the index to what clients give up on.
+const HANDLING_FIRST_US: u64 = 250;
+const HANDLING_BUCKETS: usize = 16;
+
+/// gRPC's codes that say that the server could not: Unknown, DeadlineExceeded, ResourceExhausted, Internal,
+/// Unavailable, DataLoss.
+const FAILURES: [usize; 6] = [2, 4, 8, 13, 14, 15];
+
+const UNARY: &str = "unary";
+const KV: &str = "etcdserverpb.KV";
+
 /// Of the process: there is one API.
 pub static CALLS: LazyLock<Calls> = LazyLock::new(Calls::new);
 
@@ -45,6 +56,25 @@ pub struct MethodCalls {
     is_data: bool,
     pub started: Counter,
     handled: [Counter; CODES.len()],
+    /// Of unary calls.
+    took_us: Histogram<HANDLING_BUCKETS>,
+}
+
+/// What clients asked for so far, in few numbers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Traffic {
+    pub reads: u64,
+    pub writes: u64,
+    pub others: u64,
+    pub failures: u64,
+    pub read_us: Distribution,
+    pub write_us: Distribution,
+}
+
+impl Traffic {
+    pub fn calls(&self) -> u64 {
+        self.reads + self.writes + self.others
+    }
 }
 
 impl Calls {
@@ -74,6 +104,29 @@ impl Calls {
         self.by_path.get(path)
     }
 
+    pub fn traffic(&self) -> Traffic {
+        let mut traffic = Traffic::default();
+        for calls in self.by_path.values() {
+            let started = calls.started.get();
+            match (calls.service.as_str(), calls.method.as_str()) {
+                (KV, "Range" | "RangeStream") => {
+                    traffic.reads += started;
+                    traffic.read_us.add(&calls.took_us.distribution());
+                }
+                (KV, "Put" | "DeleteRange" | "Txn") => {
+                    traffic.writes += started;
+                    traffic.write_us.add(&calls.took_us.distribution());
+                }
+                _ => traffic.others += started,
+            }
+            traffic.failures += FAILURES
+                .map(|code| calls.handled[code].get())
+                .iter()
+                .sum::<u64>();
+        }
+        traffic
+    }
+
     pub fn write(&self, page: &mut Page) {
         let mut methods: Vec<_> = self.by_path.iter().collect();
         methods.sort_unstable_by_key(|(path, _)| *path);
@@ -95,6 +148,15 @@ impl Calls {
                     let labels = [("grpc_code", *code), method, service, kind];
                     page.labelled(handled, &labels, count.get());
                 }
+            }
+        }
+        let handling = "grpc_server_handling_seconds";
+        let help = "Histogram of response latency (seconds) of gRPC that had been application-level handled by the server.";
+        page.begin(handling, Kind::Histogram, help);
+        for (_, calls) in &methods {
+            // Without those that nobody calls: there are some forty.
+            if calls.took_us.distribution().count() > 0 {
+                page.buckets(handling, &calls.labels(), &calls.took_us, 1_000_000);
             }
         }
         page.counter(
@@ -128,19 +190,23 @@ impl MethodCalls {
             service: service.full_name().to_owned(),
             method: method.name().to_owned(),
             kind: match (method.is_client_streaming(), method.is_server_streaming()) {
-                (false, false) => "unary",
+                (false, false) => UNARY,
                 (true, false) => "client_stream",
                 (false, true) => "server_stream",
                 (true, true) => "bidi_stream",
             },
             started: Counter::new(),
             handled: [const { Counter::new() }; CODES.len()],
+            took_us: Histogram::new(HANDLING_FIRST_US),
         }
     }
 
     /// `code` is gRPC's number; one that is not known is Unknown.
-    pub fn handled(&self, code: usize) {
+    pub fn handled(&self, code: usize, took: Duration) {
         const UNKNOWN: usize = 2;
+        if self.kind == UNARY {
+            self.took_us.observe(took.as_micros() as u64);
+        }
         self.handled
             .get(code)
             .unwrap_or(&self.handled[UNKNOWN])
@@ -191,7 +257,7 @@ mod tests {
         let put = calls.method("/etcdserverpb.KV/Put").unwrap();
         put.started.add(3);
         for code in [0, 3, 99] {
-            put.handled(code);
+            put.handled(code, Duration::from_millis(3));
         }
         let mut page = Page::default();
         calls.write(&mut page);
@@ -202,5 +268,12 @@ mod tests {
             assert!(text.contains(&line), "{text}");
         }
         assert!(!text.contains("Aborted"));
+        let labels = r#"grpc_type="unary",grpc_service="etcdserverpb.KV",grpc_method="Put""#;
+        let line = format!("grpc_server_handling_seconds_bucket{{{labels},le=\"0.004\"}} 3\n");
+        assert!(text.contains(&line), "{text}");
+        let traffic = calls.traffic();
+        let counts = (traffic.reads, traffic.writes, traffic.failures);
+        assert_eq!(counts, (0, 3, 1), "Unknown is a failure");
+        assert_eq!(traffic.write_us.count(), 3);
     }
 }

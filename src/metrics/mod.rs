@@ -11,8 +11,8 @@ mod process;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use self::{
-    calls::{CALLS, Calls, MethodCalls},
-    histogram::Histogram,
+    calls::{CALLS, Calls, MethodCalls, Traffic},
+    histogram::{Distribution, Histogram},
     page::{Kind, Page},
     process::ProcessUse,
 };

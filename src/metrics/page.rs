@@ -64,19 +64,38 @@ impl Page {
         units: u32,
     ) {
         self.begin(name, Kind::Histogram, help);
+        self.buckets(name, &[], histogram, units);
+    }
+
+    /// The lines of a histogram that was begun, with `labels`.
+    pub fn buckets<const BUCKETS: usize>(
+        &mut self,
+        name: &str,
+        labels: &[(&str, &str)],
+        histogram: &Histogram<BUCKETS>,
+        units: u32,
+    ) {
         let bucket = format!("{name}_bucket");
         let units = f64::from(units);
         let mut within = 0;
         for (bound, count) in histogram.cumulated() {
             let bound = (bound as f64 / units).to_string();
-            self.labelled(&bucket, &[("le", &bound)], count);
+            self.labelled(&bucket, &[labels, &[("le", &bound)]].concat(), count);
             within = count;
         }
         let count = histogram.count(within);
-        self.labelled(&bucket, &[("le", "+Inf")], count);
+        self.labelled(&bucket, &[labels, &[("le", "+Inf")]].concat(), count);
         let sum = histogram.sum() as f64 / units;
-        self.line(format_args!("{name}_sum {sum}"));
-        self.line(format_args!("{name}_count {count}"));
+        self.labelled(&format!("{name}_sum"), labels, sum);
+        self.labelled(&format!("{name}_count"), labels, count);
+    }
+
+    /// A gauge of which one label has all the values that it may have, and 1 at the one that is.
+    pub fn states(&mut self, name: &str, help: &str, label: &str, all: &[&str], is: Option<&str>) {
+        self.begin(name, Kind::Gauge, help);
+        for state in all {
+            self.labelled(name, &[(label, state)], u8::from(Some(*state) == is));
+        }
     }
 
     fn value(&mut self, name: &str, value: impl Display) {
@@ -85,6 +104,9 @@ impl Page {
 
     /// The values of labels must need no escape.
     pub fn labelled(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
+        if labels.is_empty() {
+            return self.value(name, value);
+        }
         self.text.push_str(name);
         let mut separator = '{';
         for (label, text) in labels {
@@ -111,6 +133,7 @@ mod tests {
         page.counter("a_total", "What a is.", 3);
         page.gauge("b", "What b is.", 0.25);
         page.fact("c", "What c is.", ("version", "3.6"));
+        page.states("e", "What e is.", "at", &["home", "work"], Some("work"));
         let histogram = Histogram::<2>::new(1000);
         histogram.observe(1500);
         histogram.observe(9000);
@@ -126,6 +149,10 @@ mod tests {
              # HELP c What c is.\n\
              # TYPE c gauge\n\
              c{version=\"3.6\"} 1\n\
+             # HELP e What e is.\n\
+             # TYPE e gauge\n\
+             e{at=\"home\"} 0\n\
+             e{at=\"work\"} 1\n\
              # HELP d_seconds What d is.\n\
              # TYPE d_seconds histogram\n\
              d_seconds_bucket{le=\"0.001\"} 0\n\

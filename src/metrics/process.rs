@@ -12,17 +12,18 @@ use super::Page;
 /// What the kernel says at one moment; parts that cannot be read are left out of the page.
 #[derive(Debug, Default)]
 pub struct ProcessUse {
-    cpu_seconds: Option<f64>,
-    start_seconds: Option<f64>,
+    pub cpu_seconds: Option<f64>,
+    pub start_seconds: Option<f64>,
     virtual_bytes: Option<u64>,
-    resident_bytes: Option<u64>,
+    max_virtual_bytes: Option<u64>,
+    pub resident_bytes: Option<u64>,
     open_files: Option<usize>,
     max_files: Option<u64>,
 }
 
 impl ProcessUse {
     pub fn read() -> Self {
-        let mut usage = Self {
+        Self {
             open_files: fs::read_dir("/proc/self/fd")
                 // The listing itself is one of them.
                 .map(|files| files.count().saturating_sub(1))
@@ -30,8 +31,14 @@ impl ProcessUse {
             max_files: getrlimit(Resource::RLIMIT_NOFILE)
                 .map(|(soft, _)| soft)
                 .ok(),
-            ..Self::default()
-        };
+            max_virtual_bytes: getrlimit(Resource::RLIMIT_AS).map(|(soft, _)| soft).ok(),
+            ..Self::read_without_files()
+        }
+    }
+
+    /// Without counting open files, of which there may be thousands.
+    pub fn read_without_files() -> Self {
+        let mut usage = Self::default();
         if let Ok(stat) = fs::read_to_string("/proc/self/stat") {
             let booted_seconds = boot_time().ok().flatten();
             // What cannot be parsed is left out.
@@ -85,6 +92,10 @@ impl ProcessUse {
         if let Some(bytes) = self.virtual_bytes {
             let help = "Virtual memory size in bytes.";
             page.gauge("process_virtual_memory_bytes", help, bytes);
+        }
+        if let Some(bytes) = self.max_virtual_bytes {
+            let help = "Maximum amount of virtual memory available in bytes.";
+            page.gauge("process_virtual_memory_max_bytes", help, bytes);
         }
         if let Some(seconds) = self.start_seconds {
             let help = "Start time of the process since unix epoch in seconds.";

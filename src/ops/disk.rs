@@ -3,13 +3,20 @@
 use std::{io, path::Path, time::Duration};
 
 use nix::sys::statvfs::statvfs;
-use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
 
 use crate::{args::LowStorageAction, config::DiskWatch};
 
 /// While the disk stays full, the log says so again this often.
 const REMIND_INTERVAL: Duration = Duration::from_secs(300);
+
+/// So near to being low, in bytes, the disk is looked at more often: the engine allocates its log in pieces of
+/// 8 MiB ahead of what it writes, so within an interval of some seconds a busy server would get from here to
+/// the end.
+const NEAR_BYTES: u64 = 256 * 1024 * 1024;
+
+/// How often then. One look costs a microsecond.
+const NEAR_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What unprivileged processes may still write, in bytes.
 pub fn free_bytes(dir: &Path) -> io::Result<u64> {
@@ -20,23 +27,33 @@ pub fn free_bytes(dir: &Path) -> io::Result<u64> {
 /// Looks until the disk is low and the process has to stop for it; for ever with another action.
 /// `tell` hears at each look whether the disk is low, and whether that is news or said again.
 pub async fn run(watch: DiskWatch, dir: &Path, tell: impl Fn(bool, Option<Change>)) {
-    let mut ticks = tokio::time::interval(watch.interval);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // The first one is at once: a start on a full disk is known before the first write.
-    let mut level = Level::new(watch.min_bytes, watch.interval);
+    // The first look is at once: a start on a full disk is known before the first write.
+    let mut level = Level::new(watch.min_bytes);
+    let mut pause = Duration::ZERO;
     loop {
-        ticks.tick().await;
+        tokio::time::sleep(pause).await;
         match free_bytes(dir) {
-            Err(error) => warn!(%error, dir = %dir.display(), "cannot tell how full the disk is"),
+            Err(error) => {
+                warn!(%error, dir = %dir.display(), "cannot tell how full the disk is");
+                pause = watch.interval;
+            }
             Ok(free) => {
-                let change = level.observe(free);
+                let change = level.observe(free, pause);
                 tell(level.is_low, change);
                 report(change, free, watch, dir);
                 if level.is_low && watch.action == LowStorageAction::Terminate {
                     return;
                 }
+                pause = next_pause(free, watch);
             }
         }
+    }
+}
+
+fn next_pause(free_bytes: u64, watch: DiskWatch) -> Duration {
+    match free_bytes < watch.min_bytes.saturating_add(NEAR_BYTES) {
+        true => watch.interval.min(NEAR_INTERVAL),
+        false => watch.interval,
     }
 }
 
@@ -73,30 +90,28 @@ pub enum Change {
 struct Level {
     min_bytes: u64,
     is_low: bool,
-    /// Measurements since the last news.
-    quiet: u32,
-    remind_after: u32,
+    /// Time since the last news.
+    quiet: Duration,
 }
 
 impl Level {
-    fn new(min_bytes: u64, interval: Duration) -> Self {
-        let remind_after = REMIND_INTERVAL.div_duration_f64(interval).clamp(1.0, 1e9) as u32;
+    fn new(min_bytes: u64) -> Self {
         Self {
             min_bytes,
             is_low: false,
-            quiet: 0,
-            remind_after,
+            quiet: Duration::ZERO,
         }
     }
 
-    fn observe(&mut self, free_bytes: u64) -> Option<Change> {
+    /// `passed` since the last measurement.
+    fn observe(&mut self, free_bytes: u64, passed: Duration) -> Option<Change> {
         let was_low = std::mem::replace(&mut self.is_low, free_bytes < self.min_bytes);
-        self.quiet += 1;
-        let is_reminder = self.is_low && self.quiet >= self.remind_after;
+        self.quiet += passed;
+        let is_reminder = self.is_low && self.quiet >= REMIND_INTERVAL;
         if was_low == self.is_low && !is_reminder {
             return None;
         }
-        self.quiet = 0;
+        self.quiet = Duration::ZERO;
         Some(if self.is_low {
             Change::Low
         } else {
@@ -113,15 +128,36 @@ mod tests {
 
     #[test]
     fn news_are_a_change_and_a_reminder_now_and_then() {
-        let mut level = Level::new(100, REMIND_INTERVAL / 3);
-        assert_eq!(level.observe(100), None);
-        assert_eq!(level.observe(99), Some(Change::Low));
-        assert_eq!(level.observe(98), None);
-        assert_eq!(level.observe(98), None);
-        assert_eq!(level.observe(98), Some(Change::Low));
-        assert_eq!(level.observe(98), None);
-        assert_eq!(level.observe(200), Some(Change::Enough));
-        assert_eq!(level.observe(200), None);
+        let mut level = Level::new(100);
+        let mut observe = |free| level.observe(free, REMIND_INTERVAL / 3);
+        assert_eq!(observe(100), None);
+        assert_eq!(observe(99), Some(Change::Low));
+        assert_eq!(observe(98), None);
+        assert_eq!(observe(98), None);
+        assert_eq!(observe(98), Some(Change::Low));
+        assert_eq!(observe(98), None);
+        assert_eq!(observe(200), Some(Change::Enough));
+        assert_eq!(observe(200), None);
+    }
+
+    #[test]
+    fn near_the_end_the_disk_is_looked_at_more_often() {
+        let watch = |interval| DiskWatch {
+            interval,
+            min_bytes: 10,
+            action: LowStorageAction::None,
+        };
+        let usual = watch(Duration::from_secs(5));
+        assert_eq!(next_pause(10 + NEAR_BYTES, usual), usual.interval);
+        assert_eq!(next_pause(9 + NEAR_BYTES, usual), NEAR_INTERVAL);
+        assert_eq!(next_pause(0, usual), NEAR_INTERVAL);
+        let often = watch(Duration::from_millis(1));
+        assert_eq!(next_pause(0, often), often.interval);
+        let always = DiskWatch {
+            min_bytes: u64::MAX,
+            ..usual
+        };
+        assert_eq!(next_pause(u64::MAX - 1, always), NEAR_INTERVAL);
     }
 
     #[test]

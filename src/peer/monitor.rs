@@ -58,7 +58,10 @@ impl Monitor {
             ticks.tick().await;
             let asked = Instant::now();
             let mut view = match self.engine.view().await {
-                Ok(view) => view,
+                Ok(view) => {
+                    self.reads.note_answer();
+                    view
+                }
                 Err(error) => {
                     debug!(%error, "cannot ask dqlite who leads");
                     View {

@@ -1,9 +1,12 @@
 //! Linearizable reads that wait for their proof. All that arrive while one proof is under way share
 //! the next one.
 
-use std::sync::{
-    Mutex, MutexGuard,
-    atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
+use std::{
+    sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use tokio::{
@@ -43,6 +46,8 @@ pub struct Reads {
     /// When the engine last said that there is no other node, since `started`.
     alone_ms: AtomicU64,
     leader_changes: AtomicU64,
+    /// When the engine last answered, since `started`.
+    answered_ms: AtomicU64,
 }
 
 impl Default for Reads {
@@ -55,6 +60,7 @@ impl Default for Reads {
             started: Instant::now(),
             alone_ms: AtomicU64::new(0),
             leader_changes: AtomicU64::new(0),
+            answered_ms: AtomicU64::new(0),
         }
     }
 }
@@ -62,6 +68,12 @@ impl Default for Reads {
 impl Reads {
     pub fn note_leader_change(&self) {
         self.leader_changes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The engine has answered just now.
+    pub fn note_answer(&self) {
+        let now_ms = self.started.elapsed().as_millis() as u64;
+        self.answered_ms.store(now_ms, Ordering::Relaxed);
     }
 
     pub fn set_role(&self, role: Role) {
@@ -134,6 +146,11 @@ impl Cluster for Reads {
 
     fn leader_changes(&self) -> u64 {
         self.leader_changes.load(Ordering::Relaxed)
+    }
+
+    fn engine_silent_for(&self) -> Duration {
+        let answered = Duration::from_millis(self.answered_ms.load(Ordering::Relaxed));
+        self.started.elapsed().saturating_sub(answered)
     }
 
     fn confirm(&self) -> Confirmed<'_> {

@@ -1,6 +1,6 @@
 //! What the store has to know about the other nodes.
 
-use std::pin::Pin;
+use std::{pin::Pin, time::Duration};
 
 use super::RequestError;
 
@@ -24,6 +24,11 @@ pub trait Cluster: Send + Sync + 'static {
 
     /// How often this node has seen a new leader.
     fn leader_changes(&self) -> u64;
+
+    /// For how long the engine of this node has not answered.
+    fn engine_silent_for(&self) -> Duration {
+        Duration::ZERO
+    }
 
     /// Ready when the index of this node holds all that was committed before the call.
     fn confirm(&self) -> Confirmed<'_>;

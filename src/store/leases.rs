@@ -61,6 +61,7 @@ impl Writer {
             granted_ttl_s: ttl_s,
         });
         self.shared.metrics.leases_granted.increment();
+        self.shared.metrics.lease_ttls_s.observe(ttl_s as u64);
         Ok(Reply::LeaseGranted { ttl_s })
     }
 

@@ -1,11 +1,11 @@
 //! What the metrics page reads of the store.
 
 use std::{
-    sync::atomic::{AtomicBool, AtomicI64, Ordering},
+    sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     time::Duration,
 };
 
-use super::{batch::Batch, evaluate::Operations};
+use super::{RequestError, batch::Batch, evaluate::Operations};
 use crate::{
     metrics::{Counter, Histogram},
     mvcc::ChangeKind,
@@ -15,8 +15,26 @@ use crate::{
 const COMMIT_FIRST_US: u64 = 1000;
 const COMMIT_BUCKETS: usize = 14;
 
+/// Bounds from 125 us to 16.384 s for what etcd has no metric for: commits on a good disk take less than
+/// a millisecond.
+const FINE_FIRST_US: u64 = 125;
+const FINE_BUCKETS: usize = 18;
+
 /// Bounds from 1 to 1,024 requests: what may wait for one commit.
 const BATCH_BUCKETS: usize = 11;
+
+/// Bounds from 256 bytes to 8 MiB: from one small key to more than a batch takes.
+const BATCH_BYTES_FIRST: u64 = 256;
+const BATCH_BYTES_BUCKETS: usize = 16;
+
+/// Bounds from 1 s to 8,388,608 s, as etcd's.
+const TTL_BUCKETS: usize = 24;
+
+/// From here on etcd counts an apply as slow.
+const SLOW_COMMIT: Duration = Duration::from_millis(100);
+
+/// From here on etcd asks the leader again on behalf of a linearizable read.
+const SLOW_READ: Duration = Duration::from_millis(500);
 
 #[derive(Debug)]
 pub struct Metrics {
@@ -37,13 +55,36 @@ pub struct Metrics {
     pub failed: Counter,
     /// From sending a batch to the engine until it is durable.
     pub commit_us: Histogram<COMMIT_BUCKETS>,
+    /// The same, with finer bounds.
+    pub engine_us: Histogram<FINE_BUCKETS>,
+    pub slow_commits: Counter,
+    /// From the arrival of a put, a deletion or a transaction until its answer.
+    pub write_us: Histogram<FINE_BUCKETS>,
     pub batch_requests: Histogram<BATCH_BUCKETS>,
+    pub batch_bytes: Histogram<BATCH_BYTES_BUCKETS>,
+    /// Commits that failed, after which the table was read back.
+    pub recoveries: Counter,
+    pub refused: Refused,
+    pub lease_ttls_s: Histogram<TTL_BUCKETS>,
+    /// Linearizable reads that waited long for their proof, and those that did not get it.
+    pub slow_reads: Counter,
+    pub failed_reads: Counter,
+    /// Rows that compactions made superfluous, and that wait to be deleted.
+    pub purge_rows: AtomicU64,
     pub rows: Counter,
     pub purged_rows: Counter,
     pub is_engine_lost: AtomicBool,
     /// Of a Go k8s-dqlite's table that this node converts, and of those the ones that are done.
     pub take_over_rows: AtomicI64,
     pub take_over_done_rows: AtomicI64,
+}
+
+/// Writes that were not taken, by the reason.
+#[derive(Debug, Default)]
+pub struct Refused {
+    pub no_space: Counter,
+    pub corrupt: Counter,
+    pub queue_full: Counter,
 }
 
 impl Default for Metrics {
@@ -61,7 +102,17 @@ impl Default for Metrics {
             pending: AtomicI64::new(0),
             failed: Counter::new(),
             commit_us: Histogram::new(COMMIT_FIRST_US),
+            engine_us: Histogram::new(FINE_FIRST_US),
+            slow_commits: Counter::new(),
+            write_us: Histogram::new(FINE_FIRST_US),
             batch_requests: Histogram::new(1),
+            batch_bytes: Histogram::new(BATCH_BYTES_FIRST),
+            recoveries: Counter::new(),
+            refused: Refused::default(),
+            lease_ttls_s: Histogram::new(1),
+            slow_reads: Counter::new(),
+            failed_reads: Counter::new(),
+            purge_rows: AtomicU64::new(0),
             rows: Counter::new(),
             purged_rows: Counter::new(),
             is_engine_lost: AtomicBool::new(false),
@@ -88,10 +139,14 @@ impl Metrics {
     }
 
     pub(super) fn committed(&self, batch: &Batch, requests: usize, swept: u64, took: Duration) {
-        self.commit_us.observe(took.as_micros() as u64);
+        let took_us = took.as_micros() as u64;
+        self.commit_us.observe(took_us);
+        self.engine_us.observe(took_us);
+        self.slow_commits.add(u64::from(took > SLOW_COMMIT));
         self.purged_rows.add(batch.purge.len() as u64 + swept);
         if batch.purge.is_empty() && batch.sweep.is_none() {
             self.batch_requests.observe(requests as u64);
+            self.batch_bytes.observe(batch.bytes() as u64);
         }
         let mut put_bytes = 0;
         for commit in &batch.commits {
@@ -103,6 +158,19 @@ impl Metrics {
                 .sum::<usize>();
         }
         self.put_bytes.add(put_bytes as u64);
+    }
+
+    pub(super) fn refused(&self, error: &RequestError) {
+        match error {
+            RequestError::NoSpace => self.refused.no_space.increment(),
+            RequestError::Corrupt => self.refused.corrupt.increment(),
+            _ => {}
+        }
+    }
+
+    pub(super) fn linearized(&self, is_proven: bool, took: Duration) {
+        self.failed_reads.add(u64::from(!is_proven));
+        self.slow_reads.add(u64::from(took > SLOW_READ));
     }
 
     /// Counts a request until the guard is dropped.

@@ -19,6 +19,7 @@ mod limits;
 mod load;
 mod metrics;
 mod pages;
+mod probe;
 mod purge;
 mod quota;
 mod range;
@@ -212,6 +213,25 @@ impl Store {
         self.shared.cluster.has_leader()
     }
 
+    /// Whether the index holds what was committed before this node started.
+    pub fn is_loaded(&self) -> bool {
+        self.shared.is_loaded.load(Ordering::Acquire)
+    }
+
+    pub fn is_disk_low(&self) -> bool {
+        self.shared.is_disk_low.load(Ordering::Relaxed)
+    }
+
+    /// For how long the engine of this node has not answered.
+    pub fn engine_silent_for(&self) -> Duration {
+        self.shared.cluster.engine_silent_for()
+    }
+
+    /// Only the leader knows.
+    pub fn lease_count(&self) -> Option<usize> {
+        self.leads().then(|| self.shared.leases().len())
+    }
+
     pub fn leader_changes(&self) -> u64 {
         self.shared.cluster.leader_changes()
     }
@@ -227,10 +247,14 @@ impl Store {
         if cluster.is_alone() {
             return Ok(());
         }
-        match timeout(REQUEST_TIMEOUT, cluster.confirm()).await {
+        let started = Instant::now();
+        let confirmed = match timeout(REQUEST_TIMEOUT, cluster.confirm()).await {
             Ok(confirmed) => confirmed,
             Err(_) => Err(RequestError::TimedOut),
-        }
+        };
+        let metrics = &self.shared.metrics;
+        metrics.linearized(confirmed.is_ok(), started.elapsed());
+        confirmed
     }
 
     /// Answers from one immutable snapshot.
@@ -428,6 +452,7 @@ impl Store {
         let queued_bytes = &self.shared.queued_bytes;
         if queued_bytes.fetch_add(size_bytes, Ordering::Relaxed) + size_bytes > MAX_QUEUED_BYTES {
             queued_bytes.fetch_sub(size_bytes, Ordering::Relaxed);
+            self.shared.metrics.refused.queue_full.increment();
             return Err(RequestError::TooManyRequests);
         }
         let (reply, answer) = oneshot::channel();
@@ -441,7 +466,10 @@ impl Store {
             Err(error) => {
                 queued_bytes.fetch_sub(size_bytes, Ordering::Relaxed);
                 Err(match error {
-                    mpsc::error::TrySendError::Full(_) => RequestError::TooManyRequests,
+                    mpsc::error::TrySendError::Full(_) => {
+                        self.shared.metrics.refused.queue_full.increment();
+                        RequestError::TooManyRequests
+                    }
                     mpsc::error::TrySendError::Closed(_) => RequestError::Stopped,
                 })
             }
@@ -469,6 +497,10 @@ impl Store {
         if size_bytes > self.shared.limits.max_request_bytes {
             return Err(RequestError::TooLarge);
         }
+        let is_timed = matches!(
+            command,
+            Command::Put(_) | Command::DeleteRange(_) | Command::Txn(_)
+        );
         let operation = Operation::begin(command.name());
         let trail = operation.trail().cloned();
         let answer = self.forward_noting(command, size_bytes, trail)?;
@@ -479,6 +511,11 @@ impl Store {
             // The writer stopped with the request in its hands: it may have been written.
             Ok(Err(_)) | Err(_) => Err(RequestError::TimedOut),
         };
+        if is_timed {
+            metrics
+                .write_us
+                .observe(operation.began().elapsed().as_micros() as u64);
+        }
         if matches!(result, Err(RequestError::TimedOut)) {
             metrics.failed.increment();
         }

@@ -164,6 +164,11 @@ impl Purge {
         self.step_rows = MIN_STEP_ROWS;
     }
 
+    /// Rows that are known to wait; those of a sweep are not.
+    pub fn pending_rows(&self) -> u64 {
+        self.rows.len() as u64
+    }
+
     fn is_done(&self) -> bool {
         self.sweep.is_none() && self.rows.is_empty()
     }

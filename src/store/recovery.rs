@@ -78,6 +78,7 @@ impl Writer {
             return Ok(Recovery::Deposed);
         }
         warn!(%error, revision = self.working.revision, "a commit failed, reading the table back");
+        self.shared.metrics.recoveries.increment();
         let started = Instant::now();
         let refusal = self.refusal();
         let Pending {

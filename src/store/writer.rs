@@ -472,6 +472,7 @@ impl Writer {
         if let Some(step) = &batch.sweep {
             self.purge.swept(step, swept, took);
         }
+        self.note_purge();
         self.publish(&batch, tree);
         let is_busy = answers.len() >= GATHER_MIN_ANSWERS;
         let asks_engine =
@@ -545,7 +546,7 @@ impl Writer {
         {
             match when {
                 // The client may have gone.
-                When::Committed => drop(reply.send(result)),
+                When::Committed => _ = reply.send(result),
                 When::Compacted {
                     revision,
                     is_physical,
@@ -560,8 +561,14 @@ impl Writer {
         }
     }
 
+    fn note_purge(&self) {
+        let purge_rows = &self.shared.metrics.purge_rows;
+        purge_rows.store(self.purge.pending_rows(), Ordering::Relaxed);
+    }
+
     fn finish_compaction(&mut self, rows: Vec<RowId>, waiting: Vec<Waiting>) {
         self.purge.add(rows);
+        self.note_purge();
         for Waiting {
             is_physical, reply, ..
         } in waiting
@@ -635,6 +642,7 @@ impl Writer {
                 }
             };
             if let Some(error) = refusal {
+                shared.metrics.refused(&error);
                 self.pending.answers.push(Answer {
                     reply,
                     result: Err(error),

@@ -83,6 +83,11 @@ pub struct Accepted<S> {
 }
 
 impl ServerTls {
+    /// Where it is read from.
+    pub fn files(&self) -> &TlsFiles {
+        &self.options.files
+    }
+
     pub fn load(options: TlsOptions) -> Result<Self, ServerTlsError> {
         // Before they are read, so that a change meanwhile is seen at the next look.
         let seen = options.files.stamps();

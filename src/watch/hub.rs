@@ -20,6 +20,14 @@ const ROUND_LIMIT_CHANGES: usize = 1024;
 /// As in etcd: more often is of no use to a client, and all idle watchers take part.
 const MIN_PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 
+/// A watcher that catches up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SlowWatcher {
+    pub stream_id: u64,
+    pub watch_id: i64,
+    pub behind_revisions: i64,
+}
+
 /// What an operator may set.
 #[derive(Debug, Clone, Copy)]
 pub struct HubSettings {
@@ -127,6 +135,28 @@ impl WatchHub {
     /// wrong.
     pub fn position(&self) -> Revision {
         self.lock().position
+    }
+
+    /// By how many revisions lagging watchers are behind, the furthest first; at most `limit` of them.
+    pub fn furthest_behind(&self, limit: usize) -> Vec<SlowWatcher> {
+        let state = self.lock();
+        let mut slow = Vec::new();
+        for (&stream_id, stream) in &state.streams {
+            for &watch_id in &stream.lagging {
+                let watcher = stream.watchers.get(&watch_id);
+                if let Some(Phase::Lagging { next }) = watcher.map(|watcher| watcher.phase) {
+                    slow.push(SlowWatcher {
+                        stream_id,
+                        watch_id,
+                        behind_revisions: (state.position + 1 - next).max(0),
+                    });
+                }
+            }
+        }
+        drop(state);
+        slow.sort_by_key(|watcher| std::cmp::Reverse(watcher.behind_revisions));
+        slow.truncate(limit);
+        slow
     }
 
     pub fn metrics(&self) -> &Metrics {

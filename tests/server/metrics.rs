@@ -6,7 +6,8 @@ use serde_json::json;
 use tokio::net::TcpStream;
 
 use crate::gateway::client::{ok, post, request, stream};
-use crate::harness::{Kind, Options, Server, free_port, http_over, until};
+use crate::harness::{Kind, Options, Server, free_port, grant, http_over, until};
+use crate::nodes::trio::Trio;
 
 parity! {
     names_and_types_are_etcds,
@@ -362,6 +363,128 @@ async fn a_slow_client_of_the_gateway_falls_behind_and_loses_nothing() {
         for event in response["events"].as_array().unwrap() {
             version += 1;
             assert_eq!(event["kv"]["version"], version.to_string());
+        }
+    }
+}
+
+#[tokio::test]
+async fn each_of_three_nodes_tells_its_place_and_its_certificate() {
+    let trio = Trio::start_with(&Options::flags(&["--enable-tls=true"])).await;
+    let leader = trio.leader().await;
+    let [near, _] = trio.others(leader);
+    trio.nodes[near].api().await.put("a", "1").await;
+    trio.nodes[leader].api().await.ask(grant(600)).await;
+    let name = "k8s_dqlite_certificate_expiry_timestamp_seconds";
+    for (at, node) in trio.nodes.iter().enumerate() {
+        let mut metrics = Metrics::of(node).await;
+        until("nodes and files are known", async || {
+            metrics = Metrics::of(node).await;
+            metrics.with("k8s_dqlite_nodes", r#"role="voter""#) == 3.0
+                && metrics.with(name, r#"shown_to="nodes""#) > 0.0
+                && metrics.get("k8s_dqlite_log_bytes") > 0.0
+        })
+        .await;
+        assert_eq!(metrics.with("k8s_dqlite_role", r#"role="voter""#), 1.0);
+        assert_eq!(metrics.with("k8s_dqlite_role", r#"role="spare""#), 0.0);
+        let peers = metrics.values.keys();
+        let peers = peers.filter(|series| series.starts_with("etcd_network_known_peers{"));
+        assert_eq!(peers.count(), 2);
+        let leads = f64::from(u8::from(at == leader));
+        assert_eq!(metrics.get("etcd_server_is_leader"), leads);
+        assert_eq!(
+            metrics.get("k8s_dqlite_leases"),
+            leads,
+            "followers do not know"
+        );
+        assert_eq!(metrics.get("k8s_dqlite_loaded"), 1.0);
+        assert!(metrics.get("k8s_dqlite_raft_term") >= 1.0);
+        assert!(metrics.get("k8s_dqlite_engine_silent_seconds") < 10.0);
+        assert!(metrics.get("k8s_dqlite_disk_free_bytes") > 0.0);
+        let commits = metrics.get("etcd_disk_backend_commit_duration_seconds_count");
+        assert_eq!(commits > 0.0, at == leader, "commits are the leader's");
+        for (name, label) in [("received", "From"), ("sent", "To")] {
+            let name = format!("etcd_network_peer_{name}_bytes_total");
+            let bytes = metrics.with(&name, &format!("{label}=\"0\""));
+            assert!(bytes > 1000.0, "{name} {bytes}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn refused_writes_are_counted_by_the_reason() {
+    let options = Options::flags(&["--quota-backend-bytes=400000"]);
+    let server = Server::start_with(Kind::K8sDqlite, options).await;
+    let api = server.api().await;
+    let value = vec![b'x'; 100_000];
+    while api
+        .try_ask(crate::harness::put("big", value.clone()))
+        .await
+        .is_ok()
+    {}
+    api.refused(crate::harness::put("big", value)).await;
+    let metrics = Metrics::of(&server).await;
+    let refused = |reason: &str| {
+        metrics.with(
+            "k8s_dqlite_writes_refused_total",
+            &format!("reason=\"{reason}\""),
+        )
+    };
+    assert_eq!(refused("corrupt") + refused("queue_full"), 0.0);
+    assert!(refused("no_space") >= 1.0);
+    assert_eq!(metrics.with("k8s_dqlite_alarms", r#"alarm="NOSPACE""#), 1.0);
+    assert!(metrics.get("k8s_dqlite_write_duration_seconds_count") >= 2.0);
+}
+
+/// Names of ours and of etcd's in an expression. A histogram's series have an ending.
+fn metrics_in(expression: &str) -> impl Iterator<Item = &str> {
+    let words = expression.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let names = words.filter(|word| {
+        let families = ["etcd_", "k8s_dqlite_", "grpc_server_", "process_"];
+        families.iter().any(|family| word.starts_with(family))
+    });
+    names.map(|name| name.strip_suffix("_bucket").unwrap_or(name))
+}
+
+fn strings_at<'a>(document: &'a serde_json::Value, key: &str, found: &mut Vec<&'a str>) {
+    match document {
+        serde_json::Value::Object(map) => {
+            for (name, value) in map {
+                match value.as_str() {
+                    Some(text) if name == key => found.push(text),
+                    _ => strings_at(value, key, found),
+                }
+            }
+        }
+        serde_json::Value::Array(list) => {
+            for value in list {
+                strings_at(value, key, found);
+            }
+        }
+        _ => {}
+    }
+}
+
+#[tokio::test]
+async fn the_dashboard_and_the_alerts_ask_for_metrics_that_there_are() {
+    let server = Server::start(Kind::K8sDqlite).await;
+    // Some come with the first call.
+    server.api().await.put("a", "1").await;
+    let metrics = Metrics::of(&server).await;
+    let read = |name: &str| {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/dashboards/");
+        std::fs::read_to_string(format!("{path}{name}")).unwrap()
+    };
+    let dashboard: serde_json::Value = serde_json::from_str(&read("grafana.json")).unwrap();
+    let alerts: serde_json::Value = serde_yaml::from_str(&read("alerts.yaml")).unwrap();
+    let mut expressions = Vec::new();
+    strings_at(&dashboard, "expr", &mut expressions);
+    strings_at(&dashboard, "query", &mut expressions);
+    let on_the_dashboard = expressions.len();
+    strings_at(&alerts, "expr", &mut expressions);
+    assert!(on_the_dashboard > 20 && expressions.len() > on_the_dashboard + 5);
+    for expression in expressions {
+        for name in metrics_in(expression) {
+            assert!(metrics.types.contains_key(name), "{name} in {expression}");
         }
     }
 }

@@ -2,6 +2,11 @@
 //!
 //! A serializable read is one of the index in memory. A linearizable one asks the writer, and through it
 //! the engine: on one node, that is what can be out of order.
+//!
+//! `/readyz` is true when a write could succeed, `/livez` false when a restart could help. For both there are
+//! checks that etcd has not; docs/compat.md names them.
+
+use std::{sync::atomic::Ordering, time::Duration};
 
 use axum::{
     Router,
@@ -13,6 +18,7 @@ use axum::{
 };
 use bytes::Bytes;
 use etcd_proto::etcdserverpb::{AlarmMember, AlarmType, RangeRequest};
+use tokio::time::timeout;
 use tracing::warn;
 
 use super::{headers::only_get, query::Query, text};
@@ -24,20 +30,68 @@ use crate::{
 
 /// A part of `/livez` or `/readyz`, which is also served by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Check {
+pub(super) enum Check {
     DataCorruption,
     SerializableRead,
     LinearizableRead,
     NonLearner,
+    /// The engine of this node answers.
+    Engine,
+    /// The index holds what was committed before this node started.
+    Loaded,
+    /// A write would be taken, by the leader wherever it is.
+    Writable,
 }
 
-const LIVEZ: &[Check] = &[Check::SerializableRead];
+const LIVEZ: &[Check] = &[Check::SerializableRead, Check::Engine];
 const READYZ: &[Check] = &[
     Check::DataCorruption,
     Check::SerializableRead,
     Check::LinearizableRead,
     Check::NonLearner,
+    Check::Loaded,
+    Check::Writable,
 ];
+
+/// How long a check may take: a little more than a request may.
+const PATIENCE: Duration = Duration::from_secs(8);
+
+/// For how long the engine may be silent. A disk that stalls holds it up for seconds; one that leads and
+/// does not recover within a minute ends the process by itself.
+const ENGINE_PATIENCE: Duration = Duration::from_secs(60);
+
+/// How one check went.
+pub(super) type Finding = (Check, Result<(), String>);
+
+/// All checks of `/readyz`, none of which may take longer than `patience`.
+pub(super) async fn readiness(store: &Store, patience: Duration) -> Vec<Finding> {
+    run_all(store, READYZ.iter().copied(), patience).await
+}
+
+/// At the same time, since several may wait for the same.
+async fn run_all(
+    store: &Store,
+    checks: impl Iterator<Item = Check>,
+    patience: Duration,
+) -> Vec<Finding> {
+    let running: Vec<_> = checks
+        .map(|check| {
+            let store = store.clone();
+            let run = async move { timeout(patience, check.run(&store)).await };
+            (check, tokio::spawn(run))
+        })
+        .collect();
+    let mut findings = Vec::with_capacity(running.len());
+    for (check, running) in running {
+        let result = match running.await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(format!("no answer within {} s", patience.as_secs_f64())),
+            Err(_) => Err("the server stops".to_owned()),
+        };
+        findings.push((check, result));
+    }
+    findings
+}
 
 pub(super) fn routes(store: Store) -> Router {
     let mut router = Router::new().route("/health", any(health));
@@ -74,9 +128,9 @@ async fn report(
 ) -> Response {
     let mut findings = String::new();
     let mut has_failed = false;
-    for check in checks {
+    for (check, result) in run_all(store, checks.into_iter().copied(), PATIENCE).await {
         let name = check.name();
-        match check.run(store).await {
+        match result {
             Ok(()) => findings += &format!("[+]{name} ok\n"),
             Err(reason) => {
                 warn!(check = name, reason, "a health check failed");
@@ -95,12 +149,15 @@ async fn report(
 }
 
 impl Check {
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Check::DataCorruption => "data_corruption",
             Check::SerializableRead => "serializable_read",
             Check::LinearizableRead => "linearizable_read",
             Check::NonLearner => "non_learner",
+            Check::Engine => "engine",
+            Check::Loaded => "loaded",
+            Check::Writable => "writable",
         }
     }
 
@@ -110,15 +167,56 @@ impl Check {
                 Err("alarm activated: CORRUPT".to_owned())
             }
             Check::SerializableRead => read(store).map_err(reason),
+            // Requests would wait until it is.
+            Check::LinearizableRead | Check::Loaded | Check::Writable if !store.is_loaded() => {
+                Err(loading(store))
+            }
             Check::LinearizableRead => read_after_all_writes(store).await.map_err(reason),
+            Check::Engine => judge_silence(store.engine_silent_for()),
+            Check::Writable => is_writable(store).await,
             // Every node that serves has a vote.
-            Check::DataCorruption | Check::NonLearner => Ok(()),
+            Check::DataCorruption | Check::NonLearner | Check::Loaded => Ok(()),
         }
     }
 }
 
 fn reason(error: RequestError) -> String {
     status(error).message().to_owned()
+}
+
+fn judge_silence(silent: Duration) -> Result<(), String> {
+    match silent > ENGINE_PATIENCE {
+        true => Err(format!(
+            "dqlite has not answered for {} s",
+            silent.as_secs()
+        )),
+        false => Ok(()),
+    }
+}
+
+fn loading(store: &Store) -> String {
+    let metrics = store.metrics();
+    let rows = metrics.take_over_rows.load(Ordering::Relaxed);
+    let done = metrics.take_over_done_rows.load(Ordering::Relaxed);
+    match rows > done {
+        true => format!("the data of a Go k8s-dqlite is taken over: {done} of {rows} rows"),
+        false => "the store is being loaded".to_owned(),
+    }
+}
+
+async fn is_writable(store: &Store) -> Result<(), String> {
+    let error = match store.probe_write().await {
+        Ok(()) => return Ok(()),
+        Err(error) => error,
+    };
+    let cause = match error {
+        RequestError::NoSpace if alarms(store).contains(&AlarmType::Nospace) => {
+            " (alarm activated: NOSPACE)"
+        }
+        RequestError::NoSpace if store.is_disk_low() => " (the disk is low)",
+        _ => "",
+    };
+    Err(reason(error) + cause)
 }
 
 fn read(store: &Store) -> Result<(), RequestError> {
@@ -175,11 +273,26 @@ async fn find_illness(store: &Store, query: &Query) -> Option<String> {
     } else {
         store.pages().await.map(drop)
     };
+    let is_low = store.leads() && store.is_disk_low();
     match result {
+        // Writes are refused for the same reason as on a full disk.
+        Ok(()) if is_low && !is_excluded(AlarmType::Nospace) => Some(alarm(AlarmType::Nospace)),
         Ok(()) => None,
         // The disk is full, which needs no alarm to be so.
         Err(RequestError::NoSpace) if is_excluded(AlarmType::Nospace) => None,
         Err(RequestError::NoSpace) => Some(alarm(AlarmType::Nospace)),
         Err(error) => Some(format!("RANGE ERROR:{}", reason(error))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_engine_is_given_a_minute() {
+        assert_eq!(judge_silence(ENGINE_PATIENCE), Ok(()));
+        let error = judge_silence(ENGINE_PATIENCE + Duration::from_millis(1001));
+        assert_eq!(error, Err("dqlite has not answered for 61 s".to_owned()));
     }
 }

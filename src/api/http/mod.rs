@@ -6,6 +6,7 @@ mod front;
 mod headers;
 mod health;
 mod metrics;
+mod page;
 mod query;
 mod version;
 
@@ -18,7 +19,7 @@ use axum::{
 
 pub use self::{
     front::Front,
-    metrics::{Sources, routes as metrics_routes},
+    metrics::{Served, Sources},
 };
 use crate::api::{Counted, gateway};
 
@@ -27,11 +28,23 @@ pub fn http_routes(sources: Sources, grpc: Counted) -> Router {
     let max_received_bytes = sources.store.limits().max_received_bytes();
     Router::new()
         .merge(health::routes(sources.store.clone()))
-        .merge(metrics_routes(sources))
+        .merge(metrics::routes(sources))
         .merge(version::routes())
         .merge(gateway::routes(grpc, max_received_bytes))
         .fallback(async || text(StatusCode::NOT_FOUND, "404 page not found\n"))
         .layer(from_fn(headers::allow_any_origin))
+        .with_state(())
+}
+
+/// What the endpoint of the metrics serves, before clients are served and afterwards. As etcd's
+/// `--listen-metrics-urls`, and the status page.
+pub fn metrics_routes(sources: Sources) -> Router {
+    Router::new()
+        .merge(health::routes(sources.store.clone()))
+        .merge(page::routes(sources.clone()))
+        .merge(metrics::routes(sources))
+        .merge(version::routes())
+        .fallback(async || text(StatusCode::NOT_FOUND, "404 page not found\n"))
         .with_state(())
 }
 

@@ -208,7 +208,7 @@ mod tests {
         let folded = profile.finish().to_folded();
         let spinning: Vec<_> = folded
             .lines()
-            .filter(|line| line.contains("cpu::tests::spin"))
+            .filter(|line| line.contains("::cpu::") && line.contains("::spin"))
             .collect();
         assert!(!spinning.is_empty(), "{folded}");
         // The stack is whole: it goes down to where the thread began.

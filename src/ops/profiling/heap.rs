@@ -14,7 +14,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::pprof::{Entry, Profile};
+use super::{
+    pprof::{Entry, Profile},
+    symbols::{Place, Symbols},
+};
 
 /// Bytes between two samples, on average: Go's `MemProfileRate`.
 const RATE_BYTES: u64 = 512 * 1024;
@@ -135,9 +138,8 @@ fn freed(pointer: *mut u8) {
 fn forget(address: usize) {
     // What the sampler itself allocated was not sampled.
     let is_inside = IS_INSIDE.try_with(|inside| inside.replace(true));
-    match is_inside {
-        Ok(true) => return,
-        Ok(false) | Err(_) => {}
+    if is_inside == Ok(true) {
+        return;
     }
     if let Some(heap) = heap().as_mut() {
         heap.freed(address);
@@ -175,7 +177,8 @@ fn own_stack(stack: &mut [u64; MAX_FRAMES]) -> usize {
         backtrace::trace_unsynchronized(|frame| {
             // A return address is behind its call.
             stack[depth] = (frame.ip() as u64).saturating_sub(1);
-            depth += 1;
+            // Below the first function of a thread there is nothing.
+            depth += usize::from(stack[depth] != 0);
             depth < MAX_FRAMES
         });
     }
@@ -258,6 +261,10 @@ pub fn profile(default_kind: &'static str) -> Option<Profile> {
     });
     IS_INSIDE.set(is_inside);
     let mut entries = entries?;
+    let mut symbols = Symbols::default();
+    for entry in &mut entries {
+        drop_allocator(&mut entry.stack, &mut symbols);
+    }
     let in_rust: i64 = entries.iter().map(|entry| entry.values[3]).sum();
     let in_c = malloc_bytes().saturating_sub_unsigned(in_rust.max(0).cast_unsigned());
     entries.push(Entry {
@@ -295,6 +302,28 @@ fn entry(stack: &[u64], totals: Totals) -> Entry {
         ],
         thread: None,
         name: None,
+    }
+}
+
+/// Leaves out who allocates, and how it was sampled.
+fn drop_allocator(stack: &mut Vec<u64>, symbols: &mut Symbols) {
+    /// More frames than that has.
+    const MAX_DEPTH: usize = 16;
+    let is_allocator = |place: &Place| {
+        place.file.ends_with("/profiling/heap.rs")
+            || place.function.contains("__rust_")
+            || place.function.starts_with("backtrace::")
+            || place.function.starts_with("alloc::alloc::")
+    };
+    let innermost = stack.iter().take(MAX_DEPTH);
+    // A function with all that is inlined in it is left out only as a whole.
+    let last = innermost
+        .enumerate()
+        .filter(|(_, address)| symbols.of(**address).iter().all(is_allocator))
+        .map(|(at, _)| at)
+        .last();
+    if let Some(last) = last {
+        stack.drain(..=last);
     }
 }
 

@@ -231,12 +231,7 @@ impl Tables {
         if let Some(id) = self.locations.get(&key) {
             return *id;
         }
-        let place = Place {
-            function: name.to_owned(),
-            file: String::new(),
-            line: 0,
-        };
-        self.add_location(key, &[place])
+        self.add_location(key, &[Place::named(name)])
     }
 
     fn add_location(&mut self, key: (u64, Option<String>), places: &[Place]) -> u64 {
@@ -265,10 +260,11 @@ impl Tables {
         }
         let id = self.wire.function.len() as u64 + 1;
         let (name, filename) = (self.text(&place.function), self.text(&place.file));
+        let system_name = self.text(&place.symbol);
         self.wire.function.push(Function {
             id,
             name,
-            system_name: name,
+            system_name,
             filename,
         });
         self.functions.insert(key, id);

@@ -1,13 +1,29 @@
 //! Names of functions by their addresses.
 
-use std::{collections::HashMap, ffi::c_void};
+use std::{collections::HashMap, ffi::c_void, path::Path};
+
+/// Where our own code is when it is built.
+const OWN_SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/");
 
 /// A function, perhaps one that was inlined.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Place {
     pub function: String,
+    /// The linker's name, where it is known. pprof takes names that differ from it as they are.
+    pub symbol: String,
     pub file: String,
     pub line: u32,
+}
+
+impl Place {
+    pub fn named(function: impl Into<String>) -> Self {
+        Self {
+            function: function.into(),
+            symbol: String::new(),
+            file: String::new(),
+            line: 0,
+        }
+    }
 }
 
 /// Remembers what it was asked.
@@ -23,41 +39,60 @@ impl Symbols {
 
 fn look_up(address: u64) -> Vec<Place> {
     let mut places = Vec::new();
-    backtrace::resolve(address as *mut c_void, |symbol| {
-        let function = symbol.name().map(|name| without_hash(&name.to_string()));
-        let file = symbol.filename().map(|path| path.display().to_string());
+    // It takes a return address, and looks at the byte before.
+    backtrace::resolve((address + 1) as *mut c_void, |symbol| {
+        let (Some(name), file) = (symbol.name(), symbol.filename()) else {
+            return;
+        };
+        // Without the hash, which differs from build to build.
+        let function = format!("{name:#}");
         places.push(Place {
-            function: function.unwrap_or_else(|| unknown(address)),
-            file: file.unwrap_or_default(),
+            function: file.map_or_else(|| function.clone(), |file| qualified(&function, file)),
+            symbol: String::from_utf8_lossy(name.as_bytes()).into_owned(),
+            file: file.map_or_else(String::new, |file| file.display().to_string()),
             line: symbol.lineno().unwrap_or_default(),
         });
     });
     if places.is_empty() {
-        places.push(Place {
-            function: unknown(address),
-            file: String::new(),
-            line: 0,
-        });
+        places.push(Place::named(format!("{address:#x}")));
     }
     places
 }
 
-fn unknown(address: u64) -> String {
-    format!("{address:#x}")
+/// With the module, which line tables have no names of, by the file that it is in.
+fn qualified(function: &str, file: &Path) -> String {
+    let plain = function.split('<').next().unwrap_or_default();
+    if plain.contains("::") || function.starts_with('<') {
+        return function.to_owned();
+    }
+    match module(&file.to_string_lossy()) {
+        Some(module) => format!("{module}::{function}"),
+        None => function.to_owned(),
+    }
 }
 
-/// Rust's names end in a hash, which differs from build to build.
-fn without_hash(name: &str) -> String {
-    const HASH_DIGITS: usize = 16;
-    let hash = name.rsplit_once("::h");
-    match hash {
-        Some((rest, hash))
-            if hash.len() == HASH_DIGITS && hash.bytes().all(|digit| digit.is_ascii_hexdigit()) =>
-        {
-            rest.to_owned()
+/// None for what is no Rust.
+fn module(file: &str) -> Option<String> {
+    let path = file.strip_suffix(".rs")?;
+    let (name, path) = match path.strip_prefix(OWN_SOURCES) {
+        Some(path) => (env!("CARGO_CRATE_NAME").to_owned(), path),
+        None => {
+            let (before, path) = path.rsplit_once("/src/")?;
+            (crate_name(before.rsplit('/').next()?), path)
         }
-        _ => name.to_owned(),
-    }
+    };
+    let parts = path.split('/');
+    let parts = parts.filter(|part| !matches!(*part, "mod" | "lib"));
+    Some(parts.fold(name, |module, part| format!("{module}::{part}")))
+}
+
+/// `tokio-1.54.1` is tokio.
+fn crate_name(dir: &str) -> String {
+    let name = match dir.rsplit_once('-') {
+        Some((name, version)) if version.starts_with(|first: char| first.is_ascii_digit()) => name,
+        _ => dir,
+    };
+    name.replace('-', "_")
 }
 
 #[cfg(test)]
@@ -77,8 +112,33 @@ mod tests {
     }
 
     #[test]
-    fn hashes_are_left_out() {
-        assert_eq!(without_hash("a::b::h0123456789abcdef"), "a::b");
-        assert_eq!(without_hash("a::hello"), "a::hello");
+    fn names_without_a_module_get_that_of_their_file() {
+        let own = format!("{OWN_SOURCES}store/writer.rs");
+        for (function, file, expected) in [
+            (
+                "{async_fn#0}",
+                own.as_str(),
+                "k8s_dqlite::store::writer::{async_fn#0}",
+            ),
+            (
+                "new<u8>",
+                "/x/tokio-1.54.1/src/net/mod.rs",
+                "tokio::net::new<u8>",
+            ),
+            (
+                "spawn",
+                "/rustc/0/library/std/src/thread/mod.rs",
+                "std::thread::spawn",
+            ),
+            ("a::new", "/x/tokio-1.54.1/src/lib.rs", "a::new"),
+            (
+                "<T as U>::new",
+                "/x/tokio-1.54.1/src/lib.rs",
+                "<T as U>::new",
+            ),
+            ("memcpy", "/glibc/string/memcpy.c", "memcpy"),
+        ] {
+            assert_eq!(qualified(function, Path::new(file)), expected);
+        }
     }
 }

@@ -11,7 +11,6 @@ use etcd_proto::etcdserverpb::{AlarmRequest, MemberListRequest, StatusRequest};
 use nix::sys::statvfs::statvfs;
 use tonic::Code;
 
-use super::prepare;
 use crate::{
     harness::*,
     nodes::trio::{persist, write_init},
@@ -67,9 +66,15 @@ impl Drop for Disk {
     }
 }
 
+/// Nobody looks at the disk before the engine finds it full.
+fn unwatched() -> Server {
+    let flags = ["--watch-storage-available-size-interval=0"];
+    Server::prepare(Kind::K8sDqlite, Options::flags(&flags))
+}
+
 #[tokio::test]
 async fn a_full_disk_refuses_writes_until_there_is_space() {
-    let mut server = prepare();
+    let mut server = unwatched();
     let init = fs::read(server.storage_dir().join("init.yaml")).unwrap();
     let Some(disk) = Disk::mount(&server.storage_dir()) else {
         return;
@@ -101,9 +106,15 @@ async fn a_full_disk_refuses_writes_until_there_is_space() {
     let health = server.http("GET", "/health").await;
     assert_eq!(health.status, 503);
     assert!(health.body.contains("ALARM NOSPACE"), "{}", health.body);
-    for path in ["/health?exclude=NOSPACE", "/readyz", "/livez"] {
+    for path in [
+        "/health?exclude=NOSPACE",
+        "/readyz?exclude=writable",
+        "/livez",
+    ] {
         assert_eq!(server.http("GET", path).await.status, 200, "{path}");
     }
+    let ready = server.http("GET", "/readyz").await;
+    assert_eq!(ready.status, 503, "{}", ready.body);
     disk.free();
     until("writes are taken again", async || {
         api.try_ask(put("after", "1")).await.is_ok()
@@ -128,7 +139,7 @@ async fn a_full_disk_refuses_writes_until_there_is_space() {
 
 #[tokio::test]
 async fn a_full_disk_does_not_hold_up_a_stop() {
-    let mut server = prepare();
+    let mut server = unwatched();
     let init = fs::read(server.storage_dir().join("init.yaml")).unwrap();
     let Some(disk) = Disk::mount(&server.storage_dir()) else {
         return;
@@ -184,6 +195,14 @@ async fn a_low_disk_takes_what_can_make_room() {
     .await;
     assert_eq!(api.refused(put("c", "1")).await, expected);
     assert_eq!(api.refused(grant(100)).await, expected);
+    let ready = server.http("GET", "/readyz/writable").await;
+    let reason = "etcdserver: mvcc: database space exceeded (the disk is low)";
+    let failed = format!("[-]writable failed: {reason}\n\n");
+    assert_eq!((ready.status, ready.body), (503, failed));
+    assert_eq!(server.http("GET", "/livez").await.status, 200);
+    let health = server.http("GET", "/health").await;
+    let ill = "{\"health\":\"false\",\"reason\":\"ALARM NOSPACE\"}\n";
+    assert_eq!((health.status, health.body.as_str()), (503, ill));
     assert_eq!(api.ask(delete("a")).await.deleted, 1);
     let revision = api.revision().await;
     api.ask(compact(revision)).await;
@@ -193,6 +212,7 @@ async fn a_low_disk_takes_what_can_make_room() {
         api.try_ask(put("c", "1")).await.is_ok()
     })
     .await;
+    assert_eq!(server.http("GET", "/readyz").await.status, 200);
     drop(server);
 }
 
@@ -244,4 +264,86 @@ async fn a_leader_on_a_low_disk_gives_leadership_and_vote_away() {
     .await;
     persist(async || other.try_ask(put("key", "1")).await).await;
     assert_eq!(low.ask(get("key")).await.count, 1);
+}
+
+/// With the flags as they are, under a load that fills the disk by itself.
+#[tokio::test]
+async fn the_engine_is_spared_the_end_of_the_disk() {
+    let mut server = Server::prepare(Kind::K8sDqlite, Options::default());
+    let init = fs::read(server.storage_dir().join("init.yaml")).unwrap();
+    let Some(disk) = Disk::mount(&server.storage_dir()) else {
+        return;
+    };
+    fs::write(server.storage_dir().join("init.yaml"), init).unwrap();
+    server.restart().await;
+    let api = server.api().await;
+    disk.fill_to(40_000_000);
+    let value = vec![b'x'; 256 * 1024];
+    let mut written = 0;
+    let refused = loop {
+        match api.try_ask(put(format!("k{written}"), value.clone())).await {
+            Ok(_) => written += 1,
+            Err(status) => break status,
+        }
+        assert!(written < 1000, "it ends");
+    };
+    let text = "etcdserver: mvcc: database space exceeded";
+    assert_eq!(
+        (refused.code(), refused.message()),
+        (Code::ResourceExhausted, text)
+    );
+    let metric = async |name: &str| {
+        let page = server.http("GET", "/metrics").await.body;
+        let line = page
+            .lines()
+            .find(|line| line.starts_with(&format!("{name} ")));
+        let line = line.unwrap_or_else(|| panic!("{name} is not in {page}"));
+        line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()
+    };
+    assert_eq!(
+        metric("k8s_dqlite_commit_recoveries_total").await,
+        0.0,
+        "no commit failed"
+    );
+    assert_eq!(metric("k8s_dqlite_disk_low").await, 1.0);
+    assert_eq!(metric("etcd_server_has_leader").await, 1.0);
+    assert_eq!(api.ask(get_prefix("k")).await.count, written);
+    assert_eq!(api.ask(delete("k0")).await.deleted, 1);
+    disk.free();
+    until("writes are taken again", async || {
+        api.try_ask(put("after", "1")).await.is_ok()
+    })
+    .await;
+    assert_eq!(metric("k8s_dqlite_disk_low").await, 0.0);
+    assert_eq!(api.ask(get_prefix("k")).await.count, written - 1);
+    assert_eq!(api.ask(AlarmRequest::default()).await.alarms, []);
+}
+
+#[tokio::test]
+async fn terminate_stops_the_server_in_order_while_the_disk_is_low() {
+    let flags = [
+        "--low-available-storage-action=terminate",
+        "--watch-storage-available-size-interval=100ms",
+        "--watch-storage-available-size-min-bytes=20000000",
+    ];
+    let mut server = Server::prepare(Kind::K8sDqlite, Options::flags(&flags));
+    let init = fs::read(server.storage_dir().join("init.yaml")).unwrap();
+    let Some(disk) = Disk::mount(&server.storage_dir()) else {
+        return;
+    };
+    fs::write(server.storage_dir().join("init.yaml"), init).unwrap();
+    server.restart().await;
+    server.api().await.put("a", "1").await;
+    disk.fill_to(20_000_000);
+    assert_eq!(server.process().wait().await.code(), Some(0));
+    server.forget_process();
+    let output = server.output();
+    assert!(
+        output.contains("as --low-available-storage-action=terminate demands"),
+        "{output}"
+    );
+    disk.free();
+    server.restart().await;
+    assert_eq!(server.api().await.ask(get("a")).await.count, 1);
+    drop(server);
 }

@@ -9,7 +9,8 @@
 //! - `io_submit`: libdqlite first submits each write with RWF_NOWAIT, which ext4 always refuses for
 //!   a preallocated file, and again from a thread of libuv's pool, which then waits for it. Without
 //!   the flag the first attempt succeeds, and the kernel tells the event loop when the write is
-//!   durable: two thread switches less for each commit.
+//!   durable: two thread switches less for each commit. How long that took is told to whoever asked
+//!   ([`observe_log_writes`]).
 //! - `gettid`: every trace point asks for it, some 40 times in a commit; the answer never changes.
 //!
 //! Invariants: contexts are only handed over after the engine has closed the segment's file, all of
@@ -21,7 +22,10 @@
 //! Linux on x86_64 and aarch64. Elsewhere, the module does nothing, and the engine stalls.
 
 use std::{
-    sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -36,6 +40,17 @@ static STOPPING: AtomicUsize = AtomicUsize::new(0);
 
 /// Writes that the kernel has and that no thread waits for.
 static UNDER_WAY: AtomicI64 = AtomicI64::new(0);
+
+/// Told of each write to the log: for how long the disk had it, and how many bytes.
+type LogWriteObserver = fn(Duration, u64);
+
+static LOG_WRITES: OnceLock<LogWriteObserver> = OnceLock::new();
+
+/// `observer` is called on the engine's loop, which waits for it: it must do next to nothing. The first one
+/// stays. Where the engine cannot write asynchronously, as on tmpfs, nothing is told.
+pub fn observe_log_writes(observer: LogWriteObserver) {
+    let _ = LOG_WRITES.set(observer);
+}
 
 /// How long to wait for them. A disk that needs longer is broken, and the engine gives up on it.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -84,9 +99,19 @@ mod interposer {
             mpsc::{SyncSender, sync_channel},
         },
         thread,
+        time::Instant,
     };
 
-    use super::{HANDED_OVER, QUEUE_MAX, STOPPING, UNDER_WAY};
+    use super::{HANDED_OVER, LOG_WRITES, QUEUE_MAX, STOPPING, UNDER_WAY};
+
+    /// Writes whose begin is remembered: the engine has one under way, or a few where segments change.
+    const TIMED_MAX: usize = 8;
+
+    thread_local! {
+        /// Requests of this thread that the kernel has, by their addresses, and since when.
+        static TIMED: [Cell<Option<(usize, Instant)>>; TIMED_MAX] =
+            const { [const { Cell::new(None) }; TIMED_MAX] };
+    }
 
     /// libc's `syscall`: number and up to six arguments in, -1 and `errno` out on failure.
     ///
@@ -255,8 +280,38 @@ mod interposer {
         let result = raw(libc::SYS_io_submit, context, count, iocbs, 0, 0);
         if is_refusable && result != 1 {
             UNDER_WAY.fetch_sub(1, Ordering::SeqCst);
+        } else if is_refusable && LOG_WRITES.get().is_some() {
+            begin(std::ptr::from_mut(iocb) as usize);
         }
         result
+    }
+
+    fn begin(request: usize) {
+        TIMED.with(|timed| {
+            // With none free the write is not timed.
+            let is_free = |slot: &&Cell<Option<(usize, Instant)>>| {
+                slot.get().is_none_or(|(found, _)| found == request)
+            };
+            if let Some(free) = timed.iter().find(is_free) {
+                free.set(Some((request, Instant::now())));
+            }
+        });
+    }
+
+    fn end(request: usize, result: i64) {
+        let Some(observer) = LOG_WRITES.get() else {
+            return;
+        };
+        TIMED.with(|timed| {
+            let of_it = |slot: &&Cell<Option<(usize, Instant)>>| {
+                slot.get().is_some_and(|(found, _)| found == request)
+            };
+            if let Some((_, started)) = timed.iter().find(of_it).and_then(Cell::take)
+                && let Ok(bytes) = u64::try_from(result)
+            {
+                observer(started.elapsed(), bytes);
+            }
+        });
     }
 
     fn events(context: c_long, min: c_long, max: c_long, events: c_long, wait: c_long) -> c_long {
@@ -264,13 +319,15 @@ mod interposer {
         for index in 0..usize::try_from(count).unwrap_or(0) {
             // SAFETY: the kernel has written that many events, and the engine keeps a request until
             // it has seen its event. Writes that were refused come with the flag still set.
-            let is_ours = unsafe {
+            let (is_ours, request, result) = unsafe {
                 let event = &*(events as *const IoEvent).add(index);
                 let iocb = &*(event.iocb as *const Iocb);
-                iocb.flags & TELLS != 0 && iocb.rw_flags & libc::RWF_NOWAIT == 0
+                let is_ours = iocb.flags & TELLS != 0 && iocb.rw_flags & libc::RWF_NOWAIT == 0;
+                (is_ours, event.iocb as usize, event.result)
             };
             if is_ours {
                 UNDER_WAY.fetch_sub(1, Ordering::SeqCst);
+                end(request, result);
             }
         }
         count

@@ -18,8 +18,10 @@ mod raft;
 mod relay;
 mod route;
 mod serve;
+mod traffic;
 
 pub use dial::{connect_peer, dialer, dialer_through};
 pub use inspect::{Inspector, Violation};
 pub use route::{PeerHandler, PeerStream};
 pub use serve::{Proxy, ProxyError, ProxyOptions, serve_engine};
+pub use traffic::{TRAFFIC, Traffic};

@@ -7,24 +7,24 @@ use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
-use super::Inspector;
 use super::raft::MAX_MESSAGE_START_BYTES;
+use super::{Inspector, TRAFFIC};
 
 /// Buffer of one direction, in bytes: one TLS record.
 const BUFFER_BYTES: usize = 16 * 1024;
 
-/// Relays between two streams. Ends as soon as either side has ended, because both ends of a dqlite
-/// connection close it as a whole.
-pub(super) async fn relay<A, B>(a: &mut A, b: &mut B) -> io::Result<()>
+/// Relays between the engine and another node. Ends as soon as either side has ended, because both ends of a
+/// dqlite connection close it as a whole.
+pub(super) async fn relay<E, N>(engine: &mut E, node: &mut N) -> io::Result<()>
 where
-    A: AsyncRead + AsyncWrite + Unpin,
-    B: AsyncRead + AsyncWrite + Unpin,
+    E: AsyncRead + AsyncWrite + Unpin,
+    N: AsyncRead + AsyncWrite + Unpin,
 {
-    let (a_reader, a_writer) = tokio::io::split(a);
-    let (b_reader, b_writer) = tokio::io::split(b);
+    let (engine_reader, engine_writer) = tokio::io::split(engine);
+    let (node_reader, node_writer) = tokio::io::split(node);
     tokio::select! {
-        ended = copy(a_reader, b_writer) => ended,
-        ended = copy(b_reader, a_writer) => ended,
+        ended = copy(engine_reader, node_writer, |bytes| TRAFFIC.sent(bytes)) => ended,
+        ended = copy(node_reader, engine_writer, |bytes| TRAFFIC.received(bytes)) => ended,
     }
 }
 
@@ -50,7 +50,7 @@ where
     let (mut engine_reader, mut engine_writer) = tokio::io::split(engine);
     let ended = tokio::select! {
         ended = copy_inspected(client_reader, received, &mut engine_writer) => ended,
-        ended = copy(&mut engine_reader, client_writer) => ended,
+        ended = copy(&mut engine_reader, client_writer, |bytes| TRAFFIC.sent(bytes)) => ended,
     };
     // Whatever comes of it, the connection is over.
     let _ = timeout(DRAIN_TIMEOUT, drain(engine_reader, engine_writer)).await;
@@ -70,12 +70,16 @@ async fn drain(
 async fn copy(
     mut reader: impl AsyncRead + Unpin,
     mut writer: impl AsyncWrite + Unpin,
+    count: impl Fn(usize),
 ) -> io::Result<()> {
     let mut buffer = vec![0; BUFFER_BYTES];
     loop {
         match reader.read(&mut buffer).await? {
             0 => return Ok(()),
-            bytes => writer.write_all(&buffer[..bytes]).await?,
+            bytes => {
+                count(bytes);
+                writer.write_all(&buffer[..bytes]).await?;
+            }
         }
     }
 }
@@ -86,6 +90,7 @@ async fn copy_inspected(
     mut writer: impl AsyncWrite + Unpin,
 ) -> io::Result<()> {
     let mut inspector = Inspector::default();
+    TRAFFIC.received(buffer.len());
     loop {
         let admitted = inspector
             .admit(&buffer)
@@ -94,8 +99,9 @@ async fn copy_inspected(
         buffer.advance(admitted);
         debug_assert!(buffer.len() < MAX_MESSAGE_START_BYTES);
         buffer.reserve(BUFFER_BYTES);
-        if reader.read_buf(&mut buffer).await? == 0 {
-            return Ok(());
+        match reader.read_buf(&mut buffer).await? {
+            0 => return Ok(()),
+            bytes => TRAFFIC.received(bytes),
         }
     }
 }

@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
+use super::TRAFFIC;
 use crate::wire::{PROTOCOL_VERSION, PROTOCOL_VERSION_LEGACY};
 
 /// Enough to tell the protocols apart, and the shortest of their openings.
@@ -41,6 +42,7 @@ pub struct PeerStream {
 
 impl PeerStream {
     pub(super) fn new(received: BytesMut, stream: Box<dyn ByteStream>) -> Self {
+        TRAFFIC.received(received.len());
         PeerStream { received, stream }
     }
 }
@@ -78,7 +80,10 @@ impl AsyncRead for PeerStream {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.received.is_empty() {
-            return Pin::new(&mut *self.stream).poll_read(cx, buf);
+            let before = buf.filled().len();
+            let read = Pin::new(&mut *self.stream).poll_read(cx, buf);
+            TRAFFIC.received(buf.filled().len() - before);
+            return read;
         }
         let bytes = self.received.len().min(buf.remaining());
         buf.put_slice(&self.received[..bytes]);
@@ -93,7 +98,11 @@ impl AsyncWrite for PeerStream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut *self.stream).poll_write(cx, buf)
+        let written = Pin::new(&mut *self.stream).poll_write(cx, buf);
+        if let Poll::Ready(Ok(bytes)) = &written {
+            TRAFFIC.sent(*bytes);
+        }
+        written
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -1,0 +1,87 @@
+//! `/metrics`, for Prometheus. Names, types and meanings are etcd's as far as its dashboards use them
+//! (docs/compat.md says where the meaning had to differ); ours begin with `k8s_dqlite_`.
+//!
+//! To add a metric: count in the module that knows, with what `crate::metrics` has, and write it in the file
+//! here that is about the same thing, or call a function of that module from `write`.
+
+mod cluster;
+mod storage;
+mod watches;
+mod writes;
+
+use std::sync::{Arc, OnceLock};
+
+use axum::{
+    Router,
+    extract::State,
+    http::header,
+    response::{IntoResponse, Response},
+    routing::any,
+};
+
+use crate::{
+    api::Identity,
+    backup::BACKUPS,
+    metrics::{CALLS, Page, ProcessUse},
+    observe::Observed,
+    store::Store,
+    watch::WatchHub,
+};
+
+const MICROSECONDS: u32 = 1_000_000;
+
+/// What the metrics and the status page are made from.
+#[derive(Clone)]
+pub struct Sources {
+    pub store: Store,
+    pub observed: Arc<Observed>,
+    /// Less free space than this counts as low; none where nobody looks.
+    pub disk_low_bytes: Option<u64>,
+    /// Set when clients are served.
+    pub served: Arc<OnceLock<Served>>,
+}
+
+/// What there is only once the store is loaded.
+pub struct Served {
+    pub hub: Arc<WatchHub>,
+    pub identity: Arc<Identity>,
+    /// Where clients reach this node.
+    pub client_url: String,
+}
+
+/// `/metrics` alone.
+pub fn routes(sources: Sources) -> Router {
+    Router::new()
+        .route("/metrics", any(serve))
+        .with_state(sources)
+}
+
+async fn serve(State(sources): State<Sources>) -> Response {
+    let kind = "text/plain; version=0.0.4; charset=utf-8";
+    let page = sources.write().await;
+    ([(header::CONTENT_TYPE, kind)], page.into_text()).into_response()
+}
+
+impl Sources {
+    async fn write(&self) -> Page {
+        let mut page = Page::default();
+        self.write_server(&mut page);
+        self.write_nodes(&mut page);
+        self.write_proposals(&mut page);
+        self.write_commits(&mut page);
+        self.write_writer(&mut page);
+        self.write_operations(&mut page);
+        self.write_leases(&mut page);
+        self.write_database(&mut page).await;
+        self.write_files(&mut page);
+        self.write_index(&mut page);
+        self.write_compaction(&mut page);
+        if let Some(served) = self.served.get() {
+            self.write_watches(&served.hub, &mut page);
+        }
+        BACKUPS.write(&mut page);
+        CALLS.write(&mut page);
+        ProcessUse::read().write(&mut page);
+        page
+    }
+}

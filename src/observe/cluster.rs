@@ -1,0 +1,75 @@
+//! All nodes, as they answer when somebody looks at the status page.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    sync::{Mutex, watch},
+    time::timeout,
+};
+
+use crate::status::{Known, Report, gather};
+
+/// How long an answer is good enough: however many look, the nodes are asked this often at most.
+const MAX_AGE: Duration = Duration::from_secs(2);
+
+/// An answer that nobody should take for the present: the first who looks after a while waits.
+const STALE_AGE: Duration = Duration::from_secs(10);
+
+/// How long to wait for an answer that is none of those; others get the one before.
+const FIRST_PATIENCE: Duration = Duration::from_millis(1500);
+
+/// Who the nodes are now.
+pub type Nodes = Box<dyn Fn() -> Known + Send + Sync>;
+
+/// What was seen, and when.
+#[derive(Clone)]
+pub struct Seen {
+    pub report: Arc<Report>,
+    pub at: Instant,
+}
+
+pub struct ClusterView {
+    nodes: Nodes,
+    seen: watch::Sender<Option<Seen>>,
+    /// Held while the nodes are asked.
+    asking: Arc<Mutex<()>>,
+}
+
+impl ClusterView {
+    pub fn new(nodes: Nodes) -> Self {
+        Self {
+            nodes,
+            seen: watch::Sender::new(None),
+            asking: Arc::default(),
+        }
+    }
+
+    /// The last answer, after asking anew in the background where it is old. None where nobody has
+    /// answered yet.
+    pub async fn look(&self, now_s: i64) -> Option<Seen> {
+        let is_fresh = |seen: &Seen| seen.at.elapsed() < MAX_AGE;
+        if !self.seen.borrow().as_ref().is_some_and(is_fresh)
+            && let Ok(asking) = self.asking.clone().try_lock_owned()
+        {
+            let (known, seen) = ((self.nodes)(), self.seen.clone());
+            tokio::spawn(async move {
+                let gathered = gather(&known).await;
+                let report = Arc::new(Report::new(&known, gathered, now_s));
+                let at = Instant::now();
+                seen.send_replace(Some(Seen { report, at }));
+                drop(asking);
+            });
+        }
+        let mut seen = self.seen.subscribe();
+        let is_usable = |seen: &Option<Seen>| {
+            seen.as_ref()
+                .is_some_and(|seen| seen.at.elapsed() < STALE_AGE)
+        };
+        let _ = timeout(FIRST_PATIENCE, seen.wait_for(is_usable)).await;
+        // With its age, if there is no other.
+        seen.borrow().clone()
+    }
+}

@@ -1,0 +1,74 @@
+//! What files and the file system say.
+
+use std::path::{Path, PathBuf};
+
+use dqlite::{node::engine_bytes, tls::Pair};
+use nix::sys::statvfs::statvfs;
+
+/// Where to look.
+#[derive(Debug, Clone)]
+pub struct Places {
+    pub storage_dir: PathBuf,
+    /// Certificate and key that nodes show each other.
+    pub node_pair: Option<(PathBuf, PathBuf)>,
+    /// Those that clients are shown.
+    pub client_pair: Option<(PathBuf, PathBuf)>,
+}
+
+/// As of one moment; none for what cannot be read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// What unprivileged processes may still write.
+    pub disk_free_bytes: Option<u64>,
+    pub disk_bytes: Option<u64>,
+    pub log_bytes: u64,
+    pub snapshot_bytes: u64,
+    /// In seconds since 1970.
+    pub node_certificate_expires_s: Option<i64>,
+    pub client_certificate_expires_s: Option<i64>,
+}
+
+impl Facts {
+    /// Blocks for some files' worth of reading.
+    pub fn read(places: &Places) -> Self {
+        let disk = statvfs(&places.storage_dir).ok();
+        let bytes = |blocks: u64, size: u64| blocks.saturating_mul(size);
+        let (log_bytes, snapshot_bytes) = engine_bytes(&places.storage_dir).unwrap_or_default();
+        Self {
+            disk_free_bytes: disk.map(|d| bytes(d.blocks_available(), d.fragment_size())),
+            disk_bytes: disk.map(|d| bytes(d.blocks(), d.fragment_size())),
+            log_bytes,
+            snapshot_bytes,
+            node_certificate_expires_s: places.node_pair.as_ref().and_then(expires_s),
+            client_certificate_expires_s: places.client_pair.as_ref().and_then(expires_s),
+        }
+    }
+}
+
+fn expires_s((certificate, key): &(PathBuf, PathBuf)) -> Option<i64> {
+    let load = |certificate: &Path, key: &Path| Pair::load(certificate, key).ok();
+    load(certificate, key)?.expires_s().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_without_an_engine_has_a_disk_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let places = Places {
+            storage_dir: dir.path().to_owned(),
+            node_pair: Some((dir.path().join("no.crt"), dir.path().join("no.key"))),
+            client_pair: None,
+        };
+        let facts = Facts::read(&places);
+        assert!(facts.disk_free_bytes <= facts.disk_bytes && facts.disk_bytes > Some(0));
+        let expected = Facts {
+            disk_free_bytes: facts.disk_free_bytes,
+            disk_bytes: facts.disk_bytes,
+            ..Facts::default()
+        };
+        assert_eq!(facts, expected);
+    }
+}

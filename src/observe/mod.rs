@@ -1,0 +1,21 @@
+//! What the server sees of itself over time, for the metrics and the status page.
+//!
+//! Invariants: nothing here is on the way of a request. What needs I/O is read by one task at a fixed
+//! interval, and what needs other nodes only while somebody looks; both are kept, so that a scrape or a
+//! viewer costs no more than reading memory.
+
+mod cluster;
+mod facts;
+mod point;
+mod ring;
+mod sampler;
+mod view;
+
+pub use self::{
+    cluster::{ClusterView, Seen},
+    facts::{Facts, Places},
+    point::{Point, Totals},
+    ring::{CAPACITY, Ring},
+    sampler::{LOG_WRITES, Observed, ObservedOptions, SAMPLE_INTERVAL, watch_log_writes},
+    view::{NodeView, ViewNow, role_name},
+};

@@ -1,0 +1,52 @@
+//! This node, and who it knows.
+
+use dqlite::{
+    tls::Tls,
+    wire::{Role, Server},
+};
+
+use crate::status::Known;
+
+/// As of now.
+#[derive(Debug, Clone, Default)]
+pub struct NodeView {
+    pub own_id: u64,
+    pub own_address: String,
+    /// None before it is known.
+    pub role: Option<Role>,
+    pub leader: Option<(u64, String)>,
+    pub term: u64,
+    pub servers: Vec<Server>,
+}
+
+/// Tells it.
+pub type ViewNow = Box<dyn Fn() -> NodeView + Send + Sync>;
+
+impl NodeView {
+    /// For asking all nodes, this one too.
+    pub fn known(self, tls: Option<Tls>) -> Known {
+        let own = Server {
+            id: self.own_id,
+            address: self.own_address,
+            role: self.role.unwrap_or(Role::Spare),
+        };
+        let mut servers = self.servers;
+        if servers.iter().all(|server| server.id != own.id) {
+            servers.push(own.clone());
+        }
+        Known {
+            own,
+            servers,
+            tls,
+            certificate_expires_s: None,
+        }
+    }
+}
+
+pub fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::Voter => "voter",
+        Role::StandBy => "stand-by",
+        Role::Spare => "spare",
+    }
+}

@@ -1,0 +1,51 @@
+//! Whether a write could succeed now, found out by one that changes nothing.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use etcd_proto::etcdserverpb::{
+    Compare, PutRequest, RequestOp, TxnRequest,
+    compare::{CompareResult, CompareTarget, TargetUnion},
+    request_op::Request,
+};
+use tokio::time::timeout;
+
+use super::{Command, RequestError, Store};
+
+/// How long the answer may take: a probe is asked for every few seconds, and slower than this is not ready.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+
+impl Store {
+    /// Sends a transaction on the way of all writes, to the leader wherever it is, whose compare never
+    /// holds: all that could refuse a small write refuses this one. At the quota it raises the alarm
+    /// NOSPACE, as any write does.
+    pub async fn probe_write(&self) -> Result<(), RequestError> {
+        let answer = self.forward(Command::Txn(never()), 0)?;
+        match timeout(PROBE_TIMEOUT, answer).await {
+            Ok(Ok(result)) => result.map(drop),
+            Ok(Err(_)) | Err(_) => Err(RequestError::TimedOut),
+        }
+    }
+}
+
+fn never() -> TxnRequest {
+    const KEY: Bytes = Bytes::from_static(b"\0");
+    let compare = Compare {
+        result: CompareResult::Less.into(),
+        target: CompareTarget::Version.into(),
+        key: KEY,
+        target_union: Some(TargetUnion::Version(0)),
+        ..Compare::default()
+    };
+    let put = RequestOp {
+        request: Some(Request::RequestPut(PutRequest {
+            key: KEY,
+            ..PutRequest::default()
+        })),
+    };
+    TxnRequest {
+        compare: vec![compare],
+        success: vec![put],
+        failure: Vec::new(),
+    }
+}
