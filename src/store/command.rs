@@ -121,6 +121,10 @@ pub struct ReplySender {
     forwarding: Option<Forwarding>,
 }
 
+/// Nobody waits for the answer any more.
+#[derive(Debug)]
+pub struct Gone;
+
 impl ReplySender {
     pub fn new(
         sender: oneshot::Sender<Result<Reply, RequestError>>,
@@ -133,12 +137,8 @@ impl ReplySender {
         }
     }
 
-    /// Returns the answer if nobody waits for it any more.
-    pub fn send(
-        self,
-        answer: Result<Reply, RequestError>,
-    ) -> Result<(), Result<Reply, RequestError>> {
-        self.sender.send(answer)
+    pub fn send(self, answer: Result<Reply, RequestError>) -> Result<(), Gone> {
+        self.sender.send(answer).map_err(|_| Gone)
     }
 
     pub fn is_closed(&self) -> bool {

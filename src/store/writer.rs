@@ -546,7 +546,7 @@ impl Writer {
         {
             match when {
                 // The client may have gone.
-                When::Committed => drop(reply.send(result)),
+                When::Committed => _ = reply.send(result),
                 When::Compacted {
                     revision,
                     is_physical,
