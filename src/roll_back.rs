@@ -60,7 +60,7 @@ impl fmt::Display for Summary {
 pub async fn run(args: &RollBackArgs) -> Result<Summary, RollBackError> {
     let mut reader = Reader::open(&args.file)?;
     let mut last = 0;
-    while let Some(row) = reader.next()? {
+    while let Some(row) = reader.next_row()? {
         last = row.id;
     }
     let mut summary = Summary {
@@ -90,7 +90,7 @@ pub async fn run(args: &RollBackArgs) -> Result<Summary, RollBackError> {
 async fn fill(mut reader: Reader, node: &Node) -> Result<(), RollBackError> {
     let endpoint = Endpoint::from_address(node.bind_address());
     let mut table = OldTable::create(&endpoint).await?;
-    while let Some(row) = reader.next()? {
+    while let Some(row) = reader.next_row()? {
         table.push(row).await?;
     }
     table

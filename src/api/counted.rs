@@ -81,19 +81,21 @@ struct Call {
 impl Call {
     fn start(method: &'static MethodCalls, headers: &HeaderMap) -> Self {
         method.started.increment();
+        let started = Instant::now();
         Self {
             method,
-            started: Instant::now(),
-            course: Course::begin(method, headers),
+            started,
+            course: Course::begin(method, headers, started),
             is_over: false,
         }
     }
 
     fn end(&mut self, code: usize) {
         if !std::mem::replace(&mut self.is_over, true) {
-            self.method.handled(code, self.started.elapsed());
+            let now = Instant::now();
+            self.method.handled(code, now - self.started);
             if let Some(course) = self.course.take() {
-                course.end(code);
+                course.end(code, now);
             }
         }
     }

@@ -125,11 +125,14 @@ impl Observed {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut before = None;
         let mut pages = None;
+        let mut was_loaded = false;
         for look in 0_u32.. {
             ticks.tick().await;
-            if look % LOOKS_PER_READING == 0 {
+            let is_loaded = self.store.is_loaded();
+            if look % LOOKS_PER_READING == 0 || is_loaded != was_loaded {
                 pages = self.read().await;
             }
+            was_loaded = is_loaded;
             let totals = self.totals(hub().as_deref(), pages);
             self.note_compaction(&totals);
             if let Some(point) = before.and_then(|before| Point::between(&before, &totals)) {

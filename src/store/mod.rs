@@ -501,7 +501,6 @@ impl Store {
             command,
             Command::Put(_) | Command::DeleteRange(_) | Command::Txn(_)
         );
-        let started = Instant::now();
         let operation = Operation::begin(command.name());
         let trail = operation.trail().cloned();
         let answer = self.forward_noting(command, size_bytes, trail)?;
@@ -515,7 +514,7 @@ impl Store {
         if is_timed {
             metrics
                 .write_us
-                .observe(started.elapsed().as_micros() as u64);
+                .observe(operation.began().elapsed().as_micros() as u64);
         }
         if matches!(result, Err(RequestError::TimedOut)) {
             metrics.failed.increment();

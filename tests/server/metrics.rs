@@ -377,10 +377,11 @@ async fn each_of_three_nodes_tells_its_place_and_its_certificate() {
     let name = "k8s_dqlite_certificate_expiry_timestamp_seconds";
     for (at, node) in trio.nodes.iter().enumerate() {
         let mut metrics = Metrics::of(node).await;
-        until("all nodes are known", async || {
+        until("nodes and files are known", async || {
             metrics = Metrics::of(node).await;
             metrics.with("k8s_dqlite_nodes", r#"role="voter""#) == 3.0
                 && metrics.with(name, r#"shown_to="nodes""#) > 0.0
+                && metrics.get("k8s_dqlite_log_bytes") > 0.0
         })
         .await;
         assert_eq!(metrics.with("k8s_dqlite_role", r#"role="voter""#), 1.0);
@@ -399,7 +400,6 @@ async fn each_of_three_nodes_tells_its_place_and_its_certificate() {
         assert!(metrics.get("k8s_dqlite_raft_term") >= 1.0);
         assert!(metrics.get("k8s_dqlite_engine_silent_seconds") < 10.0);
         assert!(metrics.get("k8s_dqlite_disk_free_bytes") > 0.0);
-        assert!(metrics.get("k8s_dqlite_log_bytes") > 0.0);
         let commits = metrics.get("etcd_disk_backend_commit_duration_seconds_count");
         assert_eq!(commits > 0.0, at == leader, "commits are the leader's");
         for (name, label) in [("received", "From"), ("sent", "To")] {

@@ -21,6 +21,7 @@ use super::{
 
 /// A request on its way through the writer. Dropped, it has ended.
 pub struct Operation {
+    began: Instant,
     trail: Option<Arc<Trail>>,
     span: Option<Span>,
 }
@@ -41,11 +42,13 @@ impl Operation {
             let trail = Arc::new(Trail::new(now, context));
             course.trail = Some(trail.clone());
             Self {
+                began: now,
                 trail: Some(trail),
                 span,
             }
         });
         begun.unwrap_or(Self {
+            began: now,
             trail: None,
             span: None,
         })
@@ -55,13 +58,15 @@ impl Operation {
     pub fn continued(name: &'static str, traceparent: &str) -> Self {
         let span = parse(traceparent)
             .and_then(|context| start(name, SpanKind::Server, context, Vec::new()));
-        let trail = span.as_ref().map(|span| {
-            Arc::new(Trail::new(
-                Instant::now(),
-                Some(span.span_context().clone()),
-            ))
-        });
-        Self { trail, span }
+        let began = Instant::now();
+        let trail = span
+            .as_ref()
+            .map(|span| Arc::new(Trail::new(began, Some(span.span_context().clone()))));
+        Self { began, trail, span }
+    }
+
+    pub fn began(&self) -> Instant {
+        self.began
     }
 
     pub fn trail(&self) -> Option<&Arc<Trail>> {

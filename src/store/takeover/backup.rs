@@ -224,7 +224,7 @@ fn verify(path: &Path, header: &Header, rows: u64, sha256: &str) -> Result<(), T
     let mut reader = Reader::open(path).map_err(|error| unverified(error.to_string()))?;
     let mut found = 0;
     while reader
-        .next()
+        .next_row()
         .map_err(|error| unverified(error.to_string()))?
         .is_some()
     {

@@ -77,6 +77,7 @@ pub(super) async fn run(
     metrics: &Metrics,
 ) -> Result<(), OpenError> {
     let mut database = Database::open_on_leader(endpoint).await?;
+    database.read_number(schema::KEEP_FREED_PAGES).await?;
     let mut is_announced = false;
     loop {
         match table::stage(&mut database).await? {

@@ -66,7 +66,7 @@ impl Reader {
     }
 
     /// The next row. There is none after the last only if number and checksum of all of them are right.
-    pub fn next(&mut self) -> Result<Option<StoredRow>, TakeOverError> {
+    pub fn next_row(&mut self) -> Result<Option<StoredRow>, TakeOverError> {
         let read = self.read();
         read.map_err(|error| TakeOverError::NoBackup {
             path: self.path.clone(),

@@ -55,7 +55,7 @@ fn read_all(path: &Path) -> Result<(Vec<StoredRow>, String), TakeOverError> {
     let mut reader = Reader::open(path)?;
     assert_eq!(reader.header(), &header());
     let mut rows = Vec::new();
-    while let Some(row) = reader.next()? {
+    while let Some(row) = reader.next_row()? {
         rows.push(row);
     }
     let sha256 = reader.sha256().expect("all is read").to_owned();
@@ -108,7 +108,7 @@ proptest! {
         let bytes = fs::read(&path).unwrap();
         fs::write(&path, &bytes[..at.index(bytes.len())]).unwrap();
         let read = Reader::open(&path).and_then(|mut reader| {
-            while reader.next()?.is_some() {}
+            while reader.next_row()?.is_some() {}
             Ok(())
         });
         prop_assert!(read.is_err());
