@@ -2,19 +2,19 @@
 //! a copy that was interrupted is finished by the same command, and one that is done is checked by the same walk
 //! without the writing.
 
-use std::{collections::HashMap, fmt};
+use std::fmt;
 
 use etcd_proto::etcdserverpb::LeaseTimeToLiveRequest;
-use tokio::task::JoinSet;
 use tracing::info;
 
 use super::{
     MigrateError, Origin,
     entry::{Entry, Step, Tally, Total, step},
+    leases::Leases,
     pages::{Header, survey},
     source::{self, Entries, FileSource, Lease},
     state::{Begun, State},
-    target::{Outcome, Target, Write, grant},
+    target::{Outcome, Target, Write},
 };
 use crate::{
     args::MigratorArgs,
@@ -25,9 +25,6 @@ use crate::{
 
 /// How often it begins anew because the source was compacted in between. It goes on where it was then.
 const MAX_ATTEMPTS: usize = 5;
-
-/// Leases that are granted at a time.
-const MAX_GRANTS_AT_ONCE: usize = 32;
 
 /// Keys that are named when both stores differ.
 const NAMED_KEYS: usize = 3;
@@ -159,7 +156,7 @@ impl Copy {
             let (revision, leases) = (file.revision, file.leases.clone());
             let (entries, count) = file.entries();
             return Ok(View {
-                entries: Entries::File(entries),
+                entries: Entries::File(Box::new(entries)),
                 leases,
                 count,
                 revision,
@@ -180,8 +177,8 @@ impl Copy {
         let view = self.view().await?;
         let (to, _) = self.survey_target().await?;
         let is_go = to.is_of_go();
-        let leases = Leases::grant(&self.target, &view).await?;
-        let (revision, count, lease_count) = (view.revision, view.count, leases.ids.len());
+        let leases = Leases::grant(&self.target, &view.leases, view.is_go).await?;
+        let (revision, count, lease_count) = (view.revision, view.count, leases.count());
         let mut walk = Walk {
             source: view.entries,
             target: source::entries(&self.target, to),
@@ -236,53 +233,6 @@ fn store_name(remote: &Remote, header: Header) -> String {
     match header.is_of_go() {
         true => remote.url.to_string(),
         false => format!("{:x}", header.cluster_id),
-    }
-}
-
-/// The ids of leases in the target, by those in the source.
-struct Leases {
-    ids: HashMap<i64, i64>,
-    is_go: bool,
-}
-
-impl Leases {
-    async fn grant(target: &Remote, view: &View) -> Result<Self, MigrateError> {
-        let mut ids = HashMap::new();
-        let mut granting = JoinSet::new();
-        let mut leases = view.leases.iter().copied();
-        loop {
-            while granting.len() < MAX_GRANTS_AT_ONCE
-                && let Some(lease) = leases.next()
-            {
-                let target = target.clone();
-                granting.spawn(async move {
-                    let granted = grant(&target, lease.id, lease.remaining_s).await;
-                    granted.map(|id| (lease.id, id))
-                });
-            }
-            let Some(granted) = granting.join_next().await else {
-                break;
-            };
-            let (id, granted) = granted.expect("granting does not panic")?;
-            ids.insert(id, granted);
-        }
-        Ok(Self {
-            ids,
-            is_go: view.is_go,
-        })
-    }
-
-    /// The id in the target; none if the lease has ended, and its keys with it.
-    async fn id(&mut self, target: &Remote, lease: i64) -> Result<Option<i64>, MigrateError> {
-        if lease == 0 {
-            return Ok(Some(0));
-        }
-        if self.is_go && !self.ids.contains_key(&lease) {
-            // There, the id of a lease is its TTL.
-            let granted = grant(target, lease, lease).await?;
-            self.ids.insert(lease, granted);
-        }
-        Ok(self.ids.get(&lease).copied())
     }
 }
 

@@ -7,6 +7,7 @@ mod copy;
 mod directory;
 mod dump;
 mod entry;
+mod leases;
 mod load;
 mod pages;
 mod source;

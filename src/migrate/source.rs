@@ -39,7 +39,7 @@ pub struct Lease {
 
 pub enum Entries {
     Server(Box<Pages>),
-    File(FileEntries),
+    File(Box<FileEntries>),
 }
 
 impl Entries {
