@@ -466,8 +466,10 @@ fn strings_at<'a>(document: &'a serde_json::Value, key: &str, found: &mut Vec<&'
 
 #[tokio::test]
 async fn the_dashboard_and_the_alerts_ask_for_metrics_that_there_are() {
-    let server = Server::start(Kind::K8sDqlite).await;
-    // Some come with the first call.
+    // Some are there with the first call, or where backups are made.
+    let backups = tempfile::tempdir().unwrap();
+    let flag = format!("--backup-dir={}", backups.path().display());
+    let server = Server::start_with(Kind::K8sDqlite, Options::flags(&[&flag])).await;
     server.api().await.put("a", "1").await;
     let metrics = Metrics::of(&server).await;
     let read = |name: &str| {
