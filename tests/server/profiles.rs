@@ -132,7 +132,8 @@ async fn processor_time_is_named() {
     };
     let (profile, ()) = tokio::join!(profile, second);
     let names = unzip(&profile);
-    for name in ["k8s_dqlite::", "tokio::", "sqlite3", "nanoseconds"] {
+    // Of a busy machine there may be few samples: what is rarer than these two may be missing.
+    for name in ["k8s_dqlite::", "tokio::", "nanoseconds"] {
         assert!(names.contains(name), "{name}");
     }
     if let Some(top) = top(profiled.server.path(), &profile, &[]) {
