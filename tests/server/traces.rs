@@ -194,7 +194,7 @@ async fn files_have_a_document_on_each_line() {
     assert_eq!(call["SpanKind"], 2);
     assert_eq!(call["SpanContext"]["TraceFlags"], "01");
     assert_eq!(call["Parent"]["SpanID"], "0000000000000000");
-    assert_eq!(call["Resource"][0]["Key"].is_string(), true);
+    assert!(call["Resource"][0]["Key"].is_string());
     assert!(call["StartTime"].as_str() <= call["EndTime"].as_str());
     let operation = spans.iter().find(|span| span["Name"] == "put").unwrap();
     assert_eq!(operation["Parent"]["SpanID"], call["SpanContext"]["SpanID"]);

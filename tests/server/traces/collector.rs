@@ -97,10 +97,10 @@ impl Collector {
             .iter()
             .flat_map(|request| &request.resource_metrics)
             .flat_map(|resource| &resource.scope_metrics);
-        let of_name = scopes
+        let mut of_name = scopes
             .flat_map(|scope| &scope.metrics)
             .filter(|metric| metric.name == name);
-        match of_name.last()?.data.as_ref()? {
+        match of_name.next_back()?.data.as_ref()? {
             Data::Sum(sum) => match sum.data_points[0].value? {
                 number_data_point::Value::AsInt(value) => Some(value),
                 number_data_point::Value::AsDouble(_) => None,
