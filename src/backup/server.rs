@@ -64,15 +64,15 @@ pub static BACKUPS: BackupMetrics = BackupMetrics {
 };
 
 impl BackupMetrics {
-    /// Nothing of a server that makes none.
+    /// Of a server that makes none only that it made none: an alert on the age of the last would fire.
     pub fn write(&self, page: &mut Page) {
-        if !self.is_on.load(Ordering::Relaxed) {
-            return;
-        }
         let help = "Scheduled backups that were made.";
         page.counter("k8s_dqlite_backups_total", help, self.made.get());
         let help = "Scheduled backups that failed.";
         page.counter("k8s_dqlite_backup_failures_total", help, self.failed.get());
+        if !self.is_on.load(Ordering::Relaxed) {
+            return;
+        }
         let help = "When the last scheduled backup was made, in seconds since 1970; 0 is never.";
         let last_s = self.last_s.load(Ordering::Relaxed);
         page.gauge("k8s_dqlite_backup_last_timestamp_seconds", help, last_s);
