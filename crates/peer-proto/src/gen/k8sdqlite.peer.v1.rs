@@ -100,6 +100,7 @@ pub struct Submission {
     pub number: u64,
     #[prost(message, optional, tag = "2")]
     pub command: ::core::option::Option<Command>,
+    /// W3C Trace Context of the node's span; empty if it is not traced.
     #[prost(string, tag = "3")]
     pub traceparent: ::prost::alloc::string::String,
 }
