@@ -5,43 +5,36 @@
 //! that plus the batch in flight plus the pending one. A request is answered only after everything
 //! that it saw is committed. After a failed commit nothing is assumed: `recovery` reads the table.
 
+mod commit;
+mod in_flight;
+mod turn;
+
 use std::{
     collections::VecDeque,
-    future::poll_fn,
     ops::ControlFlow,
     pin::{Pin, pin},
-    sync::{Arc, atomic::Ordering},
-    task::Poll,
+    sync::Arc,
     time::Duration,
 };
 
-use tokio::{
-    sync::mpsc,
-    time::{Instant, MissedTickBehavior, timeout},
-};
+use tokio::{sync::mpsc, time::MissedTickBehavior};
 use tracing::warn;
 
+use self::in_flight::{InFlight, Written, wait};
 use super::{
     RequestError, Shared,
-    admission::{Admission, Decision},
-    batch::{Batch, Record},
-    command::{Command, Reply, ReplySender, Submission},
-    compaction::{Compactions, Waiting},
+    admission::Admission,
+    batch::Batch,
+    command::{Reply, ReplySender, Submission},
+    compaction::Compactions,
     database::{Database, OpenError},
-    evaluate::{Evaluation, Working},
+    evaluate::Working,
     leases::{CHECKPOINTS_AT_STOP, Expiry},
-    purge::{Purge, Step},
-    recovery::Recovery,
+    purge::Purge,
 };
 use crate::{
-    auth::{self, Rules},
-    lease::LeaseTable,
-    mvcc::{Commit, Revision, RowId, Tree},
-    ops::{
-        logging::slow,
-        tracing::{BatchFacts, Trail, batch_sent, batch_written},
-    },
-    settings::{self, SettingChange, Settings, Space},
+    mvcc::{Commit, Revision},
+    settings::Settings,
 };
 
 /// How often leases are looked at, as in etcd: a lease outlives its TTL by at most this.
@@ -53,17 +46,6 @@ const REQUESTS_PER_TURN: usize = 256;
 /// Requests that wait for the same commit, with those that change nothing: their answers are in
 /// memory, and the queue counts them no more.
 const MAX_ANSWERS: usize = 1024;
-
-/// Requests of a batch from which on the next one waits for their clients. With fewer, the wait is
-/// longer than what it saves.
-const GATHER_MIN_ANSWERS: usize = 8;
-
-/// How often everything else that is ready runs meanwhile. Measured: 2 save half of what 6 to 20 do.
-const GATHER_TURNS: usize = 8;
-
-/// How long to wait for a proof that this node leads still, before a request that changed nothing is
-/// answered.
-const CONFIRM_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Told what happens to the database, in order.
 pub trait CommitObserver: Send + Sync {
@@ -95,61 +77,6 @@ pub(super) enum When {
         revision: Revision,
         is_physical: bool,
     },
-}
-
-type Writing = Pin<Box<dyn Future<Output = Written> + Send>>;
-
-struct Written {
-    database: Database,
-    batch: Batch,
-    /// With the number of rows that a sweep deleted.
-    result: Result<u64, dqlite::client::Error>,
-    took: Duration,
-}
-
-/// A batch on its way to the disk.
-struct InFlight {
-    writing: Writing,
-    /// Set if the first poll already finished it.
-    written: Option<Written>,
-    /// The state that it leads to.
-    tree: Tree,
-    answers: Vec<Answer>,
-}
-
-impl InFlight {
-    /// Sends the batch before it returns; the answer of the engine is awaited by `wait`.
-    async fn start(mut database: Database, batch: Batch, tree: Tree, answers: Vec<Answer>) -> Self {
-        let mut writing: Writing = Box::pin(async move {
-            let started = Instant::now();
-            let result = database.write(&batch).await;
-            Written {
-                database,
-                batch,
-                result,
-                took: started.elapsed(),
-            }
-        });
-        batch_sent(trails(&answers));
-        let written = poll_fn(|context| match writing.as_mut().poll(context) {
-            Poll::Ready(written) => Poll::Ready(Some(written)),
-            Poll::Pending => Poll::Ready(None),
-        });
-        let written = written.await;
-        Self {
-            writing,
-            written,
-            tree,
-            answers,
-        }
-    }
-
-    async fn wait(&mut self) -> Written {
-        match self.written.take() {
-            Some(written) => written,
-            None => self.writing.as_mut().await,
-        }
-    }
 }
 
 #[derive(Default)]
@@ -220,17 +147,6 @@ pub enum WriterError {
          stop it and start again"
     )]
     ForeignWriter(Revision),
-}
-
-fn trails(answers: &[Answer]) -> impl Iterator<Item = &Trail> + Clone {
-    answers.iter().filter_map(|answer| answer.reply.trail())
-}
-
-async fn wait(in_flight: &mut Option<InFlight>) -> Written {
-    match in_flight {
-        Some(in_flight) => in_flight.wait().await,
-        None => std::future::pending().await,
-    }
 }
 
 impl Writer {
@@ -386,422 +302,5 @@ impl Writer {
             || !self.pending.wants_pages.is_empty()
             || !self.pending.wants_vacuum.is_empty()
             || !self.pending.answers.is_empty()
-    }
-
-    /// Sends the pending batch, or a step of the purge, to the engine.
-    async fn next_write(&mut self) -> Option<InFlight> {
-        if self.admission.quota.wants_reading() && self.pending.batch.is_empty() {
-            let mut database = self.database.take()?;
-            self.read_quota(&mut database).await;
-            self.database = Some(database);
-        }
-        let is_purging = self.is_open && (!self.has_work() || self.purge.is_due());
-        if is_purging && let Some(step) = self.purge.next_step() {
-            let batch = match step {
-                Step::Delete(rows) => Batch::purge(rows),
-                Step::Sweep(step) => Batch::sweep(step),
-            };
-            let database = self.database.take()?;
-            let tree = self.shared.history.head().tree.clone();
-            self.admission.quota.outdate();
-            return Some(InFlight::start(database, batch, tree, Vec::new()).await);
-        }
-        if !self.has_work() {
-            return None;
-        }
-        let mut database = self.database.take()?;
-        if !self.pending.wants_pages.is_empty() {
-            self.answer_pages(&mut database).await;
-        }
-        if self.pending.batch.is_empty()
-            && let Some(answers) = self.begin_vacuum(&mut database).await
-        {
-            let tree = self.shared.history.head().tree.clone();
-            return Some(InFlight::start(database, Batch::vacuum(), tree, answers).await);
-        }
-        let batch = std::mem::take(&mut self.pending.batch);
-        let answers = std::mem::take(&mut self.pending.answers);
-        if batch.is_empty() {
-            // Nothing that these requests saw is still uncommitted.
-            self.database = Some(database);
-            self.answer_confirmed(answers);
-            return None;
-        }
-        Some(InFlight::start(database, batch, self.working.tree.clone(), answers).await)
-    }
-
-    /// Publishes what was written. With few clients the next batch is sent before anybody is told, so
-    /// that the engine never waits. Breaks when the writer is to stop, and the engine does not answer.
-    async fn finish_write(
-        &mut self,
-        written: Written,
-        tree: Tree,
-        answers: Vec<Answer>,
-        stop: &mut Pin<&mut impl Future<Output = Stop>>,
-    ) -> Result<ControlFlow<Ended, Option<InFlight>>, WriterError> {
-        let Written {
-            database,
-            batch,
-            result,
-            took,
-        } = written;
-        let facts = BatchFacts {
-            requests: answers.len(),
-            rows: batch.rows(),
-            bytes: batch.bytes(),
-        };
-        batch_written(trails(&answers), facts, took, result.is_ok());
-        slow::commit(took, facts);
-        let swept = match result {
-            Ok(swept) => swept,
-            Err(error) => {
-                drop(database);
-                return match self.recover(batch, tree, answers, error, stop).await? {
-                    Recovery::Done => Ok(ControlFlow::Continue(None)),
-                    Recovery::Stopped => Ok(ControlFlow::Break(Ended::Stopped)),
-                    Recovery::Deposed => Ok(ControlFlow::Break(Ended::Deposed)),
-                };
-            }
-        };
-        self.database = Some(database);
-        let metrics = &self.shared.metrics;
-        metrics.committed(&batch, answers.len(), swept, took);
-        if !batch.purge.is_empty() {
-            self.purge.finished(took);
-        }
-        if let Some(step) = &batch.sweep {
-            self.purge.swept(step, swept, took);
-        }
-        self.note_purge();
-        self.publish(&batch, tree);
-        let is_busy = answers.len() >= GATHER_MIN_ANSWERS;
-        let asks_engine =
-            !self.pending.wants_pages.is_empty() || !self.pending.wants_vacuum.is_empty();
-        if !is_busy && !asks_engine {
-            let next = self.next_write().await;
-            self.tell(batch, answers);
-            return Ok(ControlFlow::Continue(next));
-        }
-        let expected = self.pending.answers.len() + answers.len();
-        // The engine is asked something else first, and may take its time.
-        self.tell(batch, answers);
-        if is_busy {
-            self.gather(expected).await;
-        }
-        Ok(ControlFlow::Continue(self.next_write().await))
-    }
-
-    /// Lets the clients that were just answered come back with their next requests, so that these go
-    /// into the next batch and not into the one after it: a batch costs the engine about the same
-    /// whatever its size. Ends when `expected` requests wait, or everything else that is ready has
-    /// run some times; no timer is fine enough.
-    async fn gather(&mut self, expected: usize) {
-        let mut received = Vec::new();
-        for _ in 0..GATHER_TURNS {
-            if self.is_full() || self.pending.answers.len() >= expected {
-                return;
-            }
-            tokio::task::yield_now().await;
-            while received.len() < REQUESTS_PER_TURN
-                && let Ok(submission) = self.queue.try_recv()
-            {
-                received.push(submission);
-            }
-            self.evaluate(&mut received);
-        }
-    }
-
-    pub(super) fn tell(&mut self, batch: Batch, answers: Vec<Answer>) {
-        self.answer(answers);
-        if !batch.commits.is_empty() {
-            self.observer.committed(&batch.commits);
-        }
-    }
-
-    /// Answers what nothing was written for, which another leader may have overtaken.
-    fn answer_confirmed(&mut self, answers: Vec<Answer>) {
-        if self.shared.cluster.is_alone() {
-            return self.answer(answers);
-        }
-        let shared = self.shared.clone();
-        tokio::spawn(async move {
-            let confirmed = timeout(CONFIRM_TIMEOUT, shared.cluster.confirm()).await;
-            let is_leading = matches!(confirmed, Ok(Ok(()))) && shared.cluster.leads();
-            for Answer { reply, result, .. } in answers {
-                let _ = reply.send(if is_leading {
-                    result
-                } else {
-                    Err(RequestError::LeaderChanged)
-                });
-            }
-        });
-    }
-
-    fn answer(&mut self, answers: Vec<Answer>) {
-        for Answer {
-            reply,
-            result,
-            when,
-        } in answers
-        {
-            match when {
-                // The client may have gone.
-                When::Committed => _ = reply.send(result),
-                When::Compacted {
-                    revision,
-                    is_physical,
-                } => {
-                    self.compactions.wait(Waiting {
-                        revision,
-                        is_physical,
-                        reply,
-                    });
-                }
-            }
-        }
-    }
-
-    fn note_purge(&self) {
-        let purge_rows = &self.shared.metrics.purge_rows;
-        purge_rows.store(self.purge.pending_rows(), Ordering::Relaxed);
-    }
-
-    fn finish_compaction(&mut self, rows: Vec<RowId>, waiting: Vec<Waiting>) {
-        self.purge.add(rows);
-        self.note_purge();
-        for Waiting {
-            is_physical, reply, ..
-        } in waiting
-        {
-            if is_physical {
-                self.purge.wait(reply);
-            } else {
-                let _ = reply.send(Ok(Reply::Compacted));
-            }
-        }
-    }
-
-    /// Makes a committed batch readable.
-    pub(super) fn publish(&mut self, batch: &Batch, tree: Tree) {
-        if !batch.commits.is_empty() {
-            self.shared.history.append(&batch.commits, tree);
-        }
-        let mut settings: Option<Settings> = None;
-        for record in &batch.records {
-            match record {
-                Record::Compacted { revision } => self.compactions.start(*revision),
-                Record::Setting(change) => settings
-                    .get_or_insert_with(|| Settings::clone(&self.shared.settings.load()))
-                    .apply(change.clone()),
-                _ => {}
-            }
-        }
-        if let Some(settings) = settings {
-            self.shared.rules.store(Arc::new(Rules::new(&settings)));
-            self.shared.settings.store(Arc::new(settings));
-        }
-        self.shared.published.send_replace(());
-    }
-
-    fn evaluate(&mut self, received: &mut Vec<Submission>) {
-        if received.is_empty() {
-            return;
-        }
-        self.expiry.request_came();
-        let shared = self.shared.clone();
-        let mut leases = shared.leases();
-        let mut received = received.drain(..);
-        let mut from = std::time::Instant::now();
-        while !self.is_full()
-            && let Some(submission) = received.next()
-        {
-            let is_disk_low = shared.is_disk_low.load(Ordering::Relaxed);
-            let decision = self.admission.decide(&submission.command, is_disk_low);
-            if decision == Decision::Wait {
-                self.backlog.push_back(submission);
-                break;
-            }
-            let Submission {
-                command,
-                reply,
-                weight_bytes,
-            } = submission;
-            shared
-                .queued_bytes
-                .fetch_sub(weight_bytes, Ordering::Relaxed);
-            if reply.is_closed() {
-                // Its client has given up: after a stall there may be thousands of these.
-                continue;
-            }
-            let refusal = match decision {
-                Decision::Take | Decision::Wait => None,
-                Decision::Refuse(error) => Some(error),
-                Decision::QuotaExceeded => {
-                    self.raise_no_space();
-                    Some(RequestError::NoSpace)
-                }
-            };
-            if let Some(error) = refusal {
-                shared.metrics.refused(&error);
-                self.pending.answers.push(Answer {
-                    reply,
-                    result: Err(error),
-                    when: When::Committed,
-                });
-                continue;
-            }
-            match command {
-                Command::Pages => self.pending.wants_pages.push(reply),
-                Command::Defragment => self.pending.wants_vacuum.push(reply),
-                Command::Compact { revision, physical } => {
-                    let result = self.compact(revision);
-                    let when = match result {
-                        Ok(_) => When::Compacted {
-                            revision,
-                            is_physical: physical,
-                        },
-                        Err(_) => When::Committed,
-                    };
-                    self.pending.answers.push(Answer {
-                        reply,
-                        result,
-                        when,
-                    });
-                }
-                command => {
-                    let result = self.evaluate_one(command, &mut leases);
-                    if let Some(trail) = reply.trail() {
-                        let now = std::time::Instant::now();
-                        trail.evaluated(from, now);
-                        from = now;
-                    }
-                    self.pending.answers.push(Answer {
-                        reply,
-                        result,
-                        when: When::Committed,
-                    });
-                }
-            }
-        }
-        self.backlog.extend(received);
-    }
-
-    fn evaluate_one(
-        &mut self,
-        command: Command,
-        leases: &mut LeaseTable,
-    ) -> Result<Reply, RequestError> {
-        match command {
-            Command::Put(request) => self.change(leases, |evaluation| {
-                Ok(Reply::Put(evaluation.put(&request)?))
-            }),
-            Command::DeleteRange(request) => self.change(leases, |evaluation| {
-                Ok(Reply::DeleteRange(evaluation.delete_range(&request)?))
-            }),
-            Command::Txn(request) => self.change(leases, |evaluation| {
-                Ok(Reply::Txn(evaluation.txn(&request)?))
-            }),
-            Command::LeaseGrant { id, ttl_s } => self.grant(leases, id, ttl_s),
-            Command::LeaseRevoke { id } => self.revoke(leases, id),
-            Command::LeaseExpire { id } => {
-                if self.admission.is_corrupt() {
-                    // The lease stays until the alarm is lowered.
-                    return Err(RequestError::Corrupt);
-                }
-                self.expire(leases, id);
-                Ok(Reply::LeaseRevoked)
-            }
-            Command::LeaseKeepAlive { id } => Ok(Reply::LeaseKept(self.keep_alive(leases, id)?)),
-            Command::LeaseRenewed { id, ttl_s } => {
-                if leases.contains(id) {
-                    leases.checkpoint(id, ttl_s);
-                    self.record(Record::LeaseCheckpoint {
-                        id,
-                        remaining_s: ttl_s,
-                    });
-                }
-                Ok(Reply::LeaseRenewed)
-            }
-            Command::LeaseTimeToLive { id, with_keys } => Ok(Reply::LeaseTimeToLive(leases.view(
-                id,
-                with_keys,
-                self.shared.now_ms(),
-            ))),
-            Command::Alarm(request) => {
-                let (change, alarms) = settings::change_alarm(&self.settings, &request);
-                change.into_iter().for_each(|change| self.set(change));
-                Ok(Reply::Alarm(alarms))
-            }
-            Command::Auth(change) => {
-                for change in auth::change(&self.settings, &change)? {
-                    self.set(change);
-                }
-                Ok(Reply::AuthChanged)
-            }
-            Command::LeaseList => Ok(Reply::LeaseList(leases.ids())),
-            Command::Copy => Ok(Reply::Copy {
-                revision: self.working.revision,
-                leases: leases.copies(self.shared.now_ms()),
-                settings: self.settings.clone(),
-            }),
-            Command::Compact { .. } | Command::Pages | Command::Defragment => {
-                unreachable!("handled by the caller")
-            }
-        }
-    }
-
-    pub(super) fn change(
-        &mut self,
-        leases: &mut LeaseTable,
-        evaluate: impl FnOnce(&mut Evaluation<'_>) -> Result<Reply, RequestError>,
-    ) -> Result<Reply, RequestError> {
-        let mut evaluation = Evaluation::new(&mut self.working, leases, &self.shared.history);
-        let reply = evaluate(&mut evaluation);
-        self.shared.metrics.evaluated(evaluation.operations());
-        if let Some(commit) = evaluation.finish() {
-            let batch = &mut self.pending.batch;
-            let (rows, bytes) = (batch.rows(), batch.bytes());
-            batch.push(commit);
-            self.admission
-                .quota
-                .charge(batch.rows() - rows, batch.bytes() - bytes);
-        }
-        reply
-    }
-
-    fn compact(&mut self, revision: Revision) -> Result<Reply, RequestError> {
-        if revision <= self.compact_revision {
-            return Err(RequestError::Compacted);
-        }
-        if revision > self.working.revision {
-            return Err(RequestError::FutureRevision);
-        }
-        self.compact_revision = revision;
-        self.record(Record::Compacted { revision });
-        Ok(Reply::Compacted)
-    }
-
-    /// Changes a setting with the batch.
-    pub(super) fn set(&mut self, change: SettingChange) {
-        self.settings.apply(change.clone());
-        if change.space == Space::Alarm {
-            self.admission.note_alarms(&self.settings);
-        }
-        self.record(Record::Setting(change));
-    }
-
-    pub(super) fn record(&mut self, record: Record) {
-        self.admission.quota.charge(1, 0);
-        self.pending.batch.records.push(record);
-    }
-
-    async fn answer_pages(&mut self, database: &mut Database) {
-        let pages = database.pages().await.map_err(|error| {
-            warn!(%error, "cannot read the size of the database");
-            RequestError::TimedOut
-        });
-        for reply in self.pending.wants_pages.drain(..) {
-            let _ = reply.send(pages.map(Reply::Pages));
-        }
     }
 }

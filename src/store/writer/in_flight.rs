@@ -1,0 +1,83 @@
+//! A batch on its way to the disk.
+
+use std::{future::poll_fn, pin::Pin, task::Poll, time::Duration};
+
+use tokio::time::Instant;
+
+use super::Answer;
+use crate::{
+    mvcc::Tree,
+    ops::tracing::{Trail, batch_sent},
+    store::{batch::Batch, database::Database},
+};
+
+type Writing = Pin<Box<dyn Future<Output = Written> + Send>>;
+
+pub(super) struct Written {
+    pub database: Database,
+    pub batch: Batch,
+    /// With the number of rows that a sweep deleted.
+    pub result: Result<u64, dqlite::client::Error>,
+    pub took: Duration,
+}
+
+/// A batch on its way to the disk.
+pub(super) struct InFlight {
+    writing: Writing,
+    /// Set if the first poll already finished it.
+    written: Option<Written>,
+    /// The state that it leads to.
+    pub tree: Tree,
+    pub answers: Vec<Answer>,
+}
+
+impl InFlight {
+    /// Sends the batch before it returns; the answer of the engine is awaited by `wait`.
+    pub async fn start(
+        mut database: Database,
+        batch: Batch,
+        tree: Tree,
+        answers: Vec<Answer>,
+    ) -> Self {
+        let mut writing: Writing = Box::pin(async move {
+            let started = Instant::now();
+            let result = database.write(&batch).await;
+            Written {
+                database,
+                batch,
+                result,
+                took: started.elapsed(),
+            }
+        });
+        batch_sent(trails(&answers));
+        let written = poll_fn(|context| match writing.as_mut().poll(context) {
+            Poll::Ready(written) => Poll::Ready(Some(written)),
+            Poll::Pending => Poll::Ready(None),
+        });
+        let written = written.await;
+        Self {
+            writing,
+            written,
+            tree,
+            answers,
+        }
+    }
+
+    pub async fn wait(&mut self) -> Written {
+        match self.written.take() {
+            Some(written) => written,
+            None => self.writing.as_mut().await,
+        }
+    }
+}
+
+pub(super) fn trails(answers: &[Answer]) -> impl Iterator<Item = &Trail> + Clone {
+    answers.iter().filter_map(|answer| answer.reply.trail())
+}
+
+pub(super) async fn wait(in_flight: &mut Option<InFlight>) -> Written {
+    match in_flight {
+        Some(in_flight) => in_flight.wait().await,
+        None => std::future::pending().await,
+    }
+}
