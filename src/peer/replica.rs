@@ -4,7 +4,7 @@ use std::{pin::pin, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{mpsc, oneshot, watch},
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout},
 };
 use tracing::{debug, info, warn};
 
@@ -17,8 +17,11 @@ use super::{
 };
 use crate::store::{
     Cluster, Ended, OpenError, Replica, Stop, WriterError,
-    takeover::{Remedy, TakeOver, remedy},
+    takeover::{Halt, Remedy, TakeOver, remedy},
 };
+
+/// How long a step of a take-over may take to end: it is a fraction of a second on a disk that works.
+const HALT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Pause after an attempt to lead or to follow that failed. An election or a restart takes longer.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
@@ -208,14 +211,23 @@ impl Coordinator {
                 order = orders.recv() => Some(order),
             }
         };
-        let converted = tokio::select! {
-            converted = self.replica.convert(&self.take_over, &absent) => converted,
+        let halt = Halt::default();
+        let mut converting = Box::pin(self.replica.convert(&self.take_over, &absent, &halt));
+        let ended = tokio::select! {
+            converted = &mut converting => Ok(converted),
             ended = until => {
-                return Ok(Some(match ended {
-                    Some(order) => self.obey_without_leading(order),
-                    None => Next::Again,
-                }));
+                halt.ask();
+                if timeout(HALT_TIMEOUT, &mut converting).await.is_err() {
+                    warn!("a step of the take-over has not ended within {HALT_TIMEOUT:?}");
+                }
+                Err(ended)
             }
+        };
+        drop(converting);
+        let converted = match ended {
+            Ok(converted) => converted,
+            Err(Some(order)) => return Ok(Some(self.obey_without_leading(order))),
+            Err(None) => return Ok(Some(Next::Again)),
         };
         match converted {
             Ok(()) => Ok(None),

@@ -101,11 +101,12 @@ impl Replica {
             .fetch_sub(weight, Ordering::Relaxed);
     }
 
-    /// Converts what a Go k8s-dqlite has left in the database of this node, which must lead. May be dropped.
+    /// Converts what a Go k8s-dqlite has left in the database of this node, which must lead.
     pub async fn convert(
         &self,
         take_over: &TakeOver,
         others: &impl takeover::Others,
+        halt: &takeover::Halt,
     ) -> Result<(), OpenError> {
         let shared = &self.shared;
         let cluster_id = shared.cluster_id.load(Ordering::Acquire);
@@ -115,6 +116,7 @@ impl Replica {
             cluster_id,
             others,
             &shared.metrics,
+            halt,
         )
         .await
     }

@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 pub use self::reader::Reader;
 use self::{format::Header, writer::Writer};
 use super::{
-    TakeOverError, schema,
+    Halt, TakeOverError, schema,
     table::{StoredRow, Survey},
 };
 use crate::store::{OpenError, database::Database};
@@ -96,6 +96,7 @@ pub async fn write(
     path: &Path,
     version: i64,
     survey: &Survey,
+    halt: &Halt,
 ) -> Result<WrittenBackup, OpenError> {
     let header = Header {
         user_version: version,
@@ -106,7 +107,7 @@ pub async fn write(
     let (pieces, received) = mpsc::channel(MAX_PIECES);
     let target = path.to_owned();
     let writing = tokio::task::spawn_blocking(move || write_file(&target, &header, received));
-    let sent = send_rows(database, pieces).await;
+    let sent = send_rows(database, pieces, halt).await;
     let written = writing.await.expect("writing does not panic");
     // An error of the file ends the sending, so it comes first.
     let (rows, written) = written?;
@@ -122,7 +123,11 @@ pub async fn write(
     Ok(written)
 }
 
-async fn send_rows(database: &mut Database, pieces: mpsc::Sender<Piece>) -> Result<u64, OpenError> {
+async fn send_rows(
+    database: &mut Database,
+    pieces: mpsc::Sender<Piece>,
+    halt: &Halt,
+) -> Result<u64, OpenError> {
     let (mut after, mut count) = (i64::MIN, 0);
     let mut piece = Piece::default();
     loop {
@@ -144,6 +149,9 @@ async fn send_rows(database: &mut Database, pieces: mpsc::Sender<Piece>) -> Resu
             }
         }
         count += read as u64;
+        if halt.is_asked() {
+            return Ok(count);
+        }
         if read < READ_ROWS {
             piece.is_last = true;
             let _ = pieces.send(piece).await;

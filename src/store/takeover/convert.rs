@@ -12,6 +12,7 @@ use dqlite::{
 use tracing::{info, warn};
 
 use super::{
+    Halt,
     rules::{NewRow, OldRow, Rules},
     schema,
     table::{Stage, damaged, stage},
@@ -35,7 +36,7 @@ const STATEMENT_ROWS: usize = 256;
 /// How often the log says how far it is.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 
-pub async fn run(database: &mut Database, metrics: &Metrics) -> Result<(), OpenError> {
+pub async fn run(database: &mut Database, metrics: &Metrics, halt: &Halt) -> Result<(), OpenError> {
     // A step that was under way is done or undone before anything is read.
     database.fence().await?;
     if stage(database).await? != Stage::Half {
@@ -63,6 +64,14 @@ pub async fn run(database: &mut Database, metrics: &Metrics) -> Result<(), OpenE
             }
             mover.write(database, &step).await?;
             progress.moved(step.taken);
+            if halt.is_asked() {
+                info!(
+                    rows = progress.done,
+                    of = progress.of,
+                    "the conversion goes on at the next start"
+                );
+                return Ok(());
+            }
         }
     }
     finish(database, &rules).await?;

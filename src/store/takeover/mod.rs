@@ -16,6 +16,7 @@ mod table;
 
 use std::{
     path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
@@ -61,6 +62,21 @@ pub struct TakeOver {
     pub backup: BackupTo,
 }
 
+/// Asks a take-over to end where it can go on later, which is never within a transaction: the engine may abort at its
+/// stop if a connection went away in the middle of one.
+#[derive(Debug, Default)]
+pub struct Halt(AtomicBool);
+
+impl Halt {
+    pub fn ask(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_asked(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// The other nodes, of which each must run this program before anything is changed.
 pub trait Others: Sync {
     /// Those that do not, each with what an operator has to know. Empty if all do.
@@ -68,22 +84,23 @@ pub trait Others: Sync {
 }
 
 /// Converts what a Go k8s-dqlite left in the database of this node, which leads. At once if it has nothing to do.
-/// May be dropped at any moment.
+/// What comes of it is meaningless once `halt` was asked.
 pub(super) async fn run(
     endpoint: &Endpoint,
     take_over: &TakeOver,
     cluster_id: u64,
     others: &impl Others,
     metrics: &Metrics,
+    halt: &Halt,
 ) -> Result<(), OpenError> {
     let mut database = Database::open_on_leader(endpoint).await?;
     database.read_number(schema::KEEP_FREED_PAGES).await?;
     let mut is_announced = false;
-    loop {
+    while !halt.is_asked() {
         match table::stage(&mut database).await? {
             Stage::None => return Ok(()),
             Stage::Half => {
-                return convert::run(&mut database, metrics).await;
+                return convert::run(&mut database, metrics, halt).await;
             }
             Stage::Old(version) => {
                 if !is_announced {
@@ -93,18 +110,22 @@ pub(super) async fn run(
                         "the database is that of a Go k8s-dqlite: taking it over"
                     );
                 }
-                wait_for_others(others).await;
-                prepare(&mut database, take_over, version, others, cluster_id).await?;
+                wait_for_others(others, halt).await;
+                if halt.is_asked() {
+                    break;
+                }
+                prepare(&mut database, take_over, version, others, cluster_id, halt).await?;
             }
         }
     }
+    Ok(())
 }
 
-async fn wait_for_others(others: &impl Others) {
+async fn wait_for_others(others: &impl Others, halt: &Halt) {
     let mut reminded: Option<Instant> = None;
     loop {
         let missing = others.missing().await;
-        if missing.is_empty() {
+        if missing.is_empty() || halt.is_asked() {
             return;
         }
         if reminded.is_none_or(|at| at.elapsed() > REMIND_INTERVAL) {
@@ -126,11 +147,12 @@ async fn prepare(
     version: i64,
     others: &impl Others,
     cluster_id: u64,
+    halt: &Halt,
 ) -> Result<(), OpenError> {
     let survey = table::survey(database).await?;
     survey.check()?;
     let used_bytes = used_bytes(database).await?;
-    let backup = back_up(database, take_over, version, &survey, used_bytes).await?;
+    let backup = back_up(database, take_over, version, &survey, used_bytes, halt).await?;
     let has_begun = others.missing().await.is_empty()
         && table::begin(database, version, &survey, cluster_id).await?;
     if has_begun {
@@ -155,6 +177,7 @@ async fn back_up(
     version: i64,
     survey: &Survey,
     used_bytes: u64,
+    halt: &Halt,
 ) -> Result<Option<WrittenBackup>, OpenError> {
     let storage_dir = &take_over.storage_dir;
     let conversion_bytes = CONVERSION_SPACE * used_bytes + SPARE_BYTES;
@@ -169,7 +192,7 @@ async fn back_up(
     check_space(storage_dir, conversion_bytes + used_bytes)?;
     let started = Instant::now();
     info!(file = %path.display(), rows = survey.rows, "backing up the old tables");
-    let written = backup::write(database, &path, version, survey).await?;
+    let written = backup::write(database, &path, version, survey, halt).await?;
     info!(
         file = %path.display(),
         bytes = written.bytes,

@@ -56,7 +56,8 @@ async fn a_server_that_converts_stops_when_it_is_told() {
     let from = server.output().len();
     server.launch();
     until_converting(&server, from).await;
-    assert!(server.terminate().await.success());
+    let status = server.terminate().await;
+    assert!(status.success(), "{status}: {}", &server.output()[from..]);
     let said = server.output().split_off(from);
     assert!(!said.contains("ERROR"), "{said}");
     server.restart().await;
