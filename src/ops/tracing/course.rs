@@ -36,7 +36,7 @@ pub struct Course {
     /// Of reads; those of writes are in the trail.
     steps: [Option<Stretch>; MAX_STEPS],
     pub(super) trail: Option<Arc<Trail>>,
-    pub(super) span: Option<Span>,
+    pub(super) span: Option<Box<Span>>,
     sent_bytes: usize,
 }
 
@@ -63,7 +63,7 @@ impl Course {
                     KeyValue::new("rpc.method", name.to_owned()),
                 ])
                 .start_with_context(tracer, &parent);
-            span.is_recording().then_some(span)
+            span.is_recording().then(|| Box::new(span))
         });
         let is_timed = slow::is_on() && method.is_data();
         (is_timed || span.is_some()).then(|| {

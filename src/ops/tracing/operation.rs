@@ -23,7 +23,7 @@ use super::{
 pub struct Operation {
     began: Instant,
     trail: Option<Arc<Trail>>,
-    span: Option<Span>,
+    span: Option<Box<Span>>,
 }
 
 impl Operation {
@@ -100,7 +100,7 @@ pub struct Reading(Option<Noted>);
 struct Noted {
     began: Instant,
     confirmed: Option<Instant>,
-    span: Option<Span>,
+    span: Option<Box<Span>>,
 }
 
 impl Reading {
@@ -155,7 +155,7 @@ impl Drop for Noted {
 
 /// What another node is asked, until it is dropped.
 #[derive(Debug)]
-pub struct Forwarding(Span);
+pub struct Forwarding(Box<Span>);
 
 impl Forwarding {
     /// None for what is not traced.
@@ -203,13 +203,14 @@ fn start(
     kind: SpanKind,
     context: SpanContext,
     attributes: Vec<KeyValue>,
-) -> Option<Span> {
+) -> Option<Box<Span>> {
     let tracer = tracer()?;
     let span = SpanBuilder::from_name(name)
         .with_kind(kind)
         .with_attributes(attributes)
         .start_with_context(tracer, &parent(context));
-    span.is_recording().then_some(span)
+    // It has hundreds of bytes, and most calls are without one.
+    span.is_recording().then(|| Box::new(span))
 }
 
 /// A span of what is over.
