@@ -34,6 +34,15 @@ impl Disk {
         mounted.then(|| Self(dir.to_owned()))
     }
 
+    /// Makes the storage directory of a server that never ran a small disk.
+    fn below(server: &Server) -> Option<Self> {
+        let init_yaml = server.storage_dir().join("init.yaml");
+        let init = fs::read(&init_yaml).unwrap();
+        let disk = Self::mount(&server.storage_dir())?;
+        fs::write(&init_yaml, init).unwrap();
+        Some(disk)
+    }
+
     /// Takes all the space that is left.
     fn fill(&self) {
         let mut file = File::create(self.0.join("filler")).unwrap();
@@ -75,11 +84,9 @@ fn unwatched() -> Server {
 #[tokio::test]
 async fn a_full_disk_refuses_writes_until_there_is_space() {
     let mut server = unwatched();
-    let init = fs::read(server.storage_dir().join("init.yaml")).unwrap();
-    let Some(disk) = Disk::mount(&server.storage_dir()) else {
+    let Some(disk) = Disk::below(&server) else {
         return;
     };
-    fs::write(server.storage_dir().join("init.yaml"), init).unwrap();
     server.restart().await;
     let api = server.api().await;
     api.put("before", "1").await;
@@ -140,11 +147,9 @@ async fn a_full_disk_refuses_writes_until_there_is_space() {
 #[tokio::test]
 async fn a_full_disk_does_not_hold_up_a_stop() {
     let mut server = unwatched();
-    let init = fs::read(server.storage_dir().join("init.yaml")).unwrap();
-    let Some(disk) = Disk::mount(&server.storage_dir()) else {
+    let Some(disk) = Disk::below(&server) else {
         return;
     };
-    fs::write(server.storage_dir().join("init.yaml"), init).unwrap();
     server.restart().await;
     let api = server.api().await;
     disk.fill();
@@ -177,11 +182,9 @@ async fn a_low_disk_takes_what_can_make_room() {
         "--watch-storage-available-size-min-bytes=20000000",
     ];
     let mut server = Server::prepare(Kind::K8sDqlite, Options::flags(&flags));
-    let init = fs::read(server.storage_dir().join("init.yaml")).unwrap();
-    let Some(disk) = Disk::mount(&server.storage_dir()) else {
+    let Some(disk) = Disk::below(&server) else {
         return;
     };
-    fs::write(server.storage_dir().join("init.yaml"), init).unwrap();
     server.restart().await;
     let api = server.api().await;
     api.put("a", "1").await;
@@ -270,11 +273,9 @@ async fn a_leader_on_a_low_disk_gives_leadership_and_vote_away() {
 #[tokio::test]
 async fn the_engine_is_spared_the_end_of_the_disk() {
     let mut server = Server::prepare(Kind::K8sDqlite, Options::default());
-    let init = fs::read(server.storage_dir().join("init.yaml")).unwrap();
-    let Some(disk) = Disk::mount(&server.storage_dir()) else {
+    let Some(disk) = Disk::below(&server) else {
         return;
     };
-    fs::write(server.storage_dir().join("init.yaml"), init).unwrap();
     server.restart().await;
     let api = server.api().await;
     disk.fill_to(40_000_000);
@@ -327,11 +328,9 @@ async fn terminate_stops_the_server_in_order_while_the_disk_is_low() {
         "--watch-storage-available-size-min-bytes=20000000",
     ];
     let mut server = Server::prepare(Kind::K8sDqlite, Options::flags(&flags));
-    let init = fs::read(server.storage_dir().join("init.yaml")).unwrap();
-    let Some(disk) = Disk::mount(&server.storage_dir()) else {
+    let Some(disk) = Disk::below(&server) else {
         return;
     };
-    fs::write(server.storage_dir().join("init.yaml"), init).unwrap();
     server.restart().await;
     server.api().await.put("a", "1").await;
     disk.fill_to(20_000_000);
