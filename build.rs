@@ -10,6 +10,11 @@ const INTERPOSED: [&str; 4] = [
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
+    // Without a dynamic linker, scripts/build static says `--wrap`.
+    let features = std::env::var("CARGO_CFG_TARGET_FEATURE").unwrap_or_default();
+    if features.split(',').any(|feature| feature == "crt-static") {
+        return;
+    }
     for symbol in INTERPOSED {
         println!("cargo::rustc-link-arg-bins=-Wl,--export-dynamic-symbol={symbol}");
     }

@@ -56,6 +56,10 @@ fn main() -> ExitCode {
             .into();
         }
     };
+    if let Err(error) = dqlite::linkage::check() {
+        eprintln!("error: {error}");
+        return Exit::Config.into();
+    }
     match &args.command {
         Some(Command::Backup(backup)) => back_up(&args, backup),
         Some(Command::Migrator(migrator)) => move_data(&args, migrator),

@@ -1,6 +1,11 @@
-//! Finds libdqlite through pkg-config and tells the compiler which of its optional functions exist.
+//! Finds libdqlite through pkg-config, links it and what it needs, and tells the compiler which of its optional
+//! functions exist.
 
-use std::{env, fs, path::PathBuf};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 /// Older versions lose data or let a client end the process; `scripts/libdqlite` says the same.
 const MINIMUM: &str = "1.18.5";
@@ -20,8 +25,11 @@ const OPTIONAL: [&str; 8] = [
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
+    let is_static = has_target_feature("crt-static");
     let library = match pkg_config::Config::new()
         .atleast_version(MINIMUM)
+        .statik(is_static)
+        .cargo_metadata(!is_static)
         .probe("dqlite")
     {
         Ok(library) => library,
@@ -41,6 +49,10 @@ fn main() {
         }
     };
 
+    if is_static {
+        link_statically(&library.libs);
+    }
+
     let header = header(&library.include_paths);
     println!("cargo::rerun-if-changed={}", header.display());
     let text = fs::read_to_string(&header).unwrap_or_else(|e| panic!("{}: {e}", header.display()));
@@ -58,6 +70,64 @@ fn main() {
     println!("cargo::rustc-env=DQLITE_INCLUDE_DIR={include}");
     println!("cargo::metadata=include={include}");
     println!("cargo::metadata=version={}", library.version);
+}
+
+fn has_target_feature(name: &str) -> bool {
+    env::var("CARGO_CFG_TARGET_FEATURE").is_ok_and(|all| all.split(',').any(|found| found == name))
+}
+
+/// Parts of glibc's libc.a since 2.34, which rustc links.
+const IN_LIBC: [&str; 3] = ["dl", "pthread", "rt"];
+
+/// Links the archives of libdqlite and of what it needs. pkg-config's crate would take the shared libraries, because
+/// it distrusts archives in system directories.
+fn link_statically(libraries: &[String]) {
+    println!("cargo::rerun-if-env-changed=SQLITE3_LIB_DIR");
+    let own_sqlite = env::var_os("SQLITE3_LIB_DIR").map(PathBuf::from);
+    for (index, name) in libraries.iter().enumerate() {
+        // pkg-config may name one more than once, and the linker searches an archive as often as it has to.
+        if IN_LIBC.contains(&name.as_str()) || libraries[..index].contains(name) {
+            continue;
+        }
+        let Some(archive) = archive(name, own_sqlite.as_deref()) else {
+            println!(
+                "cargo::error=no archive of lib{name} for a static program: run scripts/build static, which installs it"
+            );
+            continue;
+        };
+        let directory = archive
+            .parent()
+            .expect("a file is in a directory")
+            .display();
+        let file = archive.file_stem().expect("a library has a name");
+        let file = file.to_str().and_then(|file| file.strip_prefix("lib"));
+        println!("cargo::rustc-link-search=native={directory}");
+        println!(
+            "cargo::rustc-link-lib=static:-bundle={}",
+            file.unwrap_or(name)
+        );
+    }
+}
+
+/// The archive of a library: SQLite's in the directory that the variable names, others where the compiler looks.
+fn archive(name: &str, own_sqlite: Option<&Path>) -> Option<PathBuf> {
+    if let Some(directory) = own_sqlite.filter(|_| name == "sqlite3") {
+        return Some(directory.join("libsqlite3.a")).filter(|file| file.exists());
+    }
+    let compiler = env::var("CC").unwrap_or_else(|_| "cc".to_owned());
+    // Debian's libuv has the second name.
+    for file in [format!("lib{name}.a"), format!("lib{name}_a.a")] {
+        let printed = Command::new(&compiler)
+            .arg(format!("-print-file-name={file}"))
+            .output()
+            .ok()?;
+        let path = PathBuf::from(String::from_utf8(printed.stdout).ok()?.trim());
+        // The bare name means that there is none.
+        if path.is_absolute() && path.exists() {
+            return path.canonicalize().ok();
+        }
+    }
+    None
 }
 
 /// The header that belongs to the library found, or the system's.

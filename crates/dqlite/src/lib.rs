@@ -5,6 +5,7 @@ pub mod cluster;
 pub mod files;
 #[cfg(feature = "guard")]
 pub mod guard;
+pub mod linkage;
 pub mod node;
 pub mod proxy;
 pub mod roles;

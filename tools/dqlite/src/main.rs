@@ -26,6 +26,7 @@ fn run(args: &Args) -> Result<(), ShellError> {
         return Ok(what.write(&mut io::stdout())?);
     }
     args.check()?;
+    dqlite::linkage::check().map_err(|error| ShellError::usage(error.to_string()))?;
     // One worker beside the thread of the prompt ends transactions that are left alone.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)

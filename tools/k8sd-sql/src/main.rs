@@ -46,6 +46,10 @@ fn main() -> ExitCode {
             };
         }
     };
+    if let Err(error) = dqlite::linkage::check() {
+        eprintln!("Error: {error}");
+        return ExitCode::FAILURE;
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build();

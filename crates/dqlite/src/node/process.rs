@@ -1,6 +1,6 @@
 //! What libdqlite needs of the whole process.
 
-use std::{env, ffi::c_char, fs, sync::Once};
+use std::{env, ffi::c_char, sync::Once};
 
 use dqlite_sys as ffi;
 
@@ -61,8 +61,7 @@ fn set_pool_threads() {
     if env::var_os(POOL_THREADS_VARIABLE).is_some() {
         return;
     }
-    let is_single_threaded = fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() == 1);
-    if !is_single_threaded {
+    if !is_single_threaded() {
         tracing::warn!(
             "it is too late to set {POOL_THREADS_VARIABLE}: the engine uses the default, 4 threads"
         );
@@ -70,6 +69,21 @@ fn set_pool_threads() {
     }
     // SAFETY: the only thread is this one, so nobody reads the environment meanwhile.
     unsafe { env::set_var(POOL_THREADS_VARIABLE, POOL_THREADS.to_string()) };
+}
+
+/// glibc says it itself, also where /proc is not mounted.
+#[cfg(target_env = "gnu")]
+fn is_single_threaded() -> bool {
+    unsafe extern "C" {
+        static __libc_single_threaded: c_char;
+    }
+    // SAFETY: glibc writes to it when the first thread is started, before that one runs.
+    unsafe { __libc_single_threaded != 0 }
+}
+
+#[cfg(not(target_env = "gnu"))]
+fn is_single_threaded() -> bool {
+    std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() == 1)
 }
 
 /// The versions that are loaded, which may differ from those at build time.
@@ -84,8 +98,8 @@ pub struct Versions {
 pub fn versions() -> Versions {
     Versions {
         dqlite: dqlite_version(),
-        sqlite: version_of(c"sqlite3_libversion"),
-        uv: version_of(c"uv_version_string"),
+        sqlite: version_of(SQLITE_VERSION),
+        uv: version_of(UV_VERSION),
     }
 }
 
@@ -99,7 +113,37 @@ fn dqlite_version() -> String {
     }
 }
 
-/// Call a `const char *f(void)` of a library that libdqlite brought along.
+/// A `const char *f(void)` that returns a constant string.
+type VersionFunction = unsafe extern "C" fn() -> *const c_char;
+
+#[cfg(target_feature = "crt-static")]
+mod linked {
+    use std::ffi::c_char;
+
+    unsafe extern "C" {
+        pub fn sqlite3_libversion() -> *const c_char;
+        pub fn uv_version_string() -> *const c_char;
+    }
+}
+
+#[cfg(target_feature = "crt-static")]
+const SQLITE_VERSION: VersionFunction = linked::sqlite3_libversion;
+#[cfg(target_feature = "crt-static")]
+const UV_VERSION: VersionFunction = linked::uv_version_string;
+
+#[cfg(target_feature = "crt-static")]
+fn version_of(function: VersionFunction) -> Option<String> {
+    // SAFETY: as the type says.
+    Some(unsafe { copy(function()) })
+}
+
+#[cfg(not(target_feature = "crt-static"))]
+const SQLITE_VERSION: &std::ffi::CStr = c"sqlite3_libversion";
+#[cfg(not(target_feature = "crt-static"))]
+const UV_VERSION: &std::ffi::CStr = c"uv_version_string";
+
+/// Asks a library that libdqlite brought along.
+#[cfg(not(target_feature = "crt-static"))]
 fn version_of(function: &std::ffi::CStr) -> Option<String> {
     // SAFETY: looks a name up among the loaded libraries.
     let address = unsafe { libc::dlsym(libc::RTLD_DEFAULT, function.as_ptr()) };
@@ -107,8 +151,8 @@ fn version_of(function: &std::ffi::CStr) -> Option<String> {
         return None;
     }
     // SAFETY: both names above are functions of this type in their libraries' public headers.
-    let function: extern "C" fn() -> *const c_char = unsafe { std::mem::transmute(address) };
-    // SAFETY: they return a constant string.
+    let function: VersionFunction = unsafe { std::mem::transmute(address) };
+    // SAFETY: as the type says.
     Some(unsafe { copy(function()) })
 }
 

@@ -5,7 +5,8 @@
 //! each applied transaction has made the index of the WAL invalid, SQLite first reads the whole WAL
 //! again, up to 1000 frames, and sums them up: about a millisecond of CPU on every follower for every
 //! commit. So this module puts three functions of SQLite into the executable, which the dynamic linker
-//! prefers, as in [`super::aio`]: a connection that the engine closes is kept, and given to it when it
+//! prefers, as in [`super::aio`]; in a static program the linker's `--wrap` puts them between libdqlite and
+//! SQLite (scripts/build). A connection that the engine closes is kept, and given to it when it
 //! next opens the same file. The WAL is then read once for each checkpoint.
 //!
 //! Invariants: only connections to an engine's own files are kept, which nobody else can open; only
@@ -18,7 +19,7 @@ use std::{
     ffi::{CStr, CString, c_char, c_int, c_void},
     ptr,
     sync::{
-        LazyLock, Mutex, MutexGuard, PoisonError,
+        Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -98,7 +99,52 @@ struct Sqlite {
     total_changes: unsafe extern "C" fn(Connection) -> c_int,
 }
 
-static SQLITE: LazyLock<Sqlite> = LazyLock::new(|| {
+#[cfg(target_feature = "crt-static")]
+mod real {
+    use std::ffi::{c_char, c_int, c_void};
+
+    use super::{Connection, Sqlite, Vfs};
+
+    // What the linker calls the functions that it has wrapped, and functions that it has not.
+    unsafe extern "C" {
+        fn __real_sqlite3_open_v2(
+            name: *const c_char,
+            connection: *mut Connection,
+            flags: c_int,
+            vfs: *const c_char,
+        ) -> c_int;
+        fn __real_sqlite3_close(connection: Connection) -> c_int;
+        fn __real_sqlite3_vfs_unregister(vfs: *mut Vfs) -> c_int;
+        fn sqlite3_vfs_find(name: *const c_char) -> *mut Vfs;
+        fn sqlite3_file_control(
+            connection: Connection,
+            schema: *const c_char,
+            operation: c_int,
+            argument: *mut c_void,
+        ) -> c_int;
+        fn sqlite3_db_filename(connection: Connection, schema: *const c_char) -> *const c_char;
+        fn sqlite3_next_stmt(connection: Connection, statement: *mut c_void) -> *mut c_void;
+        fn sqlite3_txn_state(connection: Connection, schema: *const c_char) -> c_int;
+        fn sqlite3_total_changes(connection: Connection) -> c_int;
+    }
+
+    pub static SQLITE: Sqlite = Sqlite {
+        open: __real_sqlite3_open_v2,
+        close: __real_sqlite3_close,
+        find: sqlite3_vfs_find,
+        unregister: __real_sqlite3_vfs_unregister,
+        control: sqlite3_file_control,
+        file_name: sqlite3_db_filename,
+        next_statement: sqlite3_next_stmt,
+        transaction_state: sqlite3_txn_state,
+        total_changes: sqlite3_total_changes,
+    };
+}
+#[cfg(target_feature = "crt-static")]
+use real::SQLITE;
+
+#[cfg(not(target_feature = "crt-static"))]
+static SQLITE: std::sync::LazyLock<Sqlite> = std::sync::LazyLock::new(|| {
     /// # Safety
     ///
     /// `F` must be the type of the function of that name.
@@ -129,7 +175,11 @@ static SQLITE: LazyLock<Sqlite> = LazyLock::new(|| {
 /// # Safety
 ///
 /// As SQLite's.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(target_feature = "crt-static"), unsafe(no_mangle))]
+#[cfg_attr(
+    target_feature = "crt-static",
+    unsafe(export_name = "__wrap_sqlite3_open_v2")
+)]
 pub unsafe extern "C" fn sqlite3_open_v2(
     name: *const c_char,
     connection: *mut Connection,
@@ -157,7 +207,11 @@ pub unsafe extern "C" fn sqlite3_open_v2(
 /// # Safety
 ///
 /// As SQLite's.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(target_feature = "crt-static"), unsafe(no_mangle))]
+#[cfg_attr(
+    target_feature = "crt-static",
+    unsafe(export_name = "__wrap_sqlite3_close")
+)]
 pub unsafe extern "C" fn sqlite3_close(connection: Connection) -> c_int {
     // SAFETY: the caller's promise: a connection that was opened, or null.
     unsafe {
@@ -179,7 +233,11 @@ pub unsafe extern "C" fn sqlite3_close(connection: Connection) -> c_int {
 /// # Safety
 ///
 /// As SQLite's.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(target_feature = "crt-static"), unsafe(no_mangle))]
+#[cfg_attr(
+    target_feature = "crt-static",
+    unsafe(export_name = "__wrap_sqlite3_vfs_unregister")
+)]
 pub unsafe extern "C" fn sqlite3_vfs_unregister(vfs: *mut c_void) -> c_int {
     let vfs = vfs.cast::<Vfs>();
     let ends = |kept: &mut Kept| ptr::eq(kept.file.vfs, vfs);
