@@ -61,10 +61,11 @@ def stage_from_this_machine(prime, packages):
                 (prime / program).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy("/" + program, prime / program)
     programs = [path for path in prime.glob("**/bin/*") if path.is_file()]
+    # Of all first: programs find what is in the snap already.
+    libraries = dict(library for program in programs for library in libraries_of(program))
     (prime / "lib").mkdir(exist_ok=True)
-    for program in programs:
-        for name, path in libraries_of(program):
-            shutil.copy(os.path.realpath(path), prime / "lib" / name)
+    for name, path in libraries.items():
+        shutil.copy(os.path.realpath(path), prime / "lib" / name)
 
 
 def build_parts(project, work):

@@ -12,9 +12,6 @@
 //! A program is static when it is compiled with the target feature crt-static; scripts/build passes the linker's
 //! `--wrap` for the functions below. In a dynamic program this module does nothing.
 
-/// Whether this program is linked statically.
-pub const IS_STATIC: bool = cfg!(target_feature = "crt-static");
-
 /// A configuration that a static program cannot follow.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
