@@ -242,10 +242,10 @@ pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result
         warn!("clients still have calls open after {API_STOP_TIMEOUT:?}: cutting them off");
         api.abort();
     }
-    following.abort();
-    looking.abort();
-    for task in compactor.into_iter().chain(backups) {
+    let others = [following, looking].into_iter();
+    for task in others.chain(compactor).chain(backups) {
         task.abort();
+        let _ = task.await;
     }
     let stopped = nodes.stop(WRITER_STOP_TIMEOUT).await;
     let result = match reason {

@@ -53,9 +53,21 @@ pub struct RunningNode {
     member: Member,
     resolve: Resolve,
     peer_scheme: &'static str,
-    /// Dropped: the tasks end.
+    /// In the order in which they end.
+    tasks: [NodeTask; 2],
+}
+
+/// A task that ends when its sender is dropped.
+struct NodeTask {
     stop: watch::Sender<()>,
-    tasks: [JoinHandle<()>; 2],
+    task: JoinHandle<()>,
+}
+
+impl NodeTask {
+    async fn end(self) {
+        drop(self.stop);
+        let _ = self.task.await;
+    }
 }
 
 impl RunningNode {
@@ -86,10 +98,18 @@ impl RunningNode {
         }
         let resolve = resolver(config.tls.clone());
         let (member, task) = member(config, &identity, resolve.clone());
-        let (stop, stopped) = watch::channel(());
+        let (stop_port, port_stopped) = watch::channel(());
+        let (stop_member, member_stopped) = watch::channel(());
+        // The member talks to the engine through the port.
         let tasks = [
-            tokio::spawn(port.run(until_dropped(stopped.clone()))),
-            tokio::spawn(task.run(until_dropped(stopped))),
+            NodeTask {
+                stop: stop_member,
+                task: tokio::spawn(task.run(until_dropped(member_stopped))),
+            },
+            NodeTask {
+                stop: stop_port,
+                task: tokio::spawn(port.run(until_dropped(port_stopped))),
+            },
         ];
         Ok(Self {
             node,
@@ -102,7 +122,6 @@ impl RunningNode {
             } else {
                 "http"
             },
-            stop,
             tasks,
         })
     }
@@ -147,14 +166,10 @@ impl RunningNode {
     /// Blocks for as long as the engine needs, at most `dqlite::node::STOP_TIMEOUT`.
     pub async fn stop(self) -> Result<(), NodeError> {
         let Self {
-            mut node,
-            stop,
-            tasks,
-            ..
+            mut node, tasks, ..
         } = self;
-        drop(stop);
         for task in tasks {
-            let _ = task.await;
+            task.end().await;
         }
         tokio::task::spawn_blocking(move || node.stop())
             .await

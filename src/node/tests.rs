@@ -162,3 +162,56 @@ async fn a_node_that_cannot_join_keeps_init_yaml_for_the_next_start() {
     assert_eq!(node.running.identity.id, id);
     assert!(!node.dir.path().join("init.yaml").exists());
 }
+
+/// Where a test's log goes.
+#[derive(Clone, Default)]
+struct Log(Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, part: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(part);
+        Ok(part.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The port used to end together with the task that talks to the engine through it, which warned of the lost connection.
+#[test]
+fn a_stop_in_the_middle_of_a_look_at_the_cluster_is_silent() {
+    const ROUNDS: u32 = 20;
+    let log = Log::default();
+    let writer = log.clone();
+    let warnings = tracing_subscriber::fmt()
+        .with_env_filter("dqlite::cluster=warn")
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    let warnings = tracing::Dispatch::new(warnings);
+    // The tasks are on other threads, which are this test's alone.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .on_thread_start(move || std::mem::forget(tracing::dispatcher::set_default(&warnings)))
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        for _ in 0..ROUNDS {
+            let node = start_new(&[]).await;
+            let member = node.running.member().clone();
+            // One look follows the other.
+            let looking = tokio::spawn(async move {
+                loop {
+                    member.notify();
+                    tokio::task::yield_now().await;
+                }
+            });
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            node.running.stop().await.unwrap();
+            looking.abort();
+        }
+    });
+    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    assert_eq!(log, "");
+}

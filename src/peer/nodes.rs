@@ -38,7 +38,8 @@ pub struct NodeOptions {
 /// This node among the others.
 pub struct Nodes {
     coordinator: JoinHandle<Result<(), CoordinatorError>>,
-    helpers: [JoinHandle<()>; 2],
+    monitor: JoinHandle<()>,
+    serving: JoinHandle<()>,
     orders: mpsc::Sender<Order>,
     known: watch::Receiver<Known>,
     is_loaded: watch::Receiver<bool>,
@@ -110,10 +111,8 @@ impl Nodes {
         };
         Self {
             coordinator: tokio::spawn(coordinator.run()),
-            helpers: [
-                tokio::spawn(monitor.run(known_sender)),
-                tokio::spawn(serving),
-            ],
+            monitor: tokio::spawn(monitor.run(known_sender)),
+            serving: tokio::spawn(serving),
             orders,
             known,
             is_loaded,
@@ -172,9 +171,7 @@ impl Nodes {
 
     /// Ends after everything that was queued is committed, if this node leads, or after `patience`.
     pub async fn stop(mut self, patience: Duration) -> Result<(), CoordinatorError> {
-        for helper in &self.helpers[1..] {
-            helper.abort();
-        }
+        self.serving.abort();
         let result = if self.coordinator.is_finished() {
             Ok(())
         } else {
@@ -193,7 +190,11 @@ impl Nodes {
                 }
             }
         };
-        self.helpers[0].abort();
+        for task in [self.serving, self.monitor] {
+            task.abort();
+            // Until it is gone it may ask the engine, which stops next, and warn that it does not answer.
+            let _ = task.await;
+        }
         result
     }
 }
