@@ -18,6 +18,8 @@ const (
 	stopTimeout = 10 * time.Second
 	// What a failed test prints of the log.
 	shownLines = 100
+	// scripts/kubernetes looks for it.
+	faultOfServer = "fault of the server: "
 	// The message with which the server's log says that a stop begins.
 	stopBegins = "stopping, because of "
 )
@@ -142,12 +144,12 @@ func faultsIn(lines []string) []string {
 // complain fails the test and lets it go on.
 func (p *process) complain(what string) {
 	p.t.Helper()
-	p.t.Errorf("%s\n%s", what, p.endOfLog())
+	p.t.Errorf("%s%s\n%s", faultOfServer, what, p.endOfLog())
 }
 
 func (p *process) fatal(what string) {
 	p.t.Helper()
-	p.t.Fatalf("%s\n%s", what, p.endOfLog())
+	p.t.Fatalf("%s%s\n%s", faultOfServer, what, p.endOfLog())
 }
 
 func (p *process) endOfLog() string {
