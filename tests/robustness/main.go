@@ -7,6 +7,19 @@ import (
 	"os"
 )
 
+// The programs that are used.
+type programs struct {
+	root   string
+	server string
+	isEtcd bool
+	// The directory of the certificate that nodes share.
+	pair string
+}
+
+func say(format string, arguments ...any) {
+	fmt.Fprintf(os.Stderr, "robustness: "+format+"\n", arguments...)
+}
+
 func main() {
 	fmt.Fprintln(os.Stderr, "there are no nodes to test yet")
 	os.Exit(2)
