@@ -130,6 +130,26 @@ func TestNodesThatDifferAreFound(t *testing.T) {
 	}
 }
 
+func TestARevocationHasTheRevisionOfItsDeletions(t *testing.T) {
+	for answered, isFound := range map[int64]bool{3: false, 4: true} {
+		h := newHistory()
+		h.add(2, []change{{Key: "a", Value: "1", Lease: 7, CreateRevision: 2, Version: 1}}, "")
+		h.add(3, []change{{Key: "a", Deleted: true}}, "")
+		h.add(4, []change{{Key: "b", Value: "2", CreateRevision: 4, Version: 1}}, "")
+		write := put("a", "1")
+		write.Txn.OperationsOnSuccess[0].Put.LeaseID = 7
+		revoke := model.EtcdRequest{Type: model.LeaseRevoke, LeaseRevoke: &model.LeaseRevokeRequest{LeaseID: 7}}
+		findings := checkRevisions(h, []report.ClientReport{{KeyValue: []porcupine.Operation{
+			operation(1, 2, write, done(2)),
+			operation(3, 5, revoke, model.MaybeEtcdResponse{EtcdResponse: model.EtcdResponse{Revision: answered}}),
+			operation(4, 5, put("b", "2"), done(4)),
+		}}})
+		if (len(findings) > 0) != isFound {
+			t.Errorf("answered %d: %v", answered, findings)
+		}
+	}
+}
+
 func TestARevokedLeaseIsOneRequest(t *testing.T) {
 	h := newHistory()
 	h.add(2, []change{{Key: "a", Value: "1", Lease: 7, CreateRevision: 2, Version: 1}}, "")
