@@ -164,9 +164,21 @@ func checkHashes(c cluster, revision int64) error {
 // isAssertion tells whether a log ends with an assertion of libdqlite, which ends the process with the log on its disk whole.
 // Overlapping faults reach some of version 1.18.7, and a supervisor starts the node again.
 func isAssertion(log string) bool {
-	lines := strings.Split(strings.TrimSpace(log), "\n")
-	last := lines[len(lines)-1]
+	last := lastLine(log)
 	return strings.Contains(last, "src/") && strings.Contains(last, ".c:") && strings.Contains(last, "Assertion `")
+}
+
+func lastLine(log string) string {
+	log = strings.TrimSpace(log)
+	return log[strings.LastIndex(log, "\n")+1:]
+}
+
+func sayWhyEnded(node int, log string) {
+	text, err := os.ReadFile(log)
+	if err != nil {
+		text = []byte(err.Error())
+	}
+	say("  node %d ended by itself: %s", node, lastLine(string(text)))
 }
 
 // checkLogs finds what no server should have said.
@@ -177,7 +189,7 @@ func checkLogs(logs []string) (findings []string) {
 			findings = append(findings, err.Error())
 		}
 		for line := range strings.Lines(string(text)) {
-			if strings.Contains(line, "panicked at") || strings.Contains(line, "AddressSanitizer") {
+			if strings.Contains(line, "panicked at") || strings.Contains(line, "is damaged") {
 				findings = append(findings, filepath.Base(path)+": "+strings.TrimSpace(line))
 			}
 		}

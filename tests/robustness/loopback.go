@@ -242,6 +242,7 @@ func (l *loopback) restartEnded() error {
 			return fmt.Errorf("node %d ended by itself with code %d, see %s", i, code, n.log)
 		}
 		l.restarts++
+		sayWhyEnded(i, n.log)
 		if err := n.start(); err != nil {
 			return err
 		}

@@ -24,6 +24,8 @@ const (
 	roundLength = 12 * time.Second
 	// A round also starts a cluster, ends it, and is judged.
 	roundTakesAbout = 20 * time.Second
+	// A round that hangs is ended, and is a finding.
+	roundTakesAtMost = 10 * time.Minute
 	// One node and three.
 	leastRounds = 2
 )
@@ -124,6 +126,10 @@ func runAll(p programs, dir string, seed int64, total time.Duration) int {
 		select {
 		case r := <-done:
 			sum.add(plan, r, home)
+		case <-time.After(roundTakesAtMost):
+			p.running.close()
+			sum.add(plan, result{findings: []string{fmt.Sprintf("the round hangs for %v", roundTakesAtMost)}}, home)
+			return sum.print(seed, dir, time.Since(begin))
 		case <-interrupted:
 			p.running.close()
 			fail("interrupted")

@@ -130,6 +130,7 @@ func (n *namespaces) restartEnded() error {
 			continue
 		}
 		n.restarts++
+		sayWhyEnded(node, n.log(node))
 		if err := n.on("start", node); err != nil {
 			return err
 		}
