@@ -59,9 +59,9 @@ func (c *collector) follow(ctx context.Context, client *clientv3.Client, source 
 			if response.CompactRevision != 0 {
 				next = max(next, response.CompactRevision+1)
 			}
-			if len(response.Events) > 0 {
-				c.take(response, source)
-				next = response.Events[len(response.Events)-1].Kv.ModRevision + 1
+			c.take(response, source)
+			if err := follow(response, &next); err != nil {
+				c.find(fmt.Sprintf("the watch on %s: %v", source, err))
 			}
 		}
 		// A stream that ends at once should not cost a processor.
@@ -70,6 +70,27 @@ func (c *collector) follow(ctx context.Context, client *clientv3.Client, source 
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
+}
+
+func (c *collector) find(finding string) {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	c.findings = append(c.findings, finding)
+}
+
+// follow checks that the events continue those before: a watch of all keys has an event of every revision.
+func follow(response clientv3.WatchResponse, next *int64) (err error) {
+	for _, event := range response.Events {
+		switch revision, expected := event.Kv.ModRevision, *next; revision {
+		case expected:
+			*next++
+		case expected - 1:
+		default:
+			*next = max(revision, expected-1) + 1
+			err = errors.Join(err, fmt.Errorf("revision %d follows %d", revision, expected-1))
+		}
+	}
+	return err
 }
 
 func (c *collector) take(response clientv3.WatchResponse, source string) {
@@ -122,7 +143,8 @@ func (c *collector) readAgain(endpoint string, until int64) error {
 			if response.Err() != nil {
 				return response.Err()
 			}
-			if err := c.readOnce(response, endpoint, &from); err != nil {
+			c.take(response, endpoint)
+			if err := follow(response, &from); err != nil {
 				return err
 			}
 			if from > until {
@@ -133,17 +155,5 @@ func (c *collector) readAgain(endpoint string, until int64) error {
 			return fmt.Errorf("the watch ended at revision %d of %d: %w", from, until, context.Cause(ctx))
 		}
 	}
-	return nil
-}
-
-func (c *collector) readOnce(response clientv3.WatchResponse, source string, next *int64) error {
-	for _, event := range response.Events {
-		if revision := event.Kv.ModRevision; revision != *next && revision != *next-1 {
-			return fmt.Errorf("revision %d follows %d", revision, *next-1)
-		} else if revision == *next {
-			*next++
-		}
-	}
-	c.take(response, source)
 	return nil
 }

@@ -104,6 +104,7 @@ func runAll(p programs, dir string, seed int64, total time.Duration) int {
 	// What etcd's traffic draws from.
 	rand.Seed(seed)
 	random := rand.New(rand.NewSource(seed))
+	order := drawOrder(random)
 	network := !p.isEtcd && canHaveNamespaces()
 	say("seed %d repeats requests and faults, not what falls together", seed)
 	interrupted := make(chan os.Signal, 1)
@@ -115,7 +116,7 @@ func runAll(p programs, dir string, seed int64, total time.Duration) int {
 	}
 	begin := time.Now()
 	for number := 1; number <= leastRounds || time.Since(begin)+roundTakesAbout < total; number++ {
-		plan := draw(number, p, network, random)
+		plan := draw(number, p, network, order, random)
 		home := filepath.Join(dir, fmt.Sprintf("round-%d", number))
 		if err := os.MkdirAll(home, 0o700); err != nil {
 			fail("%v", err)
@@ -138,10 +139,17 @@ func runAll(p programs, dir string, seed int64, total time.Duration) int {
 	return sum.print(seed, dir, time.Since(begin))
 }
 
+// drawOrder mixes the kinds of traffic. Five rounds, an odd number, go through all of it, and ten on one node and on three.
+func drawOrder(random *rand.Rand) []string {
+	order := []string{"Kubernetes", "Kubernetes", "Kubernetes", "EtcdPut", "EtcdPutDeleteLease"}
+	random.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
+	return order
+}
+
 // draw makes the plan of a round: one node and three in turns.
-func draw(number int, p programs, network bool, random *rand.Rand) plan {
+func draw(number int, p programs, network bool, order []string, random *rand.Rand) plan {
 	plan := plan{
-		number: number, nodes: 1, length: roundLength, traffic: "Kubernetes", random: rand.New(rand.NewSource(random.Int63())),
+		number: number, nodes: 1, length: roundLength, random: rand.New(rand.NewSource(random.Int63())),
 	}
 	if number%2 == 0 && !p.isEtcd {
 		plan.nodes = nodesOfTrio
@@ -152,18 +160,11 @@ func draw(number int, p programs, network bool, random *rand.Rand) plan {
 		chance = 0.7
 	}
 	plan.inNetwork = random.Float64() < chance && network
-	switch roll := random.Float64(); {
-	case roll < 0.2:
-		plan.traffic = "EtcdPut"
-	case roll < 0.45:
-		plan.traffic = "EtcdPutDeleteLease"
-	case roll < 0.7:
-		plan.compaction = true
-	}
+	plan.traffic = order[(number-1)%len(order)]
 	if p.traffic != "" {
 		plan.traffic = p.traffic
-		plan.compaction = plan.compaction && p.traffic == "Kubernetes"
 	}
+	plan.compaction = random.Float64() < 0.5 && plan.traffic == "Kubernetes"
 	return plan
 }
 
