@@ -84,11 +84,12 @@ impl Lease for LeaseService {
             caller.check_user()?;
             caller.check_lease_write(id, &|id| self.store.leased_keys(id))
         })?;
-        self.store
+        let revision = self
+            .store
             .lease_revoke(request.into_inner().id)
             .await
             .map_err(status)?;
-        let header = Some(self.identity.header(self.store.revision()));
+        let header = Some(self.identity.header(revision));
         Ok(Response::new(LeaseRevokeResponse { header }))
     }
 

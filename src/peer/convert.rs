@@ -122,6 +122,7 @@ pub fn answer_to_proto(number: u64, result: Result<Reply, RequestError>) -> prot
         Ok(Reply::DeleteRange(response)) => Kind::DeleteRange(response),
         Ok(Reply::Txn(response)) => Kind::Txn(response),
         Ok(Reply::LeaseGranted { ttl_s }) => Kind::GrantedTtlS(ttl_s),
+        Ok(Reply::LeaseRevoked { revision }) => Kind::Done(proto::Done { revision }),
         Ok(Reply::LeaseKept(Some(ttl_s))) => Kind::RenewedTtlS(ttl_s),
         Ok(Reply::LeaseTimeToLive(Some(view))) => Kind::Lease(proto::Lease {
             granted_ttl_s: view.granted_ttl_s,
@@ -152,12 +153,11 @@ pub fn answer_to_proto(number: u64, result: Result<Reply, RequestError>) -> prot
         Ok(
             Reply::LeaseKept(None)
             | Reply::LeaseTimeToLive(None)
-            | Reply::LeaseRevoked
             | Reply::LeaseRenewed
             | Reply::Compacted
             | Reply::AuthChanged
             | Reply::Defragmented,
-        ) => Kind::Done(NOTHING),
+        ) => Kind::Done(proto::Done::default()),
     };
     proto::Answer {
         number,
@@ -228,10 +228,10 @@ pub fn answer_from_proto(
             leases: copy.leases.into_iter().map(lease_copy).collect(),
             settings: rows::settings_from_proto(copy.settings.unwrap_or_default()),
         },
-        Kind::Done(_) => match asked {
+        Kind::Done(proto::Done { revision }) => match asked {
             Asked::KeepAlive => Reply::LeaseKept(None),
             Asked::TimeToLive => Reply::LeaseTimeToLive(None),
-            Asked::Revoke => Reply::LeaseRevoked,
+            Asked::Revoke => Reply::LeaseRevoked { revision },
             Asked::Compact => Reply::Compacted,
             Asked::Auth => Reply::AuthChanged,
             Asked::Defragment => Reply::Defragmented,

@@ -94,7 +94,9 @@ pub enum Reply {
     LeaseGranted {
         ttl_s: i64,
     },
-    LeaseRevoked,
+    LeaseRevoked {
+        revision: Revision,
+    },
     LeaseRenewed,
     /// The TTL; none if there is no such lease, or its time is over.
     LeaseKept(Option<i64>),

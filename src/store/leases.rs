@@ -76,12 +76,14 @@ impl Writer {
         // One revision, unless there are more keys than one has positions for.
         let mut keys = keys.into_iter();
         loop {
-            self.change(leases, |evaluation| {
+            let reply = self.change(leases, |evaluation| {
                 evaluation.delete_keys(keys.by_ref().take(MAX_SUB as usize));
-                Ok(Reply::LeaseRevoked)
+                Ok(Reply::LeaseRevoked {
+                    revision: evaluation.reported_revision(),
+                })
             })?;
             if keys.len() == 0 {
-                return Ok(Reply::LeaseRevoked);
+                return Ok(reply);
             }
         }
     }

@@ -328,10 +328,14 @@ impl Store {
         }
     }
 
-    pub async fn lease_revoke(&self, id: LeaseId) -> Result<(), RequestError> {
-        self.submit(Command::LeaseRevoke { id }, 0)
-            .await
-            .map(|_| ())
+    /// Returns the revision at which the keys of the lease were deleted.
+    pub async fn lease_revoke(&self, id: LeaseId) -> Result<Revision, RequestError> {
+        match self.submit(Command::LeaseRevoke { id }, 0).await? {
+            // A leader of an older version does not say.
+            Reply::LeaseRevoked { revision: 0 } => Ok(self.revision()),
+            Reply::LeaseRevoked { revision } => Ok(revision),
+            other => unreachable!("lease_revoke was answered with {other:?}"),
+        }
     }
 
     /// Returns the TTL that the lease has again, or none if there is no such lease. Only the first

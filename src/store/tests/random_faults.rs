@@ -137,7 +137,7 @@ async fn client(store: Store, index: u64, seed: u64, done: Arc<AtomicBool>) -> J
                     result.map(|response| response.header.unwrap().revision),
                 );
                 if random.random_bool(0.5) {
-                    journal.note_lease(lease, false, store.lease_revoke(lease).await);
+                    journal.note_lease(lease, false, store.lease_revoke(lease).await.map(drop));
                 }
             }
             _ => {

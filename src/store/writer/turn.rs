@@ -124,7 +124,9 @@ impl Writer {
                     return Err(RequestError::Corrupt);
                 }
                 self.expire(leases, id);
-                Ok(Reply::LeaseRevoked)
+                Ok(Reply::LeaseRevoked {
+                    revision: self.working.revision,
+                })
             }
             Command::LeaseKeepAlive { id } => Ok(Reply::LeaseKept(self.keep_alive(leases, id)?)),
             Command::LeaseRenewed { id, ttl_s } => {

@@ -1,7 +1,7 @@
 //! Lease: keys attached to leases.
 
 use etcd_proto::etcdserverpb::{
-    LeaseGrantRequest, LeaseTimeToLiveRequest, PutRequest, WatchCreateRequest,
+    LeaseGrantRequest, LeaseTimeToLiveRequest, PutRequest, RangeRequest, WatchCreateRequest,
 };
 
 use crate::harness::*;
@@ -9,6 +9,7 @@ use crate::harness::*;
 parity! {
     a_lease_lists_its_keys,
     revoking_deletes_all_keys_in_one_revision_in_order,
+    a_revocation_is_answered_with_its_own_revision,
     a_key_moves_to_the_lease_of_its_last_put,
     a_deleted_key_leaves_its_lease,
     a_key_deleted_and_written_again_is_free,
@@ -65,6 +66,33 @@ async fn revoking_deletes_all_keys_in_one_revision_in_order(server: Server) {
     );
     assert_eq!(keys(&api.ask(get_range("a", "z")).await.kvs), ["d"]);
     assert_eq!(api.revision().await, 6);
+}
+
+/// Not with that of what is written at the same time, which may be in the same batch.
+async fn a_revocation_is_answered_with_its_own_revision(server: Server) {
+    let api = server.api().await;
+    for id in 1..=50 {
+        api.ask(LeaseGrantRequest { ttl: 600, id }).await;
+        api.ask(leased("leased", id)).await;
+        let (revoked, ..) = tokio::join!(
+            api.ask(revoke(id)),
+            api.put("a", "1"),
+            api.put("b", "2"),
+            api.put("c", "3"),
+        );
+        let revision = at(&revoked.header);
+        let count_at = async |revision| {
+            let request = RangeRequest {
+                revision,
+                ..get("leased")
+            };
+            api.ask(request).await.count
+        };
+        assert_eq!(
+            (count_at(revision - 1).await, count_at(revision).await),
+            (1, 0)
+        );
+    }
 }
 
 async fn a_key_moves_to_the_lease_of_its_last_put(server: Server) {

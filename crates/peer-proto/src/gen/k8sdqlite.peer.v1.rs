@@ -282,7 +282,7 @@ pub mod answer {
         #[prost(uint32, tag = "2")]
         Error(u32),
         #[prost(message, tag = "3")]
-        Done(super::Nothing),
+        Done(super::Done),
         #[prost(message, tag = "4")]
         Put(::etcd_proto::etcdserverpb::PutResponse),
         #[prost(message, tag = "5")]
@@ -305,6 +305,12 @@ pub mod answer {
         #[prost(message, tag = "13")]
         Copy(super::Copy),
     }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Done {
+    /// Of a revocation: its revision. 0 from nodes before version 0.2.
+    #[prost(int64, tag = "1")]
+    pub revision: i64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Lease {
