@@ -130,6 +130,17 @@ func TestNodesThatDifferAreFound(t *testing.T) {
 	}
 }
 
+func TestARefusedWriteThatWasDoneIsFound(t *testing.T) {
+	h, sound := sound()
+	sound.KeyValue[2].Output = model.MaybeEtcdResponse{Error: "etcdserver: mvcc: database space exceeded"}
+	if findings := checkRevisions(h, withoutRefusals([]report.ClientReport{sound})); len(findings) != 1 {
+		t.Error(findings)
+	}
+	if len(sound.KeyValue) != 4 {
+		t.Error("the reports were changed")
+	}
+}
+
 func TestARevocationHasTheRevisionOfItsDeletions(t *testing.T) {
 	for answered, isFound := range map[int64]bool{3: false, 4: true} {
 		h := newHistory()
