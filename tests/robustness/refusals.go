@@ -15,12 +15,16 @@ var refusals = []string{
 	rpctypes.ErrorDesc(rpctypes.ErrGRPCLeaseNotFound),
 }
 
+func isRefusal(response model.MaybeEtcdResponse) bool {
+	return slices.Contains(refusals, response.Error)
+}
+
 // withoutRefusals leaves out requests that were refused. For etcd's validation every error is an unknown outcome, of which
 // porcupine tries both, and a full disk makes more of them than it can try. If one was done nevertheless, nobody asked for it.
 func withoutRefusals(reports []report.ClientReport) (kept []report.ClientReport) {
 	for _, r := range reports {
 		r.KeyValue = slices.DeleteFunc(slices.Clone(r.KeyValue), func(operation porcupine.Operation) bool {
-			return slices.Contains(refusals, operation.Output.(model.MaybeEtcdResponse).Error)
+			return isRefusal(operation.Output.(model.MaybeEtcdResponse))
 		})
 		kept = append(kept, r)
 	}

@@ -292,12 +292,12 @@ func (r *result) count(reports []report.ClientReport, h *history) {
 		r.events += one.WatchEventCount()
 		for _, operation := range one.KeyValue {
 			request := operation.Input.(model.EtcdRequest)
-			if request.IsRead() {
-				continue
-			}
-			if operation.Output.(model.MaybeEtcdResponse).Error != "" {
+			response := operation.Output.(model.MaybeEtcdResponse)
+			switch {
+			case request.IsRead() || isRefusal(response):
+			case response.Error != "":
 				r.unknown++
-			} else {
+			default:
 				written = append(written, operation.Return)
 			}
 		}
