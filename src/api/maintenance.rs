@@ -71,16 +71,16 @@ impl MaintenanceService {
     }
 }
 
-/// An alarm as Go prints it: protobuf's text form, in which zeros are left out and a blank follows each field.
+/// An alarm as Go prints it: protobuf's text form, in which zeros are left out. etcd 3.7 puts one or two blanks between
+/// the fields, as its build has it; here it is one.
 fn alarm_text(alarm: AlarmMember) -> String {
-    let mut text = String::new();
-    if alarm.member_id != 0 {
-        text = format!("memberID:{} ", alarm.member_id);
-    }
-    match alarm.alarm() {
-        AlarmType::None => text,
-        kind => format!("{text}alarm:{} ", kind.as_str_name()),
-    }
+    let member = (alarm.member_id != 0).then(|| format!("memberID:{}", alarm.member_id));
+    let kind = match alarm.alarm() {
+        AlarmType::None => None,
+        kind => Some(format!("alarm:{}", kind.as_str_name())),
+    };
+    let fields: Vec<String> = member.into_iter().chain(kind).collect();
+    fields.join(" ")
 }
 
 /// The quota as etcd tells it: no quota is the flag's negative number.

@@ -160,9 +160,9 @@ impl<'a> Evaluation<'a> {
             match &operation.request {
                 Some(Request::RequestRange(range)) => self.check_range(range)?,
                 Some(Request::RequestPut(put)) => {
-                    // In the other order than of a Put: the order decides which error is told.
-                    self.check_previous(put)?;
+                    // The order decides which error is told.
                     self.check_lease(put)?;
+                    self.check_previous(put)?;
                     *changes += 1;
                 }
                 Some(Request::RequestDeleteRange(delete)) => *changes += self.deletions(delete),

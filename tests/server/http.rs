@@ -145,7 +145,9 @@ async fn versions_are_told(server: Server) {
     assert_eq!(answer.status, 200);
     assert_eq!(answer.header("content-type"), Some("application/json"));
     let own = server.api().await.ask(StatusRequest {}).await.version;
-    let body = format!(r#"{{"etcdserver":"{own}","etcdcluster":"3.6.0","storage":"3.6.0"}}"#);
+    let of_data = server.storage_version();
+    let body =
+        format!(r#"{{"etcdserver":"{own}","etcdcluster":"{of_data}","storage":"{of_data}"}}"#);
     // etcd finds out its storage's version a moment after its start.
     until(&format!("the versions are {body}"), async || {
         server.http("GET", "/version").await.body == body

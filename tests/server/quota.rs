@@ -96,8 +96,8 @@ async fn the_quota_refuses_what_grows_and_nothing_else(server: Server) {
     assert_eq!(api.ask(AlarmRequest::default()).await.alarms, [raised]);
     let status = api.ask(StatusRequest {}).await;
     assert_eq!(
-        status.errors,
-        [format!("memberID:{member_id} alarm:NOSPACE ")]
+        words(&status.errors),
+        [format!("memberID:{member_id} alarm:NOSPACE")]
     );
     assert_eq!(status.db_size_quota, QUOTA_BYTES);
     assert_eq!(api.ask(get_prefix("k")).await.count, count as i64);
@@ -171,13 +171,19 @@ async fn without_a_flag_the_quota_is_two_gibibytes(server: Server) {
     assert_eq!(status.downgrade_info, Some(Default::default()));
 }
 
+/// etcd has one or two blanks between fields, depending on its build.
+fn words(errors: &[String]) -> Vec<String> {
+    let words = |error: &String| error.split_whitespace().collect::<Vec<_>>().join(" ");
+    errors.iter().map(words).collect()
+}
+
 async fn an_alarm_of_any_member_refuses_what_grows(server: Server) {
     let api = server.api().await;
     api.put("k000", "1").await;
     api.put("k001", "1").await;
     alarm(&api, AlarmAction::Activate, 7, AlarmType::Nospace).await;
     let status = api.ask(StatusRequest {}).await;
-    assert_eq!(status.errors, ["memberID:7 alarm:NOSPACE "]);
+    assert_eq!(words(&status.errors), ["memberID:7 alarm:NOSPACE"]);
     assert_only_growth_is_refused(&api).await;
     alarm(&api, AlarmAction::Deactivate, 7, AlarmType::Nospace).await;
     api.put("a", "1").await;
@@ -201,7 +207,8 @@ async fn a_corrupt_cluster_takes_no_writes(server: Server) {
     assert_eq!(api.refused(revoke(lease)).await, corrupt);
     assert_eq!(api.ask(get("a")).await.count, 1);
     assert!(api.ask(txn().then(get("a"))).await.succeeded);
-    assert_eq!(api.ask(StatusRequest {}).await.errors, ["alarm:CORRUPT "]);
+    let status = api.ask(StatusRequest {}).await;
+    assert_eq!(words(&status.errors), ["alarm:CORRUPT"]);
     alarm(&api, AlarmAction::Deactivate, 0, AlarmType::Corrupt).await;
     assert_eq!(api.put("a", "2").await, 3);
 }

@@ -46,7 +46,7 @@ async fn the_stream_is_pages_and_then_a_checksum(server: Server) {
     for blob in pages {
         remaining -= blob.blob.len() as u64;
         assert_eq!(blob.remaining_bytes, remaining);
-        assert_eq!(blob.version, "3.6.0");
+        assert_eq!(blob.version, server.storage_version());
         assert!(blob.blob.len() == 32 * 1024 || remaining == 0);
     }
     let file: Vec<u8> = pages.iter().flat_map(|blob| blob.blob.clone()).collect();

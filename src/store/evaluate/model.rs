@@ -145,8 +145,8 @@ impl Attempt<'_> {
                     return Err(RequestError::Compacted);
                 }
                 Request::RequestPut(put) => {
-                    self.check_previous(put)?;
                     self.check_lease(put)?;
+                    self.check_previous(put)?;
                 }
                 Request::RequestTxn(txn) => self.check_txn(txn)?,
                 Request::RequestRange(_) | Request::RequestDeleteRange(_) => {}

@@ -111,7 +111,7 @@ async fn a_snapshot_is_a_line_for_each_blob(server: Server) {
     while let Some(mut line) = answer.next().await {
         let result = line["result"].take();
         let blob = STANDARD.decode(result["blob"].as_str().unwrap()).unwrap();
-        assert_eq!(result["version"], "3.6.0");
+        assert_eq!(result["version"], server.storage_version());
         blobs.push((result["remaining_bytes"].clone(), blob));
     }
     let ((none, checksum), pages) = blobs.split_last().unwrap();

@@ -85,6 +85,14 @@ impl Server {
         self.kind
     }
 
+    /// Of the cluster and of its files: ours stay readable for etcd 3.6 (docs/compat.md).
+    pub fn storage_version(&self) -> &'static str {
+        match self.kind {
+            Kind::K8sDqlite => "3.6.0",
+            Kind::Etcd => "3.7.0",
+        }
+    }
+
     pub fn storage_dir(&self) -> PathBuf {
         self.dir.path().join("data")
     }
