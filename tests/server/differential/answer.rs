@@ -105,7 +105,6 @@ masks! {
     AuthDisableResponse,
     DefragmentResponse,
     MoveLeaderResponse,
-    DowngradeResponse,
     MemberAddResponse,
     MemberRemoveResponse,
     MemberUpdateResponse,
@@ -166,12 +165,15 @@ masks! {
             }
         }
     };
+    // Versions are each server's own.
+    DowngradeResponse, |it, _own| {
+        it.version.clear();
+    };
     StatusResponse, |it, own| {
         *it = StatusResponse {
             header: it.header,
             leader: if it.leader == own { OWN } else { 0 },
             is_learner: it.is_learner,
-            storage_version: std::mem::take(&mut it.storage_version),
             db_size_quota: it.db_size_quota,
             downgrade_info: it.downgrade_info.take(),
             ..Default::default()
