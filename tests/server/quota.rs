@@ -100,7 +100,13 @@ async fn the_quota_refuses_what_grows_and_nothing_else(server: Server) {
         [format!("memberID:{member_id} alarm:NOSPACE")]
     );
     assert_eq!(status.db_size_quota, QUOTA_BYTES);
-    assert_eq!(api.ask(get_prefix("k")).await.count, count as i64);
+    // etcd's applier writes the first key that it refuses, where it and not the API finds that there is no space.
+    let refused_and_there = api.ask(get_prefix("k")).await.count - count as i64;
+    let most = i64::from(server.kind() == Kind::Etcd);
+    assert!(
+        (0..=most).contains(&refused_and_there),
+        "{refused_and_there} of {count}"
+    );
     assert_only_growth_is_refused(&api).await;
     api.ask(revoke(77)).await;
 }
