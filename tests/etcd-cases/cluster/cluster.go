@@ -1,0 +1,187 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/tests/v3/framework/config"
+	"go.etcd.io/etcd/tests/v3/framework/e2e"
+	"go.etcd.io/etcd/tests/v3/framework/interfaces"
+)
+
+const (
+	leaderTimeout = 30 * time.Second
+	// What a failed test prints of each log.
+	shownLines = 40
+	// What Go's HTTP/2, in an etcd, logs of each request with GODEBUG=http2debug=2.
+	authorityLine = `http2: decoded hpack field header field ":authority" = `
+)
+
+// cluster is etcd's interfaces.Cluster.
+type cluster struct {
+	t        testing.TB
+	settings settings
+	kind     serverKind
+	nodes    []*node
+}
+
+func (c *cluster) Members() (members []interfaces.Member) {
+	for _, n := range c.nodes {
+		members = append(members, n)
+	}
+	return members
+}
+
+func (c *cluster) Endpoints() (endpoints []string) {
+	for _, n := range c.nodes {
+		endpoints = append(endpoints, n.url)
+	}
+	return endpoints
+}
+
+func (c *cluster) Client(options ...config.ClientOption) (interfaces.Client, error) {
+	return e2e.NewEtcdctl(c.settings.clientConfig(), c.Endpoints(), options...)
+}
+
+// waitUntilWell waits until each member answers, and knows of all that they vote.
+func (c *cluster) waitUntilWell(ctx context.Context) error {
+	for _, n := range c.nodes {
+		if err := n.waitUntilAnswers(ctx); err != nil {
+			return err
+		}
+		err := n.waitUntil(ctx, "not all vote", func(ctx context.Context, client *clientv3.Client) error {
+			list, err := client.MemberList(ctx)
+			if err != nil {
+				return err
+			}
+			voters := 0
+			for _, member := range list.Members {
+				if !member.IsLearner {
+					voters++
+				}
+			}
+			if voters != len(c.nodes) {
+				return fmt.Errorf("%d of %d vote", voters, len(c.nodes))
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// WaitLeader waits until all that run name the same leader, which is one of them, and returns its index.
+func (c *cluster) WaitLeader(t testing.TB) int {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), leaderTimeout)
+	defer cancel()
+	for {
+		if leader := c.leader(ctx); leader >= 0 {
+			return leader
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("no leader within %v", leaderTimeout)
+		case <-time.After(pollInterval):
+		}
+	}
+}
+
+func (c *cluster) leader(ctx context.Context) int {
+	leader, named := -1, uint64(0)
+	for i, n := range c.nodes {
+		if !n.isRunning() {
+			continue
+		}
+		var answer *clientv3.StatusResponse
+		err := n.ask(ctx, func(ctx context.Context, client *clientv3.Client) (err error) {
+			answer, err = client.Status(ctx, n.url)
+			return err
+		})
+		if err != nil || answer.Leader == 0 || named != 0 && answer.Leader != named {
+			return -1
+		}
+		named = answer.Leader
+		if answer.Header.MemberId == named {
+			leader = i
+		}
+	}
+	return leader
+}
+
+// Close stops all members at once, and fails the test for what was wrong with them.
+func (c *cluster) Close() error {
+	var group sync.WaitGroup
+	for _, n := range c.nodes {
+		group.Go(n.stop)
+	}
+	group.Wait()
+	for _, n := range c.nodes {
+		log, err := os.ReadFile(n.log)
+		if err != nil {
+			return err
+		}
+		for _, fault := range c.kind.faults(string(log), n.codes) {
+			c.t.Errorf("%s: %s", n.name, fault)
+		}
+	}
+	if c.t.Failed() {
+		c.showLogs()
+	}
+	return nil
+}
+
+func (c *cluster) showLogs() {
+	for _, n := range c.nodes {
+		log, _ := os.ReadFile(n.log)
+		lines := strings.Split(strings.TrimSpace(string(log)), "\n")
+		c.t.Logf("the end of the log of %s:\n%s", n.name, strings.Join(lines[max(0, len(lines)-shownLines):], "\n"))
+	}
+}
+
+// TemplateEndpoints returns a test's form of the members' addresses.
+func (c *cluster) TemplateEndpoints(t testing.TB, pattern string) (endpoints []string) {
+	t.Helper()
+	for _, n := range c.nodes {
+		if file, err := os.Stat(n.log); err == nil {
+			n.logMark = file.Size()
+		}
+		endpoints = append(endpoints, strings.ReplaceAll(pattern, "${MEMBER_PORT}", fmt.Sprint(n.port)))
+	}
+	return endpoints
+}
+
+// AssertAuthority checks which host the clients' requests named since TemplateEndpoints, on each member.
+func (c *cluster) AssertAuthority(t testing.TB, pattern string) {
+	t.Helper()
+	if !c.kind.logsAuthority() {
+		t.Skip("the requests went well; k8s-dqlite does not log their :authority, which the client sets")
+	}
+	for _, n := range c.nodes {
+		expected := fmt.Sprintf("%q", strings.ReplaceAll(pattern, "${MEMBER_PORT}", fmt.Sprint(n.port)))
+		found := ""
+		for found == "" && t.Context().Err() == nil {
+			log, err := os.ReadFile(n.log)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for line := range strings.Lines(string(log[n.logMark:])) {
+				if _, value, ok := strings.Cut(strings.TrimSpace(line), authorityLine); ok {
+					found = value
+					break
+				}
+			}
+			time.Sleep(pollInterval)
+		}
+		assert.Equal(t, expected, found)
+	}
+}
