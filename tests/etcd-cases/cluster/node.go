@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -13,13 +14,12 @@ import (
 	"testing"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/tests/v3/framework/config"
 	"go.etcd.io/etcd/tests/v3/framework/e2e"
 	"go.etcd.io/etcd/tests/v3/framework/interfaces"
 	"go.uber.org/zap"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 )
 
 const (
@@ -218,8 +218,7 @@ func (n *node) waitUntil(ctx context.Context, what string, call func(context.Con
 func (n *node) waitUntilAnswers(ctx context.Context) error {
 	return n.waitUntil(ctx, "no answer", func(ctx context.Context, client *clientv3.Client) error {
 		_, err := client.Get(ctx, "answers")
-		switch status.Code(err) {
-		case codes.InvalidArgument, codes.PermissionDenied, codes.Unauthenticated:
+		if errors.Is(err, rpctypes.ErrUserEmpty) {
 			return nil
 		}
 		return err
