@@ -20,6 +20,8 @@ const (
 	leaderTimeout = 30 * time.Second
 	// What a failed test prints of each log.
 	shownLines = 40
+	// scripts/etcd-cases looks for it.
+	faultOfServer = "fault of the server: "
 	// What Go's HTTP/2, in an etcd, logs of each request with GODEBUG=http2debug=2.
 	authorityLine = `http2: decoded hpack field header field ":authority" = `
 )
@@ -118,11 +120,11 @@ func (c *cluster) leader(ctx context.Context) int {
 	return leader
 }
 
-// Close stops all members at once, and fails the test for what was wrong with them.
+// Close ends all members at once, and fails the test for what was wrong with them.
 func (c *cluster) Close() error {
 	var group sync.WaitGroup
 	for _, n := range c.nodes {
-		group.Go(n.stop)
+		group.Go(func() { n.stop(c.kind.endedBy()) })
 	}
 	group.Wait()
 	for _, n := range c.nodes {
@@ -131,7 +133,7 @@ func (c *cluster) Close() error {
 			return err
 		}
 		for _, fault := range c.kind.faults(string(log), n.codes) {
-			c.t.Errorf("%s: %s", n.name, fault)
+			c.t.Errorf("%s%s %s", faultOfServer, n.name, fault)
 		}
 	}
 	if c.t.Failed() {

@@ -143,12 +143,12 @@ func (n *node) isRunning() bool {
 	}
 }
 
-// stop asks the process to end, waits until it has, and notes how it did.
-func (n *node) stop() {
+// stop sends the signal, waits until the process has ended, and notes how it did.
+func (n *node) stop(by syscall.Signal) {
 	if n.process == nil {
 		return
 	}
-	n.process.Process.Signal(syscall.SIGTERM)
+	n.process.Process.Signal(by)
 	select {
 	case <-n.ended:
 	case <-time.After(stopTimeout):
@@ -171,7 +171,7 @@ func (n *node) Start(ctx context.Context) error {
 	return n.waitUntilAnswers(ctx)
 }
 
-func (n *node) Stop() { n.stop() }
+func (n *node) Stop() { n.stop(syscall.SIGTERM) }
 
 func (n *node) Client() interfaces.Client {
 	client, err := e2e.NewEtcdctl(n.settings.clientConfig(), []string{n.url})
