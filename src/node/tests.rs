@@ -163,7 +163,7 @@ async fn a_node_that_cannot_join_keeps_init_yaml_for_the_next_start() {
     assert!(!node.dir.path().join("init.yaml").exists());
 }
 
-/// Where a test's log goes.
+/// A buffer that a test's log is written to.
 #[derive(Clone, Default)]
 struct Log(Arc<std::sync::Mutex<Vec<u8>>>);
 

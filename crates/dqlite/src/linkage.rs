@@ -1,4 +1,4 @@
-//! What a statically linked program has in place of shared libraries.
+//! Keeps a statically linked program from opening shared libraries.
 //!
 //! glibc's static half still opens shared libraries where its configuration names some: those of name services
 //! (nsswitch.conf), and whatever a library asks `dlopen` for, here the modules of OpenSSL (openssl.cnf). Such a
