@@ -6,6 +6,7 @@ pub mod files;
 #[cfg(feature = "guard")]
 pub mod guard;
 pub mod linkage;
+pub mod log;
 pub mod node;
 pub mod proxy;
 pub mod roles;

@@ -1,0 +1,61 @@
+//! What is kept of the entries of a segment: how many they are, where terms change, and the last
+//! nodes of the cluster among them.
+
+use crate::wire::Server;
+
+use super::{
+    batch::{Batch, EntryKind},
+    configuration,
+};
+
+/// Entries of one term, one behind another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Run {
+    /// Its first entry, counted from 0 in the segment.
+    pub entry: u64,
+    pub term: u64,
+    /// Of the batch with that entry, in the file.
+    pub offset: u64,
+    /// An entry of its own that may be of a lower term than the one before: recovery after the loss
+    /// of a majority writes the new nodes with term 1 (dqlite: uv_segment.c,
+    /// `uvWriteClosedSegment`), and nodes that join later receive it among others.
+    pub is_forced: bool,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Entries {
+    pub count: u64,
+    pub runs: Vec<Run>,
+    pub begins_with_configuration: bool,
+    /// The last configuration, and which entry it is, counted from 0.
+    pub configuration: Option<(u64, Vec<Server>)>,
+}
+
+/// An entry says which nodes there are, but not so that the engine could decode it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BadConfiguration;
+
+impl Entries {
+    pub fn add(&mut self, offset: usize, batch: Batch) -> Result<(), BadConfiguration> {
+        for entry in batch.entries() {
+            let is_change = entry.kind == EntryKind::Change;
+            if is_change {
+                let servers = configuration::decode(entry.data).ok_or(BadConfiguration)?;
+                self.configuration = Some((self.count, servers));
+                self.begins_with_configuration |= self.count == 0;
+            }
+            let is_forced = is_change && entry.term == 1;
+            let goes_on = |run: &Run| run.term == entry.term && run.is_forced == is_forced;
+            if !self.runs.last().is_some_and(goes_on) {
+                self.runs.push(Run {
+                    entry: self.count,
+                    term: entry.term,
+                    offset: offset as u64,
+                    is_forced,
+                });
+            }
+            self.count += 1;
+        }
+        Ok(())
+    }
+}
