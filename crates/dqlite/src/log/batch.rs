@@ -69,6 +69,8 @@ pub struct Batch<'a> {
     /// Without the number of entries.
     headers: &'a [u8],
     data: &'a [u8],
+    /// Both.
+    pub checksums: u64,
     /// The offset behind it.
     pub end: usize,
 }
@@ -101,7 +103,12 @@ impl<'a> Batch<'a> {
         if stored != computed {
             return Err(BatchFault::DataChecksum { stored, computed });
         }
-        Ok(Self { headers, data, end })
+        Ok(Self {
+            headers,
+            data,
+            checksums: u64_at(segment, offset).ok_or(BatchFault::NoRoom)?,
+            end,
+        })
     }
 
     pub fn entries(self) -> impl Iterator<Item = Entry<'a>> {

@@ -76,6 +76,8 @@ pub enum DamageKind {
     Gap { after: u64 },
     #[error("has entries that {with} has, too")]
     Overlap { with: String },
+    #[error("is a copy of {of} from an earlier time")]
+    Copy { of: String },
     #[error("does not follow open-{after}: a segment between them is missing")]
     OpenGap { after: u64 },
     #[error(

@@ -27,8 +27,24 @@ pub struct Entries {
     pub count: u64,
     pub runs: Vec<Run>,
     pub begins_with_configuration: bool,
+    /// Of the first batches.
+    pub heads: Vec<Head>,
     /// The last configuration, and which entry it is, counted from 0.
     pub configuration: Option<(u64, Vec<Server>)>,
+}
+
+/// How many batches of a segment are compared with others.
+const HEADS_MAX: usize = 4096;
+
+/// Fewer commands than that may well repeat themselves, where a program does the same whenever it
+/// starts.
+const SAME_COMMANDS_MIN: usize = 16;
+
+/// What tells a batch from others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    checksums: u64,
+    has_command: bool,
 }
 
 /// An entry says which nodes there are, but not so that the engine could decode it.
@@ -37,7 +53,9 @@ pub struct BadConfiguration;
 
 impl Entries {
     pub fn add(&mut self, offset: usize, batch: Batch) -> Result<(), BadConfiguration> {
+        let mut has_command = false;
         for entry in batch.entries() {
+            has_command |= entry.kind == EntryKind::Command;
             let is_change = entry.kind == EntryKind::Change;
             if is_change {
                 let servers = configuration::decode(entry.data).ok_or(BadConfiguration)?;
@@ -56,6 +74,19 @@ impl Entries {
             }
             self.count += 1;
         }
+        if self.heads.len() < HEADS_MAX {
+            self.heads.push(Head {
+                checksums: batch.checksums,
+                has_command,
+            });
+        }
         Ok(())
+    }
+
+    /// Whether one of two segments begins with all that the other has, and that is more than chance.
+    pub fn is_copy_of(&self, other: &[Head]) -> bool {
+        let mut both = self.heads.iter().zip(other);
+        let is_same = both.clone().all(|(one, two)| one == two);
+        is_same && both.by_ref().filter(|(one, _)| one.has_command).count() >= SAME_COMMANDS_MIN
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     damage::{Damage, DamageKind, Fault, Lost},
-    entries::{Entries, Run},
+    entries::{Entries, Head, Run},
     metadata::Metadata,
     plan::Plan,
     report::{ClosedReport, Configuration, OpenReport, Remnant, Report, SnapshotReport},
@@ -101,6 +101,9 @@ fn open_segments(
             }
             _ => {}
         }
+        if let Ok(segment) = &read {
+            log.check_copy(&file.name, &segment.entries)?;
+        }
         log.add(&file.name, read.map(|segment| segment.entries))?;
         if is_before && plan.open[at + 1].counter != file.counter + 1 {
             let kind = DamageKind::OpenGap {
@@ -128,6 +131,8 @@ struct Log<'a> {
     term_known: u64,
     configuration: Option<Configuration>,
     torn: Option<(String, u64, u64)>,
+    /// How each segment begins.
+    heads: Vec<(String, Vec<Head>)>,
 }
 
 impl<'a> Log<'a> {
@@ -148,6 +153,19 @@ impl<'a> Log<'a> {
                 servers: meta.servers.clone(),
             }),
             torn: None,
+            heads: Vec::new(),
+        }
+    }
+
+    /// An old open segment beside the closed one that it became, as a restored file would be.
+    fn check_copy(&self, file: &str, entries: &Entries) -> Result<(), Box<Damage>> {
+        let is_copy = |(_, heads): &&(String, Vec<Head>)| entries.is_copy_of(heads);
+        match self.heads.iter().find(is_copy) {
+            None => Ok(()),
+            Some((of, _)) => {
+                let kind = DamageKind::Copy { of: of.clone() };
+                Err(Fault::of_file(kind).into_damage(file, Lost::From(self.next)))
+            }
         }
     }
 
@@ -177,6 +195,7 @@ impl<'a> Log<'a> {
             })?;
         }
         self.next = first + entries.count;
+        self.heads.push((file.to_owned(), entries.heads));
         if let Some((entry, servers)) = entries.configuration {
             let index = first + entry;
             // The one in the snapshot counts until the log has a later one.

@@ -19,8 +19,9 @@
 //!
 //! - an open segment that was cut, or overwritten with zeros, exactly between two batches; one that
 //!   was emptied or deleted, if none behind it has entries;
-//! - an older copy of the last open segment from the same term, or of another open segment whose
-//!   number follows;
+//! - an older copy of the last open segment, or of another one whose number follows, from the same
+//!   term (a single voter keeps its term for ever), unless the closed segment that it became is still
+//!   there;
 //! - the last closed segment missing, with the open ones behind it moving up if they are of the same
 //!   term; or all closed segments missing behind a snapshot;
 //! - both files of the newest snapshot missing, where an older one and the log reach as far;
