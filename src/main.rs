@@ -36,6 +36,7 @@ fn main() -> ExitCode {
     // Sets the environment, so it comes before anything that may start a thread.
     dqlite::node::prepare_process();
     abort_on_panic();
+    dqlite::node::on_file_failure(tell_file_failure);
     let arguments = match args_file::expand(env::args_os(), |name| env::var_os(name)) {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -305,6 +306,11 @@ fn abort_on_panic() {
         report(panic);
         process::abort();
     }));
+}
+
+fn tell_file_failure(failure: &dqlite::node::FileFailure) -> u8 {
+    error!("{failure}");
+    Exit::from(failure) as u8
 }
 
 fn versions() -> String {

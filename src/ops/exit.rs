@@ -2,7 +2,7 @@
 
 use std::{io::ErrorKind, process::ExitCode};
 
-use dqlite::node::NodeError;
+use dqlite::node::{FileFailure, NodeError};
 
 use crate::{
     backup::BackupError,
@@ -69,6 +69,16 @@ impl From<&ServerError> for Exit {
             ServerError::Open(error) => of_open(error),
             ServerError::Writer(error) => of_writer(error),
             ServerError::Signals(_) | ServerError::Api(_) => Self::Failure,
+        }
+    }
+}
+
+/// The next start reads the log and says whether it is whole.
+impl From<&FileFailure> for Exit {
+    fn from(failure: &FileFailure) -> Self {
+        match failure.is_disk_full() {
+            true => Self::DiskFull,
+            false => Self::Engine,
         }
     }
 }

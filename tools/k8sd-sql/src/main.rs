@@ -24,6 +24,7 @@ const EXIT_TIMEOUT: Duration = Duration::from_secs(5);
 fn main() -> ExitCode {
     // While there is one thread: it sets variables of the environment.
     dqlite::node::prepare_process();
+    dqlite::node::on_file_failure(tell_file_failure);
     let arguments = match args_file::expand(env::args_os(), |name| env::var_os(name)) {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -77,6 +78,11 @@ fn end_in_time() {
         eprintln!("Error: the engine does not end, and is killed");
         let _ = raise(Signal::SIGKILL);
     });
+}
+
+fn tell_file_failure(failure: &dqlite::node::FileFailure) -> u8 {
+    eprintln!("Error: {failure}");
+    1
 }
 
 async fn run(args: Args) -> Result<ExitCode, Failure> {

@@ -1,7 +1,7 @@
 //! Repairs the engine's system calls where they cost it most.
 //!
 //! libdqlite makes some of its system calls through libc's `syscall` function, so this module puts a
-//! `syscall` into the executable, which the dynamic linker prefers. Three calls are treated:
+//! `syscall` into the executable, which the dynamic linker prefers. Some calls are treated:
 //!
 //! - `io_destroy`: libdqlite opens an AIO context for every 8 MiB segment of the log and destroys it
 //!   on its event loop. The kernel lets it wait for several RCU grace periods: 28 to 50 ms in which
@@ -11,6 +11,7 @@
 //!   the flag the first attempt succeeds, and the kernel tells the event loop when the write is
 //!   durable: two thread switches less for each commit. How long that took is told to whoever asked
 //!   ([`observe_log_writes`]).
+//! - `io_setup`, and the results of all writes: a failure is told to [`super::poison`].
 //! - `gettid`: every trace point asks for it, some 40 times in a commit; the answer never changes.
 //!
 //! Invariants: contexts are only handed over after the engine has closed the segment's file, all of
@@ -102,6 +103,7 @@ mod interposer {
         time::Instant,
     };
 
+    use super::super::poison::{self, Kind};
     use super::{HANDED_OVER, LOG_WRITES, QUEUE_MAX, STOPPING, UNDER_WAY};
 
     /// Writes whose begin is remembered: the engine has one under way, or a few where segments change.
@@ -135,6 +137,8 @@ mod interposer {
             "je {treat}",
             "cmp rdi, {io_destroy}",
             "je {treat}",
+            "cmp rdi, {io_setup}",
+            "je {treat}",
             "mov rax, rdi",
             "mov rdi, rsi",
             "mov rsi, rdx",
@@ -154,6 +158,7 @@ mod interposer {
             io_submit = const libc::SYS_io_submit,
             io_getevents = const libc::SYS_io_getevents,
             io_destroy = const libc::SYS_io_destroy,
+            io_setup = const libc::SYS_io_setup,
             treat = sym treat,
             fail = sym fail,
         )
@@ -176,6 +181,8 @@ mod interposer {
             "b.eq 3f",
             "cmp x0, {io_destroy}",
             "b.eq 3f",
+            "cmp x0, {io_setup}",
+            "b.eq 3f",
             "mov x8, x0",
             "mov x0, x1",
             "mov x1, x2",
@@ -196,6 +203,7 @@ mod interposer {
             io_submit = const libc::SYS_io_submit,
             io_getevents = const libc::SYS_io_getevents,
             io_destroy = const libc::SYS_io_destroy,
+            io_setup = const libc::SYS_io_setup,
             treat = sym treat,
             fail = sym fail,
         )
@@ -220,6 +228,7 @@ mod interposer {
         let result = match number {
             libc::SYS_gettid => return thread_id(),
             libc::SYS_io_destroy => destroy(a),
+            libc::SYS_io_setup => setup(a, b),
             libc::SYS_io_submit => submit(a, b, c),
             _ => events(a, b, c, d, e),
         };
@@ -265,14 +274,24 @@ mod interposer {
     /// IOCB_FLAG_RESFD: an eventfd tells when the write is done, so no thread waits for it.
     const TELLS: u32 = 1;
 
+    fn setup(events: c_long, context: c_long) -> c_long {
+        let result = raw(libc::SYS_io_setup, events, context, 0, 0, 0);
+        if result < 0 {
+            poison::failed_anywhere("io_setup", -result as c_int);
+        }
+        result
+    }
+
     fn submit(context: c_long, count: c_long, iocbs: c_long) -> c_long {
-        if count != 1 || STOPPING.load(Ordering::SeqCst) > 0 {
+        if count != 1 {
             return raw(libc::SYS_io_submit, context, count, iocbs, 0, 0);
         }
         // SAFETY: the caller gives an array of one pointer to a request that is its own until the
         // call returns.
         let iocb = unsafe { &mut **(iocbs as *mut *mut Iocb) };
-        let is_refusable = iocb.rw_flags & libc::RWF_NOWAIT != 0 && iocb.flags & TELLS != 0;
+        let is_stopping = STOPPING.load(Ordering::SeqCst) > 0;
+        let is_refusable =
+            !is_stopping && iocb.rw_flags & libc::RWF_NOWAIT != 0 && iocb.flags & TELLS != 0;
         if is_refusable {
             iocb.rw_flags &= !libc::RWF_NOWAIT;
             UNDER_WAY.fetch_add(1, Ordering::SeqCst);
@@ -282,6 +301,14 @@ mod interposer {
             UNDER_WAY.fetch_sub(1, Ordering::SeqCst);
         } else if is_refusable && LOG_WRITES.get().is_some() {
             begin(std::ptr::from_mut(iocb) as usize);
+        }
+        if result < 0 {
+            poison::failed_on(
+                Kind::LogWrite,
+                "io_submit",
+                iocb.file as c_int,
+                -result as c_int,
+            );
         }
         result
     }
@@ -319,12 +346,16 @@ mod interposer {
         for index in 0..usize::try_from(count).unwrap_or(0) {
             // SAFETY: the kernel has written that many events, and the engine keeps a request until
             // it has seen its event. Writes that were refused come with the flag still set.
-            let (is_ours, request, result) = unsafe {
+            let (is_ours, request, result, file) = unsafe {
                 let event = &*(events as *const IoEvent).add(index);
                 let iocb = &*(event.iocb as *const Iocb);
                 let is_ours = iocb.flags & TELLS != 0 && iocb.rw_flags & libc::RWF_NOWAIT == 0;
-                (is_ours, event.iocb as usize, event.result)
+                (is_ours, event.iocb as usize, event.result, iocb.file)
             };
+            if result < 0 {
+                let errno = c_int::try_from(-result).unwrap_or(libc::EIO);
+                poison::failed_on(Kind::LogWrite, "write", file as c_int, errno);
+            }
             if is_ours {
                 UNDER_WAY.fetch_sub(1, Ordering::SeqCst);
                 end(request, result);

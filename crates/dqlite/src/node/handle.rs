@@ -14,10 +14,12 @@ use super::{
     check::find_damage,
     connect::Connector,
     engine::Engine,
-    engine_state,
+    engine_state, file_calls,
     options::{Checked, is_bootstrap_id},
+    poison::Watch,
     process::{check_version, prepare_process},
     reuse,
+    state::undo_half_a_bootstrap,
 };
 
 /// Stopping takes 60 ms when idle. It waits for dials ([`super::DIAL_TIMEOUT`]) and for a snapshot
@@ -45,7 +47,7 @@ pub struct Node {
 
 enum Phase {
     Created(Parts, Checked),
-    Running(Parts),
+    Running(Parts, Watch),
     Ended,
 }
 
@@ -68,6 +70,7 @@ impl Node {
         check_version()?;
         aio::link();
         reuse::link();
+        file_calls::link();
         let checked = options.checked()?;
         if lock.dir() != options.dir {
             return Err(NodeError::InvalidOption {
@@ -107,8 +110,10 @@ impl Node {
         };
         self.bind_address = parts.engine.bind(&checked.bind_address)?;
         parts.lock.yield_to_engine();
+        let watch = Watch::begin(&self.dir);
         parts.engine.start()?;
-        self.phase = Phase::Running(parts);
+        watch.running();
+        self.phase = Phase::Running(parts, watch);
         Ok(())
     }
 
@@ -124,7 +129,8 @@ impl Node {
     /// End the engine; statements that run are aborted. Stopping again does nothing. After
     /// [`NodeError::StopTimeout`] the engine may go on for a while, and keeps its directory locked.
     pub fn stop(&mut self) -> Result<(), NodeError> {
-        let Phase::Running(mut parts) = std::mem::replace(&mut self.phase, Phase::Ended) else {
+        let Phase::Running(mut parts, watch) = std::mem::replace(&mut self.phase, Phase::Ended)
+        else {
             return Ok(());
         };
         let (done, result) = mpsc::sync_channel(1);
@@ -134,7 +140,7 @@ impl Node {
             .name("dqlite-stop".to_owned())
             .spawn(move || {
                 let stopped = parts.engine.stop();
-                drop(parts);
+                drop((parts, watch));
                 let _ = done.send(stopped);
             });
         if spawned.is_err() {
@@ -176,11 +182,14 @@ fn check_space(dir: &Path) -> Result<(), NodeError> {
 
 /// Refuse a directory on which the engine would silently begin a new history.
 fn check_state(options: &NodeOptions) -> Result<(), NodeError> {
-    let state = engine_state(&options.dir).map_err(|source| NodeError::Directory {
+    let unusable = |source| NodeError::Directory {
         dir: options.dir.clone(),
         source,
-    })?;
-    match state {
+    };
+    if options.bootstrap {
+        undo_half_a_bootstrap(&options.dir).map_err(unusable)?;
+    }
+    match engine_state(&options.dir).map_err(unusable)? {
         EngineState::Present => Ok(()),
         EngineState::Empty if options.bootstrap || !is_bootstrap_id(options.id) => Ok(()),
         EngineState::Empty => Err(NodeError::WouldBootstrap {

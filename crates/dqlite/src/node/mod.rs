@@ -5,7 +5,7 @@
 //! socket.
 //!
 //! Invariants: the directory is locked before libdqlite touches a file of it and until the engine
-//! is gone; the engine listens only on an abstract unix socket, which accepts this process alone;
+//! is gone; the first of its calls on files that fails ends the process; the engine listens only on an abstract unix socket, which accepts this process alone;
 //! nothing in it is repaired by throwing away data; an empty directory becomes a new cluster only
 //! when that was asked for.
 //!
@@ -16,10 +16,12 @@ mod check;
 mod connect;
 mod engine;
 mod error;
+mod file_calls;
 mod handle;
 mod last_entry;
 mod lock;
 mod options;
+mod poison;
 mod process;
 mod recover;
 pub mod reuse;
@@ -35,6 +37,7 @@ pub use options::{
     BOOTSTRAP_ID, DEFAULT_BUSY_TIMEOUT, NodeOptions, SnapshotOptions, Trailing,
     default_bind_address, generate_node_id,
 };
+pub use poison::{FailureHandler, FileFailure, on_file_failure};
 pub use process::{POOL_THREADS, Versions, prepare_process, trim_memory, versions};
 pub use recover::recover;
 pub use state::{EngineState, engine_state, stored_term};

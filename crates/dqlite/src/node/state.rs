@@ -13,20 +13,42 @@ pub enum EngineState {
     WithoutMetadata,
 }
 
+const METADATA: [&str; 2] = ["metadata1", "metadata2"];
+
 pub fn engine_state(dir: &Path) -> io::Result<EngineState> {
-    let (mut metadata, mut data) = (false, false);
-    for entry in fs::read_dir(dir)? {
-        let name = entry?.file_name();
-        let Some(name) = name.to_str() else { continue };
-        metadata |= name == "metadata1" || name == "metadata2";
-        data |=
-            name.starts_with("snapshot-") || name.starts_with("open-") || is_closed_segment(name);
-    }
-    Ok(match (metadata, data) {
+    Ok(match found(dir)? {
         (true, _) => EngineState::Present,
         (false, true) => EngineState::WithoutMetadata,
         (false, false) => EngineState::Empty,
     })
+}
+
+/// Whether there are files with the term, and whether there are any of the log.
+fn found(dir: &Path) -> io::Result<(bool, bool)> {
+    let (mut metadata, mut data) = (false, false);
+    for entry in fs::read_dir(dir)? {
+        let name = entry?.file_name();
+        let Some(name) = name.to_str() else { continue };
+        metadata |= METADATA.contains(&name);
+        data |=
+            name.starts_with("snapshot-") || name.starts_with("open-") || is_closed_segment(name);
+    }
+    Ok((metadata, data))
+}
+
+/// Deletes what the beginning of a cluster has left that was interrupted after its first step: a term without a
+/// log. The engine would begin no cluster beside it (dqlite: src/raft/uv.c, `uvBootstrap`).
+pub(super) fn undo_half_a_bootstrap(dir: &Path) -> io::Result<()> {
+    if found(dir)? != (true, false) {
+        return Ok(());
+    }
+    for name in METADATA {
+        match fs::remove_file(dir.join(name)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    fs::File::open(dir)?.sync_all()
 }
 
 /// `0000000000000001-0000000000000042`: first and last index.
@@ -39,7 +61,7 @@ fn is_closed_segment(name: &str) -> bool {
 /// The Raft term of the node, as its engine stores it before it acts in it; 0 if none ran here.
 pub fn stored_term(dir: &Path) -> io::Result<u64> {
     let mut newest = (0, 0);
-    for name in ["metadata1", "metadata2"] {
+    for name in METADATA {
         let bytes = match fs::read(dir.join(name)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             other => other?,
@@ -81,6 +103,21 @@ mod tests {
         assert_eq!(stored_term(dir.path()).unwrap(), 3);
         write("metadata2", &[1, 6, 9, 0]);
         assert_eq!(stored_term(dir.path()).unwrap(), 9);
+    }
+
+    #[test]
+    fn only_a_term_without_a_log_is_half_a_bootstrap() {
+        let dir = tempfile::tempdir().unwrap();
+        let touch = |name: &str| fs::write(dir.path().join(name), "").unwrap();
+        touch("info.yaml");
+        touch("metadata2");
+        touch("metadata1");
+        undo_half_a_bootstrap(dir.path()).unwrap();
+        assert_eq!(engine_state(dir.path()).unwrap(), EngineState::Empty);
+        touch("metadata1");
+        touch("open-1");
+        undo_half_a_bootstrap(dir.path()).unwrap();
+        assert_eq!(engine_state(dir.path()).unwrap(), EngineState::Present);
     }
 
     #[test]

@@ -1,0 +1,216 @@
+//! Sees the engine's calls on files.
+//!
+//! libdqlite works on its directory through libuv's functions for files, called in place, and through
+//! `posix_fallocate` (dqlite: src/raft/uv_os.c). So this module puts functions of those names into the executable,
+//! which the dynamic linker prefers, as in [`super::reuse`]; in a static program the linker's `--wrap` puts them
+//! between libdqlite and libuv (scripts/build). Each calls the original and tells [`super::poison`] when that
+//! has failed. Writes to the log go to the kernel by `syscall`: [`super::aio`].
+
+use std::{
+    ffi::{CStr, OsStr, c_char, c_int, c_uint, c_void},
+    os::unix::ffi::OsStrExt,
+    path::Path,
+};
+
+use super::poison::{self, Kind};
+
+/// Makes the linker take this module's functions into the executable. Call it wherever a node is made.
+pub(super) fn link() {
+    for function in [
+        uv_fs_open as *const (),
+        uv_fs_close as *const (),
+        uv_fs_write as *const (),
+        uv_fs_ftruncate as *const (),
+        uv_fs_fsync as *const (),
+        uv_fs_fdatasync as *const (),
+        uv_fs_unlink as *const (),
+        uv_fs_rename as *const (),
+        uv_fs_mkstemp as *const (),
+        uv_fs_scandir as *const (),
+        uv_fs_stat as *const (),
+        posix_fallocate as *const (),
+    ] {
+        std::hint::black_box(function);
+    }
+}
+
+/// `uv_loop_t *`, `uv_fs_t *` and `uv_fs_cb`, which are passed on.
+type Loop = *mut c_void;
+type Request = *mut c_void;
+type Callback = *const c_void;
+
+/// `uv_buf_t`, as on every Unix.
+#[repr(C)]
+pub struct Buffer {
+    base: *mut c_char,
+    len: usize,
+}
+
+/// # Safety
+///
+/// A path that ends with NUL.
+unsafe fn path_of<'a>(path: *const c_char) -> &'a Path {
+    // SAFETY: the caller's promise.
+    let path = unsafe { CStr::from_ptr(path) };
+    Path::new(OsStr::from_bytes(path.to_bytes()))
+}
+
+/// Defines a function that stands before the one of the same name. It calls the original and hands what that
+/// returned to the block.
+macro_rules! stands_before {
+    ($(fn $name:ident / $real:ident / $wrap:literal ($($argument:ident: $type:ty),*) |$result:ident| $told:block)*) => {
+        #[cfg(target_feature = "crt-static")]
+        mod real {
+            use super::*;
+            // What the linker calls the functions that it has wrapped.
+            unsafe extern "C" {
+                $(pub fn $real($($argument: $type),*) -> c_int;)*
+            }
+        }
+
+        #[cfg(not(target_feature = "crt-static"))]
+        mod real {
+            use super::*;
+            $(
+                /// # Safety
+                ///
+                /// As the original's.
+                pub unsafe fn $real($($argument: $type),*) -> c_int {
+                    type Function = unsafe extern "C" fn($($type),*) -> c_int;
+                    static FOUND: std::sync::OnceLock<Function> = std::sync::OnceLock::new();
+                    let function = FOUND.get_or_init(|| {
+                        let name = concat!(stringify!($name), "\0");
+                        // SAFETY: a NUL-terminated name; looks for it behind the executable.
+                        let found = unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr().cast()) };
+                        assert!(!found.is_null(), "libdqlite brings libuv, with {}", stringify!($name));
+                        // SAFETY: a function of this type in uv.h or fcntl.h.
+                        unsafe { std::mem::transmute::<*mut c_void, Function>(found) }
+                    });
+                    // SAFETY: the caller's promise.
+                    unsafe { function($($argument),*) }
+                }
+            )*
+        }
+
+        $(
+            /// # Safety
+            ///
+            /// As the original's.
+            #[cfg_attr(not(target_feature = "crt-static"), unsafe(no_mangle))]
+            #[cfg_attr(target_feature = "crt-static", unsafe(export_name = $wrap))]
+            pub unsafe extern "C" fn $name($($argument: $type),*) -> c_int {
+                // SAFETY: what the caller passed is passed on.
+                let $result = unsafe { real::$real($($argument),*) };
+                $told
+                $result
+            }
+        )*
+    };
+}
+
+stands_before! {
+    fn uv_fs_open / __real_uv_fs_open / "__wrap_uv_fs_open"
+        (uv: Loop, request: Request, path: *const c_char, flags: c_int, mode: c_int, done: Callback)
+    |result| {
+        if result < 0 {
+            let kind = if flags & libc::O_CREAT == 0 { Kind::Open } else { Kind::Create };
+            // SAFETY: the engine's path.
+            poison::failed(kind, "open", unsafe { path_of(path) }, -result);
+        }
+    }
+
+    fn uv_fs_close / __real_uv_fs_close / "__wrap_uv_fs_close"
+        (uv: Loop, request: Request, file: c_int, done: Callback)
+    |result| {
+        // A file that is closed cannot be named any more.
+        if result < 0 && file >= 0 {
+            poison::failed_anywhere("close", -result);
+        }
+    }
+
+    fn uv_fs_write / __real_uv_fs_write / "__wrap_uv_fs_write"
+        (uv: Loop, request: Request, file: c_int, buffers: *const Buffer, count: c_uint, offset: i64, done: Callback)
+    |result| {
+        if result < 0 {
+            poison::failed_on(Kind::Write, "write", file, -result);
+        }
+    }
+
+    fn uv_fs_ftruncate / __real_uv_fs_ftruncate / "__wrap_uv_fs_ftruncate"
+        (uv: Loop, request: Request, file: c_int, offset: i64, done: Callback)
+    |result| {
+        if result < 0 {
+            poison::failed_on(Kind::Other, "ftruncate", file, -result);
+        }
+    }
+
+    fn uv_fs_fsync / __real_uv_fs_fsync / "__wrap_uv_fs_fsync"
+        (uv: Loop, request: Request, file: c_int, done: Callback)
+    |result| {
+        if result < 0 {
+            poison::failed_on(Kind::Other, "fsync", file, -result);
+        }
+    }
+
+    fn uv_fs_fdatasync / __real_uv_fs_fdatasync / "__wrap_uv_fs_fdatasync"
+        (uv: Loop, request: Request, file: c_int, done: Callback)
+    |result| {
+        if result < 0 {
+            poison::failed_on(Kind::Other, "fdatasync", file, -result);
+        }
+    }
+
+    fn uv_fs_unlink / __real_uv_fs_unlink / "__wrap_uv_fs_unlink"
+        (uv: Loop, request: Request, path: *const c_char, done: Callback)
+    |result| {
+        if result < 0 {
+            // SAFETY: the engine's path.
+            poison::failed(Kind::Unlink, "unlink", unsafe { path_of(path) }, -result);
+        }
+    }
+
+    fn uv_fs_rename / __real_uv_fs_rename / "__wrap_uv_fs_rename"
+        (uv: Loop, request: Request, path: *const c_char, new_path: *const c_char, done: Callback)
+    |result| {
+        if result < 0 {
+            // SAFETY: the engine's path.
+            poison::failed(Kind::Other, "rename", unsafe { path_of(path) }, -result);
+        }
+    }
+
+    fn uv_fs_mkstemp / __real_uv_fs_mkstemp / "__wrap_uv_fs_mkstemp"
+        (uv: Loop, request: Request, template: *const c_char, done: Callback)
+    |result| {
+        if result < 0 {
+            // SAFETY: the engine's path.
+            poison::failed(Kind::Create, "mkstemp", unsafe { path_of(template) }, -result);
+        }
+    }
+
+    fn uv_fs_scandir / __real_uv_fs_scandir / "__wrap_uv_fs_scandir"
+        (uv: Loop, request: Request, path: *const c_char, flags: c_int, done: Callback)
+    |result| {
+        if result < 0 {
+            // SAFETY: the engine's path.
+            poison::failed(Kind::Other, "scandir", unsafe { path_of(path) }, -result);
+        }
+    }
+
+    fn uv_fs_stat / __real_uv_fs_stat / "__wrap_uv_fs_stat"
+        (uv: Loop, request: Request, path: *const c_char, done: Callback)
+    |result| {
+        if result < 0 {
+            // SAFETY: the engine's path.
+            poison::failed(Kind::Stat, "stat", unsafe { path_of(path) }, -result);
+        }
+    }
+
+    fn posix_fallocate / __real_posix_fallocate / "__wrap_posix_fallocate"
+        (file: c_int, offset: i64, bytes: i64)
+    |result| {
+        // A signal interrupts it, and the engine repeats it.
+        if result != 0 && result != libc::EINTR {
+            poison::failed_on(Kind::Allocate, "fallocate", file, result);
+        }
+    }
+}
