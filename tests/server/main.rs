@@ -13,6 +13,7 @@ mod crash;
 mod differential;
 mod election;
 mod etcdctl;
+mod faults;
 mod gateway;
 mod hash;
 mod health;

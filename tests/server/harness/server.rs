@@ -201,23 +201,39 @@ impl Server {
 
     /// Starts the process without waiting until it answers.
     pub fn launch(&mut self) {
+        self.launch_with(|_, _| {});
+    }
+
+    /// The same with a command that `change` has changed; it is told the storage directory.
+    pub fn launch_with(&mut self, change: impl FnOnce(&mut Command, &Path)) {
         assert!(self.process.is_none(), "it runs already");
-        self.process = Some(Process::spawn(self.command(), &self.dir.path().join("log")));
+        let mut command = self.command();
+        change(&mut command, &self.storage_dir());
+        self.process = Some(Process::spawn(command, &self.dir.path().join("log")));
     }
 
     /// Waits until it answers; panics when it ends instead.
     pub async fn ready(&mut self) {
+        if !self.is_ready().await {
+            let status = self.process().exited();
+            panic!("the server ended: {}", status.expect("it is not ready"));
+        }
+    }
+
+    /// Waits until it answers, or has ended.
+    pub async fn is_ready(&mut self) -> bool {
         let url = self.plain_url().await;
+        let mut has_ended = false;
         until("the server answers", async || {
-            if let Some(status) = self.process().exited() {
-                panic!("the server ended: {status}");
-            }
-            match Api::try_connect(&url).await {
+            has_ended = self.process().exited().is_some();
+            let answers = async || match Api::try_connect(&url).await {
                 Some(api) => api.try_ask(get("health")).await.is_ok(),
                 None => false,
-            }
+            };
+            has_ended || answers().await
         })
         .await;
+        !has_ended
     }
 
     pub fn process(&mut self) -> &mut Process {
