@@ -174,7 +174,9 @@ impl From<&MigrateError> for Exit {
 fn of_node(error: &NodeError) -> Exit {
     match error {
         NodeError::DirectoryHeld { .. } => Exit::Held,
-        NodeError::Directory { .. } | NodeError::InvalidOption { .. } => Exit::Config,
+        NodeError::Directory { .. }
+        | NodeError::Unreadable { .. }
+        | NodeError::InvalidOption { .. } => Exit::Config,
         NodeError::WouldBootstrap { .. } | NodeError::Damaged { .. } => Exit::Data,
         NodeError::DiskFull { .. } => Exit::DiskFull,
         NodeError::StopTimeout { .. } => Exit::StopTimeout,

@@ -55,7 +55,7 @@ fn look(dir: &Path, lock: &DirLock) -> Result<Result<DirState, String>, RecoverE
         }
     }
     // Before the engine, which deletes what is half there.
-    if let Some(damage) = find_damage(dir).map_err(unreadable)? {
+    if let Some(damage) = find_damage(dir)? {
         return Ok(Err(damage));
     }
     let Some(own) = read_info(dir).map_err(ConfigError::from)? else {

@@ -11,9 +11,12 @@ use std::{
     time::Duration,
 };
 
-use dqlite::node::{
-    BOOTSTRAP_ID, DirLock, EngineState, LastEntry, Node, NodeError, NodeOptions,
-    describe_last_entry, engine_state,
+use dqlite::{
+    log::verify_directory,
+    node::{
+        BOOTSTRAP_ID, DirLock, EngineState, LastEntry, Node, NodeError, NodeOptions,
+        describe_last_entry, engine_state, mark,
+    },
 };
 
 use engine::{Client, DEADLINE, options, start};
@@ -195,11 +198,51 @@ fn a_damaged_segment_stops_the_start_and_is_left_alone() {
     bytes[middle] ^= 0xff;
     fs::write(&path, &bytes).unwrap();
 
-    let mut node = Node::create(&options(dir.path())).unwrap();
-    let error = node.start().unwrap_err();
+    let error = Node::create(&options(dir.path())).err().unwrap();
     assert!(matches!(error, NodeError::Damaged { .. }), "{error}");
     assert!(error.to_string().contains(&segment), "{error}");
     assert_eq!(fs::read(&path).unwrap(), bytes);
+}
+
+#[test]
+fn the_mark_says_how_far_the_log_must_reach() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = start(&options(dir.path()));
+    let begun = mark::read(dir.path()).unwrap().unwrap();
+    assert!(!begun.is_clean);
+    let mut client = Client::connect(&node);
+    client.leader();
+    client.open();
+    client.exec("CREATE TABLE t (n INTEGER PRIMARY KEY)");
+    for n in 0..100 {
+        client.exec(&format!("INSERT INTO t VALUES ({n})"));
+    }
+    drop((client, node));
+    let found = mark::read(dir.path()).unwrap().unwrap();
+    let report = verify_directory(dir.path()).unwrap();
+    assert!(found.is_clean && found.open.is_empty());
+    assert_eq!(found.last_index, report.last_index);
+    assert!(found.last_index >= begun.last_index + 101);
+
+    // The last segment is gone: the files alone say nothing of it.
+    let last = dir.path().join(closed_segments(dir.path()).pop().unwrap());
+    let bytes = fs::read(&last).unwrap();
+    fs::remove_file(&last).unwrap();
+    let refused = Node::create(&options(dir.path()))
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(refused.contains("entries are lost"), "{refused}");
+    fs::write(&last, bytes).unwrap();
+    // Another node's.
+    let other = NodeOptions {
+        id: 7,
+        bootstrap: false,
+        ..options(dir.path())
+    };
+    let refused = Node::create(&other).err().unwrap().to_string();
+    assert!(refused.contains("two nodes were mixed up"), "{refused}");
+    start(&options(dir.path()));
 }
 
 fn closed_segments(dir: &Path) -> Vec<String> {

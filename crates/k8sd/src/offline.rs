@@ -69,7 +69,7 @@ pub fn check_whole(dir: &Path) -> Result<Server, Error> {
             return Err(damaged("metadata1 and metadata2 are missing".to_owned()));
         }
     }
-    if let Some(reason) = find_damage(dir).map_err(Error::file(dir))? {
+    if let Some(reason) = find_damage(dir)? {
         return Err(damaged(reason));
     }
     read_info(dir)?.ok_or_else(|| damaged("has no info.yaml".to_owned()))

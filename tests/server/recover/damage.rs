@@ -36,10 +36,7 @@ async fn damage_is_explained_before_the_engine_sees_it() {
     std::fs::write(&segment, "").unwrap();
     let output = fails(&mut server).await;
     let name = segment.file_name().unwrap().to_str().unwrap().to_owned();
-    assert!(
-        output.contains(&format!("the log segment {name} is empty")),
-        "{output}"
-    );
+    assert!(output.contains(&format!("{name} has 0 bytes")), "{output}");
     assert!(output.contains("k8s-dqlite recover --reseed"), "{output}");
     // A node alone has nobody to get its data from.
     let refused = run(&["recover", "--reseed"], &dir);

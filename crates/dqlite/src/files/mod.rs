@@ -40,7 +40,12 @@ pub const CLUSTER_FILE: &str = "cluster.yaml";
 
 /// This node, or `None` on a directory without `info.yaml`.
 pub fn read_info(dir: &Path) -> Result<Option<Server>, FileError> {
-    let path = dir.join(INFO_FILE);
+    read_info_copy(dir, INFO_FILE)
+}
+
+/// Reads an info.yaml that is kept under another name.
+pub fn read_info_copy(dir: &Path, name: &str) -> Result<Option<Server>, FileError> {
+    let path = dir.join(name);
     let Some(text) = atomic::read(&path)? else {
         return Ok(None);
     };

@@ -127,6 +127,34 @@ impl<'a> Batch<'a> {
     }
 }
 
+/// Where a batch ends and what it holds, of bytes that the engine has just made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent {
+    pub entries: u64,
+    /// Both.
+    pub checksums: u64,
+    pub end: usize,
+}
+
+/// The batch that begins at this place, judged by its headers alone, if one does.
+pub fn extent(bytes: &[u8], offset: usize) -> Option<Extent> {
+    let entries = count_at(bytes, offset).filter(|count| (1..=MAX_ENTRIES).contains(count))?;
+    let headers_at = offset.checked_add(PREAMBLE_BYTES)?;
+    let data_at = headers_at.checked_add(header_bytes(entries))?;
+    let mut end = data_at;
+    for header in bytes
+        .get(headers_at..data_at)?
+        .chunks_exact(ENTRY_HEADER_BYTES)
+    {
+        end = end.checked_add(check_entry(header).ok()?)?;
+    }
+    (end <= bytes.len()).then_some(Extent {
+        entries,
+        checksums: u64_at(bytes, offset)?,
+        end,
+    })
+}
+
 /// The number of entries that a batch at this place would have.
 pub fn count_at(segment: &[u8], offset: usize) -> Option<u64> {
     u64_at(segment, offset.checked_add(8)?)
@@ -176,6 +204,18 @@ mod tests {
         );
         assert_eq!(entries[0].data, [7; 16]);
         assert_eq!(entries[2].term, 4);
+    }
+
+    #[test]
+    fn the_extent_of_a_batch_is_that_of_its_entries() {
+        let mut bytes = fixture::batch(&[(3, 1, &[7; 16]), (3, 2, &[0; 8])]);
+        bytes.extend([0; 64]);
+        let found = extent(&bytes, 0).unwrap();
+        let batch = Batch::read(&bytes, 0).unwrap();
+        assert_eq!((found.entries, found.end), (2, batch.end));
+        assert_eq!(found.checksums, batch.checksums);
+        assert_eq!(extent(&bytes, found.end), None);
+        assert_eq!(extent(&bytes[..found.end - 1], 0), None);
     }
 
     #[test]

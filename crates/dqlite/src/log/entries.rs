@@ -43,7 +43,7 @@ const SAME_COMMANDS_MIN: usize = 16;
 /// What tells a batch from others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Head {
-    checksums: u64,
+    pub checksums: u64,
     has_command: bool,
 }
 

@@ -104,6 +104,8 @@ fn open_segments(
         if let Ok(segment) = &read {
             log.check_copy(&file.name, &segment.entries)?;
         }
+        let head = |segment: &OpenSegment| Some(segment.entries.heads.first()?.checksums);
+        let first_batch = read.as_ref().ok().and_then(head);
         log.add(&file.name, read.map(|segment| segment.entries))?;
         if is_before && plan.open[at + 1].counter != file.counter + 1 {
             let kind = DamageKind::OpenGap {
@@ -115,6 +117,7 @@ fn open_segments(
             name: file.name.clone(),
             counter: file.counter,
             entries: (log.next > first).then(|| (first, log.next - 1)),
+            first_batch,
         });
     }
     Ok(reports)

@@ -52,8 +52,13 @@ mod torn;
 mod verify;
 
 pub use batch::BatchFault;
+pub(crate) use batch::extent as batch_extent;
+pub(crate) use crc::crc32;
 pub use damage::{Damage, DamageKind, Error, Lost};
 pub use directory::verify_directory;
+#[cfg(test)]
+pub(crate) use fixture::batch as test_batch;
+pub(crate) use name::FileName;
 pub use name::SnapshotId;
 pub use plan::FoundFile;
 pub use report::{ClosedReport, Configuration, OpenReport, Remnant, Report, SnapshotReport};

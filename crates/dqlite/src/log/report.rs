@@ -65,6 +65,8 @@ pub struct OpenReport {
     /// The first and the last entry, if there are any. The indexes follow from the segments before
     /// it: the file itself does not have them.
     pub entries: Option<(u64, u64)>,
+    /// Both checksums of its first batch, which tell it from another segment of the same number.
+    pub first_batch: Option<u64>,
 }
 
 /// What a crash, or the engine's own cleaning, left behind.

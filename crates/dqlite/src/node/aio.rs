@@ -11,7 +11,8 @@
 //!   the flag the first attempt succeeds, and the kernel tells the event loop when the write is
 //!   durable: two thread switches less for each commit. How long that took is told to whoever asked
 //!   ([`observe_log_writes`]).
-//! - `io_setup`, and the results of all writes: a failure is told to [`super::poison`].
+//! - `io_setup`, and the results of all writes: a failure is told to [`super::poison`], and what is in the log to
+//!   [`super::mark`].
 //! - `gettid`: every trace point asks for it, some 40 times in a commit; the answer never changes.
 //!
 //! Invariants: contexts are only handed over after the engine has closed the segment's file, all of
@@ -103,7 +104,10 @@ mod interposer {
         time::Instant,
     };
 
-    use super::super::poison::{self, Kind};
+    use super::super::{
+        mark,
+        poison::{self, Kind},
+    };
     use super::{HANDED_OVER, LOG_WRITES, QUEUE_MAX, STOPPING, UNDER_WAY};
 
     /// Writes whose begin is remembered: the engine has one under way, or a few where segments change.
@@ -346,12 +350,22 @@ mod interposer {
         for index in 0..usize::try_from(count).unwrap_or(0) {
             // SAFETY: the kernel has written that many events, and the engine keeps a request until
             // it has seen its event. Writes that were refused come with the flag still set.
-            let (is_ours, request, result, file) = unsafe {
+            let (is_ours, request, result, file, written) = unsafe {
                 let event = &*(events as *const IoEvent).add(index);
                 let iocb = &*(event.iocb as *const Iocb);
                 let is_ours = iocb.flags & TELLS != 0 && iocb.rw_flags & libc::RWF_NOWAIT == 0;
-                (is_ours, event.iocb as usize, event.result, iocb.file)
+                let written = written(iocb, event.result);
+                (
+                    is_ours,
+                    event.iocb as usize,
+                    event.result,
+                    iocb.file,
+                    written,
+                )
             };
+            if let Some((offset, bytes)) = written {
+                mark::written(file as c_int, offset, bytes);
+            }
             if result < 0 {
                 let errno = c_int::try_from(-result).unwrap_or(libc::EIO);
                 poison::failed_on(Kind::LogWrite, "write", file as c_int, errno);
@@ -362,6 +376,25 @@ mod interposer {
             }
         }
         count
+    }
+
+    /// Offset and bytes of a write that is done as a whole.
+    ///
+    /// # Safety
+    ///
+    /// The request is as the engine made it, and its buffer is still there.
+    unsafe fn written<'a>(iocb: &Iocb, result: i64) -> Option<(u64, &'a [u8])> {
+        const PWRITEV: u16 = 8;
+        if iocb.opcode != PWRITEV || iocb.bytes != 1 {
+            return None;
+        }
+        // SAFETY: a request of this kind has an array of buffers, here of one.
+        let buffer = unsafe { &*(iocb.buffer as *const libc::iovec) };
+        let is_whole = usize::try_from(result) == Ok(buffer.iov_len);
+        let offset = u64::try_from(iocb.offset).ok().filter(|_| is_whole)?;
+        // SAFETY: the kernel has read all of it.
+        let bytes = unsafe { std::slice::from_raw_parts(buffer.iov_base.cast(), buffer.iov_len) };
+        Some((offset, bytes))
     }
 
     fn destroy(context: c_long) -> c_long {

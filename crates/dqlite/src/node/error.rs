@@ -24,6 +24,13 @@ pub enum NodeError {
     #[error("cannot use the directory {}: {source}", dir.display())]
     Directory { dir: PathBuf, source: io::Error },
 
+    /// Says nothing about the data.
+    #[error(
+        "cannot read {}: {source}; give this user the files of the directory, or look for the disk's errors (dmesg)",
+        path.display()
+    )]
+    Unreadable { path: PathBuf, source: io::Error },
+
     /// Starting would create a second, empty cluster, where one was expected to exist.
     #[error(
         "the directory {} has no data of dqlite, and node {id:x} would begin a new, empty cluster \

@@ -4,7 +4,7 @@
 //! `posix_fallocate` (dqlite: src/raft/uv_os.c). So this module puts functions of those names into the executable,
 //! which the dynamic linker prefers, as in [`super::reuse`]; in a static program the linker's `--wrap` puts them
 //! between libdqlite and libuv (scripts/build). Each calls the original and tells [`super::poison`] when that
-//! has failed. Writes to the log go to the kernel by `syscall`: [`super::aio`].
+//! has failed, and [`super::mark`] of what makes the log longer or shorter. Writes to the log go to the kernel by `syscall`: [`super::aio`].
 
 use std::{
     ffi::{CStr, OsStr, c_char, c_int, c_uint, c_void},
@@ -12,7 +12,10 @@ use std::{
     path::Path,
 };
 
-use super::poison::{self, Kind};
+use super::{
+    mark,
+    poison::{self, Kind},
+};
 
 /// Makes the linker take this module's functions into the executable. Call it wherever a node is made.
 pub(super) fn link() {
@@ -55,10 +58,13 @@ unsafe fn path_of<'a>(path: *const c_char) -> &'a Path {
     Path::new(OsStr::from_bytes(path.to_bytes()))
 }
 
-/// Defines a function that stands before the one of the same name. It calls the original and hands what that
-/// returned to the block.
+/// Defines a function that stands before the one of the same name. It does what is to be done before, calls the
+/// original, and hands what that returned to the other block.
 macro_rules! stands_before {
-    ($(fn $name:ident / $real:ident / $wrap:literal ($($argument:ident: $type:ty),*) |$result:ident| $told:block)*) => {
+    ($(
+        fn $name:ident / $real:ident / $wrap:literal ($($argument:ident: $type:ty),*)
+        $(before $before:block)? |$result:ident| $told:block
+    )*) => {
         #[cfg(target_feature = "crt-static")]
         mod real {
             use super::*;
@@ -99,6 +105,7 @@ macro_rules! stands_before {
             #[cfg_attr(not(target_feature = "crt-static"), unsafe(no_mangle))]
             #[cfg_attr(target_feature = "crt-static", unsafe(export_name = $wrap))]
             pub unsafe extern "C" fn $name($($argument: $type),*) -> c_int {
+                $($before)?
                 // SAFETY: what the caller passed is passed on.
                 let $result = unsafe { real::$real($($argument),*) };
                 $told
@@ -112,15 +119,22 @@ stands_before! {
     fn uv_fs_open / __real_uv_fs_open / "__wrap_uv_fs_open"
         (uv: Loop, request: Request, path: *const c_char, flags: c_int, mode: c_int, done: Callback)
     |result| {
+        // SAFETY: the engine's path.
+        let path = unsafe { path_of(path) };
+        let is_new = flags & libc::O_CREAT != 0;
         if result < 0 {
-            let kind = if flags & libc::O_CREAT == 0 { Kind::Open } else { Kind::Create };
-            // SAFETY: the engine's path.
-            poison::failed(kind, "open", unsafe { path_of(path) }, -result);
+            let kind = if is_new { Kind::Create } else { Kind::Open };
+            poison::failed(kind, "open", path, -result);
+        } else if flags & libc::O_ACCMODE != libc::O_RDONLY {
+            mark::opened(path, result, is_new);
         }
     }
 
     fn uv_fs_close / __real_uv_fs_close / "__wrap_uv_fs_close"
         (uv: Loop, request: Request, file: c_int, done: Callback)
+    before {
+        mark::closing(file);
+    }
     |result| {
         // A file that is closed cannot be named any more.
         if result < 0 && file >= 0 {
@@ -162,6 +176,10 @@ stands_before! {
 
     fn uv_fs_unlink / __real_uv_fs_unlink / "__wrap_uv_fs_unlink"
         (uv: Loop, request: Request, path: *const c_char, done: Callback)
+    before {
+        // SAFETY: the engine's path.
+        mark::removing(unsafe { path_of(path) });
+    }
     |result| {
         if result < 0 {
             // SAFETY: the engine's path.
@@ -175,6 +193,10 @@ stands_before! {
         if result < 0 {
             // SAFETY: the engine's path.
             poison::failed(Kind::Other, "rename", unsafe { path_of(path) }, -result);
+        } else {
+            // SAFETY: the engine's paths.
+            let (from, to) = unsafe { (path_of(path), path_of(new_path)) };
+            mark::renamed(from, to);
         }
     }
 

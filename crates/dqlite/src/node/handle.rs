@@ -11,16 +11,18 @@ use nix::sys::statvfs::statvfs;
 
 use super::{
     DirLock, EngineState, NodeError, NodeOptions, aio,
-    check::find_damage,
+    check::read_log,
     connect::Connector,
     engine::Engine,
     engine_state, file_calls,
+    mark::Mark,
     options::{Checked, is_bootstrap_id},
     poison::Watch,
     process::{check_version, prepare_process},
     reuse,
     state::undo_half_a_bootstrap,
 };
+use crate::log::Report;
 
 /// Stopping takes 60 ms when idle. It waits for dials ([`super::DIAL_TIMEOUT`]) and for a snapshot
 /// that is being written, which takes seconds for a large database.
@@ -29,25 +31,18 @@ pub const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 /// The engine allocates its log in segments of this size (dqlite: src/raft/uv.c), before it writes.
 const LOG_SEGMENT_BYTES: u64 = 8 * 1024 * 1024;
 
-fn check_damage(dir: &Path) -> Result<(), NodeError> {
-    let dir = dir.to_owned();
-    match find_damage(&dir) {
-        Ok(None) => Ok(()),
-        Ok(Some(reason)) => Err(NodeError::Damaged { dir, reason }),
-        Err(source) => Err(NodeError::Directory { dir, source }),
-    }
-}
-
 /// A dqlite node. Started once at most; dropping it stops it.
 pub struct Node {
     dir: PathBuf,
+    id: u64,
+    report: Report,
     bind_address: String,
     phase: Phase,
 }
 
 enum Phase {
     Created(Parts, Checked),
-    Running(Parts, Watch),
+    Running(Parts, Watch, Mark),
     Ended,
 }
 
@@ -79,13 +74,18 @@ impl Node {
             });
         }
         check_state(options)?;
-        check_damage(&options.dir)?;
+        let report = read_log(&options.dir, options.id)?;
+        for remnant in &report.remnants {
+            tracing::info!("{remnant}");
+        }
         check_space(&options.dir)?;
         let connector = Box::new(Connector::new(options.dial.clone()));
         let engine = Engine::create(options.id, &checked.address, &checked.dir)?;
         engine.configure(options, &checked, &connector)?;
         Ok(Self {
             dir: options.dir.clone(),
+            id: options.id,
+            report,
             bind_address: options.bind_address.clone(),
             phase: Phase::Created(
                 Parts {
@@ -111,10 +111,20 @@ impl Node {
         self.bind_address = parts.engine.bind(&checked.bind_address)?;
         parts.lock.yield_to_engine();
         let watch = Watch::begin(&self.dir);
+        let mark = Mark::begin(&self.dir, self.id, &self.report);
+        let mark = mark.map_err(|source| NodeError::Directory {
+            dir: self.dir.clone(),
+            source,
+        })?;
         parts.engine.start()?;
         watch.running();
-        self.phase = Phase::Running(parts, watch);
+        self.phase = Phase::Running(parts, watch, mark);
         Ok(())
+    }
+
+    /// What the engine has found, or will find, in its directory.
+    pub fn report(&self) -> &Report {
+        &self.report
     }
 
     /// Where the engine listens: `@name`. Final once the node is started.
@@ -129,7 +139,8 @@ impl Node {
     /// End the engine; statements that run are aborted. Stopping again does nothing. After
     /// [`NodeError::StopTimeout`] the engine may go on for a while, and keeps its directory locked.
     pub fn stop(&mut self) -> Result<(), NodeError> {
-        let Phase::Running(mut parts, watch) = std::mem::replace(&mut self.phase, Phase::Ended)
+        let Phase::Running(mut parts, watch, mark) =
+            std::mem::replace(&mut self.phase, Phase::Ended)
         else {
             return Ok(());
         };
@@ -140,6 +151,9 @@ impl Node {
             .name("dqlite-stop".to_owned())
             .spawn(move || {
                 let stopped = parts.engine.stop();
+                if stopped.is_ok() {
+                    mark.finish();
+                }
                 drop((parts, watch));
                 let _ = done.send(stopped);
             });

@@ -20,6 +20,7 @@ mod file_calls;
 mod handle;
 mod last_entry;
 mod lock;
+pub mod mark;
 mod options;
 mod poison;
 mod process;

@@ -24,7 +24,12 @@ use crate::{
 const LIST: &str = "recovery.yaml";
 
 /// Each node has its own.
-const OWN_FILES: [&str; 3] = ["info.yaml", "failure-domain", "dqlite-lock"];
+const OWN_FILES: [&str; 4] = [
+    "info.yaml",
+    "failure-domain",
+    "dqlite-lock",
+    dqlite::node::mark::FILE_NAME,
+];
 
 /// Bytes of recovery.yaml.
 const MAX_LIST_BYTES: u64 = 1 << 20;

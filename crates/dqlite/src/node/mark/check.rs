@@ -1,0 +1,59 @@
+//! Whether a directory is what its mark says. Pure.
+
+use super::file::{Content, FILE_NAME};
+use crate::log::Report;
+
+/// Why a directory is not the one that its mark was written for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Mismatch {
+    #[error(
+        "its file {FILE_NAME} is of node {found:x}, and this is node {own:x}: files of two nodes were mixed up"
+    )]
+    OtherNode { found: u64, own: u64 },
+    #[error(
+        "its log ends with the entry {found}, although this node had stored the entries up to {expected}, \
+         as the file {FILE_NAME} says: {} entries are lost, or the directory is an older copy", expected - found
+    )]
+    TooShort { found: u64, expected: u64 },
+    #[error(
+        "{name} does not belong there: this node stopped cleanly, as the file {FILE_NAME} says, and left no such \
+         file; it is from an older copy, or of another node"
+    )]
+    AfterCleanStop { name: String },
+    #[error(
+        "{name} does not belong there: the file {FILE_NAME} knows of no such segment, or of one that begins \
+         otherwise; it is from an older copy, or of another node"
+    )]
+    OtherSegment { name: String },
+}
+
+/// Compares what the engine would load with what this node has written down.
+pub fn check(node_id: u64, mark: &Content, report: &Report) -> Result<(), Mismatch> {
+    if mark.node_id != node_id {
+        return Err(Mismatch::OtherNode {
+            found: mark.node_id,
+            own: node_id,
+        });
+    }
+    let used = report.open.iter().filter(|open| open.entries.is_some());
+    for open in used {
+        let name = open.name.clone();
+        if mark.is_clean {
+            return Err(Mismatch::AfterCleanStop { name });
+        }
+        let known = mark.open.iter().find(|known| known.counter == open.counter);
+        let is_known = known.is_some_and(|known| {
+            known.first_batch.is_none() || known.first_batch == open.first_batch
+        });
+        if !is_known {
+            return Err(Mismatch::OtherSegment { name });
+        }
+    }
+    if report.last_index < mark.last_index {
+        return Err(Mismatch::TooShort {
+            found: report.last_index,
+            expected: mark.last_index,
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,218 @@
+//! What the engine's calls on files say about its log. Pure.
+
+use super::file::{Content, OpenSegment};
+use crate::log::{Report, batch_extent};
+
+/// Where the first batch of a segment begins: behind the word with the format.
+const FIRST_BATCH_OFFSET: u64 = 8;
+
+pub struct State {
+    node_id: u64,
+    last_index: u64,
+    /// Entries up to here are in a snapshot.
+    snapshot_index: u64,
+    /// In the order of their counters.
+    open: Vec<Open>,
+}
+
+struct Open {
+    segment: OpenSegment,
+    /// Where the next batch will begin; `None` when the bytes could not be followed.
+    next_offset: Option<u64>,
+}
+
+impl State {
+    /// Before the engine starts on a directory with this log. It closes all segments as it starts.
+    pub fn new(node_id: u64, report: &Report) -> Self {
+        let open = report.open.iter().filter_map(|open| {
+            let (first, last) = open.entries?;
+            Some(Open {
+                segment: OpenSegment {
+                    counter: open.counter,
+                    entries: last - first + 1,
+                    first_batch: open.first_batch,
+                },
+                next_offset: None,
+            })
+        });
+        Self {
+            node_id,
+            last_index: report.last_index,
+            snapshot_index: report
+                .snapshot
+                .as_ref()
+                .map_or(0, |snapshot| snapshot.id.index),
+            open: open.collect(),
+        }
+    }
+
+    pub fn content(&self, sequence: u64, is_clean: bool) -> Content {
+        Content {
+            sequence,
+            node_id: self.node_id,
+            last_index: self.last_index,
+            is_clean,
+            open: self.open.iter().map(|open| open.segment).collect(),
+        }
+    }
+
+    /// An open segment without entries was made.
+    pub fn created(&mut self, counter: u64) {
+        self.removed(counter);
+        self.open.push(Open {
+            segment: OpenSegment {
+                counter,
+                entries: 0,
+                first_batch: None,
+            },
+            next_offset: Some(FIRST_BATCH_OFFSET),
+        });
+        self.open.sort_by_key(|open| open.segment.counter);
+    }
+
+    /// Whole blocks were written, the first of which may repeat the end of an earlier write.
+    pub fn written(&mut self, counter: u64, offset: u64, bytes: &[u8]) {
+        let Some(open) = self
+            .open
+            .iter_mut()
+            .find(|open| open.segment.counter == counter)
+        else {
+            return;
+        };
+        let Some(next) = open.next_offset else { return };
+        let Some(mut at) = next
+            .checked_sub(offset)
+            .and_then(|at| usize::try_from(at).ok())
+        else {
+            open.next_offset = None;
+            return;
+        };
+        while let Some(batch) = batch_extent(bytes, at) {
+            if open.segment.entries == 0 {
+                open.segment.first_batch = Some(batch.checksums);
+            }
+            open.segment.entries += batch.entries;
+            self.last_index += batch.entries;
+            at = batch.end;
+        }
+        open.next_offset = Some(offset + at as u64);
+    }
+
+    /// An open segment has got its name, which says where it ends.
+    pub fn closed(&mut self, counter: u64, last: u64) {
+        self.removed(counter);
+        let later = self
+            .open
+            .iter()
+            .filter(|open| open.segment.counter > counter);
+        self.last_index = last + later.map(|open| open.segment.entries).sum::<u64>();
+    }
+
+    /// A snapshot is whole. One that came from the leader reaches farther than the log.
+    pub fn snapshot(&mut self, index: u64) {
+        self.snapshot_index = self.snapshot_index.max(index);
+        self.last_index = self.last_index.max(index);
+    }
+
+    pub fn removed(&mut self, counter: u64) {
+        self.open.retain(|open| open.segment.counter != counter);
+    }
+
+    /// A closed segment will be removed: because a snapshot has its entries, or because the leader has others.
+    /// Returns whether the log becomes shorter.
+    pub fn take_back(&mut self, first: u64, last: u64) -> bool {
+        let is_shorter = last > self.snapshot_index && first <= self.last_index;
+        if is_shorter {
+            self.last_index = self.snapshot_index.max(first.saturating_sub(1));
+        }
+        is_shorter
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::test_batch;
+
+    fn batch(entries: usize, bytes: usize) -> Vec<u8> {
+        let data = vec![7; bytes];
+        test_batch(&vec![(3, 1, &data[..]); entries])
+    }
+
+    fn empty() -> State {
+        State {
+            node_id: 1,
+            last_index: 10,
+            snapshot_index: 0,
+            open: Vec::new(),
+        }
+    }
+
+    fn segment(batches: &[Vec<u8>]) -> Vec<u8> {
+        let mut bytes = 1_u64.to_le_bytes().to_vec();
+        bytes.extend(batches.concat());
+        bytes.resize(bytes.len().next_multiple_of(4096), 0);
+        bytes
+    }
+
+    #[test]
+    fn entries_are_counted_as_their_blocks_are_written() {
+        let mut state = empty();
+        state.created(2);
+        state.created(1);
+        let (one, two, three) = (batch(1, 104), batch(2, 4904), batch(3, 8));
+        state.written(1, 0, &segment(std::slice::from_ref(&one)));
+        assert_eq!(state.last_index, 11);
+        // The first block again, and what follows.
+        let longer = segment(&[one.clone(), two.clone()]);
+        state.written(1, 0, &longer);
+        assert_eq!(state.last_index, 13);
+        let whole = segment(&[one.clone(), two, three]);
+        let block = (longer.len() - 4096) as u64;
+        state.written(1, block, &whole[block as usize..]);
+        assert_eq!(state.last_index, 16);
+        let content = state.content(5, false);
+        assert_eq!(content.open[0].entries, 6);
+        let sums = u64::from_le_bytes(one[..8].try_into().unwrap());
+        assert_eq!(content.open[0].first_batch, Some(sums));
+        assert_eq!(content.open[1].first_batch, None);
+        state.written(2, 0, &segment(&[batch(4, 8)]));
+        assert_eq!(state.last_index, 20);
+        state.closed(1, 16);
+        assert_eq!((state.last_index, state.open.len()), (20, 1));
+        state.closed(2, 20);
+        assert_eq!((state.last_index, state.open.len()), (20, 0));
+    }
+
+    #[test]
+    fn the_name_of_a_closed_segment_is_the_truth() {
+        let mut state = empty();
+        state.created(1);
+        state.written(1, 0, &segment(&[batch(5, 8)]));
+        state.closed(1, 12);
+        assert_eq!(state.last_index, 12);
+    }
+
+    #[test]
+    fn bytes_that_do_not_follow_are_not_counted() {
+        let mut state = empty();
+        state.created(1);
+        state.written(1, 8192, &segment(&[batch(1, 8)]));
+        assert_eq!(state.last_index, 10);
+        state.written(9, 0, &segment(&[batch(1, 8)]));
+        assert_eq!(state.last_index, 10);
+    }
+
+    #[test]
+    fn only_a_conflict_with_the_leader_makes_the_log_shorter() {
+        let mut state = empty();
+        state.snapshot(6);
+        assert!(!state.take_back(1, 6));
+        assert_eq!(state.last_index, 10);
+        assert!(state.take_back(7, 9));
+        assert_eq!(state.last_index, 6);
+        assert!(!state.take_back(8, 9));
+        state.snapshot(50);
+        assert_eq!(state.last_index, 50);
+    }
+}
