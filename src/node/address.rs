@@ -27,9 +27,12 @@ use crate::{
     config::{ConfigError, ServerConfig, Start, UPDATE},
 };
 
+/// info.yaml as it was before the address changed.
+pub const FORMER_INFO: &str = "info.yaml.before-update";
+
 /// What is replaced stays under these names.
 const KEPT: [(&str, &str); 2] = [
-    (INFO_FILE, "info.yaml.before-update"),
+    (INFO_FILE, FORMER_INFO),
     (CLUSTER_FILE, "cluster.yaml.before-update"),
 ];
 

@@ -1,6 +1,7 @@
 //! The dqlite node of this server: its directory, its engine, its port.
 
 mod address;
+mod members;
 mod membership;
 
 use std::{sync::Arc, time::Duration};
@@ -208,6 +209,7 @@ async fn start_engine(config: &ServerConfig) -> Result<(Node, Identity, u64), St
         let lock = DirLock::acquire(&config.storage_dir)?;
         let identity = config.start.identify(&lock)?;
         let mut node = Node::create_locked(&node_options(&config, &identity, dial), lock)?;
+        members::check(&config.storage_dir, &identity, node.report())?;
         info!(
             id = format_args!("{:x}", identity.id),
             address = identity.address,
