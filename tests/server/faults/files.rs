@@ -1,0 +1,227 @@
+//! A file of a node that does not run is changed, as disks and people do.
+//!
+//! A node is written to, stopped or killed, and copied; then each case changes one file of a copy and starts
+//! it. Tried are some, chosen by a seed; FAULT_FILES=all tries each kind of change on each file. FAULT_SEED
+//! repeats the places and the choice.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use dqlite::{log::verify_directory, node::mark};
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+use rand::{Rng, SeedableRng};
+
+use super::load::Written;
+use super::prepare;
+use crate::harness::*;
+
+/// Cases that are tried without FAULT_FILES, after a stop and after a kill.
+const USUAL: usize = 14;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Change {
+    FlipBit,
+    /// Four bytes.
+    Overwrite,
+    Cut,
+    CutAtBlock,
+    /// From somewhere to the end.
+    Zero,
+    Empty,
+    Delete,
+    /// The file of this name, as it was before the last start.
+    Older,
+    /// The file of this name of another cluster.
+    Foreign,
+}
+
+const CHANGES: [Change; 9] = [
+    Change::FlipBit,
+    Change::Overwrite,
+    Change::Cut,
+    Change::CutAtBlock,
+    Change::Zero,
+    Change::Empty,
+    Change::Delete,
+    Change::Older,
+    Change::Foreign,
+];
+
+const BLOCK_BYTES: usize = 4096;
+
+/// A server with a history of two runs; its directory, as it was after each, is beside it.
+struct Base {
+    server: Server,
+    written: Written,
+}
+
+impl Base {
+    async fn make(ends_cleanly: bool) -> Self {
+        let mut server = prepare();
+        let mut written = Written::default();
+        for copy in ["older", "base"] {
+            server.launch();
+            server.ready().await;
+            written.write(&mut server).await;
+            if ends_cleanly {
+                assert!(server.terminate().await.success());
+            } else {
+                let dir = server.storage_dir();
+                until("the mark is exact", async || {
+                    let marked = mark::read(&dir).unwrap().map(|mark| mark.last_index);
+                    verify_directory(&dir).is_ok_and(|log| Some(log.last_index) == marked)
+                })
+                .await;
+                server.kill9();
+            }
+            copy_files(&server.storage_dir(), &server.path().join(copy));
+        }
+        Self { server, written }
+    }
+
+    /// The files of the node, of all its copies.
+    fn files(&self) -> Vec<String> {
+        let names = ["older", "base"].map(|copy| names(&self.server.path().join(copy)));
+        let mut names = names.concat();
+        names.retain(|name| is_of_the_node(name));
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    /// Returns whether there is a difference.
+    fn change(&self, foreign: &Path, file: &str, change: Change, random: &mut StdRng) -> bool {
+        let (base, dir) = (self.server.path().join("base"), self.server.storage_dir());
+        std::fs::remove_dir_all(&dir).unwrap();
+        copy_files(&base, &dir);
+        let path = dir.join(file);
+        let before = std::fs::read(&path).ok();
+        let after = match change {
+            Change::Older => std::fs::read(self.server.path().join("older").join(file)).ok(),
+            Change::Foreign => std::fs::read(foreign.join(file)).ok(),
+            Change::Delete => None,
+            change => before.as_ref().map(|bytes| changed(bytes, change, random)),
+        };
+        match &after {
+            Some(bytes) => std::fs::write(&path, bytes).unwrap(),
+            None if change == Change::Delete && before.is_some() => {
+                std::fs::remove_file(&path).unwrap();
+            }
+            None => return false,
+        }
+        before != after
+    }
+}
+
+fn is_of_the_node(name: &str) -> bool {
+    let is_engines = ["open-", "snapshot-", "metadata", "0"]
+        .iter()
+        .any(|start| name.starts_with(start));
+    is_engines || name == mark::FILE_NAME || name == "info.yaml"
+}
+
+fn changed(bytes: &[u8], change: Change, random: &mut StdRng) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    // Most of an open segment is zeros that mean nothing.
+    let used = bytes
+        .iter()
+        .rposition(|byte| *byte != 0)
+        .map_or(0, |at| at + 1);
+    if used == 0 {
+        return bytes;
+    }
+    let at = random.random_range(0..used);
+    match change {
+        Change::FlipBit => bytes[at] ^= 1 << random.random_range(0..8),
+        Change::Overwrite => {
+            let end = (at + 4).min(bytes.len());
+            random.fill(&mut bytes[at..end]);
+        }
+        Change::Cut => bytes.truncate(at),
+        Change::CutAtBlock => bytes.truncate(at / BLOCK_BYTES * BLOCK_BYTES),
+        Change::Zero => bytes[at..].fill(0),
+        _ => bytes.clear(),
+    }
+    bytes
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(dir).unwrap().map(Result::unwrap);
+    let files = entries.filter(|entry| entry.file_type().unwrap().is_file());
+    files
+        .map(|entry| entry.file_name().into_string().unwrap())
+        .collect()
+}
+
+fn copy_files(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for name in names(from) {
+        std::fs::copy(from.join(&name), to.join(&name)).unwrap();
+    }
+}
+
+async fn no_changed_file_passes_in_silence(ends_cleanly: bool) {
+    let seed = std::env::var("FAULT_SEED").ok();
+    let seed = seed.map_or_else(rand::random, |seed| seed.parse().expect("FAULT_SEED"));
+    println!("FAULT_SEED={seed} repeats it");
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut base = Base::make(ends_cleanly).await;
+    let other = Base::make(ends_cleanly).await;
+    let foreign = other.server.path().join("base");
+    let files = base.files();
+    let with_each = |file: &String| CHANGES.map(|change| (file.clone(), change));
+    let mut cases: Vec<_> = files.iter().flat_map(with_each).collect();
+    let is_whole = std::env::var("FAULT_FILES").is_ok();
+    if !is_whole {
+        cases.shuffle(&mut random);
+    }
+    let mut outcomes: BTreeMap<String, usize> = BTreeMap::new();
+    let mut tried = 0;
+    for (file, change) in cases {
+        if !is_whole && tried == USUAL {
+            break;
+        }
+        if !base.change(&foreign, &file, change, &mut random) {
+            continue;
+        }
+        tried += 1;
+        base.server.launch();
+        let outcome = if base.server.is_ready().await {
+            base.written.check(&base.server).await;
+            base.server.kill9();
+            "served".to_owned()
+        } else {
+            let code = base.server.process().exited().unwrap().code();
+            let last = base
+                .server
+                .output()
+                .lines()
+                .next_back()
+                .unwrap_or_default()
+                .to_owned();
+            assert!(
+                matches!(code, Some(3 | 6)),
+                "{file}, {change:?}: {code:?}: {last}"
+            );
+            assert!(last.contains("ERROR"), "{file}, {change:?}: {last}");
+            base.server.forget();
+            println!("{file}, {change:?}: {last}");
+            format!("refused with {}", code.unwrap())
+        };
+        println!("{file}, {change:?}: {outcome}");
+        *outcomes.entry(outcome).or_default() += 1;
+    }
+    println!("{tried} changes: {outcomes:?}");
+    assert!(outcomes.contains_key("refused with 6"));
+}
+
+#[tokio::test]
+async fn no_changed_file_of_a_stopped_node_passes_in_silence() {
+    no_changed_file_passes_in_silence(true).await;
+}
+
+#[tokio::test]
+async fn no_changed_file_of_a_killed_node_passes_in_silence() {
+    no_changed_file_passes_in_silence(false).await;
+}
