@@ -6,6 +6,7 @@
 mod fetch;
 mod format;
 mod names;
+mod order;
 mod partial;
 mod reader;
 mod schedule;

@@ -40,12 +40,12 @@ pub fn newest(names: &[Name], node_id: u64) -> Option<Time> {
     own.map(|name| name.time).max()
 }
 
-/// Those that this node made, but for the newest `keep`.
-pub fn expired(names: &[Name], node_id: u64, keep: usize) -> Vec<Name> {
+/// Those that this node made, in the order in which it made them. `order` tells it of the later ones; what is
+/// not in it was made before.
+pub fn in_order(names: &[Name], node_id: u64, order: &[Name]) -> Vec<Name> {
     let own = names.iter().filter(|name| name.node_id == node_id);
     let mut own: Vec<Name> = own.copied().collect();
-    own.sort();
-    own.truncate(own.len().saturating_sub(keep));
+    own.sort_by_key(|name| (order.iter().rposition(|made| made == name), *name));
     own
 }
 
@@ -79,21 +79,25 @@ mod tests {
 
     proptest! {
         #[test]
-        fn only_the_oldest_of_this_node_go(
-            found in proptest::collection::vec((0..50_u64, 1..9_i64, 0..3_u64), 0..40),
-            keep in 1..8_usize
+        fn the_order_of_making_counts_whatever_the_clock_said(
+            made in proptest::collection::vec((0..50_u64, 1..9_i64), 0..40),
+            listed in 0..40_usize,
         ) {
-            let mut names: Vec<Name> = found.into_iter().map(|(time, revision, node_id)| Name {
-                time: Time::from_unix(time), revision, node_id
-            }).collect();
-            names.sort();
-            names.dedup();
-            let gone = expired(&names, 1, keep);
-            let own = names.iter().filter(|name| name.node_id == 1).count();
-            prop_assert_eq!(gone.len(), own.saturating_sub(keep));
-            prop_assert!(gone.iter().all(|name| name.node_id == 1));
-            let stays = |name: &&Name| name.node_id == 1 && !gone.contains(name);
-            prop_assert!(names.iter().filter(stays).all(|kept| gone.iter().all(|old| old < kept)));
+            let mut names: Vec<Name> = Vec::new();
+            for (time, revision) in made {
+                let name = Name { time: Time::from_unix(time), revision, node_id: 1 };
+                if !names.contains(&name) {
+                    names.push(name);
+                }
+            }
+            // An earlier version made the first ones, while the clock was right.
+            let first = names.len() - listed.min(names.len());
+            names[..first].sort();
+            let other = Name { time: Time::from_unix(9), revision: 3, node_id: 2 };
+            let mut found = names.clone();
+            found.push(other);
+            found.reverse();
+            prop_assert_eq!(in_order(&found, 1, &names[first..]), names);
         }
     }
 }

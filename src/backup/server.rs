@@ -22,7 +22,8 @@ use super::{
     BackupError, PartialFile, Written,
     format::{Facts, Head, KnownHash},
     names::{Name, Time},
-    schedule::{BackupSettings, due_in, expired, newest, retry_in},
+    order,
+    schedule::{BackupSettings, due_in, in_order, newest, retry_in},
     write::{Piece, write},
 };
 use crate::{
@@ -117,7 +118,9 @@ pub async fn run(store: Store, settings: BackupSettings, maker: impl Fn() -> Mak
                 failures = 0;
                 BACKUPS.succeeded(time, &written);
                 info!("backup made: {written}");
-                forget_old(&settings, node_id);
+                if let Some(made) = name_of(&written) {
+                    forget_old(&settings, made);
+                }
                 wait = due_in(Some(time), now(), settings.interval);
             }
             Err(error) => {
@@ -155,15 +158,33 @@ fn names(dir: &Path) -> io::Result<Vec<Name>> {
     Ok(names.collect())
 }
 
-fn forget_old(settings: &BackupSettings, node_id: u64) {
-    let found = names(&settings.dir).unwrap_or_default();
-    for name in expired(&found, node_id, settings.keep) {
-        let path = settings.dir.join(name.to_string());
+fn name_of(written: &Written) -> Option<Name> {
+    written.path.file_name()?.to_str()?.parse().ok()
+}
+
+/// Notes that `made` is the last one, and deletes those of this node that are too many.
+fn forget_old(settings: &BackupSettings, made: Name) {
+    let dir = &settings.dir;
+    if let Err(error) = keep_newest(dir, made, settings.keep) {
+        warn!(%error, "cannot tidy up {}: no backup is deleted", dir.display());
+    }
+}
+
+fn keep_newest(dir: &Path, made: Name, keep: usize) -> io::Result<()> {
+    let mut order = order::read(dir, made.node_id)?;
+    order.push(made);
+    let mut found = in_order(&names(dir)?, made.node_id, &order);
+    // The list comes first: what is in it and not there does no harm.
+    order::write(dir, made.node_id, &found)?;
+    found.truncate(found.len().saturating_sub(keep));
+    for name in found {
+        let path = dir.join(name.to_string());
         match fs::remove_file(&path) {
             Ok(()) => info!("deleted {}: newer backups are there", path.display()),
             Err(error) => warn!(%error, "cannot delete {}", path.display()),
         }
     }
+    Ok(())
 }
 
 async fn make(
@@ -298,17 +319,22 @@ mod tests {
         let dir = root.path().join("backups");
         assert_eq!(prepare(&dir, 7).unwrap(), None);
         let unfinished = |node| name(9, node) + UNFINISHED;
-        let mut stays = vec![name(2, 7), name(3, 7), name(1, 8), unfinished(8)];
+        let mut stays = vec![name(2, 7), name(1, 7), name(1, 8), unfinished(8)];
         stays.push("something.part".to_owned());
-        for file in stays.iter().chain(&[name(1, 7), unfinished(7)]) {
+        for file in stays.iter().chain(&[name(3, 7), unfinished(7)]) {
             fs::write(dir.join(file), "").unwrap();
         }
         assert_eq!(prepare(&dir, 7).unwrap(), Some(Time::from_unix(3)));
-        forget_old(&settings(&dir, 0), 7);
+        // The clock was ahead when the second was made; the last one has been made just now.
+        let made = |unix_s| name(unix_s, 7).parse().unwrap();
+        order::write(&dir, 7, &[made(3), made(2)]).unwrap();
+        fs::write(dir.join(name(1, 7)), "").unwrap();
+        forget_old(&settings(&dir, 0), made(1));
         let entries = fs::read_dir(&dir).unwrap();
         let mut found: Vec<_> = entries
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect();
+        stays.push(format!("k8s-dqlite-{:016x}.order", 7));
         found.sort();
         stays.sort();
         assert_eq!(found, stays);

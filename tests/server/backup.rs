@@ -337,7 +337,7 @@ async fn the_server_makes_backups_and_keeps_the_newest() {
     let own = || {
         let names = names(&backups).into_iter();
         names
-            .filter(|name| !others.contains(&name.as_str()) && !name.ends_with(".part"))
+            .filter(|name| !others.contains(&name.as_str()) && name.ends_with(".db.gz"))
             .collect::<Vec<_>>()
     };
     let mut first = Vec::new();
