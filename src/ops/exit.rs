@@ -208,7 +208,7 @@ fn of_take_over(error: &TakeOverError) -> Exit {
 fn of_writer(error: &WriterError) -> Exit {
     match error {
         WriterError::EngineLost(..) => Exit::Engine,
-        WriterError::ForeignWriter(_) => Exit::Data,
+        WriterError::ForeignWriter(_) | WriterError::Damaged(_) => Exit::Data,
     }
 }
 
@@ -250,6 +250,7 @@ mod tests {
             (ServerError::Node(StartError::Node(held)), 5),
             (ServerError::Open(OpenError::NewerSchema(1 << 17)), 6),
             (ServerError::Writer(WriterError::ForeignWriter(2)), 6),
+            (ServerError::Writer(WriterError::Damaged(String::new())), 6),
             (
                 ServerError::Open(OpenError::NoLeader(std::time::Duration::ZERO)),
                 7,

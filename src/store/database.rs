@@ -58,7 +58,16 @@ pub enum OpenError {
     #[error("the database is damaged: {0}")]
     Damaged(String),
     #[error("dqlite: {0}")]
-    Dqlite(#[from] Error),
+    Dqlite(#[source] Error),
+}
+
+impl From<Error> for OpenError {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Corrupt { message, .. } => Self::Damaged(message),
+            error => Self::Dqlite(error),
+        }
+    }
 }
 
 /// A row of the change table.

@@ -77,6 +77,9 @@ impl Writer {
             self.abandon(None);
             return Ok(Recovery::Deposed);
         }
+        if let dqlite::client::Error::Corrupt { message, .. } = error {
+            return Err(WriterError::Damaged(message));
+        }
         warn!(%error, revision = self.working.revision, "a commit failed, reading the table back");
         self.shared.metrics.recoveries.increment();
         let started = Instant::now();
@@ -124,6 +127,7 @@ impl Writer {
                     self.abandon(Some(answers));
                     return Ok(Recovery::Deposed);
                 }
+                Err(OpenError::Damaged(reason)) => return Err(WriterError::Damaged(reason)),
                 Err(error) if started.elapsed() > GIVE_UP && !(self.shared.is_disk_full)() => {
                     return Err(WriterError::EngineLost(GIVE_UP, error));
                 }

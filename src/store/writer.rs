@@ -147,6 +147,9 @@ pub enum WriterError {
          stop it and start again"
     )]
     ForeignWriter(Revision),
+    /// SQLite says so. Nothing is written any more.
+    #[error("the database is damaged: {0}")]
+    Damaged(String),
 }
 
 impl Writer {

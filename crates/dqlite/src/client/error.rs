@@ -58,6 +58,10 @@ pub enum Error {
     /// still come through, so treat it as unknown.
     #[error("the engine failed: {message} ({code})")]
     DiskOrEngine { code: u64, message: String },
+    /// SQLite has found the database not to be one, or not to be whole. A repetition makes it worse: end the
+    /// process, whose next start reads all that is on disk.
+    #[error("the database is damaged: {message} ({code})")]
+    Corrupt { code: u64, message: String },
     /// The statement or the membership change is wrong, or not allowed.
     #[error("{message} ({code})")]
     Sql { code: u64, message: String },
@@ -86,9 +90,11 @@ const NO_SUCH_DATABASE: u64 = 1_002;
 // The primary result codes of SQLite, which are the low byte of an extended one.
 const SQLITE_BUSY: u64 = 5;
 const SQLITE_IOERR: u64 = 10;
+const SQLITE_CORRUPT: u64 = 11;
 const SQLITE_NOTFOUND: u64 = 12;
 const SQLITE_FULL: u64 = 13;
 const SQLITE_CONSTRAINT: u64 = 19;
+const SQLITE_NOTADB: u64 = 26;
 
 impl Error {
     pub(super) fn from_failure(failure: Failure) -> Error {
@@ -102,6 +108,7 @@ impl Error {
             code => match code & 0xff {
                 SQLITE_BUSY => Error::Busy { code, message },
                 SQLITE_CONSTRAINT => Error::Constraint { code, message },
+                SQLITE_CORRUPT | SQLITE_NOTADB => Error::Corrupt { code, message },
                 SQLITE_IOERR | SQLITE_FULL => Error::DiskOrEngine { code, message },
                 _ => Error::Sql { code, message },
             },
@@ -124,6 +131,7 @@ impl Error {
             Error::OutcomeUnknown(_)
                 | Error::Disconnected(_)
                 | Error::DiskOrEngine { .. }
+                | Error::Corrupt { .. }
                 | Error::Protocol(_)
         )
     }
@@ -156,6 +164,9 @@ mod tests {
         assert!(matches!(map(1_002), Error::NoDatabase { .. }));
         assert!(matches!(map(10), Error::DiskOrEngine { code: 10, .. }));
         assert!(matches!(map(13), Error::DiskOrEngine { .. }));
+        assert!(matches!(map(11), Error::Corrupt { .. }));
+        assert!(matches!(map(523), Error::Corrupt { code: 523, .. }));
+        assert!(matches!(map(26), Error::Corrupt { .. }));
         assert!(matches!(map(1), Error::Sql { code: 1, .. }));
         assert!(matches!(map(0), Error::Sql { code: 0, .. }));
         assert!(matches!(map(1_005), Error::Sql { code: 1_005, .. }));
