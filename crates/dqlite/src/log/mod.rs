@@ -50,6 +50,8 @@ mod snapshot_content;
 mod snapshot_meta;
 mod torn;
 mod verify;
+#[cfg(test)]
+mod verify_tests;
 
 pub use batch::BatchFault;
 pub(crate) use batch::extent as batch_extent;
