@@ -33,7 +33,7 @@ install: bin/$(LINK)/k8s-dqlite
 	bin/$(LINK)/dqlite --generate bash >'$(DESTDIR)$(PREFIX)/share/bash-completion/completions/dqlite'
 	bin/$(LINK)/k8sd completion bash >'$(DESTDIR)$(PREFIX)/share/bash-completion/completions/k8sd'
 	bin/$(LINK)/dqlite --generate man >'$(DESTDIR)$(PREFIX)/share/man/man1/dqlite.1'
-	install -m 0644 LICENSE bin/$(LINK)/licences/* '$(DESTDIR)$(PREFIX)/share/doc/k8s-dqlite/licences'
+	install -m 0644 bin/$(LINK)/licences/* '$(DESTDIR)$(PREFIX)/share/doc/k8s-dqlite/licences'
 
 clean:
 	@scripts/build clean
