@@ -1,8 +1,8 @@
 // Package testserver takes the place of k8s.io/apiserver/pkg/storage/etcd3/testserver in Kubernetes' tests.
 //
 // The original serves them from an etcd inside the test process; this one starts a program for each test server, and
-// judges how it behaved when the test is over: see process.go. What differs between Kubernetes' minors (the client that
-// RunEtcd returns) is in client.go of their folders.
+// judges how it behaved when the test is over: see process.go. What differs between Kubernetes' minors (the type of the client
+// that RunEtcd returns) is in client.go of their folders.
 //
 // The environment says what to start; scripts/kubernetes sets it:
 //
@@ -76,6 +76,22 @@ func NewTestConfig(t testing.TB) *embed.Config {
 		t.Fatal(err)
 	}
 	return cfg
+}
+
+// RunEtcd starts a server, with NewTestConfig's settings if there are none, and returns a client of it.
+func RunEtcd(t testing.TB, cfg *embed.Config) *Client {
+	t.Helper()
+	if cfg == nil {
+		cfg = NewTestConfig(t)
+	}
+	server := serve(t, cfg)
+	client, err := clientv3.New(clientConfig(t, cfg))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Before it is wrapped, since a test counts its calls from then on.
+	awaitAnswer(t, server, client)
+	return wrap(client)
 }
 
 // serve starts a server that is stopped, and judged, when the test ends.
