@@ -9,6 +9,7 @@ require (
 	go.etcd.io/etcd/tests/v3 v3.7.3
 	go.uber.org/zap v1.27.1
 	golang.org/x/time v0.15.0
+	k8s-dqlite/tests/process v0.0.0
 )
 
 require (
@@ -89,3 +90,5 @@ require (
 	k8s.io/utils v0.0.0-20260108192941-914a6e750570 // indirect
 	sigs.k8s.io/yaml v1.6.0 // indirect
 )
+
+replace k8s-dqlite/tests/process => ../process

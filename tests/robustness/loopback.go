@@ -1,16 +1,15 @@
 package main
 
 import (
-	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"sync"
 	"syscall"
-	"time"
+
+	"k8s-dqlite/tests/process"
 )
 
 // Exit codes after which a supervisor starts the server again: dqlite failed, no space, dqlite did not end, and an abort.
@@ -30,20 +29,23 @@ type node struct {
 	port      int
 	peerPort  int
 	arguments []string
-	// Other peers' ports; none for an etcd.
-	peers  []int
+	// Addresses of the other nodes.
+	peers  []string
 	pair   string
 	isOurs bool
 
-	process *exec.Cmd
-	ended   chan struct{}
+	// None once it has been ended.
+	process *process.Process
 }
 
 func startLoopback(dir string, count int, p programs) (*loopback, error) {
 	l := &loopback{}
-	ports, err := freePorts(2 * count)
-	if err != nil {
-		return nil, err
+	ports := make([]int, 2*count)
+	for i := range ports {
+		var err error
+		if ports[i], err = process.FreePort(); err != nil {
+			return nil, err
+		}
 	}
 	for i := range count {
 		home := filepath.Join(dir, fmt.Sprintf("node-%d", i))
@@ -53,7 +55,7 @@ func startLoopback(dir string, count int, p programs) (*loopback, error) {
 		}
 		for j := range count {
 			if j != i {
-				n.peers = append(n.peers, ports[count+j])
+				n.peers = append(n.peers, process.Loopback(ports[count+j]))
 			}
 		}
 		url := fmt.Sprintf("127.0.0.1:%d", n.port)
@@ -84,18 +86,6 @@ func startLoopback(dir string, count int, p programs) (*loopback, error) {
 	return l, nil
 }
 
-func freePorts(count int) (ports []int, err error) {
-	for range count {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
-		}
-		defer listener.Close()
-		ports = append(ports, listener.Addr().(*net.TCPAddr).Port)
-	}
-	return ports, nil
-}
-
 // prepare makes an empty directory for a first start.
 func (n *node) prepare(joins bool) error {
 	if err := os.RemoveAll(n.dir); err != nil {
@@ -104,23 +94,11 @@ func (n *node) prepare(joins bool) error {
 	if err := os.MkdirAll(n.dir, 0o700); err != nil || !n.isOurs {
 		return err
 	}
-	init := fmt.Sprintf("Address: 127.0.0.1:%d\n", n.peerPort)
+	var joined []string
 	if joins {
-		init += "Cluster:\n"
-		for _, port := range n.peers {
-			init += fmt.Sprintf("- 127.0.0.1:%d\n", port)
-		}
+		joined = n.peers
 	}
-	for _, name := range []string{"cluster.crt", "cluster.key"} {
-		text, err := os.ReadFile(filepath.Join(n.pair, name))
-		if err != nil {
-			return err
-		}
-		if err := os.WriteFile(filepath.Join(n.dir, name), text, 0o600); err != nil {
-			return err
-		}
-	}
-	return os.WriteFile(filepath.Join(n.dir, "init.yaml"), []byte(init), 0o600)
+	return process.LayOut(n.dir, n.pair, process.Loopback(n.peerPort), joined)
 }
 
 func (l *loopback) endpoints() (endpoints []string) {
@@ -142,36 +120,19 @@ func (n *node) start() error {
 		return err
 	}
 	defer log.Close()
-	process := exec.Command(n.arguments[0], n.arguments[1:]...)
-	process.Stdout, process.Stderr = log, log
-	// It ends with this program, however that ends.
-	process.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := process.Start(); err != nil {
-		return err
-	}
-	ended := make(chan struct{})
-	go func() {
-		process.Wait()
-		close(ended)
-	}()
-	n.process, n.ended = process, ended
-	return nil
+	command := exec.Command(n.arguments[0], n.arguments[1:]...)
+	command.Stdout, command.Stderr = log, log
+	n.process, err = process.Start(command)
+	return err
 }
 
 func (l *loopback) signal(node int, signal syscall.Signal) error {
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
 	if n := l.nodes[node]; n.process != nil {
-		return ignoreEnded(n.process.Process.Signal(signal))
+		return n.process.Signal(signal)
 	}
 	return nil
-}
-
-func ignoreEnded(err error) error {
-	if errors.Is(err, os.ErrProcessDone) {
-		return nil
-	}
-	return err
 }
 
 func (l *loopback) pause(node int) error { return l.signal(node, syscall.SIGSTOP) }
@@ -184,33 +145,19 @@ func (l *loopback) stop(node int) error { return l.end(node, syscall.SIGTERM, tr
 func (l *loopback) end(node int, signal syscall.Signal, cleanly bool) error {
 	l.mutex.Lock()
 	n := l.nodes[node]
-	process, ended := n.process, n.ended
+	ending := n.process
 	n.process = nil
 	l.mutex.Unlock()
-	if process == nil {
+	if ending == nil {
 		return nil
 	}
-	if err := ignoreEnded(process.Process.Signal(signal)); err != nil {
-		return err
+	if err := ending.End(signal, recoveryTakesAtMost); err != nil {
+		return fmt.Errorf("node %d: %w", node, err)
 	}
-	select {
-	case <-ended:
-	case <-time.After(recoveryTakesAtMost):
-		ignoreEnded(process.Process.Kill())
-		return fmt.Errorf("node %d did not end within %v after %v", node, recoveryTakesAtMost, signal)
-	}
-	if code := exitCode(process); cleanly && code != 0 && !l.isExpected(n, code) {
+	if code := ending.ExitCode(); cleanly && code != 0 && !l.isExpected(n, code) {
 		return fmt.Errorf("node %d ended with code %d when it was asked to stop", node, code)
 	}
 	return nil
-}
-
-// exitCode is a shell's: 128 and the signal.
-func exitCode(process *exec.Cmd) int {
-	if status := process.ProcessState.Sys().(syscall.WaitStatus); status.Signaled() {
-		return 128 + int(status.Signal())
-	}
-	return process.ProcessState.ExitCode()
 }
 
 func (l *loopback) isExpected(n *node, code int) bool {
@@ -229,15 +176,10 @@ func (l *loopback) restartEnded() error {
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
 	for i, n := range l.nodes {
-		if n.process == nil {
+		if n.process == nil || !n.process.HasEnded() {
 			continue
 		}
-		select {
-		case <-n.ended:
-		default:
-			continue
-		}
-		if code := exitCode(n.process); !l.isExpected(n, code) {
+		if code := n.process.ExitCode(); !l.isExpected(n, code) {
 			n.process = nil
 			return fmt.Errorf("node %d ended by itself with code %d, see %s", i, code, n.log)
 		}

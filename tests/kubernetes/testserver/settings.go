@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"reflect"
 	"testing"
 
 	"go.etcd.io/etcd/server/v3/embed"
+	"k8s-dqlite/tests/process"
 )
 
 // Settings of a test that commandOf hands on, beside ClientTLSInfo.
@@ -72,19 +72,9 @@ func required(t testing.TB, variable string) string {
 // layOut puts what a first start needs into an empty directory.
 func layOut(t testing.TB, dir string) {
 	t.Helper()
-	files := map[string][]byte{"init.yaml": fmt.Appendf(nil, "Address: %s\n", loopback(freePort(t)))}
-	certs := required(t, "K8S_DQLITE_CERTS")
-	for _, name := range []string{"cluster.crt", "cluster.key"} {
-		content, err := os.ReadFile(filepath.Join(certs, name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		files[name] = content
-	}
-	for name, content := range files {
-		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
-			t.Fatal(err)
-		}
+	address := process.Loopback(freePort(t))
+	if err := process.LayOut(dir, required(t, "K8S_DQLITE_CERTS"), address, nil); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -1,7 +1,7 @@
 // Package testserver takes the place of k8s.io/apiserver/pkg/storage/etcd3/testserver in Kubernetes' tests.
 //
 // The original serves them from an etcd inside the test process; this one starts a program for each test server, and
-// judges how it behaved when the test is over: see process.go. What differs between Kubernetes' minors (the type of the client
+// judges how it behaved when the test is over: see server.go. What differs between Kubernetes' minors (the type of the client
 // that RunEtcd returns) is in client.go of their folders.
 //
 // The environment says what to start; scripts/kubernetes sets it:
@@ -15,11 +15,9 @@ package testserver
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/url"
 	"os"
 	"strconv"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,6 +25,7 @@ import (
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest"
+	"k8s-dqlite/tests/process"
 )
 
 const (
@@ -35,31 +34,16 @@ const (
 	// Between two looks at a server that starts.
 	startPollInterval = 5 * time.Millisecond
 	dialTimeout       = 10 * time.Second
-
-	// Below the range that Linux hands to outgoing connections, which would take a free port at any moment.
-	firstPort = 20_000
-	portCount = 12_000
 )
 
-var portsTaken atomic.Uint32
-
-// freePort returns a port that nobody listens on, and no port twice until all have been returned.
 func freePort(t testing.TB) int {
-	for range portCount {
-		// Test processes that run at the same time begin at different places.
-		step := portsTaken.Add(1) + uint32(os.Getpid())
-		port := firstPort + int(step%portCount)
-		listener, err := net.Listen("tcp", loopback(port))
-		if err == nil {
-			listener.Close()
-			return port
-		}
+	t.Helper()
+	port, err := process.FreePort()
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Fatalf("no free port between %d and %d", firstPort, firstPort+portCount)
-	return 0
+	return port
 }
-
-func loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
 
 // NewTestConfig returns settings for a server of one node with a fresh directory and free ports, which tests change as
 // they need. RunEtcd fails a test that changes what it does not hand on to the server.
@@ -95,7 +79,7 @@ func RunEtcd(t testing.TB, cfg *embed.Config) *Client {
 }
 
 // serve starts a server that is stopped, and judged, when the test ends.
-func serve(t testing.TB, cfg *embed.Config) *process {
+func serve(t testing.TB, cfg *embed.Config) *server {
 	t.Helper()
 	requireKnownSettings(t, cfg)
 	server := start(t, commandOf(t, cfg))
@@ -120,7 +104,7 @@ func clientConfig(t testing.TB, cfg *embed.Config) clientv3.Config {
 }
 
 // awaitAnswer returns when the server has answered a read.
-func awaitAnswer(t testing.TB, server *process, client *clientv3.Client) {
+func awaitAnswer(t testing.TB, server *server, client *clientv3.Client) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()

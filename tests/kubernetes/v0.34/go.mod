@@ -71,6 +71,7 @@ require (
 	gopkg.in/evanphx/json-patch.v4 v4.12.0 // indirect
 	gopkg.in/inf.v0 v0.9.1 // indirect
 	gopkg.in/yaml.v3 v3.0.1 // indirect
+	k8s-dqlite/tests/process v0.0.0
 	k8s.io/api v0.34.13 // indirect
 	k8s.io/apimachinery v0.34.13 // indirect
 	k8s.io/apiserver v0.34.13 // indirect
@@ -85,3 +86,5 @@ require (
 	sigs.k8s.io/structured-merge-diff/v6 v6.3.0 // indirect
 	sigs.k8s.io/yaml v1.6.0 // indirect
 )
+
+replace k8s-dqlite/tests/process => ../../process

@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"k8s-dqlite/tests/process"
 )
 
 const (
@@ -24,14 +26,12 @@ const (
 	stopBegins = "stopping, because of "
 )
 
-// process is a server that runs. A test fails if k8s-dqlite ends by itself, stops with another exit code than 0, logs an
+// A server is a process that runs. A test fails if k8s-dqlite ends by itself, stops with another exit code than 0, logs an
 // ERROR at any time or a WARN after its stop began; with either program, if the stop takes longer than stopTimeout.
-type process struct {
-	t       testing.TB
-	command *exec.Cmd
-	log     *logBuffer
-	// Closed when the process has ended and all of its output is in log.
-	ended chan struct{}
+type server struct {
+	*process.Process
+	t   testing.TB
+	log *logBuffer
 }
 
 // logBuffer keeps what a process writes while others look at it.
@@ -52,27 +52,22 @@ func (b *logBuffer) lines() []string {
 	return strings.FieldsFunc(b.content.String(), func(r rune) bool { return r == '\n' })
 }
 
-func start(t testing.TB, command *exec.Cmd) *process {
+func start(t testing.TB, command *exec.Cmd) *server {
 	t.Helper()
-	p := &process{t: t, command: command, log: new(logBuffer), ended: make(chan struct{})}
-	command.Stdout, command.Stderr = p.log, p.log
+	log := new(logBuffer)
+	command.Stdout, command.Stderr = log, log
 	// Its output is not waited for once it has ended, even if a child of it holds on to it.
 	command.WaitDelay = time.Second
-	// A test process that a deadline or a panic ends leaves no server behind.
-	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := command.Start(); err != nil {
+	started, err := process.Start(command)
+	if err != nil {
 		t.Fatal(err)
 	}
-	go func() {
-		command.Wait()
-		close(p.ended)
-	}()
-	return p
+	return &server{Process: started, t: t, log: log}
 }
 
 // await returns when something listens on the address.
-func (p *process) await(address string) {
-	p.t.Helper()
+func (s *server) await(address string) {
+	s.t.Helper()
 	deadline := time.After(startTimeout)
 	for {
 		if connection, err := net.Dial("tcp", address); err == nil {
@@ -80,42 +75,35 @@ func (p *process) await(address string) {
 			return
 		}
 		select {
-		case <-p.ended:
-			p.fatal(fmt.Sprintf("the server ended at its start: %v", p.command.ProcessState))
+		case <-s.Ended:
+			s.fatal(fmt.Sprintf("the server ended at its start: %v", s.Command.ProcessState))
 		case <-deadline:
-			p.fatal("the server took too long to start")
+			s.fatal("the server took too long to start")
 		case <-time.After(startPollInterval):
 		}
 	}
 }
 
 // stop ends the server as an operator would, and says what was wrong with its life.
-func (p *process) stop() {
-	p.t.Helper()
-	select {
-	case <-p.ended:
-		p.complain(fmt.Sprintf("the server ended during the test: %v", p.command.ProcessState))
+func (s *server) stop() {
+	s.t.Helper()
+	if s.HasEnded() {
+		s.complain(fmt.Sprintf("the server ended during the test: %v", s.Command.ProcessState))
 		return
-	default:
 	}
-	p.command.Process.Signal(syscall.SIGTERM)
-	select {
-	case <-p.ended:
-	case <-time.After(stopTimeout):
-		p.command.Process.Kill()
-		<-p.ended
-		p.complain(fmt.Sprintf("the server did not stop within %v", stopTimeout))
+	if err := s.End(syscall.SIGTERM, stopTimeout); err != nil {
+		s.complain(fmt.Sprintf("the server did not stop: %v", err))
 		return
 	}
 	// It ends itself by the signal, and warns of clients that are still there.
 	if program() == "etcd" {
 		return
 	}
-	if !p.command.ProcessState.Success() {
-		p.complain(fmt.Sprintf("the server did not stop cleanly: %v", p.command.ProcessState))
+	if !s.Command.ProcessState.Success() {
+		s.complain(fmt.Sprintf("the server did not stop cleanly: %v", s.Command.ProcessState))
 	}
-	if faults := faultsIn(p.log.lines()); len(faults) > 0 {
-		p.complain("the server's log has what it must not have:\n" + strings.Join(faults, "\n"))
+	if faults := faultsIn(s.log.lines()); len(faults) > 0 {
+		s.complain("the server's log has what it must not have:\n" + strings.Join(faults, "\n"))
 	}
 }
 
@@ -142,17 +130,17 @@ func faultsIn(lines []string) []string {
 }
 
 // complain fails the test and lets it go on.
-func (p *process) complain(what string) {
-	p.t.Helper()
-	p.t.Errorf("%s%s\n%s", faultOfServer, what, p.endOfLog())
+func (s *server) complain(what string) {
+	s.t.Helper()
+	s.t.Errorf("%s%s\n%s", faultOfServer, what, s.endOfLog())
 }
 
-func (p *process) fatal(what string) {
-	p.t.Helper()
-	p.t.Fatalf("%s%s\n%s", faultOfServer, what, p.endOfLog())
+func (s *server) fatal(what string) {
+	s.t.Helper()
+	s.t.Fatalf("%s%s\n%s", faultOfServer, what, s.endOfLog())
 }
 
-func (p *process) endOfLog() string {
-	lines := p.log.lines()
+func (s *server) endOfLog() string {
+	lines := s.log.lines()
 	return "the end of the server's log:\n" + strings.Join(lines[max(0, len(lines)-shownLines):], "\n")
 }
