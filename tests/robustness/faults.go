@@ -131,7 +131,8 @@ func (f *injector) until(deadline time.Time) error {
 				node = leading
 			}
 		}
-		say("  %s", fault.name)
+		// As the servers' logs have it.
+		say("  %s %s, node %d", time.Now().UTC().Format("15:04:05.000"), fault.name, node)
 		if err := fault.do(f, node); err != nil {
 			return err
 		}

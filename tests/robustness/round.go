@@ -25,6 +25,8 @@ const (
 	// etcd's 200 ms are for a machine of its own: where three nodes, clients and other work share two cores, most requests
 	// would have no answer in time, and little would be written.
 	requestTakesAtMost = 500 * time.Millisecond
+	// After a fault a write takes seconds. The logs of a round that had none for longer are kept, so that they can be looked at.
+	silenceIsOdd = 30 * time.Second
 	// A round with fewer revisions judges nothing.
 	leastRevisions = 100
 	// Clients whose requests hang end within this when the cluster is well again.
@@ -62,6 +64,8 @@ type result struct {
 	// Not judged.
 	skipped bool
 }
+
+func (r *result) isOddlySilent() bool { return r.silence > silenceIsOdd }
 
 func (r *result) find(what string, err error) {
 	if err != nil {
@@ -106,7 +110,7 @@ func (p plan) run(programs programs, dir string) (r result) {
 	if err == nil {
 		judgeReports(logger, dir, h, reports, unique, &r)
 	}
-	if len(r.findings) > 0 {
+	if len(r.findings) > 0 || r.isOddlySilent() {
 		r.find("keeping the history", keep(logger, dir, c, h, reports, unique))
 	}
 	return r

@@ -44,6 +44,11 @@ func (t *totals) add(p plan, r result, home string) {
 		if r.skipped {
 			t.skipped++
 		}
+		if r.isOddlySilent() {
+			t.note(fmt.Sprintf("round %d (%s) had no write for %v; its history and logs are in %s", p.number, p,
+				r.silence.Round(time.Second), home))
+			return
+		}
 		os.RemoveAll(home)
 		return
 	}
