@@ -9,7 +9,10 @@ use arc_swap::ArcSwap;
 use tonic::{Extensions, Request, metadata::MetadataMap};
 
 use super::Peer;
-use crate::auth::{AuthError, Caller, Rules, Tokens};
+use crate::{
+    auth::{AuthError, Caller, Rules, Tokens},
+    store::Store,
+};
 
 /// Where clients put their token; the second is for the JSON gateway.
 const TOKEN_KEYS: [&str; 2] = ["token", "authorization"];
@@ -25,6 +28,12 @@ pub struct Access {
 impl Access {
     pub fn is_enabled(&self) -> bool {
         self.rules.load().is_enabled
+    }
+
+    /// The store for a request that is held against the rules next. This comes first: rules that are newer
+    /// than what the writer is told only make it refuse.
+    pub fn gate(&self, store: &Store) -> Store {
+        store.let_in_at(self.rules.load().revision)
     }
 
     /// None while authentication is off: everybody may do everything.

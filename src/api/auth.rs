@@ -72,9 +72,10 @@ impl AuthService {
         request: Request<T>,
         change: impl FnOnce(T) -> Change,
     ) -> Result<Option<ResponseHeader>, Status> {
+        let store = self.access.gate(&self.store);
         self.check_admin(&request)?;
         let change = change(request.into_inner());
-        self.store.change_auth(change).await.map_err(status)?;
+        store.change_auth(change).await.map_err(status)?;
         Ok(self.header())
     }
 

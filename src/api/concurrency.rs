@@ -73,8 +73,10 @@ impl Recipes {
 
     /// The recipes as the sender of `request` may use them.
     pub fn session<T>(&self, request: &Request<T>) -> Result<Session, RecipeError> {
+        let gated = self.access.gate(&self.store);
         Ok(Session {
             caller: self.access.caller(request)?,
+            gated,
             store: self.store.clone(),
             hub: self.hub.clone(),
         })
@@ -85,6 +87,8 @@ impl Recipes {
 #[derive(Clone)]
 pub struct Session {
     caller: Option<Caller>,
+    /// For what the caller writes.
+    gated: Store,
     store: Store,
     hub: Arc<WatchHub>,
 }
@@ -100,7 +104,7 @@ impl Session {
         }
         // 63 random bits: that they are taken is as likely as in etcd.
         let id = rand::random_range(1..=LeaseId::MAX);
-        self.store.lease_grant(id, SESSION_TTL_S).await?;
+        self.gated.lease_grant(id, SESSION_TTL_S).await?;
         Ok(id)
     }
 
@@ -109,7 +113,7 @@ impl Session {
             check_txn(&txn, self.store.limits().max_txn_operations)?;
             caller.check_txn(&txn, &|id| self.store.leased_keys(id))?;
         }
-        Ok(self.store.txn(txn).await?)
+        Ok(self.gated.txn(txn).await?)
     }
 
     /// Reads what is committed anywhere.

@@ -86,9 +86,10 @@ impl ElectionService {
         &self,
         request: Request<LeaderRequest>,
     ) -> Result<LeaderResponse, RecipeError> {
-        let session = self.0.session(&request)?;
         let prefix = Prefix::new(&request.get_ref().name);
-        let oldest = session.read(&prefix.oldest()).await?;
+        self.0.session(&request)?.read(&prefix.oldest()).await?;
+        // By the permissions that the node has now that it has caught up.
+        let oldest = self.0.session(&request)?.range(&prefix.oldest())?;
         let header = self.0.header(revision_of(&oldest));
         match oldest.kvs.into_iter().next() {
             Some(kv) => Ok(LeaderResponse {

@@ -31,16 +31,17 @@ pub struct KvService {
 }
 
 impl KvService {
-    /// Refuses what the caller may not do. A request with another fault is refused for that first,
-    /// as in etcd.
+    /// Returns the store for what the caller may do. A request with another fault is refused for that
+    /// first, as in etcd.
     fn permit<T>(
         &self,
         request: &Request<T>,
         validate: impl FnOnce(&T) -> Result<(), RequestError>,
         check: impl FnOnce(&Caller, &T) -> Result<(), AuthError>,
-    ) -> Result<(), Status> {
+    ) -> Result<Store, Status> {
+        let store = self.access.gate(&self.store);
         if !self.access.is_enabled() {
-            return Ok(());
+            return Ok(store);
         }
         validate(request.get_ref()).map_err(status)?;
         self.access
@@ -49,15 +50,25 @@ impl KvService {
                 Some(caller) => check(&caller, request.get_ref()),
                 None => Ok(()),
             })
-            .map_err(|error| status(RequestError::Auth(error)))
+            .map_err(|error| status(RequestError::Auth(error)))?;
+        Ok(store)
     }
 
-    /// Waits until this node has all that was committed, unless the client does without.
-    async fn linearize(&self, request: &RangeRequest) -> Result<(), Status> {
-        if request.serializable {
+    fn permit_range(&self, request: &Request<RangeRequest>) -> Result<(), Status> {
+        self.permit(request, check_range, |caller, range| {
+            caller.check_read(&range.key, &range.range_end)
+        })?;
+        Ok(())
+    }
+
+    /// Waits until this node has all that was committed, unless the client does without. Then it also knows
+    /// whether the caller may still read that.
+    async fn linearize(&self, request: &Request<RangeRequest>) -> Result<(), Status> {
+        if request.get_ref().serializable {
             return Ok(());
         }
-        self.store.linearize().await.map_err(status)
+        self.store.linearize().await.map_err(status)?;
+        self.permit_range(request)
     }
 
     /// Completes the header of which the store knows the revision.
@@ -73,11 +84,9 @@ impl Kv for KvService {
         &self,
         request: Request<RangeRequest>,
     ) -> Result<Response<RangeResponse>, Status> {
-        self.permit(&request, check_range, |caller, range| {
-            caller.check_read(&range.key, &range.range_end)
-        })?;
+        self.permit_range(&request)?;
         let mut reading = Reading::begin(request.get_ref());
-        self.linearize(request.get_ref()).await?;
+        self.linearize(&request).await?;
         reading.confirmed();
         let mut response = self.store.range(request.get_ref()).map_err(status)?;
         reading.found(response.kvs.len());
@@ -92,10 +101,8 @@ impl Kv for KvService {
         &self,
         request: Request<RangeRequest>,
     ) -> Result<Response<Self::RangeStreamStream>, Status> {
-        self.permit(&request, check_range, |caller, range| {
-            caller.check_read(&range.key, &range.range_end)
-        })?;
-        self.linearize(request.get_ref()).await?;
+        self.permit_range(&request)?;
+        self.linearize(&request).await?;
         let chunks = self
             .store
             .range_stream(request.into_inner())
@@ -114,11 +121,11 @@ impl Kv for KvService {
 
     async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutResponse>, Status> {
         check_received(request.get_ref().encoded_len(), self.store.limits())?;
-        self.permit(&request, check_put, |caller, put| {
+        let store = self.permit(&request, check_put, |caller, put| {
             caller.check_put(put, &|id| self.store.leased_keys(id))
         })?;
         about(request.get_ref());
-        let mut response = self.store.put(request.into_inner()).await.map_err(status)?;
+        let mut response = store.put(request.into_inner()).await.map_err(status)?;
         self.complete(&mut response.header);
         Ok(Response::new(response))
     }
@@ -127,12 +134,12 @@ impl Kv for KvService {
         &self,
         request: Request<DeleteRangeRequest>,
     ) -> Result<Response<DeleteRangeResponse>, Status> {
-        self.permit(&request, check_delete_range, |caller, delete| {
+        let store = self.permit(&request, check_delete_range, |caller, delete| {
             caller.check_delete_range(delete)
         })?;
         about(request.get_ref());
         let request = request.into_inner();
-        let mut response = self.store.delete_range(request).await.map_err(status)?;
+        let mut response = store.delete_range(request).await.map_err(status)?;
         self.complete(&mut response.header);
         Ok(Response::new(response))
     }
@@ -141,11 +148,11 @@ impl Kv for KvService {
         check_received(request.get_ref().encoded_len(), self.store.limits())?;
         let max_operations = self.store.limits().max_txn_operations;
         let validate = |txn: &TxnRequest| check_txn(txn, max_operations);
-        self.permit(&request, validate, |caller, txn| {
+        let store = self.permit(&request, validate, |caller, txn| {
             caller.check_txn(txn, &|id| self.store.leased_keys(id))
         })?;
         about(request.get_ref());
-        let mut response = self.store.txn(request.into_inner()).await.map_err(status)?;
+        let mut response = store.txn(request.into_inner()).await.map_err(status)?;
         self.complete(&mut response.header);
         Ok(Response::new(response))
     }
@@ -154,13 +161,10 @@ impl Kv for KvService {
         &self,
         request: Request<CompactionRequest>,
     ) -> Result<Response<CompactionResponse>, Status> {
-        self.permit(&request, |_| Ok(()), |caller, _| caller.check_admin())?;
+        let store = self.permit(&request, |_| Ok(()), |caller, _| caller.check_admin())?;
         let CompactionRequest { revision, physical } = request.into_inner();
         self.compactions.note();
-        self.store
-            .compact(revision, physical)
-            .await
-            .map_err(status)?;
+        store.compact(revision, physical).await.map_err(status)?;
         let header = Some(self.identity.header(self.store.revision()));
         Ok(Response::new(CompactionResponse { header }))
     }

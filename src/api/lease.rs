@@ -33,11 +33,13 @@ impl LeaseService {
         &self,
         request: &Request<T>,
         check: impl FnOnce(&Caller) -> Result<(), AuthError>,
-    ) -> Result<(), Status> {
+    ) -> Result<Store, Status> {
+        let store = self.access.gate(&self.store);
         self.access
             .caller(request)
             .and_then(|caller| caller.as_ref().map_or(Ok(()), check))
-            .map_err(|error| status(RequestError::Auth(error)))
+            .map_err(|error| status(RequestError::Auth(error)))?;
+        Ok(store)
     }
 }
 
@@ -57,7 +59,7 @@ impl Lease for LeaseService {
         &self,
         request: Request<LeaseGrantRequest>,
     ) -> Result<Response<LeaseGrantResponse>, Status> {
-        self.permit(&request, Caller::check_user)?;
+        let store = self.permit(&request, Caller::check_user)?;
         let LeaseGrantRequest { ttl, id } = request.into_inner();
         // 63 random bits: that they are taken is as likely as in etcd.
         let id = if id == 0 {
@@ -65,7 +67,7 @@ impl Lease for LeaseService {
         } else {
             id
         };
-        let ttl = self.store.lease_grant(id, ttl).await.map_err(status)?;
+        let ttl = store.lease_grant(id, ttl).await.map_err(status)?;
         let header = Some(self.identity.header(self.store.revision()));
         Ok(Response::new(LeaseGrantResponse {
             header,
@@ -80,12 +82,11 @@ impl Lease for LeaseService {
         request: Request<LeaseRevokeRequest>,
     ) -> Result<Response<LeaseRevokeResponse>, Status> {
         let id = request.get_ref().id;
-        self.permit(&request, |caller| {
+        let store = self.permit(&request, |caller| {
             caller.check_user()?;
             caller.check_lease_write(id, &|id| self.store.leased_keys(id))
         })?;
-        let revision = self
-            .store
+        let revision = store
             .lease_revoke(request.into_inner().id)
             .await
             .map_err(status)?;
@@ -111,12 +112,13 @@ impl Lease for LeaseService {
             let opener = opener.clone();
             async move {
                 let id = request?.id;
+                let gated = opener.access.gate(&store);
                 check_renewal(&store, &opener, id)
                     .map_err(|error| status(RequestError::Auth(error)))?;
                 // Taken first: a lease that is alive after this revision was alive at it.
                 let header = Some(identity.header(store.revision()));
                 // An unknown lease is answered with a TTL of 0, not with an error.
-                let ttl = store
+                let ttl = gated
                     .lease_keep_alive(id)
                     .await
                     .map_err(status)?
@@ -132,18 +134,14 @@ impl Lease for LeaseService {
         request: Request<LeaseTimeToLiveRequest>,
     ) -> Result<Response<LeaseTimeToLiveResponse>, Status> {
         let LeaseTimeToLiveRequest { id, keys } = *request.get_ref();
-        self.permit(&request, |caller| {
+        let store = self.permit(&request, |caller| {
             caller.check_user()?;
             match keys {
                 true => caller.check_lease_read(id, &|id| self.store.leased_keys(id)),
                 false => Ok(()),
             }
         })?;
-        let view = self
-            .store
-            .lease_time_to_live(id, keys)
-            .await
-            .map_err(status)?;
+        let view = store.lease_time_to_live(id, keys).await.map_err(status)?;
         let header = Some(self.identity.header(self.store.revision()));
         let response = match view {
             Some(view) => LeaseTimeToLiveResponse {

@@ -44,10 +44,11 @@ impl LockService {
             ..Default::default()
         };
         check_delete_range(&delete)?;
+        let store = self.0.access.gate(&self.0.store);
         if let Some(caller) = self.0.access.caller(&request)? {
             caller.check_delete_range(&delete)?;
         }
-        let response = self.0.store.delete_range(delete).await?;
+        let response = store.delete_range(delete).await?;
         let revision = response.header.map_or(0, |header| header.revision);
         let header = self.0.header(revision);
         Ok(UnlockResponse { header })

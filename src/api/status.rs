@@ -163,6 +163,10 @@ fn auth_status(error: AuthError) -> Status {
             "auth: authentication failed, password was given for no password user",
         ),
         E::PasswordTooLong => (Code::Unknown, "bcrypt: password length exceeds 72 bytes"),
+        E::OldRevision => (
+            Code::InvalidArgument,
+            "etcdserver: revision of auth store is old",
+        ),
         E::PermissionNotGiven => (Code::InvalidArgument, "etcdserver: permission not given"),
         E::PermissionDenied => (Code::PermissionDenied, "etcdserver: permission denied"),
         E::RoleNotGranted => (

@@ -2,9 +2,9 @@
 //! the bookkeeping of tokens.
 //!
 //! What is stored is settings in the spaces `Auth`, `User` and `Role`. `Rules` is that, compiled for
-//! quick checks; a `Caller` is who sends a request, held against the rules of that moment. A request
-//! that was let in before its permission was revoked may still be committed after the revocation: the two
-//! were concurrent.
+//! quick checks; a `Caller` is who sends a request, held against the rules that its node has. These may be
+//! of the past, so a write carries the revision of the rules to the writer, which refuses it if that is not
+//! the revision of now; a read is held against the rules once more when its node has caught up.
 
 mod caller;
 mod change;
@@ -19,7 +19,7 @@ pub use self::{
     caller::Caller,
     change::{Change, change},
     password::{DEFAULT_COST, MAX_COST, MIN_COST, hash_password, is_password},
-    rules::{ROOT, Rules, TOKEN_SECRET, find_role, find_user, names, revision},
+    rules::{ROOT, Rules, TOKEN_SECRET, enforced_revision, find_role, find_user, names, revision},
     token::{DEFAULT_TTL, Tokens},
 };
 
@@ -69,4 +69,7 @@ pub enum AuthError {
     InvalidToken,
     #[error("invalid auth management")]
     InvalidManagement,
+    /// Something has changed since the request was held against the rules.
+    #[error("revision of auth store is old")]
+    OldRevision,
 }

@@ -28,6 +28,8 @@ const FIRST_REVISION: u64 = 1;
 #[derive(Debug, Default)]
 pub struct Rules {
     pub is_enabled: bool,
+    /// Goes up with each change, also while authentication is off.
+    pub revision: u64,
     /// Signs tokens.
     pub(super) secret: Bytes,
     /// None while authentication is off.
@@ -47,8 +49,12 @@ pub struct UserRules {
 
 impl Rules {
     pub fn new(settings: &Settings) -> Self {
+        let revision = revision(settings);
         if !is_enabled(settings) {
-            return Self::default();
+            return Self {
+                revision,
+                ..Self::default()
+            };
         }
         let secret = settings.get(Space::Auth, TOKEN_SECRET).cloned();
         let users = settings
@@ -61,6 +67,7 @@ impl Rules {
             .collect();
         Self {
             is_enabled: true,
+            revision,
             secret: secret.unwrap_or_default(),
             users,
         }
@@ -119,6 +126,11 @@ pub fn is_enabled(settings: &Settings) -> bool {
     settings
         .get(Space::Auth, ENABLED)
         .is_some_and(|value| value == IS_ON)
+}
+
+/// The revision that requests must have been held against; none while authentication is off.
+pub fn enforced_revision(settings: &Settings) -> Option<u64> {
+    is_enabled(settings).then(|| revision(settings))
 }
 
 pub fn revision(settings: &Settings) -> u64 {

@@ -5,7 +5,7 @@ use crate::{auth::AuthError, store::RequestError};
 /// A number that this version does not know.
 const UNKNOWN: RequestError = RequestError::TimedOut;
 
-const NUMBERS: [(u32, RequestError); 41] = {
+const NUMBERS: [(u32, RequestError); 42] = {
     use AuthError as A;
     use RequestError as E;
     [
@@ -50,6 +50,7 @@ const NUMBERS: [(u32, RequestError); 41] = {
         (115, E::Auth(A::NotEnabled)),
         (116, E::Auth(A::InvalidToken)),
         (117, E::Auth(A::InvalidManagement)),
+        (118, E::Auth(A::OldRevision)),
     ]
 };
 

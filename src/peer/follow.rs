@@ -293,6 +293,7 @@ async fn hand_on(
             number,
             command: Some(command),
             traceparent,
+            auth_revision: submission.auth_revision.unwrap_or(0),
         });
     }
     if !submissions.is_empty() {

@@ -516,12 +516,14 @@ impl Session {
             .as_ref()
             .map(|command| Operation::continued(command.name(), &submission.traceparent));
         let trail = operation.as_ref().and_then(|operation| operation.trail());
+        let store = match submission.auth_revision {
+            0 => self.store.clone(),
+            auth_revision => self.store.let_in_at(auth_revision),
+        };
         let forwarded = match command {
             // A newer version's: not done, and not known.
             None => Err(RequestError::LeaderChanged),
-            Some(command) => self
-                .store
-                .forward_noting(command, size_bytes, trail.cloned()),
+            Some(command) => store.forward_noting(command, size_bytes, trail.cloned()),
         };
         self.answers.spawn(async move {
             let result = match forwarded {

@@ -166,6 +166,8 @@ impl ReplySender {
 #[derive(Debug)]
 pub struct Submission {
     pub command: Command,
+    /// The revision of the rules that let the request in; none for what the server does by itself.
+    pub auth_revision: Option<u64>,
     pub reply: ReplySender,
     /// What it holds in the queue.
     pub weight_bytes: usize,

@@ -55,6 +55,7 @@ pub fn empty(options: StoreOptions) -> (Store, Replica) {
     let store = Store {
         shared: shared.clone(),
         queue: sender,
+        auth_revision: None,
     };
     let replica = Replica {
         shared,

@@ -156,6 +156,8 @@ impl Shared {
 pub struct Store {
     shared: Arc<Shared>,
     queue: mpsc::Sender<Submission>,
+    /// Of the rules that let in what is written through this handle.
+    auth_revision: Option<u64>,
 }
 
 impl Store {
@@ -188,6 +190,15 @@ impl Store {
 
     pub fn history(&self) -> &Arc<History> {
         &self.shared.history
+    }
+
+    /// A handle for a request that was held against the rules of a revision. What it writes is refused if
+    /// they have changed since: only the leader knows.
+    pub fn let_in_at(&self, auth_revision: u64) -> Self {
+        Self {
+            auth_revision: Some(auth_revision),
+            ..self.clone()
+        }
     }
 
     /// Alarms, users and roles, as they are committed.
@@ -462,6 +473,7 @@ impl Store {
         let (reply, answer) = oneshot::channel();
         let submission = Submission {
             command,
+            auth_revision: self.auth_revision,
             reply: ReplySender::new(reply, trail),
             weight_bytes: size_bytes,
         };

@@ -18,6 +18,7 @@ use super::{
     writer::{Answer, Pending, Stop, Writer, WriterError},
 };
 use crate::{
+    auth,
     lease::LeaseTable,
     mvcc::{MAX_SUB, Revision, Tree, row_id},
     settings::Settings,
@@ -230,6 +231,7 @@ impl Writer {
         self.working.revision = head.revision;
         self.compact_revision = truth.meta.compact_revision;
         self.settings = truth.settings.clone();
+        self.enforced_auth_revision = auth::enforced_revision(&self.settings);
         self.admission.note_alarms(&self.settings);
         self.admission.quota.forget();
         let mut leases = self.shared.leases();

@@ -33,6 +33,7 @@ use super::{
     purge::Purge,
 };
 use crate::{
+    auth,
     mvcc::{Commit, Revision},
     settings::Settings,
 };
@@ -103,6 +104,8 @@ pub(super) struct Writer {
     pub(super) compact_revision: Revision,
     /// With what is not committed yet.
     pub(super) settings: Settings,
+    /// The revision of users, roles and permissions in `settings`, while authentication is on.
+    pub(super) enforced_auth_revision: Option<u64>,
     pub(super) admission: Admission,
     pub(super) is_open: bool,
     pub(super) is_stopping: bool,
@@ -180,6 +183,7 @@ impl Writer {
             backlog: VecDeque::new(),
             expiry: Expiry::default(),
             compact_revision,
+            enforced_auth_revision: auth::enforced_revision(&settings),
             settings,
             admission,
             is_open: true,

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use super::{Answer, When, Writer};
 use crate::{
-    auth,
+    auth::{self, AuthError},
     lease::LeaseTable,
     mvcc::Revision,
     settings::{self, SettingChange, Space},
@@ -38,6 +38,7 @@ impl Writer {
             }
             let Submission {
                 command,
+                auth_revision,
                 reply,
                 weight_bytes,
             } = submission;
@@ -49,6 +50,9 @@ impl Writer {
                 continue;
             }
             let refusal = match decision {
+                _ if self.is_let_in_by_old_rules(auth_revision) => {
+                    Some(RequestError::Auth(AuthError::OldRevision))
+                }
                 Decision::Take | Decision::Wait => None,
                 Decision::Refuse(error) => Some(error),
                 Decision::QuotaExceeded => {
@@ -99,6 +103,12 @@ impl Writer {
             }
         }
         self.backlog.extend(received);
+    }
+
+    /// Whether a request was held against rules that another node, or a moment, has left behind.
+    fn is_let_in_by_old_rules(&self, auth_revision: Option<u64>) -> bool {
+        let enforced = auth_revision.and(self.enforced_auth_revision);
+        enforced.is_some() && enforced != auth_revision
     }
 
     fn evaluate_one(
@@ -203,6 +213,9 @@ impl Writer {
         self.settings.apply(change.clone());
         if change.space == Space::Alarm {
             self.admission.note_alarms(&self.settings);
+        }
+        if change.space == Space::Auth {
+            self.enforced_auth_revision = auth::enforced_revision(&self.settings);
         }
         self.record(Record::Setting(change));
     }

@@ -2,6 +2,7 @@
 
 mod certificates;
 pub mod management;
+mod nodes;
 mod permissions;
 mod recipes;
 mod tokens;

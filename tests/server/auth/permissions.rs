@@ -392,6 +392,12 @@ async fn a_watch_is_refused_and_the_stream_goes_on(server: Server) {
         refused.cancel_reason,
         "rpc error: code = PermissionDenied desc = etcdserver: permission denied"
     );
+    let endless = WatchCreateRequest {
+        range_end: "\0".into(),
+        ..watch("a")
+    };
+    let refused = watcher.create(endless).await;
+    assert!(refused.created && refused.canceled, "{refused:?}");
     let allowed = WatchCreateRequest {
         range_end: "b".into(),
         ..watch("a")

@@ -40,7 +40,7 @@ pub const COMPACTED_WAITER: &str = "| a waiter from whose revision on the histor
 /// What a denied watch says, in an answer that is not a refusal of the call.
 const DENIED: &str = "permission denied";
 
-const TABLE: [Difference; 8] = [
+const TABLE: [Difference; 7] = [
     Difference {
         compat: "| keys that are equal in what a sorted Range sorts by",
         effect: Effect::None,
@@ -60,21 +60,6 @@ const TABLE: [Difference; 8] = [
             matches!(step.operation, Operation::Downgrade(_))
                 && step.ours.text.contains("invalid downgrade target version")
                 && !step.etcd.is_refusal
-        },
-    },
-    Difference {
-        compat: "| a watch without an end (`range_end` is one zero byte)",
-        effect: Effect::None,
-        holds: |step| match step.operation {
-            Operation::Watch { request, .. } => {
-                let is_endless = matches!(
-                    &request.request_union,
-                    Some(RequestUnion::CreateRequest(create)) if &create.range_end[..] == b"\0"
-                );
-                let is_denied = |answer: &Answer| answer.text.contains(DENIED);
-                is_endless && step.is_auth_on && is_denied(step.ours) && !is_denied(step.etcd)
-            }
-            _ => false,
         },
     },
     Difference {

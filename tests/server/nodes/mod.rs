@@ -1,6 +1,8 @@
 //! Three nodes, of which any one may be lost.
 
 mod address;
+mod behind;
+pub mod engine_log;
 mod leaving;
 pub mod trio;
 
@@ -21,6 +23,12 @@ const LONG_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Writes of a test that go on while something happens.
 const MANY: usize = 200;
+
+/// How often a node was sent the whole store.
+pub fn stores_received(node: &Server) -> usize {
+    let line = "received the store from the leader";
+    node.output().matches(line).count()
+}
 
 fn serializable(key: &'static str) -> RangeRequest {
     RangeRequest {

@@ -23,6 +23,11 @@ impl Trio {
     }
 
     pub async fn start_with(options: &Options) -> Self {
+        Self::start_prepared(options, |_| {}).await
+    }
+
+    /// The same, with more files in the directories before the first start.
+    pub async fn start_prepared(options: &Options, prepare: impl Fn(&Server)) -> Self {
         let nodes: Vec<_> = (0..3)
             .map(|_| Server::prepare(Kind::K8sDqlite, options.clone()))
             .collect();
@@ -33,6 +38,7 @@ impl Trio {
         if options.flags.contains(&"--enable-tls=true".to_owned()) {
             share_pair(&nodes);
         }
+        nodes.iter().for_each(prepare);
         let mut trio = Self { nodes };
         for node in &mut trio.nodes {
             node.launch();

@@ -103,6 +103,9 @@ pub struct Submission {
     /// W3C Trace Context of the node's span; empty if it is not traced.
     #[prost(string, tag = "3")]
     pub traceparent: ::prost::alloc::string::String,
+    /// Of the rules that let the request in; 0 if it is the node's own, or of an older version.
+    #[prost(uint64, tag = "4")]
+    pub auth_revision: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Command {
