@@ -1,9 +1,8 @@
-//! What etcd once got wrong, as far as one node can.
-//!
-//! Elsewhere are: progress ahead of events (15220, `watch::progress`), events lost or repeated when a
-//! stream starves (17529, 17247, `watch::load`), an acknowledged write lost (14370, `crash`).
+//! What etcd once got wrong, as far as one node can. `docs/known-etcd-bugs.md` has the rest.
 
-use etcd_proto::etcdserverpb::{HashKvRequest, RangeRequest, WatchCreateRequest};
+use etcd_proto::etcdserverpb::{
+    DefragmentRequest, HashKvRequest, RangeRequest, WatchCreateRequest,
+};
 use tonic::Code;
 
 use crate::harness::*;
@@ -11,6 +10,7 @@ use crate::harness::*;
 parity! {
     the_deletion_at_the_compacted_revision_outlives_the_purge_and_a_restart,
     the_revision_survives_a_kill_while_compacting_everything,
+    the_revision_survives_a_kill_while_defragmenting,
     a_txn_that_reads_what_was_compacted_leaves_no_trace,
 }
 
@@ -75,6 +75,38 @@ async fn the_revision_survives_a_kill_while_compacting_everything(mut server: Se
         server.restart().await;
         api = server.api().await;
         assert_eq!(api.revision().await, last);
+        assert_eq!(api.put("next", "v").await, last + 1);
+    }
+}
+
+/// Issue 14685: what was applied before the crash was applied once more after it.
+async fn the_revision_survives_a_kill_while_defragmenting(mut server: Server) {
+    let mut api = server.api().await;
+    for round in 0..5 {
+        // Without free pages there is nothing to do.
+        for index in 0..50 {
+            api.put(&format!("k{index}"), &"v".repeat(20_000)).await;
+        }
+        let mut last = api.ask(delete_prefix("k")).await.header.unwrap().revision;
+        let mut request = compact(last);
+        request.physical = true;
+        api.ask(request).await;
+        let defragmenting = api.clone();
+        let answer =
+            tokio::spawn(async move { defragmenting.try_ask(DefragmentRequest {}).await.is_ok() });
+        if round == 4 {
+            assert!(answer.await.unwrap());
+        }
+        for index in 0..2 * round {
+            last = api.put(&format!("beside{round}-{index}"), "v").await;
+        }
+        server.kill9();
+        server.restart().await;
+        api = server.api().await;
+        assert_eq!(api.revision().await, last);
+        let found = api.ask(get_prefix("beside")).await;
+        assert_eq!(found.count, (0..=round).map(|round| 2 * round).sum::<i64>());
+        assert!(found.kvs.iter().all(|kv| kv.version == 1));
         assert_eq!(api.put("next", "v").await, last + 1);
     }
 }
