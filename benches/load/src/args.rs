@@ -60,9 +60,9 @@ pub struct Comparison {
     /// The reference, as NAME=URL,PID
     #[arg(long)]
     pub base: Target,
-    /// The server that is compared with it, as NAME=URL,PID
-    #[arg(long)]
-    pub other: Target,
+    /// A server that is compared with it, as NAME=URL,PID; once or more
+    #[arg(long = "other", value_name = "OTHER", required = true)]
+    pub others: Vec<Target>,
     /// Runs on each server
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub rounds: u32,
@@ -289,11 +289,12 @@ mod tests {
 
     #[test]
     fn a_comparison_takes_the_same_workloads_as_a_single_run() {
-        let line = "load compare --base a=http://h:1,7 --other b=http://h:2 get --clients 3 --serializable";
+        let line = "load compare --base a=http://h:1,7 --other b=http://h:2 --other c=http://h:3 get --clients 3 --serializable";
         let Command::Compare(comparison) = Args::parse_from(line.split(' ')).command else {
             panic!("not a comparison");
         };
         assert_eq!(comparison.base.server_pids, [7]);
+        assert_eq!(comparison.others.len(), 2);
         assert_eq!((comparison.workload.clients(), comparison.rounds), (3, 3));
         assert_eq!(comparison.workload.title(), "get, serializable");
     }

@@ -1,4 +1,4 @@
-//! The same workload on two servers in turns, and the medians side by side.
+//! The same workload on several servers in turns, and the medians side by side.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -11,23 +11,25 @@ use crate::workload::{Measurement, prepare};
 
 /// Returns how many operations failed.
 pub fn run(comparison: &Comparison, schedule: &Schedule) -> Result<u64, Failure> {
-    let targets = [&comparison.base, &comparison.other];
+    let mut targets = vec![&comparison.base];
+    targets.extend(&comparison.others);
     let mut sessions = Vec::new();
-    for target in targets {
+    for target in &targets {
         sessions.push(prepare(target, &comparison.workload)?);
     }
-    let mut measured: [Vec<Measurement>; 2] = Default::default();
-    for round in 0..comparison.rounds {
-        // Each goes first in turn, so that a trend of the machine favours neither.
-        let order = if round % 2 == 0 { [0, 1] } else { [1, 0] };
-        for side in order {
+    let mut measured: Vec<Vec<Measurement>> = targets.iter().map(|_| Vec::new()).collect();
+    for round in 0..comparison.rounds as usize {
+        // Each goes first in turn, so that a trend of the machine favours none.
+        for step in 0..targets.len() {
+            let side = (round + step) % targets.len();
             let measurement = sessions[side].measure(schedule)?;
             record(comparison, &targets[side].name, &measurement)?;
             measured[side].push(measurement);
         }
     }
     if comparison.heading {
-        println!("{}", heading(&comparison.base.name, &comparison.other.name));
+        let names: Vec<_> = targets.iter().map(|target| target.name.as_str()).collect();
+        println!("{}", heading(&names));
     }
     println!("{}", row(comparison, &measured));
     Ok(measured
@@ -51,63 +53,60 @@ fn record(comparison: &Comparison, name: &str, measurement: &Measurement) -> Res
         .map_err(|error| Failure::Machine(format!("{}: {error}", log.display())))
 }
 
-fn heading(base: &str, other: &str) -> String {
-    let columns = [
-        "workload".to_owned(),
-        "clients".to_owned(),
-        format!("{base} ops/s"),
-        format!("{other} ops/s"),
-        "ratio".to_owned(),
-        format!("p50 ms {base} / {other}"),
-        "ratio".to_owned(),
-        format!("p99 ms {base} / {other}"),
-        "ratio".to_owned(),
-        format!("{base} CPU us/op"),
-        format!("{other} CPU us/op"),
-        "ratio".to_owned(),
-        "RSS MiB".to_owned(),
-        "others cores".to_owned(),
-    ];
+fn heading(names: &[&str]) -> String {
+    let all = names.join(" / ");
+    let mut columns = vec!["workload".to_owned(), "clients".to_owned()];
+    columns.extend(names.iter().map(|name| format!("{name} ops/s")));
+    columns.extend(["ratio".to_owned(), format!("p50 ms {all}")]);
+    columns.extend(["ratio".to_owned(), format!("p99 ms {all}")]);
+    columns.push("ratio".to_owned());
+    columns.extend(names.iter().map(|name| format!("{name} CPU us/op")));
+    columns.extend(["ratio", "RSS MiB", "others cores"].map(str::to_owned));
     let rule = "---|".repeat(columns.len());
     format!("| {} |\n|{rule}", columns.join(" | "))
 }
 
-fn row(comparison: &Comparison, measured: &[Vec<Measurement>; 2]) -> String {
-    let both = |figure: &dyn Fn(&Measurement) -> f64| {
-        [0, 1].map(|side| Spread::of(measured[side].iter().map(figure)))
+fn row(comparison: &Comparison, measured: &[Vec<Measurement>]) -> String {
+    let all = |figure: &dyn Fn(&Measurement) -> f64| -> Vec<Spread> {
+        let sides = measured.iter();
+        sides
+            .map(|side| Spread::of(side.iter().map(figure)))
+            .collect()
     };
-    let rate = both(&Measurement::operations_per_s);
-    let p50 = both(&|m| m.latency_ms(0.5));
-    let p99 = both(&|m| m.latency_ms(0.99));
-    let cpu = both(&|m| m.server_us_per_operation().unwrap_or(f64::NAN));
-    let rss = both(&|m| m.server_rss_mib().unwrap_or(f64::NAN));
-    let others = both(&|m| m.cost.others_cores);
+    let rate = all(&Measurement::operations_per_s);
+    let p50 = all(&|m| m.latency_ms(0.5));
+    let p99 = all(&|m| m.latency_ms(0.99));
+    let cpu = all(&|m| m.server_us_per_operation().unwrap_or(f64::NAN));
+    let rss = all(&|m| m.server_rss_mib().unwrap_or(f64::NAN));
+    let others = all(&|m| m.cost.others_cores);
     let errors: u64 = measured.iter().flatten().map(|m| m.failures.count).sum();
     let mut title = comparison.workload.title();
     if errors > 0 {
         title.push_str(&format!(" **({errors} errors)**"));
     }
-    let columns = [
-        title,
-        comparison.workload.clients().to_string(),
-        rate[0].text(0),
-        rate[1].text(0),
-        ratio(&rate),
-        format!("{:.2} / {:.2}", p50[0].median, p50[1].median),
-        ratio(&p50),
-        format!("{:.2} / {:.2}", p99[0].median, p99[1].median),
-        ratio(&p99),
-        cpu[0].text(1),
-        cpu[1].text(1),
-        ratio(&cpu),
-        format!("{:.0} / {:.0}", rss[0].max, rss[1].max),
-        format!("{:.1}", others[0].max.max(others[1].max)),
-    ];
+    let mut columns = vec![title, comparison.workload.clients().to_string()];
+    columns.extend(rate.iter().map(|spread| spread.text(0)));
+    columns.push(ratios(&rate));
+    for latency in [&p50, &p99] {
+        columns.push(joined(latency, |spread| format!("{:.2}", spread.median)));
+        columns.push(ratios(latency));
+    }
+    columns.extend(cpu.iter().map(|spread| spread.text(1)));
+    columns.push(ratios(&cpu));
+    columns.push(joined(&rss, |spread| format!("{:.0}", spread.max)));
+    let most = others.iter().map(|spread| spread.max).fold(0.0, f64::max);
+    columns.push(format!("{most:.1}"));
     format!("| {} |", columns.join(" | "))
 }
 
-fn ratio([base, other]: &[Spread; 2]) -> String {
-    format!("{:.2}", other.median / base.median)
+/// Of each other server, to the base.
+fn ratios(spreads: &[Spread]) -> String {
+    let base = spreads[0].median;
+    joined(&spreads[1..], |other| format!("{:.2}", other.median / base))
+}
+
+fn joined(spreads: &[Spread], text: impl Fn(&Spread) -> String) -> String {
+    spreads.iter().map(text).collect::<Vec<_>>().join(" / ")
 }
 
 /// The middle and the extremes of several runs.
@@ -139,6 +138,17 @@ impl Spread {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_other_server_has_a_column_and_a_ratio() {
+        let spreads = [10.0, 20.0, 5.0].map(|value| Spread::of([value].into_iter()));
+        assert_eq!(ratios(&spreads[..2]), "2.00");
+        assert_eq!(ratios(&spreads), "2.00 / 0.50");
+        let heading = heading(&["a", "b", "c"]);
+        let (names, rule) = heading.split_once('\n').unwrap();
+        assert_eq!(names.matches('|').count(), rule.matches('|').count());
+        assert!(names.contains("| c ops/s | ratio | p50 ms a / b / c | ratio |"));
+    }
 
     #[test]
     fn the_median_is_the_middle_value_or_the_mean_of_the_two() {
