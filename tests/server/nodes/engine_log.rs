@@ -1,5 +1,6 @@
 //! The engine's log on a node's disk, kept so short that a node that was away is sent a snapshot.
 
+use super::trio::persist;
 use crate::harness::*;
 
 /// More than is kept, and than there is between two snapshots, with what [`keep_little`] sets.
@@ -14,7 +15,8 @@ pub fn keep_little(node: &Server) {
 /// Writes as many entries, so that a node that has none of them is sent a snapshot instead.
 pub async fn write_entries(api: &Api) {
     for n in 0..ENTRIES {
-        api.put(&format!("key{}", n % 10), "x").await;
+        let key = format!("key{}", n % 10);
+        persist(async || api.try_ask(put(key.clone(), "x")).await).await;
     }
 }
 
