@@ -29,9 +29,8 @@ const (
 // cluster is etcd's interfaces.Cluster.
 type cluster struct {
 	t        testing.TB
-	settings settings
-	kind     serverKind
-	nodes    []*node
+	settings Settings
+	nodes    []*Node
 }
 
 func (c *cluster) Members() (members []interfaces.Member) {
@@ -43,7 +42,7 @@ func (c *cluster) Members() (members []interfaces.Member) {
 
 func (c *cluster) Endpoints() (endpoints []string) {
 	for _, n := range c.nodes {
-		endpoints = append(endpoints, n.url)
+		endpoints = append(endpoints, n.URL)
 	}
 	return endpoints
 }
@@ -52,9 +51,9 @@ func (c *cluster) Client(options ...config.ClientOption) (interfaces.Client, err
 	return e2e.NewEtcdctl(c.settings.clientConfig(), c.Endpoints(), options...)
 }
 
-// waitUntilWell waits until each member answers, and knows of all that they vote.
-func (c *cluster) waitUntilWell(ctx context.Context) error {
-	for _, n := range c.nodes {
+// WaitUntilWell waits until each member answers, and knows of all that they vote.
+func WaitUntilWell(ctx context.Context, nodes []*Node) error {
+	for _, n := range nodes {
 		if err := n.waitUntilAnswers(ctx); err != nil {
 			return err
 		}
@@ -69,8 +68,8 @@ func (c *cluster) waitUntilWell(ctx context.Context) error {
 					voters++
 				}
 			}
-			if voters != len(c.nodes) {
-				return fmt.Errorf("%d of %d vote", voters, len(c.nodes))
+			if voters != len(nodes) {
+				return fmt.Errorf("%d of %d vote", voters, len(nodes))
 			}
 			return nil
 		})
@@ -87,7 +86,7 @@ func (c *cluster) WaitLeader(t testing.TB) int {
 	ctx, cancel := context.WithTimeout(t.Context(), leaderTimeout)
 	defer cancel()
 	for {
-		if leader := c.leader(ctx); leader >= 0 {
+		if leader := Leader(ctx, c.nodes); leader >= 0 {
 			return leader
 		}
 		select {
@@ -98,17 +97,14 @@ func (c *cluster) WaitLeader(t testing.TB) int {
 	}
 }
 
-func (c *cluster) leader(ctx context.Context) int {
+// Leader returns the index of the node that all that run name, if it is one of them, or -1.
+func Leader(ctx context.Context, nodes []*Node) int {
 	leader, named := -1, uint64(0)
-	for i, n := range c.nodes {
-		if !n.isRunning() {
+	for i, n := range nodes {
+		if !n.IsRunning() {
 			continue
 		}
-		var answer *clientv3.StatusResponse
-		err := n.ask(ctx, func(ctx context.Context, client *clientv3.Client) (err error) {
-			answer, err = client.Status(ctx, n.url)
-			return err
-		})
+		answer, err := n.Status(ctx)
 		if err != nil || answer.Leader == 0 || named != 0 && answer.Leader != named {
 			return -1
 		}
@@ -122,18 +118,10 @@ func (c *cluster) leader(ctx context.Context) int {
 
 // Close ends all members at once, and fails the test for what was wrong with them.
 func (c *cluster) Close() error {
-	var group sync.WaitGroup
+	EndAll(c.nodes)
 	for _, n := range c.nodes {
-		group.Go(func() { n.stop(c.kind.endedBy()) })
-	}
-	group.Wait()
-	for _, n := range c.nodes {
-		log, err := os.ReadFile(n.log)
-		if err != nil {
-			return err
-		}
-		for _, fault := range c.kind.faults(string(log), n.codes) {
-			c.t.Errorf("%s%s %s", faultOfServer, n.name, fault)
+		for _, fault := range n.Faults() {
+			c.t.Error(fault)
 		}
 	}
 	if c.t.Failed() {
@@ -142,11 +130,18 @@ func (c *cluster) Close() error {
 	return nil
 }
 
+// EndAll ends nodes at once.
+func EndAll(nodes []*Node) {
+	var group sync.WaitGroup
+	for _, n := range nodes {
+		group.Go(n.End)
+	}
+	group.Wait()
+}
+
 func (c *cluster) showLogs() {
 	for _, n := range c.nodes {
-		log, _ := os.ReadFile(n.log)
-		lines := strings.Split(strings.TrimSpace(string(log)), "\n")
-		c.t.Logf("the end of the log of %s:\n%s", n.name, strings.Join(lines[max(0, len(lines)-shownLines):], "\n"))
+		c.t.Log(n.EndOfLog())
 	}
 }
 
@@ -165,7 +160,7 @@ func (c *cluster) TemplateEndpoints(t testing.TB, pattern string) (endpoints []s
 // AssertAuthority checks which host the clients' requests named since TemplateEndpoints, on each member.
 func (c *cluster) AssertAuthority(t testing.TB, pattern string) {
 	t.Helper()
-	if !c.kind.logsAuthority() {
+	if !kindOfServer(t).logsAuthority() {
 		t.Skip("the requests went well; k8s-dqlite does not log their :authority, which the client sets")
 	}
 	for _, n := range c.nodes {

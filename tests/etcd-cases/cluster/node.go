@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,12 +10,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"syscall"
-	"testing"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"go.etcd.io/etcd/client/pkg/v3/testutil"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/tests/v3/framework/config"
 	"go.etcd.io/etcd/tests/v3/framework/e2e"
@@ -34,37 +36,49 @@ const (
 	portCount = 12_000
 )
 
-// node is one member, which is etcd's interfaces.Member.
-type node struct {
-	settings settings
+// Node is one member, which is etcd's interfaces.Member.
+type Node struct {
+	// Settings may change while it does not run.
+	Settings Settings
+	// URL is where clients find it.
+	URL string
+	// Dir has its data.
+	Dir string
+
+	kind     serverKind
 	name     string
-	dir      string
 	log      string
-	// Where clients find it.
-	url      string
 	socket   string
 	port     int
 	peerPort int
 
-	command     []string
-	environment []string
-	process     *exec.Cmd
-	ended       chan struct{}
+	// Those that are there at its first start, itself among them, and whether it joins them while they run.
+	peers []*Node
+	joins bool
+
+	process *exec.Cmd
+	ended   chan struct{}
+	paused  bool
 	// Exit codes of processes that have been stopped.
 	codes []int
 	// Size of the log when a test asked where the members are.
 	logMark int64
 }
 
-func newNode(t testing.TB, s settings, index int) *node {
+// NewNode chooses where it will be. It skips the test if the server does not have what the test asks for.
+func NewNode(t testutil.TB, s Settings, index int) *Node {
 	t.Helper()
-	home := t.TempDir()
-	n := &node{
-		settings: s, name: fmt.Sprintf("member-%d", index),
-		dir: filepath.Join(home, "data"), log: filepath.Join(home, "log"),
-		port: freePort(t), peerPort: freePort(t), environment: environmentOf(s),
+	kind := kindOfServer(t)
+	if reason := kind.lacks(s); reason != "" {
+		t.Skip(reason)
 	}
-	if err := os.Mkdir(n.dir, 0o700); err != nil {
+	home := t.TempDir()
+	n := &Node{
+		Settings: s, kind: kind, name: fmt.Sprintf("member-%d", index),
+		Dir: filepath.Join(home, "data"), log: filepath.Join(home, "log"),
+		port: FreePort(t), peerPort: FreePort(t),
+	}
+	if err := os.Mkdir(n.Dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	scheme := "http"
@@ -80,19 +94,38 @@ func newNode(t testing.TB, s settings, index int) *node {
 	if s.ClientTLS != config.NoTLS {
 		scheme += "s"
 	}
-	n.url = scheme + "://" + n.address()
+	n.URL = scheme + "://" + n.address()
 	return n
 }
 
-func (n *node) address() string { return localhost(n.port) }
+// Prepare is for its first start: it begins a cluster with the others, or joins them.
+func (n *Node) Prepare(peers []*Node, joins bool) error {
+	n.peers, n.joins = peers, joins
+	return n.kind.prepare(n, peers)
+}
+
+// PeerURL is where the other members find it.
+func (n *Node) PeerURL() string {
+	if n.Settings.PeerTLS != config.NoTLS {
+		return "https://" + localhost(n.peerPort)
+	}
+	return "http://" + localhost(n.peerPort)
+}
+
+// Address is where it listens for clients.
+func (n *Node) Address() string { return loopback(n.port) }
+
+func (n *Node) address() string {
+	return net.JoinHostPort(cmp.Or(n.Settings.Host, "localhost"), strconv.Itoa(n.port))
+}
 
 func localhost(port int) string { return "localhost:" + strconv.Itoa(port) }
 func loopback(port int) string  { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
 
 var portsTaken atomic.Uint32
 
-// freePort returns a port that nobody listens on, and no port twice until all have been returned.
-func freePort(t testing.TB) int {
+// FreePort returns a port that nobody listens on, and no port twice until all have been returned.
+func FreePort(t testutil.TB) int {
 	t.Helper()
 	for range portCount {
 		// Test processes that run at the same time, or soon after each other, begin at different places.
@@ -108,14 +141,16 @@ func freePort(t testing.TB) int {
 	return 0
 }
 
-// start returns when the process has begun.
-func (n *node) start() error {
+// Begin returns when the process has begun.
+func (n *Node) Begin() error {
 	log, err := os.OpenFile(n.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
 	defer log.Close()
-	process := commandOf(n)
+	command := n.kind.command(n, n.peers)
+	process := exec.Command(command[0], command[1:]...)
+	process.Env = environmentOf(n.Settings)
 	process.Stdout, process.Stderr = log, log
 	// It ends with this program, however that ends.
 	process.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -127,12 +162,13 @@ func (n *node) start() error {
 		process.Wait()
 		close(ended)
 	}()
-	n.process, n.ended = process, ended
+	n.process, n.ended, n.paused = process, ended, false
 	return nil
 }
 
-func (n *node) isRunning() bool {
-	if n.process == nil {
+// IsRunning tells whether it answers, as far as this package knows.
+func (n *Node) IsRunning() bool {
+	if n.process == nil || n.paused {
 		return false
 	}
 	select {
@@ -144,10 +180,11 @@ func (n *node) isRunning() bool {
 }
 
 // stop sends the signal, waits until the process has ended, and notes how it did.
-func (n *node) stop(by syscall.Signal) {
+func (n *Node) stop(by syscall.Signal) {
 	if n.process == nil {
 		return
 	}
+	n.Resume()
 	n.process.Process.Signal(by)
 	select {
 	case <-n.ended:
@@ -164,30 +201,82 @@ func (n *node) stop(by syscall.Signal) {
 }
 
 // Start is for a test that has stopped the member.
-func (n *node) Start(ctx context.Context) error {
-	if err := n.start(); err != nil {
+func (n *Node) Start(ctx context.Context) error {
+	if err := n.Begin(); err != nil {
 		return err
 	}
 	return n.waitUntilAnswers(ctx)
 }
 
-func (n *node) Stop() { n.stop(syscall.SIGTERM) }
+func (n *Node) Stop() { n.stop(syscall.SIGTERM) }
 
-func (n *node) Client() interfaces.Client {
-	client, err := e2e.NewEtcdctl(n.settings.clientConfig(), []string{n.url})
+// End is a stop at the end of a test.
+func (n *Node) End() { n.stop(n.kind.endedBy()) }
+
+// Ended is closed when its process has ended.
+func (n *Node) Ended() <-chan struct{} { return n.ended }
+
+// Pause stops its process where it is, until Resume.
+func (n *Node) Pause() { n.pause(true) }
+
+func (n *Node) Resume() { n.pause(false) }
+
+func (n *Node) pause(paused bool) {
+	if n.process == nil || n.paused == paused {
+		return
+	}
+	n.paused = paused
+	if paused {
+		n.process.Process.Signal(syscall.SIGSTOP)
+	} else {
+		n.process.Process.Signal(syscall.SIGCONT)
+	}
+}
+
+// Faults returns what was wrong with it, so far as it has ended.
+func (n *Node) Faults() (faults []string) {
+	log, err := os.ReadFile(n.log)
+	if err != nil {
+		// It was never started.
+		return nil
+	}
+	for _, fault := range n.kind.faults(string(log), n.codes) {
+		faults = append(faults, faultOfServer+n.name+" "+fault)
+	}
+	return faults
+}
+
+// EndOfLog returns what a failed test prints of its log.
+func (n *Node) EndOfLog() string {
+	log, _ := os.ReadFile(n.log)
+	lines := strings.Split(strings.TrimSpace(string(log)), "\n")
+	return fmt.Sprintf("the end of the log of %s:\n%s", n.name, strings.Join(lines[max(0, len(lines)-shownLines):], "\n"))
+}
+
+func (n *Node) Client() interfaces.Client {
+	client, err := e2e.NewEtcdctl(n.Settings.clientConfig(), []string{n.URL})
 	if err != nil {
 		panic(err)
 	}
 	return client
 }
 
+// Status asks this member.
+func (n *Node) Status(ctx context.Context) (answer *clientv3.StatusResponse, err error) {
+	err = n.ask(ctx, func(ctx context.Context, client *clientv3.Client) (err error) {
+		answer, err = client.Status(ctx, n.URL)
+		return err
+	})
+	return answer, err
+}
+
 // ask calls with a client of this member alone.
-func (n *node) ask(ctx context.Context, call func(context.Context, *clientv3.Client) error) error {
-	tls, err := n.settings.clientTLS()
+func (n *Node) ask(ctx context.Context, call func(context.Context, *clientv3.Client) error) error {
+	tls, err := n.Settings.clientTLS()
 	if err != nil {
 		return err
 	}
-	client, err := clientv3.New(clientv3.Config{Endpoints: []string{n.url}, TLS: tls, Logger: zap.NewNop()})
+	client, err := clientv3.New(clientv3.Config{Endpoints: []string{n.URL}, TLS: tls, Logger: zap.NewNop()})
 	if err != nil {
 		return err
 	}
@@ -198,7 +287,7 @@ func (n *node) ask(ctx context.Context, call func(context.Context, *clientv3.Cli
 }
 
 // waitUntil asks until there is no error any more, the process has ended, or the time is over.
-func (n *node) waitUntil(ctx context.Context, what string, call func(context.Context, *clientv3.Client) error) error {
+func (n *Node) waitUntil(ctx context.Context, what string, call func(context.Context, *clientv3.Client) error) error {
 	for {
 		err := n.ask(ctx, call)
 		if err == nil {
@@ -215,7 +304,7 @@ func (n *node) waitUntil(ctx context.Context, what string, call func(context.Con
 }
 
 // waitUntilAnswers waits for a linearizable read; a refusal for want of a user is an answer.
-func (n *node) waitUntilAnswers(ctx context.Context) error {
+func (n *Node) waitUntilAnswers(ctx context.Context) error {
 	return n.waitUntil(ctx, "no answer", func(ctx context.Context, client *clientv3.Client) error {
 		_, err := client.Get(ctx, "answers")
 		if errors.Is(err, rpctypes.ErrUserEmpty) {

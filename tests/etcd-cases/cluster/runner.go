@@ -1,12 +1,13 @@
-// Package cluster runs etcd's tests/common on processes of k8s-dqlite, or of etcd.
+// Package cluster runs etcd's tests on processes of k8s-dqlite, or of etcd.
 //
-// It implements the interfaces of etcd's test framework (framework/interfaces): a Runner makes Clusters of one or three
-// members, whose client is etcdctl. The environment says what to start; scripts/etcd-cases sets it:
+// For tests/common it implements the interfaces of etcd's test framework (framework/interfaces): a Runner makes Clusters of
+// one or three members, whose client is etcdctl. The package integration makes its clusters of the same Nodes. The environment says what to start; scripts/etcd-cases sets it:
 //
 //	CASES_SERVER       k8s-dqlite (default) or etcd
 //	K8S_DQLITE_BIN     the server
 //	K8S_DQLITE_CERTS   a directory with cluster.crt and cluster.key, as scripts/certs makes them
 //	ETCD_BIN           the etcd
+//	CASES_FIXTURES     the directory with etcd's certificates
 //
 // The flag -bin-dir names the directory of etcdctl.
 package cluster
@@ -42,39 +43,25 @@ func (Runner) BeforeTest(t testing.TB) { e2e.BeforeTest(t) }
 func (Runner) NewCluster(ctx context.Context, t testing.TB, options ...config.ClusterOption) interfaces.Cluster {
 	t.Helper()
 	s := settingsOf(config.NewClusterConfig(options...))
-	kind := kindOfServer(t)
-	if reason := kind.lacks(s); reason != "" {
-		t.Skip(reason)
-	}
-	c := &cluster{t: t, settings: s, kind: kind}
+	c := &cluster{t: t, settings: s}
 	for i := range s.ClusterSize {
-		c.nodes = append(c.nodes, newNode(t, s, i))
+		c.nodes = append(c.nodes, NewNode(t, s, i))
 	}
 	for _, n := range c.nodes {
-		if err := kind.prepare(n, c.nodes, s); err != nil {
+		if err := n.Prepare(c.nodes, false); err != nil {
 			t.Fatal(err)
 		}
-		n.command = kind.command(n, c.nodes, s)
 	}
 	for _, n := range c.nodes {
-		if err := n.start(); err != nil {
+		if err := n.Begin(); err != nil {
 			c.Close()
 			t.Fatal(err)
 		}
 	}
-	if err := c.waitUntilWell(ctx); err != nil {
+	if err := WaitUntilWell(ctx, c.nodes); err != nil {
 		c.showLogs()
 		c.Close()
 		t.Fatal(err)
 	}
 	return c
-}
-
-func required(t testing.TB, variable string) string {
-	t.Helper()
-	value := os.Getenv(variable)
-	if value == "" {
-		t.Fatalf("%s is not set: start these tests with scripts/etcd-cases", variable)
-	}
-	return value
 }
