@@ -51,8 +51,9 @@ func (c *cluster) Client(options ...config.ClientOption) (interfaces.Client, err
 	return e2e.NewEtcdctl(c.settings.clientConfig(), c.Endpoints(), options...)
 }
 
-// WaitUntilWell waits until each member answers, and knows of all that they vote.
+// WaitUntilWell waits until each member answers, and knows of all that can that they vote.
 func WaitUntilWell(ctx context.Context, nodes []*Node) error {
+	expected := nodes[0].kind.voters(len(nodes))
 	for _, n := range nodes {
 		if err := n.waitUntilAnswers(ctx); err != nil {
 			return err
@@ -68,8 +69,8 @@ func WaitUntilWell(ctx context.Context, nodes []*Node) error {
 					voters++
 				}
 			}
-			if voters != len(nodes) {
-				return fmt.Errorf("%d of %d vote", voters, len(nodes))
+			if voters != expected || len(list.Members) != len(nodes) {
+				return fmt.Errorf("%d of %d vote, of %d members", voters, expected, len(list.Members))
 			}
 			return nil
 		})
@@ -128,6 +129,28 @@ func (c *cluster) Close() error {
 		c.showLogs()
 	}
 	return nil
+}
+
+// WaitUntilLeaderIsLost waits, after a stop, until those that run know that they have no leader, if they are no majority.
+func WaitUntilLeaderIsLost(ctx context.Context, nodes []*Node) {
+	var running []*Node
+	for _, n := range nodes {
+		if n.IsRunning() {
+			running = append(running, n)
+		}
+	}
+	if len(running) > nodes[0].kind.voters(len(nodes))/2 {
+		return
+	}
+	for _, n := range running {
+		n.waitUntil(ctx, "it knows a leader", func(ctx context.Context, client *clientv3.Client) error {
+			status, err := client.Status(ctx, n.URL)
+			if err == nil && status.Leader != 0 {
+				err = fmt.Errorf("%x leads", status.Leader)
+			}
+			return err
+		})
+	}
 }
 
 // EndAll ends nodes at once.

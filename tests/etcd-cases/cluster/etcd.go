@@ -87,6 +87,8 @@ func cipherSuites(certificates transport.TLSInfo) []string {
 	return []string{"--cipher-suites=" + strings.Join(names, ",")}
 }
 
+func (etcd) voters(members int) int { return members }
+
 // How an etcd ends is not judged here. When it is asked to, it takes some seconds to hand over to members that end as well.
 func (etcd) faults(string, []int) []string { return nil }
 

@@ -75,8 +75,8 @@ func (k k8sDqlite) command(n *Node, _ []*Node) []string {
 		// How fast a busy machine is, is no concern of these tests.
 		"--warning-apply-duration=0",
 	}
-	if s.ClusterSize > defaultVoters {
-		arguments = append(arguments, fmt.Sprintf("--voters=%d", s.ClusterSize|1))
+	if voters := k.voters(s.ClusterSize); voters > defaultVoters {
+		arguments = append(arguments, fmt.Sprintf("--voters=%d", voters))
 	}
 	if s.QuotaBackendBytes > 0 {
 		arguments = append(arguments, fmt.Sprintf("--quota-backend-bytes=%d", s.QuotaBackendBytes))
@@ -106,6 +106,9 @@ func (k8sDqlite) listenAddress(n *Node) string {
 	}
 	return "tcp://" + n.address()
 }
+
+// voters returns an odd number. Of two nodes one votes, and the other has a copy.
+func (k8sDqlite) voters(members int) int { return (members - 1) | 1 }
 
 func (k8sDqlite) faults(log string, codes []int) (faults []string) {
 	// Such a node says so as an error, and ends with a code of its own.

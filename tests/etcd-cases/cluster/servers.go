@@ -18,6 +18,8 @@ type serverKind interface {
 	// prepare puts what a first start needs into a node's empty directory.
 	prepare(n *Node, all []*Node) error
 	command(n *Node, all []*Node) []string
+	// voters returns how many of so many members vote.
+	voters(members int) int
 	// faults returns what is wrong with a log, and with the exit codes of processes that were asked to end.
 	faults(log string, codes []int) []string
 	// endedBy is the signal that ends the members when a test is over.
