@@ -236,10 +236,10 @@ func (m *Member) Pause() { m.node.Pause() }
 // Resume lets it go on.
 func (m *Member) Resume() { m.node.Resume() }
 
-// InjectPartition skips the test: links between processes on one machine cannot be cut one by one.
+// InjectPartition skips the test.
 func (m *Member) InjectPartition(t testutil.TB, _ ...*Member) {
 	t.Helper()
-	t.Skip("cuts links between members, which scripts/robustness does")
+	skipForPartition(t)
 }
 
 // RecoverPartition is for the end of what InjectPartition does not begin.

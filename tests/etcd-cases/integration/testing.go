@@ -5,6 +5,7 @@ package integration
 
 import (
 	"os"
+	"strings"
 
 	"go.etcd.io/etcd/client/pkg/v3/testutil"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -15,14 +16,16 @@ const aloneAfterStart = "a member that answers clients after a start without a m
 
 // needsInsides are tests that reach into etcd by fields, or by what only a server inside of the test does, with what they need.
 var needsInsides = map[string]string{
-	"TestMaintenanceSnapshotFromServerClient":         "a client inside of the server",
-	"TestMaintenanceSnapshotErrorInflight":            "etcd's database file",
-	"TestMaintenanceSnapshotWithVersionErrorInflight": "etcd's database file",
-	"TestV3CorruptAlarm":                              "etcd's database file",
-	"TestV3CorruptAlarmWithLeaseCorrupted":            "etcd's database file",
-	"TestDetectKvOrderViolation":                      aloneAfterStart,
-	"TestDetectTxnOrderViolation":                     aloneAfterStart,
-	"TestUnresolvableOrderViolation":                  aloneAfterStart,
+	"TestMaintenanceSnapshotFromServerClient":                     "a client inside of the server",
+	"TestMaintenanceSnapshotErrorInflight":                        "etcd's database file",
+	"TestMaintenanceSnapshotWithVersionErrorInflight":             "etcd's database file",
+	"TestV3CorruptAlarm":                                          "etcd's database file",
+	"TestV3CorruptAlarmWithLeaseCorrupted":                        "etcd's database file",
+	"TestMoveLeader":                                              "the handover of a stop, without the stop",
+	"TestDetectKvOrderViolation":                                  aloneAfterStart,
+	"TestDetectTxnOrderViolation":                                 aloneAfterStart,
+	"TestUnresolvableOrderViolation":                              aloneAfterStart,
+	"TestBalancerUnderServerStopInflightSerializableGetOnRestart": aloneAfterStart,
 }
 
 // expectsLossAtOnce are tests that give a leader without a majority less than half a second to know it. In etcd's own package it
@@ -57,6 +60,12 @@ func skipForInsides(t testutil.TB, what string) {
 	t.Skip("needs etcd's insides: " + what)
 }
 
+// skipForPartition is for links between processes on one machine, which cannot be cut one by one.
+func skipForPartition(t testutil.TB) {
+	t.Helper()
+	t.Skip("cuts links between members, which scripts/robustness does")
+}
+
 // BeforeTest lets a test run in a directory of its own, and fails it if it leaves goroutines.
 func BeforeTest(t testutil.TB, options ...TestOption) {
 	t.Helper()
@@ -64,8 +73,12 @@ func BeforeTest(t testutil.TB, options ...TestOption) {
 	for _, option := range options {
 		option(&chosen)
 	}
-	if what := needsInsides[t.Name()]; what != "" {
+	test, _, _ := strings.Cut(t.Name(), "/")
+	if what := needsInsides[test]; what != "" {
 		skipForInsides(t, what)
+	}
+	if strings.Contains(test, "Partition") {
+		skipForPartition(t)
 	}
 	if chosen.failpoint {
 		SkipIfNoGoFail(t)
