@@ -111,8 +111,10 @@ func (b *bridge) pass(from, to net.Conn, p *pair) {
 	defer p.close()
 	buffer := make([]byte, 32<<10)
 	for {
+		// As in etcd's, what is waited for when the blackhole begins still passes.
+		isLost := b.loses()
 		count, err := from.Read(buffer)
-		if count > 0 && !b.loses() {
+		if count > 0 && !isLost {
 			if _, err := to.Write(buffer[:count]); err != nil {
 				return
 			}
@@ -173,8 +175,10 @@ func (b *bridge) Blackhole() {
 }
 
 func (b *bridge) Unblackhole() {
-	b.DropConnections()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.blackhole = false
+	for p := range b.pairs {
+		p.close()
+	}
 }

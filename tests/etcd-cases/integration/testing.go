@@ -22,6 +22,7 @@ var needsInsides = map[string]string{
 	"TestV3CorruptAlarm":                                          "etcd's database file",
 	"TestV3CorruptAlarmWithLeaseCorrupted":                        "etcd's database file",
 	"TestMoveLeader":                                              "the handover of a stop, without the stop",
+	"TestV3LeaseFailover":                                         "a leader that is cut off from the others, and answers clients",
 	"TestDetectKvOrderViolation":                                  aloneAfterStart,
 	"TestDetectTxnOrderViolation":                                 aloneAfterStart,
 	"TestUnresolvableOrderViolation":                              aloneAfterStart,
