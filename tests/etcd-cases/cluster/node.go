@@ -36,6 +36,8 @@ const (
 	// Below the range that Linux hands to outgoing connections, which would take a free port at any moment.
 	firstPort = 20_000
 	portCount = 12_000
+	// Between the first ports of two processes that follow each other: more than one test takes.
+	portsApart = 617
 )
 
 // Node is one member, which is etcd's interfaces.Member.
@@ -131,7 +133,7 @@ func FreePort(t testutil.TB) int {
 	t.Helper()
 	for range portCount {
 		// Test processes that run at the same time, or soon after each other, begin at different places.
-		step := portsTaken.Add(1) + 7*uint32(os.Getpid())
+		step := portsTaken.Add(1) + portsApart*uint32(os.Getpid())
 		port := firstPort + int(step%portCount)
 		listener, err := net.Listen("tcp", loopback(port))
 		if err == nil {
