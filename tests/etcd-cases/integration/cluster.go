@@ -156,7 +156,8 @@ func (c *Cluster) AddMember(t testutil.TB) types.URLs {
 	t.Helper()
 	m := c.MustNewMember(t)
 	if cluster.IsEtcd() {
-		if err := c.AddMemberByURL(t, c.Members[0].Client, m.PeerURLs[0].String()); err != nil {
+		running := slices.IndexFunc(c.Members, func(m *Member) bool { return m.node.IsRunning() })
+		if err := c.AddMemberByURL(t, c.Members[max(0, running)].Client, m.PeerURLs[0].String()); err != nil {
 			t.Fatal(err)
 		}
 	}
