@@ -22,6 +22,8 @@ var needsInsides = map[string]string{
 	"TestV3CorruptAlarm":                                          "etcd's database file",
 	"TestV3CorruptAlarmWithLeaseCorrupted":                        "etcd's database file",
 	"TestMoveLeader":                                              "the handover of a stop, without the stop",
+	"TestTransferLeadershipWithLearner":                           "the handover of a stop, without the stop",
+	"TestV3LeaseCheckpoint":                                       "how often it writes what is left of leases, and elections within 0.3 s",
 	"TestV3LeaseFailover":                                         "a leader that is cut off from the others, and answers clients",
 	"TestDetectKvOrderViolation":                                  aloneAfterStart,
 	"TestDetectTxnOrderViolation":                                 aloneAfterStart,
