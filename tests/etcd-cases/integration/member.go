@@ -199,7 +199,7 @@ func (m *Member) Restart(t testutil.TB) error {
 func (m *Member) Stop(testutil.TB) {
 	m.closeBridge()
 	m.node.Stop()
-	if expectsLossAtOnce[m.t.Name()] {
+	if expectsLossAtOnce[topOf(m.t)] {
 		ctx, cancel := context.WithTimeout(context.Background(), lossTimeout)
 		defer cancel()
 		cluster.WaitUntilLeaderIsLost(ctx, m.peers)

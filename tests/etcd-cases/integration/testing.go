@@ -33,7 +33,16 @@ var needsInsides = map[string]string{
 
 // expectsLossAtOnce are tests that give a leader without a majority less than half a second to know it. In etcd's own package it
 // takes 0.1 s.
-var expectsLossAtOnce = map[string]bool{"TestKVPutWithRequireLeader": true}
+var expectsLossAtOnce = map[string]bool{
+	"TestKVPutWithRequireLeader":               true,
+	"TestV3LeaseKeepAliveForwardingCatchError": true,
+}
+
+// topOf is the name of the test that a part belongs to.
+func topOf(t testutil.TB) string {
+	name, _, _ := strings.Cut(t.Name(), "/")
+	return name
+}
 
 type testOptions struct {
 	ignoresLeaks bool
@@ -76,7 +85,7 @@ func BeforeTest(t testutil.TB, options ...TestOption) {
 	for _, option := range options {
 		option(&chosen)
 	}
-	test, _, _ := strings.Cut(t.Name(), "/")
+	test := topOf(t)
 	if what := needsInsides[test]; what != "" {
 		skipForInsides(t, what)
 	}
