@@ -17,12 +17,14 @@ pub enum Mismatch {
     TooShort { found: u64, expected: u64 },
     #[error(
         "{name} does not belong there: this node stopped cleanly, as the file {FILE_NAME} says, and left no such \
-         file; it is from an older copy, or of another node"
+         file; it is from an older copy, or of another node. Only if another program, such as an earlier version, \
+         has run on this directory since and was killed, delete {FILE_NAME}"
     )]
     AfterCleanStop { name: String },
     #[error(
         "{name} does not belong there: the file {FILE_NAME} knows of no such segment, or of one that begins \
-         otherwise; it is from an older copy, or of another node"
+         otherwise; it is from an older copy, or of another node. Only if another program, such as an earlier \
+         version, has run on this directory since and was killed, delete {FILE_NAME}"
     )]
     OtherSegment { name: String },
 }
