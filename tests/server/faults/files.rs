@@ -13,7 +13,7 @@ use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 
 use super::load::Written;
-use super::prepare;
+use super::{last_line, prepare};
 use crate::harness::*;
 
 /// Cases that are tried without FAULT_FILES, after a stop and after a kill.
@@ -193,13 +193,7 @@ async fn no_changed_file_passes_in_silence(ends_cleanly: bool) {
             "served".to_owned()
         } else {
             let code = base.server.process().exited().unwrap().code();
-            let last = base
-                .server
-                .output()
-                .lines()
-                .next_back()
-                .unwrap_or_default()
-                .to_owned();
+            let last = last_line(&base.server);
             assert!(
                 matches!(code, Some(3 | 6)),
                 "{file}, {change:?}: {code:?}: {last}"

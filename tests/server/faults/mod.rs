@@ -38,6 +38,12 @@ fn prepare() -> Server {
     server
 }
 
+/// Returns the last line that the server has printed.
+fn last_line(server: &Server) -> String {
+    let output = server.output();
+    output.lines().next_back().unwrap_or_default().to_owned()
+}
+
 /// A server that starts, is written to and stops, with a fault on the way; then it is started without.
 async fn run(fault: Fault) -> Run {
     let mut server = prepare();
@@ -54,12 +60,7 @@ async fn run(fault: Fault) -> Run {
     let status = server.process().wait().await;
     if !status.success() {
         let code = status.code();
-        let last = server
-            .output()
-            .lines()
-            .next_back()
-            .unwrap_or_default()
-            .to_owned();
+        let last = last_line(&server);
         assert!(
             code.is_some_and(|code| REFUSALS.contains(&code)),
             "{fault:?}: {status}: {last}"

@@ -40,7 +40,7 @@ pub struct Entry<'a> {
     pub data: &'a [u8],
 }
 
-/// Why bytes are not a batch.
+/// A reason for which bytes are not a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BatchFault {
     #[error("no room for a batch")]
@@ -127,7 +127,7 @@ impl<'a> Batch<'a> {
     }
 }
 
-/// Where a batch ends and what it holds, of bytes that the engine has just made.
+/// The end and the content of a batch, told from its headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Extent {
     pub entries: u64,

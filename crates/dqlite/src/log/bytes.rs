@@ -24,7 +24,7 @@ pub fn is_zero(bytes: &[u8]) -> bool {
         .all(|chunk| *chunk == ZEROS[..chunk.len()])
 }
 
-/// How many bytes there are without the zeros at the end.
+/// Returns the length without the zeros at the end.
 pub fn len_without_trailing_zeros(bytes: &[u8]) -> usize {
     let mut len = bytes.len();
     for chunk in bytes.rchunks(ZEROS.len()) {

@@ -67,7 +67,7 @@ pub fn crc32(bytes: &[u8], before: u32) -> u32 {
     crc
 }
 
-/// Whether one flipped bit, in `len_bytes` bytes or in their stored checksum, explains why the
+/// Returns whether one flipped bit, in `len_bytes` bytes or in their stored checksum, explains why the
 /// stored and the computed checksum differ. Says so wrongly with a chance of 1 in 2^29 per byte.
 pub fn differs_by_one_bit(stored: u32, computed: u32, len_bytes: usize) -> bool {
     let difference = stored ^ computed;

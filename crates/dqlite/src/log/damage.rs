@@ -1,4 +1,4 @@
-//! What is wrong with a directory, for programs and for an operator.
+//! The damage of a directory, for programs and for an operator.
 
 use std::{fmt, io, ops::RangeInclusive, path::PathBuf};
 
@@ -19,7 +19,7 @@ pub enum Error {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Damage {
     pub file: String,
-    /// Where in the file, in bytes.
+    /// The place in the file, in bytes.
     pub offset: Option<u64>,
     pub kind: DamageKind,
     pub lost: Lost,
@@ -27,7 +27,7 @@ pub struct Damage {
     pub related: Vec<String>,
 }
 
-/// What the log would lose if the rest were believed.
+/// The part of the log that would be lost if the rest were believed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Lost {
     /// Entries with these indexes.

@@ -1,4 +1,4 @@
-//! What is kept of the entries of a segment: how many they are, where terms change, and the last
+//! The entries of a segment, as far as they are kept: how many they are, where terms change, and the last
 //! nodes of the cluster among them.
 
 use crate::wire::Server;
@@ -33,7 +33,7 @@ pub struct Entries {
     pub configuration: Option<(u64, Vec<Server>)>,
 }
 
-/// How many batches of a segment are compared with others.
+/// The number of batches of a segment that are compared with others.
 const HEADS_MAX: usize = 4096;
 
 /// Fewer commands than that may well repeat themselves, where a program does the same whenever it

@@ -37,17 +37,11 @@ pub(super) fn link() {
     }
 }
 
-/// `uv_loop_t *`, `uv_fs_t *` and `uv_fs_cb`, which are passed on.
+/// `uv_loop_t *`, `uv_fs_t *`, `const uv_buf_t *` and `uv_fs_cb`, which are passed on.
 type Loop = *mut c_void;
 type Request = *mut c_void;
+type Buffers = *const c_void;
 type Callback = *const c_void;
-
-/// `uv_buf_t`, as on every Unix.
-#[repr(C)]
-pub struct Buffer {
-    base: *mut c_char,
-    len: usize,
-}
 
 /// # Safety
 ///
@@ -143,7 +137,7 @@ stands_before! {
     }
 
     fn uv_fs_write / __real_uv_fs_write / "__wrap_uv_fs_write"
-        (uv: Loop, request: Request, file: c_int, buffers: *const Buffer, count: c_uint, offset: i64, done: Callback)
+        (uv: Loop, request: Request, file: c_int, buffers: Buffers, count: c_uint, offset: i64, done: Callback)
     |result| {
         if result < 0 {
             poison::failed_on(Kind::Write, "write", file, -result);

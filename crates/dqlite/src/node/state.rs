@@ -2,6 +2,8 @@
 
 use std::{fs, io, path::Path};
 
+use crate::log::METADATA_NAMES as METADATA;
+
 /// Names as in dqlite: src/raft/uv.h, uv_metadata.c, uv_segment.c and uv_snapshot.c.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EngineState {
@@ -12,8 +14,6 @@ pub enum EngineState {
     /// There is a log but no term: the engine would begin anew and mix up two histories.
     WithoutMetadata,
 }
-
-const METADATA: [&str; 2] = ["metadata1", "metadata2"];
 
 pub fn engine_state(dir: &Path) -> io::Result<EngineState> {
     Ok(match found(dir)? {

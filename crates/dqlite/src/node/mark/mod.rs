@@ -1,4 +1,4 @@
-//! How far the log of a directory must reach, kept beside it: the file `high-water-mark`.
+//! Keeps beside the log how far it must reach: the file `high-water-mark`.
 //!
 //! Files alone cannot tell an older state of themselves from the newest: an open segment that was cut between two
 //! batches, an older copy of it, a last segment that was deleted. So the node writes down what it knows: its id,
@@ -77,7 +77,8 @@ impl Mark {
     /// Writes the mark of a node that is about to start on a directory with this log, and follows its files.
     pub fn begin(dir: &Path, node_id: u64, report: &Report) -> io::Result<Self> {
         let state = State::new(node_id, report);
-        let sequence = read(dir)?.map_or(0, |found| found.sequence) + 1;
+        // The file is a new one, so there is no other slot that it would have to outdo.
+        let sequence = 1;
         let file = create(dir, &state.content(sequence, false))?;
         let tracker = Arc::new(Tracker {
             dir: dir.to_owned(),
