@@ -97,6 +97,10 @@ impl Daemon {
         fields.split_whitespace().nth(11).unwrap().parse().unwrap()
     }
 
+    pub fn has_ended(&mut self) -> bool {
+        self.process.try_wait().unwrap().is_some()
+    }
+
     pub fn ends(&mut self) -> ExitStatus {
         let mut ended = None;
         wait_for("the daemon to end", || {

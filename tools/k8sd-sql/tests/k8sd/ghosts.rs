@@ -71,6 +71,27 @@ fn is_outside(node: &Daemon) -> bool {
     String::from_utf8_lossy(&told).contains("not yet initialized")
 }
 
+/// Of a removal, until its own node is the one that carries it to the chosen point.
+const TRIES: usize = 5;
+
+/// Whether the first node ended at this point of removing node3. On a busy machine the leader may take the removal
+/// over and finish it before that.
+fn ends_while_it_removes(first: &mut Daemon, others: &[Daemon; 2], point: &str) -> bool {
+    good_join(first, &others[1], "node3");
+    wait_for_voters(first, 3);
+    first.restart(&failing_at(point));
+    wait_for_voters(first, 3);
+    if first.run(&["remove", "node3"]).status.success() {
+        return false;
+    }
+    let mut has_ended = false;
+    wait_for("the removal to be carried on", || {
+        has_ended = first.has_ended();
+        has_ended || is_outside(&others[1])
+    });
+    has_ended || first.has_ended()
+}
+
 #[test]
 fn a_removal_that_is_killed_at_any_step_completes_and_the_name_is_free() {
     if !cfg!(debug_assertions) {
@@ -82,12 +103,12 @@ fn a_removal_that_is_killed_at_any_step_completes_and_the_name_is_free() {
     let others = [Daemon::start_with(QUICK), Daemon::start_with(QUICK)];
     good_join(&first, &others[0], "node2");
     for point in ["begun", "datastore", "server", "row", "told", "reset"] {
-        good_join(&first, &others[1], "node3");
-        wait_for_voters(&first, 3);
-        first.restart(&failing_at(point));
-        wait_for_voters(&first, 3);
-        assert!(!first.run(&["remove", "node3"]).status.success(), "{point}");
-        first.wait_for_end();
+        let mut tries = 0..TRIES;
+        while !ends_while_it_removes(&mut first, &others, point) {
+            assert!(tries.next().is_some(), "{point} is never reached");
+            wait_for("the removed node to be outside", || is_outside(&others[1]));
+            wait_until_in_step(&first);
+        }
         first.restart(QUICK);
         wait_for("the removed node to be outside", || is_outside(&others[1]));
         wait_for("the removed member to be gone", || {
