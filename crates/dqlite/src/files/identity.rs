@@ -107,11 +107,7 @@ fn new(
         .ok_or(FileError::AddressMissing)?;
     let is_joining = !wanted.cluster.is_empty();
     Ok(Identity {
-        id: if is_joining {
-            generate_id(address)?
-        } else {
-            BOOTSTRAP_ID
-        },
+        id: generate_id(address)?,
         address: address.to_owned(),
         cluster: if is_joining {
             unknown(wanted.cluster)
@@ -157,7 +153,7 @@ fn known(
         address: info.address.clone(),
         cluster,
         is_joining: found.join,
-        bootstrap: found.bootstrap && info.id == BOOTSTRAP_ID,
+        bootstrap: found.bootstrap,
     })
 }
 

@@ -30,6 +30,24 @@ pub struct Metadata {
     pub voted_for: u64,
 }
 
+impl Metadata {
+    /// Of a cluster that begins.
+    pub const FIRST: Self = Self {
+        version: 1,
+        term: 1,
+        voted_for: 0,
+    };
+
+    pub fn encode(&self) -> [u8; FILE_BYTES as usize] {
+        let mut bytes = [0; FILE_BYTES as usize];
+        let numbers = [1, self.version, self.term, self.voted_for];
+        for (word, number) in bytes.chunks_exact_mut(8).zip(numbers) {
+            word.copy_from_slice(&number.to_le_bytes());
+        }
+        bytes
+    }
+}
+
 /// What one of the two files holds, if it exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Content {
@@ -132,10 +150,12 @@ mod tests {
     use super::*;
 
     fn file(version: u64, term: u64, voted_for: u64) -> Vec<u8> {
-        [1, version, term, voted_for]
-            .iter()
-            .flat_map(|number: &u64| number.to_le_bytes())
-            .collect()
+        let metadata = Metadata {
+            version,
+            term,
+            voted_for,
+        };
+        metadata.encode().to_vec()
     }
 
     #[test]

@@ -60,7 +60,7 @@ pub use damage::{Damage, DamageKind, Error, Lost};
 pub use directory::verify_directory;
 #[cfg(test)]
 pub(crate) use fixture::batch as test_batch;
-pub(crate) use metadata::NAMES as METADATA_NAMES;
+pub(crate) use metadata::{Metadata, NAMES as METADATA_NAMES};
 pub(crate) use name::FileName;
 pub use name::SnapshotId;
 pub use plan::FoundFile;

@@ -11,6 +11,7 @@ use nix::sys::statvfs::statvfs;
 
 use super::{
     DirLock, EngineState, NodeError, NodeOptions, aio,
+    bootstrap::begin_cluster,
     check::read_log,
     connect::Connector,
     engine::Engine,
@@ -60,7 +61,7 @@ impl Node {
     }
 
     /// The same on a directory that the caller has locked, to read or write its files first.
-    pub fn create_locked(options: &NodeOptions, lock: DirLock) -> Result<Self, NodeError> {
+    pub fn create_locked(options: &NodeOptions, mut lock: DirLock) -> Result<Self, NodeError> {
         prepare_process();
         check_version()?;
         aio::link();
@@ -73,7 +74,10 @@ impl Node {
                 reason: format!("{} is not the one that is locked", options.dir.display()),
             });
         }
-        check_state(options)?;
+        if check_state(options)? == EngineState::Empty && options.bootstrap {
+            check_space(&options.dir)?;
+            begin_cluster(&mut lock, options.id, &options.address, &checked.dir)?;
+        }
         let report = read_log(&options.dir, options.id)?;
         for remnant in &report.remnants {
             tracing::info!("{remnant}");
@@ -194,8 +198,8 @@ fn check_space(dir: &Path) -> Result<(), NodeError> {
     Ok(())
 }
 
-/// Refuse a directory on which the engine would silently begin a new history.
-fn check_state(options: &NodeOptions) -> Result<(), NodeError> {
+/// Refuse a directory on which the engine would silently begin a new history. Returns what is in it.
+fn check_state(options: &NodeOptions) -> Result<EngineState, NodeError> {
     let unusable = |source| NodeError::Directory {
         dir: options.dir.clone(),
         source,
@@ -204,8 +208,10 @@ fn check_state(options: &NodeOptions) -> Result<(), NodeError> {
         undo_half_a_bootstrap(&options.dir).map_err(unusable)?;
     }
     match engine_state(&options.dir).map_err(unusable)? {
-        EngineState::Present => Ok(()),
-        EngineState::Empty if options.bootstrap || !is_bootstrap_id(options.id) => Ok(()),
+        EngineState::Present => Ok(EngineState::Present),
+        EngineState::Empty if options.bootstrap || !is_bootstrap_id(options.id) => {
+            Ok(EngineState::Empty)
+        }
         EngineState::Empty => Err(NodeError::WouldBootstrap {
             dir: options.dir.clone(),
             id: options.id,

@@ -60,15 +60,7 @@ impl DirLock {
             return Err(unusable(std::io::ErrorKind::NotADirectory.into()));
         }
         let directory = lock(dir, directory)?;
-        let engine = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(dir.join(ENGINE_LOCK))
-            .map_err(unusable)?;
-        let engine = Some(lock(dir, engine)?);
+        let engine = Some(lock_engine(dir)?);
         Ok(Self {
             dir: dir.to_owned(),
             engine,
@@ -102,6 +94,27 @@ impl DirLock {
     pub(super) fn yield_to_engine(&mut self) {
         self.engine = None;
     }
+
+    /// Takes the lock back from an engine that is gone.
+    pub(super) fn take_from_engine(&mut self) -> Result<(), NodeError> {
+        self.engine = Some(lock_engine(&self.dir)?);
+        Ok(())
+    }
+}
+
+fn lock_engine(dir: &Path) -> Result<Flock<File>, NodeError> {
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(dir.join(ENGINE_LOCK))
+        .map_err(|source| NodeError::Directory {
+            dir: dir.to_owned(),
+            source,
+        })?;
+    lock(dir, file)
 }
 
 fn lock(dir: &Path, mut file: File) -> Result<Flock<File>, NodeError> {

@@ -12,6 +12,7 @@
 //! All calls block, `start` for as long as it takes to load the database: use a blocking thread.
 
 pub mod aio;
+mod bootstrap;
 mod check;
 mod connect;
 mod engine;

@@ -10,9 +10,9 @@ use dqlite_sys as ffi;
 
 use super::{Dial, NodeError};
 
-/// The id of the node that begins a cluster. The engine treats this id and 1 alike: on an empty
-/// directory they form a new cluster of one (dqlite: src/server.c, `maybeBootstrap`; go-dqlite:
-/// `BootstrapID`).
+/// The id of the node that began a cluster in go-dqlite (`BootstrapID`) and until version 0.1. The engine treats
+/// this id and 1 alike: on an empty directory they form a new cluster of one (dqlite: src/server.c,
+/// `maybeBootstrap`).
 pub const BOOTSTRAP_ID: u64 = 0x2dc1_7185_8c31_55be;
 
 /// How long a write may queue behind another connection's transaction. Only a shell competes with
@@ -39,7 +39,7 @@ pub struct NodeOptions {
     pub address: String,
     /// Must exist.
     pub dir: PathBuf,
-    /// Whether an empty `dir` may become a new cluster; only for id 1 and [`BOOTSTRAP_ID`].
+    /// Whether an empty `dir` may become a new cluster.
     pub bootstrap: bool,
     /// An abstract unix socket: `@name`, or `@` for a name that the kernel picks.
     pub bind_address: String,
@@ -106,12 +106,6 @@ impl NodeOptions {
     pub(super) fn checked(&self) -> Result<Checked, NodeError> {
         if self.id == 0 {
             return Err(invalid("id", "must not be 0"));
-        }
-        if self.bootstrap && !is_bootstrap_id(self.id) {
-            return Err(invalid(
-                "id",
-                format!("{:x} is not an id that begins a cluster", self.id),
-            ));
         }
         if self.address.is_empty() {
             return Err(invalid("address", "must not be empty"));

@@ -18,6 +18,16 @@ use crate::wire::Server;
 pub fn recover(mut lock: DirLock, servers: &[Server]) -> Result<LastEntry, NodeError> {
     prepare_process();
     check_version()?;
+    let dir = checked_dir(lock.dir())?;
+    lock.yield_to_engine();
+    write_configuration(&dir, servers)?;
+    let engine = Engine::create(1, c"1", &dir)?;
+    let (index, term) = engine.last_entry()?;
+    Ok(LastEntry { term, index })
+}
+
+/// Appends the configuration. The directory is locked, and yielded to the engine.
+pub(super) fn write_configuration(dir: &CString, servers: &[Server]) -> Result<(), NodeError> {
     let invalid = |reason: String| NodeError::InvalidOption {
         option: "configuration",
         reason,
@@ -41,11 +51,5 @@ pub fn recover(mut lock: DirLock, servers: &[Server]) -> Result<LastEntry, NodeE
         })
         .collect();
     // The id and the address matter only to a node that is started.
-    let engine = Engine::create(1, c"1", &checked_dir(lock.dir())?)?;
-    lock.yield_to_engine();
-    engine.recover(&mut infos)?;
-    drop(engine);
-    let engine = Engine::create(1, c"1", &checked_dir(lock.dir())?)?;
-    let (index, term) = engine.last_entry()?;
-    Ok(LastEntry { term, index })
+    Engine::create(1, c"1", dir)?.recover(&mut infos)
 }

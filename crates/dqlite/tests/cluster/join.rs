@@ -1,7 +1,6 @@
 //! Becoming one of the nodes, for the first time and again.
 
 use dqlite::files;
-use dqlite::node::BOOTSTRAP_ID;
 use dqlite::tls::Tls;
 use dqlite::wire::Role::{StandBy, Voter};
 
@@ -21,7 +20,7 @@ async fn three_nodes_vote(tls: Option<Tls>) {
         let status = node
             .until_roles(&[(a, Voter), (b, Voter), (c, Voter)])
             .await;
-        assert_eq!(status.leader.unwrap().id, BOOTSTRAP_ID);
+        assert_eq!(status.leader.unwrap().id, cluster.nodes[0].id);
         assert!(!dir.path().join("join").exists());
         let written = files::read_cluster(dir.path()).unwrap().unwrap();
         assert_eq!(with_role(&written, Voter), [a, b, c]);
