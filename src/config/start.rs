@@ -10,7 +10,7 @@ use std::{
 };
 
 use dqlite::{
-    files::{self, CLUSTER_FILE, INFO_FILE, Identity, Wanted},
+    files::{self, CLUSTER_FILE, CLUSTER_ID_FILE, INFO_FILE, Identity, Wanted},
     node::{DirLock, EngineState, engine_state, mark},
     wire::Server,
 };
@@ -344,7 +344,13 @@ fn is_of_an_unborn_node(name: &str) -> bool {
         });
     matches!(
         name,
-        BOOTSTRAP | INFO_FILE | CLUSTER_FILE | "metadata1" | "metadata2" | mark::FILE_NAME
+        BOOTSTRAP
+            | INFO_FILE
+            | CLUSTER_FILE
+            | CLUSTER_ID_FILE
+            | "metadata1"
+            | "metadata2"
+            | mark::FILE_NAME
     ) || name.starts_with("open-")
         || is_segment
 }

@@ -8,7 +8,8 @@
 
 use dqlite::{
     client::{ConnectOptions, Connection, Endpoint},
-    cluster::{self, ClusterError, Nodes, OwnNode, resolver},
+    cluster::{self, ClusterError, Nodes, OwnNode},
+    cluster_id::ClusterId,
     files::{
         CLUSTER_FILE, INFO_FILE, Identity, begin_move, end_move, is_moving, keep_copy, remove_file,
         write_cluster, write_info,
@@ -21,7 +22,7 @@ use dqlite::{
 use tokio::{runtime::Handle, task::spawn_blocking};
 use tracing::{info, warn};
 
-use super::{StartError, node_options};
+use super::{StartError, node_options, peers_of};
 use crate::{
     args::NodeAddress,
     config::{ConfigError, ServerConfig, Start, UPDATE},
@@ -81,7 +82,8 @@ async fn configuration(
     identity: &Identity,
     lock: DirLock,
 ) -> Result<(Vec<Server>, DirLock), StartError> {
-    let dial = dialer(Handle::current(), config.tls.clone());
+    let cluster_id = ClusterId::of(&config.storage_dir, identity).map_err(ConfigError::from)?;
+    let dial = dialer(Handle::current(), peers_of(config, &cluster_id));
     let options = node_options(config, identity, dial);
     let started = spawn_blocking(move || {
         let mut node = Node::create_locked(&options, lock)?;
@@ -107,7 +109,8 @@ async fn tell_others(
     others: &[Server],
 ) -> Result<Vec<Server>, StartError> {
     let dir = &config.storage_dir;
-    let resolve = resolver(config.tls.clone());
+    let cluster_id = ClusterId::open(dir).map_err(ConfigError::from)?;
+    let resolve = peers_of(config, &cluster_id);
     let mut nodes = Nodes::new(others, resolve, RoleTargets::default());
     let was_begun = is_moving(dir).map_err(ConfigError::from)?;
     begin_move(dir).map_err(ConfigError::from)?;

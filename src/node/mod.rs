@@ -10,8 +10,9 @@ use dqlite::{
     client::{Endpoint, Resolve},
     cluster::{
         ClusterError, HandedOver, Member, MemberOptions, MemberTask, Nodes, OwnNode, Prepare,
-        resolver,
+        peer_resolver, resolver,
     },
+    cluster_id::ClusterId,
     files::{Identity, write_cluster},
     node::{Dial, DirLock, Node, NodeError, NodeOptions, stored_term},
     proxy::{PeerHandler, Proxy, ProxyError, ProxyOptions, dialer},
@@ -49,6 +50,8 @@ pub enum StartError {
 pub struct RunningNode {
     node: Node,
     pub identity: Identity,
+    /// Which history it belongs to.
+    pub cluster_id: ClusterId,
     /// The Raft term at the start: that in which this node leads, where it is the only voter.
     pub term: u64,
     member: Member,
@@ -86,19 +89,25 @@ impl RunningNode {
         if let Start::Move { address } = &config.start {
             address::change(config, address).await?;
         }
-        let (node, identity, term) = start_engine(config).await?;
+        let Started {
+            node,
+            identity,
+            cluster_id,
+            term,
+        } = start_engine(config).await?;
         let options = ProxyOptions {
             address: identity.address.clone(),
             engine: node.bind_address().to_owned(),
             tls: config.tls.clone(),
             peers,
+            cluster_id: Some(cluster_id.clone()),
         };
         let port = Proxy::bind(options).await?;
         if !identity.is_joining {
             config.start.finish(&config.storage_dir)?;
         }
-        let resolve = resolver(config.tls.clone());
-        let (member, task) = member(config, &identity, resolve.clone());
+        let resolve = peers_of(config, &cluster_id);
+        let (member, task) = member(config, &identity, &cluster_id, resolve.clone());
         let (stop_port, port_stopped) = watch::channel(());
         let (stop_member, member_stopped) = watch::channel(());
         // The member talks to the engine through the port.
@@ -115,6 +124,7 @@ impl RunningNode {
         Ok(Self {
             node,
             identity,
+            cluster_id,
             term,
             member,
             resolve,
@@ -183,13 +193,24 @@ async fn until_dropped(mut sender: watch::Receiver<()>) {
     while sender.changed().await.is_ok() {}
 }
 
-fn member(config: &ServerConfig, identity: &Identity, resolve: Resolve) -> (Member, MemberTask) {
+/// How other nodes are reached, by a node of this history.
+fn peers_of(config: &ServerConfig, cluster_id: &ClusterId) -> Resolve {
+    peer_resolver(resolver(config.tls.clone()), cluster_id.clone())
+}
+
+fn member(
+    config: &ServerConfig,
+    identity: &Identity,
+    cluster_id: &ClusterId,
+    resolve: Resolve,
+) -> (Member, MemberTask) {
     let own = OwnNode {
         id: identity.id,
         address: identity.address.clone(),
     };
     let (start, dir) = (config.start.clone(), config.storage_dir.clone());
     Member::new(MemberOptions {
+        cluster_id: Some(cluster_id.clone()),
         is_joining: identity.is_joining,
         servers: identity.cluster.clone(),
         targets: config.roles,
@@ -202,12 +223,23 @@ fn member(config: &ServerConfig, identity: &Identity, resolve: Resolve) -> (Memb
     })
 }
 
-async fn start_engine(config: &ServerConfig) -> Result<(Node, Identity, u64), StartError> {
+/// An engine that runs.
+struct Started {
+    node: Node,
+    identity: Identity,
+    cluster_id: ClusterId,
+    term: u64,
+}
+
+async fn start_engine(config: &ServerConfig) -> Result<Started, StartError> {
     let config = config.clone();
-    let dial = dialer(Handle::current(), config.tls.clone());
+    let runtime = Handle::current();
     let started = tokio::task::spawn_blocking(move || {
         let lock = DirLock::acquire(&config.storage_dir)?;
         let identity = config.start.identify(&lock)?;
+        let cluster_id =
+            ClusterId::of(&config.storage_dir, &identity).map_err(ConfigError::from)?;
+        let dial = dialer(runtime, peers_of(&config, &cluster_id));
         let mut node = Node::create_locked(&node_options(&config, &identity, dial), lock)?;
         members::check(&config.storage_dir, &identity, node.report())?;
         info!(
@@ -219,7 +251,12 @@ async fn start_engine(config: &ServerConfig) -> Result<(Node, Identity, u64), St
         note_id(&config, &identity)?;
         // A node that is the only voter has elected itself by now.
         let term = stored_term(&config.storage_dir).map_err(StartError::Term)?;
-        Ok((node, identity, term))
+        Ok(Started {
+            node,
+            identity,
+            cluster_id,
+            term,
+        })
     });
     started.await.expect("starting does not panic")
 }

@@ -188,9 +188,10 @@ fn of_node(error: &NodeError) -> Exit {
 
 fn of_open(error: &OpenError) -> Exit {
     match error {
-        OpenError::NewerSchema(_) | OpenError::ForeignSchema(_) | OpenError::Damaged(_) => {
-            Exit::Data
-        }
+        OpenError::NewerSchema(_)
+        | OpenError::ForeignSchema(_)
+        | OpenError::Foreign(_)
+        | OpenError::Damaged(_) => Exit::Data,
         OpenError::TakeOver(error) => of_take_over(error),
         OpenError::NoLeader(_) | OpenError::Dqlite(_) => Exit::Engine,
     }

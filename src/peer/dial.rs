@@ -2,7 +2,7 @@
 
 use std::{io, time::Duration};
 
-use dqlite::{proxy::connect_peer, tls::Tls};
+use dqlite::{client::Resolve, proxy::connect_peer};
 use hyper_util::rt::TokioIo;
 use peer_proto::{AboutRequest, AboutResponse, peer_client::PeerClient};
 use tonic::transport::{Channel, Endpoint, Uri};
@@ -22,15 +22,15 @@ pub const WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 /// The largest message on a link, in bytes: a batch of the largest requests.
 pub const MAX_MESSAGE_BYTES: usize = 1 << 30;
 
-/// Dials other nodes with the cluster's key pair.
-#[derive(Debug, Clone)]
+/// Dials other nodes.
+#[derive(Clone)]
 pub struct Dialer {
-    tls: Option<Tls>,
+    resolve: Resolve,
 }
 
 impl Dialer {
-    pub fn new(tls: Option<Tls>) -> Self {
-        Self { tls }
+    pub fn new(resolve: Resolve) -> Self {
+        Self { resolve }
     }
 
     pub async fn dial(
@@ -45,11 +45,11 @@ impl Dialer {
             .http2_keep_alive_interval(PING_INTERVAL)
             .keep_alive_timeout(PING_TIMEOUT)
             .keep_alive_while_idle(true);
-        let (address, tls) = (address.to_owned(), self.tls.clone());
+        let node = (self.resolve)(address);
         let connector = service_fn(move |_: Uri| {
-            let (address, tls) = (address.clone(), tls.clone());
+            let node = node.clone();
             async move {
-                let stream = connect_peer(&address, tls.as_ref()).await?;
+                let stream = connect_peer(&node).await?;
                 Ok::<_, io::Error>(TokioIo::new(stream))
             }
         });

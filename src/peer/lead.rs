@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use dqlite::cluster_id::ClusterId;
 use peer_proto::{
     self as proto, AboutRequest, AboutResponse, FromLeader, Hello, ReadIndexed, ToLeader, Welcome,
     peer_server::Peer,
@@ -22,7 +23,7 @@ use tokio::{
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
-use tracing::{debug, info};
+use tracing::{debug, error, info};
 
 use super::{
     EngineView, Reads, View,
@@ -209,6 +210,7 @@ pub struct PeerService {
     pub tenure: watch::Receiver<Option<Arc<Tenure>>>,
     pub is_loaded: watch::Receiver<bool>,
     pub own_files: OwnFiles,
+    pub cluster_id: ClusterId,
 }
 
 #[tonic::async_trait]
@@ -255,6 +257,7 @@ impl Peer for PeerService {
             compact_revision: self.store.history().compact_revision(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             details,
+            cluster_id: self.cluster_id.known().unwrap_or(0),
         }))
     }
 }
@@ -377,10 +380,25 @@ impl Session {
         }
     }
 
+    /// A follower has only what was committed, and a leader has all of that.
+    fn check_is_not_ahead(&self, hello: &Hello, head: Revision) {
+        if hello.cluster_id == self.store.cluster_id() && hello.revision > head {
+            self.store.metrics().nodes_ahead.increment();
+            error!(
+                id = format_args!("{:x}", hello.member_id),
+                revision = hello.revision,
+                own_revision = head,
+                "a node has revisions that this leader does not have: what was acknowledged is lost, since an old copy \
+                 of a directory came back; the node forgets them"
+            );
+        }
+    }
+
     /// Everything that the follower needs to be where the leader is now.
     async fn welcome(&mut self, hello: Hello) -> Result<(), End> {
         let history = self.store.history().clone();
         let (head, compact) = (self.store.revision(), history.compact_revision());
+        self.check_is_not_ahead(&hello, head);
         let continues = hello.cluster_id == self.store.cluster_id()
             && hello.revision > 0
             && hello.revision >= compact

@@ -2,7 +2,10 @@
 
 use std::{path::PathBuf, pin::Pin, sync::Arc, time::Duration};
 
-use dqlite::{client::Endpoint, tls::Tls};
+use dqlite::{
+    client::{Endpoint, Resolve},
+    cluster_id::ClusterId,
+};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinHandle,
@@ -28,7 +31,11 @@ pub struct NodeOptions {
     /// Of the engine.
     pub endpoint: Endpoint,
     pub storage_dir: PathBuf,
-    pub tls: Option<Tls>,
+    /// How other nodes are reached.
+    pub resolve: Resolve,
+    pub with_tls: bool,
+    /// Which history this node belongs to.
+    pub cluster_id: ClusterId,
     /// Of the other nodes, as far as they are known.
     pub addresses: Vec<String>,
     pub reads: Arc<Reads>,
@@ -56,7 +63,9 @@ impl Nodes {
             own_id,
             endpoint,
             storage_dir,
-            tls,
+            resolve,
+            with_tls,
+            cluster_id,
             addresses,
             reads,
             take_over_backup,
@@ -68,9 +77,9 @@ impl Nodes {
         let engine = Arc::new(EngineView::new(endpoint, storage_dir.clone()));
         let own_files = OwnFiles {
             dir: storage_dir,
-            with_tls: tls.is_some(),
+            with_tls,
         };
-        let dialer = Dialer::new(tls);
+        let dialer = Dialer::new(resolve);
         let (known_sender, known) = watch::channel(Known::default());
         let (tenure_sender, tenure) = watch::channel(None);
         let (loaded_sender, is_loaded) = watch::channel(false);
@@ -89,6 +98,7 @@ impl Nodes {
             tenure,
             is_loaded: is_loaded.clone(),
             own_files,
+            cluster_id,
         };
         let coordinator = Coordinator {
             own_id,

@@ -13,6 +13,7 @@ mod survey;
 use std::path::{Path, PathBuf};
 
 use dqlite::{
+    cluster_id::ClusterId,
     files::{self, read_cluster, write_cluster, write_info},
     node::{DirLock, NodeError, last_entry},
     wire::{Role, Server},
@@ -88,6 +89,8 @@ fn recover(args: &RecoverArgs, now_s: i64) -> Result<String, RecoverError> {
             dir.display()
         )));
     }
+    // Whoever has the log of before is of another history from here on.
+    ClusterId::renew(dir).map_err(ConfigError::from)?;
     let end = dqlite::node::recover(lock, &members)?;
     write_files(dir, state.own.id, &members)?;
     Ok(format!("{table}\n{}", plan.after(end, &copy)))

@@ -15,7 +15,8 @@ use std::{
 
 use dqlite::{
     client::Endpoint,
-    files::write_cluster,
+    cluster_id::ClusterId,
+    files::{read_cluster_id, write_cluster},
     node::{Dial, DirLock, Node, NodeError, NodeOptions},
     wire::{Role, Server},
 };
@@ -114,7 +115,9 @@ pub async fn run(args: &RestoreArgs) -> Result<Summary, RestoreError> {
     };
     let (directory, lock) = Directory::prepare(dir, args.address.as_ref())?;
     let (mut node, start) = start_engine(&directory, lock).await?;
-    let filled = fill(&mut contents, &node).await;
+    let cluster_id = read_cluster_id(directory.path()).map_err(ConfigError::from)?;
+    let cluster_id = cluster_id.map_or_else(rand::random, |history| history.id);
+    let filled = fill(&mut contents, &node, cluster_id).await;
     let stopped = tokio::task::spawn_blocking(move || node.stop());
     stopped.await.expect("stopping does not panic")?;
     filled?;
@@ -161,9 +164,9 @@ fn check_facts(facts: &Facts, summary: &Summary) -> Result<(), RestoreError> {
     }
 }
 
-async fn fill(contents: &mut Contents, node: &Node) -> Result<(), RestoreError> {
+async fn fill(contents: &mut Contents, node: &Node, cluster_id: u64) -> Result<(), RestoreError> {
     let endpoint = Endpoint::from_address(node.bind_address());
-    let mut filling = Filling::begin(&endpoint, rand::random()).await?;
+    let mut filling = Filling::begin(&endpoint, cluster_id).await?;
     while let Some(change) = contents.next()? {
         filling.push(change).await?;
     }
@@ -185,6 +188,8 @@ pub(crate) async fn start_engine(
     };
     let starting = tokio::task::spawn_blocking(move || {
         let identity = start.identify(&lock)?;
+        // A history of its own, whatever it is made of.
+        ClusterId::of(&dir, &identity).map_err(ConfigError::from)?;
         let mut options = NodeOptions::new(identity.id, &identity.address, &dir, nobody());
         options.bootstrap = identity.bootstrap;
         options.network_latency = Some(crate::node::DEFAULT_NETWORK_LATENCY);

@@ -5,6 +5,7 @@ use std::{borrow::Cow, time::Duration};
 use bytes::Bytes;
 use dqlite::{
     client::{ConnectOptions, Connection, Endpoint, Error, Statement},
+    cluster_id::{ClusterId, Foreign, Settled},
     wire::{Param, Row, Value},
 };
 
@@ -55,6 +56,8 @@ pub enum OpenError {
     ForeignSchema(i64),
     #[error("the data of the Go k8s-dqlite was not taken over: {0}")]
     TakeOver(#[from] TakeOverError),
+    #[error(transparent)]
+    Foreign(#[from] Foreign),
     #[error("the database is damaged: {0}")]
     Damaged(String),
     #[error("dqlite: {0}")]
@@ -154,6 +157,22 @@ impl Database {
             return Err(OpenError::NewerSchema(version));
         }
         self.read_meta().await
+    }
+
+    /// The id of the history, which a recovered one gets here. Fails if the database is of another.
+    pub async fn settle(&mut self, stored: u64, history: &ClusterId) -> Result<u64, OpenError> {
+        let id = match history.settle(stored)? {
+            Settled::Agrees => return Ok(stored),
+            Settled::Becomes(id) => id,
+        };
+        let params = [Param::Integer(id.cast_signed())];
+        self.connection
+            .exec_sql(schema::SET_CLUSTER_ID, &params)
+            .await?;
+        tracing::info!(
+            "the cluster {stored:x} was recovered, and is the cluster {id:x} from now on"
+        );
+        Ok(id)
     }
 
     /// For what is done before the tables are this program's.

@@ -64,6 +64,8 @@ pub struct Metrics {
     pub batch_bytes: Histogram<BATCH_BYTES_BUCKETS>,
     /// Commits that failed, after which the table was read back.
     pub recoveries: Counter,
+    /// Times that a node had revisions which this leader did not have.
+    pub nodes_ahead: Counter,
     pub refused: Refused,
     pub lease_ttls_s: Histogram<TTL_BUCKETS>,
     /// Linearizable reads that waited long for their proof, and those that did not get it.
@@ -108,6 +110,7 @@ impl Default for Metrics {
             batch_requests: Histogram::new(1),
             batch_bytes: Histogram::new(BATCH_BYTES_FIRST),
             recoveries: Counter::new(),
+            nodes_ahead: Counter::new(),
             refused: Refused::default(),
             lease_ttls_s: Histogram::new(1),
             slow_reads: Counter::new(),

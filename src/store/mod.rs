@@ -45,7 +45,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use dqlite::client::Endpoint;
+use dqlite::{client::Endpoint, cluster_id::ClusterId};
 use etcd_proto::etcdserverpb::{
     AlarmMember, AlarmRequest, DeleteRangeRequest, DeleteRangeResponse, PutRequest, PutResponse,
     RangeRequest, RangeResponse, TxnRequest, TxnResponse,
@@ -104,8 +104,8 @@ pub struct StoreOptions {
     pub endpoint: Endpoint,
     pub is_disk_full: DiskProbe,
     pub cluster: Arc<dyn Cluster>,
-    /// Taken if the database is new.
-    pub cluster_id: u64,
+    /// Which history the database has to be of. A new one gets its id.
+    pub cluster_id: ClusterId,
     /// In whose name alarms are raised.
     pub member_id: u64,
     pub quota: QuotaBytes,
@@ -117,6 +117,8 @@ pub(crate) struct Shared {
     endpoint: Endpoint,
     is_disk_full: DiskProbe,
     cluster: Arc<dyn Cluster>,
+    history_id: ClusterId,
+    /// That of the database, once it is open.
     cluster_id: AtomicU64,
     member_id: u64,
     quota: QuotaBytes,

@@ -130,7 +130,8 @@ impl Replica {
             Database::open_on_leader(&shared.endpoint).await?
         };
         let cluster_id = shared.cluster_id.load(Ordering::Acquire);
-        let meta = database.prepare_schema(cluster_id).await?;
+        let mut meta = database.prepare_schema(cluster_id).await?;
+        meta.cluster_id = database.settle(meta.cluster_id, &shared.history_id).await?;
         // Commits an entry in this node's term: after it nothing of an earlier term changes.
         database.fence().await?;
         let head = shared.history.head();
@@ -246,6 +247,10 @@ impl Replica {
     }
 
     fn loaded(&self, cluster_id: u64) {
+        // The leader has proven its history, if it could.
+        if let Err(error) = self.shared.history_id.settle(cluster_id) {
+            warn!(%error, "the leader's database is of another cluster");
+        }
         self.shared.cluster_id.store(cluster_id, Ordering::Release);
         self.shared.is_loaded.store(true, Ordering::Release);
         self.shared.published.send_replace(());

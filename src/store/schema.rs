@@ -100,6 +100,7 @@ pub const LEAST_REVISION: &str = "least_revision";
 
 pub const SET_META: &str = "INSERT INTO meta (name, value) VALUES (?, ?)";
 pub const READ_META: &str = "SELECT name, value FROM meta";
+pub const SET_CLUSTER_ID: &str = "UPDATE meta SET value = ? WHERE name = 'cluster_id'";
 pub const SET_COMPACT_REVISION: &str = "UPDATE meta SET value = ? WHERE name = 'compact_revision'";
 
 /// Takes the write lock after whoever holds it: what is read afterwards is not changed any more by

@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod cluster;
+pub mod cluster_id;
 pub mod files;
 #[cfg(feature = "guard")]
 pub mod guard;

@@ -8,10 +8,11 @@ use std::{
 use axum::Router;
 use dqlite::{
     client::{Endpoint, Resolve},
-    cluster::{Member, MemberOptions, Nodes, OwnNode},
+    cluster::{Member, MemberOptions, Nodes, OwnNode, peer_resolver},
+    cluster_id::ClusterId,
     files::{Identity, Wanted, bootstrapped, identify, joined},
     node::{DirLock, Node, NodeError, NodeOptions},
-    proxy::dialer_through,
+    proxy::dialer,
     roles::RoleTargets,
     tls::Tls,
     wire::Server,
@@ -60,6 +61,8 @@ pub struct Cluster {
     /// Where the engine listens.
     pub engine: String,
     pub identity: Identity,
+    /// Which history it belongs to.
+    pub cluster_id: ClusterId,
     /// One round of the reconciler at a time.
     pub rounds: tokio::sync::Mutex<()>,
     /// Removals that this node carries on: one at a time.
@@ -89,9 +92,12 @@ impl Cluster {
             .ok_or_else(|| Error::Internal("cluster.crt or cluster.key is missing".to_owned()))?;
         let listener = listen(&own.address).await?;
         let resolve = resolver(tls.clone());
-        let (node, identity) = start_engine(state, &own.address, seeds, resolve.clone()).await?;
+        let (node, identity, cluster_id) =
+            start_engine(state, &own.address, seeds, resolve.clone()).await?;
+        let resolve = peer_resolver(resolve, cluster_id.clone());
         let dir = state.database();
         let (member, task) = Member::new(MemberOptions {
+            cluster_id: Some(cluster_id.clone()),
             is_joining: identity.is_joining,
             servers: identity.cluster.clone(),
             interval: INTERVAL,
@@ -133,6 +139,7 @@ impl Cluster {
             member,
             engine: node.bind_address().to_owned(),
             identity,
+            cluster_id,
             rounds: tokio::sync::Mutex::default(),
             removals: tokio::sync::Mutex::default(),
             asked: Notify::new(),
@@ -258,9 +265,9 @@ async fn start_engine(
     address: &str,
     seeds: Vec<String>,
     resolve: Resolve,
-) -> Result<(Node, Identity), Error> {
+) -> Result<(Node, Identity, ClusterId), Error> {
     let (dir, address) = (state.database(), address.to_owned());
-    let dial = dialer_through(Handle::current(), resolve);
+    let runtime = Handle::current();
     let started = spawn_blocking(move || {
         let lock = lock(&dir)?;
         let wanted = Wanted {
@@ -268,13 +275,15 @@ async fn start_engine(
             cluster: &seeds,
         };
         let identity = identify(&lock, wanted)?;
+        let cluster_id = ClusterId::of(&dir, &identity)?;
+        let dial = dialer(runtime, peer_resolver(resolve, cluster_id.clone()));
         let mut options = NodeOptions::new(identity.id, &identity.address, &dir, dial);
         options.bootstrap = identity.bootstrap;
         options.network_latency = Some(NETWORK_LATENCY);
         let mut node = Node::create_locked(&options, lock)?;
         node.start()?;
         bootstrapped(&dir)?;
-        Ok((node, identity))
+        Ok((node, identity, cluster_id))
     });
     started.await.expect("starting does not panic")
 }

@@ -13,7 +13,7 @@ use dqlite::{
         DirLock, EngineState, LastEntry, Node, NodeOptions, engine_state, find_damage, last_entry,
         recover,
     },
-    proxy::dialer_through,
+    proxy::dialer,
     wire::{Role, Server},
 };
 use tempfile::TempDir;
@@ -100,7 +100,7 @@ impl Offline {
         };
         recover(lock, &[alone])?;
         let resolve: Resolve = Arc::new(|address: &str| Endpoint::from_address(address));
-        let dial = dialer_through(runtime, resolve);
+        let dial = dialer(runtime, resolve);
         let mut node = Node::create(&NodeOptions::new(own.id, ADDRESS, dir.path(), dial))?;
         node.start()?;
         Ok(Self {

@@ -11,6 +11,7 @@ use std::{
 
 use dqlite::{
     client::Endpoint,
+    cluster_id::ClusterId,
     node::{BOOTSTRAP_ID, Dial, Node, NodeOptions},
 };
 use etcd_proto::etcdserverpb::{PutRequest, RangeRequest};
@@ -161,7 +162,7 @@ impl Running {
             member_id: BOOTSTRAP_ID,
             quota: QuotaBytes(-1),
             limits: Default::default(),
-            cluster_id: 0xc1,
+            cluster_id: ClusterId::fixed(0xc1),
         };
         let (store, mut replica) = empty(options);
         let leading = replica.take_over().await.unwrap();

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use dqlite::client::Endpoint;
+use dqlite::{client::Endpoint, cluster_id::ClusterId};
 use etcd_proto::etcdserverpb::{PutRequest, RequestOp, TxnRequest, request_op::Request};
 use tokio::{task::JoinSet, time::Instant};
 
@@ -82,7 +82,7 @@ fn a_full_queue_refuses_at_once() {
         member_id: 1,
         quota: QuotaBytes(-1),
         limits: Default::default(),
-        cluster_id: 1,
+        cluster_id: ClusterId::fixed(1),
     };
     let too_many = |answer: Result<_, RequestError>| {
         matches!(answer.map(drop), Err(RequestError::TooManyRequests))

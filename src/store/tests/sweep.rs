@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use dqlite::{
     client::{ConnectOptions, Connection, Endpoint},
+    cluster_id::ClusterId,
     node::BOOTSTRAP_ID,
     wire::Value,
 };
@@ -37,7 +38,7 @@ fn start(endpoint: Endpoint) -> (Store, Replica) {
         member_id: BOOTSTRAP_ID,
         quota: QuotaBytes(-1),
         limits: Default::default(),
-        cluster_id: 0xc1,
+        cluster_id: ClusterId::fixed(0xc1),
     })
 }
 

@@ -15,6 +15,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_openssl::SslStream;
 
 use super::upgrade::upgrade;
+use crate::cluster_id::{self, ClusterId};
 use crate::socket::{connect, host};
 use crate::tls::Tls;
 
@@ -47,6 +48,11 @@ pub enum Endpoint {
         path: String,
         tls: Tls,
     },
+    /// Another node of a cluster, to which this one introduces itself.
+    Peer {
+        endpoint: Box<Endpoint>,
+        cluster: ClusterId,
+    },
 }
 
 impl Endpoint {
@@ -76,7 +82,22 @@ impl Endpoint {
                 upgrade(&mut stream, address, path).await?;
                 Stream::Tls(stream)
             }
+            Endpoint::Peer { endpoint, cluster } => {
+                let mut stream = Box::pin(endpoint.connect()).await?;
+                let address = endpoint.to_string();
+                match cluster.introduce(&mut stream, &address).await? {
+                    true => stream,
+                    false => Box::pin(endpoint.connect()).await?,
+                }
+            }
         })
+    }
+
+    /// The history of the node there; none if it knows of none, or is of an older version.
+    pub async fn cluster_id(&self) -> io::Result<Option<u64>> {
+        let asking = async { cluster_id::ask(&mut self.connect().await?).await };
+        let asked = tokio::time::timeout(CONNECT_TIMEOUT, asking).await;
+        asked.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
@@ -95,6 +116,7 @@ impl fmt::Display for Endpoint {
             Endpoint::Tcp(address)
             | Endpoint::Tls { address, .. }
             | Endpoint::Upgraded { address, .. } => f.write_str(address),
+            Endpoint::Peer { endpoint, .. } => endpoint.fmt(f),
         }
     }
 }

@@ -4,7 +4,7 @@ use tokio::time::sleep;
 use tracing::{info, warn};
 
 use super::{ClusterError, FIRST_PAUSE, MAX_PAUSE, Nodes, OwnNode, nodes::Look};
-use crate::wire::Server;
+use crate::{cluster_id::ClusterId, wire::Server};
 
 /// Tries until this node is one of the cluster's, at first a spare, and returns these. Drop it to
 /// give up.
@@ -12,14 +12,20 @@ use crate::wire::Server;
 /// A node that the cluster knows under our address by another id is an earlier life of this one,
 /// which has lost its directory: we hold the address. It is removed first, so that no vote is left
 /// that nobody can cast.
-pub async fn join(nodes: &mut Nodes, own: &OwnNode) -> Vec<Server> {
+///
+/// The history of the leader becomes that of this node before the leader hears of it: from then on the leader's
+/// engine is let in, and no other's.
+pub async fn join(nodes: &mut Nodes, own: &OwnNode, cluster: Option<&ClusterId>) -> Vec<Server> {
     let mut pause = FIRST_PAUSE;
     let mut reported = String::new();
     loop {
-        let error = match attempt(nodes, own).await {
+        let error = match attempt(nodes, own, cluster).await {
             Ok(servers) => return servers,
             Err(error) => error.to_string(),
         };
+        if let Some(cluster) = cluster {
+            cluster.part();
+        }
         if error != reported {
             warn!(error, "cannot join the cluster yet; trying on");
             reported = error;
@@ -29,8 +35,15 @@ pub async fn join(nodes: &mut Nodes, own: &OwnNode) -> Vec<Server> {
     }
 }
 
-async fn attempt(nodes: &mut Nodes, own: &OwnNode) -> Result<Vec<Server>, ClusterError> {
+async fn attempt(
+    nodes: &mut Nodes,
+    own: &OwnNode,
+    cluster: Option<&ClusterId>,
+) -> Result<Vec<Server>, ClusterError> {
     let mut look = nodes.look().await?;
+    if let Some(cluster) = cluster {
+        cluster.adopt(nodes.cluster_id(&look).await?)?;
+    }
     if is_known(&look.servers, own)? {
         return Ok(look.servers);
     }

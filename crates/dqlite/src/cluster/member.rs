@@ -7,6 +7,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use super::{ClusterError, HandedOver, MemberTask, Nodes, OwnNode};
 use crate::{
     client::{Leader, Resolve},
+    cluster_id::ClusterId,
     roles::RoleTargets,
     wire::{Role, Server},
 };
@@ -21,6 +22,8 @@ pub struct MemberOptions {
     pub own: OwnNode,
     /// Where cluster.yaml is kept.
     pub dir: PathBuf,
+    /// Which history the node belongs to; one that joins is told.
+    pub cluster_id: Option<ClusterId>,
     /// The node is not in the cluster yet.
     pub is_joining: bool,
     /// Whom to ask for the leader.
@@ -37,6 +40,7 @@ impl MemberOptions {
         Self {
             own,
             dir: dir.into(),
+            cluster_id: None,
             is_joining: false,
             servers: Vec::new(),
             resolve,

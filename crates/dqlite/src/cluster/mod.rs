@@ -28,7 +28,7 @@ pub use error::ClusterError;
 pub use handover::{HandedOver, handover};
 pub use join::join;
 pub use member::{Member, MemberOptions, MemberState, MemberStatus, Prepare};
-pub use nodes::{Nodes, resolver};
+pub use nodes::{Nodes, peer_resolver, resolver};
 pub use probe::{Answer, Probed, probe};
 pub use readdress::readdress;
 pub use remove::remove;

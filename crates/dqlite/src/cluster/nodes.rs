@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::{CHANGE_TIMEOUT, probe};
 use crate::{
     client::{ConnectOptions, Connection, Endpoint, Error, LeaderConnector, Resolve},
+    cluster_id::ClusterId,
     roles::{RoleTargets, Roles},
     tls::Tls,
     wire::Server,
@@ -24,6 +25,14 @@ pub fn resolver(tls: Option<Tls>) -> Resolve {
             tls: tls.clone(),
         },
         None => Endpoint::Tcp(address.to_owned()),
+    })
+}
+
+/// The same for a node of this cluster, which introduces itself.
+pub fn peer_resolver(resolve: Resolve, cluster: ClusterId) -> Resolve {
+    Arc::new(move |address: &str| Endpoint::Peer {
+        endpoint: Box::new(resolve(address)),
+        cluster: cluster.clone(),
     })
 }
 
@@ -58,6 +67,14 @@ impl Nodes {
         let mut leader = self.connector.connect(LEADER_PATIENCE).await?;
         leader.set_request_timeout(CHANGE_TIMEOUT);
         Ok(leader)
+    }
+
+    /// The history of the leader that was seen.
+    pub(super) async fn cluster_id(&self, look: &Look) -> Result<Option<u64>, Error> {
+        let leader = look.servers.iter().find(|s| s.id == look.leader_id);
+        let leader = leader.ok_or(Error::NotLeader)?;
+        let asked = (self.resolve)(&leader.address).cluster_id().await;
+        asked.map_err(Error::Unreachable)
     }
 
     /// The leader, the cluster as it knows it, and who of that is online.

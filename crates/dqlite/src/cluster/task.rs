@@ -123,7 +123,12 @@ impl Life {
     async fn join(&mut self) {
         self.status
             .send_modify(|status| status.state = MemberState::Joining);
-        let servers = join(&mut self.nodes, &self.options.own).await;
+        let servers = join(
+            &mut self.nodes,
+            &self.options.own,
+            self.options.cluster_id.as_ref(),
+        )
+        .await;
         self.nodes.set(&servers);
         let on_joined = std::mem::replace(&mut self.options.on_joined, Box::new(|| {}));
         let dir = self.options.dir.clone();

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `info.yaml` | id and address of this node, fixed for the life of the directory |
 //! | `cluster.yaml` | the members last seen, to find the leader with |
+//! | `cluster-id.yaml` | the history that the directory belongs to; go-dqlite does not know it |
 //! | `join` | empty: the node has not become a member yet |
 //! | `bootstrap` | empty: the engine may begin a new cluster here; go-dqlite does not know it |
 //! | `move` | empty: the cluster is being told another address of this node; go-dqlite does not know it |
@@ -13,6 +14,7 @@
 //! whenever the machine stops; no crash leaves a state that needs repair by hand.
 
 mod atomic;
+mod cluster_id;
 mod error;
 mod flag;
 mod identity;
@@ -20,6 +22,7 @@ mod yaml;
 
 use std::path::Path;
 
+pub use cluster_id::{CLUSTER_ID_FILE, HistoryId, read_cluster_id, write_cluster_id};
 pub use error::FileError;
 pub use identity::{Identity, Wanted, bootstrapped, identify, joined};
 
@@ -27,9 +30,10 @@ use crate::wire::Server;
 
 /// Names of all files that say which node this is; without them and the engine's, the directory is a
 /// new node's.
-pub const IDENTITY_FILES: [&str; 5] = [
+pub const IDENTITY_FILES: [&str; 6] = [
     INFO_FILE,
     CLUSTER_FILE,
+    CLUSTER_ID_FILE,
     flag::JOIN,
     flag::BOOTSTRAP,
     flag::MOVE,

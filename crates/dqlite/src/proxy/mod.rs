@@ -20,7 +20,7 @@ mod route;
 mod serve;
 mod traffic;
 
-pub use dial::{connect_peer, dialer, dialer_through};
+pub use dial::{connect_peer, dialer};
 pub use inspect::{Inspector, Violation};
 pub use route::{PeerHandler, PeerStream};
 pub use serve::{Proxy, ProxyError, ProxyOptions, serve_engine};

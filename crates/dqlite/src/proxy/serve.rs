@@ -16,6 +16,7 @@ use tokio::time::{sleep, timeout};
 use super::relay::relay_inspected;
 use super::route::{ByteStream, PeerHandler, PeerStream, Route, read_opening};
 use crate::client::{Endpoint, Stream};
+use crate::cluster_id::{ClusterId, is_introduction};
 use crate::socket::tune;
 use crate::tls::Tls;
 
@@ -56,6 +57,8 @@ pub struct ProxyOptions {
     pub tls: Option<Tls>,
     /// `None`: HTTP/2 is refused.
     pub peers: Option<Arc<dyn PeerHandler>>,
+    /// Which history this node belongs to. `None`: nodes are not asked for theirs.
+    pub cluster_id: Option<ClusterId>,
 }
 
 /// The dqlite port of a node.
@@ -69,6 +72,7 @@ struct Gate {
     engine: Endpoint,
     tls: Option<Tls>,
     peers: Option<Arc<dyn PeerHandler>>,
+    cluster_id: Option<ClusterId>,
     opening_timeout: Duration,
     opening: Arc<Semaphore>,
     connections: Arc<Semaphore>,
@@ -82,6 +86,7 @@ impl Proxy {
             engine,
             tls,
             peers,
+            cluster_id,
         } = options;
         let listener = TcpListener::bind(&address)
             .await
@@ -93,6 +98,7 @@ impl Proxy {
             engine: Endpoint::from_address(&engine),
             tls,
             peers,
+            cluster_id,
             opening_timeout: OPENING_TIMEOUT,
             opening: Arc::new(Semaphore::new(MAX_OPENING)),
             connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
@@ -132,7 +138,7 @@ impl Proxy {
         };
         let gate = self.gate.clone();
         connections.spawn(async move {
-            if let Err(error) = gate.serve(stream, opening).await {
+            if let Err(error) = gate.serve(stream, peer, opening).await {
                 tracing::debug!(%peer, %error, "dqlite connection closed");
             }
         });
@@ -140,10 +146,15 @@ impl Proxy {
 }
 
 impl Gate {
-    async fn serve(&self, stream: TcpStream, opening: OwnedSemaphorePermit) -> io::Result<()> {
+    async fn serve(
+        &self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        opening: OwnedSemaphorePermit,
+    ) -> io::Result<()> {
         tune(&stream)?;
         let opened = timeout(self.opening_timeout, self.open(stream));
-        let (stream, received, route) = opened
+        let (mut stream, mut received, mut route) = opened
             .await
             .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
         let _place = self
@@ -151,6 +162,12 @@ impl Gate {
             .try_acquire()
             .map_err(|_| io::Error::other("too many connections"))?;
         drop(opening);
+        if let (Some(cluster), Route::Dqlite) = (&self.cluster_id, route) {
+            let peer = peer.ip().to_string();
+            if meet(&mut stream, &mut received, cluster, &peer).await? {
+                route = self.reopened(&mut stream, &mut received).await?;
+            }
+        }
         match route {
             Route::Dqlite => self.serve_dqlite(stream, received).await,
             Route::Http2 => self.serve_peer(stream, received).await,
@@ -165,6 +182,17 @@ impl Gate {
         let mut received = BytesMut::new();
         let route = read_opening(&mut stream, &mut received).await?;
         Ok((stream, received, route))
+    }
+
+    /// What a connection speaks after an introduction.
+    async fn reopened(
+        &self,
+        stream: &mut Box<dyn ByteStream>,
+        received: &mut BytesMut,
+    ) -> io::Result<Route> {
+        let opened = timeout(self.opening_timeout, read_opening(stream, received));
+        let opened = opened.await;
+        opened.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 
     async fn serve_dqlite(
@@ -190,15 +218,41 @@ impl Gate {
     }
 }
 
+/// Answers introductions, which come before anything else. Returns whether there were any.
+async fn meet<S>(
+    stream: &mut S,
+    received: &mut BytesMut,
+    cluster: &ClusterId,
+    peer: &str,
+) -> io::Result<bool>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut have_met = false;
+    while is_introduction(stream, received).await? {
+        cluster.answer(stream, received, peer).await?;
+        have_met = true;
+    }
+    Ok(have_met)
+}
+
 /// Serves a client that speaks dqlite and has been let in already, to its end, from the engine at this
-/// address. How many there are is the caller's to limit.
-pub async fn serve_engine<S>(mut client: S, engine: &str) -> io::Result<()>
+/// address, or another node of this history; `peer` is where it comes from. How many there are is the caller's to
+/// limit.
+pub async fn serve_engine<S>(
+    mut client: S,
+    engine: &str,
+    cluster: &ClusterId,
+    peer: &str,
+) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin,
 {
+    let mut received = BytesMut::new();
+    meet(&mut client, &mut received, cluster, peer).await?;
     let engine = Endpoint::from_address(engine);
     let mut engine: Stream = timeout(ENGINE_TIMEOUT, engine.connect()).await??;
-    let ended = relay_inspected(&mut client, BytesMut::new(), &mut engine).await;
+    let ended = relay_inspected(&mut client, received, &mut engine).await;
     let _ = timeout(CLOSE_TIMEOUT, client.shutdown()).await;
     ended
 }
@@ -225,6 +279,7 @@ mod tests {
             engine: Endpoint::Unix(path),
             tls: None,
             peers: None,
+            cluster_id: None,
             opening_timeout,
             opening: Arc::new(Semaphore::new(opening)),
             connections: Arc::new(Semaphore::new(connections)),

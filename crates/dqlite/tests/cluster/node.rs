@@ -4,7 +4,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use dqlite::cluster::{Member, MemberOptions, MemberState, MemberStatus, Nodes, OwnNode, resolver};
+use dqlite::client::Resolve;
+use dqlite::cluster::{
+    Member, MemberOptions, MemberState, MemberStatus, Nodes, OwnNode, peer_resolver, resolver,
+};
+use dqlite::cluster_id::ClusterId;
 use dqlite::files::{self, Wanted};
 use dqlite::node::{DirLock, Node, NodeOptions};
 use dqlite::proxy::{Proxy, ProxyOptions, dialer};
@@ -34,7 +38,8 @@ pub struct TestNode {
     pub id: u64,
     pub address: String,
     pub member: Member,
-    tls: Option<Tls>,
+    pub cluster_id: ClusterId,
+    resolve: Resolve,
     node: Node,
     /// Dropped: the port and the membership end.
     stops: Vec<oneshot::Sender<()>>,
@@ -46,7 +51,7 @@ impl TestNode {
     pub async fn start(dir: &Path, address: &str, cluster: &[&str], tls: Option<Tls>) -> Self {
         let cluster: Vec<String> = cluster.iter().map(ToString::to_string).collect();
         let (path, own_address) = (dir.to_owned(), address.to_owned());
-        let dial = dialer(Handle::current(), tls.clone());
+        let (runtime, resolve) = (Handle::current(), resolver(tls.clone()));
         let started = spawn_blocking(move || {
             let lock = DirLock::acquire(&path).unwrap();
             let wanted = Wanted {
@@ -54,6 +59,9 @@ impl TestNode {
                 cluster: &cluster,
             };
             let identity = files::identify(&lock, wanted).unwrap();
+            let cluster_id = ClusterId::of(&path, &identity).unwrap();
+            let resolve = peer_resolver(resolve, cluster_id.clone());
+            let dial = dialer(runtime, resolve.clone());
             let mut options = NodeOptions::new(identity.id, &own_address, &path, dial);
             options.bootstrap = identity.bootstrap;
             options.bind_address = "@".into();
@@ -61,14 +69,15 @@ impl TestNode {
             let mut node = Node::create_locked(&options, lock).unwrap();
             node.start().unwrap();
             files::bootstrapped(&path).unwrap();
-            (node, identity)
+            (node, identity, cluster_id, resolve)
         });
-        let (node, identity) = started.await.unwrap();
+        let (node, identity, cluster_id, resolve) = started.await.unwrap();
         let proxy = Proxy::bind(ProxyOptions {
             address: address.to_owned(),
             engine: node.bind_address().to_owned(),
-            tls: tls.clone(),
+            tls,
             peers: None,
+            cluster_id: Some(cluster_id.clone()),
         });
         let proxy = proxy.await.unwrap();
         let own = OwnNode {
@@ -76,10 +85,11 @@ impl TestNode {
             address: address.to_owned(),
         };
         let (member, task) = Member::new(MemberOptions {
+            cluster_id: Some(cluster_id.clone()),
             is_joining: identity.is_joining,
             servers: identity.cluster,
             interval: INTERVAL,
-            ..MemberOptions::new(own, dir, resolver(tls.clone()))
+            ..MemberOptions::new(own, dir, resolve.clone())
         });
         let (stop_port, port_stops) = oneshot::channel::<()>();
         let (stop_member, member_stops) = oneshot::channel::<()>();
@@ -94,7 +104,8 @@ impl TestNode {
             id: identity.id,
             address: address.to_owned(),
             member,
-            tls,
+            cluster_id,
+            resolve,
             node,
             stops: vec![stop_member, stop_port],
             tasks,
@@ -144,7 +155,7 @@ impl TestNode {
     /// The cluster from here.
     pub fn nodes(&self) -> Nodes {
         let servers = self.member.status().borrow().servers.to_vec();
-        Nodes::new(&servers, resolver(self.tls.clone()), RoleTargets::default())
+        Nodes::new(&servers, self.resolve.clone(), RoleTargets::default())
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::pair::PairFiles;
 use dqlite::client::{ConnectOptions, Connection, Endpoint, Error};
+use dqlite::cluster::resolver;
 use dqlite::node::{BOOTSTRAP_ID, Node, NodeOptions};
 use dqlite::proxy::{PeerHandler, PeerStream, Proxy, ProxyError, ProxyOptions, dialer};
 use dqlite::tls::Tls;
@@ -50,7 +51,7 @@ impl Server {
     ) -> Server {
         let dir = tempfile::tempdir().unwrap();
         let address = free_address().await;
-        let dial = dialer(Handle::current(), tls.clone());
+        let dial = dialer(Handle::current(), resolver(tls.clone()));
         let mut options = NodeOptions::new(id, &address, dir.path(), dial);
         options.bootstrap = id == BOOTSTRAP_ID;
         options.bind_address = "@".into();
@@ -67,6 +68,7 @@ impl Server {
             engine,
             tls: tls.clone(),
             peers,
+            cluster_id: None,
         };
         let proxy = Proxy::bind(proxy).await.unwrap();
         let (stop, stopped) = oneshot::channel();
@@ -263,6 +265,7 @@ async fn occupied_port_is_reported_as_such() {
         engine: "@unused".into(),
         tls: None,
         peers: None,
+        cluster_id: None,
     };
     let Err(error) = Proxy::bind(options(&address)).await else {
         panic!("bound {address} twice")
@@ -380,7 +383,7 @@ async fn two_nodes_form_a_cluster_in_clear() {
 #[tokio::test(flavor = "multi_thread")]
 async fn dial_to_nobody_fails_at_once() {
     let address = free_address().await;
-    let dial = dialer(Handle::current(), None);
+    let dial = dialer(Handle::current(), resolver(None));
     let refused = tokio::task::spawn_blocking(move || dial(&address))
         .await
         .unwrap();

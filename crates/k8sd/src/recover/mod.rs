@@ -21,6 +21,7 @@ mod swap;
 use std::path::{Path, PathBuf};
 
 use dqlite::{
+    cluster_id::ClusterId,
     files::{bootstrapped, joined, read_cluster, write_cluster, write_info},
     node::{DirLock, LastEntry},
 };
@@ -128,6 +129,8 @@ fn replace(
         )));
     }
     let servers = plan.servers();
+    // Whoever has the log of before is of another history from here on.
+    ClusterId::renew(&work)?;
     let end = dqlite::node::recover(lock, &servers)?;
     write_cluster(&work, &servers)?;
     write_info(&work, &plan.own_server())?;

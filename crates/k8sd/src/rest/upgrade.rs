@@ -11,8 +11,11 @@ use serde_json::json;
 
 use crate::{
     Error,
+    cluster::Cluster,
     daemon::Phase,
     rest::{Answered, Shared, access::only_trusted, answer, forbidden},
+    server::Caller,
+    time::now_s,
 };
 
 pub async fn nothing(State(daemon): Shared, request: Request) -> Answered {
@@ -30,9 +33,12 @@ pub async fn database(State(daemon): Shared, mut request: Request) -> Answered {
     };
     let upgrading = hyper::upgrade::on(&mut request);
     let (engine, stopped) = (cluster.engine.clone(), cluster.stopped());
+    let cluster_id = cluster.cluster_id.clone();
+    let peer = peer_of(&cluster, &request);
     tokio::spawn(async move {
         let Ok(stream) = upgrading.await else { return };
-        let serving = dqlite::proxy::serve_engine(TokioIo::new(stream), &engine);
+        let serving =
+            dqlite::proxy::serve_engine(TokioIo::new(stream), &engine, &cluster_id, &peer);
         tokio::select! {
             ended = serving => {
                 if let Err(error) = ended {
@@ -47,6 +53,15 @@ pub async fn database(State(daemon): Shared, mut request: Request) -> Answered {
         .header(header::UPGRADE, "dqlite")
         .body(Body::empty());
     answer.map_err(|error| Error::Internal(error.to_string()))
+}
+
+/// The name of the member that asks, for the log.
+fn peer_of(cluster: &Cluster, request: &Request) -> String {
+    let name = match request.extensions().get::<Caller>() {
+        Some(Caller::Network(Some(certificate))) => cluster.trust.member(certificate, now_s()),
+        _ => None,
+    };
+    name.unwrap_or_default()
 }
 
 fn check_upgrade(headers: &HeaderMap) -> Result<(), Error> {

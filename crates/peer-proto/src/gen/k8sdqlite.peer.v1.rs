@@ -19,6 +19,9 @@ pub struct AboutResponse {
     pub version: ::prost::alloc::string::String,
     #[prost(message, optional, tag = "6")]
     pub details: ::core::option::Option<Details>,
+    /// Of the history that it belongs to; 0 if it does not know.
+    #[prost(uint64, tag = "8")]
+    pub cluster_id: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Details {
