@@ -299,6 +299,7 @@ fn sources(
 fn view(node: &RunningNode, known: watch::Receiver<Known>) -> ViewNow {
     let (own_id, own_address) = (node.identity.id, node.identity.address.clone());
     let status = node.member().status();
+    let cluster_id = node.cluster_id.clone();
     Box::new(move || {
         let known = known.borrow().clone();
         let servers = match known.servers.is_empty() {
@@ -312,6 +313,8 @@ fn view(node: &RunningNode, known: watch::Receiver<Known>) -> ViewNow {
             role: own.map(|own| own.role),
             leader: known.view.leader,
             term: known.view.term,
+            cluster_id: cluster_id.known(),
+            refused: cluster_id.refused(),
             servers,
         }
     })

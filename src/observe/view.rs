@@ -16,6 +16,10 @@ pub struct NodeView {
     pub role: Option<Role>,
     pub leader: Option<(u64, String)>,
     pub term: u64,
+    /// None before it is known.
+    pub cluster_id: Option<u64>,
+    /// Connections with nodes of other histories.
+    pub refused: u64,
     pub servers: Vec<Server>,
 }
 
@@ -38,6 +42,7 @@ impl NodeView {
             own,
             servers,
             tls,
+            cluster_id: self.cluster_id,
             certificate_expires_s: None,
         }
     }

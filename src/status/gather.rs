@@ -30,9 +30,19 @@ pub struct NodeAnswer {
     pub servers: Vec<Server>,
 }
 
+impl NodeAnswer {
+    /// Which history the node belongs to, where it knows.
+    fn cluster_id(&self) -> Option<u64> {
+        let id = self.about.as_ref().ok()?.cluster_id;
+        (id != 0).then_some(id)
+    }
+}
+
 #[derive(Debug, Clone, Default)]
 pub struct Gathered {
     pub answers: Vec<NodeAnswer>,
+    /// The history that was asked about; none where the directory does not tell.
+    pub cluster_id: Option<u64>,
 }
 
 impl Gathered {
@@ -40,9 +50,21 @@ impl Gathered {
         self.answers.iter().find(|answer| answer.address == address)
     }
 
+    /// Whether it answers, and belongs to another history.
+    pub fn is_foreign(&self, answer: &NodeAnswer) -> bool {
+        let both = self.cluster_id.zip(answer.cluster_id());
+        both.is_some_and(|(own, theirs)| own != theirs)
+    }
+
+    fn own_answers(&self) -> impl Iterator<Item = &NodeAnswer> {
+        self.answers
+            .iter()
+            .filter(|answer| !self.is_foreign(answer))
+    }
+
     /// The node that says of itself that it leads, in the highest term.
     pub fn leader(&self) -> Option<(&NodeAnswer, &AboutResponse)> {
-        let abouts = self.answers.iter().filter_map(|answer| {
+        let abouts = self.own_answers().filter_map(|answer| {
             let about = answer.about.as_ref().ok()?;
             let view = about.view.as_ref()?;
             (view.leader_id == about.member_id && about.member_id != 0)
@@ -52,10 +74,19 @@ impl Gathered {
         highest.map(|(answer, about, _)| (answer, about))
     }
 
+    /// Addresses of nodes with revisions that the leader does not have, and how many.
+    pub fn revisions_ahead(&self) -> impl Iterator<Item = (&str, i64)> {
+        let head = self.leader().map_or(i64::MAX, |(_, about)| about.revision);
+        self.own_answers().filter_map(move |answer| {
+            let own = answer.about.as_ref().ok()?.revision;
+            (own > head).then_some((answer.address.as_str(), own - head))
+        })
+    }
+
     /// The nodes of the cluster, by who knows best.
     pub fn servers(&self) -> Option<&[Server]> {
         let by_leader = self.leader().map(|(answer, _)| &answer.servers);
-        let longest = || self.answers.iter().map(|answer| &answer.servers);
+        let longest = || self.own_answers().map(|answer| &answer.servers);
         let servers = by_leader
             .filter(|servers| !servers.is_empty())
             .or_else(|| longest().max_by_key(|servers| servers.len()))?;
@@ -64,7 +95,10 @@ impl Gathered {
 }
 
 pub async fn gather(known: &Known) -> Gathered {
-    let mut gathered = Gathered::default();
+    let mut gathered = Gathered {
+        cluster_id: known.cluster_id,
+        ..Gathered::default()
+    };
     let mut next = known.servers.clone();
     for _ in 0..ROUNDS {
         next.truncate(MAX_NODES.saturating_sub(gathered.answers.len()));
@@ -74,13 +108,29 @@ pub async fn gather(known: &Known) -> Gathered {
         gathered.answers.extend(ask(known, &next).await);
         next = told(&gathered);
     }
+    if gathered.revisions_ahead().next().is_some() {
+        ask_leader_again(known, &mut gathered).await;
+    }
     gathered
+}
+
+/// Whoever had more than the leader may have been asked a moment later.
+async fn ask_leader_again(known: &Known, gathered: &mut Gathered) {
+    let Some(address) = gathered.leader().map(|(answer, _)| answer.address.clone()) else {
+        return;
+    };
+    let dialer = Dialer::new(resolver(known.tls.clone()));
+    let asked = timeout(ANSWER_TIMEOUT, dialer.details(&address)).await;
+    let answer = gathered.answers.iter_mut().find(|a| a.address == address);
+    if let (Ok(Ok(about)), Some(answer)) = (asked, answer) {
+        answer.about = Ok(about);
+    }
 }
 
 /// Those that were not asked yet.
 fn told(gathered: &Gathered) -> Vec<Server> {
     let mut next: Vec<Server> = Vec::new();
-    let leaders = gathered.answers.iter().filter_map(|answer| {
+    let leaders = gathered.own_answers().filter_map(|answer| {
         let view = answer.about.as_ref().ok()?.view.as_ref()?;
         (view.leader_id != 0).then(|| Server {
             id: view.leader_id,
@@ -88,7 +138,7 @@ fn told(gathered: &Gathered) -> Vec<Server> {
             role: Role::Voter,
         })
     });
-    let servers = gathered.answers.iter().flat_map(|a| a.servers.clone());
+    let servers = gathered.own_answers().flat_map(|a| a.servers.clone());
     for server in servers.chain(leaders) {
         let is_listed = next.iter().any(|other| other.address == server.address);
         if !is_listed && gathered.answer(&server.address).is_none() {
@@ -99,7 +149,8 @@ fn told(gathered: &Gathered) -> Vec<Server> {
 }
 
 async fn ask(known: &Known, servers: &[Server]) -> Vec<NodeAnswer> {
-    let dialer = Dialer::new(known.tls.clone());
+    let resolve = resolver(known.tls.clone());
+    let dialer = Dialer::new(resolve.clone());
     let mut asking = JoinSet::new();
     for (at, server) in servers.iter().enumerate() {
         let (dialer, address) = (dialer.clone(), server.address.clone());
@@ -109,7 +160,6 @@ async fn ask(known: &Known, servers: &[Server]) -> Vec<NodeAnswer> {
             (at, asked.unwrap_or_else(|_| silent()))
         });
     }
-    let resolve = resolver(known.tls.clone());
     let (mut abouts, probed) = tokio::join!(asking.join_all(), probe(servers, &resolve));
     abouts.sort_by_key(|(at, _)| *at);
     let both = abouts.into_iter().zip(probed);

@@ -11,7 +11,7 @@ mod table;
 use std::path::{Path, PathBuf};
 
 use dqlite::{
-    files::{read_cluster, read_info},
+    files::{read_cluster, read_cluster_id, read_info},
     tls::{Pair, Tls, TlsError, TlsVersion},
     wire::Server,
 };
@@ -28,6 +28,8 @@ pub struct Known {
     pub own: Server,
     pub servers: Vec<Server>,
     pub tls: Option<Tls>,
+    /// Which history the directory belongs to; none in one of an older version.
+    pub cluster_id: Option<u64>,
     pub certificate_expires_s: Option<i64>,
 }
 
@@ -54,6 +56,7 @@ impl Known {
             own,
             servers,
             tls,
+            cluster_id: read_cluster_id(dir)?.map(|history| history.id),
             certificate_expires_s,
         })
     }

@@ -27,6 +27,8 @@ pub struct Report {
     pub problems: Vec<String>,
     /// What does no harm yet.
     pub warnings: Vec<String>,
+    /// Which history it is, hexadecimal as in the header of each answer; null where nobody knows.
+    pub cluster_id: Option<String>,
     pub leader: Option<Leader>,
     pub revision: Option<i64>,
     pub compact_revision: Option<i64>,
@@ -55,6 +57,8 @@ pub struct NodeReport {
     /// Whether it answered; `error` says why not.
     pub is_reachable: bool,
     pub error: Option<String>,
+    /// Whether it belongs to another history than the others: nothing it says is of this cluster.
+    pub is_foreign: bool,
     /// Whether it has the store and answers clients.
     pub is_ready: bool,
     pub version: Option<String>,
@@ -92,6 +96,10 @@ impl Report {
                 node
             })
             .collect();
+        let told = leader
+            .map(|(_, about)| about.cluster_id)
+            .filter(|id| *id != 0);
+        let cluster_id = known.cluster_id.or(told);
         let details = leader.and_then(|(_, about)| about.details.as_ref());
         let pages = details.and_then(|details| details.pages);
         let pages = pages.map(|pages| Pages {
@@ -107,6 +115,7 @@ impl Report {
             problems.extend(problem(node, now_s));
             warnings.extend(warning(node, now_s));
         }
+        problems.extend(gathered.revisions_ahead().map(ahead));
         let newest = gathered
             .answers
             .iter()
@@ -130,6 +139,7 @@ impl Report {
             health,
             problems,
             warnings,
+            cluster_id: cluster_id.map(|id| format!("{id:x}")),
             leader: leader.map(|(answer, about)| Leader {
                 id: format!("{:x}", about.member_id),
                 address: answer.address.clone(),
@@ -162,6 +172,7 @@ fn node(server: &Server, gathered: &Gathered, leader_revision: Option<i64>) -> N
         is_own: false,
         is_leader: false,
         is_reachable: about.is_some(),
+        is_foreign: answer.is_some_and(|answer| gathered.is_foreign(answer)),
         error,
         // One without details is of an older version, whose answer is all that is known.
         is_ready: about.is_some() && details.is_none_or(|details| details.is_ready),
@@ -187,12 +198,23 @@ fn problem(node: &NodeReport, now_s: i64) -> Option<String> {
     let address = &node.address;
     match (&node.error, node.certificate_expires_s) {
         (Some(error), _) => Some(format!("{address} cannot be reached: {error}")),
+        (None, _) if node.is_foreign => Some(format!(
+            "the node at {address} belongs to another cluster: it was restored, recovered or set up anew; stop it, \
+             and let it join this one with an empty directory, or remove it"
+        )),
         (None, _) if !node.is_ready => Some(format!("{address} has not got the store yet")),
         (None, Some(end)) if end <= now_s => {
             Some(format!("the certificate of {address} has expired"))
         }
         _ => None,
     }
+}
+
+fn ahead((address, count): (&str, i64)) -> String {
+    format!(
+        "{address} has {count} revisions that the leader does not have: what was acknowledged may be lost; an old \
+         copy of a directory came back. Stop all nodes, and see \"A node is ahead of its leader\" in the documentation"
+    )
 }
 
 fn warning(node: &NodeReport, now_s: i64) -> Option<String> {

@@ -26,6 +26,9 @@ impl fmt::Display for Report {
             Health::NoLeader => "NO LEADER",
         };
         writeln!(f, "Cluster    {health}")?;
+        if let Some(id) = &self.cluster_id {
+            writeln!(f, "Cluster ID {id}")?;
+        }
         if let Some(leader) = &self.leader {
             let (address, id, term) = (&leader.address, &leader.id, leader.term);
             writeln!(f, "Leader     {address} (node {id}, term {term})")?;
@@ -71,6 +74,7 @@ fn write_table(f: &mut fmt::Formatter<'_>, nodes: &[NodeReport]) -> fmt::Result 
 fn row(node: &NodeReport) -> [String; HEADINGS.len()] {
     let state = match (node.is_reachable, node.is_ready, node.is_leader) {
         (false, ..) => "unreachable",
+        _ if node.is_foreign => "foreign",
         (true, false, _) => "loading",
         (true, true, true) => "leader",
         (true, true, false) => "follower",

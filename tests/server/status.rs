@@ -100,7 +100,8 @@ async fn every_node_tells_of_all_and_of_those_that_it_cannot_reach() {
     let table = status(&trio.nodes[near], &[]).stdout;
     let table = String::from_utf8(table).unwrap();
     assert!(
-        table.starts_with("Cluster    healthy\nLeader     127.0.0.1:"),
+        table.starts_with("Cluster    healthy\nCluster ID ")
+            && table.contains("\nLeader     127.0.0.1:"),
         "{table}"
     );
     assert_eq!(table.matches(" follower ").count(), 2, "{table}");

@@ -3,6 +3,7 @@
 mod address;
 mod behind;
 pub mod engine_log;
+mod histories;
 mod leaving;
 pub mod trio;
 

@@ -108,6 +108,17 @@ impl Sources {
             page.begin(name, Kind::Counter, help);
             page.labelled(name, &[(label, "0")], bytes.load(Ordering::Relaxed));
         }
+        if let Some(id) = view.cluster_id {
+            let help = "Which history this node belongs to, as in the header of each answer.";
+            let id = format!("{id:x}");
+            page.fact("k8s_dqlite_cluster_id", help, ("cluster_id", &id));
+        }
+        let help = "Connections with nodes of other histories that were refused.";
+        let name = "k8s_dqlite_foreign_connections_refused_total";
+        page.counter(name, help, view.refused);
+        let help = "Times that a node had revisions which this leader did not have.";
+        let ahead = self.store.metrics().nodes_ahead.get();
+        page.counter("k8s_dqlite_nodes_ahead_total", help, ahead);
         let help = "The term of Raft.";
         page.gauge("k8s_dqlite_raft_term", help, view.term);
         let help = "For how long the engine of this node has not answered.";

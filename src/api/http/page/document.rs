@@ -57,6 +57,7 @@ fn node(sources: &Sources) -> Value {
         "is_leader": sources.store.leads(),
         "leader_id": view.leader.as_ref().map(|(id, _)| format!("{id:x}")),
         "term": view.term,
+        "cluster_id": view.cluster_id.map(|id| format!("{id:x}")),
         "version": env!("CARGO_PKG_VERSION"),
         "etcd_version": crate::api::ETCD_VERSION,
         "is_loaded": sources.store.is_loaded(),

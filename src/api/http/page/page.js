@@ -270,7 +270,7 @@
       ] : [["Clients", "not served yet"]]),
       group("certificates", "Certificates", [pair("Between nodes", state.node_certificate_expires_s), pair("For clients", state.client_certificate_expires_s)]),
       group("process", "This node", [
-        ["Up for", node.started_s ? span(nowS - node.started_s) : "–"], ["Role", node.role || "–"], ["Raft's term", whole(node.term)],
+        ["Up for", node.started_s ? span(nowS - node.started_s) : "–"], ["Role", node.role || "–"], ["Raft's term", whole(node.term)], ["Cluster ID", node.cluster_id || "–"],
         ["Changes of leader seen", whole(state.leader_changes)], ["Commits read back", whole(state.recoveries), state.recoveries ? "odd" : ""],
         ["Memory", known(bytes, value("resident_bytes"))], ["Requests so far", whole(state.calls)],
       ]),
