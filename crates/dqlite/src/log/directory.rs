@@ -26,7 +26,8 @@ pub fn verify_directory(dir: &Path) -> Result<Report, Error> {
     verify(&Directory(dir))
 }
 
-struct Directory<'a>(&'a Path);
+/// The files of a directory.
+pub struct Directory<'a>(pub &'a Path);
 
 impl Directory<'_> {
     fn unreadable(&self, name: &str) -> impl Fn(io::Error) -> Error {

@@ -32,6 +32,7 @@ mod batch;
 mod bytes;
 mod configuration;
 mod crc;
+pub mod cut;
 mod damage;
 mod directory;
 mod entries;
@@ -57,7 +58,7 @@ pub use batch::BatchFault;
 pub(crate) use batch::extent as batch_extent;
 pub(crate) use crc::crc32;
 pub use damage::{Damage, DamageKind, Error, Lost};
-pub use directory::verify_directory;
+pub use directory::{Directory, verify_directory};
 #[cfg(test)]
 pub(crate) use fixture::batch as test_batch;
 pub(crate) use metadata::{Metadata, NAMES as METADATA_NAMES};

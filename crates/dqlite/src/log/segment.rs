@@ -42,6 +42,21 @@ pub fn read_closed(bytes: &[u8], expected: u64) -> Result<Entries, Fault> {
     }
 }
 
+/// How many entries stand in whole batches before this byte, and where the last of them ends.
+pub fn whole_before(bytes: &[u8], limit: usize) -> (u64, usize) {
+    let mut batches = Batches::new(bytes);
+    let mut whole = (0, FORMAT_BYTES);
+    if u64_at(bytes, 0) != Some(FORMAT) {
+        return (0, 0);
+    }
+    while let Ok(Ok(())) = batches.next()
+        && batches.offset <= limit
+    {
+        whole = (batches.entries.count, batches.offset);
+    }
+    whole
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenSegment {
     pub entries: Entries,

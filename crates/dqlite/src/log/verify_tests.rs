@@ -17,7 +17,7 @@ use super::{
 };
 
 #[derive(Clone, Default)]
-struct Memory(BTreeMap<String, Vec<u8>>);
+pub(super) struct Memory(pub BTreeMap<String, Vec<u8>>);
 
 impl Memory {
     fn with(mut self, name: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Self {
@@ -25,7 +25,7 @@ impl Memory {
         self
     }
 
-    fn without(mut self, name: &str) -> Self {
+    pub fn without(mut self, name: &str) -> Self {
         self.0.remove(name).unwrap();
         self
     }
@@ -90,7 +90,7 @@ fn closed(first: u64, last: u64) -> String {
 }
 
 /// Entries 1 to 10, the last five in an open segment, and the term 4.
-fn directory() -> Memory {
+pub(super) fn directory() -> Memory {
     Memory::default()
         .with("metadata1", numbers(&[1, 5, 4, 0]))
         .with("metadata2", numbers(&[1, 4, 3, 9]))
@@ -144,6 +144,11 @@ fn with_snapshot(files: Memory, id: SnapshotId) -> Memory {
     files
         .with(id.data_name(), compressed(&content()))
         .with(id.meta_name(), meta(1))
+}
+
+/// The same with a snapshot of entries 1 to 4, and without the first.
+pub(super) fn behind_snapshot() -> Memory {
+    with_snapshot(directory(), SNAPSHOT).without(&closed(1, 1))
 }
 
 #[test]

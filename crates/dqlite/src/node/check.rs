@@ -30,10 +30,14 @@ pub fn find_damage(dir: &Path) -> Result<Option<String>, NodeError> {
 }
 
 fn report(dir: &Path) -> Result<Report, NodeError> {
-    log::verify_directory(dir).map_err(|error| match error {
+    log::verify_directory(dir).map_err(|error| of_log(dir, error))
+}
+
+pub(super) fn of_log(dir: &Path, error: log::Error) -> NodeError {
+    match error {
         log::Error::Damaged(damage) => damaged(dir, damage.to_string()),
         log::Error::Unreadable { path, source } => NodeError::Unreadable { path, source },
-    })
+    }
 }
 
 fn read_mark(dir: &Path) -> Result<Option<mark::Content>, NodeError> {

@@ -42,7 +42,7 @@ pub enum NodeError {
     #[error(
         "the directory {0} is damaged: {reason}; where other nodes have the data, run \
          `k8s-dqlite recover --reseed --storage-dir {0}`, and this one gets it from them at its next \
-         start; otherwise restore a backup", dir.display()
+         start; otherwise restore a backup. Without either, `k8s-dqlite recover --cut {0}` shows what is left", dir.display()
     )]
     Damaged { dir: PathBuf, reason: String },
 

@@ -15,6 +15,7 @@ pub mod aio;
 mod bootstrap;
 mod check;
 mod connect;
+mod cut;
 mod engine;
 mod error;
 mod file_calls;
@@ -31,6 +32,7 @@ mod state;
 
 pub use check::{engine_bytes, find_damage};
 pub use connect::{DIAL_TIMEOUT, Dial};
+pub use cut::{PlannedCut, plan_cut};
 pub use error::NodeError;
 pub use handle::{Node, STOP_TIMEOUT};
 pub use last_entry::{LastEntry, describe_last_entry, last_entry};

@@ -1,7 +1,7 @@
 //! Whether a directory is what its mark says. Pure.
 
 use super::file::{Content, FILE_NAME};
-use crate::log::Report;
+use crate::log::{OpenReport, Report};
 
 /// Why a directory is not the one that its mark was written for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -39,17 +39,7 @@ pub fn check(node_id: u64, mark: &Content, report: &Report) -> Result<(), Mismat
     }
     let used = report.open.iter().filter(|open| open.entries.is_some());
     for open in used {
-        let name = open.name.clone();
-        if mark.is_clean {
-            return Err(Mismatch::AfterCleanStop { name });
-        }
-        let known = mark.open.iter().find(|known| known.counter == open.counter);
-        let is_known = known.is_some_and(|known| {
-            known.first_batch.is_none() || known.first_batch == open.first_batch
-        });
-        if !is_known {
-            return Err(Mismatch::OtherSegment { name });
-        }
+        check_open(mark, open)?;
     }
     if report.last_index < mark.last_index {
         return Err(Mismatch::TooShort {
@@ -58,4 +48,18 @@ pub fn check(node_id: u64, mark: &Content, report: &Report) -> Result<(), Mismat
         });
     }
     Ok(())
+}
+/// Whether an open segment with entries is one that the node has written.
+pub fn check_open(mark: &Content, open: &OpenReport) -> Result<(), Mismatch> {
+    let name = open.name.clone();
+    if mark.is_clean {
+        return Err(Mismatch::AfterCleanStop { name });
+    }
+    let known = mark.open.iter().find(|known| known.counter == open.counter);
+    let is_known = known
+        .is_some_and(|known| known.first_batch.is_none() || known.first_batch == open.first_batch);
+    match is_known {
+        true => Ok(()),
+        false => Err(Mismatch::OtherSegment { name }),
+    }
 }

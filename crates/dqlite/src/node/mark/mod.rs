@@ -34,7 +34,7 @@ use std::{
 
 use super::poison::{self, Kind};
 use crate::log::{FileName, Report};
-pub use check::{Mismatch, check};
+pub use check::{Mismatch, check, check_open};
 pub use file::{Content, FILE_NAME, OpenSegment, read};
 use file::{SLOT_BYTES, create, encode, slot_offset};
 use state::State;
