@@ -29,6 +29,11 @@ pub struct RecoverArgs {
     #[arg(long, value_name = "WORD", value_parser = ["lose-newer-data"])]
     pub force: Option<String>,
 
+    /// Recover a damaged directory: from the damage on, its log is given up. How many entries those are is
+    /// said first. The last resort: other nodes, or a backup, may have them.
+    #[arg(long, conflicts_with = "reseed")]
+    pub cut: bool,
+
     /// Move the data of one node aside, so that its next start gets them from the others.
     #[arg(long, requires = "storage_dir")]
     pub reseed: bool,

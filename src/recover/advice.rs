@@ -86,7 +86,8 @@ impl Plan<'_> {
 
 pub fn unusable(target: &Surveyed, reason: &str) -> String {
     format!(
-        "{} cannot be recovered: {reason}.\nRecover another node's directory; without one, restore a backup.",
+        "{} cannot be recovered: {reason}.\nRecover another node's directory; without one, restore a backup. Without \
+         either, --cut shows what is left of this one.",
         target.dir.display()
     )
 }

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use dqlite::{
     cluster_id::ClusterId,
     files::{self, read_cluster, write_cluster, write_info},
-    node::{DirLock, NodeError, last_entry},
+    node::{DirLock, NodeError, last_entry, plan_cut},
     wire::{Role, Server},
 };
 
@@ -46,8 +46,9 @@ pub async fn run(args: &RecoverArgs, now_s: i64) -> Result<String, RecoverError>
 
 fn recover(args: &RecoverArgs, now_s: i64) -> Result<String, RecoverError> {
     let mut surveyed = Vec::new();
-    for dir in &args.dirs {
-        surveyed.push(survey(&absolute(dir)?)?);
+    for (at, dir) in args.dirs.iter().enumerate() {
+        // The first one is the target.
+        surveyed.push(survey(&absolute(dir)?, args.cut && at == 0)?);
     }
     let table = survey::table(&surveyed);
     let target = &surveyed[0];
@@ -63,6 +64,12 @@ fn recover(args: &RecoverArgs, now_s: i64) -> Result<String, RecoverError> {
         )));
     }
     let dir = &target.dir;
+    if args.cut && state.cut.is_none() {
+        return Err(RecoverError::Refused(format!(
+            "{table}\n{} is not damaged: there is nothing to cut, leave out --cut",
+            dir.display()
+        )));
+    }
     if init_address(dir)?.is_some() {
         return Err(RecoverError::Refused(format!(
             "{table}\n{} has an init.yaml: its node never became one of the cluster",
@@ -83,7 +90,11 @@ fn recover(args: &RecoverArgs, now_s: i64) -> Result<String, RecoverError> {
     }
     let lock = DirLock::acquire(dir)?;
     let copy = backup::copy(dir, now_s)?;
-    if last_entry(&lock)? != state.last_entry {
+    let is_as_seen = match &state.cut {
+        Some(cut) => plan_cut(&lock)?.as_ref() == Some(cut),
+        None => last_entry(&lock)? == state.last_entry,
+    };
+    if !is_as_seen {
         return Err(RecoverError::Refused(format!(
             "{} has changed meanwhile: run this again",
             dir.display()
@@ -91,6 +102,9 @@ fn recover(args: &RecoverArgs, now_s: i64) -> Result<String, RecoverError> {
     }
     // Whoever has the log of before is of another history from here on.
     ClusterId::renew(dir).map_err(ConfigError::from)?;
+    if let Some(cut) = &state.cut {
+        cut.apply(&lock)?;
+    }
     let end = dqlite::node::recover(lock, &members)?;
     write_files(dir, state.own.id, &members)?;
     Ok(format!("{table}\n{}", plan.after(end, &copy)))

@@ -4,7 +4,10 @@ use std::path::{Path, PathBuf};
 
 use dqlite::{
     files::read_info,
-    node::{DirLock, EngineState, LastEntry, NodeError, engine_state, find_damage, last_entry},
+    node::{
+        DirLock, EngineState, LastEntry, NodeError, PlannedCut, engine_state, find_damage,
+        last_entry, plan_cut,
+    },
     wire::Server,
 };
 
@@ -22,6 +25,8 @@ pub struct Surveyed {
 pub struct DirState {
     pub own: Server,
     pub last_entry: LastEntry,
+    /// What is given up for that.
+    pub cut: Option<PlannedCut>,
 }
 
 /// By what can be recovered.
@@ -33,16 +38,21 @@ impl PartialEq for DirState {
 
 impl Eq for DirState {}
 
-/// Fails only where nothing can be said, such as on a directory in use.
-pub fn survey(dir: &Path) -> Result<Surveyed, RecoverError> {
+/// Fails only where nothing can be said, such as on a directory in use. With `may_cut` a damaged one counts by what
+/// would be left of it.
+pub fn survey(dir: &Path, may_cut: bool) -> Result<Surveyed, RecoverError> {
     let lock = DirLock::acquire(dir)?;
     Ok(Surveyed {
         dir: dir.to_owned(),
-        state: look(dir, &lock)?,
+        state: look(dir, &lock, may_cut)?,
     })
 }
 
-fn look(dir: &Path, lock: &DirLock) -> Result<Result<DirState, String>, RecoverError> {
+fn look(
+    dir: &Path,
+    lock: &DirLock,
+    may_cut: bool,
+) -> Result<Result<DirState, String>, RecoverError> {
     let unreadable = |source| ConfigError::Unreadable {
         path: dir.to_owned(),
         source,
@@ -55,14 +65,31 @@ fn look(dir: &Path, lock: &DirLock) -> Result<Result<DirState, String>, RecoverE
         }
     }
     // Before the engine, which deletes what is half there.
-    if let Some(damage) = find_damage(dir)? {
-        return Ok(Err(damage));
-    }
+    let cut = match may_cut {
+        false => {
+            if let Some(damage) = find_damage(dir)? {
+                return Ok(Err(damage));
+            }
+            None
+        }
+        true => match plan_cut(lock) {
+            Err(NodeError::Damaged { reason, .. }) => return Ok(Err(reason)),
+            planned => planned?,
+        },
+    };
     let Some(own) = read_info(dir).map_err(ConfigError::from)? else {
         return Ok(Err("it has no info.yaml".to_owned()));
     };
-    match last_entry(lock) {
-        Ok(last_entry) => Ok(Ok(DirState { own, last_entry })),
+    let end = match &cut {
+        Some(cut) => Ok(cut.end),
+        None => last_entry(lock),
+    };
+    match end {
+        Ok(last_entry) => Ok(Ok(DirState {
+            own,
+            last_entry,
+            cut,
+        })),
         Err(NodeError::Damaged { reason, .. }) => Ok(Err(reason)),
         Err(NodeError::Engine { message, .. }) => Ok(Err(message)),
         Err(error) => Err(error.into()),
@@ -87,15 +114,20 @@ pub fn table(surveyed: &[Surveyed]) -> String {
     for dir in surveyed {
         let path = dir.dir.display();
         text += &match &dir.state {
-            Ok(DirState { own, last_entry }) => {
+            Ok(DirState {
+                own,
+                last_entry,
+                cut,
+            }) => {
                 let LastEntry { term, index } = last_entry;
                 let rank = if Some(*last_entry) == newest {
                     "the newest"
                 } else {
                     "STALE"
                 };
+                let damage = cut.as_ref().map(given_up).unwrap_or_default();
                 format!(
-                    "{path}: node {:x} at {}, term {term}, index {index}: {rank}\n",
+                    "{path}: node {:x} at {}, term {term}, index {index}: {rank}\n{damage}",
                     own.id, own.address
                 )
             }
@@ -103,6 +135,20 @@ pub fn table(surveyed: &[Surveyed]) -> String {
         };
     }
     text
+}
+
+fn given_up(cut: &PlannedCut) -> String {
+    let (reason, index, last) = (&cut.reason, cut.end.index, cut.last_known);
+    let count = last.saturating_sub(index);
+    match count {
+        0 => format!(
+            "  damaged: {reason}\n  What can be named is left; what came after it is given up.\n"
+        ),
+        _ => format!(
+            "  damaged: {reason}\n  At least {count} entries are given up, {} to {last}, and what came after them.\n",
+            index + 1
+        ),
+    }
 }
 
 #[cfg(test)]
@@ -122,6 +168,7 @@ mod tests {
             state: Ok(DirState {
                 own,
                 last_entry: LastEntry { term, index },
+                cut: None,
             }),
         }
     }
