@@ -131,6 +131,8 @@ impl<'a> Batch<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Extent {
     pub entries: u64,
+    /// Of its last entry.
+    pub last_term: u64,
     /// Both.
     pub checksums: u64,
     pub end: usize,
@@ -141,15 +143,14 @@ pub fn extent(bytes: &[u8], offset: usize) -> Option<Extent> {
     let entries = count_at(bytes, offset).filter(|count| (1..=MAX_ENTRIES).contains(count))?;
     let headers_at = offset.checked_add(PREAMBLE_BYTES)?;
     let data_at = headers_at.checked_add(header_bytes(entries))?;
+    let headers = bytes.get(headers_at..data_at)?;
     let mut end = data_at;
-    for header in bytes
-        .get(headers_at..data_at)?
-        .chunks_exact(ENTRY_HEADER_BYTES)
-    {
+    for header in headers.chunks_exact(ENTRY_HEADER_BYTES) {
         end = end.checked_add(check_entry(header).ok()?)?;
     }
     (end <= bytes.len()).then_some(Extent {
         entries,
+        last_term: u64_at(headers, headers.len() - ENTRY_HEADER_BYTES)?,
         checksums: u64_at(bytes, offset)?,
         end,
     })

@@ -16,7 +16,7 @@ use super::{
     connect::Connector,
     engine::Engine,
     engine_state, file_calls,
-    mark::Mark,
+    mark::{LogEnd, Mark},
     options::{Checked, is_bootstrap_id},
     poison::Watch,
     process::{check_version, prepare_process},
@@ -129,6 +129,14 @@ impl Node {
     /// What the engine has found, or will find, in its directory.
     pub fn report(&self) -> &Report {
         &self.report
+    }
+
+    /// How far the log on the disk reaches, of a node that runs.
+    pub fn log_end(&self) -> Option<LogEnd> {
+        match &self.phase {
+            Phase::Running(_, _, mark) => Some(mark.log_end()),
+            Phase::Created(..) | Phase::Ended => None,
+        }
     }
 
     /// Where the engine listens: `@name`. Final once the node is started.

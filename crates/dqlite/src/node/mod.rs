@@ -37,6 +37,7 @@ pub use error::NodeError;
 pub use handle::{Node, STOP_TIMEOUT};
 pub use last_entry::{LastEntry, describe_last_entry, last_entry};
 pub use lock::DirLock;
+pub use mark::LogEnd;
 pub use options::{
     BOOTSTRAP_ID, DEFAULT_BUSY_TIMEOUT, NodeOptions, SnapshotOptions, Trailing,
     default_bind_address, generate_node_id,

@@ -32,7 +32,10 @@ use std::{
     time::Duration,
 };
 
-use super::poison::{self, Kind};
+use super::{
+    LastEntry,
+    poison::{self, Kind},
+};
 use crate::log::{FileName, Report};
 pub use check::{Mismatch, check, check_open};
 pub use file::{Content, FILE_NAME, OpenSegment, read};
@@ -46,6 +49,18 @@ const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 pub(super) struct Mark {
     tracker: Arc<Tracker>,
     stop: Option<(SyncSender<()>, JoinHandle<()>)>,
+}
+
+/// The end of a node's log on the disk, to be looked at while the node runs.
+#[derive(Clone)]
+pub struct LogEnd(Arc<Tracker>);
+
+impl LogEnd {
+    /// Returns the last entry that is on the disk, or one that Raft holds to be earlier; `None` while that is not
+    /// known: the engine takes entries back, or gets a snapshot.
+    pub fn last_entry(&self) -> Option<LastEntry> {
+        self.0.lock().state.last_entry()
+    }
 }
 
 struct Tracker {
@@ -104,6 +119,10 @@ impl Mark {
             tracker,
             stop: Some((stop, thread)),
         })
+    }
+
+    pub fn log_end(&self) -> LogEnd {
+        LogEnd(Arc::clone(&self.tracker))
     }
 
     /// The engine has ended and closed its log. Call it before the directory is unlocked.

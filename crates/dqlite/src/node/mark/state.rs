@@ -1,7 +1,10 @@
 //! What the engine's calls on files say about its log. Pure.
 
 use super::file::{Content, OpenSegment};
-use crate::log::{Report, batch_extent};
+use crate::{
+    log::{Report, batch_extent},
+    node::LastEntry,
+};
 
 /// Where the first batch of a segment begins: behind the word with the format.
 const FIRST_BATCH_OFFSET: u64 = 8;
@@ -9,6 +12,8 @@ const FIRST_BATCH_OFFSET: u64 = 8;
 pub struct State {
     node_id: u64,
     last_index: u64,
+    /// Of the last entry that was seen to be written; `None` when it may be gone.
+    last_term: Option<u64>,
     /// Entries up to here are in a snapshot.
     snapshot_index: u64,
     /// In the order of their counters.
@@ -38,6 +43,7 @@ impl State {
         Self {
             node_id,
             last_index: report.last_index,
+            last_term: (report.last_term > 0).then_some(report.last_term),
             snapshot_index: report
                 .snapshot
                 .as_ref()
@@ -54,6 +60,14 @@ impl State {
             is_clean,
             open: self.open.iter().map(|open| open.segment).collect(),
         }
+    }
+
+    /// Returns the end of the log on the disk, or something that Raft holds to be earlier.
+    pub fn last_entry(&self) -> Option<LastEntry> {
+        self.last_term.map(|term| LastEntry {
+            term,
+            index: self.last_index,
+        })
     }
 
     /// An open segment without entries was made.
@@ -93,6 +107,7 @@ impl State {
             }
             open.segment.entries += batch.entries;
             self.last_index += batch.entries;
+            self.last_term = Some(batch.last_term);
             at = batch.end;
         }
         open.next_offset = Some(offset + at as u64);
@@ -111,7 +126,11 @@ impl State {
     /// A snapshot is whole. One that came from the leader reaches farther than the log.
     pub fn snapshot(&mut self, index: u64) {
         self.snapshot_index = self.snapshot_index.max(index);
-        self.last_index = self.last_index.max(index);
+        if index > self.last_index {
+            self.last_index = index;
+            // Its name is not on the disk yet.
+            self.last_term = None;
+        }
     }
 
     pub fn removed(&mut self, counter: u64) {
@@ -124,6 +143,7 @@ impl State {
         let is_shorter = last > self.snapshot_index && first <= self.last_index;
         if is_shorter {
             self.last_index = self.snapshot_index.max(first.saturating_sub(1));
+            self.last_term = None;
         }
         is_shorter
     }
@@ -143,6 +163,7 @@ mod tests {
         State {
             node_id: 1,
             last_index: 10,
+            last_term: Some(2),
             snapshot_index: 0,
             open: Vec::new(),
         }
@@ -191,6 +212,27 @@ mod tests {
         state.written(1, 0, &segment(&[batch(5, 8)]));
         state.closed(1, 12);
         assert_eq!(state.last_index, 12);
+    }
+
+    #[test]
+    fn the_last_entry_is_one_that_was_written_and_not_taken_back() {
+        let end = |term, index| Some(LastEntry { term, index });
+        let mut state = empty();
+        assert_eq!(state.last_entry(), end(2, 10));
+        state.created(1);
+        let mixed = test_batch(&[(3, 1, &[7; 8][..]), (4, 1, &[7; 8][..])]);
+        state.written(1, 0, &segment(&[mixed]));
+        assert_eq!(state.last_entry(), end(4, 12));
+        state.closed(1, 12);
+        state.snapshot(11);
+        assert_eq!(state.last_entry(), end(4, 12));
+        assert!(state.take_back(11, 12));
+        assert_eq!(state.last_entry(), None);
+        state.created(2);
+        state.written(2, 0, &segment(&[batch(1, 8)]));
+        assert_eq!(state.last_entry(), end(3, 12));
+        state.snapshot(50);
+        assert_eq!(state.last_entry(), None);
     }
 
     #[test]
