@@ -132,6 +132,7 @@ pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result
             addresses: other_addresses(&node),
             reads: reads.clone(),
             take_over_backup: config.take_over_backup.clone(),
+            log_end: node.log_end(),
         },
         store.clone(),
         replica,

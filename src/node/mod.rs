@@ -14,7 +14,7 @@ use dqlite::{
     },
     cluster_id::ClusterId,
     files::{Identity, write_cluster},
-    node::{Dial, DirLock, Node, NodeError, NodeOptions, stored_term},
+    node::{Dial, DirLock, LogEnd, Node, NodeError, NodeOptions, stored_term},
     proxy::{PeerHandler, Proxy, ProxyError, ProxyOptions, dialer},
     roles::RoleTargets,
     wire::{Role, Server},
@@ -140,6 +140,11 @@ impl RunningNode {
     /// The engine of this node.
     pub fn endpoint(&self) -> Endpoint {
         Endpoint::from_address(self.node.bind_address())
+    }
+
+    /// How far this node's log on the disk reaches.
+    pub fn log_end(&self) -> Option<LogEnd> {
+        self.node.log_end()
     }
 
     /// How any node of the cluster is reached at its address.

@@ -4,7 +4,9 @@ use std::{io, time::Duration};
 
 use dqlite::{client::Resolve, proxy::connect_peer};
 use hyper_util::rt::TokioIo;
-use peer_proto::{AboutRequest, AboutResponse, peer_client::PeerClient};
+use peer_proto::{
+    AboutRequest, AboutResponse, RememberedRequest, RememberedResponse, peer_client::PeerClient,
+};
 use tonic::transport::{Channel, Endpoint, Uri};
 use tower::service_fn;
 
@@ -64,6 +66,14 @@ impl Dialer {
         let mut client = self.dial(address).await.ok()?;
         let about = client.about(AboutRequest::default()).await.ok()?;
         Some(about.into_inner())
+    }
+
+    /// How far another node has heard the log of a node to have come; none if it does not answer.
+    pub async fn remembered(&self, address: &str, member_id: u64) -> Option<RememberedResponse> {
+        let mut client = self.dial(address).await.ok()?;
+        let answer = client.remembered(RememberedRequest { member_id }).await;
+        // One of an earlier version has no such call.
+        answer.ok().map(tonic::Response::into_inner)
     }
 
     /// All that another node says about itself, or why it does not.

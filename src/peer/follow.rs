@@ -16,6 +16,7 @@ use super::{
     Dialer, EngineView, Reads,
     convert::{Asked, answer_from_proto, command_to_proto},
     lead::{MAX_OUTSTANDING, view_to_proto},
+    log_ends::{Remembered, moments_to_tell},
     reads::{Waiting, finish},
     rows::{received, settings_from_proto},
 };
@@ -58,6 +59,7 @@ pub struct Follower<'a> {
     pub replica: &'a mut Replica,
     pub engine: &'a EngineView,
     pub reads: &'a Arc<Reads>,
+    pub remembered: &'a Remembered,
     /// Called once the index is that of the leader.
     pub on_loaded: &'a (dyn Fn() + Send + Sync),
 }
@@ -138,10 +140,12 @@ impl Follower<'_> {
         if receiving.is_none() {
             (self.on_loaded)();
         }
+        let (mut moments, mut told) = (moments_to_tell(), None);
         loop {
             let can_ask = receiving.is_none() && outstanding.requests.len() < MAX_OUTSTANDING;
             tokio::select! {
                 biased;
+                _ = moments.tick() => self.tell_log_end(&out, &mut told),
                 message = next(&mut incoming) => {
                     let confirm = self.take(message?, &mut receiving, outstanding).await?;
                     if let Some(round) = confirm {
@@ -173,6 +177,20 @@ impl Follower<'_> {
                 }
                 sent = hand_on(&out, self.replica, outstanding), if can_ask => sent?,
             }
+        }
+    }
+
+    /// With no room for it, it is told of at the next moment.
+    fn tell_log_end(&self, out: &mpsc::Sender<ToLeader>, told: &mut Option<proto::LogEnd>) {
+        let Some(log_end) = self.remembered.own_news(told.as_ref()) else {
+            return;
+        };
+        let message = ToLeader {
+            log_end: Some(log_end),
+            ..Default::default()
+        };
+        if out.try_send(message).is_ok() {
+            *told = Some(log_end);
         }
     }
 
@@ -222,6 +240,9 @@ impl Follower<'_> {
             };
             let result = answer_from_proto(asked, answer.kind).ok_or(FollowError::Confused)?;
             let _ = reply.send(result);
+        }
+        for end in &message.log_ends {
+            self.remembered.note(end);
         }
         if let Some(read) = message.read_index {
             self.finish_reads(read, outstanding);

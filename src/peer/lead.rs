@@ -12,8 +12,8 @@ use std::{
 
 use dqlite::cluster_id::ClusterId;
 use peer_proto::{
-    self as proto, AboutRequest, AboutResponse, FromLeader, Hello, ReadIndexed, ToLeader, Welcome,
-    peer_server::Peer,
+    self as proto, AboutRequest, AboutResponse, FromLeader, Hello, ReadIndexed, RememberedRequest,
+    RememberedResponse, ToLeader, Welcome, peer_server::Peer,
 };
 use prost::Message;
 use tokio::{
@@ -29,6 +29,7 @@ use super::{
     EngineView, Reads, View,
     about::{OwnFiles, details},
     convert::{answer_to_proto, command_from_proto},
+    log_ends::{LogEnds, Remembered, moments_to_tell},
     reads::finish,
     rows::{Transfer, row_of_change, settings_to_proto},
 };
@@ -211,6 +212,7 @@ pub struct PeerService {
     pub is_loaded: watch::Receiver<bool>,
     pub own_files: OwnFiles,
     pub cluster_id: ClusterId,
+    pub remembered: Arc<Remembered>,
 }
 
 #[tonic::async_trait]
@@ -233,6 +235,8 @@ impl Peer for PeerService {
             sent_revision: 0,
             sent_compact_revision: 0,
             sent_settings: None,
+            remembered: self.remembered.clone(),
+            sent_log_ends: LogEnds::default(),
             answers: JoinSet::new(),
             proofs: JoinSet::new(),
         };
@@ -258,6 +262,16 @@ impl Peer for PeerService {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             details,
             cluster_id: self.cluster_id.known().unwrap_or(0),
+        }))
+    }
+
+    async fn remembered(
+        &self,
+        request: Request<RememberedRequest>,
+    ) -> Result<Response<RememberedResponse>, Status> {
+        Ok(Response::new(RememberedResponse {
+            member_id: self.own_id,
+            log_end: self.remembered.of(request.into_inner().member_id),
         }))
     }
 }
@@ -287,6 +301,8 @@ struct Session {
     sent_revision: Revision,
     sent_compact_revision: Revision,
     sent_settings: Option<Arc<Settings>>,
+    remembered: Arc<Remembered>,
+    sent_log_ends: LogEnds,
     answers: JoinSet<proto::Answer>,
     proofs: JoinSet<ReadIndexed>,
 }
@@ -348,10 +364,12 @@ impl Session {
         published.borrow_and_update();
         self.welcome(hello).await?;
         self.flush(FromLeader::default()).await?;
+        let mut moments = moments_to_tell();
         loop {
             tokio::select! {
                 biased;
                 () = &mut end => return Err(End::Deposed),
+                _ = moments.tick() => self.tell_log_ends().await?,
                 message = self.incoming.message(), if self.answers.len() < MAX_OUTSTANDING => {
                     let message = message?.ok_or(End::Gone)?;
                     self.take(id, message);
@@ -392,6 +410,18 @@ impl Session {
                  of a directory came back; the node forgets them"
             );
         }
+    }
+
+    async fn tell_log_ends(&mut self) -> Result<(), End> {
+        let log_ends = self.remembered.news(&mut self.sent_log_ends);
+        if log_ends.is_empty() {
+            return Ok(());
+        }
+        self.send(FromLeader {
+            log_ends,
+            ..Default::default()
+        })
+        .await
     }
 
     /// Everything that the follower needs to be where the leader is now.
@@ -506,6 +536,9 @@ impl Session {
     }
 
     fn take(&mut self, id: u64, message: ToLeader) {
+        if let Some(end) = &message.log_end {
+            self.remembered.note(end);
+        }
         if let Some(confirmation) = message.confirmation {
             let view = view_from_proto(confirmation.view.unwrap_or_default());
             self.tenure.confirmed(id, confirmation.round, &view);

@@ -17,6 +17,7 @@ mod engine;
 mod errors;
 mod follow;
 mod lead;
+mod log_ends;
 mod monitor;
 mod nodes;
 mod reads;
@@ -30,6 +31,7 @@ use self::{
 };
 pub use self::{
     dial::Dialer,
+    log_ends::{Found, Remembered, has_lost},
     monitor::Known,
     nodes::{NodeOptions, Nodes},
     reads::Reads,

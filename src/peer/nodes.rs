@@ -5,6 +5,7 @@ use std::{path::PathBuf, pin::Pin, sync::Arc, time::Duration};
 use dqlite::{
     client::{Endpoint, Resolve},
     cluster_id::ClusterId,
+    node::LogEnd,
 };
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -17,6 +18,7 @@ use super::{
     Dialer, EngineView, Reads,
     about::OwnFiles,
     lead::PeerService,
+    log_ends::Remembered,
     monitor::{Known, Monitor},
     replica::{Coordinator, CoordinatorError, Order},
     serve::{PeerConnections, serve},
@@ -40,6 +42,8 @@ pub struct NodeOptions {
     pub addresses: Vec<String>,
     pub reads: Arc<Reads>,
     pub take_over_backup: BackupTo,
+    /// Of this node.
+    pub log_end: Option<LogEnd>,
 }
 
 /// This node among the others.
@@ -69,7 +73,9 @@ impl Nodes {
             addresses,
             reads,
             take_over_backup,
+            log_end,
         } = options;
+        let remembered = Remembered::new(own_id, log_end);
         let take_over = TakeOver {
             storage_dir: storage_dir.clone(),
             backup: take_over_backup,
@@ -99,6 +105,7 @@ impl Nodes {
             is_loaded: is_loaded.clone(),
             own_files,
             cluster_id,
+            remembered: remembered.clone(),
         };
         let coordinator = Coordinator {
             own_id,
@@ -113,6 +120,7 @@ impl Nodes {
             is_stopping: false,
             take_over,
             reminded: None,
+            remembered,
         };
         let serving = async move {
             if let Err(error) = serve(service, connections).await {

@@ -12,6 +12,7 @@ use super::{
     Absent, Dialer, EngineView, Reads,
     follow::{FollowError, Follower},
     lead::Tenure,
+    log_ends::Remembered,
     monitor::Known,
     reads::Role,
 };
@@ -67,6 +68,7 @@ pub struct Coordinator {
     pub take_over: TakeOver,
     /// When the log last said what this node waits for.
     pub reminded: Option<Instant>,
+    pub remembered: Arc<Remembered>,
 }
 
 /// Whether to go on.
@@ -312,6 +314,7 @@ impl Coordinator {
             replica: &mut self.replica,
             engine: &self.engine,
             reads: &self.reads,
+            remembered: &self.remembered,
             on_loaded: &on_loaded,
         };
         let is_other = |known: &Known| {
