@@ -3,6 +3,7 @@
 mod address;
 mod members;
 mod membership;
+mod remembered;
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,7 +24,10 @@ use tokio::{runtime::Handle, sync::watch, task::JoinHandle};
 use tracing::{info, warn};
 
 pub use self::membership::{Membership, MembershipError, Pauses};
-use crate::config::{ConfigError, ServerConfig, Start};
+use crate::{
+    config::{ConfigError, ServerConfig, Start},
+    peer::Dialer,
+};
 
 /// One-way latency that the engine is told where tuning.yaml does not say: elections within 300 to
 /// 600 ms. Below 20 ms a busy machine loses its leadership to scheduling alone.
@@ -247,6 +251,9 @@ async fn start_engine(config: &ServerConfig) -> Result<Started, StartError> {
         let dial = dialer(runtime, peers_of(&config, &cluster_id));
         let mut node = Node::create_locked(&node_options(&config, &identity, dial), lock)?;
         members::check(&config.storage_dir, &identity, node.report())?;
+        let others = Dialer::new(peers_of(&config, &cluster_id));
+        let asked = remembered::check(&config.storage_dir, &identity, node.report(), &others);
+        Handle::current().block_on(asked)?;
         info!(
             id = format_args!("{:x}", identity.id),
             address = identity.address,

@@ -2,6 +2,7 @@
 
 mod damage;
 mod majority;
+mod older_copy;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
