@@ -44,8 +44,6 @@ pub enum StartError {
          to go on with the old address, delete update.yaml"
     )]
     Address(#[source] ClusterError),
-    #[error("cannot read the Raft term: {0}")]
-    Term(std::io::Error),
     #[error("{0}: it is the address of this node in info.yaml (init.yaml before the first start)")]
     Port(#[from] ProxyError),
 }
@@ -262,7 +260,10 @@ async fn start_engine(config: &ServerConfig) -> Result<Started, StartError> {
         node.start()?;
         note_id(&config, &identity)?;
         // A node that is the only voter has elected itself by now.
-        let term = stored_term(&config.storage_dir).map_err(StartError::Term)?;
+        let term = stored_term(&config.storage_dir).map_err(|source| NodeError::Unreadable {
+            path: config.storage_dir.join("metadata1"),
+            source,
+        })?;
         Ok(Started {
             node,
             identity,

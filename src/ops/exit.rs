@@ -64,7 +64,7 @@ impl From<&ServerError> for Exit {
             ServerError::Listen(_) => Self::Listen,
             ServerError::Node(StartError::Config(_)) => Self::Config,
             ServerError::Node(StartError::Port(_)) => Self::Listen,
-            ServerError::Node(StartError::Term(_) | StartError::Address(_)) => Self::Engine,
+            ServerError::Node(StartError::Address(_)) => Self::Engine,
             ServerError::Node(StartError::Node(error)) | ServerError::Stop(error) => of_node(error),
             ServerError::Open(error) => of_open(error),
             ServerError::Writer(error) => of_writer(error),
@@ -76,9 +76,10 @@ impl From<&ServerError> for Exit {
 /// The next start reads the log and says whether it is whole.
 impl From<&FileFailure> for Exit {
     fn from(failure: &FileFailure) -> Self {
-        match failure.is_disk_full() {
-            true => Self::DiskFull,
-            false => Self::Engine,
+        match failure {
+            _ if failure.is_disk_full() => Self::DiskFull,
+            _ if failure.is_forbidden() => Self::Config,
+            _ => Self::Engine,
         }
     }
 }
@@ -173,7 +174,9 @@ impl From<&MigrateError> for Exit {
 
 fn of_node(error: &NodeError) -> Exit {
     match error {
+        _ if error.is_passing() => Exit::Engine,
         NodeError::DirectoryHeld { .. } => Exit::Held,
+        NodeError::FileCall(failure) => Exit::from(failure),
         NodeError::Directory { .. }
         | NodeError::Unreadable { .. }
         | NodeError::InvalidOption { .. } => Exit::Config,

@@ -4,6 +4,7 @@
  * FAULT_LOG    a file to which each call is appended: its number, name and file
  * FAULT_AT     the number of the call that fails; 0: none
  * FAULT_ERRNO  the error that it fails with
+ * FAULT_READS  set: reads are counted, too
  *
  * Counted are calls on files with the engine's names, and on the directory itself. What the engine gives to the
  * kernel by syscall(2), its writes to the log, is not seen here. */
@@ -114,6 +115,21 @@ ON_FD(ssize_t, pwrite64, (int fd, const void *bytes, size_t n, off64_t at), (fd,
 ON_FD(ssize_t, writev, (int fd, const struct iovec *parts, int n), (fd, parts, n), "write")
 ON_FD(ssize_t, pwritev, (int fd, const struct iovec *parts, int n, off_t at), (fd, parts, n, at), "write")
 ON_FD(ssize_t, pwritev64, (int fd, const struct iovec *parts, int n, off64_t at), (fd, parts, n, at), "write")
+
+static int fails_to_read(int fd)
+{
+	return getenv("FAULT_READS") != NULL && fails_on("read", fd);
+}
+
+#define READ(name, parameters, arguments)                              \
+	ssize_t name parameters                                        \
+	{                                                              \
+		return fails_to_read(fd) ? -1 : NEXT(name) arguments;  \
+	}
+READ(read, (int fd, void *bytes, size_t n), (fd, bytes, n))
+READ(pread, (int fd, void *bytes, size_t n, off_t at), (fd, bytes, n, at))
+READ(pread64, (int fd, void *bytes, size_t n, off64_t at), (fd, bytes, n, at))
+READ(readv, (int fd, const struct iovec *parts, int n), (fd, parts, n))
 
 int posix_fallocate(int fd, off_t at, off_t bytes)
 {

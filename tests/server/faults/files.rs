@@ -154,7 +154,7 @@ fn names(dir: &Path) -> Vec<String> {
         .collect()
 }
 
-fn copy_files(from: &Path, to: &Path) {
+pub fn copy_files(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for name in names(from) {
         std::fs::copy(from.join(&name), to.join(&name)).unwrap();

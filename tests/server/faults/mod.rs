@@ -1,12 +1,14 @@
 //! A disk lies, or somebody copies files: the server serves all that it has answered, or it refuses by name.
 //!
-//! Here one call on a file fails; in [`files`] the files of a node that does not run are changed. A first run without a fault counts the calls of the engine and of the server on the files of the storage
+//! Here one call on a file fails; in [`files`] the files of a node that does not run are changed, and in [`start`]
+//! a start cannot read them. A first run without a fault counts the calls of the engine and of the server on the files of the storage
 //! directory ([`shim`]); then the same run is made again and again, each time with another call failing. Tried
 //! are some of them, spread evenly; FAULT_CALLS=all tries each with each error.
 
 mod files;
 mod load;
 mod shim;
+mod start;
 
 use std::collections::BTreeMap;
 

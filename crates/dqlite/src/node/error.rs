@@ -6,6 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use super::poison::{FileFailure, advice};
+
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
     #[error("libdqlite {found} is too old, 1.18.5 or newer is needed: run scripts/libdqlite")]
@@ -25,11 +27,12 @@ pub enum NodeError {
     Directory { dir: PathBuf, source: io::Error },
 
     /// Says nothing about the data.
-    #[error(
-        "cannot read {}: {source}; give this user the files of the directory, or look for the disk's errors (dmesg)",
-        path.display()
-    )]
+    #[error("cannot read {}: {source}; {}", path.display(), advice(source.raw_os_error().unwrap_or(libc::EIO)))]
     Unreadable { path: PathBuf, source: io::Error },
+
+    /// The engine did not start because of it. Says nothing about the data.
+    #[error(transparent)]
+    FileCall(FileFailure),
 
     /// Starting would create a second, empty cluster, where one was expected to exist.
     #[error(
@@ -77,7 +80,27 @@ const DAMAGE: [&str; 7] = [
     "unexpected format version",
 ];
 
+/// Errors of the system in the engine's words, which are libuv's. It reads files in its own way, unseen.
+const SYSTEM: [(&str, c_int); 5] = [
+    ("i/o error", libc::EIO),
+    ("too many open files", libc::EMFILE),
+    ("file table overflow", libc::ENFILE),
+    ("not enough memory", libc::ENOMEM),
+    ("interrupted system call", libc::EINTR),
+];
+
 impl NodeError {
+    /// Whether the machine lacked something for a moment, so that starting again can help.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Directory { source, .. } | Self::Unreadable { source, .. } => matches!(
+                source.raw_os_error(),
+                Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EINTR | libc::EAGAIN)
+            ),
+            _ => false,
+        }
+    }
+
     /// The error for a failed call, with the engine's own words.
     pub(super) fn engine(
         operation: &'static str,
@@ -95,6 +118,14 @@ impl NodeError {
         }
         if lower.contains("no space left on device") || lower.contains("not enough space") {
             return Self::DiskFull { dir, message };
+        }
+        let of_system = SYSTEM.iter().find(|(words, _)| lower.contains(words));
+        if let Some((_, errno)) = of_system {
+            return Self::Engine {
+                operation,
+                code,
+                message: format!("{message}; {}", advice(*errno)),
+            };
         }
         if DAMAGE.iter().any(|words| lower.contains(words)) {
             return Self::Damaged {
@@ -128,4 +159,39 @@ pub(super) unsafe fn copy(text: *const c_char) -> String {
     unsafe { CStr::from_ptr(text) }
         .to_string_lossy()
         .into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_could_not_be_read_is_not_damaged() {
+        let said = |message: &str| {
+            NodeError::engine("start", 1, message.to_owned(), Path::new("/data")).to_string()
+        };
+        let unread = said("io: load open segment open-1: read header: read: i/o error");
+        assert!(unread.contains("dmesg"), "{unread}");
+        let unopened = said("io: load closed segment 1-2: open: too many open files");
+        assert!(unopened.contains("LimitNOFILE"), "{unopened}");
+        let damaged = said("io: load closed segment 1-2: entries batch 1: data checksum mismatch");
+        assert!(damaged.contains("is damaged"), "{damaged}");
+    }
+
+    #[test]
+    fn only_what_passes_is_worth_another_start() {
+        for (errno, is_passing, expected) in [
+            (libc::EMFILE, true, "LimitNOFILE"),
+            (libc::ENOMEM, true, "memory"),
+            (libc::EIO, false, "if it has to be replaced"),
+            (libc::EACCES, false, "give this user"),
+        ] {
+            let error = NodeError::Unreadable {
+                path: "/data/open-1".into(),
+                source: io::Error::from_raw_os_error(errno),
+            };
+            assert_eq!(error.is_passing(), is_passing, "{error}");
+            assert!(error.to_string().contains(expected), "{error}");
+        }
+    }
 }

@@ -120,7 +120,10 @@ impl Node {
             dir: self.dir.clone(),
             source,
         })?;
-        parts.engine.start()?;
+        if let Err(error) = parts.engine.start() {
+            // The engine takes a file that it could not open for one that is damaged.
+            return Err(watch.failure().map_or(error, NodeError::FileCall));
+        }
         watch.running();
         self.phase = Phase::Running(parts, watch, mark);
         Ok(())

@@ -7,7 +7,7 @@
 //! known course ends the process; the next start reads the log and judges it.
 //!
 //! Invariants: only directories of nodes that run are watched; a failure while a node starts is remembered and
-//! counts when the engine has started all the same, since one that refuses to start tells its reason itself; a
+//! counts when the engine has started all the same, and is the reason where it has not; a
 //! full disk is left to the engine where it refuses the write cleanly ([`is_expected`]).
 
 use std::{
@@ -32,19 +32,30 @@ impl FileFailure {
         is_full(self.errno)
     }
 
-    fn advice(&self) -> &'static str {
-        match self.errno {
-            libc::EMFILE | libc::ENFILE => {
-                "raise the limit of open files (LimitNOFILE=, ulimit -n, fs.file-max), then start again"
-            }
-            libc::EAGAIN => "raise fs.aio-max-nr, then start again",
-            libc::ENOSPC | libc::EDQUOT => "make room on the disk, then start again",
-            libc::EROFS => "find out why the disk is mounted read-only, then start again",
-            libc::EACCES | libc::EPERM => {
-                "give this user the directory and its files, then start again"
-            }
-            libc::ENOENT => "find out what removes files of this directory, then start again",
-            _ => "look for the disk's errors (dmesg, smartctl), then start again",
+    /// Whether this user may not do it.
+    pub fn is_forbidden(&self) -> bool {
+        matches!(self.errno, libc::EACCES | libc::EPERM)
+    }
+}
+
+/// Returns what a person is to do about a call on a file that fails with this error.
+pub(super) fn advice(errno: i32) -> &'static str {
+    match errno {
+        libc::EMFILE | libc::ENFILE => {
+            "raise the limit of open files (LimitNOFILE=, ulimit -n, fs.file-max), then start again"
+        }
+        libc::EAGAIN => "raise fs.aio-max-nr, then start again",
+        libc::EINTR => "start again",
+        libc::ENOMEM => "give this machine or service more memory, then start again",
+        libc::ENOSPC | libc::EDQUOT => "make room on the disk, then start again",
+        libc::EROFS => "find out why the disk is mounted read-only, then start again",
+        libc::EACCES | libc::EPERM => {
+            "give this user the directory and its files, then start again"
+        }
+        libc::ENOENT => "find out what removes files of this directory, then start again",
+        _ => {
+            "look for the disk's errors (dmesg, smartctl); if it has to be replaced, the other nodes have the data \
+             (k8s-dqlite recover --reseed), or a backup"
         }
     }
 }
@@ -57,7 +68,7 @@ impl fmt::Display for FileFailure {
             self.call,
             self.path.display(),
             io::Error::from_raw_os_error(self.errno),
-            self.advice()
+            advice(self.errno)
         )
     }
 }
@@ -117,6 +128,13 @@ impl Watch {
         Self {
             dir: dir.to_owned(),
         }
+    }
+
+    /// Returns the call that failed first while the engine started.
+    pub fn failure(&self) -> Option<FileFailure> {
+        let watched = watched();
+        let of_this = watched.iter().find(|found| found.dirs[0] == self.dir);
+        of_this.and_then(|found| found.first.clone())
     }
 
     /// Call it when the engine has started: from now on a failure ends the process, and so does one of before.
@@ -277,11 +295,7 @@ mod tests {
         let watch = Watch::begin(dir.path());
         failed(Kind::Other, "rename", &dir.path().join("open-1"), libc::EIO);
         failed(Kind::Other, "fsync", dir.path(), libc::EIO);
-        let first = {
-            let watched = watched();
-            let found = watched.iter().find(|found| found.dirs[0] == dir.path());
-            found.unwrap().first.clone().unwrap()
-        };
+        let first = watch.failure().unwrap();
         assert_eq!((first.call, first.errno), ("rename", libc::EIO));
         assert!(first.to_string().contains("open-1 failed"), "{first}");
         drop(watch);
