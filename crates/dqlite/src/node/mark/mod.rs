@@ -249,6 +249,7 @@ pub(super) fn renamed(from: &Path, to: &Path) {
         (FileName::Open { counter }, FileName::Closed { last, .. }) => {
             inner.state.closed(counter, last);
         }
+        (_, FileName::Closed { last, .. }) => inner.state.created_closed(last),
         (_, FileName::Snapshot(id)) => inner.state.snapshot(id.index),
         _ => return,
     }

@@ -16,6 +16,9 @@ pub struct State {
     last_term: Option<u64>,
     /// Entries up to here are in a snapshot.
     snapshot_index: u64,
+    /// The last entry of a segment that was made as a closed one, as a new cluster's first is. It is on the
+    /// disk before any other segment is written to.
+    made_closed: u64,
     /// In the order of their counters.
     open: Vec<Open>,
 }
@@ -48,6 +51,7 @@ impl State {
                 .snapshot
                 .as_ref()
                 .map_or(0, |snapshot| snapshot.id.index),
+            made_closed: 0,
             open: open.collect(),
         }
     }
@@ -84,6 +88,11 @@ impl State {
         self.open.sort_by_key(|open| open.segment.counter);
     }
 
+    /// A closed segment was made that never was an open one.
+    pub fn created_closed(&mut self, last: u64) {
+        self.made_closed = last;
+    }
+
     /// Whole blocks were written, the first of which may repeat the end of an earlier write.
     pub fn written(&mut self, counter: u64, offset: u64, bytes: &[u8]) {
         let Some(open) = self
@@ -101,6 +110,7 @@ impl State {
             open.next_offset = None;
             return;
         };
+        self.last_index = self.last_index.max(self.made_closed);
         while let Some(batch) = batch_extent(bytes, at) {
             if open.segment.entries == 0 {
                 open.segment.first_batch = Some(batch.checksums);
@@ -144,6 +154,7 @@ impl State {
         if is_shorter {
             self.last_index = self.snapshot_index.max(first.saturating_sub(1));
             self.last_term = None;
+            self.made_closed = 0;
         }
         is_shorter
     }
@@ -165,6 +176,7 @@ mod tests {
             last_index: 10,
             last_term: Some(2),
             snapshot_index: 0,
+            made_closed: 0,
             open: Vec::new(),
         }
     }
@@ -233,6 +245,23 @@ mod tests {
         assert_eq!(state.last_entry(), end(3, 12));
         state.snapshot(50);
         assert_eq!(state.last_entry(), None);
+    }
+
+    #[test]
+    fn the_first_segment_of_a_new_cluster_counts_with_the_second() {
+        let mut state = State {
+            last_index: 0,
+            ..empty()
+        };
+        state.created_closed(1);
+        state.created(1);
+        assert_eq!(state.last_index, 0);
+        state.written(1, 0, &segment(&[batch(2, 8)]));
+        assert_eq!(state.last_index, 3);
+        state.take_back(1, 1);
+        state.created(2);
+        state.written(2, 0, &segment(&[batch(1, 8)]));
+        assert_eq!(state.last_index, 1);
     }
 
     #[test]
