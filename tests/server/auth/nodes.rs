@@ -6,7 +6,7 @@ use tokio::task::JoinSet;
 use super::{management::until_signed_in, *};
 use crate::nodes::{
     engine_log, stores_received,
-    trio::{Trio, persist},
+    trio::{Trio, empty, persist},
 };
 
 /// Requests of each kind that wait in a sleeping node's sockets.
@@ -200,7 +200,8 @@ async fn a_node_that_lost_its_disk_has_the_permissions_of_now() {
     let mut cluster = Cluster::start().await;
     let away = cluster.away;
     cluster.trio.nodes[away].kill9();
-    cluster.trio.empty(away, cluster.near);
+    let nodes = &cluster.trio.nodes;
+    empty(&nodes[away], &nodes[cluster.near]);
     cluster.change().await;
     cluster.trio.nodes[away].launch();
     until_signed_in(&cluster.trio.nodes[away]).await;

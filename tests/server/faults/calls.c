@@ -3,6 +3,9 @@
  * FAULT_DIR    the directory
  * FAULT_LOG    a file to which each call is appended: its number, name and file
  * FAULT_AT     the number of the call that fails; 0: none
+ * FAULT_ARM    a file that may appear at any time: "N CALL FILE". The Nth of these calls from then on fails, on files
+ *              whose names begin like this; "any" stands for all calls, or all files, "." for the directory. The
+ *              file is removed
  * FAULT_ERRNO  the error that it fails with
  * FAULT_READS  set: reads are counted, too
  *
@@ -22,8 +25,14 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#define NEXT(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
+
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static long count;
+static struct {
+	long left;
+	char call[16], file[32];
+} armed;
 
 static int is_engines(const char *path)
 {
@@ -40,6 +49,28 @@ static int is_engines(const char *path)
 	       strncmp(name, "metadata", 8) == 0 || (strlen(name) == 33 && name[16] == '-');
 }
 
+static int is_armed(const char *call, const char *file, int (*real_open)(const char *, int, ...))
+{
+	const char *arm = getenv("FAULT_ARM");
+	char text[128];
+	ssize_t n;
+	int fd;
+	if (arm != NULL && armed.left == 0 && (fd = real_open(arm, O_RDONLY | O_CLOEXEC)) >= 0) {
+		n = read(fd, text, sizeof text - 1);
+		close(fd);
+		text[n < 0 ? 0 : n] = 0;
+		if (sscanf(text, "%ld %15s %31s", &armed.left, armed.call, armed.file) != 3)
+			abort();
+		NEXT(unlink)(arm);
+	}
+	if (armed.left == 0 || (strcmp(armed.call, "any") != 0 && strcmp(armed.call, call) != 0))
+		return 0;
+	if (strcmp(armed.file, ".") == 0 ? file[0] != 0
+					 : strcmp(armed.file, "any") != 0 && strncmp(file, armed.file, strlen(armed.file)) != 0)
+		return 0;
+	return --armed.left == 0;
+}
+
 /* Whether this call is the one that fails; errno is set then. */
 static int fails(const char *call, const char *path)
 {
@@ -53,7 +84,7 @@ static int fails(const char *call, const char *path)
 		return 0;
 	at = (text = getenv("FAULT_AT")) != NULL ? atol(text) : 0;
 	pthread_mutex_lock(&lock);
-	is_it = ++count == at;
+	is_it = is_armed(call, path + strlen(getenv("FAULT_DIR")), real_open) | (++count == at);
 	if ((text = getenv("FAULT_LOG")) != NULL && (log = real_open(text, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600)) >= 0) {
 		int n = snprintf(line, sizeof line, "%ld %s %s%s\n", count, call, path + strlen(getenv("FAULT_DIR")), is_it ? " fails" : "");
 		if (real_write(log, line, (size_t)n) < 0)
@@ -81,8 +112,6 @@ static int fails_on(const char *call, int fd)
 	path[n] = 0;
 	return fails(call, path);
 }
-
-#define NEXT(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
 
 #define OPEN(name)                                                                     \
 	int name(const char *path, int flags, ...)                                     \

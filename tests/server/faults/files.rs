@@ -8,47 +8,17 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use dqlite::{log::verify_directory, node::mark};
+use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
-use rand::{Rng, SeedableRng};
 
+use super::change::{CHANGES, Change, changed, copy_files, is_of_the_node, names};
 use super::load::Written;
-use super::{last_line, prepare};
+use super::{last_line, prepare, seed};
 use crate::harness::*;
 
 /// Cases that are tried without FAULT_FILES, after a stop and after a kill.
 const USUAL: usize = 14;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Change {
-    FlipBit,
-    /// Four bytes.
-    Overwrite,
-    Cut,
-    CutAtBlock,
-    /// From somewhere to the end.
-    Zero,
-    Empty,
-    Delete,
-    /// The file of this name, as it was before the last start.
-    Older,
-    /// The file of this name of another cluster.
-    Foreign,
-}
-
-const CHANGES: [Change; 9] = [
-    Change::FlipBit,
-    Change::Overwrite,
-    Change::Cut,
-    Change::CutAtBlock,
-    Change::Zero,
-    Change::Empty,
-    Change::Delete,
-    Change::Older,
-    Change::Foreign,
-];
-
-const BLOCK_BYTES: usize = 4096;
 
 /// A server with a history of two runs; its directory, as it was after each, is beside it.
 struct Base {
@@ -80,10 +50,10 @@ impl Base {
         Self { server, written }
     }
 
-    /// The files of the node, of all its copies.
-    fn files(&self) -> Vec<String> {
-        let names = ["older", "base"].map(|copy| names(&self.server.path().join(copy)));
-        let mut names = names.concat();
+    /// The files of the node, of all its copies, and of another one.
+    fn files(&self, foreign: &Path) -> Vec<String> {
+        let copies = ["older", "base"].map(|copy| names(&self.server.path().join(copy)));
+        let mut names = [copies.concat(), names(foreign)].concat();
         names.retain(|name| is_of_the_node(name));
         names.sort();
         names.dedup();
@@ -100,7 +70,8 @@ impl Base {
         let after = match change {
             Change::Older => std::fs::read(self.server.path().join("older").join(file)).ok(),
             Change::Foreign => std::fs::read(foreign.join(file)).ok(),
-            Change::Delete => None,
+            // Of one node there is no other.
+            Change::Delete | Change::OtherNode => None,
             change => before.as_ref().map(|bytes| changed(bytes, change, random)),
         };
         match &after {
@@ -114,62 +85,12 @@ impl Base {
     }
 }
 
-fn is_of_the_node(name: &str) -> bool {
-    let is_engines = ["open-", "snapshot-", "metadata", "0"]
-        .iter()
-        .any(|start| name.starts_with(start));
-    is_engines || name == mark::FILE_NAME || name == "info.yaml"
-}
-
-fn changed(bytes: &[u8], change: Change, random: &mut StdRng) -> Vec<u8> {
-    let mut bytes = bytes.to_vec();
-    // Most of an open segment is zeros that mean nothing.
-    let used = bytes
-        .iter()
-        .rposition(|byte| *byte != 0)
-        .map_or(0, |at| at + 1);
-    if used == 0 {
-        return bytes;
-    }
-    let at = random.random_range(0..used);
-    match change {
-        Change::FlipBit => bytes[at] ^= 1 << random.random_range(0..8),
-        Change::Overwrite => {
-            let end = (at + 4).min(bytes.len());
-            random.fill(&mut bytes[at..end]);
-        }
-        Change::Cut => bytes.truncate(at),
-        Change::CutAtBlock => bytes.truncate(at / BLOCK_BYTES * BLOCK_BYTES),
-        Change::Zero => bytes[at..].fill(0),
-        _ => bytes.clear(),
-    }
-    bytes
-}
-
-fn names(dir: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(dir).unwrap().map(Result::unwrap);
-    let files = entries.filter(|entry| entry.file_type().unwrap().is_file());
-    files
-        .map(|entry| entry.file_name().into_string().unwrap())
-        .collect()
-}
-
-pub fn copy_files(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for name in names(from) {
-        std::fs::copy(from.join(&name), to.join(&name)).unwrap();
-    }
-}
-
 async fn no_changed_file_passes_in_silence(ends_cleanly: bool) {
-    let seed = std::env::var("FAULT_SEED").ok();
-    let seed = seed.map_or_else(rand::random, |seed| seed.parse().expect("FAULT_SEED"));
-    println!("FAULT_SEED={seed} repeats it");
-    let mut random = StdRng::seed_from_u64(seed);
+    let mut random = StdRng::seed_from_u64(seed());
     let mut base = Base::make(ends_cleanly).await;
     let other = Base::make(ends_cleanly).await;
     let foreign = other.server.path().join("base");
-    let files = base.files();
+    let files = base.files(&foreign);
     let with_each = |file: &String| CHANGES.map(|change| (file.clone(), change));
     let mut cases: Vec<_> = files.iter().flat_map(with_each).collect();
     let is_whole = std::env::var("FAULT_FILES").is_ok();

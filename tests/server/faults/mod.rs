@@ -1,13 +1,15 @@
 //! A disk lies, or somebody copies files: the server serves all that it has answered, or it refuses by name.
 //!
 //! Here one call on a file fails; in [`files`] the files of a node that does not run are changed, and in [`start`]
-//! a start cannot read them. A first run without a fault counts the calls of the engine and of the server on the files of the storage
-//! directory ([`shim`]); then the same run is made again and again, each time with another call failing. Tried
+//! a start cannot read them. A first run without a fault counts the calls of the engine and of the server on the
+//! files of the storage directory ([`shim`]); then the same run is made again and again, each time with another call
+//! failing. Tried
 //! are some of them, spread evenly; FAULT_CALLS=all tries each with each error.
 
+pub mod change;
 mod files;
 mod load;
-mod shim;
+pub mod shim;
 mod start;
 
 use std::collections::BTreeMap;
@@ -20,7 +22,7 @@ use shim::{Fault, calls, preload};
 const USUAL: usize = 18;
 
 /// What a disk, a full disk and a full table of files say.
-const ERRORS: [i32; 3] = [libc::EIO, libc::ENOSPC, libc::EMFILE];
+pub const ERRORS: [i32; 3] = [libc::EIO, libc::ENOSPC, libc::EMFILE];
 
 /// Codes with which a server may end by itself: files of the directory, damage, dqlite, no room.
 const REFUSALS: [i32; 4] = [3, 6, 7, 8];
@@ -38,6 +40,13 @@ fn prepare() -> Server {
     let server = Server::prepare(Kind::K8sDqlite, Options::default());
     std::fs::write(server.storage_dir().join("tuning.yaml"), TUNING).unwrap();
     server
+}
+
+fn seed() -> u64 {
+    let seed = std::env::var("FAULT_SEED").ok();
+    let seed = seed.map_or_else(rand::random, |seed| seed.parse().expect("FAULT_SEED"));
+    println!("FAULT_SEED={seed} repeats it");
+    seed
 }
 
 /// Returns the last line that the server has printed.

@@ -39,6 +39,55 @@ pub fn preload(command: &mut Command, dir: &Path, log: &Path, fault: Fault) {
         .env("FAULT_ERRNO", fault.errno.to_string());
 }
 
+/// The calls that are to fail from some moment on: one of them does.
+#[derive(Debug, Clone)]
+pub struct Armed {
+    /// From 1 on, counted from that moment.
+    pub nth: usize,
+    /// The call's name, or `any`.
+    pub call: String,
+    /// How the file's name begins, with its slash, or `any`; `.` is the directory itself.
+    pub file: String,
+    pub errno: i32,
+}
+
+/// Lets one call fail that is asked for later, by [`Armed::arm`], in a file of its own.
+pub fn preload_unarmed(command: &mut Command, dir: &Path, log: &Path, armed: &Armed) {
+    let fault = Fault {
+        at: 0,
+        errno: armed.errno,
+    };
+    preload(command, dir, log, fault);
+    command.env("FAULT_ARM", log.with_extension("arm"));
+}
+
+impl Armed {
+    /// The next of these calls.
+    pub fn of(call: &str, file: &str, errno: i32) -> Self {
+        Self {
+            nth: 1,
+            call: call.to_owned(),
+            file: file.to_owned(),
+            errno,
+        }
+    }
+
+    /// From now on the call is waited for.
+    pub fn arm(&self, log: &Path) {
+        let text = format!("{} {} {}", self.nth, self.call, self.file);
+        let half = log.with_extension("half");
+        std::fs::write(&half, text).unwrap();
+        std::fs::rename(&half, log.with_extension("arm")).unwrap();
+    }
+}
+
+/// The call that has failed, and its file.
+pub fn failed(log: &Path) -> Option<String> {
+    let found = calls(log);
+    let mut failed = found.iter().filter_map(|call| call.strip_suffix(" fails"));
+    failed.next().map(str::to_owned)
+}
+
 /// The calls that were counted: each is its name and the name of the file.
 pub fn calls(log: &Path) -> Vec<String> {
     let text = std::fs::read_to_string(log).unwrap_or_default();

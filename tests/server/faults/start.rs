@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::files::copy_files;
+use super::change::copy_files;
 use super::load::Written;
 use super::shim::{Fault, calls, preload};
 use super::{last_line, prepare};

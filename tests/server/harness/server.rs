@@ -236,6 +236,11 @@ impl Server {
         !has_ended
     }
 
+    /// Whether it was started, and its end was not noticed yet.
+    pub fn is_started(&self) -> bool {
+        self.process.is_some()
+    }
+
     pub fn process(&mut self) -> &mut Process {
         self.process.as_mut().expect("the server was started")
     }
@@ -255,17 +260,6 @@ impl Server {
     pub fn forget_process(&mut self) {
         assert!(self.process().exited().is_some(), "it runs still");
         self.process = None;
-    }
-
-    /// Whether the process has ended by an assertion of libdqlite, and is forgotten; it must not have ended
-    /// in another way.
-    pub fn forget_aborted(&mut self) -> bool {
-        let Some(status) = self.process().exited() else {
-            return false;
-        };
-        assert!(is_assertion(&self.output()), "the server ended: {status}");
-        self.process = None;
-        true
     }
 
     /// Asks the process to stop, and waits until it has.

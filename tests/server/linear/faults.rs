@@ -6,13 +6,14 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 
+use super::disk;
 use super::nodes::Nodes;
 
 /// Between two faults.
 const CALM_MS: std::ops::Range<u64> = 300..1500;
 
 /// Elections take up to 600 ms at the default setting: some of these are shorter, most longer.
-const AWAY_MS: std::ops::Range<u64> = 300..4000;
+pub const AWAY_MS: std::ops::Range<u64> = 300..4000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
@@ -36,45 +37,49 @@ pub enum Fault {
     Deafen,
     /// The disk is full.
     Fill,
+    /// A bit flips while a node does not run.
+    FlipBit,
+    /// A call of a node on one of its files fails.
+    FailCall,
+    /// An old copy of a node's directory comes back.
+    OldCopy,
 }
 
-const ALWAYS: [Fault; 7] = [
+const ALONE: [Fault; 6] = [
     Fault::Kill,
-    Fault::KillAll,
     Fault::Pause,
     Fault::Stop,
-    Fault::Transfer,
-    Fault::Wipe,
-    Fault::Remove,
+    Fault::FlipBit,
+    Fault::FailCall,
+    Fault::OldCopy,
 ];
-const IN_NAMESPACES: [Fault; 12] = [
-    Fault::Kill,
-    Fault::KillAll,
-    Fault::Pause,
-    Fault::Stop,
-    Fault::Transfer,
-    Fault::Wipe,
-    Fault::Remove,
-    Fault::Isolate,
-    Fault::Cut,
-    Fault::Mute,
-    Fault::Deafen,
-    Fault::Fill,
-];
+const WITH_OTHERS: [Fault; 4] = [Fault::KillAll, Fault::Transfer, Fault::Wipe, Fault::Remove];
+const BETWEEN_NAMESPACES: [Fault; 4] = [Fault::Isolate, Fault::Cut, Fault::Mute, Fault::Deafen];
 
-async fn sleep_ms(random: &mut StdRng, range: std::ops::Range<u64>) {
+/// What can be done to these nodes.
+fn known(nodes: &Nodes) -> Vec<Fault> {
+    let mut known = ALONE.to_vec();
+    if nodes.is_in_namespaces() {
+        known.push(Fault::Fill);
+    }
+    if nodes.len() > 1 {
+        known.extend(WITH_OTHERS);
+    }
+    if nodes.len() > 1 && nodes.is_in_namespaces() {
+        known.extend(BETWEEN_NAMESPACES);
+    }
+    known
+}
+
+pub async fn sleep_ms(random: &mut StdRng, range: std::ops::Range<u64>) {
     tokio::time::sleep(Duration::from_millis(random.random_range(range))).await;
 }
 
-/// Does one fault, lets it last, and undoes it.
-pub async fn one(nodes: &mut Nodes, random: &mut StdRng) -> Fault {
+/// Does one fault, lets it last, and undoes it. Returns what came of it, too, where that may differ.
+pub async fn one(nodes: &mut Nodes, random: &mut StdRng) -> (Fault, &'static str) {
     sleep_ms(random, CALM_MS).await;
-    let known: &[Fault] = if nodes.is_in_namespaces() {
-        &IN_NAMESPACES
-    } else {
-        &ALWAYS
-    };
-    let fault = *known.choose(random).unwrap();
+    let fault = *known(nodes).choose(random).unwrap();
+    let mut outcome = "";
     let any = random.random_range(0..nodes.len());
     let node = if random.random_bool(0.7) {
         nodes.leader().await.unwrap_or(any)
@@ -125,6 +130,9 @@ pub async fn one(nodes: &mut Nodes, random: &mut StdRng) -> Fault {
             .iter()
             .for_each(|other| nodes.cut_one_way(*other, node)),
         Fault::Fill => nodes.fill(node),
+        Fault::FlipBit => outcome = disk::flip_a_bit(nodes, node, random).await,
+        Fault::FailCall => outcome = disk::fail_a_call(nodes, node, random).await,
+        Fault::OldCopy => outcome = disk::bring_back(nodes, node, random).await,
     }
     if matches!(
         fault,
@@ -137,5 +145,5 @@ pub async fn one(nodes: &mut Nodes, random: &mut StdRng) -> Fault {
     if random.random_bool(0.6) {
         nodes.wait_until_well().await;
     }
-    fault
+    (fault, outcome)
 }

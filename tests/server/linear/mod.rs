@@ -1,10 +1,11 @@
-//! Three nodes under faults are one store: whatever clients and watchers were told is strictly serializable.
+//! Nodes under faults are one store: whatever clients and watchers were told is strictly serializable.
 //!
-//! Clients on all nodes and faults come from one seed; everything is recorded, and judged at the end.
+//! There are three, or one. Clients on all nodes and faults come from one seed; everything is recorded, and judged at the end.
 //! The checker is pure, and [`planted`] tests that it finds what it is for.
 
 mod call;
 mod check;
+mod disk;
 mod faults;
 mod history;
 mod leases;
@@ -34,6 +35,9 @@ use run::Run;
 /// LINEAR_SECONDS overrides it.
 const SECONDS: u64 = 20;
 
+/// LINEAR_NODES overrides it.
+const NODES: usize = 3;
+
 /// Of the violations, which come in crowds.
 const SHOWN: usize = 10;
 
@@ -43,13 +47,14 @@ fn from_environment(name: &str) -> Option<u64> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn three_nodes_under_faults_are_one_store() {
+async fn nodes_under_faults_are_one_store() {
     let seed = from_environment("LINEAR_SEED").unwrap_or_else(|| rand::random::<u32>().into());
     println!("LINEAR_SEED={seed} repeats calls and faults, not what falls together");
     let seconds = from_environment("LINEAR_SECONDS").unwrap_or(SECONDS);
     let in_namespaces = from_environment("LINEAR_NETNS") == Some(1);
     let mut random = StdRng::seed_from_u64(seed);
-    let mut nodes = Nodes::start(in_namespaces).await;
+    let count = from_environment("LINEAR_NODES").map_or(NODES, |count| count as usize);
+    let mut nodes = Nodes::start(count, in_namespaces).await;
     let run = Arc::new(Run::new(nodes.urls()));
     let (until_revision, until_seen) = tokio::sync::watch::channel(i64::MAX);
     let watchers = watchers::start(&run, random.random(), &until_seen);
@@ -61,9 +66,9 @@ async fn three_nodes_under_faults_are_one_store() {
     let mut times = Vec::new();
     while Instant::now() < deadline {
         let begin = run.now();
-        let fault = faults::one(&mut nodes, &mut random).await;
+        let (fault, outcome) = faults::one(&mut nodes, &mut random).await;
         times.push((fault, begin, run.now()));
-        *done.entry(fault).or_default() += 1;
+        *done.entry((fault, outcome)).or_default() += 1;
     }
     nodes.wait_until_well().await;
     run.stop();

@@ -99,15 +99,7 @@ impl Trio {
     /// Empties the directory of a node that has ended, and lets it join the one at `other`.
     pub fn wipe(&mut self, at: usize, other: usize) {
         self.nodes[at].forget_process();
-        self.empty(at, other);
-    }
-
-    /// The same for a node whose process is forgotten.
-    pub fn empty(&self, at: usize, other: usize) {
-        let dir = self.nodes[at].storage_dir();
-        std::fs::remove_dir_all(&dir).unwrap();
-        std::fs::create_dir(&dir).unwrap();
-        write_init(&self.nodes[at], self.nodes[other].node_port());
+        empty(&self.nodes[at], &self.nodes[other]);
     }
 
     pub fn pause(&mut self, at: usize) {
@@ -117,6 +109,14 @@ impl Trio {
     pub fn wake(&mut self, at: usize) {
         self.nodes[at].process().signal(Signal::SIGCONT);
     }
+}
+
+/// Empties the directory of a node that does not run, and lets it join another one.
+pub fn empty(node: &Server, other: &Server) {
+    let dir = node.storage_dir();
+    std::fs::remove_dir_all(&dir).unwrap();
+    std::fs::create_dir(&dir).unwrap();
+    write_init(node, other.node_port());
 }
 
 /// Gives all nodes the pair of one cluster.
