@@ -83,6 +83,19 @@ impl Daemon {
         self.process = spawn(self.dir.path(), &[]);
     }
 
+    /// The same; what it says is added to a file.
+    pub fn launch_with_log(&mut self, log: &Path) {
+        let file = fs::File::options().create(true).append(true).open(log);
+        self.process = daemon(self.dir.path(), &[])
+            .stderr(file.unwrap())
+            .spawn()
+            .unwrap();
+    }
+
+    pub fn exited(&mut self) -> Option<ExitStatus> {
+        self.process.try_wait().unwrap()
+    }
+
     /// Starts it where it has to refuse.
     pub fn serve_to_its_end(&mut self) -> ExitStatus {
         self.launch();
@@ -177,11 +190,17 @@ fn spawn(dir: &Path, env: &[(&str, &str)]) -> Child {
         let mut options = std::fs::OpenOptions::new();
         options.create(true).append(true).open(path).unwrap()
     });
-    Command::new(env!("CARGO_BIN_EXE_k8sd"))
-        .args(["daemon", "--state-dir"])
-        .arg(dir)
-        .envs(env.iter().copied())
+    daemon(dir, env)
         .stderr(log.map_or_else(Stdio::null, Stdio::from))
         .spawn()
         .unwrap()
+}
+
+fn daemon(dir: &Path, env: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_k8sd"));
+    command
+        .args(["daemon", "--state-dir"])
+        .arg(dir)
+        .envs(env.iter().copied());
+    command
 }

@@ -1,6 +1,7 @@
 //! The command against daemons in processes of their own.
 
 mod daemon;
+mod damage;
 mod datastore;
 mod ghosts;
 mod joins;
