@@ -21,7 +21,7 @@ pub enum Change {
     Older,
     /// The file of this name of another cluster, or of another node.
     Foreign,
-    /// A file of another node of the cluster, beside or over its own of that name.
+    /// A file of that kind of another node: of three it gets the name that it has there.
     OtherNode,
 }
 

@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use crate::harness::*;
 
 /// Values of the first writes fill a segment of the log, which has 8 MiB.
-const LARGE_WRITES: usize = 45;
-const LARGE_BYTES: usize = 200 * 1024;
+pub const LARGE_WRITES: usize = 45;
+pub const LARGE_BYTES: usize = 200 * 1024;
 /// With `snapshot.threshold: 384`, one snapshot is made on the way.
-const SMALL_WRITES: usize = 420;
+pub const SMALL_WRITES: usize = 420;
 const KEYS: usize = 20;
 /// A server that refuses writes, because its disk is full, need not be asked more often.
 const REFUSALS_MAX: usize = 5;
@@ -20,9 +20,18 @@ pub struct Written {
     unknown: HashMap<String, String>,
     pub revision: i64,
     pub answered: usize,
+    tag: &'static str,
 }
 
 impl Written {
+    /// With this in all values, so that those of two stores differ.
+    pub fn tagged(tag: &'static str) -> Self {
+        Self {
+            tag,
+            ..Self::default()
+        }
+    }
+
     /// One write after the other, until all are made or the server is gone.
     pub async fn write(&mut self, server: &mut Server) {
         let api = server.api().await;
@@ -30,7 +39,7 @@ impl Written {
         for index in 0..LARGE_WRITES + SMALL_WRITES {
             let key = format!("k{}", index % KEYS);
             let bytes = if index < LARGE_WRITES { LARGE_BYTES } else { 1 };
-            let value = format!("{index}{}", "v".repeat(bytes));
+            let value = format!("{index}{}{}", self.tag, "v".repeat(bytes));
             self.unknown.insert(key.clone(), value.clone());
             match api.try_ask(put(key.clone(), value.clone())).await {
                 Ok(answer) => {
@@ -48,31 +57,59 @@ impl Written {
         }
     }
 
+    /// The same through any of the nodes that run, each until it is answered.
+    pub async fn write_through(&mut self, nodes: &[Server], writes: usize, bytes: usize) {
+        for _ in 0..writes {
+            let index = self.answered;
+            let (key, value) = (
+                format!("k{}", index % KEYS),
+                format!("{index}{}{}", self.tag, "v".repeat(bytes)),
+            );
+            let mut asked = nodes.iter().cycle().skip(index % nodes.len());
+            let mut answer = None;
+            until("a write is answered", async || {
+                let node = asked.next().unwrap();
+                let Some(api) = Api::try_connect(&node.client_url()).await else {
+                    return false;
+                };
+                answer = api.try_ask(put(key.clone(), value.clone())).await.ok();
+                answer.is_some()
+            })
+            .await;
+            self.revision = at(&answer.unwrap().header);
+            self.acknowledged.insert(key, value);
+            self.answered += 1;
+        }
+    }
+
     /// All that was answered is served, and nothing else than what was asked for.
     pub async fn check(&self, server: &Server) {
+        assert_eq!(self.lost(server).await, None);
+    }
+
+    /// What of it is not so.
+    pub async fn lost(&self, server: &Server) -> Option<String> {
         let api = server.api().await;
         let answer = api.ask(get_prefix("k")).await;
-        assert!(
-            at(&answer.header) >= self.revision,
-            "the revision went back"
-        );
+        let revision = at(&answer.header);
+        if revision < self.revision {
+            return Some(format!("revision {} is {revision} again", self.revision));
+        }
         let found: HashMap<String, String> = answer.kvs.iter().map(text).collect();
         for (key, value) in &self.acknowledged {
             let found = found.get(key);
             let is_there =
                 found == Some(value) || (found.is_some() && found == self.unknown.get(key));
-            assert!(
-                is_there,
-                "{key}: {} was answered, {} is there",
-                start(Some(value)),
-                start(found)
-            );
+            if !is_there {
+                let [value, found] = [Some(value), found].map(start);
+                return Some(format!("{key}: {value} was answered, {found} is there"));
+            }
         }
-        for (key, value) in &found {
-            let was_asked =
-                [self.acknowledged.get(key), self.unknown.get(key)].contains(&Some(value));
-            assert!(was_asked, "{key} is {}", start(Some(value)));
-        }
+        let is_strange = |(key, value): &(&String, &String)| {
+            ![self.acknowledged.get(*key), self.unknown.get(*key)].contains(&Some(value))
+        };
+        let (key, value) = found.iter().find(is_strange)?;
+        Some(format!("{key} is {}", start(Some(value))))
     }
 }
 

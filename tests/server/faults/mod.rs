@@ -1,16 +1,18 @@
 //! A disk lies, or somebody copies files: the server serves all that it has answered, or it refuses by name.
 //!
-//! Here one call on a file fails; in [`files`] the files of a node that does not run are changed, and in [`start`]
-//! a start cannot read them. A first run without a fault counts the calls of the engine and of the server on the
-//! files of the storage directory ([`shim`]); then the same run is made again and again, each time with another call
-//! failing. Tried
+//! Here one call on a file fails; in [`files`] the files of a node that does not run are changed, in [`start`] a
+//! start cannot read them, and [`three`] is about one node of three. A first run without a fault counts the calls of
+//! the engine and of the server on the files of the storage directory ([`shim`]); then the same run is made again and
+//! again, each time with another call failing. Tried
 //! are some of them, spread evenly; FAULT_CALLS=all tries each with each error.
 
 pub mod change;
 mod files;
+mod kinds;
 mod load;
 pub mod shim;
 mod start;
+mod three;
 
 use std::collections::BTreeMap;
 
