@@ -7,6 +7,7 @@
 //! are some of them, spread evenly; FAULT_CALLS=all tries each with each error.
 
 pub mod change;
+mod etcd;
 mod files;
 mod kinds;
 mod load;
