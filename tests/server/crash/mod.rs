@@ -1,4 +1,5 @@
-//! Kill -9 under load, over and over: nothing that was answered is lost, nothing is half there.
+//! Kill -9 under load, over and over: nothing that was answered is lost, nothing is half there. The same when the
+//! power fails: [`power`].
 //!
 //! What the server said is kept in a [`Journal`]; what it did is read back as the watch history. A write
 //! that was answered must be in the history, at the revision of the answer; one that was not may be
@@ -8,12 +9,14 @@ mod history;
 mod journal;
 mod load;
 mod operation;
+mod power;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use tokio::task::JoinHandle;
 
 use crate::harness::*;
 use history::History;
@@ -49,54 +52,105 @@ fn from_environment(name: &str) -> Option<u64> {
         .map(|text| text.parse().expect(name))
 }
 
+/// What is sent, answered and read back over all rounds.
+struct Rounds {
+    random: StdRng,
+    journal: Arc<Journal>,
+    history: History,
+    watchers: Vec<Resuming>,
+    done: u32,
+}
+
+/// Load that lasts until the server is gone.
+struct Running {
+    writers: Writers,
+    watchers: Vec<JoinHandle<Resuming>>,
+}
+
+impl Rounds {
+    fn new() -> Self {
+        let seed = from_environment("CRASH_SEED").unwrap_or_else(rand::random);
+        println!(
+            "CRASH_SEED={seed} repeats the operations and the moments, not what falls together"
+        );
+        Self {
+            random: StdRng::seed_from_u64(seed),
+            journal: Arc::default(),
+            history: History::default(),
+            watchers: (0..WATCHERS).map(|_| Resuming::default()).collect(),
+            done: 0,
+        }
+    }
+
+    /// Starts load, and returns in the middle of it.
+    async fn load(&mut self, server: &Server) -> Running {
+        let url = server.client_url();
+        let (seed, round) = (self.random.random(), u64::from(self.done));
+        let writers = Writers::start(&url, &self.journal, seed, round).await;
+        let watchers = std::mem::take(&mut self.watchers);
+        let watchers = watchers
+            .into_iter()
+            .map(|watcher| watcher.start(url.clone()));
+        let watchers = watchers.collect();
+        self.sleep_ms(LOAD_MS).await;
+        Running { writers, watchers }
+    }
+
+    async fn sleep_ms(&mut self, range: std::ops::Range<u64>) {
+        tokio::time::sleep(Duration::from_millis(self.random.random_range(range))).await;
+    }
+
+    /// The server is gone.
+    async fn join(&mut self, running: Running) {
+        running.writers.join().await;
+        for watcher in running.watchers {
+            self.watchers.push(watcher.await.unwrap());
+        }
+    }
+
+    /// The server is there again.
+    async fn check(&mut self, server: &Server) {
+        self.history.read_on(&server.api().await).await;
+        self.history.check(&self.journal);
+        for watcher in &mut self.watchers {
+            self.history.check_seen(watcher.take_seen());
+        }
+        self.done += 1;
+    }
+
+    async fn finish(self, server: &Server, what: &str) {
+        let api = server.api().await;
+        self.history.check_state(&api).await;
+        self.history.check_from_the_beginning(&api).await;
+        let (rounds, revisions) = (self.done, self.history.len());
+        let answered = self.journal.answered();
+        println!("{rounds} {what}, {revisions} revisions, {answered} answered writes: all there");
+        assert!(answered > 0 && rounds > 0);
+    }
+}
+
 async fn acknowledged_writes_survive_kill_9(mut server: Server) {
-    let seed = from_environment("CRASH_SEED").unwrap_or_else(rand::random);
-    println!("CRASH_SEED={seed} repeats the operations and the moments, not what falls together");
-    let mut random = StdRng::seed_from_u64(seed);
+    let mut rounds = Rounds::new();
     let chosen = from_environment("CRASH_ROUNDS").map(|rounds| rounds as u32);
     let usual = if server.kind() == Kind::Etcd {
         ROUNDS_ON_ETCD
     } else {
         ROUNDS
     };
-    let journal = Arc::new(Journal::default());
-    let mut history = History::default();
-    let mut watchers: Vec<_> = (0..WATCHERS).map(|_| Resuming::default()).collect();
     let started_at = Instant::now();
-    let mut rounds = 0;
-    while rounds < chosen.unwrap_or(usual)
+    while rounds.done < chosen.unwrap_or(usual)
         && (chosen.is_some() || started_at.elapsed() < TIME_LIMIT)
     {
-        let url = server.client_url();
-        let writers = Writers::start(&url, &journal, random.random(), u64::from(rounds)).await;
-        let running: Vec<_> = watchers
-            .into_iter()
-            .map(|watcher| watcher.start(url.clone()))
-            .collect();
-        tokio::time::sleep(Duration::from_millis(random.random_range(LOAD_MS))).await;
+        let running = rounds.load(&server).await;
         server.kill9();
-        writers.join().await;
-        watchers = Vec::new();
-        for watcher in running {
-            watchers.push(watcher.await.unwrap());
-        }
-        if random.random_bool(0.5) {
+        rounds.join(running).await;
+        if rounds.random.random_bool(0.5) {
             server.launch();
-            tokio::time::sleep(Duration::from_millis(random.random_range(START_MS))).await;
+            rounds.sleep_ms(START_MS).await;
             server.kill9();
         }
         server.restart().await;
-        history.read_on(&server.api().await).await;
-        history.check(&journal);
-        for watcher in &mut watchers {
-            history.check_seen(watcher.take_seen());
-        }
-        rounds += 1;
+        rounds.check(&server).await;
     }
-    let api = server.api().await;
-    history.check_state(&api).await;
-    history.check_from_the_beginning(&api).await;
-    let (revisions, answered) = (history.len(), journal.answered());
-    println!("{rounds} kills, {revisions} revisions, {answered} answered writes: all there");
-    assert!(answered > 0 && rounds > 0);
+    rounds.finish(&server, "kills").await;
 }
