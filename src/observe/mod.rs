@@ -17,5 +17,5 @@ pub use self::{
     point::{Point, Totals},
     ring::{CAPACITY, Ring},
     sampler::{LOG_WRITES, Observed, ObservedOptions, SAMPLE_INTERVAL, watch_log_writes},
-    view::{NodeView, ViewNow, role_name},
+    view::{NodeView, ViewNow},
 };

@@ -47,11 +47,3 @@ impl NodeView {
         }
     }
 }
-
-pub fn role_name(role: Role) -> &'static str {
-    match role {
-        Role::Voter => "voter",
-        Role::StandBy => "stand-by",
-        Role::Spare => "spare",
-    }
-}

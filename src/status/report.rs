@@ -1,7 +1,7 @@
 //! What is made of the answers. Pure. The names of the fields are those of the JSON document: they are
 //! kept, and new ones may come.
 
-use dqlite::wire::{Role, Server};
+use dqlite::wire::Server;
 use etcd_proto::etcdserverpb::AlarmMember;
 use peer_proto::Details;
 use serde::Serialize;
@@ -168,7 +168,7 @@ fn node(server: &Server, gathered: &Gathered, leader_revision: Option<i64>) -> N
     NodeReport {
         id: (id != 0).then(|| format!("{id:x}")),
         address: server.address.clone(),
-        role: role(server.role),
+        role: server.role.name(),
         is_own: false,
         is_leader: false,
         is_reachable: about.is_some(),
@@ -183,14 +183,6 @@ fn node(server: &Server, gathered: &Gathered, leader_revision: Option<i64>) -> N
         log_bytes: details.map(|details| details.log_bytes),
         snapshot_bytes: details.map(|details| details.snapshot_bytes),
         certificate_expires_s: details.and_then(|details| details.certificate_expires_s),
-    }
-}
-
-fn role(role: Role) -> &'static str {
-    match role {
-        Role::Voter => "voter",
-        Role::StandBy => "stand-by",
-        Role::Spare => "spare",
     }
 }
 

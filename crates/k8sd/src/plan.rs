@@ -314,7 +314,7 @@ pub fn findings(
 }
 
 pub fn role_name(server: &Server) -> &'static str {
-    ["voter", "stand-by", "spare"][server.role as usize]
+    server.role.name()
 }
 
 #[cfg(test)]

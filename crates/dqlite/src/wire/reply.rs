@@ -14,6 +14,17 @@ pub enum Role {
     Spare = 2,
 }
 
+impl Role {
+    /// The word for it in files, tables and JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Voter => "voter",
+            Self::StandBy => "stand-by",
+            Self::Spare => "spare",
+        }
+    }
+}
+
 impl TryFrom<u64> for Role {
     type Error = WireError;
 

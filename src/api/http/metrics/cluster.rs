@@ -9,7 +9,6 @@ use super::Sources;
 use crate::{
     api::ETCD_VERSION,
     metrics::{HEALTH_CHECKS, Kind, Page},
-    observe::role_name,
 };
 
 const ROLES: [Role; 3] = [Role::Voter, Role::StandBy, Role::Spare];
@@ -68,15 +67,15 @@ impl Sources {
             name,
             help,
             "role",
-            &ROLES.map(role_name),
-            view.role.map(role_name),
+            &ROLES.map(Role::name),
+            view.role.map(Role::name),
         );
         let name = "k8s_dqlite_nodes";
         let help = "Nodes of the cluster by their role, as this node knows them.";
         page.begin(name, Kind::Gauge, help);
         for role in ROLES {
             let count = view.servers.iter().filter(|server| server.role == role);
-            page.labelled(name, &[("role", role_name(role))], count.count());
+            page.labelled(name, &[("role", role.name())], count.count());
         }
         let name = "etcd_network_known_peers";
         let help = "The current number of known peers.";

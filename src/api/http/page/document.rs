@@ -6,13 +6,14 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
+use dqlite::wire::Role;
 use etcd_proto::etcdserverpb::AlarmMember;
 use serde_json::{Value, json};
 
 use crate::{
     api::http::{health::readiness, metrics::Sources},
     metrics::{CALLS, ProcessUse},
-    observe::{Point, SAMPLE_INTERVAL, role_name},
+    observe::{Point, SAMPLE_INTERVAL},
 };
 
 /// How long a check may take before the page is told that it has not answered, rather than nothing.
@@ -53,7 +54,7 @@ fn node(sources: &Sources) -> Value {
     json!({
         "id": format!("{:x}", view.own_id),
         "address": view.own_address,
-        "role": view.role.map(role_name),
+        "role": view.role.map(Role::name),
         "is_leader": sources.store.leads(),
         "leader_id": view.leader.as_ref().map(|(id, _)| format!("{id:x}")),
         "term": view.term,
