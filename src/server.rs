@@ -22,7 +22,7 @@ use crate::{
     compact::{self, ClientCompactions},
     config::{ConfigError, ServerConfig},
     mvcc::Commit,
-    node::{Pauses, RunningNode, StartError},
+    node::{Membership, Pauses, RunningNode, StartError},
     observe::{NodeView, Observed, ObservedOptions, Places, ViewNow, watch_log_writes},
     ops::{
         disk::{self, Change},
@@ -185,7 +185,7 @@ pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result
     ));
     let compactions = Arc::new(ClientCompactions::default());
     let compactor = start_compactor(&config, &store, &compactions);
-    let backups = start_backups(&config, &store, &identity);
+    let backups = start_backups(&config, &store, &identity, node.membership());
     let client_url = client_url(&config.listen);
     // Nobody else sets it.
     let _ = sources.served.set(Served {
@@ -407,14 +407,21 @@ fn start_backups(
     config: &ServerConfig,
     store: &Store,
     identity: &Arc<Identity>,
+    membership: Membership,
 ) -> Option<JoinHandle<()>> {
     let (settings, identity) = (config.backups.clone()?, identity.clone());
-    let maker = move || Maker {
-        cluster_id: identity.cluster_id,
-        origin: Origin {
-            member_id: identity.member_id,
-            raft_term: identity.raft_term(),
-        },
+    let maker = move || {
+        let (identity, membership) = (identity.clone(), membership.clone());
+        async move {
+            Maker {
+                cluster_id: identity.cluster_id,
+                origin: Origin {
+                    member_id: identity.member_id,
+                    raft_term: identity.raft_term(),
+                    members: membership.for_snapshot().await,
+                },
+            }
+        }
     };
     let making = backup::run_scheduled(store.clone(), settings, maker);
     Some(tokio::spawn(making))

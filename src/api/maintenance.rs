@@ -163,7 +163,7 @@ impl Maintenance for MaintenanceService {
         &self,
         _: Request<SnapshotRequest>,
     ) -> Result<Response<Self::SnapshotStream>, Status> {
-        snapshot::snapshot(&self.store, &self.identity).await
+        snapshot::snapshot(&self.store, &self.identity, &self.membership).await
     }
 
     async fn move_leader(

@@ -8,7 +8,10 @@ use tonic::{Response, Status};
 use tracing::info;
 
 use super::{Identity, status::status};
-use crate::store::{Store, snapshot};
+use crate::{
+    node::Membership,
+    store::{Store, snapshot},
+};
 
 pub type SnapshotStream = Pin<Box<dyn Stream<Item = Result<SnapshotResponse, Status>> + Send>>;
 
@@ -16,10 +19,12 @@ pub type SnapshotStream = Pin<Box<dyn Stream<Item = Result<SnapshotResponse, Sta
 pub async fn snapshot(
     store: &Store,
     identity: &Identity,
+    membership: &Membership,
 ) -> Result<Response<SnapshotStream>, Status> {
     let origin = snapshot::Origin {
         member_id: identity.member_id,
         raft_term: identity.raft_term(),
+        members: membership.for_snapshot().await,
     };
     let file = store.snapshot(origin).await.map_err(status)?;
     info!(

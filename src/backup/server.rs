@@ -95,16 +95,20 @@ impl BackupMetrics {
 }
 
 /// Who makes them.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Maker {
     pub cluster_id: u64,
     pub origin: Origin,
 }
 
 /// Makes backups until it is dropped. `maker` is asked before each.
-pub async fn run(store: Store, settings: BackupSettings, maker: impl Fn() -> Maker) {
+pub async fn run<F: Future<Output = Maker>>(
+    store: Store,
+    settings: BackupSettings,
+    maker: impl Fn() -> F,
+) {
     BACKUPS.is_on.store(true, Ordering::Relaxed);
-    let node_id = maker().origin.member_id;
+    let node_id = maker().await.origin.member_id;
     let mut failures = 0;
     let mut wait = match prepare(&settings.dir, node_id) {
         Ok(newest) => due_in(newest, now(), settings.interval),
@@ -113,7 +117,7 @@ pub async fn run(store: Store, settings: BackupSettings, maker: impl Fn() -> Mak
     loop {
         sleep(wait).await;
         let time = now();
-        match make(&store, &settings, maker(), time).await {
+        match make(&store, &settings, maker().await, time).await {
             Ok(written) => {
                 failures = 0;
                 BACKUPS.succeeded(time, &written);
@@ -203,7 +207,9 @@ async fn make(
         .create(&settings.dir)
         .map_err(unwritable)?;
     check_space(settings)?;
-    let snapshot = store.snapshot(maker.origin).await?;
+    let Maker { cluster_id, origin } = maker;
+    let node_id = origin.member_id;
+    let snapshot = store.snapshot(origin).await?;
     let revision = snapshot.revision();
     let hash = store.hash(revision).await.ok();
     let facts = Facts {
@@ -212,13 +218,13 @@ async fn make(
             hash: found.hash,
             compact_revision: found.compact_revision,
         }),
-        cluster_id: maker.cluster_id,
-        node_id: maker.origin.member_id,
+        cluster_id,
+        node_id,
     };
     let name = Name {
         time,
         revision,
-        node_id: maker.origin.member_id,
+        node_id,
     };
     let partial = PartialFile::create(&settings.dir.join(name.to_string()), false)?;
     let head = Head {

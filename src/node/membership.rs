@@ -12,10 +12,16 @@ use dqlite::{
     roles::RoleTargets,
     wire::{Role, Server},
 };
-use tokio::sync::watch;
+use tokio::{sync::watch, time::timeout};
+use tracing::warn;
+
+use crate::store::snapshot::StoredMember;
 
 /// How long a change of the configuration may take: a promotion waits until the node has caught up.
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long the engine may take to name the nodes for a snapshot: it answers within milliseconds.
+const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[derive(Debug, thiserror::Error)]
 pub enum MembershipError {
@@ -160,6 +166,25 @@ impl Membership {
             Some(Role::Voter) => Ok(View { servers, leader_id }),
             role => Ok(self.view_without_vote(servers, role)),
         }
+    }
+
+    /// The nodes as a snapshot has them. A node that cannot say leaves them out: a snapshot is worth more than its
+    /// list of nodes.
+    pub async fn for_snapshot(&self) -> Vec<StoredMember> {
+        let view = match timeout(SNAPSHOT_TIMEOUT, self.view()).await {
+            Ok(Ok(view)) => view,
+            Ok(Err(error)) => {
+                warn!(%error, "the nodes are unknown: the snapshot does not list them");
+                return Vec::new();
+            }
+            Err(_) => {
+                warn!("the engine does not answer: the snapshot does not list the nodes");
+                return Vec::new();
+            }
+        };
+        let servers = view.servers.iter();
+        let stored = servers.map(|server| StoredMember::new(server, self.peer_url(server)));
+        stored.collect()
     }
 
     /// A stand-by knows no leader, and a spare nothing at all: they have what the leader said last.

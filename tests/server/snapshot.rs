@@ -5,7 +5,9 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use etcd_proto::etcdserverpb::{HashKvRequest, LeaseGrantRequest, RangeRequest, SnapshotRequest};
+use etcd_proto::etcdserverpb::{
+    HashKvRequest, LeaseGrantRequest, MemberListRequest, RangeRequest, SnapshotRequest,
+};
 use etcd_proto::mvccpb::KeyValue;
 
 use crate::harness::*;
@@ -262,5 +264,10 @@ async fn etcd_restores_an_empty_store() {
     let Some(etcd) = restored_etcd(&file).await else {
         return;
     };
-    assert_eq!(etcd.api().await.put("a", "1").await, 2);
+    let api = etcd.api().await;
+    assert_eq!(api.put("a", "1").await, 2);
+    // The nodes that the snapshot lists are none of it.
+    let members = api.ask(MemberListRequest::default()).await.members;
+    assert_eq!(members.len(), 1);
+    assert_eq!(members[0].name, "default");
 }

@@ -1,9 +1,11 @@
 //! What is in the file, bucket by bucket: etcd's schema of version 3.6 (`server/storage/schema`).
 
+use std::collections::BTreeMap;
+
 use bbolt::{Measure, Writer};
 use prost::Message;
 
-use super::row;
+use super::{MEMBERS, StoredMember, row};
 use crate::{
     auth::TOKEN_SECRET,
     lease::LeaseCopy,
@@ -22,11 +24,13 @@ pub const SETTINGS: [(&str, Space); 4] = [
     ("authUsers", Space::User),
 ];
 
-/// Who takes the snapshot. etcd's restore replaces it.
-#[derive(Debug, Clone, Copy)]
+/// Who takes the snapshot, and in which cluster. etcd's restore replaces it.
+#[derive(Debug, Clone)]
 pub struct Origin {
     pub member_id: u64,
     pub raft_term: u64,
+    /// As far as this node knows them.
+    pub members: Vec<StoredMember>,
 }
 
 pub struct Content {
@@ -118,15 +122,25 @@ impl Content {
             };
             pass.entry(&lease.id.to_be_bytes(), &stored.encode_to_vec());
         }
-        pass.bucket("members");
+        self.members(pass);
         pass.bucket("members_removed");
         self.end_meta(pass);
+    }
+
+    fn members(&self, pass: &mut impl Pass) {
+        let members = self.origin.members.iter();
+        let entries: BTreeMap<_, _> = members.map(|m| (m.key(), m.to_json())).collect();
+        pass.bucket(MEMBERS);
+        for (key, value) in entries {
+            pass.entry(key.as_bytes(), &value);
+        }
     }
 
     fn end_meta(&self, pass: &mut impl Pass) {
         let Origin {
             member_id,
             raft_term,
+            members: _,
         } = self.origin;
         let revision = self.versions.revision;
         let voters = format!("{{\"voters\":[{member_id}],\"auto_leave\":false}}");

@@ -5,6 +5,7 @@
 
 mod content;
 mod file;
+mod member;
 pub mod row;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -13,6 +14,7 @@ use self::content::Content;
 pub use self::{
     content::{Origin, SETTINGS, STORAGE_VERSION, StoredLease},
     file::{BLOB_BYTES, SnapshotFile},
+    member::{MEMBERS, StoredMember},
 };
 use super::{
     RequestError, Store,

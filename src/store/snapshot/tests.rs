@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use bbolt::Reader;
 use bytes::Bytes;
+use dqlite::wire::{Role, Server};
 use prost::Message;
 use tokio::sync::Semaphore;
 
@@ -49,9 +50,23 @@ fn file(history: &History, leases: Vec<LeaseCopy>, settings: Settings) -> Snapsh
         origin: Origin {
             member_id: 7,
             raft_term: 3,
+            members: members(),
         },
     };
     SnapshotFile::new(content, PERMITS.try_acquire().unwrap())
+}
+
+/// In the order of bytes, the second comes first.
+fn members() -> Vec<StoredMember> {
+    let member = |id| {
+        let server = Server {
+            id,
+            address: format!("10.0.0.{id}:9000"),
+            role: Role::Voter,
+        };
+        StoredMember::new(&server, format!("https://{}", server.address))
+    };
+    [9, 0x10].map(member).to_vec()
 }
 
 /// The whole file without the checksum, which is checked.
@@ -148,4 +163,17 @@ fn leases_come_with_what_is_left_of_them_and_settings_with_their_names() {
     assert_eq!(found, [(3, 60, 0), (-5, 10, 0), (-1, 10, 4)]);
     let user = (b"root".to_vec(), b"encoded".to_vec());
     assert_eq!(entries(&file, "authUsers"), [user]);
+}
+
+#[test]
+fn the_members_are_those_of_the_cluster_by_their_ids() {
+    let file = whole(file(&History::new(), Vec::new(), Settings::default()));
+    let entry = |(key, value): (Vec<u8>, Vec<u8>)| {
+        let member = StoredMember::from_json(&value).unwrap();
+        (String::from_utf8(key).unwrap(), member)
+    };
+    let found: Vec<_> = entries(&file, MEMBERS).into_iter().map(entry).collect();
+    let [nine, sixteen] = <[_; 2]>::try_from(members()).unwrap();
+    let expected = [("10".to_owned(), sixteen), ("9".to_owned(), nine)];
+    assert_eq!(found, expected);
 }
