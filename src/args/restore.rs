@@ -34,6 +34,10 @@ pub struct RestoreArgs {
     #[arg(long, requires = "bump_revision")]
     pub mark_compacted: bool,
 
+    /// Restore although nodes of the cluster that was saved run: for a cluster beside it.
+    #[arg(long)]
+    pub force: bool,
+
     /// Take a file without a checksum, such as member/snap/db of an etcd that is stopped.
     #[arg(long)]
     pub skip_hash_check: bool,

@@ -45,8 +45,8 @@ pub enum Exit {
     Degraded = 10,
     /// `status`: no node that was reached leads.
     NoLeader = 11,
-    /// `recover`: it would lose data, or is not needed. `backup`, `migrator`: something is in the way. Nothing
-    /// was changed.
+    /// `recover`: it would lose data, or is not needed. `restore`, `recover`: other nodes run. `backup`, `migrator`:
+    /// something is in the way. Nothing was changed.
     Refused = 12,
 }
 
@@ -123,6 +123,7 @@ impl From<&RestoreError> for Exit {
             | RestoreError::WrongChecksum(_)
             | RestoreError::OtherThanSaid { .. }
             | RestoreError::Content(_) => Self::Data,
+            RestoreError::StillRun(_) => Self::Refused,
             RestoreError::Backup(error) => Self::from(error),
             RestoreError::Config(_) => Self::Config,
             RestoreError::Node(error) => of_node(error),

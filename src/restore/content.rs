@@ -23,7 +23,7 @@ use crate::{
     settings::SettingChange,
     store::{
         self,
-        snapshot::{SETTINGS, StoredLease, row::RowKey},
+        snapshot::{MEMBERS, SETTINGS, StoredLease, StoredMember, row::RowKey},
     },
 };
 
@@ -110,6 +110,16 @@ impl Contents {
 
     pub fn take_settings(&mut self) -> Vec<SettingChange> {
         std::mem::take(&mut self.settings)
+    }
+
+    /// Where the nodes of the cluster that was saved listen; none for an etcd, or where an older version saved it.
+    pub fn node_addresses(&mut self) -> Result<Vec<String>, RestoreError> {
+        let members = self.entries(MEMBERS)?.into_iter();
+        let addresses = members.filter_map(|(_, value)| {
+            let member = StoredMember::from_json(&value)?;
+            member.node_address().map(ToOwned::to_owned)
+        });
+        Ok(addresses.collect())
     }
 
     /// The next row.

@@ -72,7 +72,7 @@ fn sync(dir: &Path) -> io::Result<()> {
 }
 
 /// The flag, or init.yaml.
-fn choose_address(dir: &Path, flag: Option<&NodeAddress>) -> Result<NodeAddress, ConfigError> {
+pub fn choose_address(dir: &Path, flag: Option<&NodeAddress>) -> Result<NodeAddress, ConfigError> {
     let file = config::init_address(dir)?;
     match (flag, file) {
         (Some(flag), Some(file)) if *flag != file => Err(ConfigError::Invalid {

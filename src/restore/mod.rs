@@ -1,11 +1,12 @@
 //! Makes a new single node's storage directory of a snapshot: one of ours, or of an etcd.
 //!
-//! Invariants: the snapshot is checked before the directory is touched; until all of it is written, the
+//! Invariants: the snapshot is checked before the directory is touched, and no other node of its cluster may run; until all of it is written, the
 //! directory holds a mark with which no server starts; repeating an interrupted restore begins anew.
 
 mod content;
 mod directory;
 mod file;
+mod nodes;
 
 use std::{
     fmt, io,
@@ -24,6 +25,7 @@ use tracing::info;
 
 use self::content::Contents;
 pub(crate) use self::directory::Directory;
+use self::directory::choose_address;
 pub use self::file::SnapshotSource;
 use crate::{
     args::RestoreArgs,
@@ -50,6 +52,12 @@ pub enum RestoreError {
     Content(String),
     #[error("the backup says of itself that it has {said}, but it has {found}")]
     OtherThanSaid { said: String, found: String },
+    #[error(
+        "nodes of the cluster that was saved still run: {}. They would go on with their own data beside the restored \
+         node. Stop k8s-dqlite on all of them, then restore; nothing was changed. For a cluster beside that one, add \
+         --force", .0.join(", ")
+    )]
+    StillRun(Vec<String>),
     #[error(transparent)]
     Backup(#[from] BackupError),
     #[error(transparent)]
@@ -113,6 +121,10 @@ pub async fn run(args: &RestoreArgs) -> Result<Summary, RestoreError> {
         check_facts(&facts, &summary)?;
         return Ok(summary);
     };
+    if !args.force {
+        let own = choose_address(dir, args.address.as_ref())?;
+        nodes::refuse_running(dir, own.as_str(), contents.node_addresses()?).await?;
+    }
     let (directory, lock) = Directory::prepare(dir, args.address.as_ref())?;
     let (mut node, start) = start_engine(&directory, lock).await?;
     let cluster_id = read_cluster_id(directory.path()).map_err(ConfigError::from)?;

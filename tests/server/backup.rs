@@ -52,7 +52,9 @@ fn back_up(server: &Server, name: &str) -> PathBuf {
 async fn restored(file: &Path) -> Server {
     let mut server = Server::prepare(Kind::K8sDqlite, Options::default());
     let dir = server.storage_dir();
-    printed(&["restore", path_text(file), "--storage-dir", path_text(&dir)]);
+    let to = ["--storage-dir", path_text(&dir)];
+    // Its nodes run.
+    printed(&[&["restore", path_text(file)], &to[..], &["--force"]].concat());
     server.launch();
     server.ready().await;
     server

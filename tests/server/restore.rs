@@ -9,6 +9,7 @@ use etcd_proto::etcdserverpb::{
 };
 
 use super::auth::{self, management::until_signed_in};
+use super::nodes::trio::Trio;
 use super::snapshot::{assert_same_store, write};
 use crate::harness::*;
 
@@ -40,6 +41,9 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
+/// For a snapshot whose node still runs.
+const BESIDE: &str = "--force";
+
 /// A node on the snapshot, started, and what the restore printed.
 async fn restored(file: &Path, arguments: &[&str]) -> (Server, String) {
     let mut server = Server::prepare(Kind::K8sDqlite, Options::default());
@@ -70,7 +74,12 @@ async fn a_snapshot_becomes_the_same_store() {
                 request.physical = true;
                 api.ask(request).await;
             }
-            let (server, printed) = restored(&save(&source).await, &[]).await;
+            // The nodes of an etcd are none of ours.
+            let flags = match kind {
+                Kind::K8sDqlite => &[BESIDE][..],
+                Kind::Etcd => &[],
+            };
+            let (server, printed) = restored(&save(&source).await, flags).await;
             assert!(printed.starts_with("restored: revision 151, "), "{printed}");
             let found = server.api().await;
             assert_same_store(&api, &found, compact_revision).await;
@@ -83,7 +92,7 @@ async fn a_snapshot_becomes_the_same_store() {
 async fn the_restored_node_starts_again_and_keeps_everything() {
     let source = Server::start(Kind::K8sDqlite).await;
     write(&source.api().await).await;
-    let (mut server, _) = restored(&save(&source).await, &[]).await;
+    let (mut server, _) = restored(&save(&source).await, &[BESIDE]).await;
     server.kill9();
     server.restart().await;
     assert_same_store(&source.api().await, &server.api().await, -1).await;
@@ -116,7 +125,7 @@ async fn raised_alarms_come_along() {
     };
     let raised = api.ask(raise).await.alarms;
     assert_eq!(raised.len(), 1);
-    let (server, _) = restored(&save(&source).await, &[]).await;
+    let (server, _) = restored(&save(&source).await, &[BESIDE]).await;
     let found = server.api().await.ask(AlarmRequest::default()).await.alarms;
     assert_eq!(found, raised);
 }
@@ -126,7 +135,7 @@ async fn a_bumped_revision_leaves_only_what_is_live() {
     let source = Server::start(Kind::K8sDqlite).await;
     let api = source.api().await;
     write(&api).await;
-    let flags = ["--bump-revision", "1000000", "--mark-compacted"];
+    let flags = ["--bump-revision", "1000000", "--mark-compacted", BESIDE];
     let (server, _) = restored(&save(&source).await, &flags).await;
     let found = server.api().await;
     let bumped = api.revision().await + 1_000_000;
@@ -292,6 +301,41 @@ async fn a_directory_with_data_is_refused_and_an_unfinished_restore_is_not_start
     assert_eq!(source.api().await.ask(get("a")).await.count, 1);
 }
 
+#[tokio::test]
+async fn nodes_that_still_run_are_in_the_way() {
+    let mut trio = Trio::start().await;
+    let leader = trio.leader().await;
+    let file = save(&trio.nodes[leader]).await;
+    trio.nodes[leader].terminate().await;
+    let new = trio.nodes[leader].path().join("new");
+    let address = format!("127.0.0.1:{}", trio.nodes[leader].node_port());
+    let to = [
+        "--storage-dir",
+        new.to_str().unwrap(),
+        "--address",
+        &address,
+    ];
+    let [first, second] = trio.others(leader);
+    trio.pause(second);
+    let (code, said) = refusal(&file, &to);
+    assert_eq!(code, 12, "{said}");
+    for at in [first, second] {
+        let running = format!("127.0.0.1:{}", trio.nodes[at].node_port());
+        assert!(said.contains(&running), "{said}");
+    }
+    assert!(
+        !said.contains(&address) && said.contains("--force"),
+        "{said}"
+    );
+    assert!(!new.exists());
+    assert!(restore(&file, &["--dry-run"]).status.success());
+    for at in [first, second] {
+        trio.nodes[at].kill9();
+    }
+    let output = restore(&file, &to);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+}
+
 #[test]
 fn a_new_directory_needs_an_address() {
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
@@ -325,7 +369,7 @@ async fn users_come_with_a_snapshot() {
 
         let mut server = Server::prepare(Kind::K8sDqlite, Options::default());
         let dir = server.storage_dir();
-        let output = restore(&file, &["--storage-dir", dir.to_str().unwrap()]);
+        let output = restore(&file, &["--storage-dir", dir.to_str().unwrap(), BESIDE]);
         assert!(output.status.success(), "{}", text(&output.stderr));
         server.launch();
         let restored = until_signed_in(&server).await;

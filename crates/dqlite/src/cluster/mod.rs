@@ -29,7 +29,7 @@ pub use handover::{HandedOver, handover};
 pub use join::join;
 pub use member::{Member, MemberOptions, MemberState, MemberStatus, Prepare};
 pub use nodes::{Nodes, peer_resolver, resolver};
-pub use probe::{Answer, Probed, probe};
+pub use probe::{Answer, Probed, listening, probe};
 pub use readdress::readdress;
 pub use remove::remove;
 pub use task::MemberTask;

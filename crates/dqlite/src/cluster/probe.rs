@@ -1,8 +1,8 @@
-//! Asking nodes what they know.
+//! Asking nodes what they know, or whether they are there at all.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
-use tokio::{task::JoinSet, time::timeout};
+use tokio::{net::TcpStream, task::JoinSet, time::timeout};
 
 use crate::{
     client::{ConnectOptions, Connection, Error, Leader, Metadata, Resolve},
@@ -16,6 +16,9 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Nodes that are asked at a time.
 const MAX_PROBES: usize = 16;
+
+/// Addresses at which it is tried whether a node is there: many more than a cluster has.
+const MAX_ADDRESSES: usize = 64;
 
 /// What a node said.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,26 +38,59 @@ pub struct Probed {
 
 /// Asks all of them, and answers in their order.
 pub async fn probe(servers: &[Server], resolve: &Resolve) -> Vec<Probed> {
-    let mut waiting = servers.iter().cloned().enumerate();
+    ask_each(servers.iter().cloned(), |server| {
+        let resolve = resolve.clone();
+        async move {
+            let answer = ask(&server.address, &resolve).await;
+            Probed { server, answer }
+        }
+    })
+    .await
+}
+
+/// Returns those of the addresses, of [`MAX_ADDRESSES`] at most, at which something accepts a connection, each once.
+/// Whoever does counts as a node that runs: one that hangs, or is still starting, is one too. Needs no key pair.
+pub async fn listening(addresses: impl IntoIterator<Item = String>) -> Vec<String> {
+    let addresses: BTreeSet<String> = addresses.into_iter().collect();
+    let asked = ask_each(
+        addresses.into_iter().take(MAX_ADDRESSES),
+        |address: String| async move {
+            let connecting = timeout(PROBE_TIMEOUT, TcpStream::connect(&address)).await;
+            let accepted = connecting.ok()?.ok()?;
+            (!is_with_itself(&accepted)).then_some(address)
+        },
+    );
+    asked.await.into_iter().flatten().collect()
+}
+
+/// Whether the kernel chose the free port that was dialled for the caller's end, as it may on loopback.
+fn is_with_itself(stream: &TcpStream) -> bool {
+    matches!((stream.local_addr(), stream.peer_addr()), (Ok(own), Ok(peer)) if own == peer)
+}
+
+/// Asks [`MAX_PROBES`] at a time, and answers in their order.
+async fn ask_each<T, A, F>(items: impl Iterator<Item = T>, ask: impl Fn(T) -> F) -> Vec<A>
+where
+    A: Send + 'static,
+    F: Future<Output = A> + Send + 'static,
+{
+    let mut waiting = items.enumerate();
     let mut asked = JoinSet::new();
-    let mut probed = Vec::with_capacity(servers.len());
+    let mut answers = Vec::new();
     loop {
         while asked.len() < MAX_PROBES
-            && let Some((index, server)) = waiting.next()
+            && let Some((index, item)) = waiting.next()
         {
-            let resolve = resolve.clone();
-            asked.spawn(async move {
-                let answer = ask(&server.address, &resolve).await;
-                (index, Probed { server, answer })
-            });
+            let asking = ask(item);
+            asked.spawn(async move { (index, asking.await) });
         }
         match asked.join_next().await {
             None => break,
-            Some(done) => probed.push(done.expect("asking does not panic")),
+            Some(done) => answers.push(done.expect("asking does not panic")),
         }
     }
-    probed.sort_by_key(|(index, _)| *index);
-    probed.into_iter().map(|(_, probed)| probed).collect()
+    answers.sort_by_key(|(index, _)| *index);
+    answers.into_iter().map(|(_, answer)| answer).collect()
 }
 
 async fn ask(address: &str, resolve: &Resolve) -> Result<Answer, Error> {
@@ -115,5 +151,16 @@ mod tests {
         assert!(start.elapsed() < 4 * PROBE_TIMEOUT, "{:?}", start.elapsed());
         assert!(probed.iter().all(|probed| probed.answer.is_err()));
         assert!(probed.iter().map(|probed| &probed.server).eq(&servers));
+    }
+
+    #[tokio::test]
+    async fn a_silent_node_listens_and_an_absent_one_does_not() {
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let absent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = |listener: &TcpListener| listener.local_addr().unwrap().to_string();
+        let (there, gone) = (address(&silent), address(&absent));
+        drop(absent);
+        let asked = [there.clone(), gone, "no address".to_owned(), there.clone()];
+        assert_eq!(listening(asked).await, [there]);
     }
 }
