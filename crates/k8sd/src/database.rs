@@ -107,9 +107,13 @@ impl Database {
         Ok(rows.collect(MAX_ROWS).await?)
     }
 
-    /// Runs statements of an administrator, all or none.
+    /// Runs statements of an administrator or of a recovery, all or none. What the datastore had of members that are
+    /// no more then goes with them.
     pub async fn patch(&self, statements: &[&str]) -> Result<(), Error> {
-        let steps: Vec<Step<'_>> = statements.iter().map(|sql| (*sql, vec![])).collect();
+        let mut steps: Vec<Step<'_>> = statements.iter().map(|sql| (*sql, vec![])).collect();
+        if self.has_configs().await? {
+            steps.push(datastore::forget_strays());
+        }
         self.change(&steps).await.map(drop)
     }
 

@@ -148,6 +148,14 @@ impl Node {
         self.server = Some(server.unwrap());
     }
 
+    /// Makes its server, which is stopped, the only one of the datastore.
+    pub fn recover_server(&self) {
+        let mut command = self.command(self.binary.as_os_str());
+        command.arg("recover").arg(self.data()).arg("--yes");
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+    }
+
     pub fn daemon_pid(&self) -> Pid {
         Pid::from_raw(self.daemon.as_ref().unwrap().id().cast_signed())
     }

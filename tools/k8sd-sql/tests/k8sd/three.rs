@@ -46,25 +46,50 @@ fn three_nodes_in_namespaces_run_the_datastore_lose_one_and_get_it_back() {
     live([place(0), place(1), place(2)], &binary);
 }
 
-fn live(places: [Place; 3], binary: &Path) {
-    let [first, second, third] = places.map(|place| Node::start(place, binary));
-    let mut nodes = [first, second, third];
-    nodes[0].bootstrap();
-    nodes[0].start_server();
-    for at in [1, 2] {
-        let token = nodes[0].good(&["token", "add", NAMES[at]]);
-        nodes[at].join(&token);
-        check_files(&nodes[at], &nodes[0]);
-        nodes[at].start_server();
-        wait_for("the datastore to have the node", || {
-            nodes[0]
-                .server_addresses()
-                .contains(&nodes[at].place.datastore)
-        });
-    }
-    agree(&nodes);
-    serve(&nodes, "first");
+#[test]
+fn two_of_three_are_lost_for_good_and_come_back_under_their_names() {
+    let Some(binary) = server_binary() else {
+        return;
+    };
+    let [mut kept, lost @ ..] = started(Place::on_loopback(NAMES), &binary);
+    let places = lost.each_ref().map(|node| node.place.clone());
+    // With their directories.
+    drop(lost);
+    kept.kill_daemon();
+    kept.kill_server();
+    let told = kept.good(&["recover", "--yes"]);
+    assert!(told.contains("k8sd token add node2"), "{told}");
+    kept.recover_server();
+    kept.start_daemon();
+    kept.start_server();
+    wait_for("the datastore to be one node", || {
+        kept.server_addresses() == [kept.place.datastore.clone()]
+    });
+    wait_for("the database", || kept.run(&["members"]).status.success());
+    assert_eq!(kept.datastore_roles().len(), 1);
+    assert_eq!(kept.good(&["cluster", "check"]), "");
+    let rows = "select count(*) from cluster_configs where key like 'datastore::member::%'";
+    let counted = kept.good(&["sql", "--format", "csv", rows]);
+    assert!(counted.contains("\r\n1\r\n"), "{counted}");
+    assert_eq!(kept.get("first-node1"), "value");
 
+    let again = places.map(|place| {
+        let node = Node::start(place, &binary);
+        node.join(&kept.good(&["token", "add", node.place.name]));
+        check_files(&node, &kept);
+        node
+    });
+    let mut nodes: Vec<Node> = [kept].into_iter().chain(again).collect();
+    nodes[1..].iter_mut().for_each(Node::start_server);
+    agree(&nodes);
+    serve(&nodes, "second");
+    for node in &nodes {
+        assert_eq!(node.good(&["cluster", "check"]), "");
+    }
+}
+
+fn live(places: [Place; 3], binary: &Path) {
+    let mut nodes = started(places, binary);
     // One that is well is removed, and told so.
     nodes[0].good(&["remove", "node3"]);
     wait_for("the removed node to be outside", || {
@@ -111,6 +136,28 @@ fn live(places: [Place; 3], binary: &Path) {
         });
     }
     serve(rest, "fourth");
+}
+
+/// Three members, each with a server of the datastore, and a value from each.
+fn started(places: [Place; 3], binary: &Path) -> [Node; 3] {
+    let [first, second, third] = places.map(|place| Node::start(place, binary));
+    let mut nodes = [first, second, third];
+    nodes[0].bootstrap();
+    nodes[0].start_server();
+    for at in [1, 2] {
+        let token = nodes[0].good(&["token", "add", NAMES[at]]);
+        nodes[at].join(&token);
+        check_files(&nodes[at], &nodes[0]);
+        nodes[at].start_server();
+        wait_for("the datastore to have the node", || {
+            nodes[0]
+                .server_addresses()
+                .contains(&nodes[at].place.datastore)
+        });
+    }
+    agree(&nodes);
+    serve(&nodes, "first");
+    nodes
 }
 
 fn check_files(node: &Node, first: &Node) {
