@@ -33,7 +33,7 @@ pub use self::{
     duration::{DurationError, GoDuration},
     logs::{LogFlags, LogFormat, Threshold},
     migrator::{CopyFlags, MigratorArgs, MigratorMode},
-    recover::{MemberArg, RecoverArgs},
+    recover::{Accepted, MemberArg, RecoverArgs},
     remote::RemoteFlags,
     restore::RestoreArgs,
     status::StatusArgs,

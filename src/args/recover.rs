@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, str::FromStr};
 
-use clap::{ArgAction, Parser};
+use clap::{ArgAction, Parser, ValueEnum};
 
 use super::{NodeAddress, boolean};
 
@@ -24,10 +24,9 @@ pub struct RecoverArgs {
     #[arg(conflicts_with = "reseed")]
     pub members: Vec<MemberArg>,
 
-    /// Recover a directory although another has newer data, which is lost then; or re-seed one although
-    /// no other node answers.
-    #[arg(long, value_name = "WORD", value_parser = ["lose-newer-data"])]
-    pub force: Option<String>,
+    /// What is accepted.
+    #[arg(long, value_name = "WORD,...", value_delimiter = ',')]
+    pub force: Vec<Accepted>,
 
     /// Recover a damaged directory: from the damage on, its log is given up. How many entries those are is
     /// said first. The last resort: other nodes, or a backup, may have them.
@@ -47,6 +46,16 @@ pub struct RecoverArgs {
     #[arg(long, value_parser = boolean, default_missing_value = "true", requires = "reseed")]
     #[arg(num_args = 0..=1, require_equals = true, action = ArgAction::Set)]
     pub enable_tls: Option<bool>,
+}
+
+/// What would be refused otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Accepted {
+    /// Recover a directory although another has newer data, which is lost then; or re-seed one although
+    /// no other node leads
+    LoseNewerData,
+    /// Recover a directory although other nodes of its cluster run
+    LeaveOthersRunning,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

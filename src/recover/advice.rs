@@ -105,6 +105,16 @@ pub fn stale(target: &Surveyed, newer: &Surveyed) -> String {
     )
 }
 
+pub fn still_run(dir: &Path, running: &[String]) -> String {
+    format!(
+        "other nodes of the cluster of {} still run: {}.\nIf they are a majority, nothing is to be recovered: see \
+         `k8s-dqlite status`. Else stop k8s-dqlite on all of them first, also where it hangs: with a lost node that comes \
+         back they would go on with the old cluster. For a cluster beside that one, add --force=leave-others-running.",
+        dir.display(),
+        running.join(", ")
+    )
+}
+
 pub fn nobody_leads(dir: &Path, others: &[Server]) -> String {
     format!(
         "none of the other nodes ({}) answers and leads, so the data of {} may be needed still: see `k8s-dqlite \

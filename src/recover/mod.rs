@@ -2,7 +2,8 @@
 //! a node.
 //!
 //! Invariants: nothing is changed without `--yes` (`--reseed` is one of its own), nor before a copy of it is
-//! on the disk; a directory in use is never touched; whoever has newer data is told apart first. Until
+//! on the disk; a directory in use is never touched; whoever has newer data is told apart first; no other node of the
+//! cluster may run. Until
 //! the last file is written, running it again does the rest.
 
 mod advice;
@@ -21,7 +22,7 @@ use dqlite::{
 
 use self::survey::survey;
 use crate::{
-    args::{MemberArg, RecoverArgs},
+    args::{Accepted, MemberArg, RecoverArgs},
     config::{ConfigError, init_address},
 };
 
@@ -40,11 +41,11 @@ pub enum RecoverError {
 pub async fn run(args: &RecoverArgs, now_s: i64) -> Result<String, RecoverError> {
     match &args.storage_dir {
         Some(dir) => reseed::run(&absolute(dir)?, args, now_s).await,
-        None => recover(args, now_s),
+        None => recover(args, now_s).await,
     }
 }
 
-fn recover(args: &RecoverArgs, now_s: i64) -> Result<String, RecoverError> {
+async fn recover(args: &RecoverArgs, now_s: i64) -> Result<String, RecoverError> {
     let mut surveyed = Vec::new();
     for (at, dir) in args.dirs.iter().enumerate() {
         // The first one is the target.
@@ -56,7 +57,7 @@ fn recover(args: &RecoverArgs, now_s: i64) -> Result<String, RecoverError> {
         RecoverError::Refused(format!("{table}\n{}", advice::unusable(target, reason)))
     })?;
     if let Some(newer) = survey::newest(&surveyed).filter(|newest| newest.state != target.state)
-        && args.force.is_none()
+        && !args.force.contains(&Accepted::LoseNewerData)
     {
         return Err(RecoverError::Refused(format!(
             "{table}\n{}",
@@ -75,6 +76,9 @@ fn recover(args: &RecoverArgs, now_s: i64) -> Result<String, RecoverError> {
             "{table}\n{} has an init.yaml: its node never became one of the cluster",
             dir.display()
         )));
+    }
+    if !args.force.contains(&Accepted::LeaveOthersRunning) {
+        refuse_running(dir, &table).await?;
     }
     let members = members(&state.own, &args.members)?;
     let former = read_cluster(dir).map_err(ConfigError::from)?;
@@ -108,6 +112,17 @@ fn recover(args: &RecoverArgs, now_s: i64) -> Result<String, RecoverError> {
     let end = dqlite::node::recover(lock, &members)?;
     write_files(dir, state.own.id, &members)?;
     Ok(format!("{table}\n{}", plan.after(end, &copy)))
+}
+
+async fn refuse_running(dir: &Path, table: &str) -> Result<(), RecoverError> {
+    let running = survey::running(dir).await?;
+    match running.is_empty() {
+        true => Ok(()),
+        false => Err(RecoverError::Refused(format!(
+            "{table}\n{}",
+            advice::still_run(dir, &running)
+        ))),
+    }
 }
 
 fn write_files(dir: &Path, own_id: u64, members: &[Server]) -> Result<(), ConfigError> {

@@ -7,7 +7,7 @@ use dqlite::{files::IDENTITY_FILES, node::DirLock, wire::Server};
 
 use super::{RecoverError, advice, backup};
 use crate::{
-    args::RecoverArgs,
+    args::{Accepted, RecoverArgs},
     config::{INIT, stays_beside_init},
     status::{Known, gather},
 };
@@ -23,7 +23,8 @@ pub async fn run(dir: &Path, args: &RecoverArgs, now_s: i64) -> Result<String, R
             dir.display()
         )));
     }
-    if args.force.is_none() && gather(&known).await.leader().is_none() {
+    let is_loss_accepted = args.force.contains(&Accepted::LoseNewerData);
+    if !is_loss_accepted && gather(&known).await.leader().is_none() {
         return Err(RecoverError::Refused(advice::nobody_leads(
             dir,
             &known.servers,

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use dqlite::{
-    files::read_info,
+    cluster::listening,
+    files::{read_cluster, read_info},
+    log::verify_directory,
     node::{
         DirLock, EngineState, LastEntry, NodeError, PlannedCut, engine_state, find_damage,
         last_entry, plan_cut,
@@ -94,6 +96,18 @@ fn look(
         Err(NodeError::Engine { message, .. }) => Ok(Err(message)),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Where nodes of the cluster of a directory still run.
+pub async fn running(dir: &Path) -> Result<Vec<String>, RecoverError> {
+    let mut known = read_cluster(dir)
+        .map_err(ConfigError::from)?
+        .unwrap_or_default();
+    // That of a damaged log, which is to be cut, is not known.
+    let configuration = verify_directory(dir).ok().and_then(|log| log.configuration);
+    known.extend(configuration.into_iter().flat_map(|it| it.servers));
+    let addresses = known.into_iter().map(|server| server.address);
+    Ok(listening(addresses).await)
 }
 
 /// The first of those that reach furthest.

@@ -30,7 +30,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(BUDGET.as_secs() + 10);
 const MAX_MEMBERS: usize = 64;
 
 /// A member's address, the way to it, and whether it is ready.
-pub(crate) type Probed = (String, Target, Result<(), Error>);
+type Probed = (String, Target, Result<(), Error>);
 
 pub enum Source {
     Daemon(Target),
@@ -129,7 +129,7 @@ pub(crate) async fn ready_member(
 }
 
 /// Asks all other members at once whether they are ready.
-pub(crate) fn probe(state: &StateDir, own: &str) -> Result<JoinSet<Probed>, Error> {
+fn probe(state: &StateDir, own: &str) -> Result<JoinSet<Probed>, Error> {
     let mut asked = JoinSet::new();
     let others = others(state, own)?;
     if others.is_empty() {
@@ -152,7 +152,7 @@ pub(crate) fn probe(state: &StateDir, own: &str) -> Result<JoinSet<Probed>, Erro
 }
 
 /// Addresses of the members that this node has known.
-fn others(state: &StateDir, own: &str) -> Result<Vec<String>, Error> {
+pub(crate) fn others(state: &StateDir, own: &str) -> Result<Vec<String>, Error> {
     let trusted = Truststore::load(state)?.entries();
     let mut addresses: Vec<String> = trusted.into_iter().map(|entry| entry.address).collect();
     let servers = read_cluster(&state.database())?.unwrap_or_default();

@@ -1,5 +1,7 @@
 //! Two of three nodes are lost for good.
 
+use std::path::Path;
+
 use dqlite::files::{read_cluster, read_info};
 use etcd_proto::etcdserverpb::MemberListRequest;
 
@@ -22,9 +24,10 @@ async fn the_node_that_is_left_becomes_a_cluster_that_others_join() {
     }
     let running = recover(&[trio.nodes[kept].storage_dir()], &["--yes"]);
     assert_eq!(running.status.code(), Some(5), "{}", text(&running.stderr));
-    trio.nodes[leader].kill9();
     trio.nodes[kept].kill9();
     let [kept_dir, lost_dir] = [kept, lost].map(|at| trio.nodes[at].storage_dir());
+    hangs_in_the_way(&mut trio, leader, &kept_dir);
+    trio.nodes[leader].kill9();
 
     let stale = recover(&[&lost_dir, &kept_dir], &["--yes"]);
     assert_eq!(stale.status.code(), Some(REFUSED));
@@ -81,4 +84,17 @@ async fn the_node_that_is_left_becomes_a_cluster_that_others_join() {
     let near = trio.others(leader)[0];
     let api = trio.nodes[near].api().await;
     persist(async || api.try_ask(put("after", "4")).await).await;
+}
+
+/// A node that hangs would go on when it wakes.
+fn hangs_in_the_way(trio: &mut Trio, hangs: usize, dir: &Path) {
+    trio.pause(hangs);
+    let refused = recover(&[dir], &["--yes"]);
+    let error = text(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(REFUSED), "{error}");
+    let running = format!("still run: 127.0.0.1:{}.", trio.nodes[hangs].node_port());
+    assert!(error.contains(&running), "{error}");
+    assert!(backup_of(dir).is_none());
+    let plan = recover(&[dir], &["--force=leave-others-running"]);
+    assert!(plan.status.success(), "{}", text(&plan.stderr));
 }

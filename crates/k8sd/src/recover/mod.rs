@@ -21,6 +21,7 @@ mod swap;
 use std::path::{Path, PathBuf};
 
 use dqlite::{
+    cluster::listening,
     cluster_id::ClusterId,
     files::{bootstrapped, joined, read_cluster, write_cluster, write_info},
     node::{DirLock, LastEntry},
@@ -30,7 +31,7 @@ use crate::{
     Error, copy,
     offline::refuse_running,
     schema,
-    source::probe,
+    source::others,
     state::{DaemonFile, PRIVATE, StateDir, read, write},
     trust::{TrustEntry, Truststore},
 };
@@ -178,20 +179,13 @@ fn set_trust<'a>(
     trust.replace(entries)
 }
 
-/// Whoever answers is part of the cluster that is to be replaced.
+/// Whoever accepts a connection is part of the cluster that is to be replaced, also one that hangs.
 async fn refuse_live_members(state: &StateDir, own: &DaemonFile) -> Result<(), Error> {
-    let mut live = Vec::new();
-    let mut asked = probe(state, &own.address)?;
-    while let Some(asked) = asked.join_next().await {
-        let (address, _, answer) = asked.expect("asking does not panic");
-        if !matches!(answer, Err(Error::Unavailable(_))) {
-            live.push(address);
-        }
-    }
+    let live = listening(others(state, &own.address)?).await;
     match live.is_empty() {
         true => Ok(()),
         false => Err(Error::Conflict(format!(
-            "other members answer: {}. If a majority of them can run, nothing is to be recovered; else stop k8sd on \
+            "other members run: {}. If a majority of them can run, nothing is to be recovered; else stop k8sd on \
              all of them first",
             live.join(", ")
         ))),

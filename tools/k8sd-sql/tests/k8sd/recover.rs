@@ -36,7 +36,7 @@ fn one_of_three_is_recovered_works_and_takes_new_members() {
     assert!(nodes[0].bad(&["recover"]).contains("the daemon runs"));
     nodes[0].kill();
     let told = nodes[0].bad(&["recover", "--yes"]);
-    assert!(told.contains("other members answer"), "{told}");
+    assert!(told.contains("other members run"), "{told}");
     nodes[1].kill();
     nodes[2].kill();
     // The socket of a daemon that was killed is in nobody's way.
