@@ -11,6 +11,7 @@ mod cluster;
 mod compaction;
 mod crash;
 mod differential;
+mod documented;
 mod election;
 mod etcdctl;
 mod faults;
