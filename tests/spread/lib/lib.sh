@@ -27,6 +27,13 @@ install_snap() {
 
 remove_snap() { snap remove --purge k8s-dqlite || true; }
 
+# As with a disk that breaks: nobody is told, and nothing is handed over.
+lose_all() {
+    rm -rf "$storage" "$state"
+    systemctl kill --signal=KILL snap.k8s-dqlite.k8s-dqlite snap.k8s-dqlite.k8sd-daemon
+    remove_snap
+}
+
 # Not the state of health alone, which is that of the last look. Nor a write: what has been written to joins nobody.
 is_okay() { timeout 20 etcdctl get ready; }
 is_writable() { timeout 20 etcdctl put ready yes; }
