@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use k8s_dqlite::mvcc::{
+use etcd_state::mvcc::{
     Change, ChangeKind, Commit, History, KeyRange, KeyValue, NEVER_COMPACTED, Replay, Tree,
 };
 

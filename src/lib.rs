@@ -2,14 +2,11 @@
 
 pub mod api;
 pub mod args;
-pub mod auth;
 pub mod backup;
 pub mod compact;
 pub mod config;
-pub mod lease;
 pub mod metrics;
 pub mod migrate;
-pub mod mvcc;
 pub mod node;
 pub mod observe;
 pub mod ops;
@@ -19,7 +16,6 @@ pub mod remote;
 pub mod restore;
 pub mod roll_back;
 pub mod server;
-pub mod settings;
 pub mod snap;
 pub mod status;
 pub mod store;

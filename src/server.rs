@@ -12,6 +12,7 @@ use dqlite::{
     cluster::{HandedOver, Member, MemberState, MemberStatus, Prepare},
     node::{NodeError, trim_memory},
 };
+use etcd_state::mvcc::Commit;
 use tokio::{sync::watch, task::JoinHandle, time::timeout};
 use tracing::{error, info, warn};
 
@@ -21,7 +22,6 @@ use crate::{
     backup::{self, Maker},
     compact::{self, ClientCompactions},
     config::{ConfigError, ServerConfig},
-    mvcc::Commit,
     node::{Membership, Pauses, RunningNode, StartError},
     observe::{NodeView, Observed, ObservedOptions, Places, ViewNow, watch_log_writes},
     ops::{

@@ -6,7 +6,7 @@
 
 use bytes::Bytes;
 use etcd_proto::{etcdserverpb::*, v3electionpb::*, v3lockpb::*};
-use k8s_dqlite::store::{check_delete_range, check_put, check_range, check_txn};
+use etcd_state::requests::{check_delete_range, check_put, check_range, check_txn};
 use libfuzzer_sys::fuzz_target;
 use prost::Message;
 

@@ -6,13 +6,11 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use etcd_state::auth::{AuthError, Caller, Rules, Tokens};
 use tonic::{Extensions, Request, metadata::MetadataMap};
 
 use super::Peer;
-use crate::{
-    auth::{AuthError, Caller, Rules, Tokens},
-    store::Store,
-};
+use crate::store::Store;
 
 /// Where clients put their token; the second is for the JSON gateway.
 const TOKEN_KEYS: [&str; 2] = ["token", "authorization"];

@@ -5,6 +5,11 @@ use std::sync::Arc;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use etcd_proto::{authpb::Permission, authpb::permission::Type, etcdserverpb::*};
+use etcd_state::{
+    auth::{self, AuthError, Caller, Change, ROOT},
+    requests::RequestError,
+    settings::{Settings, Space},
+};
 use rand::RngCore;
 use tokio::{sync::Semaphore, task::spawn_blocking};
 use tonic::{Request, Response, Status};
@@ -14,11 +19,7 @@ use super::{
     access::{Access, unix_seconds},
     status::status,
 };
-use crate::{
-    auth::{self, AuthError, Caller, Change, ROOT},
-    settings::{Settings, Space},
-    store::{RequestError, Store},
-};
+use crate::store::Store;
 
 /// Passwords that are hashed at a time: each keeps a core busy for some 50 ms, and those of others
 /// must go on serving. Further ones wait.

@@ -16,13 +16,16 @@ use etcd_proto::{
     },
     mvccpb::{Event, event::EventType},
 };
+use etcd_state::{
+    auth::{AuthError, Caller},
+    mvcc::{KeyRange, LeaseId, Revision},
+    requests::{RequestError, check_txn},
+};
 use tonic::Request;
 
 use super::{Identity, access::Access};
 use crate::{
-    auth::{AuthError, Caller},
-    mvcc::{KeyRange, LeaseId, Revision},
-    store::{RequestError, Store, check_txn},
+    store::Store,
     watch::{FollowError, Follower, Options, WatchHub},
 };
 

@@ -13,6 +13,7 @@ use etcd_proto::{
         election_server::Election,
     },
 };
+use etcd_state::mvcc::{LeaseId, Revision};
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
@@ -23,7 +24,6 @@ use super::{
     },
     status::recipe_status,
 };
-use crate::mvcc::{LeaseId, Revision};
 
 pub struct ElectionService(pub Recipes);
 

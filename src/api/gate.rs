@@ -7,6 +7,7 @@ use std::{
     task::{Context, Poll},
 };
 
+use etcd_state::{auth::AuthError, requests::RequestError};
 use tonic::{
     Status,
     body::Body,
@@ -16,7 +17,6 @@ use tonic::{
 };
 
 use super::{access::Access, status::status};
-use crate::{auth::AuthError, store::RequestError};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Need {

@@ -3,8 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use etcd_proto::etcdserverpb::ResponseHeader;
-
-use crate::mvcc::Revision;
+use etcd_state::mvcc::Revision;
 
 /// Who answers: the constant part of a response header, and the current Raft term.
 #[derive(Debug)]

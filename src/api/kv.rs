@@ -7,6 +7,10 @@ use etcd_proto::etcdserverpb::{
     PutResponse, RangeRequest, RangeResponse, RangeStreamResponse, ResponseHeader, TxnRequest,
     TxnResponse, kv_server::Kv,
 };
+use etcd_state::{
+    auth::{AuthError, Caller},
+    requests::{RequestError, check_delete_range, check_put, check_range, check_txn},
+};
 use prost::Message;
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status};
@@ -17,10 +21,9 @@ use super::{
     status::{check_received, status},
 };
 use crate::{
-    auth::{AuthError, Caller},
     compact::ClientCompactions,
     ops::tracing::{Reading, about},
-    store::{RequestError, Store, check_delete_range, check_put, check_range, check_txn},
+    store::Store,
 };
 
 pub struct KvService {

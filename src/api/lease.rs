@@ -7,6 +7,11 @@ use etcd_proto::etcdserverpb::{
     LeaseLeasesRequest, LeaseLeasesResponse, LeaseRevokeRequest, LeaseRevokeResponse, LeaseStatus,
     LeaseTimeToLiveRequest, LeaseTimeToLiveResponse, lease_server::Lease,
 };
+use etcd_state::{
+    auth::{AuthError, Caller},
+    mvcc::LeaseId,
+    requests::RequestError,
+};
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
 
@@ -15,11 +20,7 @@ use super::{
     access::{Access, StreamCaller},
     status::status,
 };
-use crate::{
-    auth::{AuthError, Caller},
-    mvcc::LeaseId,
-    store::{RequestError, Store},
-};
+use crate::store::Store;
 
 pub struct LeaseService {
     pub store: Store,

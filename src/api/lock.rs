@@ -5,13 +5,13 @@ use etcd_proto::{
     etcdserverpb::{DeleteRangeRequest, RangeRequest},
     v3lockpb::{LockRequest, LockResponse, UnlockRequest, UnlockResponse, lock_server::Lock},
 };
+use etcd_state::{mvcc::Revision, requests::check_delete_range};
 use tonic::{Request, Response, Status};
 
 use super::{
     concurrency::{Entry, Prefix, RecipeError, Recipes, Session, revision_of},
     status::recipe_status,
 };
-use crate::{mvcc::Revision, store::check_delete_range};
 
 pub struct LockService(pub Recipes);
 

@@ -9,6 +9,7 @@ use etcd_proto::etcdserverpb::{
     HashResponse, MoveLeaderRequest, MoveLeaderResponse, SnapshotRequest, StatusRequest,
     StatusResponse, alarm_request::AlarmAction, maintenance_server::Maintenance,
 };
+use etcd_state::{auth::Caller, requests::RequestError};
 use tokio::time::timeout;
 use tonic::{Request, Response, Status};
 
@@ -19,9 +20,8 @@ use super::{
     status::{downgrade_status, membership_status, status},
 };
 use crate::{
-    auth::Caller,
     node::Membership,
-    store::{Pages, QuotaBytes, RequestError, Store},
+    store::{Pages, QuotaBytes, Store},
 };
 
 /// The etcd whose API this is. kube-apiserver switches on its consistent reads from the watch cache

@@ -10,6 +10,7 @@ use etcd_proto::{
     v3electionpb::election_server::ElectionServer,
     v3lockpb::lock_server::LockServer,
 };
+use etcd_state::auth::{AuthOptions, Tokens};
 use tokio_stream::StreamExt;
 use tonic::{
     service::Routes,
@@ -27,13 +28,7 @@ use super::{
     http::{Front, Sources, http_routes, metrics_routes},
     lock::LockService,
 };
-use crate::{
-    auth::{AuthOptions, Tokens},
-    compact::ClientCompactions,
-    node::Membership,
-    store::Store,
-    watch::WatchHub,
-};
+use crate::{compact::ClientCompactions, node::Membership, store::Store, watch::WatchHub};
 
 /// The largest message that is decoded, in bytes, if the limit on requests is lower. Above etcd's,
 /// so that what is too large for etcd is refused in its words; a larger one ends in tonic's.

@@ -1,16 +1,16 @@
 //! The one table from errors to gRPC status. clientv3 finds its typed errors by the exact text, so
 //! these are etcd's (`api/v3rpc/rpctypes/error.go`).
 
+use etcd_state::{
+    auth::AuthError,
+    requests::{Limits, RequestError},
+};
 use tonic::{Code, Status};
 use tracing::warn;
 
 use super::concurrency::RecipeError;
 use super::downgrade::DowngradeError;
-use crate::{
-    auth::AuthError,
-    node::MembershipError,
-    store::{Limits, RequestError},
-};
+use crate::node::MembershipError;
 
 pub fn status(error: RequestError) -> Status {
     use RequestError as E;

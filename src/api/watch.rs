@@ -13,6 +13,7 @@ use bytes::Bytes;
 use etcd_proto::etcdserverpb::watch_create_request::FilterType;
 use etcd_proto::etcdserverpb::watch_request::RequestUnion;
 use etcd_proto::etcdserverpb::{WatchCreateRequest, WatchRequest, WatchResponse, watch_server};
+use etcd_state::{auth::AuthError, mvcc::KeyRange, requests::RequestError};
 use tonic::codegen::{BoxFuture, Service, http};
 use tonic::server::{Grpc, NamedService, StreamingService};
 use tonic::{Request, Response, Status, Streaming};
@@ -22,9 +23,7 @@ use super::{
     access::{Access, StreamCaller},
     status::status,
 };
-use crate::auth::AuthError;
-use crate::mvcc::KeyRange;
-use crate::store::RequestError;
+
 use crate::watch::{CatchUp, CloseReason, CreateRequest, Options, WatchHub, WatchStream};
 use body::WatchBody;
 

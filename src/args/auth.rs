@@ -1,9 +1,9 @@
 //! Authentication, by etcd's names.
 
 use clap::{Args, ValueEnum};
+use etcd_state::auth::{DEFAULT_COST, DEFAULT_TTL, MAX_COST, MIN_COST};
 
 use super::values::unsigned;
-use crate::auth::{DEFAULT_COST, DEFAULT_TTL, MAX_COST, MIN_COST};
 
 #[derive(Debug, Clone, Args)]
 pub struct AuthFlags {

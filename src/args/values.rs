@@ -7,8 +7,7 @@ use dqlite::{
     roles::{MIN_VOTERS, RoleTargets},
     tls::{TlsError, TlsVersion},
 };
-
-use crate::store::LARGEST_REQUEST_BYTES;
+use etcd_state::requests::LARGEST_REQUEST_BYTES;
 
 /// What to do when the disk of the storage directory is nearly full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

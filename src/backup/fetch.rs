@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use etcd_proto::etcdserverpb::{HashKvRequest, SnapshotRequest, SnapshotResponse};
+use etcd_state::mvcc::Revision;
 use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 use tonic::Streaming;
 
@@ -14,7 +15,6 @@ use super::{
 };
 use crate::{
     args::BackupArgs,
-    mvcc::Revision,
     ops::progress::Progress,
     remote::{Remote, RemoteError},
 };

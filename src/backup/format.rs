@@ -18,9 +18,8 @@
 //! | | | | id of the node, 0 if unknown | 8 |
 //! | | | | SHA-256 of all bytes before it, from the file's first | 32 |
 
+use etcd_state::mvcc::Revision;
 use openssl::sha::Sha256;
-
-use crate::mvcc::Revision;
 
 const VERSION: u16 = 1;
 

@@ -18,6 +18,8 @@ mod writer;
 
 use std::{fmt, io, path::PathBuf};
 
+use etcd_state::requests::RequestError;
+
 pub use self::{
     fetch::run,
     format::{Facts, HEAD_BYTES, Head, KnownHash, TRAILER_BYTES, Trailer},
@@ -29,10 +31,7 @@ pub use self::{
     verify::{Verified, verify},
     writer::BackupWriter,
 };
-use crate::{
-    remote::{EndpointUrl, RemoteError},
-    store::RequestError,
-};
+use crate::remote::{EndpointUrl, RemoteError};
 
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {

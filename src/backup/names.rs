@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::mvcc::Revision;
+use etcd_state::mvcc::Revision;
 
 const PREFIX: &str = "k8s-dqlite-";
 const SUFFIX: &str = ".db.gz";

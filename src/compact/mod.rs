@@ -10,11 +10,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use etcd_state::requests::RequestError;
 use tokio::time::MissedTickBehavior;
 use tracing::{debug, warn};
 
 use self::policy::Policy;
-use crate::store::{RequestError, Store};
+use crate::store::Store;
 
 /// Counts the compactions that clients asked for: while they do, nothing is done here.
 #[derive(Debug, Default)]

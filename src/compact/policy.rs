@@ -1,6 +1,6 @@
 //! To which revision to compact, and when not to. Pure: called once in each interval.
 
-use crate::mvcc::Revision;
+use etcd_state::mvcc::Revision;
 
 /// Intervals without a compaction by a client after which the server compacts itself. An apiserver
 /// compacts once in each interval of the same length, so one without is chance.

@@ -19,6 +19,7 @@ use std::{
 };
 
 use dqlite::{roles::RoleTargets, tls::Tls};
+use etcd_state::{auth::AuthOptions, requests::Limits};
 use tracing::warn;
 
 pub use self::tls::load as load_pair;
@@ -33,9 +34,8 @@ pub use self::{
 };
 use crate::{
     args::{Args, ListenAddress, ListenSocket, LowStorageAction, file},
-    auth::AuthOptions,
     backup::BackupSettings,
-    store::{Limits, QuotaBytes, takeover::BackupTo},
+    store::{QuotaBytes, takeover::BackupTo},
     tls::ServerTls,
 };
 

@@ -5,6 +5,7 @@
 use std::fmt;
 
 use etcd_proto::etcdserverpb::LeaseTimeToLiveRequest;
+use etcd_state::mvcc::Revision;
 use tracing::info;
 
 use super::{
@@ -18,7 +19,6 @@ use super::{
 };
 use crate::{
     args::MigratorArgs,
-    mvcc::Revision,
     ops::progress::Progress,
     remote::{EndpointUrl, Remote},
 };

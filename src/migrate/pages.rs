@@ -1,13 +1,11 @@
 //! All entries of a server at one revision, in the order of keys, a page at a time.
 
 use etcd_proto::etcdserverpb::{RangeRequest, RangeResponse};
+use etcd_state::mvcc::Revision;
 use tonic::{Code, Status};
 
 use super::{MigrateError, entry::Entry};
-use crate::{
-    mvcc::Revision,
-    remote::{EndpointUrl, Remote},
-};
+use crate::remote::{EndpointUrl, Remote};
 
 /// What a page should have, in bytes of keys and values.
 const PAGE_BYTES: u64 = 2 * 1024 * 1024;

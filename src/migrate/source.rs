@@ -11,6 +11,7 @@ use etcd_proto::{
     etcdserverpb::{LeaseLeasesRequest, LeaseTimeToLiveRequest},
     mvccpb::KeyValue,
 };
+use etcd_state::mvcc::Revision;
 use prost::Message;
 use tokio::task::JoinSet;
 
@@ -21,7 +22,6 @@ use super::{
 };
 use crate::{
     backup::Scratch,
-    mvcc::Revision,
     remote::Remote,
     restore::{RestoreError, SnapshotSource},
     store::snapshot::{StoredLease, row::RowKey},

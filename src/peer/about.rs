@@ -4,10 +4,11 @@ use std::{path::PathBuf, time::Duration};
 
 use dqlite::{node::engine_bytes, tls::Pair};
 use etcd_proto::etcdserverpb::AlarmType;
+use etcd_state::requests::RequestError;
 use peer_proto::{Details, Pages};
 use tokio::time::timeout;
 
-use crate::store::{RequestError, Store};
+use crate::store::Store;
 
 /// For how long the writer may be busy before what only it knows is left out.
 const WRITER_PATIENCE: Duration = Duration::from_secs(1);

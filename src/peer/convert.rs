@@ -5,14 +5,15 @@ use etcd_proto::etcdserverpb::{
     AlarmResponse, CompactionRequest, LeaseGrantRequest, LeaseKeepAliveRequest, LeaseLeasesRequest,
     LeaseLeasesResponse, LeaseRevokeRequest, LeaseStatus, LeaseTimeToLiveRequest,
 };
+use etcd_state::{
+    auth::Change,
+    lease::{LeaseCopy, LeaseView},
+    requests::RequestError,
+};
 use peer_proto::{self as proto, answer, auth_change, command};
 
 use super::{errors, rows};
-use crate::{
-    auth::Change,
-    lease::{LeaseCopy, LeaseView},
-    store::{Command, Pages, Reply, RequestError},
-};
+use crate::store::{Command, Pages, Reply};
 
 const NOTHING: proto::Nothing = proto::Nothing {};
 

@@ -1,6 +1,6 @@
 //! Errors on the way between nodes. The numbers are kept: nodes of two versions talk to each other.
 
-use crate::{auth::AuthError, store::RequestError};
+use etcd_state::{auth::AuthError, requests::RequestError};
 
 /// A number that this version does not know.
 const UNKNOWN: RequestError = RequestError::TimedOut;

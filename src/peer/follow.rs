@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use etcd_state::{mvcc::Replay, requests::RequestError};
 use peer_proto::{
     self as proto, Confirmation, FromLeader, Hello, ReadIndex, ReadIndexed, Submission, ToLeader,
 };
@@ -20,10 +21,7 @@ use super::{
     reads::{Waiting, finish},
     rows::{received, settings_from_proto},
 };
-use crate::{
-    mvcc::Replay,
-    store::{ApplyError, Replica, ReplySender, RequestError},
-};
+use crate::store::{ApplyError, Replica, ReplySender};
 
 /// Messages that the leader has not taken yet.
 const MAX_UNSENT: usize = 4;

@@ -11,6 +11,7 @@ use std::{
 };
 
 use dqlite::cluster_id::ClusterId;
+use etcd_state::{mvcc::Revision, requests::RequestError, settings::Settings};
 use peer_proto::{
     self as proto, AboutRequest, AboutResponse, FromLeader, Hello, ReadIndexed, RememberedRequest,
     RememberedResponse, ToLeader, Welcome, peer_server::Peer,
@@ -33,12 +34,7 @@ use super::{
     reads::finish,
     rows::{Transfer, row_of_change, settings_to_proto},
 };
-use crate::{
-    mvcc::Revision,
-    ops::tracing::Operation,
-    settings::Settings,
-    store::{RequestError, Store},
-};
+use crate::{ops::tracing::Operation, store::Store};
 
 /// Messages that a follower has not taken yet: beyond this its session waits, and the history keeps
 /// what comes.

@@ -9,12 +9,13 @@ use std::{
     time::Duration,
 };
 
+use etcd_state::requests::RequestError;
 use tokio::{
     sync::{Notify, oneshot},
     time::Instant,
 };
 
-use crate::store::{Cluster, Confirmed, RequestError};
+use crate::store::{Cluster, Confirmed};
 
 /// Reads that may wait; a client that does not limit itself runs into the limits of connections and
 /// streams before.

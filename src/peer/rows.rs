@@ -1,13 +1,13 @@
 //! Versions of keys as rows of the change table, on the way from the leader to the others.
 
 use bytes::Bytes;
-use peer_proto as proto;
-
-use crate::{
+use etcd_state::{
     mvcc::{Change, ChangeKind, KeyValue, Versions, VersionsCursor},
     settings::{SettingChange, Settings, Space},
-    store::Row,
 };
+use peer_proto as proto;
+
+use crate::store::Row;
 
 /// Keys and values in one message of the transfer of everything, in bytes.
 const CHUNK_BYTES: usize = 256 * 1024;

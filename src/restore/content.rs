@@ -10,21 +10,21 @@ use std::{
 use bbolt::{Bucket, Reader};
 use bytes::Bytes;
 use etcd_proto::mvccpb;
-use prost::Message;
-use tracing::info;
-
-use super::{RestoreError, Summary, file::SnapshotSource};
-use crate::{
+use etcd_state::{
     lease::{LeaseCopy, MAX_TTL_S, MIN_TTL_S},
     mvcc::{
         Change, ChangeKind, KeyValue, MAX_SUB, NEVER_COMPACTED, Replay, Revision, RowId,
         revision_of,
     },
     settings::SettingChange,
-    store::{
-        self,
-        snapshot::{MEMBERS, SETTINGS, StoredLease, StoredMember, row::RowKey},
-    },
+};
+use prost::Message;
+use tracing::info;
+
+use super::{RestoreError, Summary, file::SnapshotSource};
+use crate::store::{
+    self,
+    snapshot::{MEMBERS, SETTINGS, StoredLease, StoredMember, row::RowKey},
 };
 
 /// How often it says how far it is.

@@ -21,6 +21,7 @@ use dqlite::{
     node::{Dial, DirLock, Node, NodeError, NodeOptions},
     wire::{Role, Server},
 };
+use etcd_state::mvcc::Revision;
 use tracing::info;
 
 use self::content::Contents;
@@ -31,7 +32,6 @@ use crate::{
     args::RestoreArgs,
     backup::{BackupError, Facts, Scratch, Trailer},
     config::{ConfigError, Start},
-    mvcc::Revision,
     store::{Filling, OpenError},
 };
 

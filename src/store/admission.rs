@@ -4,16 +4,18 @@
 use etcd_proto::etcdserverpb::{
     AlarmRequest, AlarmType, RequestOp, TxnRequest, alarm_request::AlarmAction, request_op::Request,
 };
+use etcd_state::{
+    requests::RequestError,
+    settings::{Settings, change_alarm},
+};
 use tracing::warn;
 
 use super::{
-    RequestError,
     command::Command,
     database::Database,
     quota::{Quota, QuotaBytes, Verdict, cost_bytes},
     writer::Writer,
 };
-use crate::settings::{Settings, change_alarm};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
@@ -128,7 +130,7 @@ mod tests {
     use prost::Message;
 
     use super::*;
-    use crate::settings::{SettingChange, Space};
+    use etcd_state::settings::{SettingChange, Space};
 
     fn raised(alarm: AlarmType) -> Settings {
         let alarm = AlarmMember {

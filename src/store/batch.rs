@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use super::purge::SweepStep;
-use crate::{
+use etcd_state::{
     mvcc::{Commit, LeaseId, Revision, RowId},
     settings::SettingChange,
 };
+
+use super::purge::SweepStep;
 
 /// Rows of one batch. More does not make a row cheaper (spec'd by measurement: 6-10 us of CPU each
 /// from 64 rows on), it only makes the first request of a batch wait longer. A request that changes

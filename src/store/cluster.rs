@@ -2,7 +2,7 @@
 
 use std::{pin::Pin, time::Duration};
 
-use super::RequestError;
+use etcd_state::requests::RequestError;
 
 pub type Confirmed<'a> = Pin<Box<dyn Future<Output = Result<(), RequestError>> + Send + 'a>>;
 

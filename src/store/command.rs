@@ -6,16 +6,16 @@ use etcd_proto::etcdserverpb::{
     AlarmMember, AlarmRequest, DeleteRangeRequest, DeleteRangeResponse, PutRequest, PutResponse,
     TxnRequest, TxnResponse,
 };
-use tokio::sync::oneshot;
-
-use super::RequestError;
-use crate::{
+use etcd_state::{
     auth,
     lease::{LeaseCopy, LeaseView},
     mvcc::{LeaseId, Revision},
-    ops::tracing::{Forwarding, Trail},
+    requests::RequestError,
     settings::Settings,
 };
+use tokio::sync::oneshot;
+
+use crate::ops::tracing::{Forwarding, Trail};
 
 /// A request that must take its place in the order of writes.
 #[derive(Debug)]

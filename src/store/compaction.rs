@@ -3,10 +3,10 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
+use etcd_state::mvcc::{History, Revision, RowId};
 use tokio::task::JoinHandle;
 
 use super::command::ReplySender;
-use crate::mvcc::{History, Revision, RowId};
 
 /// A client that is answered when its compaction is done.
 pub struct Waiting {

@@ -8,6 +8,10 @@ use dqlite::{
     cluster_id::{ClusterId, Foreign, Settled},
     wire::{Param, Row, Value},
 };
+use etcd_state::{
+    mvcc::{Change, ChangeKind, KeyValue, LeaseId, Revision, RowId, revision_of, sub_of},
+    settings::{SettingChange, Settings, Space},
+};
 
 use super::{
     batch::{Batch, MAX_ROWS},
@@ -15,10 +19,6 @@ use super::{
     purge::{MAX_STEP_ROWS, SweepStep},
     schema,
     takeover::TakeOverError,
-};
-use crate::{
-    mvcc::{Change, ChangeKind, KeyValue, LeaseId, Revision, RowId, revision_of, sub_of},
-    settings::{SettingChange, Settings, Space},
 };
 
 /// The database's name, as in the Go k8s-dqlite.

@@ -4,10 +4,11 @@
 //! for 100 MB, so it is not done for little, nor for a database that is too large. Nothing depends
 //! on it: free pages are used again without. Measured in docs/decisions/0011-defragment.md.
 
+use etcd_state::requests::RequestError;
 use tracing::{info, warn};
 
 use super::{
-    Pages, RequestError,
+    Pages,
     command::Reply,
     database::Database,
     writer::{Answer, When, Writer},

@@ -6,11 +6,12 @@
 
 use std::collections::BTreeMap;
 
-use super::batch::Record;
-use crate::{
+use etcd_state::{
     mvcc::{LeaseId, Revision},
     settings::{SettingChange, Space},
 };
+
+use super::batch::Record;
 
 /// What becomes of one row of table `lease`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

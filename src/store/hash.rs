@@ -1,10 +1,13 @@
 //! A hash of the store at a revision, bit for bit the one of etcd's HashKV (`mvcc/hash.go`), so that
 //! copies of a store can be compared, with an etcd too.
 
+use etcd_state::{
+    mvcc::{History, Revision, Versions},
+    requests::RequestError,
+};
 use tokio::sync::Semaphore;
 
-use super::{RequestError, Store, snapshot::row};
-use crate::mvcc::{History, Revision, Versions};
+use super::{Store, snapshot::row};
 
 /// Hashes that are computed at a time. Each occupies a thread, and reads all of the store from
 /// memory; who comes later waits.

@@ -1,15 +1,16 @@
 //! The writer's care for leases: granting, revoking, expiry, and what is stored of the time that is
 //! left.
 
+use etcd_state::{
+    lease::{LeaseTable, MAX_TTL_S, MIN_TTL_S},
+    mvcc::{LeaseId, MAX_SUB},
+    requests::RequestError,
+};
+
 use super::{
-    RequestError,
     batch::{MAX_ROWS, Record},
     command::Reply,
     writer::Writer,
-};
-use crate::{
-    lease::{LeaseTable, MAX_TTL_S, MIN_TTL_S},
-    mvcc::{LeaseId, MAX_SUB},
 };
 
 /// Leases that expire in one tick: 1,000 per second, as in etcd.

@@ -10,6 +10,11 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use etcd_state::{
+    auth::Rules,
+    mvcc::{Commit, History, Replay, RowId},
+    settings::Settings,
+};
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
@@ -17,11 +22,6 @@ use super::{
     MAX_QUEUED, OpenError, Replica, Shared, Store, StoreOptions,
     database::{Database, Meta},
     quota::{QuotaBytes, SUGGESTED_MAX_BYTES},
-};
-use crate::{
-    auth::Rules,
-    mvcc::{Commit, History, Replay, RowId},
-    settings::Settings,
 };
 
 /// How often loading says how far it is.

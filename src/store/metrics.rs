@@ -5,11 +5,13 @@ use std::{
     time::Duration,
 };
 
-use super::{RequestError, batch::Batch, evaluate::Operations};
-use crate::{
-    metrics::{Counter, Histogram},
+use etcd_state::{
     mvcc::ChangeKind,
+    requests::{RequestError, evaluate::Operations},
 };
+
+use super::batch::Batch;
+use crate::metrics::{Counter, Histogram};
 
 /// Bounds from 1 ms to 8.192 s, as etcd's, in microseconds.
 const COMMIT_FIRST_US: u64 = 1000;

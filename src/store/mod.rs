@@ -10,20 +10,15 @@ mod command;
 mod compaction;
 mod database;
 mod defragment;
-mod error;
-mod evaluate;
 mod folded;
 mod hash;
 mod leases;
-mod limits;
 mod load;
 mod metrics;
 mod pages;
 mod probe;
 mod purge;
 mod quota;
-mod range;
-mod range_stream;
 mod recovery;
 mod replica;
 mod restore;
@@ -32,7 +27,6 @@ pub mod snapshot;
 pub mod takeover;
 #[cfg(test)]
 mod tests;
-mod validate;
 mod writer;
 
 use std::{
@@ -50,6 +44,13 @@ use etcd_proto::etcdserverpb::{
     AlarmMember, AlarmRequest, DeleteRangeRequest, DeleteRangeResponse, PutRequest, PutResponse,
     RangeRequest, RangeResponse, TxnRequest, TxnResponse,
 };
+use etcd_state::{
+    auth::{self, Rules},
+    lease::{LeaseTable, LeaseView, NowMs},
+    mvcc::{History, LeaseId, Revision},
+    requests::{self, Limits, RangeStream, RequestError},
+    settings::Settings,
+};
 use prost::Message;
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -60,26 +61,15 @@ pub use self::{
     cluster::{Alone, Cluster, Confirmed},
     command::{Command, Reply, ReplySender, Submission},
     database::{OpenError, Pages},
-    error::RequestError,
     hash::{StoreHash, hash},
-    limits::{LARGEST_REQUEST_BYTES, Limits},
     load::empty,
     metrics::Metrics,
     quota::QuotaBytes,
-    range::to_proto,
-    range_stream::RangeStream,
     replica::{ApplyError, Replica, Row},
     restore::Filling,
-    validate::{check_delete_range, check_put, check_range, check_txn},
     writer::{CommitObserver, Ended, Stop, WriterError},
 };
-use crate::{
-    auth::{self, Rules},
-    lease::{LeaseTable, LeaseView, NowMs},
-    mvcc::{History, LeaseId, Revision},
-    ops::tracing::{Operation, Trail},
-    settings::Settings,
-};
+use crate::ops::tracing::{Operation, Trail};
 
 /// Requests that may wait for the writer; etcd refuses beyond 5,000 too.
 const MAX_QUEUED: usize = 5_000;
@@ -272,23 +262,23 @@ impl Store {
 
     /// Answers from one immutable snapshot.
     pub fn range(&self, request: &RangeRequest) -> Result<RangeResponse, RequestError> {
-        validate::check_range(request)?;
+        requests::check_range(request)?;
         self.shared.metrics.ranges.increment();
         if request.revision <= 0 {
             let head = self.shared.history.head();
-            return Ok(range::range(&head.tree, request, head.revision));
+            return Ok(requests::range(&head.tree, request, head.revision));
         }
         let snapshot = self.shared.history.at(request.revision)?;
-        Ok(range::range(&snapshot.tree, request, self.revision()))
+        Ok(requests::range(&snapshot.tree, request, self.revision()))
     }
 
     /// The same in chunks. The error for what etcd's RangeStream does not take is its text.
     pub fn range_stream(&self, request: RangeRequest) -> Result<RangeStream, RequestError> {
-        validate::check_range(&request)?;
-        if !range::is_default_order(&request) {
+        requests::check_range(&request)?;
+        if !requests::is_default_order(&request) {
             return Err(RequestError::StreamOrder);
         }
-        if range::has_filters(&request) {
+        if requests::has_filters(&request) {
             return Err(RequestError::StreamFilters);
         }
         let revision = self.revision();
@@ -301,7 +291,7 @@ impl Store {
     }
 
     pub async fn put(&self, request: PutRequest) -> Result<PutResponse, RequestError> {
-        validate::check_put(&request)?;
+        requests::check_put(&request)?;
         let size_bytes = request.encoded_len();
         match self.submit(Command::Put(request), size_bytes).await? {
             Reply::Put(response) => Ok(response),
@@ -313,7 +303,7 @@ impl Store {
         &self,
         request: DeleteRangeRequest,
     ) -> Result<DeleteRangeResponse, RequestError> {
-        validate::check_delete_range(&request)?;
+        requests::check_delete_range(&request)?;
         let size_bytes = request.encoded_len();
         match self
             .submit(Command::DeleteRange(request), size_bytes)
@@ -325,7 +315,7 @@ impl Store {
     }
 
     pub async fn txn(&self, request: TxnRequest) -> Result<TxnResponse, RequestError> {
-        validate::check_txn(&request, self.shared.limits.max_txn_operations)?;
+        requests::check_txn(&request, self.shared.limits.max_txn_operations)?;
         let size_bytes = request.encoded_len();
         match self.submit(Command::Txn(request), size_bytes).await? {
             Reply::Txn(response) => Ok(response),

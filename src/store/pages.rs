@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use etcd_state::requests::RequestError;
 use tokio::{sync::Mutex, time::Instant};
 
-use super::{Pages, RequestError, Store};
+use super::{Pages, Store};
 
 /// How long a size stays good: it is polled, and each reading interrupts the writer.
 const MAX_AGE: Duration = Duration::from_secs(5);

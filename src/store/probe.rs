@@ -8,9 +8,10 @@ use etcd_proto::etcdserverpb::{
     compare::{CompareResult, CompareTarget, TargetUnion},
     request_op::Request,
 };
+use etcd_state::requests::RequestError;
 use tokio::time::timeout;
 
-use super::{Command, RequestError, Store};
+use super::{Command, Store};
 
 /// How long the answer may take: a probe is asked for every few seconds, and slower than this is not ready.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);

@@ -2,10 +2,10 @@
 
 use std::{collections::VecDeque, time::Duration};
 
+use etcd_state::mvcc::{MAX_SUB, Revision, RowId, row_id};
 use tracing::info;
 
 use super::command::{Reply, ReplySender};
-use crate::mvcc::{MAX_SUB, Revision, RowId, row_id};
 
 /// Rows of one step, at first and at least: a page or two.
 const MIN_STEP_ROWS: usize = 16;

@@ -6,22 +6,22 @@
 
 use std::{collections::HashMap, pin::Pin, sync::atomic::Ordering, time::Duration};
 
+use etcd_state::{
+    auth,
+    lease::LeaseTable,
+    mvcc::{MAX_SUB, Revision, Tree, row_id},
+    requests::RequestError,
+    settings::Settings,
+};
 use tokio::time::{Instant, timeout_at};
 use tracing::{info, warn};
 
 use super::{
-    RequestError,
     batch::{Batch, Record},
     command::{ReplySender, Submission},
     database::{Database, Meta, OpenError, StoredChange, StoredLease},
     folded::{Folded, LeaseFate},
     writer::{Answer, Pending, Stop, Writer, WriterError},
-};
-use crate::{
-    auth,
-    lease::LeaseTable,
-    mvcc::{MAX_SUB, Revision, Tree, row_id},
-    settings::Settings,
 };
 
 /// Pause between two attempts; requests that arrive meanwhile are refused.
@@ -317,7 +317,7 @@ fn refuse(replies: impl IntoIterator<Item = ReplySender>, error: RequestError) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mvcc::LeaseId;
+    use etcd_state::mvcc::LeaseId;
 
     fn truth(compact_revision: Revision, leases: &[(LeaseId, i64)]) -> Truth {
         let leases = leases.iter().map(|(id, ttl_s)| StoredLease {

@@ -6,6 +6,11 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
+use etcd_state::{
+    auth::Rules,
+    mvcc::{Commit, MAX_SUB, Replay, ReplayError, Revision, row_id},
+    settings::Settings,
+};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
@@ -18,11 +23,6 @@ use super::{
     recovery::restore_leases,
     takeover::{self, TakeOver},
     writer::{CommitObserver, Ended, Stop, Writer, WriterError},
-};
-use crate::{
-    auth::Rules,
-    mvcc::{Commit, MAX_SUB, Replay, ReplayError, Revision, row_id},
-    settings::Settings,
 };
 
 /// What a node has of the store, whoever leads.
@@ -222,7 +222,7 @@ impl Replica {
         Ok(())
     }
 
-    fn append(&mut self, commits: &[Arc<Commit>], tree: crate::mvcc::Tree) {
+    fn append(&mut self, commits: &[Arc<Commit>], tree: etcd_state::mvcc::Tree) {
         if commits.is_empty() {
             return;
         }

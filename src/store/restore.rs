@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use dqlite::client::Endpoint;
+use etcd_state::{
+    lease::LeaseCopy,
+    mvcc::{Change, Commit, NEVER_COMPACTED, Revision},
+    settings::SettingChange,
+};
 
 use super::{
     OpenError,
     batch::{Batch, Record},
     database::Database,
-};
-use crate::{
-    lease::LeaseCopy,
-    mvcc::{Change, Commit, NEVER_COMPACTED, Revision},
-    settings::SettingChange,
 };
 
 /// Rows of one transaction. Unlike the writer's batches, nobody waits for the first of them.

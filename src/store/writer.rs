@@ -17,25 +17,25 @@ use std::{
     time::Duration,
 };
 
+use etcd_state::{
+    auth,
+    mvcc::{Commit, Revision},
+    requests::{RequestError, evaluate::Working},
+    settings::Settings,
+};
 use tokio::{sync::mpsc, time::MissedTickBehavior};
 use tracing::warn;
 
 use self::in_flight::{InFlight, Written, wait};
 use super::{
-    RequestError, Shared,
+    Shared,
     admission::Admission,
     batch::Batch,
     command::{Reply, ReplySender, Submission},
     compaction::Compactions,
     database::{Database, OpenError},
-    evaluate::Working,
     leases::{CHECKPOINTS_AT_STOP, Expiry},
     purge::Purge,
-};
-use crate::{
-    auth,
-    mvcc::{Commit, Revision},
-    settings::Settings,
 };
 
 /// How often leases are looked at, as in etcd: a lease outlives its TTL by at most this.

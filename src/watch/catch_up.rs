@@ -8,11 +8,11 @@ use std::sync::atomic::Ordering;
 use std::task::Waker;
 
 use etcd_proto::etcdserverpb::WatchResponse;
+use etcd_state::mvcc::{Commit, Revision};
 
 use super::segment::{Segment, Segmenter};
 use super::stream::{Phase, Watcher};
 use super::{SourceError, WatchId, WatchStream, synced, wire};
-use crate::mvcc::{Commit, Revision};
 
 /// Changes read from the history in one step. Bounds how long a step keeps its thread: well below
 /// a millisecond if few of them match, a few milliseconds if all do.

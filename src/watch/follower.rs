@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 use etcd_proto::etcdserverpb::WatchResponse;
+use etcd_state::mvcc::{KeyRange, Revision};
 use prost::Message;
 
 use super::{CatchUp, CloseReason, CreateRequest, Options, Popped, WatchHub, WatchStream};
-use crate::mvcc::{KeyRange, Revision};
 
 /// gRPC's byte that says "not compressed".
 const FLAG_BYTES: usize = 1;

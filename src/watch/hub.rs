@@ -5,13 +5,13 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use etcd_state::mvcc::{Commit, Revision};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::stream::{Phase, StreamState, WatchStream};
 use super::synced::{Round, StreamId, Synced, WatcherId};
 use super::wire::HeaderFn;
 use super::{CloseReason, CommitSource, Inbox, Metrics, Outbound, SourceError};
-use crate::mvcc::{Commit, Revision};
 
 /// Changes distributed under one lock. Bounds how long a new watcher waits for the lock, and how
 /// long the events of the first change wait for those of the last.

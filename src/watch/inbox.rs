@@ -3,9 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use etcd_state::mvcc::Commit;
 use tokio::sync::Notify;
-
-use crate::mvcc::Commit;
 
 /// Commits that wait for the hub. Further ones are left in the history, and read from there: the
 /// writer never waits for watches, and this much is never more than some megabytes of references.

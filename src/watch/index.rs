@@ -7,8 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 
 use bytes::Bytes;
-
-use crate::mvcc::KeyRange;
+use etcd_state::mvcc::KeyRange;
 
 /// Stands for a watched range; whoever fills the index chooses it.
 pub type SlotId = usize;

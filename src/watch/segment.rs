@@ -1,7 +1,8 @@
 //! Cuts a watcher's events into responses. Pure.
 
+use etcd_state::mvcc::{Change, ChangeKind, KeyValue, Revision};
+
 use super::wire;
-use crate::mvcc::{Change, ChangeKind, KeyValue, Revision};
 
 /// A response is ended at the next revision after this many bytes of events, and a fragment before
 /// the event that would pass it. Large enough that the cost of a message does not matter, small

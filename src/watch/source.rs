@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::mvcc::{Commit, History, HistoryError, Revision};
+use etcd_state::mvcc::{Commit, History, HistoryError, Revision};
 
 /// Why commits cannot be had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

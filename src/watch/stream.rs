@@ -6,12 +6,12 @@ use std::sync::atomic::Ordering;
 use std::task::Waker;
 
 use etcd_proto::etcdserverpb::WatchResponse;
+use etcd_state::mvcc::{KeyRange, Revision};
 
 use super::hub::{State, WatchHub, wake_all};
 use super::synced::{self, Member, Round, StreamId, WatcherId};
 use super::wire::{self, HeaderFn};
 use super::{CloseReason, NO_WATCH_ID, Options, Outbound, WatchId};
-use crate::mvcc::{KeyRange, Revision};
 
 /// Watchers of one stream, so that a client in a loop cannot take all memory: about 0.3 KiB each.
 /// Kubernetes has one per stream, etcd's own benchmark a few thousand.

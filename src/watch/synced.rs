@@ -9,13 +9,13 @@ use std::task::Waker;
 
 use bytes::Bytes;
 use etcd_proto::etcdserverpb::{ResponseHeader, WatchResponse};
+use etcd_state::mvcc::{Commit, KeyRange, Revision};
 
 use super::index::{Index, SlotId};
 use super::outbound::Full;
 use super::segment::{Segment, Segmenter};
 use super::wire::{self, HeaderFn};
 use super::{Metrics, Options, Outbound, WatchId};
-use crate::mvcc::{Commit, KeyRange, Revision};
 
 /// Between fan-outs, a range keeps room for this many events.
 const KEPT_CAPACITY_EVENTS: usize = 64;

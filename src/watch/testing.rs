@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-
-use crate::mvcc::{Change, ChangeKind, Commit, History, KeyValue, Revision};
+use etcd_state::mvcc::{Change, ChangeKind, Commit, History, KeyValue, Revision};
 
 /// One operation of a transaction: a key, and its new value or none to delete it.
 pub type Op = (Bytes, Option<Bytes>);

@@ -6,12 +6,14 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use etcd_proto::etcdserverpb::{ResponseHeader, WatchResponse};
 use etcd_proto::mvccpb;
+use etcd_state::{
+    mvcc::{Change, ChangeKind, KeyValue, Revision},
+    requests::to_proto,
+};
 use prost::Message;
 use prost::encoding::{self, WireType};
 
 use super::WatchId;
-use crate::mvcc::{Change, ChangeKind, KeyValue, Revision};
-use crate::store::to_proto;
 
 /// Makes the header of a response at a revision.
 pub type HeaderFn = dyn Fn(Revision) -> ResponseHeader + Send + Sync;

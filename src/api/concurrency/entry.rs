@@ -6,12 +6,13 @@ use etcd_proto::etcdserverpb::{
     request_op, response_op,
 };
 use etcd_proto::mvccpb::KeyValue;
+use etcd_state::{
+    mvcc::{LeaseId, Revision},
+    requests::RequestError,
+};
 
 use super::{Prefix, RecipeError, Session, is_created_at};
-use crate::{
-    mvcc::{LeaseId, Revision},
-    store::{RequestError, Store},
-};
+use crate::store::Store;
 
 /// Deleted when it is dropped, unless it is kept: a client that leaves must not block those behind
 /// it.

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 
 use bytes::Bytes;
 use etcd_proto::{mvccpb::KeyValue, v3electionpb::LeaderResponse};
+use etcd_state::mvcc::{KeyRange, Revision};
 use tokio::sync::mpsc;
 use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tonic::Status;
@@ -13,7 +14,6 @@ use crate::{
         concurrency::{Prefix, RecipeError, Recipes, Session, is_deletion, revision_of},
         status::recipe_status,
     },
-    mvcc::{KeyRange, Revision},
     watch::{FollowError, Options},
 };
 

@@ -4,6 +4,10 @@ use std::time::Duration;
 
 use etcd_proto::etcdserverpb::watch_client::WatchClient;
 use etcd_proto::etcdserverpb::{WatchCancelRequest, WatchProgressRequest};
+use etcd_state::{
+    auth::{DEFAULT_TTL, Tokens},
+    mvcc::Revision,
+};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -13,8 +17,7 @@ use tonic::transport::{Channel, Server};
 
 use super::*;
 use crate::api::Identity;
-use crate::auth::{DEFAULT_TTL, Tokens};
-use crate::mvcc::Revision;
+
 use crate::watch::testing::{Op, TestStore, delete, put};
 use crate::watch::{HubSettings, Inbox, NO_WATCH_ID};
 

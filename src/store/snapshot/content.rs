@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 
 use bbolt::{Measure, Writer};
-use prost::Message;
-
-use super::{MEMBERS, StoredMember, row};
-use crate::{
+use etcd_state::{
     auth::TOKEN_SECRET,
     lease::LeaseCopy,
     mvcc::{Revision, Versions},
     settings::{Settings, Space},
 };
+use prost::Message;
+
+use super::{MEMBERS, StoredMember, row};
 
 /// The schema, and the cluster version that goes with it.
 pub const STORAGE_VERSION: &str = "3.6.0";

@@ -1,11 +1,11 @@
 //! The file, made while it is read: blob after blob, then its checksum.
 
 use bbolt::Writer;
+use etcd_state::mvcc::{Revision, VersionsCursor};
 use openssl::sha::Sha256;
 use tokio::sync::SemaphorePermit;
 
 use super::{content::Content, row};
-use crate::mvcc::{Revision, VersionsCursor};
 
 /// Bytes that are handed out at a time, as etcd does: some 50 us of work.
 pub const BLOB_BYTES: usize = 32 * 1024;

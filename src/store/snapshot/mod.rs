@@ -8,6 +8,7 @@ mod file;
 mod member;
 pub mod row;
 
+use etcd_state::requests::RequestError;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use self::content::Content;
@@ -17,7 +18,7 @@ pub use self::{
     member::{MEMBERS, StoredMember},
 };
 use super::{
-    RequestError, Store,
+    Store,
     command::{Command, Reply},
 };
 

@@ -1,12 +1,11 @@
 //! How etcd stores a version: one row of the bucket `key` in its database file
 //! (`mvcc/revision.go`, `mvcc/kvstore_txn.go`).
 
-use prost::Message;
-
-use crate::{
+use etcd_state::{
     mvcc::{KeyValue, Revision},
-    store::range::to_proto,
+    requests::to_proto,
 };
+use prost::Message;
 
 /// Bytes of a put's key: revision, `_`, position. A tombstone's has one more.
 pub const KEY_BYTES: usize = 8 + 1 + 8;

@@ -3,15 +3,15 @@ use std::sync::Arc;
 use bbolt::Reader;
 use bytes::Bytes;
 use dqlite::wire::{Role, Server};
-use prost::Message;
-use tokio::sync::Semaphore;
-
-use super::{content::StoredLease, *};
-use crate::{
+use etcd_state::{
     lease::LeaseCopy,
     mvcc::{Change, ChangeKind, Commit, History, KeyValue},
     settings::{SettingChange, Settings, Space},
 };
+use prost::Message;
+use tokio::sync::Semaphore;
+
+use super::{content::StoredLease, *};
 
 static PERMITS: Semaphore = Semaphore::const_new(8);
 

@@ -9,6 +9,7 @@ use dqlite::{
     client::{Error, Statement},
     wire::{Param, Row, Value},
 };
+use etcd_state::mvcc::{ChangeKind, Revision, RowId, revision_of};
 use tracing::{info, warn};
 
 use super::{
@@ -17,10 +18,7 @@ use super::{
     schema,
     table::{Stage, damaged, stage},
 };
-use crate::{
-    mvcc::{ChangeKind, Revision, RowId, revision_of},
-    store::{OpenError, database::Database, metrics::Metrics, schema as own},
-};
+use crate::store::{OpenError, database::Database, metrics::Metrics, schema as own};
 
 /// Rows whose decisions are made at a time: bounds what is in memory, not what is written.
 const READ_ROWS: i64 = 4096;

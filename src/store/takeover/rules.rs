@@ -7,8 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytes::Bytes;
-
-use crate::{
+use etcd_state::{
     lease::{MAX_TTL_S, MIN_TTL_S},
     mvcc::{ChangeKind, LeaseId, Revision},
 };

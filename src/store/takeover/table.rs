@@ -5,12 +5,10 @@ use dqlite::{
     client::{Connection, Endpoint, Error},
     wire::{Param, Row, Value},
 };
+use etcd_state::mvcc::{NEVER_COMPACTED, Revision, RowId, revision_of};
 
 use super::{TakeOverError, schema};
-use crate::{
-    mvcc::{NEVER_COMPACTED, Revision, RowId, revision_of},
-    store::{OpenError, database::Database, schema as own},
-};
+use crate::store::{OpenError, database::Database, schema as own};
 
 /// The highest revision that a row id can carry.
 const MAX_REVISION: Revision = revision_of(RowId::MAX);

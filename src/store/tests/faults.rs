@@ -1,7 +1,8 @@
 //! Commits whose outcome is unknown.
 
+use etcd_state::requests::RequestError;
+
 use super::harness::{Engine, Fault, Running, contents, put};
-use crate::store::RequestError;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_write_whose_reply_was_lost_is_found_and_acknowledged() {

@@ -15,6 +15,7 @@ use dqlite::{
     node::{BOOTSTRAP_ID, Dial, Node, NodeOptions},
 };
 use etcd_proto::etcdserverpb::{PutRequest, RangeRequest};
+use etcd_state::mvcc::Commit;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{UnixListener, UnixStream},
@@ -22,10 +23,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use crate::{
-    mvcc::Commit,
-    store::{Alone, Ended, QuotaBytes, Stop, Store, StoreOptions, WriterError, empty},
-};
+use crate::store::{Alone, Ended, QuotaBytes, Stop, Store, StoreOptions, WriterError, empty};
 
 /// What happens to the next request on the socket.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -4,12 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use dqlite::{client::Endpoint, cluster_id::ClusterId};
 use etcd_proto::etcdserverpb::{PutRequest, RequestOp, TxnRequest, request_op::Request};
+use etcd_state::requests::RequestError;
 use tokio::{task::JoinSet, time::Instant};
 
 use super::harness::{Engine, Running, put};
 use crate::store::{
-    Alone, Command, MAX_QUEUED, MAX_QUEUED_BYTES, QuotaBytes, RequestError, StoreOptions,
-    batch::MAX_BYTES, empty,
+    Alone, Command, MAX_QUEUED, MAX_QUEUED_BYTES, QuotaBytes, StoreOptions, batch::MAX_BYTES, empty,
 };
 
 #[tokio::test(flavor = "multi_thread")]

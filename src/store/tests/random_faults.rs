@@ -17,14 +17,15 @@ use etcd_proto::etcdserverpb::{
     Compare, DeleteRangeRequest, PutRequest, RequestOp, TxnRequest, compare::TargetUnion,
     request_op::Request,
 };
+use etcd_state::{
+    mvcc::{ChangeKind, Commit, Revision},
+    requests::RequestError,
+};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use tokio::{task::JoinSet, time::Instant};
 
 use super::harness::{Engine, Fault, Running, contents, put};
-use crate::{
-    mvcc::{ChangeKind, Commit, Revision},
-    store::{RequestError, Store},
-};
+use crate::store::Store;
 
 const CLIENTS: u64 = 8;
 const FAULTS: usize = 60;

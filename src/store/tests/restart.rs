@@ -5,9 +5,9 @@ use etcd_proto::etcdserverpb::{
     AlarmRequest, AlarmType, DeleteRangeRequest, PutRequest, RangeRequest,
     alarm_request::AlarmAction,
 };
+use etcd_state::requests::RequestError;
 
 use super::harness::{Engine, Running, contents, put};
-use crate::store::RequestError;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_history_and_leases_survive() {

@@ -1,9 +1,9 @@
 //! Stopping while there is work.
 
+use etcd_state::requests::RequestError;
 use tokio::task::JoinSet;
 
 use super::harness::{Engine, Running, contents, put};
-use crate::store::RequestError;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_queued_before_the_stop_is_written_and_the_rest_is_refused() {

@@ -7,6 +7,12 @@ use std::{
     time::Duration,
 };
 
+use etcd_state::{
+    auth::Rules,
+    mvcc::{RowId, Tree},
+    requests::RequestError,
+    settings::Settings,
+};
 use tokio::time::timeout;
 use tracing::warn;
 
@@ -15,15 +21,11 @@ use super::{
     in_flight::{InFlight, Written, trails},
 };
 use crate::{
-    auth::Rules,
-    mvcc::{RowId, Tree},
     ops::{
         logging::slow,
         tracing::{BatchFacts, batch_written},
     },
-    settings::Settings,
     store::{
-        RequestError,
         batch::{Batch, Record},
         command::Reply,
         compaction::Waiting,

@@ -2,11 +2,11 @@
 
 use std::{future::poll_fn, pin::Pin, task::Poll, time::Duration};
 
+use etcd_state::mvcc::Tree;
 use tokio::time::Instant;
 
 use super::Answer;
 use crate::{
-    mvcc::Tree,
     ops::tracing::{Trail, batch_sent},
     store::{batch::Batch, database::Database},
 };

@@ -2,19 +2,19 @@
 
 use std::sync::atomic::Ordering;
 
-use super::{Answer, When, Writer};
-use crate::{
+use etcd_state::{
     auth::{self, AuthError},
     lease::LeaseTable,
     mvcc::Revision,
+    requests::{RequestError, evaluate::Evaluation},
     settings::{self, SettingChange, Space},
-    store::{
-        RequestError,
-        admission::Decision,
-        batch::Record,
-        command::{Command, Reply, Submission},
-        evaluate::Evaluation,
-    },
+};
+
+use super::{Answer, When, Writer};
+use crate::store::{
+    admission::Decision,
+    batch::Record,
+    command::{Command, Reply, Submission},
 };
 
 impl Writer {

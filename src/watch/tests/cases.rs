@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use etcd_proto::etcdserverpb::WatchResponse;
+use etcd_state::mvcc::Revision;
 
 use super::client::{event_revisions, hub, pop, receive, request, settle};
-use crate::mvcc::Revision;
+
 use crate::watch::testing::{TestStore, delete, put};
 use crate::watch::{
     CatchUp, CloseReason, CreateRequest, Inbox, NO_WATCH_ID, Options, WatchHub, WatchStream,

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use etcd_proto::etcdserverpb::{ResponseHeader, WatchResponse};
+use etcd_state::mvcc::{History, KeyRange, Revision};
 use prost::Message;
 
-use crate::mvcc::{History, KeyRange, Revision};
 use crate::watch::{
     CatchUp, CloseReason, CreateRequest, HubSettings, Inbox, Options, Popped, WatchHub, WatchStream,
 };

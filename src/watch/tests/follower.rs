@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use etcd_state::mvcc::{KeyRange, Revision};
 
 use super::client::{event_revisions, hub, settle};
-use crate::mvcc::{KeyRange, Revision};
+
 use crate::watch::testing::{TestStore, delete, put};
 use crate::watch::{FollowError, Follower, Inbox, Options, WatchHub};
 

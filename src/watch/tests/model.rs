@@ -8,10 +8,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use etcd_proto::etcdserverpb::WatchResponse;
 use etcd_proto::mvccpb;
+use etcd_state::mvcc::{Change, ChangeKind, Commit, KeyRange, Revision};
 use proptest::prelude::*;
 
 use super::client::{hub, pop, settle};
-use crate::mvcc::{Change, ChangeKind, Commit, KeyRange, Revision};
+
 use crate::watch::testing::{Op, TestStore};
 use crate::watch::{
     CatchUp, CloseReason, CreateRequest, Inbox, NO_WATCH_ID, Options, WatchHub, WatchId,

@@ -5,11 +5,12 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
+use etcd_state::mvcc::{KeyRange, Revision};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 use super::client::{hub, pop, request};
-use crate::mvcc::{KeyRange, Revision};
+
 use crate::watch::testing::TestStore;
 use crate::watch::{CatchUp, CreateRequest, Inbox, NO_WATCH_ID, WatchHub, WatchStream};
 

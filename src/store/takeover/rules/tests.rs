@@ -1,7 +1,7 @@
+use etcd_state::mvcc::{KeyValue, NEVER_COMPACTED, Replay};
 use proptest::prelude::*;
 
 use super::*;
-use crate::mvcc::{KeyValue, NEVER_COMPACTED, Replay};
 
 fn row(revision: Revision, name: &'static str) -> OldRow {
     OldRow {

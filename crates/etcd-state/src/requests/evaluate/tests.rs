@@ -16,7 +16,7 @@ use super::{
 use crate::{
     lease::LeaseTable,
     mvcc::{ChangeKind, Commit, History, KeyValue, Tree},
-    store::{range, range::to_proto, validate},
+    requests::{self, check_txn, to_proto},
 };
 
 #[derive(Debug, Clone)]
@@ -312,7 +312,7 @@ fn run(real: &mut Real, model: &mut Model, step: &Step) -> Result<(), TestCaseEr
             let mut txn = txn.clone();
             settle(&mut txn, model.revision);
             let txn = &txn;
-            if validate::check_txn(txn, 128).is_ok() {
+            if check_txn(txn, 128).is_ok() {
                 agree(real, model, |e| e.txn(txn), |m| m.txn(txn))?;
             }
         }
@@ -351,7 +351,7 @@ fn run(real: &mut Real, model: &mut Model, step: &Step) -> Result<(), TestCaseEr
                 ..range.clone()
             };
             let expected = answer_range(&model.states[&model.committed], &range, 7);
-            prop_assert_eq!(range::range(&head.tree, &range, 7), expected);
+            prop_assert_eq!(requests::range(&head.tree, &range, 7), expected);
         }
     }
     Ok(())

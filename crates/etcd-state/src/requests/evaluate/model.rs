@@ -15,7 +15,7 @@ use etcd_proto::{
     mvccpb::KeyValue,
 };
 
-use crate::store::RequestError;
+use crate::requests::RequestError;
 
 pub type State = BTreeMap<Vec<u8>, KeyValue>;
 

@@ -11,7 +11,8 @@ use std::{
 use bytes::{BufMut, Bytes, BytesMut};
 use etcd_proto::etcdserverpb::{RequestOp, request_op::Request};
 
-use crate::{mvcc::KeyRange, store::RequestError};
+use crate::mvcc::KeyRange;
+use crate::requests::RequestError;
 
 /// What a list of operations may write.
 #[derive(Default)]
