@@ -5,7 +5,6 @@ pub mod args;
 pub mod backup;
 pub mod compact;
 pub mod config;
-pub mod metrics;
 pub mod migrate;
 pub mod node;
 pub mod observe;

@@ -13,16 +13,15 @@ use k8s_dqlite::{
         RollBackArgs, StatusArgs,
     },
     backup, config, migrate,
-    ops::{
-        exit::Exit,
-        limits, logging,
-        profiling::{self, Sampled, WholeProfile},
-        signals::StopSignals,
-        tracing::Telemetry,
-    },
+    ops::{exit::Exit, limits, signals::StopSignals},
     recover, restore, roll_back,
     server::{self, ServerError},
     snap, status,
+};
+use telemetry::{
+    logging,
+    profiling::{self, Sampled, WholeProfile},
+    tracing::Telemetry,
 };
 use tracing::{error, info, warn};
 
@@ -82,7 +81,7 @@ fn serve(args: &Args) -> ExitCode {
     if args.profiling {
         profiling::start_heap();
     }
-    logging::start_as(args.logs.log_format, &args.log_level, args.debug);
+    logging::start_as(args.logs.log_format.into(), &args.log_level, args.debug);
     logging::slow::set_threshold(args.logs.warning_apply_duration.0);
     info!(
         "k8s-dqlite {} on dqlite {}",
@@ -285,7 +284,8 @@ async fn run(args: &Args) -> Result<(), ServerError> {
     }
     let config = config::load(args)?;
     tokio::spawn(logging::obey_signals());
-    let telemetry = Telemetry::start(args)?;
+    let telemetry = config::telemetry(args)?;
+    let telemetry = telemetry.and_then(|settings| Telemetry::start(&settings));
     let is_recorded = args.profiling && !args.profiling_dir.is_empty();
     let profile = is_recorded.then(|| WholeProfile::start(args.profiling_dir.as_ref()));
     let profile = profile.transpose()?;

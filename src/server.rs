@@ -13,6 +13,7 @@ use dqlite::{
     node::{NodeError, trim_memory},
 };
 use etcd_state::mvcc::Commit;
+use telemetry::profiling::{self, ProfileError};
 use tokio::{sync::watch, task::JoinHandle, time::timeout};
 use tracing::{error, info, warn};
 
@@ -21,14 +22,10 @@ use crate::{
     args::{ListenAddress, ListenSocket, LowStorageAction},
     backup::{self, Maker},
     compact::{self, ClientCompactions},
-    config::{ConfigError, ServerConfig},
+    config::{ConfigError, NoTarget, ServerConfig},
     node::{Membership, Pauses, RunningNode, StartError},
-    observe::{NodeView, Observed, ObservedOptions, Places, ViewNow, watch_log_writes},
-    ops::{
-        disk::{self, Change},
-        profiling::{self, ProfileError},
-        tracing::{NoTarget, observe},
-    },
+    observe::{self, NodeView, Observed, ObservedOptions, Places, ViewNow, watch_log_writes},
+    ops::disk::{self, Change},
     peer::{CoordinatorError, Known, NodeOptions, Nodes, PeerPort, Reads},
     store::{
         self, Cluster, CommitObserver, OpenError, Store, StoreOptions, WriterError,
@@ -118,7 +115,7 @@ pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result
         quota: config.quota,
         limits: config.limits,
     });
-    observe(&store);
+    observe::observe(&store);
     let watchers = Watchers::default();
     replica.observe(Box::new(watchers.clone()));
     let mut nodes = Nodes::start(

@@ -17,12 +17,11 @@ use axum::{
 };
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use tonic::codegen::Service;
-
-use crate::{
+use telemetry::{
     metrics::{CALLS, MethodCalls},
-    ops::tracing::{Course, within},
+    tracing::{Course, within},
 };
+use tonic::codegen::Service;
 
 const STATUS: &str = "grpc-status";
 

@@ -12,6 +12,7 @@ use etcd_state::{
     requests::{RequestError, check_delete_range, check_put, check_range, check_txn},
 };
 use prost::Message;
+use telemetry::tracing::{Reading, about};
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status};
 
@@ -20,11 +21,7 @@ use super::{
     access::Access,
     status::{check_received, status},
 };
-use crate::{
-    compact::ClientCompactions,
-    ops::tracing::{Reading, about},
-    store::Store,
-};
+use crate::{compact::ClientCompactions, store::Store};
 
 pub struct KvService {
     pub store: Store,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
+use telemetry::logging;
 
 use super::GoDuration;
 
@@ -28,6 +29,15 @@ pub enum LogFormat {
     Text,
     /// A JSON document on each line.
     Json,
+}
+
+impl From<LogFormat> for logging::LogFormat {
+    fn from(format: LogFormat) -> Self {
+        match format {
+            LogFormat::Text => Self::Text,
+            LogFormat::Json => Self::Json,
+        }
+    }
 }
 
 /// None: never.

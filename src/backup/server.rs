@@ -15,6 +15,7 @@ use std::{
     time::SystemTime,
 };
 
+use telemetry::metrics::{Counter, Page};
 use tokio::time::sleep;
 use tracing::{info, warn};
 
@@ -27,7 +28,6 @@ use super::{
     write::{Piece, write},
 };
 use crate::{
-    metrics::{Counter, Page},
     ops::disk::free_bytes,
     store::{
         Store,

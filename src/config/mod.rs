@@ -8,6 +8,7 @@ mod error;
 mod failure_domain;
 mod next;
 mod start;
+mod telemetry;
 mod tls;
 mod tuning;
 mod yaml;
@@ -22,6 +23,7 @@ use dqlite::{roles::RoleTargets, tls::Tls};
 use etcd_state::{auth::AuthOptions, requests::Limits};
 use tracing::warn;
 
+pub use self::telemetry::{NoTarget, telemetry};
 pub use self::tls::load as load_pair;
 pub use self::{
     error::ConfigError,

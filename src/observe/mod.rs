@@ -6,6 +6,7 @@
 
 mod cluster;
 mod facts;
+mod meters;
 mod point;
 mod ring;
 mod sampler;
@@ -14,6 +15,7 @@ mod view;
 pub use self::{
     cluster::{ClusterView, Seen},
     facts::{Facts, Places},
+    meters::observe,
     point::{Point, Totals},
     ring::{CAPACITY, Ring},
     sampler::{LOG_WRITES, Observed, ObservedOptions, SAMPLE_INTERVAL, watch_log_writes},

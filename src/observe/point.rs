@@ -1,6 +1,6 @@
 //! One moment on the time line of the status page, from two readings of counters. Pure.
 
-use crate::metrics::{Distribution, Traffic};
+use telemetry::metrics::{Distribution, Traffic};
 
 /// Counters since the start, and gauges, at one moment.
 #[derive(Debug, Clone, Default)]
@@ -154,7 +154,7 @@ fn milliseconds(microseconds: &Distribution, part: f64) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::Histogram;
+    use telemetry::metrics::Histogram;
 
     fn value(point: &Point, name: &str) -> Option<f64> {
         let at = Point::NAMES.iter().position(|found| *found == name);

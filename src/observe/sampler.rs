@@ -7,6 +7,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use dqlite::tls::Tls;
+use telemetry::metrics::{CALLS, Counter, Histogram, ProcessUse};
 use tokio::time::{MissedTickBehavior, timeout};
 
 use super::{
@@ -16,7 +17,6 @@ use super::{
     view::{NodeView, ViewNow},
 };
 use crate::{
-    metrics::{CALLS, Counter, Histogram, ProcessUse},
     store::{Pages, Store},
     watch::WatchHub,
 };

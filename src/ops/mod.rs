@@ -3,8 +3,5 @@
 pub mod disk;
 pub mod exit;
 pub mod limits;
-pub mod logging;
-pub mod profiling;
 pub mod progress;
 pub mod signals;
-pub mod tracing;

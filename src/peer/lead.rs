@@ -17,6 +17,7 @@ use peer_proto::{
     RememberedResponse, ToLeader, Welcome, peer_server::Peer,
 };
 use prost::Message;
+use telemetry::tracing::Operation;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinSet,
@@ -34,7 +35,7 @@ use super::{
     reads::finish,
     rows::{Transfer, row_of_change, settings_to_proto},
 };
-use crate::{ops::tracing::Operation, store::Store};
+use crate::store::Store;
 
 /// Messages that a follower has not taken yet: beyond this its session waits, and the history keeps
 /// what comes.

@@ -13,9 +13,8 @@ use etcd_state::{
     requests::RequestError,
     settings::Settings,
 };
+use telemetry::tracing::{Forwarding, Trail};
 use tokio::sync::oneshot;
-
-use crate::ops::tracing::{Forwarding, Trail};
 
 /// A request that must take its place in the order of writes.
 #[derive(Debug)]

@@ -9,9 +9,9 @@ use etcd_state::{
     mvcc::ChangeKind,
     requests::{RequestError, evaluate::Operations},
 };
+use telemetry::metrics::{Counter, Histogram};
 
 use super::batch::Batch;
-use crate::metrics::{Counter, Histogram};
 
 /// Bounds from 1 ms to 8.192 s, as etcd's, in microseconds.
 const COMMIT_FIRST_US: u64 = 1000;

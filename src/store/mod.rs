@@ -52,6 +52,7 @@ use etcd_state::{
     settings::Settings,
 };
 use prost::Message;
+use telemetry::tracing::{Operation, Trail};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::timeout,
@@ -69,7 +70,6 @@ pub use self::{
     restore::Filling,
     writer::{CommitObserver, Ended, Stop, WriterError},
 };
-use crate::ops::tracing::{Operation, Trail};
 
 /// Requests that may wait for the writer; etcd refuses beyond 5,000 too.
 const MAX_QUEUED: usize = 5_000;

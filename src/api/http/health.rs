@@ -19,11 +19,12 @@ use axum::{
 use bytes::Bytes;
 use etcd_proto::etcdserverpb::{AlarmMember, AlarmType, RangeRequest};
 use etcd_state::requests::RequestError;
+use telemetry::metrics::HEALTH_CHECKS;
 use tokio::time::timeout;
 use tracing::warn;
 
 use super::{headers::only_get, query::Query, text};
-use crate::{api::status::status, metrics::HEALTH_CHECKS, store::Store};
+use crate::{api::status::status, store::Store};
 
 /// A part of `/livez` or `/readyz`, which is also served by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,6 +13,10 @@ use etcd_state::{
     requests::RequestError,
     settings::Settings,
 };
+use telemetry::{
+    logging::slow,
+    tracing::{BatchFacts, batch_written},
+};
 use tokio::time::timeout;
 use tracing::warn;
 
@@ -20,19 +24,13 @@ use super::{
     Answer, Ended, REQUESTS_PER_TURN, Stop, When, Writer, WriterError,
     in_flight::{InFlight, Written, trails},
 };
-use crate::{
-    ops::{
-        logging::slow,
-        tracing::{BatchFacts, batch_written},
-    },
-    store::{
-        batch::{Batch, Record},
-        command::Reply,
-        compaction::Waiting,
-        database::Database,
-        purge::Step,
-        recovery::Recovery,
-    },
+use crate::store::{
+    batch::{Batch, Record},
+    command::Reply,
+    compaction::Waiting,
+    database::Database,
+    purge::Step,
+    recovery::Recovery,
 };
 
 /// Requests of a batch from which on the next one waits for their clients. With fewer, the wait is

@@ -3,13 +3,11 @@
 use std::{future::poll_fn, pin::Pin, task::Poll, time::Duration};
 
 use etcd_state::mvcc::Tree;
+use telemetry::tracing::{Trail, batch_sent};
 use tokio::time::Instant;
 
 use super::Answer;
-use crate::{
-    ops::tracing::{Trail, batch_sent},
-    store::{batch::Batch, database::Database},
-};
+use crate::store::{batch::Batch, database::Database};
 
 type Writing = Pin<Box<dyn Future<Output = Written> + Send>>;
 

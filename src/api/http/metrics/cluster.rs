@@ -4,12 +4,10 @@ use std::sync::atomic::Ordering;
 
 use dqlite::{proxy::TRAFFIC, wire::Role};
 use etcd_proto::etcdserverpb::AlarmType;
+use telemetry::metrics::{HEALTH_CHECKS, Kind, Page};
 
 use super::Sources;
-use crate::{
-    api::ETCD_VERSION,
-    metrics::{HEALTH_CHECKS, Kind, Page},
-};
+use crate::api::ETCD_VERSION;
 
 const ROLES: [Role; 3] = [Role::Voter, Role::StandBy, Role::Spare];
 

@@ -1,7 +1,7 @@
 //! `/metrics`, for Prometheus. Names, types and meanings are etcd's as far as its dashboards use them
 //! (docs/compat.md says where the meaning had to differ); ours begin with `k8s_dqlite_`.
 //!
-//! To add a metric: count in the module that knows, with what `crate::metrics` has, and write it in the file
+//! To add a metric: count in the module that knows, with what `telemetry::metrics` has, and write it in the file
 //! here that is about the same thing, or call a function of that module from `write`.
 
 mod cluster;
@@ -18,15 +18,9 @@ use axum::{
     response::{IntoResponse, Response},
     routing::any,
 };
+use telemetry::metrics::{CALLS, Page, ProcessUse};
 
-use crate::{
-    api::Identity,
-    backup::BACKUPS,
-    metrics::{CALLS, Page, ProcessUse},
-    observe::Observed,
-    store::Store,
-    watch::WatchHub,
-};
+use crate::{api::Identity, backup::BACKUPS, observe::Observed, store::Store, watch::WatchHub};
 
 const MICROSECONDS: u32 = 1_000_000;
 

@@ -3,10 +3,10 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use etcd_state::auth;
+use telemetry::metrics::{Kind, Page};
 use tokio::time::timeout;
 
 use super::Sources;
-use crate::metrics::{Kind, Page};
 
 /// How long the writer may take to say how large the database is, before a scrape goes on without: shorter
 /// than any `scrape_timeout`.

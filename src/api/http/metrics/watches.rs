@@ -2,8 +2,10 @@
 
 use std::sync::atomic::Ordering;
 
+use telemetry::metrics::Page;
+
 use super::Sources;
-use crate::{metrics::Page, watch::WatchHub};
+use crate::watch::WatchHub;
 
 impl Sources {
     pub(super) fn write_watches(&self, hub: &WatchHub, page: &mut Page) {

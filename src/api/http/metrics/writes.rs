@@ -2,11 +2,10 @@
 
 use std::sync::atomic::Ordering;
 
+use telemetry::metrics::{Kind, Page};
+
 use super::{MICROSECONDS, Sources};
-use crate::{
-    metrics::{Kind, Page},
-    observe::LOG_WRITES,
-};
+use crate::observe::LOG_WRITES;
 
 impl Sources {
     pub(super) fn write_proposals(&self, page: &mut Page) {

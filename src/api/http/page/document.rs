@@ -9,10 +9,10 @@ use std::{
 use dqlite::wire::Role;
 use etcd_proto::etcdserverpb::AlarmMember;
 use serde_json::{Value, json};
+use telemetry::metrics::{CALLS, ProcessUse};
 
 use crate::{
     api::http::{health::readiness, metrics::Sources},
-    metrics::{CALLS, ProcessUse},
     observe::{Point, SAMPLE_INTERVAL},
 };
 

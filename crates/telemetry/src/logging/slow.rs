@@ -12,7 +12,7 @@ use std::{
 
 use tracing::warn;
 
-use crate::ops::tracing::{BatchFacts, Stretch, Subject};
+use crate::tracing::{BatchFacts, Stretch, Subject};
 
 /// As etcd's `--warning-apply-duration`.
 const DEFAULT_THRESHOLD: Duration = Duration::from_millis(100);

@@ -13,7 +13,7 @@ mod course;
 mod files;
 mod filter;
 mod json;
-mod meters;
+mod meter;
 mod operation;
 mod subject;
 mod trail;
@@ -37,7 +37,7 @@ use tracing::{info, warn};
 pub use self::{
     batch::{BatchFacts, batch_sent, batch_written},
     course::{Course, about, within},
-    meters::observe,
+    meter::meter,
     operation::{Forwarding, Operation, Reading},
     subject::Subject,
     trail::{Step, Stretch, Trail},
@@ -46,8 +46,6 @@ use self::{
     files::{MetricFile, SpanFile},
     filter::{Filter, Filtered},
 };
-use crate::args::{Args, GoDuration};
-
 /// As the Go server calls itself.
 const SERVICE: &str = "k8s-dqlite";
 
@@ -57,9 +55,6 @@ const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the last export may take when the server stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What the Go server takes for a duration that it cannot read.
-const DEFAULT_MIN_DURATION: Duration = Duration::from_millis(10);
-
 static TRACER: OnceLock<SdkTracer> = OnceLock::new();
 
 /// None without `--otel`.
@@ -67,10 +62,23 @@ pub fn tracer() -> Option<&'static SdkTracer> {
     TRACER.get()
 }
 
-/// The command line asks for telemetry, and says nowhere where to.
-#[derive(Debug, thiserror::Error)]
-#[error("no otel address or directory specified.")]
-pub struct NoTarget;
+/// Where spans and metrics go, and which spans.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    pub target: Target,
+    /// A regular expression: spans with other names are dropped. Empty: none are.
+    pub span_name_filter: String,
+    /// Shorter spans are dropped.
+    pub span_min_duration: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// Files in this directory.
+    Directory(PathBuf),
+    /// A collector, as `host:port` or a URL.
+    Collector(String),
+}
 
 /// Why there is no telemetry, of which the Go server warns only.
 #[derive(Debug, thiserror::Error)]
@@ -90,39 +98,35 @@ pub struct Telemetry {
 }
 
 impl Telemetry {
-    /// Call it once, within the runtime. None if it is not wanted, or cannot be.
-    pub fn start(args: &Args) -> Result<Option<Self>, NoTarget> {
-        if !args.otel {
-            return Ok(None);
-        }
-        if args.otel_listen.is_empty() && args.otel_dir.is_empty() {
-            return Err(NoTarget);
-        }
-        let telemetry = match Self::set_up(args) {
+    /// Call it once, within the runtime. None if it cannot be: the reason is logged.
+    pub fn start(settings: &Settings) -> Option<Self> {
+        let telemetry = match Self::set_up(settings) {
             Ok(telemetry) => telemetry,
             Err(error) => {
                 warn!("failed to setup otel sdk: {error}");
-                return Ok(None);
+                return None;
             }
         };
         let _ = TRACER.set(telemetry.traces.tracer(SERVICE));
-        meters::start(telemetry.meters.meter(SERVICE));
-        Ok(Some(telemetry))
+        meter::start(telemetry.meters.meter(SERVICE));
+        Some(telemetry)
     }
 
-    fn set_up(args: &Args) -> Result<Self, SetupError> {
-        let filter = Filter::new(
-            &args.otel_span_name_filter,
-            min_duration(&args.otel_span_min_duration_filter),
-        )
-        .map_err(|error| SetupError::Pattern(args.otel_span_name_filter.clone(), error))?;
+    fn set_up(settings: &Settings) -> Result<Self, SetupError> {
+        let pattern = &settings.span_name_filter;
+        let filter = Filter::new(pattern, settings.span_min_duration)
+            .map_err(|error| SetupError::Pattern(pattern.clone(), error))?;
         let resource = Resource::builder().with_service_name(SERVICE).build();
-        if !args.otel_dir.is_empty() {
-            info!(otel_dir = %args.otel_dir, "dumping otel data to local directory.");
-            return to_files(Path::new(&args.otel_dir), filter, resource);
+        match &settings.target {
+            Target::Directory(dir) => {
+                info!(otel_dir = %dir.display(), "dumping otel data to local directory.");
+                to_files(dir, filter, resource)
+            }
+            Target::Collector(address) => {
+                info!(%address, "enabling otel endpoint");
+                to_collector(address, filter, resource)
+            }
         }
-        info!(address = %args.otel_listen, "enabling otel endpoint");
-        to_collector(&args.otel_listen, filter, resource)
     }
 
     /// Sends what is left, within a bounded time.
@@ -133,20 +137,6 @@ impl Telemetry {
         });
         if let Ok(Err(error)) = stopping.await {
             warn!("failed to shutdown otel sdk: {error}");
-        }
-    }
-}
-
-fn min_duration(text: &str) -> Duration {
-    if text.is_empty() {
-        return Duration::ZERO;
-    }
-    match text.parse::<GoDuration>() {
-        // Less than nothing filters nothing.
-        Ok(duration) => duration.positive().unwrap_or_default(),
-        Err(error) => {
-            warn!("could not parse otel span duration {text}: {error}, defaulting to 10ms.");
-            DEFAULT_MIN_DURATION
         }
     }
 }

@@ -12,7 +12,7 @@ use axum::{
 use tokio::{task::spawn_blocking, time::sleep};
 
 use super::{CpuProfile, heap, pprof::Profile};
-use crate::ops::logging;
+use crate::logging;
 
 /// Go's.
 const DEFAULT_SECONDS: u64 = 30;

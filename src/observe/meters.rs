@@ -1,17 +1,11 @@
 //! What is exported of the metrics: counts of operations and of commits, under the names that
 //! `/metrics` has for them.
 
-use std::sync::{OnceLock, atomic::Ordering};
+use std::sync::atomic::Ordering;
 
-use opentelemetry::metrics::Meter;
+use telemetry::tracing::meter;
 
 use crate::store::{Metrics, Store};
-
-static METER: OnceLock<Meter> = OnceLock::new();
-
-pub(super) fn start(meter: Meter) {
-    let _ = METER.set(meter);
-}
 
 type Count = fn(&Metrics) -> u64;
 
@@ -86,7 +80,7 @@ const COUNTERS: [(&str, &str, &str, Count); 11] = [
 
 /// Exports what the store counts from now on, if that is wanted.
 pub fn observe(store: &Store) {
-    let Some(meter) = METER.get() else {
+    let Some(meter) = meter() else {
         return;
     };
     for (name, unit, help, count) in COUNTERS {

@@ -2,8 +2,17 @@
 
 use std::{collections::HashMap, ffi::c_void, path::Path};
 
-/// Where our own code is when it is built.
-const OWN_SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/");
+/// Where the server's package is when it is built; the other packages have folders of their names.
+const SERVER_DIR: Option<&str> = strip_own_dir(env!("CARGO_MANIFEST_DIR"));
+const SERVER: &str = "k8s_dqlite";
+
+const fn strip_own_dir(dir: &'static str) -> Option<&'static str> {
+    const OWN: &str = "/crates/telemetry";
+    match dir.len().checked_sub(OWN.len()) {
+        Some(len) => Some(dir.split_at(len).0),
+        None => None,
+    }
+}
 
 /// A function, perhaps one that was inlined.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -74,12 +83,10 @@ fn qualified(function: &str, file: &Path) -> String {
 /// None for what is no Rust.
 fn module(file: &str) -> Option<String> {
     let path = file.strip_suffix(".rs")?;
-    let (name, path) = match path.strip_prefix(OWN_SOURCES) {
-        Some(path) => (env!("CARGO_CRATE_NAME").to_owned(), path),
-        None => {
-            let (before, path) = path.rsplit_once("/src/")?;
-            (crate_name(before.rsplit('/').next()?), path)
-        }
+    let (before, path) = path.rsplit_once("/src/")?;
+    let name = match Some(before) == SERVER_DIR {
+        true => SERVER.to_owned(),
+        false => crate_name(before.rsplit('/').next()?),
     };
     let parts = path.split('/');
     let parts = parts.filter(|part| !matches!(*part, "mod" | "lib"));
@@ -113,7 +120,7 @@ mod tests {
 
     #[test]
     fn names_without_a_module_get_that_of_their_file() {
-        let own = format!("{OWN_SOURCES}store/writer.rs");
+        let own = format!("{}/src/store/writer.rs", SERVER_DIR.unwrap());
         for (function, file, expected) in [
             (
                 "{async_fn#0}",

@@ -19,7 +19,8 @@ use super::{
     Subject, Trail, tracer,
     trail::{Step, Stretch},
 };
-use crate::{metrics::MethodCalls, ops::logging::slow};
+use crate::logging::slow;
+use crate::metrics::MethodCalls;
 
 /// The proof that what is read is current, and the reading.
 const MAX_STEPS: usize = 2;

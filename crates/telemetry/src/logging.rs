@@ -12,7 +12,15 @@ use tracing_subscriber::{
 };
 
 pub use self::level::{UnknownLevel, level, obey_signals, set_level};
-use crate::args::LogFormat;
+
+/// How logs are written to standard error; the journal has its own form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// A line for people.
+    Text,
+    /// A JSON document on each line.
+    Json,
+}
 
 /// The libraries below us are silent about what a client did wrong until somebody looks for it.
 const LIBRARIES: &str = "h2=warn,hyper=warn,hyper_util=warn,tonic=warn,tower=warn";

@@ -1,0 +1,16 @@
+//! The way to the exporter of metrics.
+
+use std::sync::OnceLock;
+
+use opentelemetry::metrics::Meter;
+
+static METER: OnceLock<Meter> = OnceLock::new();
+
+pub(super) fn start(meter: Meter) {
+    let _ = METER.set(meter);
+}
+
+/// Returns none where no metrics are exported.
+pub fn meter() -> Option<&'static Meter> {
+    METER.get()
+}
