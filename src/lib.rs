@@ -1,22 +1,18 @@
 //! The k8s-dqlite server: the etcd v3 API on dqlite.
 
+pub mod address;
 pub mod api;
 pub mod args;
 pub mod backup;
+pub mod cluster;
+pub mod commands;
 pub mod compact;
 pub mod config;
-pub mod migrate;
-pub mod node;
+pub mod exit;
 pub mod observe;
-pub mod ops;
-pub mod peer;
-pub mod recover;
+pub mod process;
 pub mod remote;
-pub mod restore;
-pub mod roll_back;
 pub mod server;
-pub mod snap;
-pub mod status;
 pub mod store;
 pub mod tls;
 pub mod watch;

@@ -12,11 +12,11 @@ use k8s_dqlite::{
         Args, BackupArgs, BackupCommand, Command, MigratorArgs, RecoverArgs, RestoreArgs,
         RollBackArgs, StatusArgs,
     },
-    backup, config, migrate,
-    ops::{exit::Exit, limits, signals::StopSignals},
-    recover, restore, roll_back,
+    commands::{backup, migrator, recover, restore, roll_back, snap, status},
+    config,
+    exit::Exit,
+    process::{limits, signals::StopSignals},
     server::{self, ServerError},
-    snap, status,
 };
 use telemetry::{
     logging,
@@ -150,7 +150,7 @@ fn move_data(args: &Args, wanted: &MigratorArgs) -> ExitCode {
         Ok(runtime) => runtime,
         Err(exit) => return exit.into(),
     };
-    let moved = runtime.block_on(migrate::run(wanted));
+    let moved = runtime.block_on(migrator::run(wanted));
     report(moved.map_err(|error| (Exit::from(&error), error.to_string())))
 }
 

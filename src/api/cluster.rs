@@ -11,7 +11,7 @@ use etcd_proto::etcdserverpb::{
 use tonic::{Request, Response, Status};
 
 use super::{Identity, status::membership_status};
-use crate::node::Membership;
+use crate::cluster::node::Membership;
 
 pub struct ClusterService {
     pub identity: Arc<Identity>,

@@ -25,7 +25,7 @@ pub use self::{
     incoming::{Incoming, MAX_CONNECTIONS},
 };
 use crate::{
-    args::{ListenAddress, ListenSocket},
+    address::{ListenAddress, ListenSocket},
     tls::ServerTls,
 };
 

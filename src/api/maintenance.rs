@@ -20,7 +20,7 @@ use super::{
     status::{downgrade_status, membership_status, status},
 };
 use crate::{
-    node::Membership,
+    cluster::node::Membership,
     store::{Pages, QuotaBytes, Store},
 };
 

@@ -28,7 +28,7 @@ use super::{
     http::{Front, Sources, http_routes, metrics_routes},
     lock::LockService,
 };
-use crate::{compact::ClientCompactions, node::Membership, store::Store, watch::WatchHub};
+use crate::{cluster::node::Membership, compact::ClientCompactions, store::Store, watch::WatchHub};
 
 /// The largest message that is decoded, in bytes, if the limit on requests is lower. Above etcd's,
 /// so that what is too large for etcd is refused in its words; a larger one ends in tonic's.

@@ -9,7 +9,7 @@ use tracing::info;
 
 use super::{Identity, status::status};
 use crate::{
-    node::Membership,
+    cluster::node::Membership,
     store::{Store, snapshot},
 };
 

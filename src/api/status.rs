@@ -10,7 +10,7 @@ use tracing::warn;
 
 use super::concurrency::RecipeError;
 use super::downgrade::DowngradeError;
-use crate::node::MembershipError;
+use crate::cluster::node::MembershipError;
 
 pub fn status(error: RequestError) -> Status {
     use RequestError as E;

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args};
 use dqlite::tls::TlsVersion;
 
-use super::{ListenAddress, values::boolean};
+use super::values::boolean;
+use crate::address::ListenAddress;
 
 /// As etcd's; an empty value is none.
 #[derive(Debug, Clone, Args)]

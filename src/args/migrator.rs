@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, ValueEnum};
 
 use super::{RemoteFlags, boolean};
-use crate::{migrate::Origin, remote::EndpointUrl};
+use crate::{commands::migrator::Origin, remote::EndpointUrl};
 
 /// Where MicroK8s has its datastore.
 const DEFAULT_ENDPOINT: &str = "unix:///var/snap/microk8s/current/var/kubernetes/backend/kine.sock";

@@ -2,7 +2,6 @@
 //!
 //! Flags whose meaning is gone stay, so that existing argument files keep working.
 
-mod address;
 mod auth;
 mod backup;
 mod client_tls;
@@ -21,12 +20,13 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind};
 
-use crate::{snap::Hook, store::takeover::BackupTo};
+use crate::{commands::snap::Hook, store::takeover::BackupTo};
 use dqlite::tls::TlsVersion;
 
 use self::values::{boolean, count, request_bytes, signed, streams, tls_version, unsigned, voters};
+use crate::address::{AddressError, ListenAddress};
+
 pub use self::{
-    address::{AddressError, ListenAddress, ListenSocket, NodeAddress},
     auth::AuthFlags,
     backup::{BackupArgs, BackupCommand, ScheduledBackupFlags, VerifyArgs},
     client_tls::{ClientTlsFlags, file},

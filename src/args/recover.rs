@@ -4,7 +4,8 @@ use std::{path::PathBuf, str::FromStr};
 
 use clap::{ArgAction, Parser, ValueEnum};
 
-use super::{NodeAddress, boolean};
+use super::boolean;
+use crate::address::NodeAddress;
 
 #[derive(Debug, Clone, PartialEq, Eq, Parser)]
 #[command(after_help = "See docs/operations.md, \"When a majority is lost\".")]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
-use super::NodeAddress;
+use crate::address::NodeAddress;
 
 #[derive(Debug, Clone, PartialEq, Eq, Parser)]
 pub struct RestoreArgs {

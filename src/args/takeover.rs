@@ -4,8 +4,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
-use super::NodeAddress;
-use crate::store::takeover::BackupTo;
+use crate::{address::NodeAddress, store::takeover::BackupTo};
 
 #[derive(Debug, Clone, PartialEq, Eq, Parser)]
 pub struct RollBackArgs {

@@ -3,7 +3,6 @@
 //! Invariants: what has the final name is complete and was synced; a file is read to its last byte before
 //! anything is made of it; neither side holds more than a bounded part of it in memory.
 
-mod fetch;
 mod format;
 mod names;
 mod order;
@@ -12,7 +11,6 @@ mod reader;
 mod schedule;
 mod scratch;
 mod server;
-mod verify;
 mod write;
 mod writer;
 
@@ -21,14 +19,14 @@ use std::{fmt, io, path::PathBuf};
 use etcd_state::requests::RequestError;
 
 pub use self::{
-    fetch::run,
     format::{Facts, HEAD_BYTES, Head, KnownHash, TRAILER_BYTES, Trailer},
+    names::Time,
     partial::PartialFile,
     reader::{Backup, is_compressed},
     schedule::BackupSettings,
     scratch::Scratch,
     server::{BACKUPS, BackupMetrics, Maker, run as run_scheduled},
-    verify::{Verified, verify},
+    write::{Piece, write},
     writer::BackupWriter,
 };
 use crate::remote::{EndpointUrl, RemoteError};

@@ -28,7 +28,7 @@ use super::{
     write::{Piece, write},
 };
 use crate::{
-    ops::disk::free_bytes,
+    process::disk::free_bytes,
     store::{
         Store,
         snapshot::{Origin, SnapshotFile},

@@ -35,7 +35,8 @@ pub use self::{
     tuning::Tuning,
 };
 use crate::{
-    args::{Args, ListenAddress, ListenSocket, LowStorageAction, file},
+    address::{ListenAddress, ListenSocket},
+    args::{Args, LowStorageAction, file},
     backup::BackupSettings,
     store::{QuotaBytes, takeover::BackupTo},
     tls::ServerTls,

@@ -17,7 +17,7 @@ use dqlite::{
 use serde::Deserialize;
 
 use super::{ConfigError, yaml};
-use crate::args::{AddressError, NodeAddress};
+use crate::address::{AddressError, NodeAddress};
 
 pub const INIT: &str = "init.yaml";
 pub const UPDATE: &str = "update.yaml";

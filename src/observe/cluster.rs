@@ -10,7 +10,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::status::{Known, Report, gather};
+use crate::cluster::status::{Known, Report, gather};
 
 /// How long an answer is good enough: however many look, the nodes are asked this often at most.
 const MAX_AGE: Duration = Duration::from_secs(2);

@@ -5,7 +5,7 @@ use dqlite::{
     wire::{Role, Server},
 };
 
-use crate::status::Known;
+use crate::cluster::status::Known;
 
 /// As of now.
 #[derive(Debug, Clone, Default)]

@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::args::{AddressError, ListenAddress, ListenSocket};
+use crate::address::{AddressError, ListenAddress, ListenSocket};
 
 /// `http://host:port`, `tcp://` or nothing for the same, `https://host:port`, `unix:///path`, `unixs:///path`.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -20,7 +20,7 @@ use tonic::{
 use tower::service_fn;
 
 use super::{EndpointUrl, RemoteError, RemoteTls, TlsFiles, error::innermost};
-use crate::args::ListenSocket;
+use crate::address::ListenSocket;
 
 /// A connection, TLS included, is made within this time, or not at all.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

@@ -12,7 +12,8 @@ use std::{
 use arc_swap::ArcSwap;
 use etcd_state::{
     auth::Rules,
-    mvcc::{Commit, History, Replay, RowId},
+    lease::LeaseTable,
+    mvcc::{Commit, History, Replay, RowId, Tree},
     settings::Settings,
 };
 use tokio::sync::{mpsc, watch};
@@ -20,7 +21,7 @@ use tracing::{info, warn};
 
 use super::{
     MAX_QUEUED, OpenError, Replica, Shared, Store, StoreOptions,
-    database::{Database, Meta},
+    database::{Database, Meta, StoredLease},
     quota::{QuotaBytes, SUGGESTED_MAX_BYTES},
 };
 
@@ -129,4 +130,18 @@ impl Progress {
             info!(rows = self.read, of = self.total, "loading the store");
         }
     }
+}
+
+/// Builds the lease table from what is stored.
+pub(super) fn restore_leases(stored: &[StoredLease], tree: &Tree, now_ms: u64) -> LeaseTable {
+    let mut leases = LeaseTable::default();
+    for lease in stored {
+        leases.insert(lease.id, lease.granted_ttl_s, lease.remaining_s, now_ms);
+    }
+    if !leases.is_empty() {
+        for kv in tree.iter().filter(|kv| kv.lease != 0) {
+            leases.attach(kv.lease, &kv.key);
+        }
+    }
+    leases
 }

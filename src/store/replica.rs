@@ -18,9 +18,8 @@ use super::{
     OpenError, Shared,
     command::Submission,
     database::{Database, StoredChange},
-    load::load,
+    load::{load, restore_leases},
     purge::{Purge, Sweep},
-    recovery::restore_leases,
     takeover::{self, TakeOver},
     writer::{CommitObserver, Ended, Stop, Writer, WriterError},
 };

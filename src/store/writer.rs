@@ -6,7 +6,10 @@
 //! that it saw is committed. After a failed commit nothing is assumed: `recovery` reads the table.
 
 mod commit;
+pub(super) mod defragment;
 mod in_flight;
+pub(super) mod leases;
+pub(super) mod recovery;
 mod turn;
 
 use std::{
@@ -34,9 +37,9 @@ use super::{
     command::{Reply, ReplySender, Submission},
     compaction::Compactions,
     database::{Database, OpenError},
-    leases::{CHECKPOINTS_AT_STOP, Expiry},
     purge::Purge,
 };
+use crate::store::writer::leases::{CHECKPOINTS_AT_STOP, Expiry};
 
 /// How often leases are looked at, as in etcd: a lease outlives its TTL by at most this.
 const LEASE_TICK: Duration = Duration::from_millis(500);

@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use super::{BACKLOG, ListenError, explain};
-use crate::args::ListenAddress;
+use crate::address::ListenAddress;
 
 /// A listener answers at once, or its queue is full: then it is alive, too.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);

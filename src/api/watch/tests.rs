@@ -16,10 +16,13 @@ use tonic::Code;
 use tonic::transport::{Channel, Server};
 
 use super::*;
-use crate::api::Identity;
-
-use crate::watch::testing::{Op, TestStore, delete, put};
-use crate::watch::{HubSettings, Inbox, NO_WATCH_ID};
+use crate::{
+    api::Identity,
+    watch::{
+        HubSettings, Inbox, NO_WATCH_ID,
+        testing::{Op, TestStore, delete, put},
+    },
+};
 
 /// Nothing here takes longer than some milliseconds; a slow machine may.
 const DEADLINE: Duration = Duration::from_secs(20);

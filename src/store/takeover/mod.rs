@@ -28,7 +28,7 @@ pub use self::error::TakeOverError;
 pub use self::table::{OldTable, Survey};
 use self::{backup::WrittenBackup, table::Stage};
 use super::{OpenError, database::Database, metrics::Metrics};
-use crate::ops::disk;
+use crate::process::disk;
 
 /// How often the other nodes are asked whether they are ready.
 const ASK_INTERVAL: Duration = Duration::from_secs(1);

@@ -30,7 +30,7 @@ use crate::store::{
     compaction::Waiting,
     database::Database,
     purge::Step,
-    recovery::Recovery,
+    writer::recovery::Recovery,
 };
 
 /// Requests of a batch from which on the next one waits for their clients. With fewer, the wait is

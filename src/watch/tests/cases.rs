@@ -10,9 +10,9 @@ use etcd_state::mvcc::Revision;
 
 use super::client::{event_revisions, hub, pop, receive, request, settle};
 
-use crate::watch::testing::{TestStore, delete, put};
 use crate::watch::{
     CatchUp, CloseReason, CreateRequest, Inbox, NO_WATCH_ID, Options, WatchHub, WatchStream,
+    testing::{TestStore, delete, put},
 };
 
 /// Long enough never to happen in a test.

@@ -8,8 +8,10 @@ use etcd_state::mvcc::{KeyRange, Revision};
 
 use super::client::{event_revisions, hub, settle};
 
-use crate::watch::testing::{TestStore, delete, put};
-use crate::watch::{FollowError, Follower, Inbox, Options, WatchHub};
+use crate::watch::{
+    FollowError, Follower, Inbox, Options, WatchHub,
+    testing::{TestStore, delete, put},
+};
 
 /// Long enough never to happen in a test.
 const NO_PROGRESS: Duration = Duration::from_secs(3600);

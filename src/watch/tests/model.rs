@@ -13,10 +13,10 @@ use proptest::prelude::*;
 
 use super::client::{hub, pop, settle};
 
-use crate::watch::testing::{Op, TestStore};
 use crate::watch::{
     CatchUp, CloseReason, CreateRequest, Inbox, NO_WATCH_ID, Options, WatchHub, WatchId,
     WatchStream,
+    testing::{Op, TestStore},
 };
 
 #[derive(Debug, Clone)]

@@ -11,8 +11,9 @@ use rand::{Rng, SeedableRng};
 
 use super::client::{hub, pop, request};
 
-use crate::watch::testing::TestStore;
-use crate::watch::{CatchUp, CreateRequest, Inbox, NO_WATCH_ID, WatchHub, WatchStream};
+use crate::watch::{
+    CatchUp, CreateRequest, Inbox, NO_WATCH_ID, WatchHub, WatchStream, testing::TestStore,
+};
 
 const REVISIONS: Revision = 4000;
 /// More than a queue holds, times this many bytes.

@@ -1,0 +1,5 @@
+//! Several nodes as one store.
+
+pub mod node;
+pub mod peer;
+pub mod status;

@@ -1,0 +1,175 @@
+//! Asking all nodes at once.
+
+use std::time::Duration;
+
+use dqlite::{
+    cluster::{probe, resolver},
+    wire::{Role, Server},
+};
+use peer_proto::AboutResponse;
+use tokio::{task::JoinSet, time::timeout};
+
+use super::Known;
+use crate::cluster::peer::Dialer;
+
+/// A node that lives answers within milliseconds, a leader whose writer is busy within a second more.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// Nodes that are asked: many more than a cluster has.
+const MAX_NODES: usize = 64;
+
+/// How often nodes are asked of whom others told: those of the file, then those that joined since.
+const ROUNDS: usize = 2;
+
+/// What one node says.
+#[derive(Debug, Clone)]
+pub struct NodeAnswer {
+    pub address: String,
+    pub about: Result<AboutResponse, String>,
+    /// The nodes as its engine knows them; empty on a spare.
+    pub servers: Vec<Server>,
+}
+
+impl NodeAnswer {
+    /// Which history the node belongs to, where it knows.
+    fn cluster_id(&self) -> Option<u64> {
+        let id = self.about.as_ref().ok()?.cluster_id;
+        (id != 0).then_some(id)
+    }
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct Gathered {
+    pub answers: Vec<NodeAnswer>,
+    /// The history that was asked about; none where the directory does not tell.
+    pub cluster_id: Option<u64>,
+}
+
+impl Gathered {
+    pub fn answer(&self, address: &str) -> Option<&NodeAnswer> {
+        self.answers.iter().find(|answer| answer.address == address)
+    }
+
+    /// Whether it answers, and belongs to another history.
+    pub fn is_foreign(&self, answer: &NodeAnswer) -> bool {
+        let both = self.cluster_id.zip(answer.cluster_id());
+        both.is_some_and(|(own, theirs)| own != theirs)
+    }
+
+    fn own_answers(&self) -> impl Iterator<Item = &NodeAnswer> {
+        self.answers
+            .iter()
+            .filter(|answer| !self.is_foreign(answer))
+    }
+
+    /// The node that says of itself that it leads, in the highest term.
+    pub fn leader(&self) -> Option<(&NodeAnswer, &AboutResponse)> {
+        let abouts = self.own_answers().filter_map(|answer| {
+            let about = answer.about.as_ref().ok()?;
+            let view = about.view.as_ref()?;
+            (view.leader_id == about.member_id && about.member_id != 0)
+                .then_some((answer, about, view.term))
+        });
+        let highest = abouts.max_by_key(|(_, _, term)| *term);
+        highest.map(|(answer, about, _)| (answer, about))
+    }
+
+    /// Addresses of nodes with revisions that the leader does not have, and how many.
+    pub fn revisions_ahead(&self) -> impl Iterator<Item = (&str, i64)> {
+        let head = self.leader().map_or(i64::MAX, |(_, about)| about.revision);
+        self.own_answers().filter_map(move |answer| {
+            let own = answer.about.as_ref().ok()?.revision;
+            (own > head).then_some((answer.address.as_str(), own - head))
+        })
+    }
+
+    /// The nodes of the cluster, by who knows best.
+    pub fn servers(&self) -> Option<&[Server]> {
+        let by_leader = self.leader().map(|(answer, _)| &answer.servers);
+        let longest = || self.own_answers().map(|answer| &answer.servers);
+        let servers = by_leader
+            .filter(|servers| !servers.is_empty())
+            .or_else(|| longest().max_by_key(|servers| servers.len()))?;
+        (!servers.is_empty()).then_some(servers)
+    }
+}
+
+pub async fn gather(known: &Known) -> Gathered {
+    let mut gathered = Gathered {
+        cluster_id: known.cluster_id,
+        ..Gathered::default()
+    };
+    let mut next = known.servers.clone();
+    for _ in 0..ROUNDS {
+        next.truncate(MAX_NODES.saturating_sub(gathered.answers.len()));
+        if next.is_empty() {
+            break;
+        }
+        gathered.answers.extend(ask(known, &next).await);
+        next = told(&gathered);
+    }
+    if gathered.revisions_ahead().next().is_some() {
+        ask_leader_again(known, &mut gathered).await;
+    }
+    gathered
+}
+
+/// Whoever had more than the leader may have been asked a moment later.
+async fn ask_leader_again(known: &Known, gathered: &mut Gathered) {
+    let Some(address) = gathered.leader().map(|(answer, _)| answer.address.clone()) else {
+        return;
+    };
+    let dialer = Dialer::new(resolver(known.tls.clone()));
+    let asked = timeout(ANSWER_TIMEOUT, dialer.details(&address)).await;
+    let answer = gathered.answers.iter_mut().find(|a| a.address == address);
+    if let (Ok(Ok(about)), Some(answer)) = (asked, answer) {
+        answer.about = Ok(about);
+    }
+}
+
+/// Those that were not asked yet.
+fn told(gathered: &Gathered) -> Vec<Server> {
+    let mut next: Vec<Server> = Vec::new();
+    let leaders = gathered.own_answers().filter_map(|answer| {
+        let view = answer.about.as_ref().ok()?.view.as_ref()?;
+        (view.leader_id != 0).then(|| Server {
+            id: view.leader_id,
+            address: view.leader_address.clone(),
+            role: Role::Voter,
+        })
+    });
+    let servers = gathered.own_answers().flat_map(|a| a.servers.clone());
+    for server in servers.chain(leaders) {
+        let is_listed = next.iter().any(|other| other.address == server.address);
+        if !is_listed && gathered.answer(&server.address).is_none() {
+            next.push(server);
+        }
+    }
+    next
+}
+
+async fn ask(known: &Known, servers: &[Server]) -> Vec<NodeAnswer> {
+    let resolve = resolver(known.tls.clone());
+    let dialer = Dialer::new(resolve.clone());
+    let mut asking = JoinSet::new();
+    for (at, server) in servers.iter().enumerate() {
+        let (dialer, address) = (dialer.clone(), server.address.clone());
+        asking.spawn(async move {
+            let asked = timeout(ANSWER_TIMEOUT, dialer.details(&address)).await;
+            let silent = || Err(format!("no answer within {} s", ANSWER_TIMEOUT.as_secs()));
+            (at, asked.unwrap_or_else(|_| silent()))
+        });
+    }
+    let (mut abouts, probed) = tokio::join!(asking.join_all(), probe(servers, &resolve));
+    abouts.sort_by_key(|(at, _)| *at);
+    let both = abouts.into_iter().zip(probed);
+    both.map(|((_, about), probed)| NodeAnswer {
+        address: probed.server.address,
+        about,
+        servers: probed
+            .answer
+            .map(|answer| answer.servers)
+            .unwrap_or_default(),
+    })
+    .collect()
+}

@@ -1,0 +1,9 @@
+//! What the program does besides serving: one sub-command each.
+
+pub mod backup;
+pub mod migrator;
+pub mod recover;
+pub mod restore;
+pub mod roll_back;
+pub mod snap;
+pub mod status;

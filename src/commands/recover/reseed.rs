@@ -1,0 +1,66 @@
+//! A node whose data are damaged, while the others have theirs: moves the data aside, so that it joins again
+//! as one with an empty directory.
+
+use std::{fs, path::Path};
+
+use dqlite::{files::IDENTITY_FILES, node::DirLock, wire::Server};
+
+use super::{RecoverError, advice, backup};
+use crate::{
+    args::{Accepted, RecoverArgs},
+    cluster::status::{Known, gather},
+    config::{INIT, stays_beside_init},
+};
+
+pub async fn run(dir: &Path, args: &RecoverArgs, now_s: i64) -> Result<String, RecoverError> {
+    let _lock = DirLock::acquire(dir)?;
+    let mut known = Known::read(dir, args.enable_tls)?;
+    let own = known.own.clone();
+    known.servers.retain(|server| server.address != own.address);
+    if known.servers.is_empty() {
+        return Err(RecoverError::Refused(format!(
+            "cluster.yaml of {} names no other node that could have the data: restore a backup",
+            dir.display()
+        )));
+    }
+    let is_loss_accepted = args.force.contains(&Accepted::LoseNewerData);
+    if !is_loss_accepted && gather(&known).await.leader().is_none() {
+        return Err(RecoverError::Refused(advice::nobody_leads(
+            dir,
+            &known.servers,
+        )));
+    }
+    let to = backup::create(dir, now_s)?;
+    move_data(dir, &to, &own, &known.servers).map_err(|error| backup::unwritable(&to, error))?;
+    Ok(advice::reseeded(dir, &to, &known.servers))
+}
+
+/// What says who the node is goes last: until then this can be repeated, and no server starts.
+fn move_data(dir: &Path, to: &Path, own: &Server, others: &[Server]) -> std::io::Result<()> {
+    let (identity, mut data): (Vec<_>, Vec<_>) = backup::files(dir)?
+        .into_iter()
+        .filter(|name| !stays_beside_init(&name.to_string_lossy()) || name == INIT)
+        .partition(|name| IDENTITY_FILES.iter().any(|known| name == known));
+    // Without its metadata no engine takes what is left.
+    data.sort_by_key(|name| !name.to_string_lossy().starts_with("metadata"));
+    for name in &data {
+        backup::move_file(&dir.join(name), &to.join(name))?;
+    }
+    let init = dir.join(INIT);
+    fs::write(&init, init_yaml(&own.address, others))?;
+    fs::File::open(&init)?.sync_all()?;
+    for name in &identity {
+        backup::move_file(&dir.join(name), &to.join(name))?;
+    }
+    backup::sync(to)?;
+    backup::sync(dir)
+}
+
+/// The init.yaml of a node that joins others.
+pub fn init_yaml(address: &str, others: &[Server]) -> String {
+    let mut text = format!("Address: \"{address}\"\nCluster:\n");
+    for other in others {
+        text += &format!("- \"{}\"\n", other.address);
+    }
+    text
+}

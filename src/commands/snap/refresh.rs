@@ -1,0 +1,81 @@
+//! Before and after a refresh.
+
+use std::{fs, io};
+
+use super::{
+    HookError, Places, address,
+    install::{self, with_port},
+    settings::{KEYS, NODE_PORT, REFRESH_WHEN_DEGRADED, is_on},
+};
+use crate::{
+    cluster::status::{Health, NodeReport},
+    commands::status,
+};
+
+/// While this runs, the old revision serves. A restart of this node while others are down may stop all writes, so it
+/// waits until they are back: snapd tries again.
+pub async fn before(places: &Places, now_s: i64) -> Result<(), HookError> {
+    if is_on(&places.settings(&KEYS)?, REFRESH_WHEN_DEGRADED) {
+        return Ok(());
+    }
+    // A node that does not work yet, or no more, is not made worse by another program.
+    let Ok(report) = status::run(&places.storage(), None, now_s).await else {
+        return Ok(());
+    };
+    if report.nodes.len() < 2 || report.health != Health::Degraded {
+        return Ok(());
+    }
+    let is_down = |node: &&NodeReport| !node.is_own && !node.is_reachable;
+    let down: Vec<&str> = report
+        .nodes
+        .iter()
+        .filter(is_down)
+        .map(|node| node.address.as_str())
+        .collect();
+    if down.is_empty() {
+        return Ok(());
+    }
+    Err(HookError::Refused(format!(
+        "not now: {} cannot be reached, and restarting this node, too, could stop the cluster. Start them or remove \
+         them; to refresh anyway: snap set {} {REFRESH_WHEN_DEGRADED}=true",
+        down.join(", "),
+        places.instance
+    )))
+}
+
+/// The services are stopped. Brings the layout of older revisions to today's.
+pub fn after(places: &Places) -> Result<(), HookError> {
+    take_over_old_data(places)?;
+    places.prepare()?;
+    let own = places.own_node().ok().flatten();
+    let node = own.map_or_else(
+        || with_port(address::primary(), NODE_PORT),
+        |own| own.address,
+    );
+    install::write_missing_args(places, &address::host_name(), &node)
+}
+
+/// Snaps before this one had the data in the directory of the revision. That of the older revision stays as a copy.
+fn take_over_old_data(places: &Places) -> Result<(), HookError> {
+    let (old, storage) = (places.documented(), places.storage());
+    let is_directory = fs::symlink_metadata(&old).is_ok_and(|found| found.is_dir());
+    if !is_directory {
+        return Ok(());
+    }
+    match fs::remove_dir(&storage) {
+        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {
+            return Err(HookError::Refused(format!(
+                "{} has the data of an older revision, and {} is not empty: move one of the two away",
+                old.display(),
+                storage.display()
+            )));
+        }
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(HookError::file(storage)(error));
+        }
+        _ => {}
+    }
+    let parent = storage.parent().expect("it is in $SNAP_COMMON");
+    fs::create_dir_all(parent).map_err(HookError::file(parent))?;
+    fs::rename(&old, &storage).map_err(HookError::file(&old))
+}

@@ -1,0 +1,253 @@
+//! What each setting of `snap set` may be. Pure.
+
+use std::net::IpAddr;
+
+use serde_json::{Map, Value};
+
+use super::HookError;
+use crate::address::{ListenAddress, NodeAddress};
+
+pub const JOIN_TOKEN: &str = "join-token";
+pub const REFRESH_WHEN_DEGRADED: &str = "refresh-when-degraded";
+
+pub const KEYS: [&str; 8] = [
+    "name",
+    "address",
+    "listen",
+    "metrics",
+    "log-level",
+    "failure-domain",
+    JOIN_TOKEN,
+    REFRESH_WHEN_DEGRADED,
+];
+
+/// dqlite's port where `address` names none.
+pub const NODE_PORT: u16 = 29001;
+pub const MANAGER_PORT: u16 = 6400;
+
+const LEVELS: [&str; 7] = ["trace", "debug", "info", "warn", "error", "fatal", "panic"];
+const METRICS_LISTEN: &str = "127.0.0.1:9042";
+const MAX_TOKEN_BYTES: usize = 16 * 1024;
+
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Settings {
+    /// Of this node in its cluster.
+    pub name: Option<String>,
+    /// Of this node, for others.
+    pub address: Option<NodeAddress>,
+    pub listen: Option<String>,
+    /// Where metrics are served apart.
+    pub metrics: Option<String>,
+    pub log_level: Option<String>,
+    /// The number that stands for it.
+    pub failure_domain: Option<String>,
+    pub join_token: Option<String>,
+}
+
+impl Settings {
+    /// All that is wrong is told at once.
+    pub fn parse(values: &Map<String, Value>) -> Result<Self, HookError> {
+        let mut wrong = Vec::new();
+        let mut read = |key: &'static str, check: fn(&str) -> Result<String, String>| {
+            let text = match values.get(key)? {
+                Value::Null => return None,
+                Value::String(text) => text.trim().to_owned(),
+                Value::Number(number) if number.is_f64() => {
+                    wrong.push(format!("{key}: more than 2^64-1, or no whole number"));
+                    return None;
+                }
+                value @ (Value::Bool(_) | Value::Number(_)) => value.to_string(),
+                _ => {
+                    wrong.push(format!("{key}: it has one value, not several"));
+                    return None;
+                }
+            };
+            if text.is_empty() {
+                return None;
+            }
+            match check(&text) {
+                Ok(value) => Some(value),
+                Err(reason) => {
+                    wrong.push(format!("{key}: {reason}"));
+                    None
+                }
+            }
+        };
+        let address = read("address", address);
+        let settings = Self {
+            name: read("name", name),
+            address: address.map(|text| text.parse().expect("it was checked")),
+            listen: read("listen", listen),
+            metrics: read("metrics", metrics).filter(|metrics| metrics != "false"),
+            log_level: read("log-level", log_level),
+            failure_domain: read("failure-domain", failure_domain),
+            join_token: read(JOIN_TOKEN, token),
+        };
+        read(REFRESH_WHEN_DEGRADED, boolean);
+        match wrong.is_empty() {
+            true => Ok(settings),
+            false => Err(HookError::Settings(wrong)),
+        }
+    }
+}
+
+/// Whether a setting is switched on.
+pub fn is_on(values: &Map<String, Value>, key: &str) -> bool {
+    match values.get(key) {
+        Some(Value::Bool(value)) => *value,
+        Some(Value::String(text)) => text == "true",
+        _ => false,
+    }
+}
+
+fn name(text: &str) -> Result<String, String> {
+    let fits = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    match text.len() <= 255 && text.split('.').all(fits) && text.parse::<IpAddr>().is_err() {
+        true => Ok(text.to_owned()),
+        false => Err(format!("{text:?} is not the name of a host")),
+    }
+}
+
+fn address(text: &str) -> Result<String, String> {
+    let with_port = match text.parse::<IpAddr>() {
+        Ok(IpAddr::V4(ip)) => format!("{ip}:{NODE_PORT}"),
+        Ok(IpAddr::V6(ip)) => format!("[{ip}]:{NODE_PORT}"),
+        Err(_) => text.to_owned(),
+    };
+    let parsed = with_port.parse::<NodeAddress>();
+    let parsed = parsed.map_err(|error| format!("{text:?}: {error}"))?;
+    if parsed.is_unspecified() {
+        return Err(format!(
+            "other nodes cannot reach {text}: write this machine's own address"
+        ));
+    }
+    if parsed.host().parse::<IpAddr>().is_err() {
+        return Err(format!("{text:?} is no IP address, which k8sd needs"));
+    }
+    Ok(with_port)
+}
+
+fn listen(text: &str) -> Result<String, String> {
+    let parsed = text.parse::<ListenAddress>();
+    parsed.map_err(|error| format!("{text:?}: {error}"))?;
+    Ok(text.to_owned())
+}
+
+fn metrics(text: &str) -> Result<String, String> {
+    match text {
+        "true" => Ok(METRICS_LISTEN.to_owned()),
+        "false" => Ok(text.to_owned()),
+        _ => {
+            let parsed = text.parse::<NodeAddress>();
+            parsed.map_err(|_| format!("{text:?} is neither true, false nor HOST:PORT"))?;
+            Ok(text.to_owned())
+        }
+    }
+}
+
+fn log_level(text: &str) -> Result<String, String> {
+    match LEVELS.contains(&text) {
+        true => Ok(text.to_owned()),
+        false => Err(format!("{text:?} is none of {}", LEVELS.join(", "))),
+    }
+}
+
+/// A number is taken as it is. A name gets the number that k8s-dqlite's other users give it: the first eight bytes
+/// of its SHA-256, the lowest first.
+fn failure_domain(text: &str) -> Result<String, String> {
+    let is_number = text.bytes().all(|b| b.is_ascii_digit());
+    match text.parse::<u64>() {
+        Ok(number) => Ok(number.to_string()),
+        Err(_) if is_number => Err(format!("{text} is more than 2^64-1")),
+        Err(_) => {
+            let hash = openssl::sha::sha256(text.as_bytes());
+            let first = hash.first_chunk().expect("it has 32");
+            Ok(u64::from_le_bytes(*first).to_string())
+        }
+    }
+}
+
+/// What it holds is for k8sd to read.
+fn token(text: &str) -> Result<String, String> {
+    let is_base64 = |b: u8| b.is_ascii_alphanumeric() || b"+/=".contains(&b);
+    match text.len() <= MAX_TOKEN_BYTES && text.bytes().all(is_base64) {
+        true => Ok(text.to_owned()),
+        false => Err(
+            "this is no token: make one with `k8s-dqlite.k8sd token add NAME` on a node of \
+             the cluster"
+                .to_owned(),
+        ),
+    }
+}
+
+fn boolean(text: &str) -> Result<String, String> {
+    match text {
+        "true" | "false" => Ok(text.to_owned()),
+        _ => Err(format!("{text:?} is neither true nor false")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn parse(values: Value) -> Result<Settings, String> {
+        let values = values.as_object().unwrap();
+        Settings::parse(values).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn values_are_taken_as_people_write_them() {
+        let settings = parse(json!({
+            "name": "node-1.lan", "address": "10.0.0.1", "listen": "unix:///run/k.sock", "metrics": true,
+            "log-level": "debug", "failure-domain": 7, "join-token": "e30="
+        }))
+        .unwrap();
+        assert_eq!(settings.address.unwrap().as_str(), "10.0.0.1:29001");
+        assert_eq!(settings.metrics.as_deref(), Some("127.0.0.1:9042"));
+        assert_eq!(settings.failure_domain.as_deref(), Some("7"));
+        let ipv6 = parse(json!({"address": "fd00::1"})).unwrap();
+        assert_eq!(ipv6.address.unwrap().as_str(), "[fd00::1]:29001");
+        let empty = parse(json!({"address": "", "metrics": false, "log-level": null})).unwrap();
+        assert_eq!(empty, Settings::default());
+    }
+
+    #[test]
+    fn a_named_failure_domain_has_the_number_that_others_give_it() {
+        let settings = parse(json!({"failure-domain": "zone-a"})).unwrap();
+        let hash = openssl::sha::sha256(b"zone-a");
+        let expected = hash[..8]
+            .iter()
+            .rev()
+            .fold(0u64, |n, b| n << 8 | u64::from(*b));
+        assert_eq!(settings.failure_domain, Some(expected.to_string()));
+    }
+
+    #[test]
+    fn all_that_is_wrong_is_told() {
+        let told = parse(json!({
+            "name": "a_b", "address": "0.0.0.0", "listen": "10.0.0.1:1", "metrics": "yes", "log-level": "loud",
+            "failure-domain": "18446744073709551616", "join-token": "a b", "refresh-when-degraded": "perhaps"
+        }))
+        .unwrap_err();
+        let lines: Vec<&str> = told.lines().collect();
+        assert_eq!(lines.len(), KEYS.len(), "{told}");
+        for key in KEYS {
+            let has = |line: &&str| line.starts_with(&format!("{key}: "));
+            assert!(lines.iter().any(has), "{key} in {told}");
+        }
+        for address in ["node1", "10.0.0.1:0", "10.0.0", "[::1]", ":1", "::"] {
+            assert!(parse(json!({"address": address})).is_err(), "{address}");
+        }
+        assert!(parse(json!({"name": {"a": 1}})).is_err());
+    }
+}

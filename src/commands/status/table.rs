@@ -1,0 +1,115 @@
+//! The report for people.
+
+use std::fmt;
+
+use openssl::asn1::Asn1Time;
+
+use crate::cluster::status::{Health, NodeReport, Report};
+
+const HEADINGS: [&str; 9] = [
+    "NODE",
+    "ADDRESS",
+    "ROLE",
+    "STATE",
+    "REVISION",
+    "LAG",
+    "LOG",
+    "SNAPSHOTS",
+    "CERTIFICATE",
+];
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let health = match self.health {
+            Health::Healthy => "healthy",
+            Health::Degraded => "degraded",
+            Health::NoLeader => "NO LEADER",
+        };
+        writeln!(f, "Cluster    {health}")?;
+        if let Some(id) = &self.cluster_id {
+            writeln!(f, "Cluster ID {id}")?;
+        }
+        if let Some(leader) = &self.leader {
+            let (address, id, term) = (&leader.address, &leader.id, leader.term);
+            writeln!(f, "Leader     {address} (node {id}, term {term})")?;
+        }
+        if let (Some(revision), Some(compacted)) = (self.revision, self.compact_revision) {
+            writeln!(f, "Revision   {revision}, compacted at {compacted}")?;
+        }
+        if let Some(leases) = self.leases {
+            writeln!(f, "Leases     {leases}")?;
+        }
+        if let (Some(total), Some(free)) = (self.database_bytes, self.database_free_bytes) {
+            writeln!(f, "Database   {}, {} of it free", bytes(total), bytes(free))?;
+        }
+        writeln!(f)?;
+        write_table(f, &self.nodes)?;
+        for (title, texts) in [("Problems", &self.problems), ("Warnings", &self.warnings)] {
+            if !texts.is_empty() {
+                writeln!(f, "\n{title}")?;
+            }
+            for text in texts {
+                writeln!(f, "  {text}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn write_table(f: &mut fmt::Formatter<'_>, nodes: &[NodeReport]) -> fmt::Result {
+    let mut rows = vec![HEADINGS.map(str::to_owned)];
+    rows.extend(nodes.iter().map(row));
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
+    let widths: [usize; HEADINGS.len()] = std::array::from_fn(|at| width(at).unwrap_or(0));
+    for row in &rows {
+        let cells = row.iter().zip(widths);
+        let line: String = cells
+            .map(|(cell, width)| format!("{cell:width$}  "))
+            .collect();
+        writeln!(f, "{}", line.trim_end())?;
+    }
+    Ok(())
+}
+
+fn row(node: &NodeReport) -> [String; HEADINGS.len()] {
+    let state = match (node.is_reachable, node.is_ready, node.is_leader) {
+        (false, ..) => "unreachable",
+        _ if node.is_foreign => "foreign",
+        (true, false, _) => "loading",
+        (true, true, true) => "leader",
+        (true, true, false) => "follower",
+    };
+    let known = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
+    let own = if node.is_own { " *" } else { "" };
+    [
+        known(node.id.clone()) + own,
+        node.address.clone(),
+        node.role.to_owned(),
+        state.to_owned(),
+        known(node.revision.map(|n| n.to_string())),
+        known(node.lag.map(|n| n.to_string())),
+        known(node.log_bytes.map(bytes)),
+        known(node.snapshot_bytes.map(bytes)),
+        known(node.certificate_expires_s.and_then(time)),
+    ]
+}
+
+fn time(at_s: i64) -> Option<String> {
+    Some(Asn1Time::from_unix(at_s).ok()?.to_string())
+}
+
+fn bytes(count: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    let mut amount = count as f64;
+    let mut unit = "B";
+    for next in UNITS {
+        if amount < 1024.0 {
+            break;
+        }
+        (amount, unit) = (amount / 1024.0, next);
+    }
+    match unit {
+        "B" => format!("{count} B"),
+        unit => format!("{amount:.1} {unit}"),
+    }
+}

@@ -1,0 +1,268 @@
+//! Exit codes: the one table from what happened to what the supervisor sees.
+
+use std::{io::ErrorKind, process::ExitCode};
+
+use dqlite::node::{FileFailure, NodeError};
+
+use crate::{
+    backup::BackupError,
+    cluster::{node::StartError, status::Health},
+    commands::{
+        migrator::MigrateError, recover::RecoverError, restore::RestoreError,
+        roll_back::RollBackError,
+    },
+    server::ServerError,
+    store::{OpenError, WriterError, takeover::TakeOverError},
+};
+
+/// 128 and the number of the signal is added when a second signal cut the stop short; 134 is a panic or an
+/// abort of the engine (128 + SIGABRT).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Stopped by a signal, or because the disk was nearly full and `--low-available-storage-action=terminate`.
+    Stopped = 0,
+    /// Anything else.
+    Failure = 1,
+    /// A flag is unknown or its value wrong.
+    Usage = 2,
+    /// A file of the storage directory is missing, wrong, or not for this version.
+    Config = 3,
+    /// The address of `--listen`, of `--metrics-listen`, of `--profiling-listen` or of the node cannot be listened on.
+    Listen = 4,
+    /// Another process works on the storage directory.
+    Held = 5,
+    /// The data is damaged, of a newer version, or was written by another program.
+    Data = 6,
+    /// dqlite failed, or was without a leader for too long.
+    Engine = 7,
+    /// No space left on the disk.
+    DiskFull = 8,
+    /// dqlite did not stop in time.
+    StopTimeout = 9,
+    /// `status`: the cluster works, but not all is as it should be.
+    Degraded = 10,
+    /// `status`: no node that was reached leads.
+    NoLeader = 11,
+    /// `recover`: it would lose data, or is not needed. `restore`, `recover`: other nodes run. `backup`, `migrator`:
+    /// something is in the way. Nothing was changed.
+    Refused = 12,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+impl From<&ServerError> for Exit {
+    fn from(error: &ServerError) -> Self {
+        match error {
+            ServerError::Config(_) | ServerError::Removed => Self::Config,
+            ServerError::Telemetry(_) | ServerError::Profile(_) => Self::Usage,
+            ServerError::Listen(_) => Self::Listen,
+            ServerError::Node(StartError::Config(_)) => Self::Config,
+            ServerError::Node(StartError::Port(_)) => Self::Listen,
+            ServerError::Node(StartError::Address(_)) => Self::Engine,
+            ServerError::Node(StartError::Node(error)) | ServerError::Stop(error) => of_node(error),
+            ServerError::Open(error) => of_open(error),
+            ServerError::Writer(error) => of_writer(error),
+            ServerError::Signals(_) | ServerError::Api(_) => Self::Failure,
+        }
+    }
+}
+
+/// The next start reads the log and says whether it is whole.
+impl From<&FileFailure> for Exit {
+    fn from(failure: &FileFailure) -> Self {
+        match failure {
+            _ if failure.is_disk_full() => Self::DiskFull,
+            _ if failure.is_forbidden() => Self::Config,
+            _ => Self::Engine,
+        }
+    }
+}
+
+impl From<Health> for Exit {
+    fn from(health: Health) -> Self {
+        match health {
+            Health::Healthy => Self::Stopped,
+            Health::Degraded => Self::Degraded,
+            Health::NoLeader => Self::NoLeader,
+        }
+    }
+}
+
+impl From<&RecoverError> for Exit {
+    fn from(error: &RecoverError) -> Self {
+        match error {
+            RecoverError::Config(_) => Self::Config,
+            RecoverError::Node(error) => of_node(error),
+            RecoverError::Refused(_) => Self::Refused,
+        }
+    }
+}
+
+impl From<&RollBackError> for Exit {
+    fn from(error: &RollBackError) -> Self {
+        match error {
+            RollBackError::Backup(error) => of_take_over(error),
+            RollBackError::Directory(error) => Self::from(error),
+            RollBackError::Open(error) => of_open(error),
+        }
+    }
+}
+
+impl From<&RestoreError> for Exit {
+    fn from(error: &RestoreError) -> Self {
+        match error {
+            RestoreError::Unreadable { .. } => Self::Failure,
+            RestoreError::NoSnapshot { .. }
+            | RestoreError::NoChecksum(_)
+            | RestoreError::WrongChecksum(_)
+            | RestoreError::OtherThanSaid { .. }
+            | RestoreError::Content(_) => Self::Data,
+            RestoreError::StillRun(_) => Self::Refused,
+            RestoreError::Backup(error) => Self::from(error),
+            RestoreError::Config(_) => Self::Config,
+            RestoreError::Node(error) => of_node(error),
+            RestoreError::Open(error) => of_open(error),
+        }
+    }
+}
+
+impl From<&BackupError> for Exit {
+    fn from(error: &BackupError) -> Self {
+        match error {
+            BackupError::Exists(_) | BackupError::ForeignPartial(_) | BackupError::Held(_) => {
+                Self::Refused
+            }
+            BackupError::Unwritable { source, .. } if source.kind() == ErrorKind::StorageFull => {
+                Self::DiskFull
+            }
+            BackupError::DiskLow { .. } => Self::DiskFull,
+            BackupError::NoBackup { .. } | BackupError::Damaged { .. } => Self::Data,
+            BackupError::Unwritable { .. }
+            | BackupError::Unreadable { .. }
+            | BackupError::WrongStream
+            | BackupError::NoStream(_)
+            | BackupError::Interrupted
+            | BackupError::Store(_)
+            | BackupError::Remote(_) => Self::Failure,
+        }
+    }
+}
+
+impl From<&MigrateError> for Exit {
+    fn from(error: &MigrateError) -> Self {
+        match error {
+            MigrateError::NotEmpty(..) | MigrateError::Same(_) => Self::Refused,
+            MigrateError::Unwritable { source, .. } if source.kind() == ErrorKind::StorageFull => {
+                Self::DiskFull
+            }
+            MigrateError::Snapshot(error) => Self::from(error),
+            MigrateError::Unreadable { .. }
+            | MigrateError::Unwritable { .. }
+            | MigrateError::Incomplete { .. }
+            | MigrateError::Compacted
+            | MigrateError::Differs(_)
+            | MigrateError::Disorder(_)
+            | MigrateError::Remote(_) => Self::Failure,
+        }
+    }
+}
+
+fn of_node(error: &NodeError) -> Exit {
+    match error {
+        _ if error.is_passing() => Exit::Engine,
+        NodeError::DirectoryHeld { .. } => Exit::Held,
+        NodeError::FileCall(failure) => Exit::from(failure),
+        NodeError::Directory { .. }
+        | NodeError::Unreadable { .. }
+        | NodeError::InvalidOption { .. } => Exit::Config,
+        NodeError::WouldBootstrap { .. } | NodeError::Damaged { .. } => Exit::Data,
+        NodeError::DiskFull { .. } => Exit::DiskFull,
+        NodeError::StopTimeout { .. } => Exit::StopTimeout,
+        NodeError::LibraryTooOld { .. } | NodeError::Bind { .. } | NodeError::Engine { .. } => {
+            Exit::Engine
+        }
+    }
+}
+
+fn of_open(error: &OpenError) -> Exit {
+    match error {
+        OpenError::NewerSchema(_)
+        | OpenError::ForeignSchema(_)
+        | OpenError::Foreign(_)
+        | OpenError::Damaged(_) => Exit::Data,
+        OpenError::TakeOver(error) => of_take_over(error),
+        OpenError::NoLeader(_) | OpenError::Dqlite(_) => Exit::Engine,
+    }
+}
+
+fn of_take_over(error: &TakeOverError) -> Exit {
+    match error {
+        _ if error.is_disk_full() => Exit::DiskFull,
+        TakeOverError::Exists(_) => Exit::Config,
+        TakeOverError::Rows(_) | TakeOverError::NoBackup { .. } => Exit::Data,
+        _ => Exit::Failure,
+    }
+}
+
+fn of_writer(error: &WriterError) -> Exit {
+    match error {
+        WriterError::EngineLost(..) => Exit::Engine,
+        WriterError::ForeignWriter(_) | WriterError::Damaged(_) => Exit::Data,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+    use crate::{address::ListenSocket, api::ListenError, config::ConfigError};
+
+    #[test]
+    fn supervisors_can_tell_the_reasons_apart() {
+        let dir = || "/data".into();
+        let address = ListenSocket::Unix(dir()).into();
+        let source = || io::ErrorKind::PermissionDenied.into();
+        let config = || ConfigError::NotInitialised {
+            dir: dir(),
+            with_tls: true,
+        };
+        let held = NodeError::DirectoryHeld {
+            dir: dir(),
+            holder: String::new(),
+        };
+        let full = NodeError::DiskFull {
+            dir: dir(),
+            message: String::new(),
+        };
+        for (error, code) in [
+            (ServerError::Signals(source()), 1),
+            (ServerError::Config(config()), 3),
+            (ServerError::Node(StartError::Config(config())), 3),
+            (
+                ServerError::Listen(ListenError::Unusable {
+                    address,
+                    source: source(),
+                }),
+                4,
+            ),
+            (ServerError::Node(StartError::Node(held)), 5),
+            (ServerError::Open(OpenError::NewerSchema(1 << 17)), 6),
+            (ServerError::Writer(WriterError::ForeignWriter(2)), 6),
+            (ServerError::Writer(WriterError::Damaged(String::new())), 6),
+            (
+                ServerError::Open(OpenError::NoLeader(std::time::Duration::ZERO)),
+                7,
+            ),
+            (ServerError::Node(StartError::Node(full)), 8),
+            (ServerError::Stop(NodeError::StopTimeout { seconds: 30 }), 9),
+        ] {
+            assert_eq!(Exit::from(&error) as u8, code, "{error}");
+        }
+    }
+}

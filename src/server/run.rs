@@ -1,0 +1,551 @@
+//! Starts and stops everything, in order.
+
+use std::{
+    path::Path,
+    pin::pin,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use dqlite::{
+    client::{ConnectOptions, Connection, Endpoint},
+    cluster::{HandedOver, Member, MemberState, MemberStatus, Prepare},
+    node::{NodeError, trim_memory},
+};
+use etcd_state::mvcc::Commit;
+use telemetry::profiling::{self, ProfileError};
+use tokio::{sync::watch, task::JoinHandle, time::timeout};
+use tracing::{error, info, warn};
+
+use crate::{
+    address::{ListenAddress, ListenSocket},
+    api::{self, Identity, ListenError, Listener, Served, Services, Sources, Stopping},
+    args::LowStorageAction,
+    backup::{self, Maker},
+    cluster::{
+        node::{Membership, Pauses, RunningNode, StartError},
+        peer::{CoordinatorError, Known, NodeOptions, Nodes, PeerPort, Reads},
+    },
+    compact::{self, ClientCompactions},
+    config::{ConfigError, NoTarget, ServerConfig},
+    observe::{self, NodeView, Observed, ObservedOptions, Places, ViewNow, watch_log_writes},
+    process::disk::{self, Change},
+    store::{
+        self, Cluster, CommitObserver, OpenError, Store, StoreOptions, WriterError,
+        snapshot::Origin,
+    },
+    watch::{HubSettings, Inbox, WatchHub},
+};
+
+/// How long clients may take to end their calls when the server stops.
+const API_STOP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long the last writes may take.
+const WRITER_STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long it may take to hand role and leadership over when the server stops, and of that the last
+/// commit before.
+const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(15);
+const LAST_COMMIT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Of a node whose disk is low: others are chosen first, whatever their weight. They have 0 otherwise.
+const LOW_DISK_WEIGHT: u64 = 1_000_000;
+
+/// With less free space than this on its disk, in bytes, a write that failed is the disk's fault:
+/// the engine allocates its log in pieces of 8 MiB.
+const FULL_DISK_BYTES: u64 = 16 * 1024 * 1024;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    #[error(transparent)]
+    Node(#[from] StartError),
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error(transparent)]
+    Writer(#[from] WriterError),
+    #[error("cannot listen for signals: {0}")]
+    Signals(std::io::Error),
+    #[error("stopping dqlite: {0}")]
+    Stop(NodeError),
+    #[error(
+        "this node was removed from the cluster: delete its storage directory; with an init.yaml that \
+         names the others it joins anew"
+    )]
+    Removed,
+    #[error(transparent)]
+    Telemetry(#[from] NoTarget),
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
+    #[error("the API failed: {0}")]
+    Api(tonic::transport::Error),
+}
+
+impl From<CoordinatorError> for ServerError {
+    fn from(error: CoordinatorError) -> Self {
+        match error {
+            CoordinatorError::Open(error) => Self::Open(error),
+            CoordinatorError::Writer(error) => Self::Writer(error),
+        }
+    }
+}
+
+/// Serves until `stop` is ready, the disk is low and that is a reason to stop, or the engine is lost.
+pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result<(), ServerError> {
+    let listener = Listener::bind(&config.listen, config.client_tls.clone()).await?;
+    let metrics_listener = match &config.metrics_listen {
+        Some(address) => Some(Listener::bind(address, None).await?),
+        None => None,
+    };
+    let profiling_listener = match &config.profiling_listen {
+        Some(address) => Some(Listener::bind(address, None).await?),
+        None => None,
+    };
+    let (peer_port, peer_connections) = PeerPort::new();
+    let node = RunningNode::start_with_peers(&config, Some(Arc::new(peer_port))).await?;
+    let reads = Arc::new(Reads::default());
+    let dir = config.storage_dir.clone();
+    watch_log_writes();
+    let (store, mut replica) = store::empty(StoreOptions {
+        endpoint: node.endpoint(),
+        is_disk_full: Box::new(move || is_disk_full(&dir)),
+        cluster: reads.clone(),
+        cluster_id: node.cluster_id.clone(),
+        member_id: node.identity.id,
+        quota: config.quota,
+        limits: config.limits,
+    });
+    observe::observe(&store);
+    let watchers = Watchers::default();
+    replica.observe(Box::new(watchers.clone()));
+    let mut nodes = Nodes::start(
+        NodeOptions {
+            own_id: node.identity.id,
+            endpoint: node.endpoint(),
+            storage_dir: config.storage_dir.clone(),
+            resolve: node.resolve(),
+            with_tls: config.tls.is_some(),
+            cluster_id: node.cluster_id.clone(),
+            addresses: other_addresses(&node),
+            reads: reads.clone(),
+            take_over_backup: config.take_over_backup.clone(),
+            log_end: node.log_end(),
+        },
+        store.clone(),
+        replica,
+        peer_connections,
+    );
+    let (stop_api, stopping) = Stopping::new();
+    let sources = sources(&config, &store, &node, nodes.known());
+    let looking = tokio::spawn(look(&sources));
+    if let Some(listener) = metrics_listener {
+        info!(listen = %listener.address(), "serving metrics");
+        let serving = api::serve_metrics(sources.clone(), listener, stopping.clone().wait());
+        tokio::spawn(serving);
+    }
+    let mut stop = pin!(stop);
+    let is_loaded = nodes.loaded();
+    let mut is_removed = pin!(removed(node.member().clone()));
+    let loaded = tokio::select! {
+        biased;
+        ended = nodes.ended() => Err(ServerError::from(ended)),
+        () = &mut is_removed => Err(ServerError::Removed),
+        () = is_loaded => Ok(true),
+        () = &mut stop => Ok(false),
+    };
+    match loaded {
+        Ok(true) => {}
+        other => {
+            nodes.stop(WRITER_STOP_TIMEOUT).await?;
+            node.stop().await.map_err(ServerError::Stop)?;
+            return other.map(drop);
+        }
+    }
+    tokio::task::spawn_blocking(trim_memory);
+    let identity = Arc::new(Identity::new(
+        store.cluster_id(),
+        node.identity.id,
+        node.term,
+    ));
+    let hub = start_hub(
+        &store,
+        watchers.inbox.clone(),
+        &identity,
+        config.progress_interval,
+    );
+    watchers.watch(hub.clone());
+    let following = tokio::spawn(follow_leadership(
+        nodes.known(),
+        identity.clone(),
+        hub.clone(),
+        node.member().clone(),
+    ));
+    let compactions = Arc::new(ClientCompactions::default());
+    let compactor = start_compactor(&config, &store, &compactions);
+    let backups = start_backups(&config, &store, &identity, node.membership());
+    let client_url = client_url(&config.listen);
+    // Nobody else sets it.
+    let _ = sources.served.set(Served {
+        hub: hub.clone(),
+        identity: identity.clone(),
+        client_url: client_url.clone(),
+    });
+    let services = Services {
+        store: store.clone(),
+        identity,
+        hub: hub.clone(),
+        compactions,
+        stopping: stopping.clone(),
+        client_url,
+        max_concurrent_streams: config.max_concurrent_streams,
+        membership: node.membership().with_pauses(Pauses {
+            pause: Box::new(nodes.hand_overs(LAST_COMMIT_TIMEOUT)),
+            lead_on: Box::new(nodes.lead_on()),
+        }),
+        auth: config.auth,
+        sources,
+    };
+    if let Some(listener) = profiling_listener {
+        info!(listen = %listener.address(), "serving profiles");
+        let serving = api::serve_http(profiling::routes(), listener, stopping.clone().wait());
+        tokio::spawn(serving);
+    }
+    let mut api = tokio::spawn(api::serve(services, listener, stopping.wait()));
+    info!(listen = %config.listen, revision = store.revision(), "ready");
+
+    let aside = StepAside {
+        member: node.member().clone(),
+        endpoint: node.endpoint(),
+        pause_writes: Box::new(nodes.hand_overs(LAST_COMMIT_TIMEOUT)),
+    };
+    let watched = watch_disk(&config, store.clone(), aside);
+    let reason = tokio::select! {
+        () = stop => Ok(()),
+        () = watched => Ok(()),
+        ended = nodes.ended() => Err(Err(ended.into())),
+        () = is_removed => Err(Err(ServerError::Removed)),
+        ended = &mut api => {
+            Err(ended.expect("the API does not panic").map_err(ServerError::Api))
+        }
+    };
+    let reason = match reason {
+        Ok(()) => {
+            hand_over(&node, &nodes, &reads).await;
+            Ok(())
+        }
+        Err(result) => Err(result),
+    };
+    // Streams end first, or the API would wait for their clients to leave.
+    hub.stop();
+    let _ = stop_api.send(true);
+    if !api.is_finished() && timeout(API_STOP_TIMEOUT, &mut api).await.is_err() {
+        warn!("clients still have calls open after {API_STOP_TIMEOUT:?}: cutting them off");
+        api.abort();
+    }
+    let others = [following, looking].into_iter();
+    for task in others.chain(compactor).chain(backups) {
+        task.abort();
+        let _ = task.await;
+    }
+    let stopped = nodes.stop(WRITER_STOP_TIMEOUT).await;
+    let result = match reason {
+        Ok(()) => stopped.map_err(ServerError::from),
+        Err(result) => {
+            if let Err(error) = stopped {
+                error!(%error, "the writer failed while the server stopped");
+            }
+            result
+        }
+    };
+    node.stop().await.map_err(ServerError::Stop)?;
+    result
+}
+
+/// What metrics and status page are made from.
+fn sources(
+    config: &ServerConfig,
+    store: &Store,
+    node: &RunningNode,
+    known: watch::Receiver<Known>,
+) -> Sources {
+    let places = Places {
+        storage_dir: config.storage_dir.clone(),
+        node_pair: config.tls.as_ref().map(|_| {
+            let in_dir = |name| config.storage_dir.join(name);
+            (in_dir("cluster.crt"), in_dir("cluster.key"))
+        }),
+        client_pair: config.client_tls.as_ref().map(|tls| {
+            let files = tls.files();
+            (files.certificate.clone(), files.key.clone())
+        }),
+    };
+    let observed = Observed::new(ObservedOptions {
+        store: store.clone(),
+        places,
+        view: view(node, known),
+        tls: config.tls.clone(),
+    });
+    Sources {
+        store: store.clone(),
+        observed,
+        disk_low_bytes: config.disk_watch.map(|watch| watch.min_bytes),
+        served: Arc::default(),
+    }
+}
+
+/// The engine of a spare does not know the nodes: it has them from the leader.
+fn view(node: &RunningNode, known: watch::Receiver<Known>) -> ViewNow {
+    let (own_id, own_address) = (node.identity.id, node.identity.address.clone());
+    let status = node.member().status();
+    let cluster_id = node.cluster_id.clone();
+    Box::new(move || {
+        let known = known.borrow().clone();
+        let servers = match known.servers.is_empty() {
+            true => status.borrow().servers.to_vec(),
+            false => known.servers,
+        };
+        let own = servers.iter().find(|server| server.id == own_id);
+        NodeView {
+            own_id,
+            own_address: own_address.clone(),
+            role: own.map(|own| own.role),
+            leader: known.view.leader,
+            term: known.view.term,
+            cluster_id: cluster_id.known(),
+            refused: cluster_id.refused(),
+            servers,
+        }
+    })
+}
+
+fn look(sources: &Sources) -> impl Future<Output = ()> + use<> {
+    let (observed, served) = (sources.observed.clone(), sources.served.clone());
+    observed.run(move || served.get().map(|served| served.hub.clone()))
+}
+
+/// Gives the leadership and the role of this node away while its clients are still served.
+async fn hand_over(node: &RunningNode, nodes: &Nodes, reads: &Reads) {
+    if reads.is_single() {
+        return;
+    }
+    let prepare = Box::pin(nodes.hand_over(LAST_COMMIT_TIMEOUT));
+    match timeout(HAND_OVER_TIMEOUT, node.handover(prepare)).await {
+        Ok(Ok(done)) => info!(?done, "handed over"),
+        Ok(Err(error)) => warn!(%error, "could not hand over: the others hold an election"),
+        Err(_) => warn!("handing over takes long: stopping without"),
+    }
+}
+
+/// Ready when the cluster does not have this node any more.
+async fn removed(member: Member) {
+    let mut status = member.status();
+    let is_removed = |status: &MemberStatus| status.state == MemberState::Removed;
+    if status.wait_for(is_removed).await.is_err() {
+        std::future::pending().await
+    }
+}
+
+/// Tells clients the term, and those that want to know that there is no leader.
+async fn follow_leadership(
+    mut known: watch::Receiver<Known>,
+    identity: Arc<Identity>,
+    hub: Arc<WatchHub>,
+    member: Member,
+) {
+    loop {
+        let (term, is_lost) = {
+            let known = known.borrow_and_update();
+            (known.view.term, known.is_lost)
+        };
+        identity.set_raft_term(term);
+        if is_lost {
+            hub.lose_leader();
+        }
+        // A new leader, or other nodes.
+        member.notify();
+        if known.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+fn start_hub(
+    store: &Store,
+    inbox: Arc<Inbox>,
+    identity: &Arc<Identity>,
+    progress_interval: Duration,
+) -> Arc<WatchHub> {
+    let identity = identity.clone();
+    let hub = WatchHub::new(
+        store.history().clone(),
+        inbox,
+        Box::new(move |revision| identity.header(revision)),
+        HubSettings { progress_interval },
+    );
+    let running = hub.clone();
+    tokio::spawn(async move { running.run().await });
+    hub
+}
+
+fn start_compactor(
+    config: &ServerConfig,
+    store: &Store,
+    compactions: &Arc<ClientCompactions>,
+) -> Option<JoinHandle<()>> {
+    let interval = config.tuning.compact_interval?;
+    Some(tokio::spawn(compact::run(
+        store.clone(),
+        compactions.clone(),
+        interval,
+    )))
+}
+
+fn start_backups(
+    config: &ServerConfig,
+    store: &Store,
+    identity: &Arc<Identity>,
+    membership: Membership,
+) -> Option<JoinHandle<()>> {
+    let (settings, identity) = (config.backups.clone()?, identity.clone());
+    let maker = move || {
+        let (identity, membership) = (identity.clone(), membership.clone());
+        async move {
+            Maker {
+                cluster_id: identity.cluster_id,
+                origin: Origin {
+                    member_id: identity.member_id,
+                    raft_term: identity.raft_term(),
+                    members: membership.for_snapshot().await,
+                },
+            }
+        }
+    };
+    let making = backup::run_scheduled(store.clone(), settings, maker);
+    Some(tokio::spawn(making))
+}
+
+fn watch_disk(
+    config: &ServerConfig,
+    store: Store,
+    aside: StepAside,
+) -> impl Future<Output = ()> + use<> {
+    let (watch, dir) = (config.disk_watch, config.storage_dir.clone());
+    async move {
+        let Some(watch) = watch else {
+            return std::future::pending().await;
+        };
+        let (news, heard) = watch::channel(None);
+        let stepping = async {
+            match watch.action {
+                LowStorageAction::Handover => aside.run(heard).await,
+                _ => std::future::pending().await,
+            }
+        };
+        let looking = disk::run(watch, &dir, |is_low, change| {
+            store.set_disk_low(is_low);
+            if change.is_some() {
+                news.send_replace(change);
+            }
+        });
+        tokio::select! {
+            () = looking => {}
+            () = stepping => {}
+        }
+    }
+}
+
+/// Lets other nodes have role and leadership while the disk here is low.
+struct StepAside {
+    member: Member,
+    endpoint: Endpoint,
+    pause_writes: Box<dyn Fn() -> Prepare + Send>,
+}
+
+impl StepAside {
+    async fn run(self, mut heard: watch::Receiver<Option<Change>>) {
+        while heard.changed().await.is_ok() {
+            let change = *heard.borrow_and_update();
+            let weight = match change {
+                Some(Change::Low) => LOW_DISK_WEIGHT,
+                _ => 0,
+            };
+            if let Err(error) = self.set_weight(weight).await {
+                warn!(%error, "the others may choose this node for a role, in spite of its disk");
+            }
+            // Not before it has what it would pass on.
+            if change == Some(Change::Low) && self.member.ready().await.is_ok() {
+                self.step_aside().await;
+            }
+        }
+        std::future::pending().await
+    }
+
+    async fn step_aside(&self) {
+        match self.member.step_aside((self.pause_writes)()).await {
+            Ok(done) if done == HandedOver::default() => {
+                info!("the disk is low: there was nothing that another node could take over");
+            }
+            Ok(done) => info!(?done, "the disk is low: handed over"),
+            Err(error) => warn!(%error, "the disk is low, and nobody took over"),
+        }
+    }
+
+    async fn set_weight(&self, weight: u64) -> Result<(), dqlite::client::Error> {
+        let mut own = Connection::connect(&self.endpoint, ConnectOptions::default()).await?;
+        own.set_weight(weight).await
+    }
+}
+
+/// Hears of commits, and tells those who watch, once anybody can.
+#[derive(Clone, Default)]
+struct Watchers {
+    inbox: Arc<Inbox>,
+    hub: Arc<OnceLock<Arc<WatchHub>>>,
+}
+
+impl Watchers {
+    fn watch(&self, hub: Arc<WatchHub>) {
+        let _ = self.hub.set(hub);
+    }
+}
+
+impl CommitObserver for Watchers {
+    fn committed(&mut self, commits: &[Arc<Commit>]) {
+        self.inbox.publish(commits);
+    }
+
+    fn engine_lost(&mut self) {
+        if let Some(hub) = self.hub.get() {
+            hub.lose_leader();
+        }
+    }
+}
+
+/// How clients name the address of the listener.
+fn client_url(listen: &ListenAddress) -> String {
+    match &listen.socket {
+        ListenSocket::Tcp { host, port } => {
+            let host = match host.as_str() {
+                "" => "127.0.0.1".to_owned(),
+                host if host.contains(':') => format!("[{host}]"),
+                host => host.to_owned(),
+            };
+            let scheme = if listen.is_tls { "https" } else { "http" };
+            format!("{scheme}://{host}:{port}")
+        }
+        ListenSocket::Unix(_) => listen.to_string(),
+    }
+}
+
+fn is_disk_full(dir: &Path) -> bool {
+    disk::free_bytes(dir).is_ok_and(|free| free < FULL_DISK_BYTES)
+}
+
+fn other_addresses(node: &RunningNode) -> Vec<String> {
+    let known = node.identity.cluster.iter();
+    let others = known.filter(|server| server.address != node.identity.address);
+    others.map(|server| server.address.clone()).collect()
+}

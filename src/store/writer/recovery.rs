@@ -1,0 +1,366 @@
+//! After a failed commit: finds out what the table holds, and goes on from there.
+//!
+//! A lost reply says nothing about the write. So nothing is sent again; a fence waits for whatever
+//! is still on its way, then the table says whether the batch is there. What was evaluated on top of
+//! it never happened.
+
+use std::{collections::HashMap, pin::Pin, sync::atomic::Ordering, time::Duration};
+
+use etcd_state::{
+    auth,
+    mvcc::{MAX_SUB, Revision, Tree, row_id},
+    requests::RequestError,
+    settings::Settings,
+};
+use tokio::time::{Instant, timeout_at};
+use tracing::{info, warn};
+
+use crate::store::{
+    batch::{Batch, Record},
+    command::{ReplySender, Submission},
+    database::{Database, Meta, OpenError, StoredChange, StoredLease},
+    folded::{Folded, LeaseFate},
+    load::restore_leases,
+    writer::{Answer, Pending, Stop, Writer, WriterError},
+};
+
+/// Pause between two attempts; requests that arrive meanwhile are refused.
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
+
+/// How long the engine may stay unusable before the process stops and its supervisor starts it
+/// anew. A full disk does not count: reads go on.
+const GIVE_UP: Duration = Duration::from_secs(60);
+
+/// How long a server that is to stop goes on asking for the outcome of its last commit: less than
+/// it is given to stop.
+const PATIENCE_AT_STOP: Duration = Duration::from_secs(2);
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Recovery {
+    Done,
+    /// The server is to stop, and the engine does not answer.
+    Stopped,
+    /// Another node leads, or did meanwhile.
+    Deposed,
+}
+
+/// What the database holds beyond the index.
+struct Truth {
+    meta: Meta,
+    leases: Vec<StoredLease>,
+    settings: Settings,
+    changes: Vec<StoredChange>,
+}
+
+/// Ready after `deadline`, never without one.
+async fn passed(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+impl Writer {
+    pub(super) async fn recover(
+        &mut self,
+        batch: Batch,
+        tree: Tree,
+        answers: Vec<Answer>,
+        error: dqlite::client::Error,
+        stop: &mut Pin<&mut impl Future<Output = Stop>>,
+    ) -> Result<Recovery, WriterError> {
+        let is_single = self.shared.cluster.is_single();
+        if !is_single && matches!(error, dqlite::client::Error::NotLeader) {
+            // Refused before it was written anywhere.
+            warn!("this node leads no more");
+            let never = answers.into_iter().map(|answer| answer.reply);
+            refuse(never, RequestError::LeaderChanged);
+            self.abandon(None);
+            return Ok(Recovery::Deposed);
+        }
+        if let dqlite::client::Error::Corrupt { message, .. } = error {
+            return Err(WriterError::Damaged(message));
+        }
+        warn!(%error, revision = self.working.revision, "a commit failed, reading the table back");
+        self.shared.metrics.recoveries.increment();
+        let started = Instant::now();
+        let refusal = self.refusal();
+        let Pending {
+            answers: later,
+            wants_pages,
+            wants_vacuum,
+            ..
+        } = std::mem::take(&mut self.pending);
+        let later = later.into_iter().map(|answer| answer.reply);
+        refuse(later.chain(wants_pages).chain(wants_vacuum), refusal);
+        for submission in std::mem::take(&mut self.backlog) {
+            self.refuse_submission(submission);
+        }
+        let mut deadline = self.is_stopping.then(|| started + PATIENCE_AT_STOP);
+        let (database, truth) = loop {
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                warn!("stopping without knowing the outcome of the last commit");
+                // Whoever waits for it is told that it is not known.
+                return Ok(Recovery::Stopped);
+            }
+            let read = tokio::select! {
+                biased;
+                how = stop.as_mut(), if !self.is_stopping => {
+                    self.is_stopping = true;
+                    match how {
+                        Stop::Close => self.queue.close(),
+                        Stop::HandOver => self.is_open = false,
+                        Stop::Deposed => {
+                            self.abandon(Some(answers));
+                            return Ok(Recovery::Deposed);
+                        }
+                    }
+                    deadline = Some(Instant::now() + PATIENCE_AT_STOP);
+                    continue;
+                }
+                () = passed(deadline) => continue,
+                read = self.read_back() => read,
+            };
+            match read {
+                Ok(truth) => break truth,
+                Err(OpenError::Dqlite(dqlite::client::Error::NotLeader)) if !is_single => {
+                    warn!("this node leads no more, and the outcome of its last commit is unknown");
+                    self.abandon(Some(answers));
+                    return Ok(Recovery::Deposed);
+                }
+                Err(OpenError::Damaged(reason)) => return Err(WriterError::Damaged(reason)),
+                Err(error) if started.elapsed() > GIVE_UP && !(self.shared.is_disk_full)() => {
+                    return Err(WriterError::EngineLost(GIVE_UP, error));
+                }
+                Err(error) => {
+                    warn!(%error, "dqlite is not usable yet");
+                    if !(self.shared.is_disk_full)() {
+                        self.shared
+                            .metrics
+                            .is_engine_lost
+                            .store(true, Ordering::Relaxed);
+                        self.observer.engine_lost();
+                    }
+                    self.refuse_queue_for(RETRY_PAUSE).await;
+                }
+            }
+        };
+        self.shared
+            .metrics
+            .is_engine_lost
+            .store(false, Ordering::Relaxed);
+        let head: Revision = self.shared.history.head().revision;
+        let Some(is_written) = is_written(&batch, &truth) else {
+            if is_single {
+                return Err(WriterError::ForeignWriter(head + 1));
+            }
+            warn!("another node has led meanwhile");
+            self.abandon(Some(answers));
+            return Ok(Recovery::Deposed);
+        };
+        info!(is_written, took = ?started.elapsed(), "the outcome of the commit is known");
+        if is_written {
+            self.publish(&batch, tree);
+        }
+        self.database = Some(database);
+        self.reset(&truth);
+        if is_written {
+            self.tell(batch, answers);
+        } else {
+            self.purge.failed(batch.purge);
+            refuse(answers.into_iter().map(|answer| answer.reply), refusal);
+        }
+        Ok(Recovery::Done)
+    }
+
+    /// What a client is told whose request was not written.
+    fn refusal(&self) -> RequestError {
+        if (self.shared.is_disk_full)() {
+            RequestError::NoSpace
+        } else {
+            RequestError::TimedOut
+        }
+    }
+
+    async fn read_back(&self) -> Result<(Database, Truth), OpenError> {
+        let mut database = if self.shared.cluster.is_single() {
+            Database::open(&self.shared.endpoint).await?
+        } else {
+            Database::open_on_leader(&self.shared.endpoint).await?
+        };
+        database.fence().await?;
+        let cluster_id = self.shared.cluster_id.load(Ordering::Relaxed);
+        let meta = database.prepare_schema(cluster_id).await?;
+        let leases = database.read_leases().await?;
+        let settings = database.read_settings().await?;
+        let mut changes = Vec::new();
+        let after = row_id(self.shared.history.head().revision, MAX_SUB);
+        database
+            .read_changes(after, |change| {
+                changes.push(change);
+                Ok(())
+            })
+            .await?;
+        let truth = Truth {
+            meta,
+            leases,
+            settings,
+            changes,
+        };
+        Ok((database, truth))
+    }
+
+    async fn refuse_queue_for(&mut self, pause: Duration) {
+        let deadline = Instant::now() + pause;
+        while let Ok(Some(submission)) = timeout_at(deadline, self.queue.recv()).await {
+            self.refuse_submission(submission);
+        }
+        tokio::time::sleep_until(deadline).await;
+    }
+
+    fn refuse_submission(&self, submission: Submission) {
+        let queued_bytes = &self.shared.queued_bytes;
+        queued_bytes.fetch_sub(submission.weight_bytes, Ordering::Relaxed);
+        refuse([submission.reply], self.refusal());
+    }
+
+    /// Makes the working state what is committed.
+    fn reset(&mut self, truth: &Truth) {
+        let head = self.shared.history.head();
+        self.working.tree = head.tree.clone();
+        self.working.revision = head.revision;
+        self.compact_revision = truth.meta.compact_revision;
+        self.settings = truth.settings.clone();
+        self.enforced_auth_revision = auth::enforced_revision(&self.settings);
+        self.admission.note_alarms(&self.settings);
+        self.admission.quota.forget();
+        let mut leases = self.shared.leases();
+        let mut restored = restore_leases(&truth.leases, &head.tree, self.shared.now_ms());
+        for lease in &truth.leases {
+            if let Some(expires_ms) = leases.expires_ms(lease.id) {
+                restored.set_expires_ms(lease.id, expires_ms);
+            }
+        }
+        *leases = restored;
+    }
+}
+
+/// Whether the batch took effect; none if the table holds something else in its place.
+fn is_written(batch: &Batch, truth: &Truth) -> Option<bool> {
+    if batch.commits.is_empty() {
+        return truth
+            .changes
+            .is_empty()
+            .then(|| !batch.records.is_empty() && all_hold(&batch.records, truth));
+    }
+    if truth.changes.is_empty() {
+        return Some(false);
+    }
+    let written = batch.commits.iter().flat_map(|commit| &commit.changes);
+    let is_same = written.clone().count() == truth.changes.len()
+        && written
+            .zip(&truth.changes)
+            .all(|(ours, theirs)| *ours.kv == theirs.kv);
+    is_same.then_some(true)
+}
+
+/// Whether the database is as the records leave it, all or none of which were written. If it was so
+/// before, there is no difference.
+fn all_hold(records: &[Record], truth: &Truth) -> bool {
+    let stored: HashMap<_, _> = truth.leases.iter().map(|lease| (lease.id, lease)).collect();
+    let folded = Folded::new(records);
+    let mut leases = folded.leases.iter();
+    let mut settings = folded.settings.values();
+    leases.all(|(id, lease)| holds(lease.fate, stored.get(id).copied()))
+        && folded
+            .compact_revision
+            .is_none_or(|revision| truth.meta.compact_revision >= revision)
+        && settings
+            .all(|change| truth.settings.get(change.space, &change.name) == change.value.as_ref())
+}
+
+fn holds(fate: LeaseFate, stored: Option<&StoredLease>) -> bool {
+    match fate {
+        LeaseFate::Inserted {
+            granted_ttl_s,
+            remaining_s,
+        } => {
+            stored.is_some_and(|s| (s.granted_ttl_s, s.remaining_s) == (granted_ttl_s, remaining_s))
+        }
+        LeaseFate::Checkpointed { remaining_s } => {
+            stored.is_some_and(|s| s.remaining_s == remaining_s)
+        }
+        LeaseFate::Gone => stored.is_none(),
+    }
+}
+
+fn refuse(replies: impl IntoIterator<Item = ReplySender>, error: RequestError) {
+    for reply in replies {
+        let _ = reply.send(Err(error));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use etcd_state::mvcc::LeaseId;
+
+    fn truth(compact_revision: Revision, leases: &[(LeaseId, i64)]) -> Truth {
+        let leases = leases.iter().map(|(id, ttl_s)| StoredLease {
+            id: *id,
+            granted_ttl_s: *ttl_s,
+            remaining_s: *ttl_s,
+        });
+        Truth {
+            meta: Meta {
+                compact_revision,
+                cluster_id: 1,
+                least_revision: 0,
+            },
+            leases: leases.collect(),
+            settings: Settings::default(),
+            changes: Vec::new(),
+        }
+    }
+
+    fn batch(records: impl IntoIterator<Item = Record>) -> Batch {
+        let mut batch = Batch::default();
+        batch.records.extend(records);
+        batch
+    }
+
+    #[test]
+    fn the_last_record_of_a_lease_decides() {
+        let granted = |granted_ttl_s| Record::LeaseGranted {
+            id: 7,
+            granted_ttl_s,
+        };
+        let removed = Record::LeaseRemoved { id: 7 };
+        let compacted = Record::Compacted { revision: 5 };
+        let flash = batch([granted(10), removed.clone(), compacted.clone()]);
+        assert_eq!(is_written(&flash, &truth(5, &[])), Some(true));
+        assert_eq!(is_written(&flash, &truth(4, &[])), Some(false));
+        let again = batch([removed, granted(20)]);
+        assert_eq!(is_written(&again, &truth(-1, &[(7, 20)])), Some(true));
+        assert_eq!(is_written(&again, &truth(-1, &[(7, 10)])), Some(false));
+        assert_eq!(
+            is_written(&batch([granted(10)]), &truth(-1, &[])),
+            Some(false)
+        );
+        let checkpoint = Record::LeaseCheckpoint {
+            id: 7,
+            remaining_s: 5,
+        };
+        let short = batch([granted(10), checkpoint]);
+        assert_eq!(is_written(&short, &truth(-1, &[(7, 10)])), Some(false));
+        let mut stored = truth(-1, &[(7, 10)]);
+        stored.leases[0].remaining_s = 5;
+        assert_eq!(is_written(&short, &stored), Some(true));
+    }
+
+    #[test]
+    fn a_purge_counts_as_not_done() {
+        let purge = Batch::purge(vec![1, 2]);
+        assert_eq!(is_written(&purge, &truth(5, &[])), Some(false));
+    }
+}
