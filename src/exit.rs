@@ -195,7 +195,7 @@ fn of_open(error: &OpenError) -> Exit {
         | OpenError::ForeignSchema(_)
         | OpenError::Foreign(_)
         | OpenError::Damaged(_) => Exit::Data,
-        OpenError::TakeOver(error) => of_take_over(error),
+        OpenError::TakeOver(error) => error.downcast_ref().map_or(Exit::Failure, of_take_over),
         OpenError::NoLeader(_) | OpenError::Dqlite(_) => Exit::Engine,
     }
 }

@@ -9,7 +9,7 @@ use std::{
 
 use k8s_dqlite::{
     args::{
-        Args, BackupArgs, BackupCommand, Command, MigratorArgs, RecoverArgs, RestoreArgs,
+        Args, BackupArgs, BackupCommand, Command, Hook, MigratorArgs, RecoverArgs, RestoreArgs,
         RollBackArgs, StatusArgs,
     },
     commands::{backup, migrator, recover, restore, roll_back, snap, status},
@@ -261,7 +261,7 @@ fn now_s() -> i64 {
 }
 
 /// snapd shows what goes to standard error.
-fn run_hook(hook: snap::Hook) -> ExitCode {
+fn run_hook(hook: Hook) -> ExitCode {
     let runtime = match start_runtime() {
         Ok(runtime) => runtime,
         Err(exit) => return exit.into(),

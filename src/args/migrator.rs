@@ -1,11 +1,11 @@
 //! The flags of the sub-command `migrator`: the Go program's, and those of `--mode copy`.
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf, str::FromStr};
 
 use clap::{ArgAction, Args, Parser, ValueEnum};
 
 use super::{RemoteFlags, boolean};
-use crate::{commands::migrator::Origin, remote::EndpointUrl};
+use crate::remote::EndpointUrl;
 
 /// Where MicroK8s has its datastore.
 const DEFAULT_ENDPOINT: &str = "unix:///var/snap/microk8s/current/var/kubernetes/backend/kine.sock";
@@ -154,6 +154,53 @@ impl MigratorArgs {
                 Err("--from, --to and their flags are for --mode=copy".to_owned())
             }
             _ => Ok(()),
+        }
+    }
+}
+
+/// Where a copy comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    Server(EndpointUrl),
+    File(PathBuf),
+}
+
+/// What is written like a URL, or like host:port while there is no such file, is a server.
+impl FromStr for Origin {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let is_url = text.contains("://");
+        let path = PathBuf::from(text);
+        if !is_url && path.exists() {
+            return Ok(Self::File(path));
+        }
+        match text.parse::<EndpointUrl>() {
+            Ok(url) => Ok(Self::Server(url)),
+            Err(error) if is_url => Err(error.to_string()),
+            Err(_) => Err("there is no such file, and it is no URL".to_owned()),
+        }
+    }
+}
+
+impl Origin {
+    /// The same wherever it is named from.
+    pub fn absolute(&self) -> String {
+        match self {
+            Self::Server(url) => url.to_string(),
+            Self::File(path) => {
+                let absolute = path.canonicalize().unwrap_or_else(|_| path.clone());
+                absolute.display().to_string()
+            }
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Server(url) => url.fmt(f),
+            Self::File(path) => path.display().fmt(f),
         }
     }
 }

@@ -12,6 +12,7 @@ mod recover;
 mod remarks;
 mod remote;
 mod restore;
+mod snap;
 mod status;
 mod takeover;
 mod values;
@@ -20,7 +21,7 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind};
 
-use crate::{commands::snap::Hook, store::takeover::BackupTo};
+use crate::{process::disk::LowStorageAction, store::takeover::BackupTo};
 use dqlite::tls::TlsVersion;
 
 use self::values::{boolean, count, request_bytes, signed, streams, tls_version, unsigned, voters};
@@ -32,13 +33,13 @@ pub use self::{
     client_tls::{ClientTlsFlags, file},
     duration::{DurationError, GoDuration},
     logs::{LogFlags, LogFormat, Threshold},
-    migrator::{CopyFlags, MigratorArgs, MigratorMode},
+    migrator::{CopyFlags, MigratorArgs, MigratorMode, Origin},
     recover::{Accepted, MemberArg, RecoverArgs},
     remote::RemoteFlags,
     restore::RestoreArgs,
+    snap::Hook,
     status::StatusArgs,
     takeover::RollBackArgs,
-    values::LowStorageAction,
 };
 
 pub const DEFAULT_STORAGE_DIR: &str = "/var/tmp/k8s-dqlite";

@@ -2,23 +2,11 @@
 
 use std::num::ParseIntError;
 
-use clap::ValueEnum;
 use dqlite::{
     roles::{MIN_VOTERS, RoleTargets},
     tls::{TlsError, TlsVersion},
 };
 use etcd_state::requests::LARGEST_REQUEST_BYTES;
-
-/// What to do when the disk of the storage directory is nearly full.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LowStorageAction {
-    /// Log it.
-    None,
-    /// Let another node lead.
-    Handover,
-    /// Stop the process.
-    Terminate,
-}
 
 pub(super) fn tls_version(text: &str) -> Result<TlsVersion, TlsError> {
     if text.is_empty() {

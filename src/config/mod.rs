@@ -36,8 +36,9 @@ pub use self::{
 };
 use crate::{
     address::{ListenAddress, ListenSocket},
-    args::{Args, LowStorageAction, file},
+    args::{Args, file},
     backup::BackupSettings,
+    process::disk::DiskWatch,
     store::{QuotaBytes, takeover::BackupTo},
     tls::ServerTls,
 };
@@ -69,15 +70,6 @@ pub struct ServerConfig {
     /// `None`: the server makes none by itself.
     pub backups: Option<BackupSettings>,
     pub take_over_backup: BackupTo,
-}
-
-/// How free space on the disk is looked after.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DiskWatch {
-    pub interval: Duration,
-    /// Less free space than this is low.
-    pub min_bytes: u64,
-    pub action: LowStorageAction,
 }
 
 /// Reads the storage directory, and logs what is odd but harmless.
@@ -165,6 +157,7 @@ mod tests {
     use std::{ffi::OsString, fs};
 
     use super::*;
+    use crate::process::disk::LowStorageAction;
 
     fn read_with(dir: &std::path::Path, flags: &[&str]) -> Result<ServerConfig, ConfigError> {
         let dir = OsString::from(format!("--storage-dir={}", dir.display()));

@@ -2,10 +2,29 @@
 
 use std::{io, path::Path, time::Duration};
 
+use clap::ValueEnum;
 use nix::sys::statvfs::statvfs;
 use tracing::{error, info, warn};
 
-use crate::{args::LowStorageAction, config::DiskWatch};
+/// How free space on the disk is looked after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DiskWatch {
+    pub interval: Duration,
+    /// Less free space than this is low.
+    pub min_bytes: u64,
+    pub action: LowStorageAction,
+}
+
+/// What to do when the disk of the storage directory is nearly full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LowStorageAction {
+    /// Log it.
+    None,
+    /// Let another node lead.
+    Handover,
+    /// Stop the process.
+    Terminate,
+}
 
 /// While the disk stays full, the log says so again this often.
 const REMIND_INTERVAL: Duration = Duration::from_secs(300);

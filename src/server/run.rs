@@ -20,7 +20,6 @@ use tracing::{error, info, warn};
 use crate::{
     address::{ListenAddress, ListenSocket},
     api::{self, Identity, ListenError, Listener, Served, Services, Sources, Stopping},
-    args::LowStorageAction,
     backup::{self, Maker},
     cluster::{
         node::{Membership, Pauses, RunningNode, StartError},
@@ -29,7 +28,7 @@ use crate::{
     compact::{self, ClientCompactions},
     config::{ConfigError, NoTarget, ServerConfig},
     observe::{self, NodeView, Observed, ObservedOptions, Places, ViewNow, watch_log_writes},
-    process::disk::{self, Change},
+    process::disk::{self, Change, LowStorageAction},
     store::{
         self, Cluster, CommitObserver, OpenError, Store, StoreOptions, WriterError,
         snapshot::Origin,

@@ -1,20 +1,12 @@
 //! Which writes are taken at all: what alarms, the quota and the disk say before a request is
 //! evaluated. The order is that of etcd's appliers (`server/etcdserver/apply`).
 
-use etcd_proto::etcdserverpb::{
-    AlarmRequest, AlarmType, RequestOp, TxnRequest, alarm_request::AlarmAction, request_op::Request,
-};
-use etcd_state::{
-    requests::RequestError,
-    settings::{Settings, change_alarm},
-};
-use tracing::warn;
+use etcd_proto::etcdserverpb::{AlarmType, RequestOp, TxnRequest, request_op::Request};
+use etcd_state::{requests::RequestError, settings::Settings};
 
 use super::{
     command::Command,
-    database::Database,
     quota::{Quota, QuotaBytes, Verdict, cost_bytes},
-    writer::Writer,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,32 +63,6 @@ impl Admission {
             Verdict::Exceeds => Decision::QuotaExceeded,
             Verdict::Unknown => Decision::Wait,
         }
-    }
-}
-
-impl Writer {
-    /// Reads what the quota is about. Nothing may be on its way to the engine.
-    pub(super) async fn read_quota(&mut self, database: &mut Database) {
-        let pages = database
-            .pages()
-            .await
-            .inspect_err(|error| warn!(%error, "cannot read the size of the database"));
-        self.admission.quota.read(pages.ok());
-    }
-
-    pub(super) fn raise_no_space(&mut self) {
-        warn!(
-            quota_bytes = self.shared.quota.limit_bytes(),
-            "the database has reached its quota: writes that could grow it are refused until it is \
-             compacted and the alarm NOSPACE is disarmed"
-        );
-        let request = AlarmRequest {
-            action: AlarmAction::Activate.into(),
-            member_id: self.shared.member_id,
-            alarm: AlarmType::Nospace.into(),
-        };
-        let (change, _) = change_alarm(&self.settings, &request);
-        change.into_iter().for_each(|change| self.set(change));
     }
 }
 

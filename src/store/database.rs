@@ -18,7 +18,6 @@ use super::{
     folded::Folded,
     purge::{MAX_STEP_ROWS, SweepStep},
     schema,
-    takeover::TakeOverError,
 };
 
 /// The database's name, as in the Go k8s-dqlite.
@@ -55,7 +54,7 @@ pub enum OpenError {
     )]
     ForeignSchema(i64),
     #[error("the data of the Go k8s-dqlite was not taken over: {0}")]
-    TakeOver(#[from] TakeOverError),
+    TakeOver(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error(transparent)]
     Foreign(#[from] Foreign),
     #[error("the database is damaged: {0}")]

@@ -5,6 +5,7 @@
 //! that plus the batch in flight plus the pending one. A request is answered only after everything
 //! that it saw is committed. After a failed commit nothing is assumed: `recovery` reads the table.
 
+mod admission;
 mod commit;
 pub(super) mod defragment;
 mod in_flight;

@@ -11,9 +11,14 @@ use std::{
     time::Duration,
 };
 
+use axum::Router;
 use hyper::Method;
 use serde_json::{Value, json};
-use tokio::{sync::Notify, task::JoinHandle, time::timeout};
+use tokio::{
+    sync::{MutexGuard, Notify},
+    task::JoinHandle,
+    time::timeout,
+};
 use tracing::{info, warn};
 
 use crate::{
@@ -24,7 +29,7 @@ use crate::{
     cluster::Cluster,
     datastore::{Datastore, journal},
     failpoint::fail_at,
-    peers, reconcile, recover, rest, server,
+    peers, reconcile, recover,
     state::{DaemonFile, StateDir},
     time::now_s,
     token::JoinToken,
@@ -55,69 +60,48 @@ pub struct Daemon {
     /// This node was removed while it was down.
     removed: Notify,
     first: Option<Control>,
-}
-
-/// What a daemon is told.
-pub struct DaemonOptions {
-    pub state: StateDir,
-    /// Who may use the control socket.
-    pub socket_group: Option<String>,
-    /// The cluster that the first join token begins, where there is none yet.
-    pub first: Option<Control>,
-}
-
-/// Serves the state directory until `stop` is ready, or somebody asks for it through the socket.
-pub async fn run(options: DaemonOptions, stop: impl Future<Output = ()>) -> Result<(), Error> {
-    let DaemonOptions {
-        state,
-        socket_group,
-        first,
-    } = options;
-    state.create()?;
-    let _lock = server::lock(state.root()).await?;
-    let socket = server::bind_socket(&state.control_socket(), socket_group.as_deref()).await?;
-    recover::prepare(&state, now_s())?;
-    if certificate::load(&state, "server")?.is_none() {
-        let host = nix::unistd::gethostname().unwrap_or_default();
-        let pair = generate(&host.to_string_lossy(), now_s())?;
-        certificate::save(&state, "server", &pair)?;
-    }
-    let daemon = Arc::new(Daemon {
-        state: state.clone(),
-        phase: Mutex::new(Phase::New),
-        change: tokio::sync::Mutex::new(()),
-        looking: Mutex::new(None),
-        shutdown: Notify::new(),
-        removed: Notify::new(),
-        first,
-    });
-    // Nobody changes what is there before it is started.
-    let changing = daemon.change.lock().await;
-    let serving = tokio::spawn(server::serve_socket(socket, rest::router(daemon.clone())));
-    let starting = async {
-        if let Some(own) = state.read_daemon()? {
-            tokio::select! {
-                started = daemon.start(own, Vec::new(), None) => started?,
-                () = daemon.removed.notified() => daemon.forget().await?,
-            }
-        } else {
-            daemon.give_up_join().await?;
-        }
-        drop(changing);
-        std::future::pending().await
-    };
-    let ended = tokio::select! {
-        ended = starting => ended,
-        () = daemon.shutdown.notified() => Ok(()),
-        () = stop => Ok(()),
-    };
-    daemon.end(true).await;
-    serving.abort();
-    crate::state::remove_file(&state.control_socket())?;
-    ended
+    /// What it serves, to the socket and to the network.
+    router: fn(Arc<Daemon>) -> Router,
 }
 
 impl Daemon {
+    pub(crate) fn new(
+        state: StateDir,
+        first: Option<Control>,
+        router: fn(Arc<Daemon>) -> Router,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            state,
+            phase: Mutex::new(Phase::New),
+            change: tokio::sync::Mutex::new(()),
+            looking: Mutex::new(None),
+            shutdown: Notify::new(),
+            removed: Notify::new(),
+            first,
+            router,
+        })
+    }
+
+    /// Nobody changes what is there before it is started.
+    pub(crate) async fn hold(&self) -> MutexGuard<'_, ()> {
+        self.change.lock().await
+    }
+
+    /// Goes on where the daemon ended that ran before.
+    pub(crate) async fn resume(self: &Arc<Self>) -> Result<(), Error> {
+        match self.state.read_daemon()? {
+            Some(own) => tokio::select! {
+                started = self.start(own, Vec::new(), None) => started,
+                () = self.removed.notified() => self.forget().await,
+            },
+            None => self.give_up_join().await,
+        }
+    }
+
+    pub(crate) async fn asked_to_shut_down(&self) {
+        self.shutdown.notified().await;
+    }
+
     pub(crate) fn phase(&self) -> Phase {
         self.phase.lock().expect("no panic while locked").clone()
     }
@@ -383,7 +367,7 @@ impl Daemon {
         seeds: Vec<String>,
         first: Option<ClusterMember>,
     ) -> Result<(), Error> {
-        let router = rest::router(self.clone());
+        let router = (self.router)(self.clone());
         let cluster = Arc::new(Cluster::start(&self.state, own, seeds, router).await?);
         self.set(Phase::Opening(cluster.clone()));
         let opened = timeout(OPEN_TIMEOUT, open(&cluster, first));
@@ -400,7 +384,7 @@ impl Daemon {
         Ok(())
     }
 
-    async fn end(&self, hand_over: bool) {
+    pub(crate) async fn end(&self, hand_over: bool) {
         let phase = self.phase();
         self.set(Phase::Stopping);
         if let Some(looking) = self.looking.lock().expect("no panic while locked").take() {

@@ -22,20 +22,21 @@
 //! | `peers` | asking the other members |
 //! | `reconcile` | rows, dqlite's servers and trust kept in step; removals |
 //! | `failpoint` | what tests change; nothing in a release build |
-//! | `rest` | the endpoints, and who may use which |
 //! | `strangers` | places for connections of whoever is no member |
 //! | `server` | listeners and connections |
 //! | `cluster` | a node in its cluster: engine, port, membership |
 //! | `daemon` | a daemon's life: waiting, bootstrap, join, reset, stop |
+//! | `rest` | the endpoints, and who may use which |
+//! | `run` | a daemon from its start to its end |
 //!
-//! Imports point down this table's other way: `daemon` → `rest` → `reconcile` → `peers` → `cluster` → the rest.
+//! Imports point up this table: `run` → `rest` → `daemon` → `reconcile` → `peers` → `cluster` → the rest.
 
 pub mod api;
 pub mod certificate;
 pub mod client;
 mod cluster;
 mod copy;
-pub mod daemon;
+mod daemon;
 mod database;
 mod failpoint;
 mod leave;
@@ -45,6 +46,7 @@ mod plan;
 mod reconcile;
 pub mod recover;
 mod rest;
+mod run;
 mod schema;
 mod server;
 pub mod source;
@@ -61,3 +63,4 @@ mod error;
 pub use error::Error;
 pub use leave::leave;
 pub use rest::ENDPOINTS;
+pub use run::{DaemonOptions, run};

@@ -9,7 +9,7 @@ use etcd_state::mvcc::Revision;
 use tracing::info;
 
 use super::{
-    MigrateError, Origin,
+    MigrateError,
     entry::{Entry, Step, Tally, Total, step},
     leases::Leases,
     pages::{Header, survey},
@@ -18,7 +18,7 @@ use super::{
     target::{Outcome, Target, Write},
 };
 use crate::{
-    args::MigratorArgs,
+    args::{MigratorArgs, Origin},
     process::progress::Progress,
     remote::{EndpointUrl, Remote},
 };

@@ -14,7 +14,7 @@ mod source;
 mod state;
 mod target;
 
-use std::{fmt, io, path::PathBuf, str::FromStr};
+use std::{io, path::PathBuf};
 
 use crate::{
     args::{MigratorArgs, MigratorMode},
@@ -51,53 +51,6 @@ pub enum MigrateError {
     Remote(#[from] RemoteError),
     #[error(transparent)]
     Snapshot(#[from] RestoreError),
-}
-
-/// Where a copy comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Origin {
-    Server(EndpointUrl),
-    File(PathBuf),
-}
-
-/// What is written like a URL, or like host:port while there is no such file, is a server.
-impl FromStr for Origin {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let is_url = text.contains("://");
-        let path = PathBuf::from(text);
-        if !is_url && path.exists() {
-            return Ok(Self::File(path));
-        }
-        match text.parse::<EndpointUrl>() {
-            Ok(url) => Ok(Self::Server(url)),
-            Err(error) if is_url => Err(error.to_string()),
-            Err(_) => Err("there is no such file, and it is no URL".to_owned()),
-        }
-    }
-}
-
-impl Origin {
-    /// The same wherever it is named from.
-    fn absolute(&self) -> String {
-        match self {
-            Self::Server(url) => url.to_string(),
-            Self::File(path) => {
-                let absolute = path.canonicalize().unwrap_or_else(|_| path.clone());
-                absolute.display().to_string()
-            }
-        }
-    }
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Server(url) => url.fmt(f),
-            Self::File(path) => path.display().fmt(f),
-        }
-    }
 }
 
 /// Does it, and says what was done.

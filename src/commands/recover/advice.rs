@@ -4,7 +4,7 @@ use std::path::Path;
 
 use dqlite::{node::LastEntry, wire::Server};
 
-use super::{reseed::init_yaml, survey::Surveyed};
+use super::survey::Surveyed;
 
 /// A recovery, for its texts.
 pub struct Plan<'a> {
@@ -142,4 +142,13 @@ fn names(servers: &[Server]) -> String {
 
 fn indented(text: &str) -> String {
     text.lines().map(|line| format!("    {line}\n")).collect()
+}
+
+/// The init.yaml of a node that joins others.
+pub fn init_yaml(address: &str, others: &[Server]) -> String {
+    let mut text = format!("Address: \"{address}\"\nCluster:\n");
+    for other in others {
+        text += &format!("- \"{}\"\n", other.address);
+    }
+    text
 }

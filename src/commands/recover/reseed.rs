@@ -5,7 +5,11 @@ use std::{fs, path::Path};
 
 use dqlite::{files::IDENTITY_FILES, node::DirLock, wire::Server};
 
-use super::{RecoverError, advice, backup};
+use super::{
+    RecoverError,
+    advice::{self, init_yaml},
+    backup,
+};
 use crate::{
     args::{Accepted, RecoverArgs},
     cluster::status::{Known, gather},
@@ -54,13 +58,4 @@ fn move_data(dir: &Path, to: &Path, own: &Server, others: &[Server]) -> std::io:
     }
     backup::sync(to)?;
     backup::sync(dir)
-}
-
-/// The init.yaml of a node that joins others.
-pub fn init_yaml(address: &str, others: &[Server]) -> String {
-    let mut text = format!("Address: \"{address}\"\nCluster:\n");
-    for other in others {
-        text += &format!("- \"{}\"\n", other.address);
-    }
-    text
 }

@@ -1,8 +1,14 @@
-//! This machine's name and address, as other nodes know it.
+//! This machine's name and addresses, as other nodes know them.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 
 use nix::{ifaddrs::getifaddrs, unistd::gethostname};
+
+use super::{
+    HookError, Places,
+    settings::{MANAGER_PORT, NODE_PORT, Settings},
+};
+use crate::config::init_address;
 
 /// Addresses of documentation (RFC 5737, RFC 3849): nothing is sent to them, they only ask for the way out.
 const OUTSIDE: [&str; 2] = ["192.0.2.1:9", "[2001:db8::1]:9"];
@@ -53,5 +59,38 @@ pub fn host_name() -> String {
     match !name.is_empty() && name.chars().all(fits) {
         true => name,
         false => "localhost".to_owned(),
+    }
+}
+
+/// On the host of the node.
+pub fn manager_address(node: &str) -> String {
+    let host = node.rsplit_once(':').map_or(node, |(host, _)| host);
+    format!("{host}:{MANAGER_PORT}")
+}
+
+/// Whether k8sd is part of a cluster, be it one of this node alone.
+pub fn is_managed(places: &Places) -> bool {
+    places.manager().join("daemon.yaml").exists()
+}
+
+/// Where this node is, or will be.
+pub fn node_address(places: &Places, settings: &Settings) -> Result<String, HookError> {
+    if let Some(address) = &settings.address {
+        return Ok(address.as_str().to_owned());
+    }
+    if let Some(own) = places.own_node()? {
+        return Ok(own.address);
+    }
+    let init = init_address(&places.storage())?;
+    Ok(init.map_or_else(
+        || with_port(primary(), NODE_PORT),
+        |address| address.as_str().to_owned(),
+    ))
+}
+
+pub fn with_port(ip: IpAddr, port: u16) -> String {
+    match ip {
+        IpAddr::V4(ip) => format!("{ip}:{port}"),
+        IpAddr::V6(ip) => format!("[{ip}]:{port}"),
     }
 }

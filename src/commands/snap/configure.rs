@@ -3,12 +3,12 @@
 use std::ffi::OsString;
 
 use super::{
-    HookError, Places, address,
+    HookError, Places,
+    address::{is_managed, manager_address},
     args::{Flag, with},
-    install::with_port,
     join,
     places::{self, MANAGER, SERVER},
-    settings::{JOIN_TOKEN, KEYS, MANAGER_PORT, NODE_PORT, Settings},
+    settings::{JOIN_TOKEN, KEYS, Settings},
 };
 use crate::{
     address::NodeAddress,
@@ -76,12 +76,6 @@ fn manager_flags(settings: &Settings) -> [Flag<'static>; 3] {
         ("--address", node.map(manager_address)),
         ("--datastore-address", node.map(str::to_owned)),
     ]
-}
-
-/// On the host of the node.
-pub fn manager_address(node: &str) -> String {
-    let host = node.rsplit_once(':').map_or(node, |(host, _)| host);
-    format!("{host}:{MANAGER_PORT}")
 }
 
 /// The args file, if these flags change it.
@@ -155,24 +149,4 @@ fn address_change(places: &Places, wanted: &NodeAddress) -> Result<Option<Change
         ))),
         None => Ok(Some((storage.join(INIT), text))),
     }
-}
-
-/// Whether k8sd is part of a cluster, be it one of this node alone.
-pub fn is_managed(places: &Places) -> bool {
-    places.manager().join("daemon.yaml").exists()
-}
-
-/// Where this node is, or will be.
-pub fn node_address(places: &Places, settings: &Settings) -> Result<String, HookError> {
-    if let Some(address) = &settings.address {
-        return Ok(address.as_str().to_owned());
-    }
-    if let Some(own) = places.own_node()? {
-        return Ok(own.address);
-    }
-    let init = init_address(&places.storage())?;
-    Ok(init.map_or_else(
-        || with_port(address::primary(), NODE_PORT),
-        |address| address.as_str().to_owned(),
-    ))
 }

@@ -5,8 +5,9 @@ use std::net::IpAddr;
 use dqlite::files::INFO_FILE;
 
 use super::{
-    HookError, Places, address, certificate,
-    configure::manager_address,
+    HookError, Places,
+    address::{self, manager_address, with_port},
+    certificate,
     places::{self, MANAGER, SERVER},
     settings::NODE_PORT,
 };
@@ -54,11 +55,4 @@ pub fn write_missing_args(places: &Places, name: &str, node: &str) -> Result<(),
         }
     }
     Ok(())
-}
-
-pub fn with_port(ip: IpAddr, port: u16) -> String {
-    match ip {
-        IpAddr::V4(ip) => format!("{ip}:{port}"),
-        IpAddr::V6(ip) => format!("[{ip}]:{port}"),
-    }
 }

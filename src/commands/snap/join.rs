@@ -6,8 +6,8 @@
 use std::process::Command;
 
 use super::{
-    HookError, Places, address,
-    configure::{is_managed, manager_address, node_address},
+    HookError, Places,
+    address::{self, is_managed, manager_address, node_address},
     places::MANAGER,
     settings::Settings,
     snapctl,

@@ -31,21 +31,8 @@ mod tests;
 
 use std::{io, path::PathBuf};
 
-use clap::ValueEnum;
-
 pub use self::places::Places;
-use crate::config::ConfigError;
-
-/// The hooks that snapd calls.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Hook {
-    Install,
-    Configure,
-    PreRefresh,
-    PostRefresh,
-    CheckHealth,
-    Remove,
-}
+use crate::{args::Hook, config::ConfigError};
 
 /// The text is for whoever ran `snap`: snapd shows it.
 #[derive(Debug, thiserror::Error)]

@@ -3,8 +3,9 @@
 use std::{fs, io};
 
 use super::{
-    HookError, Places, address,
-    install::{self, with_port},
+    HookError, Places,
+    address::{self, with_port},
+    install,
     settings::{KEYS, NODE_PORT, REFRESH_WHEN_DEGRADED, is_on},
 };
 use crate::{

@@ -3,6 +3,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::store::OpenError;
+
 #[derive(Debug, thiserror::Error)]
 pub enum TakeOverError {
     #[error(
@@ -27,6 +29,12 @@ pub enum TakeOverError {
     NoBackup { path: PathBuf, reason: String },
     #[error("table kine has rows that no k8s-dqlite wrote: {0}; nothing was changed")]
     Rows(String),
+}
+
+impl From<TakeOverError> for OpenError {
+    fn from(error: TakeOverError) -> Self {
+        Self::TakeOver(Box::new(error))
+    }
 }
 
 impl TakeOverError {

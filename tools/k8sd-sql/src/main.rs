@@ -12,7 +12,7 @@ mod verbs;
 use std::{env, process::ExitCode, thread, time::Duration};
 
 use clap::{CommandFactory, Parser, error::ErrorKind};
-use k8sd::{api::Control, client::Target, daemon::DaemonOptions, state::StateDir};
+use k8sd::{DaemonOptions, api::Control, client::Target, state::StateDir};
 use nix::sys::signal::{Signal, raise};
 
 use args::{Args, Command};

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use k8sd::{Error, daemon::DaemonOptions};
+use k8sd::{DaemonOptions, Error};
 use tokio::signal::unix::{SignalKind, signal};
 
 pub async fn serve(options: DaemonOptions) -> Result<(), Error> {
@@ -25,5 +25,5 @@ pub async fn serve(options: DaemonOptions) -> Result<(), Error> {
             _ = interrupt.recv() => {}
         }
     };
-    k8sd::daemon::run(options, stop).await
+    k8sd::run(options, stop).await
 }

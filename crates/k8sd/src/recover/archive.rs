@@ -11,10 +11,9 @@ use std::{
 };
 
 use flate2::{Compression, read::GzDecoder, write::GzEncoder};
-use serde::{Deserialize, Serialize};
 use tar::{EntryType, Header, HeaderMode};
 
-use super::plan::Member;
+use super::members::{Listed, Member};
 use crate::{
     Error,
     copy::{MAX_BYTES, MAX_FILES, files, sync},
@@ -33,15 +32,6 @@ const OWN_FILES: [&str; 4] = [
 
 /// Bytes of recovery.yaml.
 const MAX_LIST_BYTES: u64 = 1 << 20;
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Listed {
-    pub id: u64,
-    pub address: String,
-    /// voter, stand-by or spare
-    pub role: String,
-    pub name: String,
-}
 
 pub fn write(dir: &Path, members: &[Member], to: &Path) -> Result<(), Error> {
     let listed: Vec<Listed> = members.iter().map(Member::listed).collect();

@@ -6,6 +6,7 @@
 //! | `plan` | which members there are afterwards, and what a person is told. Pure |
 //! | `swap` | one directory in the place of another |
 //! | `archive` | the recovered database for the other members |
+//! | `members` | the members of a recovered cluster, and how the archive lists them |
 //! | `start` | what a daemon does about a recovery before it opens its database |
 //!
 //! Invariants: nothing is changed unless it is wanted; the database is rewritten on a copy, and what it was
@@ -13,6 +14,7 @@
 //! file is written, running it again does the rest.
 
 mod archive;
+mod members;
 mod plan;
 mod start;
 mod survey;

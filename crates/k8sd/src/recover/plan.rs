@@ -7,7 +7,7 @@ use dqlite::{
     wire::{Role, Server},
 };
 
-use super::{ARCHIVE_FOR_OTHERS, archive::Listed};
+use super::{ARCHIVE_FOR_OTHERS, members::Member};
 use crate::{Error, certificate::check_name, state::DaemonFile, trust::TrustEntry};
 
 /// A member that stays: its name, and where it moved to.
@@ -32,24 +32,6 @@ impl FromStr for Kept {
             name: name.to_owned(),
             address: address.map(|address| address.to_string()),
         })
-    }
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Member {
-    pub id: u64,
-    pub name: String,
-    pub address: String,
-}
-
-impl Member {
-    pub fn listed(&self) -> Listed {
-        Listed {
-            id: self.id,
-            address: self.address.clone(),
-            role: "voter".to_owned(),
-            name: self.name.clone(),
-        }
     }
 }
 

@@ -15,12 +15,7 @@ use dqlite::{
 };
 use tracing::{info, warn};
 
-use super::{
-    WORK,
-    archive::{Listed, unpack},
-    set_trust,
-    swap::swap,
-};
+use super::{WORK, archive::unpack, members::Listed, set_trust, swap::swap};
 use crate::{
     Error, copy,
     database::Database,
