@@ -2,6 +2,7 @@
 //!
 //! `args` says what to do, `workload` and `operation/` what one call is, `crew` runs calls from many
 //! clients inside a measured window, `report` and `compare` print what came out.
+#![forbid(unsafe_code)]
 
 mod args;
 mod compare;

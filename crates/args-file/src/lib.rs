@@ -4,6 +4,7 @@
 //! empty lines and lines that begin with `#` mean nothing. `$SNAP`, `$SNAP_DATA` and `$SNAP_COMMON`, also in
 //! braces, stand for the environment's values, so that a file that is copied to another revision is right there.
 //! Nothing else is expanded or run.
+#![forbid(unsafe_code)]
 
 use std::{
     ffi::{OsStr, OsString},

@@ -1,6 +1,7 @@
 //! etcd's v3 API: messages and services, and with feature `client` the clients.
 //!
 //! The code in `gen` is made by `generate/` from `proto/`, which states etcd's wire contract.
+#![forbid(unsafe_code)]
 
 /// The schema of all of it, as an encoded `FileDescriptorSet`.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!("gen/descriptors.bin");

@@ -30,6 +30,7 @@
 //! | `run` | a daemon from its start to its end |
 //!
 //! Imports point up this table: `run` → `rest` → `daemon` → `reconcile` → `peers` → `cluster` → the rest.
+#![forbid(unsafe_code)]
 
 pub mod api;
 pub mod certificate;

@@ -1,6 +1,7 @@
 //! What the nodes of a cluster say to each other on the dqlite port, beside dqlite's own protocol.
 //!
 //! The code in `gen` is made by `crates/etcd-proto/generate` from `proto/peer.proto`.
+#![forbid(unsafe_code)]
 
 #[allow(clippy::all)]
 #[rustfmt::skip]

@@ -25,8 +25,8 @@ use tracing::{info, warn};
 
 pub use self::membership::{Membership, MembershipError, Pauses};
 use crate::{
+    cluster::peer::Dialer,
     config::{ConfigError, ServerConfig, Start},
-    peer::Dialer,
 };
 
 /// One-way latency that the engine is told where tuning.yaml does not say: elections within 300 to

@@ -14,7 +14,7 @@ use dqlite::{
 use peer_proto::{LogEnd, RememberedResponse};
 use tokio::{task::JoinSet, time::timeout};
 
-use crate::peer::{Dialer, Found, has_lost};
+use crate::cluster::peer::{Dialer, Found, has_lost};
 
 /// How long a start may wait for the others. A node that does not run refuses at once; a machine that is off takes
 /// all of it.

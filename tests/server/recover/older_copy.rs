@@ -7,7 +7,7 @@ use dqlite::files::read_info;
 use dqlite::log::verify_directory;
 use dqlite::tls::{Tls, TlsOptions, TlsVersion};
 use etcd_proto::etcdserverpb::MoveLeaderRequest;
-use k8s_dqlite::peer::Dialer;
+use k8s_dqlite::cluster::peer::Dialer;
 
 use super::text;
 use crate::harness::*;

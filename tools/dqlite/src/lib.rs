@@ -13,6 +13,7 @@
 //! | `script` | a command line's text, and standard input |
 //! | `interactive` | the prompt |
 //! | `error` | errors and exit codes |
+#![forbid(unsafe_code)]
 
 pub mod args;
 pub mod command;

@@ -1,4 +1,5 @@
 //! The dqlite shell.
+#![forbid(unsafe_code)]
 
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;

@@ -1,4 +1,5 @@
 //! The `k8sd` command: the daemon, and what asks it.
+#![forbid(unsafe_code)]
 
 mod args;
 mod failure;

@@ -314,7 +314,7 @@ pub struct Answer {
 pub mod answer {
     #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Kind {
-        /// By the number of the table in `src/peer/errors.rs`.
+        /// By the number of the table in `src/cluster/peer/errors.rs`.
         #[prost(uint32, tag = "2")]
         Error(u32),
         #[prost(message, tag = "3")]
