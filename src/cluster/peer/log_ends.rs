@@ -1,7 +1,7 @@
 //! How far the logs of all nodes have come, so that none comes back with less and votes.
 //!
 //! Each node tells the leader which entry is the last on its disk; the leader passes on what it knows. Whoever
-//! still runs remembers it, and a node that starts asks ([`crate::node`]) before its engine does. One that
+//! still runs remembers it, and a node that starts asks ([`crate::cluster::node`]) before its engine does. One that
 //! [`has_lost`] entries would elect a leader without them, although they may be committed.
 //!
 //! Why this refuses no log that is whole: let a node have told that entry `i`, of term `e`, is on its disk.

@@ -3,7 +3,7 @@
 //! Files alone cannot tell an older state of themselves from the newest: an open segment that was cut between two
 //! batches, an older copy of it, a last segment that was deleted. So the node writes down what it knows: its id,
 //! the index of the last entry that is on disk, which open segments it has made, and whether it stopped cleanly. A
-//! later start compares ([`check`]) and refuses what falls short or does not belong.
+//! later start compares ([`check()`]) and refuses what falls short or does not belong.
 //!
 //! What it knows comes from the engine's own calls: its writes to the log ([`super::aio`]), and files that are
 //! made, renamed and removed ([`super::file_calls`]); [`state`] makes an index of them. The mark never says more
