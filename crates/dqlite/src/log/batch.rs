@@ -66,10 +66,10 @@ pub enum BatchFault {
 /// A batch whose checksums are right.
 #[derive(Debug, Clone, Copy)]
 pub struct Batch<'a> {
-    /// Without the number of entries.
+    /// The headers of the entries, without their number.
     headers: &'a [u8],
     data: &'a [u8],
-    /// Both.
+    /// Both checksums, as they are in the file.
     pub checksums: u64,
     /// The offset behind it.
     pub end: usize,
@@ -131,9 +131,9 @@ impl<'a> Batch<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Extent {
     pub entries: u64,
-    /// Of its last entry.
+    /// The term of its last entry.
     pub last_term: u64,
-    /// Both.
+    /// Both checksums, as they are in the file.
     pub checksums: u64,
     pub end: usize,
 }

@@ -1,8 +1,8 @@
-//! What has to go from a damaged directory so that the rest is whole. Changes nothing.
+//! Finds what has to go from a damaged directory so that the rest is whole. Changes nothing.
 //!
-//! From the first damage on, everything is given up: entries behind it would follow none. A damaged snapshot goes as a
-//! whole, and with it all, unless an older one and the log reach as far. Each step is judged by reading what would be
-//! left as if it were all.
+//! From the first damage on, everything is given up: the entries behind it would have none to follow. A damaged
+//! snapshot goes as a whole, and everything with it, unless an older snapshot and the log reach as far. Each step is
+//! judged by reading the remaining files as if there were no others.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -39,7 +39,7 @@ pub enum Change {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cut {
     pub changes: Vec<Change>,
-    /// Of the directory after the changes.
+    /// The report on the directory after the changes.
     pub report: Report,
     /// The last entry that names or damage speak of; there may have been more.
     pub last_known: u64,
@@ -94,7 +94,7 @@ struct Left<'a, F> {
     /// Changes that may still be made: a bound for what has no end.
     steps: usize,
     removed: BTreeSet<String>,
-    /// By the new name.
+    /// The old name and the length of each shortened file, by its new name.
     shortened: BTreeMap<String, (String, u64)>,
     cleared: BTreeMap<String, u64>,
 }
@@ -144,7 +144,7 @@ impl<F: Files> Left<'_, F> {
         Ok(())
     }
 
-    /// How many entries of the damaged file are whole and stand before the damage, and where they end.
+    /// Returns the number of whole entries of the damaged file before the damage, and the offset of their end.
     fn whole_before(&self, damage: &Damage) -> Result<(u64, u64), Error> {
         let limit = match (damage.offset, &damage.kind) {
             (Some(offset), _) => offset,

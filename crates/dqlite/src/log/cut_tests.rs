@@ -9,7 +9,7 @@ fn nobody(_: &OpenReport) -> bool {
     false
 }
 
-/// As a program would change the files.
+/// Changes the files as a program would.
 fn apply(files: &mut Memory, changes: &[Change]) {
     for change in changes {
         match change {

@@ -4,7 +4,7 @@ use std::{fmt, io, ops::RangeInclusive, path::PathBuf};
 
 use super::batch::BatchFault;
 
-/// Why a directory is not to be started from.
+/// The reason why a node must not start from a directory.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Starting the engine would lose entries, or fail. Nothing was changed.

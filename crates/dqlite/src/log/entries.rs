@@ -14,7 +14,7 @@ pub struct Run {
     /// Its first entry, counted from 0 in the segment.
     pub entry: u64,
     pub term: u64,
-    /// Of the batch with that entry, in the file.
+    /// The offset in the file of the batch with that entry.
     pub offset: u64,
     /// An entry of its own that may be of a lower term than the one before: recovery after the loss
     /// of a majority writes the new nodes with term 1 (dqlite: uv_segment.c,
@@ -27,7 +27,7 @@ pub struct Entries {
     pub count: u64,
     pub runs: Vec<Run>,
     pub begins_with_configuration: bool,
-    /// Of the first batches.
+    /// The heads of the first batches.
     pub heads: Vec<Head>,
     /// The last configuration, and which entry it is, counted from 0.
     pub configuration: Option<(u64, Vec<Server>)>,
@@ -40,7 +40,7 @@ const HEADS_MAX: usize = 4096;
 /// starts.
 const SAME_COMMANDS_MIN: usize = 16;
 
-/// What tells a batch from others.
+/// The values that tell a batch from others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Head {
     pub checksums: u64,
@@ -83,7 +83,7 @@ impl Entries {
         Ok(())
     }
 
-    /// Whether one of two segments begins with all that the other has, and that is more than chance.
+    /// Returns whether one of two segments begins with all batches of the other, and these are too many for chance.
     pub fn is_copy_of(&self, other: &[Head]) -> bool {
         let mut both = self.heads.iter().zip(other);
         let is_same = both.clone().all(|(one, two)| one == two);

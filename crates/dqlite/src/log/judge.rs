@@ -1,4 +1,4 @@
-//! Whether files that are whole each by itself belong together.
+//! Checks that files which are whole each by itself belong together.
 
 use super::{
     damage::{Damage, DamageKind, Fault, Lost},
@@ -11,7 +11,7 @@ use super::{
     snapshot_meta::SnapshotMeta,
 };
 
-/// What was read, in the order of the plan.
+/// The contents of the files, in the order of the plan.
 pub struct Contents {
     pub metadata: Metadata,
     pub snapshot_meta: Option<SnapshotMeta>,
@@ -134,7 +134,7 @@ struct Log<'a> {
     term_known: u64,
     configuration: Option<Configuration>,
     torn: Option<(String, u64, u64)>,
-    /// How each segment begins.
+    /// The first batches of each segment.
     heads: Vec<(String, Vec<Head>)>,
 }
 

@@ -31,7 +31,7 @@ pub struct Metadata {
 }
 
 impl Metadata {
-    /// Of a cluster that begins.
+    /// The metadata of a cluster that begins.
     pub const FIRST: Self = Self {
         version: 1,
         term: 1,
@@ -48,7 +48,7 @@ impl Metadata {
     }
 }
 
-/// What one of the two files holds, if it exists.
+/// The content of one of the two files, if it exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Content {
     /// Shorter than it has to be, which is what an interrupted creation leaves.

@@ -7,8 +7,8 @@
 /// Longer names are invisible to the engine (dqlite: src/raft/uv_os.h, `UV__FILENAME_LEN`).
 const NAME_BYTES_MAX: usize = 127;
 
-/// What the name of a snapshot tells, in the order in which the engine compares snapshots: the
-/// greatest is the one that it loads.
+/// The parts of a snapshot's name, in the order in which the engine compares snapshots: the greatest is the one that it
+/// loads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SnapshotId {
     pub term: u64,

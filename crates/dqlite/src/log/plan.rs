@@ -1,5 +1,5 @@
-//! Which files the engine will load, judged by names and sizes alone (dqlite: src/raft/uv_list.c;
-//! uv.c, `uvMaintenance`, `uvFilterSegments`, `uvLoadSnapshotAndEntries`).
+//! Decides which files the engine will load, by names and sizes alone (dqlite: src/raft/uv_list.c; uv.c,
+//! `uvMaintenance`, `uvFilterSegments`, `uvLoadSnapshotAndEntries`).
 //!
 //! The engine first deletes temporary files and halves of snapshots. Then it takes the greatest
 //! snapshot that has both of its files, the second not empty. With a snapshot it takes the last closed
@@ -45,7 +45,7 @@ pub struct Plan {
     /// Files of snapshots whose other half is missing or empty, with what they would hold. Only the
     /// data prove that there was a whole one: the other half is written first.
     pub halves: Vec<Half>,
-    /// In the order of their entries.
+    /// The closed segments to load, in the order of their entries.
     pub closed: Vec<ClosedFile>,
     /// Closed segments of which nothing is needed any more.
     pub behind: Vec<ClosedFile>,
@@ -68,7 +68,7 @@ impl Plan {
         Ok(plan)
     }
 
-    /// Whether anything but metadata is there.
+    /// Returns whether there are files other than metadata.
     pub fn has_data(&self) -> bool {
         self.snapshot.is_some()
             || self.halves.iter().any(|half| half.has_data_file)

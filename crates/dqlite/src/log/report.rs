@@ -1,4 +1,4 @@
-//! What the engine will load from a directory that is not damaged.
+//! The report on what the engine will load from a directory that is not damaged.
 
 use std::fmt;
 
@@ -27,7 +27,7 @@ pub struct Report {
     pub closed: Vec<ClosedReport>,
     /// All open segments, in order.
     pub open: Vec<OpenReport>,
-    /// What is there besides, and will not be loaded, cut off or deleted. Each is a line for a log.
+    /// All other remains, which will not be loaded, or will be cut off or deleted. Each is a line for a log.
     pub remnants: Vec<Remnant>,
     /// The engine's first start fails on prepared segments beside a snapshot that was just received,
     /// having deleted the segments; the next one succeeds.
@@ -69,7 +69,7 @@ pub struct OpenReport {
     pub first_batch: Option<u64>,
 }
 
-/// What a crash, or the engine's own cleaning, left behind.
+/// A remnant of a crash, or of the engine's own cleaning.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Remnant {
     /// The write of the entries from `index` on was interrupted, before anybody was told that they

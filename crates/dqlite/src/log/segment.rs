@@ -42,7 +42,8 @@ pub fn read_closed(bytes: &[u8], expected: u64) -> Result<Entries, Fault> {
     }
 }
 
-/// How many entries stand in whole batches before this byte, and where the last of them ends.
+/// Returns the number of entries in whole batches before the byte `limit`, and the offset at which
+/// the last of them ends.
 pub fn whole_before(bytes: &[u8], limit: usize) -> (u64, usize) {
     let mut batches = Batches::new(bytes);
     let mut whole = (0, FORMAT_BYTES);
@@ -63,14 +64,14 @@ pub struct OpenSegment {
     pub tail: Tail,
 }
 
-/// What follows the last batch of an open segment.
+/// The bytes after the last batch of an open segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tail {
     /// Nothing was ever written: the file was prepared for later, or was just being created.
     Unused,
     /// Zeros, or the end of the file.
     Clean,
-    /// What an interrupted write leaves; the engine cuts it off.
+    /// The remains of an interrupted write; the engine cuts them off.
     Torn { offset: u64, len_bytes: u64 },
 }
 

@@ -27,7 +27,7 @@ fn batches() -> Vec<Vec<u8>> {
     ]
 }
 
-/// Where each batch begins, and where the last one ends.
+/// Returns the offset at which each batch begins, and the end of the last one.
 fn offsets(batches: &[Vec<u8>]) -> Vec<usize> {
     let mut offsets = vec![8];
     offsets.extend(batches.iter().scan(8, |at, batch| {

@@ -18,7 +18,7 @@ const LZ4_MAGIC: u32 = 0x184d_2204;
 /// Magic, flags, block size, and the size of the content.
 const HEAD_BYTES: usize = 14;
 
-/// In the flags: the frame has the size of its content, and a checksum of it.
+/// The flags that say that the frame has the size of its content and a checksum of it.
 const HAS_SIZE_AND_CHECKSUM: u8 = 0b1100;
 
 /// Large enough for the disk, small enough for many files at once.
@@ -27,9 +27,9 @@ const BUFFER_BYTES: usize = 256 * 1024;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SnapshotData {
     pub databases: Vec<Database>,
-    /// Without it, nothing proves that the pages are right.
+    /// True if there is a checksum; without one, nothing proves that the pages are right.
     pub has_checksum: bool,
-    /// Decompressed.
+    /// The size of the decompressed content.
     pub content_bytes: u64,
 }
 

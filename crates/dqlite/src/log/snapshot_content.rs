@@ -1,5 +1,4 @@
-//! What is in a snapshot once it is decompressed (dqlite: src/fsm.c, `fsm__snapshot`,
-//! `decodeDatabase`).
+//! The content of a snapshot once it is decompressed (dqlite: src/fsm.c, `fsm__snapshot`, `decodeDatabase`).
 //!
 //! Format 1 and the number of databases, eight bytes each; for each database its name with a NUL byte
 //! behind, filled up to a multiple of 8, then the bytes of its pages and of its write-ahead log,

@@ -1,4 +1,4 @@
-//! Whether a bad batch at the end of an open segment is what a crash leaves, or damage.
+//! Decides whether a bad batch at the end of an open segment is what a crash leaves, or damage.
 //!
 //! The engine has one write in flight, in all segments together (dqlite: src/raft/uv_append.c,
 //! `uvAppendMaybeStart`; uv_writer.c): whole blocks from the one in which the last batch ended, into
@@ -6,12 +6,12 @@
 //! unwritten, so a torn batch has a sector of zeros in its bad part, as etcd's log has it (etcd:
 //! server/storage/wal/decoder.go, `isTornEntry`). A disk writes a sector whole or not at all.
 //!
-//! What is refused although a crash could leave it: a write of several batches of which an earlier
-//! one is torn and a later one whole, which takes a power failure and a disk that writes out of
-//! order. An acknowledged batch that went bad looks the same.
+//! One state is refused although a crash could leave it: a write of several batches of which an earlier one is torn and
+//! a later one whole. It takes a power failure and a disk that writes out of order. An acknowledged batch that went bad
+//! looks the same.
 //!
-//! What passes although it is damage: a bad last batch, more than one bit of it, that had a sector of
-//! zeros anyway. Only a mark outside the log can tell.
+//! One damage passes as a crash: a last batch with more than one bad bit that had a sector of zeros anyway. Only a mark
+//! outside the log can tell.
 
 use std::ops::Range;
 
@@ -24,11 +24,11 @@ use super::{
 
 const SECTOR_BYTES: usize = 512;
 
-/// What the search for a whole batch may read, in bytes. Random data need next to nothing; this is
-/// for a file that was made to be slow.
+/// The most bytes that the search for a whole batch may read. Random data need next to nothing; the limit is for a file
+/// that was made to be slow.
 const SEARCH_BYTES_MAX: usize = 256 * 1024 * 1024;
 
-/// How many bytes the interrupted write left, from the bad batch on.
+/// Returns the number of bytes that the interrupted write left, from the bad batch on.
 pub fn judge(
     segment: &[u8],
     offset: usize,
@@ -81,8 +81,8 @@ fn data_bytes(headers: &[u8]) -> usize {
         .sum()
 }
 
-/// Whether there is a sector without content between these offsets. Of the first and the last
-/// sector only the part between them counts.
+/// Returns whether there is a sector without content between these offsets. Of the first and the last sector only the
+/// part between them counts.
 fn has_zero_sector(segment: &[u8], bytes: &Range<usize>) -> bool {
     let end = bytes.end.min(segment.len());
     let mut at = bytes.start;
@@ -96,7 +96,7 @@ fn has_zero_sector(segment: &[u8], bytes: &Range<usize>) -> bool {
     false
 }
 
-/// Whether one flipped bit in the number of entries explains a bad header.
+/// Returns whether one flipped bit in the number of entries explains a bad header.
 fn is_flipped_count(segment: &[u8], offset: usize, count: u64) -> bool {
     let Some(stored) = u32_at(segment, offset) else {
         return false;
@@ -121,7 +121,7 @@ fn find_batch(segment: &[u8], offsets: Range<usize>, term_max: u64) -> Option<us
     })
 }
 
-/// As [`batch::Batch::read`], but quick to say no.
+/// Returns `Some(true)` where [`batch::Batch::read`] would succeed. Rejects other bytes quickly.
 fn is_batch(
     segment: &[u8],
     offset: usize,

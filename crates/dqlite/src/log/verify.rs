@@ -23,13 +23,13 @@ use super::{
 /// More threads than that wait for the disk, each with a segment in memory.
 const THREADS_MAX: usize = 8;
 
-/// Where the files are.
+/// Access to the files, in a directory or in memory.
 pub trait Files: Sync {
     fn list(&self) -> Result<Vec<FoundFile>, Error>;
 
     fn open(&self, name: &str) -> io::Result<Box<dyn Read + '_>>;
 
-    /// For messages.
+    /// Returns the path of a file, for messages.
     fn path(&self, name: &str) -> PathBuf;
 }
 

@@ -43,7 +43,7 @@ static STOPPING: AtomicUsize = AtomicUsize::new(0);
 /// Writes that the kernel has and that no thread waits for.
 static UNDER_WAY: AtomicI64 = AtomicI64::new(0);
 
-/// Told of each write to the log: for how long the disk had it, and how many bytes.
+/// Called for each write to the log, with the time that the disk took and the number of bytes.
 type LogWriteObserver = fn(Duration, u64);
 
 static LOG_WRITES: OnceLock<LogWriteObserver> = OnceLock::new();
@@ -54,17 +54,17 @@ pub fn observe_log_writes(observer: LogWriteObserver) {
     let _ = LOG_WRITES.set(observer);
 }
 
-/// How long to wait for them. A disk that needs longer is broken, and the engine gives up on it.
+/// The timeout for writes that are under way. A disk that needs longer is broken, and the engine gives up on it.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
 
 const SETTLE_POLL: Duration = Duration::from_micros(200);
 
-/// How many contexts were destroyed off the engine's loop so far.
+/// Returns the number of contexts that were destroyed outside of the engine's loop so far.
 pub fn handed_over() -> u64 {
     HANDED_OVER.load(Ordering::Relaxed)
 }
 
-/// Treats no more calls while the result lives, and waits for writes that are under way.
+/// Makes no more writes asynchronous while the result lives, and waits for those that are under way.
 pub(super) fn settle() -> InPlace {
     STOPPING.fetch_add(1, Ordering::SeqCst);
     let deadline = Instant::now() + SETTLE_TIMEOUT;

@@ -1,4 +1,4 @@
-//! Whether a directory is what its node has left, and how large it is.
+//! Checks that a directory is as its node has left it, and measures its log and snapshots.
 
 use std::{fs, io, path::Path};
 
@@ -16,7 +16,8 @@ pub fn read_log(dir: &Path, id: u64) -> Result<Report, NodeError> {
     Ok(report)
 }
 
-/// What is wrong with the directory, in words, or `None`. Whose directory it is, is not asked.
+/// Returns what is wrong with the directory, in words, or `None`. It does not check which node the directory belongs
+/// to.
 pub fn find_damage(dir: &Path) -> Result<Option<String>, NodeError> {
     let checked = read_mark(dir).and_then(|found| match found {
         Some(found) => read_log(dir, found.node_id),

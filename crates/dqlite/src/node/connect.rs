@@ -1,4 +1,5 @@
-//! How the engine reaches other nodes: its connect function, on top of an ordinary Rust closure.
+//! The function through which the engine connects to other nodes, on top of an ordinary Rust
+//! closure.
 //!
 //! libdqlite calls it on the threads that also write the log, repeats it every second for a peer
 //! that is down, and waits for it when it stops. So every call ends within [`DIAL_TIMEOUT`],
@@ -50,7 +51,8 @@ impl Connector {
         }
     }
 
-    /// What the engine hands to [`connect`]. Valid as long as `self` stays where it is.
+    /// Returns the argument that the engine passes to [`connect`]. Valid as long as `self` stays
+    /// where it is.
     pub(super) fn as_arg(&self) -> *mut c_void {
         std::ptr::from_ref(self).cast_mut().cast()
     }

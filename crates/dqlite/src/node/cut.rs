@@ -15,7 +15,7 @@ use crate::log::{
 /// While a shorter segment is written. The engine deletes files of such a name.
 const SCRATCH: &str = "tmp-cut";
 
-/// What would be given up. Nothing is changed yet.
+/// The entries and files that would be given up. Nothing is changed yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlannedCut {
     cut: Cut,

@@ -1,4 +1,4 @@
-//! What can go wrong with a node, by what an operator can do about it.
+//! The errors of a node, by what an operator can do about them.
 
 use std::{
     ffi::{CStr, c_char, c_int},
@@ -68,8 +68,7 @@ pub enum NodeError {
     StopTimeout { seconds: u64 },
 }
 
-/// What the engine says about files that it cannot take (dqlite: src/raft/uv.c, uv_segment.c and
-/// uv_snapshot.c).
+/// The engine's messages about files that it cannot load (dqlite: src/raft/uv.c, uv_segment.c and uv_snapshot.c).
 const DAMAGE: [&str; 7] = [
     "load closed segment",
     "load open segment",
@@ -90,7 +89,7 @@ const SYSTEM: [(&str, c_int); 5] = [
 ];
 
 impl NodeError {
-    /// Whether the machine lacked something for a moment, so that starting again can help.
+    /// Returns whether the machine lacked something for a moment, so that starting again can help.
     pub fn is_passing(&self) -> bool {
         match self {
             Self::Directory { source, .. } | Self::Unreadable { source, .. } => matches!(

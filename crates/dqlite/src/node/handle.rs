@@ -129,12 +129,12 @@ impl Node {
         Ok(())
     }
 
-    /// What the engine has found, or will find, in its directory.
+    /// Returns the report on what the engine has loaded, or will load, from its directory.
     pub fn report(&self) -> &Report {
         &self.report
     }
 
-    /// How far the log on the disk reaches, of a node that runs.
+    /// Returns access to the end of the log on the disk, or `None` if the node does not run.
     pub fn log_end(&self) -> Option<LogEnd> {
         match &self.phase {
             Phase::Running(_, _, mark) => Some(mark.log_end()),
@@ -142,7 +142,7 @@ impl Node {
         }
     }
 
-    /// Where the engine listens: `@name`. Final once the node is started.
+    /// Returns the address at which the engine listens, `@name`. It is final once the node is started.
     pub fn bind_address(&self) -> &str {
         &self.bind_address
     }
@@ -151,8 +151,8 @@ impl Node {
         &self.dir
     }
 
-    /// End the engine; statements that run are aborted. Stopping again does nothing. After
-    /// [`NodeError::StopTimeout`] the engine may go on for a while, and keeps its directory locked.
+    /// Ends the engine; statements that run are aborted. Stopping again does nothing. After [`NodeError::StopTimeout`]
+    /// the engine may go on for a while, and keeps its directory locked.
     pub fn stop(&mut self) -> Result<(), NodeError> {
         let Phase::Running(mut parts, watch, mark) =
             std::mem::replace(&mut self.phase, Phase::Ended)

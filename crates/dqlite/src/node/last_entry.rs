@@ -1,4 +1,4 @@
-//! How far a node's log reaches, to find the most complete one after a majority was lost.
+//! The last entry of a node's log, to find the most complete log after a majority was lost.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! Who may touch a data directory.
+//! The lock on a data directory.
 //!
 //! libdqlite locks the file `dqlite-lock` in `dqlite_node_start`, but `dqlite_node_create` and
 //! `dqlite_node_describe_last_entry` already load the term and vote, delete files and rename

@@ -1,4 +1,4 @@
-//! How a node is set up.
+//! The options of a node.
 
 use std::{
     ffi::{CString, c_int, c_uint},
@@ -15,11 +15,11 @@ use super::{Dial, NodeError};
 /// `maybeBootstrap`).
 pub const BOOTSTRAP_ID: u64 = 0x2dc1_7185_8c31_55be;
 
-/// How long a write may queue behind another connection's transaction. Only a shell competes with
-/// the server's single writer; five seconds outlast any reasonable transaction of a shell.
+/// The longest time that a write waits for another connection's transaction. Only a shell competes with the server's
+/// single writer; five seconds outlast any reasonable transaction of a shell.
 pub const DEFAULT_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What `sockaddr_un` holds after the leading NUL byte of an abstract name.
+/// The size of `sockaddr_un` after the leading NUL byte of an abstract name.
 const BIND_ADDRESS_BYTES_MAX: usize = 107;
 
 /// libdqlite keeps the path in a fixed buffer (dqlite: src/raft/uv.h, `UV__DIR_LEN`).
@@ -35,11 +35,11 @@ const TRAILING_MIN: u32 = 4;
 pub struct NodeOptions {
     /// Unique in the cluster and never 0. Fixed for the life of a directory.
     pub id: u64,
-    /// What other nodes dial. Fixed for the life of a directory.
+    /// The address that other nodes dial. Fixed for the life of a directory.
     pub address: String,
-    /// Must exist.
+    /// The data directory, which must exist.
     pub dir: PathBuf,
-    /// Whether an empty `dir` may become a new cluster.
+    /// True if an empty `dir` may become a new cluster.
     pub bootstrap: bool,
     /// An abstract unix socket: `@name`, or `@` for a name that the kernel picks.
     pub bind_address: String,
@@ -55,7 +55,8 @@ pub struct NodeOptions {
     pub dial: Dial,
 }
 
-/// When the log is replaced by a snapshot. The log that is kept stays in memory, too.
+/// The numbers of log entries after which a snapshot is taken, and that are kept after it. The kept log stays in
+/// memory, too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SnapshotOptions {
     /// A snapshot is taken after this many log entries.

@@ -27,12 +27,12 @@ pub struct FileFailure {
 }
 
 impl FileFailure {
-    /// Whether room on the disk is all that is missing.
+    /// Returns whether the call failed only because the disk is full.
     pub fn is_disk_full(&self) -> bool {
         is_full(self.errno)
     }
 
-    /// Whether this user may not do it.
+    /// Returns whether the call failed because this user lacks the permission.
     pub fn is_forbidden(&self) -> bool {
         matches!(self.errno, libc::EACCES | libc::EPERM)
     }
@@ -98,7 +98,7 @@ fn end(failure: &FileFailure) -> ! {
 }
 
 struct Watched {
-    /// As the engine was given it, and as the kernel names it.
+    /// The directory as the engine was given it, and as the kernel names it.
     dirs: [PathBuf; 2],
     is_running: bool,
     first: Option<FileFailure>,
@@ -232,8 +232,8 @@ fn is_full(errno: i32) -> bool {
     errno == libc::ENOSPC || errno == libc::EDQUOT
 }
 
-/// Whether a failure is part of a course that the engine handles: it tells whoever waits, and neither the log
-/// nor its own idea of it is different from before.
+/// Returns whether the engine expects this failure and handles it: it reports it to whoever waits, and the log and the
+/// engine's own view of it stay as they were.
 ///
 /// - No room: a segment that cannot be prepared fails the writes that wait for it; a write that fails ends its
 ///   segment before that write (dqlite: src/raft/uv_prepare.c, uv_append.c); a snapshot is made again later.

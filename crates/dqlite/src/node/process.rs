@@ -1,4 +1,4 @@
-//! What libdqlite needs of the whole process.
+//! The settings of the process that libdqlite needs.
 
 use std::{env, ffi::c_char, sync::Once};
 

@@ -28,10 +28,10 @@ use std::{
 /// closed.
 const KEPT_MAX: usize = 64;
 
-/// How libdqlite names the VFS of a node (dqlite: src/config.c).
+/// The beginning of the name that libdqlite gives to the VFS of a node (dqlite: src/config.c).
 const VFS_PREFIX: &[u8] = b"dqlite-";
 
-/// How it opens a file: SQLITE_OPEN_READWRITE, _CREATE and _EXRESCODE (dqlite: src/db.c).
+/// The flags with which libdqlite opens a file: SQLITE_OPEN_READWRITE, _CREATE and _EXRESCODE (dqlite: src/db.c).
 const ENGINE_FLAGS: c_int = 0x0200_0006;
 
 const SQLITE_OK: c_int = 0;
@@ -39,7 +39,7 @@ const SQLITE_FCNTL_VFS_POINTER: c_int = 27;
 
 static REUSED: AtomicU64 = AtomicU64::new(0);
 
-/// How often a connection was given out again so far.
+/// Returns the number of times that a kept connection was given to the engine again.
 pub fn reused() -> u64 {
     REUSED.load(Ordering::Relaxed)
 }
@@ -262,7 +262,7 @@ unsafe fn is_engine(vfs: *const c_char) -> bool {
             .starts_with(VFS_PREFIX)
 }
 
-/// What a connection of the engine has open.
+/// Returns the file that a connection of the engine has open.
 ///
 /// # Safety
 ///

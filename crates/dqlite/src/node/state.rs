@@ -1,4 +1,4 @@
-//! What the engine would find in a directory, judged by file names alone.
+//! The state in which the engine would find a directory, judged by file names alone.
 
 use std::{fs, io, path::Path};
 
@@ -23,7 +23,7 @@ pub fn engine_state(dir: &Path) -> io::Result<EngineState> {
     })
 }
 
-/// Whether there are files with the term, and whether there are any of the log.
+/// Returns whether there are files with the term, and whether there are files of the log.
 fn found(dir: &Path) -> io::Result<(bool, bool)> {
     let (mut metadata, mut data) = (false, false);
     for entry in fs::read_dir(dir)? {
@@ -36,8 +36,8 @@ fn found(dir: &Path) -> io::Result<(bool, bool)> {
     Ok((metadata, data))
 }
 
-/// Deletes what the beginning of a cluster has left that was interrupted after its first step: a term without a
-/// log. The engine would begin no cluster beside it (dqlite: src/raft/uv.c, `uvBootstrap`).
+/// Deletes a term without a log, which an interrupted bootstrap leaves after its first step. The engine would begin no
+/// cluster beside it (dqlite: src/raft/uv.c, `uvBootstrap`).
 pub(super) fn undo_half_a_bootstrap(dir: &Path) -> io::Result<()> {
     if found(dir)? != (true, false) {
         return Ok(());

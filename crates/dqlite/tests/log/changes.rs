@@ -92,7 +92,7 @@ impl Original<'_> {
         self.files.with(name, bytes)
     }
 
-    /// Whether the log module's head names this change as one that leaves no trace in the files.
+    /// Returns whether the log module's head names this change as one that leaves no trace in the files.
     fn leaves_no_trace(&self, name: &str, change: Change) -> bool {
         let last_closed = self.report.closed.last().map(|file| &file.name[..]);
         let last_used = self.report.open.iter().rfind(|open| open.entries.is_some());
@@ -107,7 +107,7 @@ impl Original<'_> {
     }
 }
 
-/// How many changes were noticed, cost nothing, or could not be noticed.
+/// The numbers of changes that were noticed, cost nothing, or could not be noticed.
 #[derive(Debug, Default)]
 struct Tally {
     noticed: usize,

@@ -44,7 +44,7 @@ impl Memory {
         verify(self)
     }
 
-    /// What the engine makes of these files.
+    /// Returns the last entry that the engine finds in these files.
     pub fn engine_says(&self) -> LastEntry {
         // In memory where there is such a place: the engine syncs all that it does.
         let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
@@ -59,7 +59,7 @@ impl Memory {
     }
 }
 
-/// How many bytes there are without the zeros at the end. An open segment has 8 MiB of them.
+/// Returns the length without the zeros at the end. An open segment ends with up to 8 MiB of them.
 pub fn content_len(bytes: &[u8]) -> usize {
     let zeros = [0; 4096];
     let mut chunks = bytes.rchunks(zeros.len());

@@ -1,9 +1,9 @@
-//! Whether a directory is what its mark says. Pure.
+//! Checks that a directory is what its mark says. Pure.
 
 use super::file::{Content, FILE_NAME};
 use crate::log::{OpenReport, Report};
 
-/// Why a directory is not the one that its mark was written for.
+/// The reason why a directory is not the one that its mark was written for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Mismatch {
     #[error(
@@ -49,7 +49,7 @@ pub fn check(node_id: u64, mark: &Content, report: &Report) -> Result<(), Mismat
     }
     Ok(())
 }
-/// Whether an open segment with entries is one that the node has written.
+/// Checks that an open segment with entries is one that the node has written.
 pub fn check_open(mark: &Content, open: &OpenReport) -> Result<(), Mismatch> {
     let name = open.name.clone();
     if mark.is_clean {

@@ -39,7 +39,7 @@ pub const SEGMENTS_MAX: usize = (SLOT_BYTES - HEADER_BYTES) / SEGMENT_BYTES;
 pub struct Content {
     pub sequence: u64,
     pub node_id: u64,
-    /// At least so far reaches the log, or its snapshot.
+    /// The index that the log, or its snapshot, reaches at least.
     pub last_index: u64,
     pub is_clean: bool,
     pub open: Vec<OpenSegment>,
@@ -48,13 +48,13 @@ pub struct Content {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OpenSegment {
     pub counter: u64,
-    /// At least so many.
+    /// The least number of entries in the segment.
     pub entries: u64,
     /// Both checksums of the first batch, as they are in the file.
     pub first_batch: Option<u64>,
 }
 
-/// Of the content with this sequence.
+/// Returns the offset of the slot for the content with this sequence number.
 pub fn slot_offset(sequence: u64) -> u64 {
     (sequence % 2) * SLOT_BYTES as u64
 }

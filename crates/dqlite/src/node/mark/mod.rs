@@ -5,10 +5,10 @@
 //! the index of the last entry that is on disk, which open segments it has made, and whether it stopped cleanly. A
 //! later start compares ([`check()`]) and refuses what falls short or does not belong.
 //!
-//! What it knows comes from the engine's own calls: its writes to the log ([`super::aio`]), and files that are
-//! made, renamed and removed ([`super::file_calls`]); [`state`] makes an index of them. The mark never says more
-//! than is on disk. It says less by what was written within the last [`FLUSH_INTERVAL`] before a kill, and by what
-//! the kernel had not yet written before a power failure; a clean stop makes it exact.
+//! This knowledge comes from the engine's own calls: its writes to the log ([`super::aio`]), and files that it creates,
+//! renames and removes ([`super::file_calls`]); [`state`] derives the index from them. The mark never says more than is
+//! on disk. It lacks what was written within the last [`FLUSH_INTERVAL`] before a kill, and what the kernel had not yet
+//! written before a power failure; a clean stop makes it exact.
 //!
 //! Invariants: the file of a directory is written by the node that holds its lock; it says "not stopped cleanly"
 //! before the engine touches a file; a segment is in it before its first entry is; what the engine takes back (a
@@ -42,7 +42,7 @@ pub use file::{Content, FILE_NAME, OpenSegment, read};
 use file::{SLOT_BYTES, create, encode, slot_offset};
 use state::State;
 
-/// How old the mark may be while the node writes.
+/// The greatest age of the mark while the node writes.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The mark of a node that runs. Dropped without [`Mark::finish`], it says that the node was killed.
@@ -80,7 +80,7 @@ struct Inner {
     segments: Vec<(i32, u64)>,
 }
 
-/// Of all nodes of this process.
+/// The trackers of all nodes of this process.
 static TRACKED: Mutex<Vec<Arc<Tracker>>> = Mutex::new(Vec::new());
 
 fn tracked() -> MutexGuard<'static, Vec<Arc<Tracker>>> {
@@ -191,13 +191,13 @@ impl Tracker {
     }
 }
 
-/// What a content that was written survives: a kill, or a power failure as well.
+/// The failures that a written mark survives: a kill, or a power failure as well.
 enum Durability {
     Kernel,
     Disk,
 }
 
-/// The node that a file of the engine belongs to, and what its name says.
+/// Returns the tracker of the node that a file of the engine belongs to, and the parsed file name.
 fn tracker_of(path: &Path) -> Option<(Arc<Tracker>, FileName)> {
     let dir = path.parent()?;
     let is_of = |tracker: &&Arc<Tracker>| tracker.dir == dir || tracker.canonical_dir == dir;

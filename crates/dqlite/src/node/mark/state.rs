@@ -1,4 +1,4 @@
-//! What the engine's calls on files say about its log. Pure.
+//! The state of the engine's log, derived from its calls on files. Pure.
 
 use super::file::{Content, OpenSegment};
 use crate::{
@@ -6,31 +6,32 @@ use crate::{
     node::LastEntry,
 };
 
-/// Where the first batch of a segment begins: behind the word with the format.
+/// The offset of the first batch of a segment: behind the word with the format.
 const FIRST_BATCH_OFFSET: u64 = 8;
 
 pub struct State {
     node_id: u64,
     last_index: u64,
-    /// Of the last entry that was seen to be written; `None` when it may be gone.
+    /// The term of the last entry that was seen to be written; `None` when the entry may be gone.
     last_term: Option<u64>,
     /// Entries up to here are in a snapshot.
     snapshot_index: u64,
     /// The last entry of a segment that was made as a closed one, as a new cluster's first is. It is on the
     /// disk before any other segment is written to.
     made_closed: u64,
-    /// In the order of their counters.
+    /// The open segments, in the order of their counters.
     open: Vec<Open>,
 }
 
 struct Open {
     segment: OpenSegment,
-    /// Where the next batch will begin; `None` when the bytes could not be followed.
+    /// The offset of the next batch; `None` when the bytes could not be followed.
     next_offset: Option<u64>,
 }
 
 impl State {
-    /// Before the engine starts on a directory with this log. It closes all segments as it starts.
+    /// Returns the state before the engine starts on a directory with this log. The engine closes all segments as it
+    /// starts.
     pub fn new(node_id: u64, report: &Report) -> Self {
         let open = report.open.iter().filter_map(|open| {
             let (first, last) = open.entries?;
