@@ -58,7 +58,7 @@ mod glibc {
         (c"initgroups", c"files"),
     ];
 
-    /// Before `main`, so that no program and no test can forget it.
+    /// Runs before `main`, so that no program and no test can forget it.
     #[used]
     #[unsafe(link_section = ".init_array")]
     static BEFORE_MAIN: extern "C" fn() = configure_name_services;

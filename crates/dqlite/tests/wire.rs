@@ -51,7 +51,7 @@ fn peak_of<T>(work: impl FnOnce() -> T) -> (T, usize) {
     (result, (PEAK_BYTES.get() - before).max(0).cast_unsigned())
 }
 
-/// What any decode may cost beside its share of the message: error values, first small vectors.
+/// The bytes that any decode may allocate beside its share of the message: error values, first small vectors.
 const DECODE_BASE_BYTES: usize = 1024;
 
 fn text() -> impl Strategy<Value = String> {

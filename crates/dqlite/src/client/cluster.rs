@@ -8,21 +8,21 @@ use crate::wire::{File, MAX_MESSAGE_BYTES, Reply, Request, Role, Server};
 /// arithmetic is not safe from 2 GiB on.
 pub const MAX_DUMP_BYTES: usize = 1 << 30;
 
-/// What DESCRIBE tells about a node.
+/// The answer to DESCRIBE: the failure domain and the weight of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Metadata {
     pub failure_domain: u64,
     pub weight: u64,
 }
 
-/// The node that leads, as another one knows it.
+/// The leader, as another node knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leader {
     pub id: u64,
     pub address: String,
 }
 
-/// With CLUSTER: the servers with their roles.
+/// The argument of CLUSTER that asks for the servers with their roles.
 const FORMAT_WITH_ROLES: u64 = 1;
 
 impl Connection {

@@ -42,7 +42,7 @@ impl Statement {
     }
 }
 
-/// What an EXEC did. Both are those of the last statement that wrote on this connection, so they mean
+/// The result of an EXEC. Both values are those of the last statement that wrote on this connection, so they mean
 /// nothing after a statement that writes no rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ExecResult {
@@ -69,7 +69,7 @@ impl Connection {
         self.exchange.request_timeout = request_timeout;
     }
 
-    /// Whether an earlier request was given up, so that this connection must be replaced.
+    /// Returns whether an earlier request was given up, so that this connection must be replaced.
     pub fn is_poisoned(&self) -> bool {
         self.exchange.check_idle().is_err()
     }

@@ -1,4 +1,4 @@
-//! Where a node listens, and the socket to it.
+//! The endpoint at which a node listens, and the socket to it.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -19,18 +19,18 @@ use crate::cluster_id::{self, ClusterId};
 use crate::socket::{connect, host};
 use crate::tls::Tls;
 
-/// How long to wait for a connection, TLS handshake included. go-dqlite uses the same.
+/// The timeout for a connection, TLS handshake included. go-dqlite uses the same.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long to wait for a reply. A write that lost its quorum is answered after two election
-/// timeouts, 6 s with dqlite's defaults.
+/// The timeout for a reply. A write that lost its quorum is answered after two election timeouts, 6
+/// s with dqlite's defaults.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Send buffer of a unix socket, in bytes: a full batch goes out in one write, where the default of
 /// 208 KiB makes client and engine wake each other up in turns.
 const SEND_BUFFER_BYTES: usize = 1024 * 1024;
 
-/// Where a node listens.
+/// The place where a node listens.
 #[derive(Clone)]
 pub enum Endpoint {
     /// A socket in the abstract namespace, by its name without the `@`. Only the node's own process

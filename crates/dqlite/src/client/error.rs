@@ -1,11 +1,11 @@
-//! What can go wrong with a request, by what the caller can do about it.
+//! The errors of a request, by what the caller can do about them.
 
 use std::io;
 use std::time::Duration;
 
 use crate::wire::{Failure, WireError};
 
-/// How the reply to a request was lost.
+/// The way in which the reply to a request was lost.
 #[derive(Debug, thiserror::Error)]
 pub enum Loss {
     #[error("leadership was lost while the request was running")]
@@ -124,7 +124,7 @@ impl Error {
         }
     }
 
-    /// Whether the request was certainly not executed.
+    /// Returns whether the request was certainly not executed.
     pub fn had_no_effect(&self) -> bool {
         !matches!(
             self,

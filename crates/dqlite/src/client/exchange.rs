@@ -23,7 +23,7 @@ const READ_AHEAD_BYTES: usize = 1024 * 1024;
 /// A buffer that grew beyond this is given back after the message.
 const KEEP_BYTES: usize = 4 * 1024 * 1024;
 
-/// Whether a lost reply leaves a doubt about the state of the database.
+/// The effect of a request on the database: the loss of the reply to a write leaves its state in doubt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Effect {
     Reads,

@@ -25,7 +25,7 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(15);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const MAX_PAUSE: Duration = Duration::from_secs(1);
 
-/// How to reach the node at an address.
+/// A function that returns the endpoint of the node at an address.
 pub type Resolve = Arc<dyn Fn(&str) -> Endpoint + Send + Sync>;
 
 /// Connects to the leader, whichever node that is, from the address of any node but one that has

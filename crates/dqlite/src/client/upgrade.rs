@@ -1,4 +1,4 @@
-//! From HTTP to dqlite's protocol, on one connection.
+//! The change from HTTP to dqlite's protocol on one connection.
 
 use std::io;
 

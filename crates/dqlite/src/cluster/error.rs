@@ -1,4 +1,4 @@
-//! Why the cluster could not be changed.
+//! The reasons why the cluster could not be changed.
 
 use std::time::Duration;
 

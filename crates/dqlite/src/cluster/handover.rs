@@ -11,20 +11,20 @@ use crate::wire::{Role, Server};
 /// A stop must not hang where a majority is gone; go-dqlite has the same.
 const HANDOVER_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How long the next holder of the role may take to catch up: a stand-by needs milliseconds. It leaves
-/// most of the time for the leadership, which matters more.
+/// The time that the next holder of the role has to catch up: a stand-by needs milliseconds. It leaves most of the time
+/// for the handover of the leadership, which matters more.
 const SEAT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What others do now in place of this node.
+/// The nodes that took over the role and the leadership of this node.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HandedOver {
     pub role_to: Option<Server>,
     pub leadership_to: Option<Server>,
 }
 
-/// Passes on the role of this node to one that has a lower one, and the leadership to another voter.
-/// With nobody to pass the role on to, this node keeps it while it is away. One node does nothing.
-/// `prepare` is waited for before the leadership goes, if this node has it.
+/// Passes on the role of this node to one that has a lower one, and the leadership to another voter. If there is nobody
+/// to pass the role on to, this node keeps it while it is away. A cluster of one node does nothing. If this node leads,
+/// `prepare` is waited for before the leadership goes.
 pub async fn handover(
     nodes: &mut Nodes,
     own_id: u64,

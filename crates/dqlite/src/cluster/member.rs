@@ -1,4 +1,4 @@
-//! What the rest of the program sees of this node's membership.
+//! This node's membership, as the rest of the program sees it.
 
 use std::{path::PathBuf, pin::Pin, sync::Arc, time::Duration};
 
@@ -12,7 +12,7 @@ use crate::{
     wire::{Role, Server},
 };
 
-/// Between two looks at the cluster; go-dqlite has the same.
+/// The time between two looks at the cluster; go-dqlite has the same.
 pub const DEFAULT_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Requests to hand over that wait: one when the disk is low, one at the end.
@@ -20,13 +20,13 @@ const MAX_COMMANDS: usize = 2;
 
 pub struct MemberOptions {
     pub own: OwnNode,
-    /// Where cluster.yaml is kept.
+    /// The directory with cluster.yaml.
     pub dir: PathBuf,
-    /// Which history the node belongs to; one that joins is told.
+    /// The history that the node belongs to. A node that joins learns it from the leader.
     pub cluster_id: Option<ClusterId>,
     /// The node is not in the cluster yet.
     pub is_joining: bool,
-    /// Whom to ask for the leader.
+    /// The nodes to ask for the leader.
     pub servers: Vec<Server>,
     pub resolve: Resolve,
     pub targets: RoleTargets,
@@ -56,9 +56,9 @@ pub enum MemberState {
     /// The cluster has not been asked yet.
     #[default]
     Unknown,
-    /// Not in the cluster yet.
+    /// The node is not in the cluster yet.
     Joining,
-    /// In the cluster, and has taken the role that it should have.
+    /// The node is in the cluster, and has taken the role that it should have.
     Ready,
     /// The leader's cluster does not have this node any more.
     Removed,
@@ -81,7 +81,7 @@ pub struct Member {
     handovers: mpsc::Sender<Handover>,
 }
 
-/// What is to be done before the leadership goes.
+/// Work to do before the leadership is handed over.
 pub type Prepare = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 pub(super) struct Handover {
@@ -123,9 +123,8 @@ impl Member {
         Ok(ready.await.map_err(|_| ClusterError::Ended)?.clone())
     }
 
-    /// Before a stop: role and leadership go to other nodes, within a minute. After that the task
-    /// only waits for its end. `prepare` is waited for just before the leadership goes, if this node has
-    /// it and somebody can take it.
+    /// Passes role and leadership on to other nodes before a stop, within a minute. After that the task only waits for
+    /// its end. `prepare` is waited for just before the leadership goes, if this node has it and somebody can take it.
     pub async fn handover(&self, prepare: Prepare) -> Result<HandedOver, ClusterError> {
         self.pass_on(prepare, true).await
     }

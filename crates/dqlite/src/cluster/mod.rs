@@ -46,7 +46,7 @@ const CHANGE_TIMEOUT: Duration = Duration::from_secs(60);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const MAX_PAUSE: Duration = Duration::from_secs(5);
 
-/// Whether another attempt may succeed.
+/// Returns whether another attempt may succeed.
 fn is_passing(error: &ClusterError) -> bool {
     matches!(
         error,
@@ -60,7 +60,7 @@ fn is_passing(error: &ClusterError) -> bool {
     )
 }
 
-/// Which node this is.
+/// The id and the address of this node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OwnNode {
     pub id: u64,

@@ -11,13 +11,14 @@ use crate::{
     wire::Server,
 };
 
-/// How long a leader is looked for: an election at a latency of 200 ms, twice.
+/// The timeout of a search for the leader: an election at a latency of 200 ms, twice.
 const LEADER_PATIENCE: Duration = Duration::from_secs(15);
 
 /// A healthy node connects and answers within milliseconds; one that is paused never does.
 const FIND_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How the nodes at `host:port` are reached: with the cluster's pair, or in clear without one.
+/// Returns a function that reaches nodes at `host:port`: with the cluster's key pair, or in clear
+/// if there is none.
 pub fn resolver(tls: Option<Tls>) -> Resolve {
     Arc::new(move |address: &str| match &tls {
         Some(tls) => Endpoint::Tls {
@@ -28,7 +29,7 @@ pub fn resolver(tls: Option<Tls>) -> Resolve {
     })
 }
 
-/// The same for a node of this cluster, which introduces itself.
+/// Returns the same for a node of this cluster, which introduces itself first.
 pub fn peer_resolver(resolve: Resolve, cluster: ClusterId) -> Resolve {
     Arc::new(move |address: &str| Endpoint::Peer {
         endpoint: Box::new(resolve(address)),
@@ -57,19 +58,19 @@ impl Nodes {
         }
     }
 
-    /// What is known now; from here on the leader is looked for among these.
+    /// Replaces the known nodes; from now on the leader is looked for among these.
     pub fn set(&mut self, servers: &[Server]) {
         self.connector.set_addresses(addresses(servers));
     }
 
-    /// A connection to the leader that waits long enough for changes.
+    /// Connects to the leader, with a timeout for requests that is long enough for changes.
     pub async fn leader(&mut self) -> Result<Connection, Error> {
         let mut leader = self.connector.connect(LEADER_PATIENCE).await?;
         leader.set_request_timeout(CHANGE_TIMEOUT);
         Ok(leader)
     }
 
-    /// The history of the leader that was seen.
+    /// Returns the id of the history of the leader in `look`.
     pub(super) async fn cluster_id(&self, look: &Look) -> Result<Option<u64>, Error> {
         let leader = look.servers.iter().find(|s| s.id == look.leader_id);
         let leader = leader.ok_or(Error::NotLeader)?;
@@ -94,7 +95,7 @@ impl Nodes {
     }
 }
 
-/// What a moment of the cluster looked like, and the connection to change it.
+/// The state of the cluster at one moment, and the connection to change it.
 pub(super) struct Look {
     pub leader: Connection,
     pub leader_id: u64,

@@ -20,13 +20,13 @@ const MAX_PROBES: usize = 16;
 /// Addresses at which it is tried whether a node is there: many more than a cluster has.
 const MAX_ADDRESSES: usize = 64;
 
-/// What a node said.
+/// The answer of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     pub metadata: Metadata,
-    /// As this node knows it; those without a vote know none.
+    /// The leader that this node knows; a node without a vote knows none.
     pub leader: Option<Leader>,
-    /// As this node knows them; a spare knows none.
+    /// The servers that this node knows; a spare knows none.
     pub servers: Vec<Server>,
 }
 
@@ -131,7 +131,7 @@ mod tests {
     use super::*;
     use crate::{client::Endpoint, wire::Role};
 
-    /// As a paused process: the kernel accepts, and nobody answers.
+    /// `silent` is like a paused process: the kernel accepts, and nobody answers.
     #[tokio::test]
     async fn silent_and_absent_nodes_are_offline_soon_all_at_once() {
         let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();

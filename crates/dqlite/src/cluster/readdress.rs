@@ -15,9 +15,9 @@ use crate::wire::Server;
 /// anew: the signals to stop are not heard meanwhile.
 const READDRESS_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Has the leader of the running cluster know the node under its new address, and returns the nodes as
-/// they are then. The engine of the node must not run. `was_begun`: the node may have been
-/// removed by an earlier attempt; else one that the cluster does not have is refused.
+/// Makes the leader of the running cluster know the node under its new address, and returns the nodes as they are then.
+/// The engine of the node must not run. With `was_begun`, an earlier attempt may have removed the node; without it, a
+/// node that the cluster does not have is refused.
 pub async fn readdress(
     nodes: &mut Nodes,
     own: &OwnNode,

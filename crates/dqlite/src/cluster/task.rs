@@ -19,14 +19,14 @@ use crate::{
     wire::{Role, Server},
 };
 
-/// After a look that failed.
+/// The pause after a look that failed.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
-/// A new leader leaves the roles alone for so long: the old one may be about to hand its own over,
-/// or is being started again.
+/// The time for which a new leader leaves the roles alone: the old one may be about to hand its own
+/// over, or is being started again.
 const SETTLING_TIME: Duration = Duration::from_secs(5);
 
-/// For noting the nodes before a stop. The leader answers at once if there is one.
+/// The timeout for noting the nodes before a stop. The leader answers at once if there is one.
 const REMEMBER_TIMEOUT: Duration = Duration::from_secs(1);
 
 pub struct MemberTask {
@@ -64,7 +64,7 @@ impl MemberTask {
         Self { handovers, life }
     }
 
-    /// Until `stop` is ready.
+    /// Runs until `stop` is ready.
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let Self {
             mut handovers,
@@ -195,7 +195,7 @@ impl Life {
         Ok(interval)
     }
 
-    /// What the number of nodes means, whenever it has changed.
+    /// Logs what the number of nodes means, whenever it has changed.
     fn tell_size(&self, nodes: usize) {
         if self.status.borrow().servers.len() == nodes {
             return;

@@ -37,7 +37,7 @@ pub(super) enum Introduced {
     Answered(Answer),
 }
 
-/// Whether an introduction comes next. Reads what is missing of the version and a header into `received`.
+/// Returns whether an introduction comes next. Reads into `received` what is missing of the version and a header.
 pub(crate) async fn is_introduction<S>(stream: &mut S, received: &mut BytesMut) -> io::Result<bool>
 where
     S: AsyncRead + Unpin,
@@ -48,7 +48,7 @@ where
     Ok(received.starts_with(&PROTOCOL_VERSION.to_le_bytes()) && received[WORD_BYTES + 4] == KIND)
 }
 
-/// Reads on until there are so many bytes. Returns whether they came.
+/// Reads until `received` has `bytes` bytes. Returns false if the stream ends before.
 async fn fill<S>(stream: &mut S, received: &mut BytesMut, bytes: usize) -> io::Result<bool>
 where
     S: AsyncRead + Unpin,

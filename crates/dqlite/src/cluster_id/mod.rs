@@ -1,4 +1,4 @@
-//! Which history this node belongs to, and the proof of it between nodes.
+//! The history that this node belongs to, and the proof of it between nodes.
 //!
 //! A history is what one cluster has agreed on since it began. Whoever begins, restores or recovers one gives it an id
 //! of its own (`cluster-id.yaml`), so that it is never mixed up with another that has the same addresses, the same
@@ -36,7 +36,7 @@ pub struct Foreign {
     pub stored: u64,
 }
 
-/// What has to become of the id in the database.
+/// The change that the id in the database needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Settled {
     Agrees,
@@ -64,7 +64,7 @@ enum State {
 }
 
 impl ClusterId {
-    /// Of a directory whose node is this one.
+    /// Returns the history of a directory whose node is `node`.
     pub fn of(dir: &Path, node: &Identity) -> Result<Self, FileError> {
         match (node.is_joining, node.bootstrap) {
             (true, _) => Ok(Self::joining(dir)),
@@ -73,13 +73,14 @@ impl ClusterId {
         }
     }
 
-    /// Of a directory whose node is a member.
+    /// Returns the history of a directory whose node is a member.
     pub fn open(dir: &Path) -> Result<Self, FileError> {
         let known = read_cluster_id(dir)?;
         Ok(Self::new(dir, known.map_or(State::Unknown, State::Known)))
     }
 
-    /// Of a directory in which a cluster begins: it gets an id, unless an interrupted try gave it one.
+    /// Returns the history of a directory in which a cluster begins: it gets an id, unless an interrupted try gave it
+    /// one.
     fn begin(dir: &Path) -> Result<Self, FileError> {
         if read_cluster_id(dir)?.is_none() {
             let id = new_id();
@@ -88,13 +89,13 @@ impl ClusterId {
         Self::open(dir)
     }
 
-    /// Of no directory.
+    /// Returns a history of this id without a directory.
     pub fn fixed(id: u64) -> Self {
         let history = HistoryId { id, former: None };
         Self::new(Path::new(""), State::Known(history))
     }
 
-    /// Of a directory whose node has not joined yet.
+    /// Returns the history of a directory whose node has not joined yet.
     fn joining(dir: &Path) -> Self {
         Self::new(dir, State::Joining)
     }
@@ -219,7 +220,7 @@ impl ClusterId {
         }
     }
 
-    /// How many connections with nodes of other histories were refused.
+    /// Returns the number of connections with nodes of other histories that were refused.
     pub fn refused(&self) -> u64 {
         self.0.refusals.count()
     }

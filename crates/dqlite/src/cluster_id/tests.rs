@@ -19,7 +19,7 @@ fn joining() -> ClusterId {
     ClusterId::joining(Path::new(""))
 }
 
-/// What comes of a connection from the one to the other: whether each lets the other in.
+/// Connects `caller` to `callee`, and returns whether each lets the other in.
 async fn meet(caller: &ClusterId, callee: &ClusterId) -> (io::Result<bool>, io::Result<()>) {
     let (mut here, mut there) = tokio::io::duplex(64);
     let answering = async {
@@ -70,7 +70,7 @@ async fn a_refusal_names_both_histories() {
     }
 }
 
-/// As dqlite answers a request that it does not know (src/gateway.c).
+/// The older node answers as dqlite does to a request that it does not know (src/gateway.c).
 #[tokio::test]
 async fn a_node_of_an_older_version_is_told_apart() {
     let (mut here, mut there) = tokio::io::duplex(64);

@@ -20,7 +20,7 @@ pub struct HistoryId {
     pub former: Option<u64>,
 }
 
-/// None on a directory of an older version, or of a node that has not joined yet.
+/// Returns the id of the history; `None` in a directory of an older version, or of a node that has not joined yet.
 pub fn read_cluster_id(dir: &Path) -> Result<Option<HistoryId>, FileError> {
     let path = dir.join(CLUSTER_ID_FILE);
     let Some(text) = atomic::read(&path)? else {

@@ -1,4 +1,4 @@
-//! What can be wrong with the files of a node, and what to do about it.
+//! The errors of a node's files, and what to do about them.
 
 use std::{
     io,

@@ -1,4 +1,4 @@
-//! Which node a directory belongs to, decided at every start.
+//! Decides at every start which node a directory belongs to.
 //!
 //! The rules are go-dqlite's (app/app.go, `New`), except that its "inconsistent" pair of files is
 //! understood: a new node writes its flag, then `cluster.yaml`, then `info.yaml`, and each prefix
@@ -16,7 +16,7 @@ use crate::{
     wire::{Role, Server},
 };
 
-/// What the configuration says.
+/// The identity that the configuration asks for.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted<'a> {
     /// Needed for a new node; has to be the same for an old one.
@@ -25,12 +25,12 @@ pub struct Wanted<'a> {
     pub cluster: &'a [String],
 }
 
-/// What a node has to know about itself before it starts.
+/// The facts that a node needs to know about itself before it starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     pub id: u64,
     pub address: String,
-    /// Whom to ask for the leader.
+    /// The nodes to ask for the leader.
     pub cluster: Vec<Server>,
     /// The node is not a member yet. See [`joined`].
     pub is_joining: bool,
@@ -38,7 +38,7 @@ pub struct Identity {
     pub bootstrap: bool,
 }
 
-/// Find out or decide which node this is, and write down what is new.
+/// Finds out or decides which node this is, and writes down what is new.
 pub fn identify(lock: &DirLock, wanted: Wanted<'_>) -> Result<Identity, FileError> {
     let dir = lock.dir();
     let found = Found {

@@ -63,22 +63,22 @@ pub fn read_info_copy(dir: &Path, name: &str) -> Result<Option<Server>, FileErro
     Ok(Some(info))
 }
 
-/// Whether a change of the address was begun, and not ended.
+/// Returns whether a change of the address was begun and has not ended.
 pub fn is_moving(dir: &Path) -> Result<bool, FileError> {
     flag::is_set(dir, flag::MOVE)
 }
 
-/// From here on, the cluster may have this node no more.
+/// Notes that from now on the cluster may no longer have this node under its old address.
 pub fn begin_move(dir: &Path) -> Result<(), FileError> {
     flag::set(dir, flag::MOVE)
 }
 
-/// The cluster has this node under its new address.
+/// Notes that the cluster has this node under its new address.
 pub fn end_move(dir: &Path) -> Result<(), FileError> {
     flag::clear(dir, flag::MOVE)
 }
 
-/// A file is no longer there, even after a power failure.
+/// Removes a file so that it stays removed after a power failure.
 pub fn remove_file(path: &Path) -> Result<(), FileError> {
     atomic::remove(path)
 }

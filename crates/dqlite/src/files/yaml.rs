@@ -82,7 +82,7 @@ fn scalar(text: &str) -> String {
     }
 }
 
-/// What may not stand in a YAML document as it is, or would be taken for a line break.
+/// Returns whether a character must be escaped in YAML, or would be taken for a line break.
 fn is_special(c: char) -> bool {
     c.is_control()
         || matches!(
@@ -100,7 +100,7 @@ fn escaped(text: &str) -> String {
     format!("\"{}\"", text.chars().map(escape).collect::<String>())
 }
 
-/// Whether the bare text would be read as null, a boolean, a number or a date (YAML 1.1).
+/// Returns whether the bare text would be read as null, a boolean, a number or a date (YAML 1.1).
 fn is_other_type(text: &str) -> bool {
     const WORDS: [&str; 10] = [
         "~", "null", "y", "n", "yes", "no", "on", "off", "true", "false",
@@ -155,7 +155,7 @@ fn is_date(text: &str) -> bool {
         && parts.iter().all(|part| is_digits(part)))
 }
 
-/// Whether nothing in the text has a meaning in YAML.
+/// Returns whether nothing in the text has a meaning in YAML.
 fn is_plain(text: &str) -> bool {
     let ends_like_space = |rest: &str| rest.is_empty() || rest.starts_with(' ');
     let first = text.chars().next().unwrap_or(' ');

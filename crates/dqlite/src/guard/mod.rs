@@ -1,9 +1,8 @@
-//! What must not be sent, because it would harm a server.
+//! Refuses statements that would harm a server.
 //!
-//! A statement is looked at through EXPLAIN, in the transaction that it will run in: which tables it opens,
-//! whether it writes, whether it returns rows. A value of the wrong class in a column that is declared
-//! DATETIME, DATE, TIMESTAMP or BOOLEAN aborts the server that returns it, and then the next leader
-//! (dqlite: src/query.c).
+//! EXPLAIN, in the transaction that a statement will run in, tells which tables it opens, whether it writes and whether
+//! it returns rows. A value of the wrong class in a column that is declared DATETIME, DATE, TIMESTAMP or BOOLEAN aborts
+//! the server that returns it, and then the next leader (dqlite: src/query.c).
 
 mod typed;
 
@@ -21,18 +20,18 @@ pub enum GuardError {
 /// Instructions of one statement; a program of more is that of no person.
 const MAX_INSTRUCTIONS: usize = 200_000;
 
-/// What a statement would do.
+/// The effects of a statement that is not run yet.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Facts {
     pub writes: bool,
     pub returns_rows: bool,
-    /// Schema and root page of what it opens.
+    /// Schema and root page of each table or index that it opens.
     opens: Vec<(i64, i64)>,
 }
 
 /// The instructions of a statement, reduced to what matters (SQLite: src/vdbe.c).
 fn facts(program: &[Row]) -> Facts {
-    /// With it, p2 is a register and not a page.
+    /// If this flag is set in p5, p2 is a register and not a page.
     const P2_IS_REGISTER: i64 = 0x10;
     let mut facts = Facts::default();
     for row in program {

@@ -127,7 +127,7 @@ async fn poison(
         .map(str::to_owned))
 }
 
-/// Whether SQLite, given the same tables, finds no typed column in the result: an expression has no type.
+/// Returns whether SQLite, given the same tables, finds no typed column in the result: an expression has no type.
 async fn returns_no_typed_column(
     connection: &mut Connection,
     sql: &str,

@@ -1,8 +1,8 @@
-//! What a client may send to the engine.
+//! Checks what a client sends to the engine.
 //!
-//! The engine trusts the lengths it reads. A request of more than 2 GiB sends its event loop, and with
-//! it all databases, into an endless loop; one without a body hangs its connection. So every length is
-//! checked before the engine sees it. Contents are not: who holds the cluster's key may send SQL.
+//! The engine trusts the lengths it reads. A request of more than 2 GiB sends its event loop, and with it all
+//! databases, into an endless loop; one without a body hangs its connection. So every length is checked before the
+//! engine sees it. Contents are not checked: whoever holds the cluster's key may send SQL.
 
 use super::raft::{self, RaftViolation};
 use crate::wire::{Header, PROTOCOL_VERSION, PROTOCOL_VERSION_LEGACY, RequestKind, WireError};
@@ -10,7 +10,7 @@ use crate::wire::{Header, PROTOCOL_VERSION, PROTOCOL_VERSION_LEGACY, RequestKind
 /// The body of a CONNECT, in bytes: a node's number and its address.
 const MAX_CONNECT_BYTES: usize = 4096;
 
-/// Why a connection is closed.
+/// The reason why a connection is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Violation {
     #[error("protocol version {0:#x}")]
@@ -51,8 +51,8 @@ impl Default for Inspector {
 }
 
 impl Inspector {
-    /// How many of `data`, the bytes that have not been passed on yet, may be passed on now. 0 means
-    /// that more must come first; at most [`raft::MAX_MESSAGE_START_BYTES`] are ever needed.
+    /// Returns how many bytes of `data`, which has not been passed on yet, may be passed on now. 0 means that more must
+    /// come first; at most [`raft::MAX_MESSAGE_START_BYTES`] are ever needed.
     pub fn admit(&mut self, data: &[u8]) -> Result<usize, Violation> {
         let mut admitted = 0;
         loop {

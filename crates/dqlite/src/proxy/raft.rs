@@ -3,7 +3,7 @@
 //! A preamble of two words, the type (in its low 16 bits) and the length of the header; the header;
 //! and with entries or a snapshot a payload, whose length is in the header.
 
-/// What the engine reads at most; it closes the link beyond.
+/// The most that the engine reads; it closes the link beyond.
 const MAX_HEADER_BYTES: usize = 4 * 1024 * 1024;
 const MAX_PAYLOAD_BYTES: usize = 500 * 1024 * 1024;
 

@@ -28,7 +28,7 @@ where
     }
 }
 
-/// How long the engine may go on with a request whose client has left.
+/// The longest time that the engine may go on with a request whose client has left.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Relays between a client, whose bytes are inspected, and the engine. `received` is what has been

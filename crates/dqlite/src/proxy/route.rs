@@ -1,4 +1,5 @@
-//! Which protocol a connection speaks, by its first bytes, and who serves it.
+//! Tells by the first bytes of a connection which protocol it speaks, and passes it to the handler
+//! of that protocol.
 
 use std::future::Future;
 use std::io;
@@ -14,7 +15,7 @@ use crate::wire::{PROTOCOL_VERSION, PROTOCOL_VERSION_LEGACY};
 /// Enough to tell the protocols apart, and the shortest of their openings.
 const OPENING_BYTES: usize = 8;
 
-/// How every HTTP/2 connection begins.
+/// The first bytes of every HTTP/2 connection.
 const HTTP2_OPENING: &[u8; OPENING_BYTES] = b"PRI * HT";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -20,10 +20,11 @@ use crate::cluster_id::{ClusterId, is_introduction};
 use crate::socket::tune;
 use crate::tls::Tls;
 
-/// From accepting a connection to its first eight bytes, TLS handshake included.
+/// The timeout for the first eight bytes of an accepted connection, TLS handshake included.
 const OPENING_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Connections that have not got that far. Anybody can take these up, so they are counted apart.
+/// The most connections that have not sent these bytes yet. Anybody can open such connections, so they are counted
+/// apart.
 const MAX_OPENING: usize = 128;
 
 /// Connections beyond that: two Raft links for each of some dozen nodes, and the clients on them.
@@ -32,7 +33,7 @@ const MAX_CONNECTIONS: usize = 1024;
 /// The engine accepts at once, unless it is hung.
 const ENGINE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a connection may take to say goodbye.
+/// The timeout for closing a connection.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Pause after a failed accept: out of descriptors, it would fail again at once.
@@ -46,7 +47,7 @@ pub enum ProxyError {
     Bind { address: String, source: io::Error },
 }
 
-/// Where connections come from and go to.
+/// The addresses, key pair and handlers of the proxy.
 #[derive(Clone)]
 pub struct ProxyOptions {
     /// The address of this node, `host:port`.
@@ -57,7 +58,7 @@ pub struct ProxyOptions {
     pub tls: Option<Tls>,
     /// `None`: HTTP/2 is refused.
     pub peers: Option<Arc<dyn PeerHandler>>,
-    /// Which history this node belongs to. `None`: nodes are not asked for theirs.
+    /// The history that this node belongs to. `None`: nodes are not asked for theirs.
     pub cluster_id: Option<ClusterId>,
 }
 
@@ -67,7 +68,7 @@ pub struct Proxy {
     gate: Arc<Gate>,
 }
 
-/// What each connection has to get through.
+/// The limits and checks that each connection has to pass, and where it goes then.
 struct Gate {
     engine: Endpoint,
     tls: Option<Tls>,
@@ -184,7 +185,7 @@ impl Gate {
         Ok((stream, received, route))
     }
 
-    /// What a connection speaks after an introduction.
+    /// Returns the protocol that a connection speaks after an introduction.
     async fn reopened(
         &self,
         stream: &mut Box<dyn ByteStream>,

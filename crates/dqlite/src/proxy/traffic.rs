@@ -1,9 +1,9 @@
-//! How much goes between nodes, and between a node and remote clients of dqlite.
+//! Counts the bytes between nodes, and between a node and remote clients of dqlite.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Of the process, which has one port: bytes inside TLS. Without TLS the engine has the links that it dials to
-/// itself, and what it sends through them is not counted.
+/// The traffic of the process, which has one port: bytes inside TLS. Without TLS the engine itself holds the links that
+/// it dials, and what it sends through them is not counted.
 pub static TRAFFIC: Traffic = Traffic {
     received_bytes: AtomicU64::new(0),
     sent_bytes: AtomicU64::new(0),

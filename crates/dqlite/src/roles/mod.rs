@@ -1,4 +1,4 @@
-//! Which node has which role: decided here, acted on by [`crate::cluster`]. Pure.
+//! Decides which node has which role; [`crate::cluster`] acts on it. Pure.
 //!
 //! Every decision is one change of one node, with the nodes that could take it in order of
 //! preference; whoever acts looks again before the next. The behaviour is go-dqlite's
@@ -26,7 +26,7 @@ use crate::{
     wire::{Role, Server},
 };
 
-/// How many nodes shall have each role; all others are spares.
+/// The number of nodes that shall have each role; all others are spares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RoleTargets {
     voters: usize,
@@ -109,8 +109,8 @@ impl Roles {
         voters.or_else(|| self.adjust_stand_bys())
     }
 
-    /// Who should get the role of a node that is about to leave: nobody where there is nobody, or
-    /// nothing to pass on.
+    /// Returns the node that should get the role of a node that is about to leave; `None` if there
+    /// is no candidate, or no role to pass on.
     pub fn handover(&self, id: u64) -> Option<Change> {
         let role = self.find(id)?.server.role;
         let from: &[Role] = match role {
@@ -138,7 +138,7 @@ impl Roles {
         servers(voters)
     }
 
-    /// Whether the voters that are online decide alone, once this node is gone.
+    /// Returns whether the other voters that are online are a majority once this node is gone.
     pub fn keeps_majority_without(&self, id: u64) -> bool {
         let is_other_voter =
             |node: &&NodeState| node.server.id != id && node.server.role == Role::Voter;

@@ -1,4 +1,4 @@
-//! Who is promoted or demoted first.
+//! The order in which nodes are promoted or demoted.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,7 +17,8 @@ pub(super) fn domains(nodes: &[&NodeState]) -> BTreeSet<u64> {
     nodes.iter().map(|node| domain(node)).collect()
 }
 
-/// A domain without one of the `peers` first, then who has the log already, then a low weight.
+/// Sorts candidates: first those in a domain without one of the `peers`, then those that have the
+/// log already, then those with a low weight.
 pub(super) fn sort_for_promotion(candidates: &mut [&NodeState], peers: &[&NodeState]) {
     let taken = domains(peers);
     candidates.sort_by_key(|node| {
@@ -30,13 +31,13 @@ pub(super) fn sort_for_promotion(candidates: &mut [&NodeState], peers: &[&NodeSt
     });
 }
 
-/// The most populated domain first, then a high weight.
+/// Sorts candidates: first those in the most populated domain, then those with a high weight.
 pub(super) fn sort_for_demotion(candidates: &mut [&NodeState]) {
     let population = population(candidates);
     sort_by_population(candidates, &population);
 }
 
-/// As above, where a node that may not be demoted counts in its domain.
+/// Sorts as above; `all` includes nodes that may not be demoted but count in their domain.
 pub(super) fn sort_for_demotion_among(candidates: &mut [&NodeState], all: &[&NodeState]) {
     let population = population(all);
     sort_by_population(candidates, &population);

@@ -25,8 +25,8 @@ impl Roles {
         None
     }
 
-    /// Whether another voter is missed, and there is one to be had that does not make things worse: an
-    /// even number of voters has to be on the way to an odd one.
+    /// Returns whether a voter is missing and a candidate exists that does not make things worse: an even number of
+    /// voters has to be on the way to an odd one.
     pub(super) fn wants_voter(&self) -> bool {
         let online = self.online(Role::Voter).len();
         let offline = self.offline(Role::Voter).len();
@@ -35,7 +35,7 @@ impl Roles {
         candidates > 0 && online < self.targets.voters && (offline > 0 || is_made_odd)
     }
 
-    /// Whether this many voters can do without one.
+    /// Returns whether this many voters can do without one.
     fn has_spare_seats(&self, voters: usize) -> bool {
         voters > self.targets.voters || voters.is_multiple_of(2)
     }
@@ -49,8 +49,8 @@ impl Roles {
         change(role, candidates)
     }
 
-    /// A voter for a domain without one, where another domain has two. The step after this demotes one
-    /// of those.
+    /// Promotes a node in a domain without a voter, where another domain has two voters. The next step demotes one of
+    /// those.
     fn spread(&self, leader_id: u64, voters: &[&NodeState]) -> Option<Change> {
         let taken = preference::domains(voters);
         if taken.len() == voters.len() {

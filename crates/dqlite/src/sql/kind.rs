@@ -1,4 +1,4 @@
-//! What a statement does to the transaction, by its first words.
+//! The effect of a statement on the transaction, by its first words.
 
 use super::lexer::{Token, token};
 

@@ -1,4 +1,4 @@
-//! What can be told about SQL without a database: where a statement ends, and what kind it is. Pure.
+//! Parses SQL without a database: where a statement ends, and what kind it is. Pure.
 
 mod kind;
 mod lexer;

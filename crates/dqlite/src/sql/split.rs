@@ -8,9 +8,9 @@ use super::lexer::{Token, token};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Piece<'a> {
-    /// Without the semicolon.
+    /// A statement, without the semicolon.
     Statement(&'a str),
-    /// With the full stop.
+    /// A command, with the full stop.
     Command(&'a str),
 }
 
@@ -21,7 +21,7 @@ pub struct Split<'a> {
     pub rest: &'a str,
 }
 
-/// What SQLite takes for white space; other kinds of it are part of a name, or an error.
+/// The characters that SQLite takes for white space; other kinds of it are part of a name, or an error.
 const SPACES: [char; 5] = [' ', '\t', '\n', '\x0c', '\r'];
 
 pub fn split(text: &str) -> Split<'_> {
@@ -42,7 +42,7 @@ pub fn split(text: &str) -> Split<'_> {
     Split { pieces, rest }
 }
 
-/// Whether there is nothing but white space and comments.
+/// Returns whether there is nothing but white space and comments.
 pub fn is_blank(text: &str) -> bool {
     skip_blank(text).is_empty()
 }
@@ -72,7 +72,7 @@ fn command_len(text: &str) -> usize {
     text.len()
 }
 
-/// Where the parser stands, as far as the end of the statement depends on it.
+/// The state of the parser, as far as the end of the statement depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Start,
@@ -82,7 +82,7 @@ enum State {
     Trigger,
     /// Behind a semicolon inside of a trigger.
     TriggerSemicolon,
-    /// Behind that and END.
+    /// Behind such a semicolon and END.
     TriggerEnd,
 }
 

@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 use super::pair::{dns_name, read_certificates};
 use super::{Pair, Side, Tls, TlsError, TlsVersion, build};
 
-/// How a client shows itself, and whom it believes.
+/// The certificate that a client shows, and the certificates that it trusts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientOptions {
     /// PEM: the certificate, then its chain if it has one.
     pub certificate: PathBuf,
     /// PEM, not encrypted.
     pub key: PathBuf,
-    /// PEM: what is trusted instead of the client's own certificate.
+    /// PEM: the certificates that are trusted instead of the client's own.
     pub ca: Option<PathBuf>,
     /// The name in the server's certificate. By default the first DNS name of the client's own, which is
     /// the server's too; with `ca`, and without such a name, the dialled host.

@@ -1,4 +1,4 @@
-//! What can be wrong with a key pair.
+//! The errors of a key pair.
 
 use std::io;
 use std::path::PathBuf;

@@ -64,13 +64,13 @@ impl TlsVersion {
         }
     }
 
-    /// Before TLS 1.2 handshakes are signed with SHA-1, which OpenSSL allows at level 0 only.
+    /// Returns whether handshakes are signed with SHA-1, as before TLS 1.2; OpenSSL allows that at level 0 only.
     fn needs_level_0(self) -> bool {
         matches!(self, TlsVersion::Tls10 | TlsVersion::Tls11)
     }
 }
 
-/// Where the cluster's key pair is.
+/// The files with the cluster's key pair.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsOptions {
     /// PEM: the certificate, then its chain if it has one.
@@ -95,7 +95,7 @@ impl Tls {
         Self::of_pair(&pair, options.min_version)
     }
 
-    /// With a pair that is in memory.
+    /// Builds it from a pair that is in memory.
     pub fn of_pair(pair: &Pair, min_version: TlsVersion) -> Result<Tls, TlsError> {
         let trusted = pair.all();
         let context = |side| build(pair, trusted, side, min_version).map_err(TlsError::Refused);
@@ -119,7 +119,7 @@ impl Tls {
         Ok(stream)
     }
 
-    /// Whether others accept the pair's certificate from a node at this host.
+    /// Returns whether others accept the pair's certificate from a node at this host.
     pub fn covers(&self, host: &str) -> bool {
         let Some(certificate) = self.server.certificate() else {
             return false;

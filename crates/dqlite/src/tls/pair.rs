@@ -31,7 +31,7 @@ impl Pair {
         Self::from_pem((certificate, &certificate_pem), (key, &read(key)?))
     }
 
-    /// What stands in PEM in each, and the path that an error names.
+    /// Parses the two files' contents, in PEM. The paths are for errors.
     pub fn from_pem(
         (certificate, certificate_pem): (&Path, &[u8]),
         (key, key_pem): (&Path, &[u8]),
@@ -69,7 +69,7 @@ impl Pair {
         &self.key
     }
 
-    /// When the first of the certificates ends, in seconds since 1970.
+    /// Returns the time at which the first of the certificates expires, in seconds since 1970.
     pub fn expires_s(&self) -> Result<i64, ErrorStack> {
         let epoch = Asn1Time::from_unix(0)?;
         let mut earliest = i64::MAX;

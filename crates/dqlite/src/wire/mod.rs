@@ -34,11 +34,11 @@ pub const MAX_PARAMS: usize = 250_000;
 /// Columns of one result: SQLite's hard limit.
 pub const MAX_COLUMNS: usize = 32_767;
 
-/// What a decoder may allocate for each byte of a message. The worst case is a row of one NULL, 16
-/// bytes on the wire, in vectors that double.
+/// The most bytes that a decoder may allocate for each byte of a message. The worst case is a row of one NULL, 16 bytes
+/// on the wire, in vectors that double.
 pub const DECODE_EXPANSION: usize = 10;
 
-/// Why bytes are not a message, or a message cannot be put into bytes.
+/// The reason why bytes are not a message, or why a message cannot be encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum WireError {
     #[error("message ends inside {0}")]

@@ -47,7 +47,7 @@ impl<'a> From<Vec<Param<'a>>> for Params<'a> {
     }
 }
 
-/// What schema 0 can count, and what servers before 1.12 can take.
+/// The most parameters that schema 0 can count, and that servers before 1.12 can take.
 const MAX_PARAMS_SCHEMA_0: usize = 255;
 
 /// The schema of a request with `count` parameters.

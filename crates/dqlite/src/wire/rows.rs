@@ -30,7 +30,7 @@ impl Deref for Row {
 pub struct RowsPart {
     pub columns: Vec<String>,
     pub rows: Vec<Row>,
-    /// Whether another part follows.
+    /// True if another part follows.
     pub more: bool,
 }
 

@@ -11,7 +11,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Notify;
 use tokio::task::{JoinHandle, JoinSet};
 
-/// What the server does next.
+/// The next action of the server.
 #[derive(Debug, Clone)]
 pub enum Step {
     /// Reads a request, answers with these bytes.

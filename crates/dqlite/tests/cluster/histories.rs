@@ -20,7 +20,7 @@ async fn a_joining_node_adopts_the_history_of_its_cluster() {
     }
 }
 
-/// As if one member of three had been restored on its machine while the others ran on.
+/// One member of three is restored on its machine while the others run on.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_history_at_the_address_of_a_member_stays_apart() {
     let mut cluster = Cluster::start(3, None).await;

@@ -25,7 +25,7 @@ use tokio::time::timeout;
 /// Never reached by a test that passes.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Between two looks at the cluster, so that tests do not wait for half a minute.
+/// The time between two looks at the cluster, so that tests do not wait for half a minute.
 const INTERVAL: Duration = Duration::from_millis(100);
 
 /// A port that was free a moment ago. The engine must know its address before it starts.
@@ -47,7 +47,7 @@ pub struct TestNode {
 }
 
 impl TestNode {
-    /// On a directory that may be empty; `cluster` names whom to join.
+    /// Starts a node on a directory that may be empty; `cluster` names the nodes to join.
     pub async fn start(dir: &Path, address: &str, cluster: &[&str], tls: Option<Tls>) -> Self {
         let cluster: Vec<String> = cluster.iter().map(ToString::to_string).collect();
         let (path, own_address) = (dir.to_owned(), address.to_owned());
@@ -112,7 +112,7 @@ impl TestNode {
         }
     }
 
-    /// As a program ends after its handover, or suddenly without one.
+    /// Stops the node as a program ends after its handover, or suddenly without one.
     pub async fn stop(mut self) {
         self.stops.clear();
         for task in self.tasks.drain(..) {

@@ -64,7 +64,8 @@ pub fn new_key() -> PKey<Private> {
     PKey::from_ec_key(EcKey::generate(&curve).unwrap()).unwrap()
 }
 
-/// As `config/csr-dqlite.conf.template` asks for it: no authority, usable on both sides.
+/// Makes a certificate as `config/csr-dqlite.conf.template` asks for it: no authority, usable on
+/// both sides.
 fn certificate(key: &PKey<Private>, dns: &[&str], ips: &[&str]) -> X509 {
     let mut name = X509NameBuilder::new().unwrap();
     name.append_entry_by_nid(Nid::COMMONNAME, "k8s").unwrap();

@@ -103,7 +103,7 @@ fn tls() -> Tls {
     PairFiles::new(&["node1"], &[]).load()
 }
 
-/// Whether the peer closes the connection without a word of dqlite. A TLS alert may come.
+/// Returns whether the peer closes the connection without a word of dqlite. A TLS alert may come.
 async fn is_closed(stream: &mut TcpStream) -> bool {
     let mut answer = Vec::new();
     match timeout(PATIENCE, stream.read_to_end(&mut answer)).await {
@@ -193,7 +193,7 @@ async fn sql_works_in_clear() {
     use_sql(&mut server.connect().await).await;
 }
 
-/// What somebody without the key, or another program, might send.
+/// Returns byte sequences that somebody without the key, or another program, might send.
 fn noise() -> Vec<Vec<u8>> {
     vec![
         b"GET / HTTP/1.1\r\nHost: node1\r\n\r\n".to_vec(),
