@@ -32,7 +32,7 @@ pub fn failure(status: u16, message: &str) -> Value {
     })
 }
 
-/// What an answer holds, or its error.
+/// Returns the content of an answer, or the error that it carries.
 pub fn open<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
     #[derive(Deserialize)]
     struct Envelope {
@@ -108,10 +108,12 @@ pub struct ClusterMember {
     pub status: String,
     pub extensions: Vec<String>,
     pub secret: String,
-    /// Of the node that it runs for the datastore, if it does; ours.
+    /// The address of the datastore's node that the member runs, if it runs one. Microcluster has
+    /// no such field.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub datastore_address: String,
-    /// `none` where the datastore does not have it; empty where nobody says.
+    /// The role in the datastore: `none` if the datastore does not have the node; empty if nobody
+    /// says.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub datastore_role: String,
 }
@@ -123,7 +125,7 @@ pub struct Peer {
     pub certificate: String,
 }
 
-/// What a member tells a node that it lets in.
+/// The answer of a member to a node that it lets in.
 #[derive(Serialize, Deserialize)]
 pub struct Admission {
     pub cluster_cert: String,
@@ -132,7 +134,7 @@ pub struct Admission {
     #[serde(rename = "ClusterAdditionalCerts", default)]
     pub additional: Value,
     pub trusted_member: Option<Peer>,
-    /// For a node that names a datastore address; ours.
+    /// Set for a node that names a datastore address. Microcluster has no such field.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub datastore: Option<DatastoreAdmission>,
 }
@@ -174,7 +176,7 @@ pub struct SqlDump {
     pub text: String,
 }
 
-/// What `cluster check` finds.
+/// The findings of `cluster check`.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct CheckReport {
     pub findings: Vec<String>,

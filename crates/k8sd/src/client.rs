@@ -33,7 +33,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The largest answer, in bytes: the rows of a query.
 const MAX_ANSWER_BYTES: usize = 1 << 30;
 
-/// Who is asked.
+/// The server that a request goes to.
 #[derive(Clone)]
 pub enum Target {
     Socket(PathBuf),
@@ -48,7 +48,8 @@ pub enum Target {
     },
 }
 
-/// How a member speaks to the others: with its own certificate, to whoever shows the cluster's.
+/// Returns the TLS options with which a member speaks to the others: it shows its own certificate and trusts the
+/// cluster's.
 pub fn member_tls(state: &StateDir) -> Result<Tls, Error> {
     let (server_pair, cluster_pair) = (state.pair("server"), state.pair("cluster"));
     Ok(Tls::load_client(&ClientOptions {
@@ -60,7 +61,8 @@ pub fn member_tls(state: &StateDir) -> Result<Tls, Error> {
     })?)
 }
 
-/// How a node that is no member yet speaks to one.
+/// Returns the TLS context with which a node that is no member yet speaks to a member, whose certificate has the
+/// fingerprint `expected`.
 pub fn pinned(own: &PemPair, expected: &str) -> Result<SslContext, Error> {
     let mut context = SslContext::builder(SslMethod::tls_client())?;
     context.set_min_proto_version(Some(SslVersion::TLS1_3))?;
@@ -155,7 +157,7 @@ impl Target {
         }
     }
 
-    /// In the words of the original, which scripts look for.
+    /// Returns the error text of the original, which scripts look for.
     fn failed(&self, method: &Method, path: &str, error: &io::Error) -> String {
         let verb = match method.as_str() {
             "GET" => "Get",

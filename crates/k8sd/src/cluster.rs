@@ -45,7 +45,7 @@ pub const DATABASE_PATH: &str = "/core/internal/database";
 /// Elections wait 15 to 30 times as long.
 const NETWORK_LATENCY: Duration = Duration::from_millis(50);
 
-/// Between two looks at roles, rows and trust; microcluster has the same.
+/// The time between two looks at roles, rows and trust; microcluster has the same.
 pub const INTERVAL: Duration = Duration::from_secs(10);
 
 /// The lock of the directory and the address are free within this time after a daemon was killed.
@@ -58,19 +58,19 @@ pub struct Cluster {
     pub database: Database,
     pub tls: Tls,
     pub member: Member,
-    /// Where the engine listens.
+    /// The address at which the engine listens.
     pub engine: String,
     pub identity: Identity,
-    /// Which history it belongs to.
+    /// The history that the database belongs to.
     pub cluster_id: ClusterId,
-    /// One round of the reconciler at a time.
+    /// Held during a round of the reconciler, so that there is one at a time.
     pub rounds: tokio::sync::Mutex<()>,
-    /// Removals that this node carries on: one at a time.
+    /// Held while this node carries on a removal, so that there is one at a time.
     pub removals: tokio::sync::Mutex<()>,
-    /// Something has changed: time for a round.
+    /// Notified when something has changed and a round is due.
     pub asked: Notify,
     memory: Mutex<Memory>,
-    /// Rows that are read later are written later.
+    /// Held from reading the rows to writing the truststore, so that older rows never replace newer ones.
     trusting: tokio::sync::Mutex<()>,
     resolve: Resolve,
     node: Mutex<Option<Node>>,

@@ -17,10 +17,10 @@ use crate::{Error, state::PRIVATE};
 /// dqlite keeps a few segments of 8 MiB and two snapshots.
 pub const MAX_FILES: usize = 10_000;
 
-/// Of all files: far more than a database of members.
+/// The most bytes of all files: far more than a database of members has.
 pub const MAX_BYTES: u64 = 64 << 30;
 
-/// What the engine needs on top, in bytes: segments that it allocates before it writes.
+/// Additional bytes for the engine: segments that it allocates before it writes.
 const HEADROOM_BYTES: u64 = 64 << 20;
 
 /// Names of the regular files in a directory, and their bytes.

@@ -60,7 +60,7 @@ pub struct Daemon {
     /// This node was removed while it was down.
     removed: Notify,
     first: Option<Control>,
-    /// What it serves, to the socket and to the network.
+    /// The routes that it serves, to the socket and to the network.
     router: fn(Arc<Daemon>) -> Router,
 }
 
@@ -122,7 +122,7 @@ impl Daemon {
         }
     }
 
-    /// What every member shows.
+    /// Returns the cluster's key pair, whose certificate every member shows.
     pub(crate) fn cluster_pair(&self) -> Result<PemPair, Error> {
         certificate::load(&self.state, "cluster")?
             .ok_or_else(|| Error::Internal("cluster.crt or cluster.key is missing".to_owned()))
@@ -360,7 +360,7 @@ impl Daemon {
         Ok(pair)
     }
 
-    /// Until the database is open. `first`: the member that begins it.
+    /// Starts the node and returns when the database is open. `first` is the member that begins the cluster.
     async fn start(
         self: &Arc<Self>,
         own: DaemonFile,
@@ -431,7 +431,7 @@ fn address_of(datastore: Option<&Datastore>) -> String {
     datastore.map_or_else(String::new, |datastore| datastore.address().to_owned())
 }
 
-/// What a member answers about itself.
+/// Returns the answer of a member about itself.
 pub(crate) fn about(own: &DaemonFile) -> Value {
     json!({"name": own.name, "address": own.address, "version": env!("CARGO_PKG_VERSION"),
         "ready": true, "extensions": EXTENSIONS})

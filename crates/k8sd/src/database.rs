@@ -21,7 +21,7 @@ use crate::{
 
 pub const NAME: &str = "db.bin";
 
-/// How long a leader is looked for.
+/// The timeout of a search for the leader.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Rows of one of our own tables: members and tokens are some dozen.
@@ -243,7 +243,7 @@ impl Database {
         self.change(&steps).await.map(drop)
     }
 
-    /// Whether nobody has finished it, and begun another one.
+    /// Returns whether this removal is still there: nobody has finished it, or begun another one of the same name.
     pub async fn is_current(&self, removal: &Removal) -> Result<bool, Error> {
         let params = [Param::Text(&removal.name), Param::Text(&removal.nonce)];
         let rows = self.rows(schema::IS_CURRENT, &params).await?;
@@ -257,7 +257,7 @@ impl Database {
             .map(drop)
     }
 
-    /// In the order in which they came. `last_heartbeat` and `role` are of the last round.
+    /// Returns the members in the order in which they came. `last_heartbeat` and `role` are of the last round.
     pub async fn members(&self) -> Result<Vec<ClusterMember>, Error> {
         let rows = self.rows(schema::MEMBERS, &[]).await?;
         Ok(rows.iter().map(|row| member(&row.0)).collect())

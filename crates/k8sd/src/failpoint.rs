@@ -1,4 +1,4 @@
-//! What tests change about a daemon, through its environment. A release build has none of it.
+//! Faults that tests cause in a daemon through its environment. A release build has none of them.
 
 use std::time::Duration;
 

@@ -10,7 +10,7 @@ use crate::{Error, client::Target, source::ready_member, state::StateDir};
 /// A removal waits for promotions, and for nodes that do not answer.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Whether there were others to leave.
+/// Leaves the cluster. Returns whether there were other members.
 pub async fn leave(state: &StateDir) -> Result<bool, Error> {
     let Some(own) = state.read_daemon()? else {
         return Ok(false);

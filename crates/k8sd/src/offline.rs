@@ -56,7 +56,7 @@ pub async fn refuse_running(state: &StateDir) -> Result<(), Error> {
     }
 }
 
-/// What is wrong with a directory that is to be read, before the engine deletes what is half there.
+/// Fails if a directory that is to be read is damaged, before the engine deletes incomplete files.
 pub fn check_whole(dir: &Path) -> Result<Server, Error> {
     let damaged = |reason: String| Error::Damaged {
         path: dir.to_owned(),

@@ -1,8 +1,8 @@
-//! What is wrong with a cluster, and what may be done about it. Pure.
+//! Finds what is wrong with a cluster, and what may be done about it. Pure.
 //!
-//! A member is in three places: its row, dqlite's servers, the truststores. The rows decide who is trusted. A
-//! node is let in by a row before dqlite gets a server, and goes by an entry in the journal; so what is in one
-//! place alone for longer than a join takes belongs to nobody.
+//! A member is in three places: its row, dqlite's servers, the truststores. The rows decide who is trusted. A node is
+//! let in by a row before dqlite gets a server, and goes by an entry in the journal; so an entry that is in one place
+//! alone for longer than a join takes belongs to nobody.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,10 +13,10 @@ use dqlite::wire::{Role, Server};
 
 use crate::api::{ClusterMember, PENDING};
 
-/// How far the times of members are behind, at most: each note of them is a write to all disks.
+/// The age in seconds at which a member's stored heartbeat is renewed: each renewal is a write to all disks.
 const HEARTBEAT_NOTED_S: i64 = 30;
 
-/// What the database says about the cluster, at one moment.
+/// The database's records of the cluster, at one moment.
 #[derive(Debug, Default)]
 pub struct Records {
     pub members: Vec<Record>,
@@ -27,18 +27,18 @@ pub struct Records {
 #[derive(Debug, Clone)]
 pub struct Record {
     pub member: ClusterMember,
-    /// When the role was noted last; of a pending member: when it was let in.
+    /// The time at which the role was noted last; for a pending member, the time at which it was let in.
     pub heartbeat_s: i64,
 }
 
-/// How long things have to be before they are acted on.
+/// The ages at which the reconciler acts.
 #[derive(Debug, Clone, Copy)]
 pub struct Patience {
-    /// A pending member is given up then.
+    /// A pending member of this age is given up.
     pub pending: Duration,
-    /// What belongs to nobody, or is left half-way, may still be somebody's work until then.
+    /// An entry that belongs to nobody, or is half done, may still be somebody's work until it has this age.
     pub ghost: Duration,
-    /// A removal is carried on by the leader then.
+    /// A removal of this age is carried on by the leader.
     pub removal: Duration,
 }
 
@@ -89,7 +89,7 @@ pub enum Repair {
     Trust,
 }
 
-/// Who may repair it, and when.
+/// The time at which a finding may be repaired, and by whom.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Due {
     /// The leader by itself.
@@ -107,14 +107,14 @@ pub struct Finding {
     pub due: Due,
 }
 
-/// Since when things are as they are, by the clock of this process: those of nodes differ.
+/// The time since which each thing is as it is, by the clock of this process, because the clocks of nodes differ.
 #[derive(Debug, Default)]
 pub struct Memory {
     since: BTreeMap<String, Instant>,
 }
 
 impl Memory {
-    /// What is not there any more is forgotten. `servers` are not older than the records.
+    /// Notes what is there now and forgets what is gone. `servers` are not older than the records.
     pub fn note(&mut self, servers: &[Server], records: &Records, now: Instant) {
         let before = std::mem::take(&mut self.since);
         let pending = records.members.iter().filter(|m| is_pending(m));
@@ -198,8 +198,8 @@ fn removal_key(removal: &Removal) -> String {
     format!("removal {}", removal.nonce)
 }
 
-/// What the leader writes down after a round: roles when they change, times now and then. `answered`: who
-/// has answered its heartbeat; a pending member that has is one from now on.
+/// Returns what the leader writes down after a round: roles when they change, and from time to time heartbeats.
+/// `answered` are the members that answered the leader's heartbeat; a pending one of them is pending no more.
 pub fn notes(
     servers: &[Server],
     records: &Records,

@@ -10,10 +10,10 @@ use crate::{
     time::now_s,
 };
 
-/// What a daemon is told.
+/// The options of a daemon.
 pub struct DaemonOptions {
     pub state: StateDir,
-    /// Who may use the control socket.
+    /// The group that may use the control socket.
     pub socket_group: Option<String>,
     /// The cluster that the first join token begins, where there is none yet.
     pub first: Option<Control>,

@@ -15,7 +15,7 @@ macro_rules! seconds {
     };
 }
 
-/// In the order in which they depend on each other. A table that is there already stays.
+/// The tables, in the order in which they depend on each other. A table that is there already stays.
 pub const TABLES: [&str; 5] = [
     "CREATE TABLE IF NOT EXISTS schemas (id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, \
         version INTEGER NOT NULL, type INTEGER NOT NULL, updated_at DATETIME NOT NULL, \

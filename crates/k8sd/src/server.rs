@@ -54,12 +54,12 @@ const KILLED_PAUSE: Duration = Duration::from_millis(50);
 
 const SOCKET_MODE: u32 = 0o660;
 
-/// Who sends a request.
+/// The sender of a request.
 #[derive(Clone)]
 pub enum Caller {
     /// Whoever may open the control socket.
     Socket,
-    /// The certificate whose key it holds.
+    /// A client from the network, with the certificate whose key it holds.
     Network(Option<X509>),
 }
 

@@ -1,4 +1,4 @@
-//! Where the answers to SQL come from: the daemon, another member, or a copy of the stopped database.
+//! The sources of answers to SQL: the daemon, another member, or a copy of the stopped database.
 
 use std::time::Duration;
 
@@ -55,7 +55,7 @@ impl Source {
         self.run(&our_own(schema::TABLE_NAMES)).await
     }
 
-    /// What can be named in a statement.
+    /// Returns the names that a statement can use.
     pub async fn names(&self) -> Result<Vec<String>, Error> {
         let batch = self.run(&our_own(schema::NAMES)).await?;
         let results = batch.results.unwrap_or_default();

@@ -31,7 +31,7 @@ pub const BUDGET: Duration = Duration::from_secs(30);
 /// also writes its log (`dqlite::node::POOL_THREADS`).
 const MAX_RUNNING: usize = 3;
 
-/// How long a request waits for others to end.
+/// The longest time that a request waits for others to end.
 const PLACE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A statement cannot be stopped. One that was given up keeps its place while it runs, but no longer than this.
@@ -53,7 +53,7 @@ pub fn too_late() -> Error {
     ))
 }
 
-/// Which statements are allowed.
+/// The statements that are allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
     Write,

@@ -61,7 +61,8 @@ impl StateDir {
         self.root.join("control.socket")
     }
 
-    /// Whether a daemon runs on it. One that cannot be asked does.
+    /// Returns whether a daemon runs on this directory. A socket that cannot be reached for another reason counts as
+    /// yes.
     pub async fn is_served(&self) -> bool {
         match UnixStream::connect(self.control_socket()).await {
             Ok(_) => true,

@@ -13,7 +13,7 @@ use tokio::task::AbortHandle;
 /// Handshakes of all members at once, and of some that join.
 const MAX_STRANGERS: usize = 256;
 
-/// By the order in which they came; the task is unknown for a moment.
+/// The tasks, by the order in which they came. A task is unknown for a moment.
 type Tasks = BTreeMap<u64, Option<AbortHandle>>;
 
 #[derive(Default)]

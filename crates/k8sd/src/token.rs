@@ -13,7 +13,7 @@ const MAX_TOKEN_BYTES: usize = 16 * 1024;
 pub struct JoinToken {
     /// 64 hexadecimal digits.
     pub secret: String,
-    /// Of the cluster's certificate.
+    /// The fingerprint of the cluster's certificate.
     pub fingerprint: String,
     pub join_addresses: Vec<String>,
 }

@@ -1,4 +1,4 @@
-//! Who is trusted: the members' certificates, in memory and as one file each.
+//! The truststore: the members' certificates, in memory and as one file each.
 //!
 //! Invariants: a request is trusted if its certificate is, byte by byte, that of an entry, and valid; what is
 //! read from the files never empties the store, and a damaged file changes nothing of its entry.
@@ -23,7 +23,7 @@ use crate::{
     state::{PUBLIC, StateDir, read, remove_file, write},
 };
 
-/// Between two looks at the files: somebody who changes one waits for it. Some dozen are listed.
+/// The time between two looks at the files: somebody who changes one waits for it. Some dozen are listed.
 const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,7 +44,7 @@ struct Known {
 
 type Entries = BTreeMap<String, Known>;
 
-/// What tells that a file has changed: when, inode, size.
+/// The values that show that a file has changed: time of change, inode, size.
 type Mark = (i64, i64, u64, u64);
 
 #[derive(Clone)]
@@ -52,7 +52,7 @@ pub struct Truststore {
     state: StateDir,
     /// Read by every request.
     known: Arc<RwLock<Entries>>,
-    /// Of the files as they were read last. Held while files are read or written.
+    /// The marks of the files as they were read last. Held while files are read or written.
     files: Arc<Mutex<BTreeMap<PathBuf, Mark>>>,
 }
 

@@ -17,7 +17,7 @@ use crate::{
 };
 
 impl Daemon {
-    /// Whether the directory says so: the last step of a bootstrap or join.
+    /// Returns whether this node is a member, by its daemon.yaml, which a bootstrap or join writes last.
     pub(crate) fn is_member(&self) -> Result<bool, Error> {
         Ok(self.state.read_daemon()?.is_some())
     }
@@ -49,7 +49,7 @@ impl Daemon {
         Ok(())
     }
 
-    /// What a join left that was killed: the cluster forgets a pending member at once, if it is reached. A
+    /// Cleans up after a join that was killed: the cluster forgets a pending member at once, if it is reached. A
     /// directory that lost its daemon.yaml some other way is left as it is.
     pub(super) async fn give_up_join(&self) -> Result<(), Error> {
         let pair = |name| certificate::load(&self.state, name);

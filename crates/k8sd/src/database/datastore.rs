@@ -1,4 +1,4 @@
-//! What the database keeps of the datastore: rows of `cluster_configs` under keys of ours.
+//! The datastore's rows in the database: rows of `cluster_configs` under keys of ours.
 
 use std::collections::BTreeMap;
 
@@ -11,10 +11,10 @@ use crate::{Error, certificate::PemPair, schema};
 /// `{"certificate": PEM, "key": PEM}`, in clear.
 const PAIR: &str = "datastore::pair";
 
-/// Before a member's name: the address of its server.
+/// The key, before a member's name, of the address of its datastore server.
 pub(super) const MEMBER: &str = "datastore::member::";
 
-/// What goes with the rows of members that are no more.
+/// Returns the step that deletes rows of members that are gone.
 pub(super) fn forget_strays() -> Step<'static> {
     (schema::REMOVE_STRAYS, vec![Param::Text(MEMBER); 3])
 }

@@ -21,7 +21,7 @@ const KEY: &str = "cluster.key";
 const INIT: &str = "init.yaml";
 const FAILURE_DOMAIN: &str = "failure-domain";
 
-/// What the server accepts beside init.yaml; its socket, too.
+/// The files that the server accepts beside init.yaml. It accepts its socket, too.
 const BESIDE_INIT: [&str; 7] = [
     CERTIFICATE,
     KEY,
@@ -44,20 +44,20 @@ struct InitFile {
     cluster: Vec<String>,
 }
 
-/// What is there.
+/// The contents of a storage directory.
 #[derive(Default)]
 pub struct Survey {
     pub pair: Option<PemPair>,
-    /// Of a node that begins a cluster at the wanted address.
+    /// True if there is an init.yaml of a node that begins a cluster at the wanted address.
     pub has_init: bool,
     has_failure_domain: bool,
-    /// It has run at the wanted address.
+    /// The node that has run at the wanted address.
     pub node: Option<Server>,
-    /// Whom that one knew.
+    /// The servers that this node knew.
     pub cluster: Vec<Server>,
 }
 
-/// Refuses what could be more than one thing.
+/// Returns the contents of the directory. Fails where they are ambiguous.
 pub fn survey(request: &DatastoreRequest, domain: Option<u64>) -> Result<Survey, Error> {
     let dir = &request.dir;
     if !dir.is_absolute() {
@@ -135,7 +135,7 @@ impl Survey {
     }
 }
 
-/// Whether a node has begun to run here; `None` without the directory.
+/// Returns whether a node has begun to run here; `None` without the directory.
 pub fn has_data(dir: &Path) -> Result<Option<bool>, Error> {
     let engine = match engine_state(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

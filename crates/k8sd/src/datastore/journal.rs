@@ -34,7 +34,7 @@ struct Journal {
     wrote: BTreeMap<String, String>,
 }
 
-/// What became of the directory.
+/// The result of a withdrawal for the directory.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Withdrawn {
     /// There was nothing of ours.

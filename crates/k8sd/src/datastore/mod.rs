@@ -31,7 +31,7 @@ use crate::{
 
 use directory::Survey;
 
-/// What a node is to have, and what it has already.
+/// The datastore that a node is to have, and the files that it has already.
 pub struct Datastore {
     request: DatastoreRequest,
     failure_domain: Option<u64>,
@@ -39,7 +39,7 @@ pub struct Datastore {
 }
 
 impl Datastore {
-    /// Looks, and writes nothing.
+    /// Reads the directory and writes nothing.
     pub fn look(request: DatastoreRequest) -> Result<Self, Error> {
         check_address(&request.address)?;
         let label = request.failure_domain.as_deref();
@@ -65,7 +65,8 @@ impl Datastore {
         Ok(made.await.expect("making a pair does not panic")?)
     }
 
-    /// Before the cluster is asked: a node that runs already has to be one of it still.
+    /// Checks that a node which runs here already still belongs to its datastore. Called before the cluster is asked to
+    /// let this node in.
     pub async fn check_joins(&self) -> Result<(), Error> {
         let dir = self.request.dir.display();
         if self.survey.has_init {
@@ -90,12 +91,12 @@ impl Datastore {
         }
     }
 
-    /// For the first node.
+    /// Plans the files of the first node.
     pub fn begin(self, pair: &PemPair) -> Result<Plan, Error> {
         self.plan(pair, &[])
     }
 
-    /// For a node that was let in.
+    /// Plans the files of a node that was let in.
     pub fn enter(self, admitted: Option<DatastoreAdmission>) -> Result<Plan, Error> {
         let admitted = admitted.ok_or_else(no_datastore)?;
         let pair = PemPair {
@@ -137,7 +138,7 @@ impl Datastore {
     }
 }
 
-/// What is to be written.
+/// The files that are to be written.
 pub struct Plan {
     request: DatastoreRequest,
     files: Vec<(&'static str, String)>,
@@ -191,7 +192,7 @@ pub fn check_address(address: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// Without port and brackets.
+/// Returns the host without port and brackets.
 fn host(address: &str) -> &str {
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
     host.trim_start_matches('[').trim_end_matches(']')

@@ -24,18 +24,19 @@ use crate::{
     certificate::{PemPair, check_name, parse},
 };
 
-/// As scripts/certs.
+/// The size of the key, as in scripts/certs.
 const KEY_BITS: u32 = 4096;
 
 const DAY_S: i64 = 24 * 3600;
 
-/// As k8s-snap: replacing the pair needs all nodes at once.
+/// The validity of the certificate, as in k8s-snap: replacing the pair needs all nodes at once.
 const VALID_S: i64 = 20 * 365 * DAY_S;
 
 /// Clocks of nodes differ a little.
 const SKEW_S: i64 = 60;
 
-/// For `name`, which is what nodes ask each other for, and the host of the first node. Takes a second or more.
+/// Makes a pair for `name`, which is the server name that nodes ask each other for, and the host of the first node.
+/// Takes a second or more.
 pub fn generate(name: &str, host: &str, now_s: i64) -> Result<PemPair, ErrorStack> {
     let key = PKey::from_rsa(Rsa::generate(KEY_BITS)?)?;
     let mut subject = X509NameBuilder::new()?;

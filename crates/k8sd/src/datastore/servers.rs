@@ -16,10 +16,10 @@ use crate::{Error, certificate::PemPair, cluster::Cluster};
 /// A healthy node connects and answers within milliseconds.
 const ASK_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long its leader is looked for, to show who is in it: a list is read by somebody who waits.
+/// The timeout of a search for the datastore's leader in order to list its servers: somebody waits for the list.
 const LIST_PATIENCE: Duration = Duration::from_secs(2);
 
-/// The same for a change: several elections.
+/// The timeout of the same search for a change: several elections.
 pub const CHANGE_PATIENCE: Duration = Duration::from_secs(8);
 
 fn resolve(pair: &PemPair) -> Result<Resolve, Error> {
@@ -30,7 +30,7 @@ fn resolve(pair: &PemPair) -> Result<Resolve, Error> {
     }))
 }
 
-/// Who is in it, says its leader.
+/// Returns the servers of the datastore, as its leader lists them.
 pub async fn list(
     pair: &PemPair,
     addresses: Vec<String>,
@@ -59,8 +59,8 @@ pub async fn seen(cluster: &Cluster) -> Option<Vec<Server>> {
         .ok()
 }
 
-/// Where members and the datastore's servers differ. Nothing of it is repaired: a server without a member may
-/// be one that is to become a member yet.
+/// Returns the differences between the members and the datastore's servers. None of them is repaired: a server without
+/// a member may still become a member's.
 pub async fn check(cluster: &Cluster) -> Result<Vec<String>, Error> {
     let addresses = cluster.database.datastore_addresses().await?;
     let Some(pair) = cluster.database.datastore_pair().await? else {

@@ -37,7 +37,7 @@ fn records(members: Vec<Record>) -> Records {
     }
 }
 
-/// What is found when things are as they are for that long; node 1 looks.
+/// Returns the findings when things have been as they are for `seconds`; node 1 looks.
 fn after(
     seconds: u64,
     servers: &[Server],

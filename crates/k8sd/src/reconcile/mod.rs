@@ -30,19 +30,19 @@ use removal::{carry_on, tell as tell_removed};
 
 pub use removal::{Asked, remove};
 
-/// After a round that failed.
+/// The pause after a round that failed.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
-/// Between two rounds, however often somebody asks for one.
+/// The shortest time between two rounds, however often somebody asks for one.
 const MIN_PAUSE: Duration = Duration::from_millis(500);
 
-/// A pending member that has not shown up is given up.
+/// The age at which a pending member that has not shown up is given up.
 const PENDING: Duration = Duration::from_secs(300);
 
-/// A join lasts at most so long after the node was let in.
+/// The longest time that a join lasts after the node was let in.
 const GHOST: Duration = Duration::from_secs(60);
 
-/// Whoever began a removal carries it on meanwhile.
+/// The time for which only the node that began a removal carries it on.
 const REMOVAL: Duration = Duration::from_secs(20);
 
 pub fn patience() -> Patience {
@@ -74,7 +74,7 @@ pub async fn run(cluster: &Cluster) {
     }
 }
 
-/// What is wrong, once. Returns all that was.
+/// Logs what only `cluster check --repair` may repair, each finding once. Returns all such findings.
 fn tell(findings: Vec<Finding>, told: &BTreeSet<String>) -> BTreeSet<String> {
     let is_theirs = |finding: &&Finding| finding.due == Due::Asked;
     let texts: BTreeSet<String> = findings
@@ -192,14 +192,14 @@ fn is_new(records: &Records, note: &Note) -> bool {
     members.any(|r| r.member.name == note.name && r.member.role == crate::api::PENDING)
 }
 
-/// In microcluster's form. Whoever gets it believes none of it, and reads the rows.
+/// Returns a heartbeat in microcluster's form. Its receivers trust none of it, and read the rows.
 fn heartbeat(records: &Records) -> Value {
     let member = |member: &ClusterMember| (member.address.clone(), json!(member));
     let members: Map<String, Value> = records.members.iter().map(|r| member(&r.member)).collect();
     json!({"cluster_members": members, "max_schema_internal": SCHEMA_INTERNAL, "max_schema_external": 0})
 }
 
-/// What is wrong now.
+/// Returns the findings of this moment.
 pub fn look(cluster: &Cluster, servers: &[Server], records: &Records) -> Vec<Finding> {
     let trusted: Vec<String> = cluster
         .trust

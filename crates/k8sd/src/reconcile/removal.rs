@@ -23,15 +23,15 @@ use crate::{
     token::new_secret,
 };
 
-/// How long a removed node that is not reached is looked for, to tell it: one that was down for a repair.
+/// The time for which an unreachable node is tried again, to tell it that it was removed: it may be down for a repair.
 const TELLING: Duration = Duration::from_secs(24 * 3600);
 
-/// What the caller wants.
+/// The conditions under which the caller wants a removal.
 #[derive(Debug, Clone, Copy)]
 pub struct Asked {
-    /// Also if the member is not reachable.
+    /// Removes the member even if it is not reachable.
     pub force: bool,
-    /// Only if it is not quite a member yet.
+    /// Removes the member only if it is still pending.
     pub only_pending: bool,
 }
 
@@ -112,7 +112,7 @@ async fn reachable(target: &Target, name: &str) -> Result<(), Error> {
     })
 }
 
-/// From wherever it is to its end.
+/// Carries a removal on to its end, from the step that it has reached.
 pub async fn carry_on(cluster: &Cluster, removal: &Removal) -> Result<(), Error> {
     let _alone = cluster.removals.lock().await;
     if !cluster.database.is_current(removal).await? {
@@ -158,7 +158,7 @@ async fn remove_server(cluster: &Cluster, removal: &Removal) -> Result<(), Error
     }
 }
 
-/// Whether the node needs no more telling.
+/// Tells the node that it was removed. Returns whether that is done: it has answered, or the time for it is over.
 async fn reset(cluster: &Cluster, removal: &Removal) -> bool {
     let name = &removal.name;
     let id = removal.server.map(|id| format!("&id={id:x}"));

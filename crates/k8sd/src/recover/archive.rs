@@ -1,7 +1,7 @@
 //! The recovered database for the other members, as microcluster packs it: the files of the database but
 //! info.yaml, and recovery.yaml, which lists the members.
 //!
-//! What is unpacked comes from another machine: plain files of bounded size are taken, nothing else.
+//! An archive that is unpacked comes from another machine: plain files of bounded size are taken, nothing else.
 
 use std::{
     fs::{File, OpenOptions},

@@ -1,4 +1,4 @@
-//! From a lost majority back to a cluster.
+//! Recovers a cluster that has lost its majority.
 //!
 //! | Module | Owns |
 //! |---|---|
@@ -43,7 +43,7 @@ pub(crate) use start::{apply_patch, prepare};
 
 use plan::Plan;
 
-/// For the other members; on them it is called `recovery_db.tar.gz`.
+/// The archive for the other members; on them it is called `recovery_db.tar.gz`.
 const ARCHIVE_FOR_OTHERS: &str = "recovery_db.others.tar.gz";
 
 /// A database that is about to be put in place.
@@ -55,7 +55,7 @@ pub struct Wanted<'a> {
     pub compare: &'a [PathBuf],
     /// None: this node alone.
     pub members: &'a [Kept],
-    /// Without it, it is only told what would be done.
+    /// False if the recovery only says what it would do.
     pub is_wanted: bool,
     pub loses_newer_data: bool,
 }

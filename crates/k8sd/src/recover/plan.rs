@@ -1,4 +1,4 @@
-//! Which members there are afterwards, and what a person is told.
+//! The members that there are after a recovery, and the text for the person who runs it.
 
 use std::{net::SocketAddr, path::Path, str::FromStr};
 

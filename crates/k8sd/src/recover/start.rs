@@ -1,4 +1,4 @@
-//! What a daemon does about a recovery before it opens its database.
+//! Applies a recovery when a daemon starts, before it opens its database.
 
 use std::{
     collections::BTreeSet,

@@ -1,4 +1,4 @@
-//! What directories hold. They are looked at on copies: the engine writes where it reads.
+//! Reads the contents of state directories, from copies: the engine writes where it reads.
 
 use std::path::{Path, PathBuf};
 

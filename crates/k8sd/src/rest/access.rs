@@ -1,4 +1,4 @@
-//! Who a request comes from, its body and flags.
+//! The sender of a request, its body and flags.
 
 use std::time::Duration;
 
@@ -73,7 +73,7 @@ pub async fn json_body<T: DeserializeOwned>(request: Request) -> Result<T, Error
     json(&body(request, MAX_BODY_BYTES).await?)
 }
 
-/// Of somebody who may not be a member.
+/// Parses the body of a request from somebody who may not be a member.
 pub async fn small_body<T: DeserializeOwned>(request: Request) -> Result<T, Error> {
     json(&body(request, MAX_SMALL_BODY_BYTES).await?)
 }

@@ -91,7 +91,8 @@ pub async fn admit(State(daemon): Shared, request: Request) -> Answered {
     })
 }
 
-/// Before the token is used up: what a node gets that is to run the datastore.
+/// Returns what a node needs to run the datastore, if it is to run it. Called before the token is
+/// used up.
 async fn datastore_for(
     cluster: &Cluster,
     member: &ClusterMember,

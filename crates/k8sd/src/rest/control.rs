@@ -20,7 +20,7 @@ use crate::{
     server::ConnectionEnd,
 };
 
-/// For a client to take an answer and close.
+/// The time that a client has to take an answer and close.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub async fn control(State(daemon): Shared, request: Request) -> Answered {

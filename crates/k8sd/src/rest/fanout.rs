@@ -1,4 +1,4 @@
-//! What other members tell this one. None of it is believed: the rows are read.
+//! Messages from other members. None of them is trusted: the rows are read.
 
 use axum::extract::{Request, State};
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ use crate::{
     },
 };
 
-/// Whom to trust has changed.
+/// Handles the message that the set of trusted members has changed.
 pub async fn heard(State(daemon): Shared, request: Request) -> Answered {
     only_trusted(&daemon, &request)?;
     daemon.cluster()?.refresh_trust().await?;

@@ -1,4 +1,4 @@
-//! From HTTP to dqlite's protocol.
+//! The change of a connection from HTTP to dqlite's protocol.
 
 use axum::{
     body::Body,
@@ -23,7 +23,7 @@ pub async fn nothing(State(daemon): Shared, request: Request) -> Answered {
     answer(json!({}))
 }
 
-/// From HTTP to dqlite's protocol.
+/// Changes a connection from HTTP to dqlite's protocol.
 pub async fn database(State(daemon): Shared, mut request: Request) -> Answered {
     only_trusted(&daemon, &request)?;
     check_upgrade(request.headers())?;
