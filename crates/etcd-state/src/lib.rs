@@ -1,4 +1,4 @@
-//! What an etcd holds, and what a request does to it. Pure: no I/O, no clock, no task; time and randomness are
+//! The state of an etcd, and the effect of requests on it. Pure: no I/O, no clock, no task; time and randomness are
 //! arguments.
 //!
 //! Every node computes the same state from the same changes, so everything here is deterministic.

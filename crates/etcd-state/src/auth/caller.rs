@@ -1,4 +1,4 @@
-//! Who sends a request, and what he may do (`server/etcdserver/apply/auth.go`).
+//! The sender of a request, and what they may do (`server/etcdserver/apply/auth.go`).
 
 use std::sync::Arc;
 

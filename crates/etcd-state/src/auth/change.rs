@@ -42,7 +42,7 @@ pub enum Change {
 
 type Changes = Result<Vec<SettingChange>, AuthError>;
 
-/// What a request changes; nothing if it asks for what is so already.
+/// Returns the changes that a request makes; none if it asks for what is so already.
 pub fn change(settings: &Settings, change: &Change) -> Changes {
     let mut changes = match change {
         Change::Enable { secret } => return enable(settings, secret),

@@ -1,10 +1,10 @@
-//! Who may do what: users, roles, permissions and tokens, as in etcd (`server/auth`). Pure but for
-//! the bookkeeping of tokens.
+//! Authentication and permissions: users, roles, permissions and tokens, as in etcd (`server/auth`). Pure but for the
+//! bookkeeping of tokens.
 //!
-//! What is stored is settings in the spaces `Auth`, `User` and `Role`. `Rules` is that, compiled for
-//! quick checks; a `Caller` is who sends a request, held against the rules that its node has. These may be
-//! of the past, so a write carries the revision of the rules to the writer, which refuses it if that is not
-//! the revision of now; a read is held against the rules once more when its node has caught up.
+//! The stored form is settings in the spaces `Auth`, `User` and `Role`. `Rules` is that, compiled for quick checks; a
+//! `Caller` is the sender of a request, checked against the rules that its node has. These may be outdated, so a write
+//! carries the revision of the rules to the writer, which refuses it if that is not the current one; a read is checked
+//! against the rules once more when its node has caught up.
 
 mod caller;
 mod change;
@@ -23,7 +23,7 @@ pub use self::{
     token::{DEFAULT_TTL, Tokens},
 };
 
-/// What an operator chooses.
+/// The options that an operator chooses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AuthOptions {
     pub token_ttl: Duration,

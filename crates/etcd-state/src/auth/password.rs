@@ -11,7 +11,7 @@ pub const DEFAULT_COST: u32 = 10;
 pub const MIN_COST: u32 = 4;
 pub const MAX_COST: u32 = 31;
 
-/// What bcrypt looks at, in bytes.
+/// The longest password that bcrypt uses as a whole, in bytes.
 const MAX_PASSWORD_BYTES: usize = 72;
 
 pub fn hash_password(password: &str, cost: u32) -> Result<Bytes, AuthError> {
@@ -25,7 +25,7 @@ pub fn hash_password(password: &str, cost: u32) -> Result<Bytes, AuthError> {
     }
 }
 
-/// Whether `hash` is of `password`; what is no hash is of none.
+/// Returns whether `hash` is a hash of `password`. Text that is no hash is of no password.
 pub fn is_password(password: &str, hash: &[u8]) -> bool {
     std::str::from_utf8(hash).is_ok_and(|hash| bcrypt::verify(password, hash).unwrap_or(false))
 }

@@ -24,7 +24,7 @@ fn end_of(key: &[u8], range_end: &[u8]) -> Option<Bytes> {
     }
 }
 
-/// Whether `end` is at or above `other`, where none is above all.
+/// Returns whether `end` is at or above `other`; `None` is above all.
 fn reaches(end: &Option<Bytes>, other: &Option<Bytes>) -> bool {
     match (end, other) {
         (None, _) => true,
@@ -34,7 +34,7 @@ fn reaches(end: &Option<Bytes>, other: &Option<Bytes>) -> bool {
 }
 
 impl Ranges {
-    /// Of pairs of key and `range_end`.
+    /// Returns the set of all keys of these pairs of key and `range_end`.
     pub fn new<'a>(pairs: impl IntoIterator<Item = (&'a Bytes, &'a Bytes)>) -> Self {
         let mut intervals: Vec<_> = pairs
             .into_iter()
@@ -58,8 +58,8 @@ impl Ranges {
         Self(merged)
     }
 
-    /// Whether all keys of the range are in the set. A range that ends before it begins needs its
-    /// first key.
+    /// Returns whether all keys of the range are in the set. A range that ends before it begins
+    /// needs its first key.
     pub fn contains(&self, key: &[u8], range_end: &[u8]) -> bool {
         let at = self.0.partition_point(|interval| interval.begin <= key);
         let Some(interval) = at.checked_sub(1).map(|at| &self.0[at]) else {

@@ -73,7 +73,7 @@ impl Rules {
         }
     }
 
-    /// Whether there is something to sign tokens with: a store that was restored has nothing.
+    /// Returns whether there is a secret to sign tokens with: a store that was restored has none.
     pub fn has_secret(&self) -> bool {
         !self.secret.is_empty()
     }
@@ -82,7 +82,7 @@ impl Rules {
         self.users.get(name)
     }
 
-    /// The user's password hash, if he may sign in with a password at all.
+    /// Returns the user's password hash, if they may sign in with a password at all.
     pub fn password_of(&self, name: &str) -> Result<Bytes, AuthError> {
         if !self.is_enabled {
             return Err(AuthError::NotEnabled);

@@ -51,7 +51,7 @@ impl Tokens {
         Ok(format!("{}.{}", encode(&payload), encode(&signature)))
     }
 
-    /// Whose token it is.
+    /// Returns the user to whom a token belongs.
     pub fn user(&self, rules: &Rules, token: &str, now: UnixSeconds) -> Result<String, AuthError> {
         let (issued, user) = read(rules, token).ok_or(AuthError::InvalidToken)?;
         let mut last_uses = self
@@ -80,7 +80,7 @@ impl Tokens {
     }
 }
 
-/// When a token was issued and to whom, if its signature is good.
+/// Returns the time at which a token was issued, and its user, if its signature is good.
 fn read(rules: &Rules, token: &str) -> Option<(UnixSeconds, String)> {
     let (payload, signature) = token.split_once('.')?;
     let decode = |text: &str| BASE64_URL_SAFE_NO_PAD.decode(text).ok();

@@ -23,7 +23,8 @@ pub const MAX_TTL_S: i64 = 9_000_000_000;
 pub struct Lease {
     pub granted_ttl_s: i64,
     expires_ms: NowMs,
-    /// What a restart would give it, in seconds; the granted TTL until the first checkpoint.
+    /// The remaining TTL that a restart would give the lease, in seconds; the granted TTL until the
+    /// first checkpoint.
     checkpoint_s: i64,
     keys: BTreeSet<Bytes>,
 }
@@ -93,7 +94,7 @@ impl LeaseTable {
         Some(lease.keys)
     }
 
-    /// Whether the time of a lease is over that is not revoked yet.
+    /// Returns whether a lease exists whose time is over but that is not revoked yet.
     pub fn is_over(&self, id: LeaseId, now: NowMs) -> bool {
         let lease = self.leases.get(&id);
         lease.is_some_and(|lease| lease.expires_ms <= now)
@@ -153,7 +154,7 @@ impl LeaseTable {
         copies
     }
 
-    /// At most `limit` leases whose time is over, longest over first.
+    /// Returns at most `limit` leases whose time is over, those that ended first before others.
     pub fn expired(&self, now: NowMs, limit: usize) -> Vec<LeaseId> {
         let over = self
             .by_expiry
@@ -162,8 +163,8 @@ impl LeaseTable {
         over.take(limit).map(|(_, id)| *id).collect()
     }
 
-    /// At most `limit` leases of which at least `step_s` seconds passed since what is stored, with
-    /// the seconds that are left: what a checkpoint should store now.
+    /// Returns at most `limit` leases for which at least `step_s` seconds have passed since their
+    /// stored checkpoint, with the seconds that are left, which a checkpoint should store now.
     pub fn stale_checkpoints(&self, now: NowMs, step_s: i64, limit: usize) -> Vec<(LeaseId, i64)> {
         let left = self
             .leases

@@ -35,7 +35,7 @@ pub struct Snapshot {
     pub tree: Tree,
 }
 
-/// Why a revision cannot be had.
+/// The reason why a revision cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum HistoryError {
     #[error("revision is below the compaction revision {compact_revision}")]
@@ -44,7 +44,7 @@ pub enum HistoryError {
     Future { current_revision: Revision },
 }
 
-/// What the history holds, for metrics. Bytes are keys, values and their bookkeeping.
+/// The size of the history, for metrics. Bytes are keys, values and their bookkeeping.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HistorySize {
     pub keys: usize,
@@ -64,7 +64,7 @@ pub struct History {
     past: Mutex<Past>,
 }
 
-/// What changes together with the head.
+/// The parts of the history that change together with the head.
 pub(super) struct Past {
     pub log: Log,
     pub checkpoints: Checkpoints,

@@ -40,7 +40,7 @@ impl KeyRange {
         }
     }
 
-    /// Whether no key can be in it.
+    /// Returns whether no key can be in the range.
     pub fn is_empty(&self) -> bool {
         matches!(self, KeyRange::Span(start, end) if end <= start)
     }

@@ -1,4 +1,4 @@
-//! What the index holds: key-values, the changes that made them, and commits of changes.
+//! The records of the index: key-values, the changes that made them, and commits of changes.
 
 use std::sync::Arc;
 
@@ -75,7 +75,7 @@ impl KeyValue {
         row_id(self.mod_revision, self.sub)
     }
 
-    /// What deleting `key` at this place in the order leaves.
+    /// Returns the tombstone that the deletion of `key` at this place in the order leaves.
     pub fn tombstone(key: Bytes, mod_revision: Revision, sub: u32) -> Self {
         KeyValue {
             key,

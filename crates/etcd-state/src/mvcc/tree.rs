@@ -83,7 +83,8 @@ impl Tree {
         removed
     }
 
-    /// How many keys are in the range, exactly, whatever its size at the cost of two look-ups.
+    /// Returns the exact number of keys in the range, at the cost of two look-ups whatever its
+    /// size.
     pub fn count(&self, range: &KeyRange) -> usize {
         match range {
             KeyRange::Single(key) => usize::from(self.get(key).is_some()),
@@ -122,7 +123,7 @@ impl Tree {
         }
     }
 
-    /// How many keys are below `key`.
+    /// Returns the number of keys below `key`.
     fn rank(&self, key: &[u8]) -> usize {
         self.root.as_ref().map_or(0, |root| root.rank(key))
     }

@@ -1,4 +1,4 @@
-//! Why a request was refused or has no known outcome.
+//! The reasons why a request was refused or has no known outcome.
 
 use crate::{auth::AuthError, mvcc::HistoryError};
 

@@ -33,7 +33,7 @@ pub struct Working {
     pub revision: Revision,
 }
 
-/// What a request did, whether it changed anything or not.
+/// The numbers of operations that a request ran, whether they changed anything or not.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Operations {
     pub ranges: u64,
@@ -68,7 +68,8 @@ impl<'a> Evaluation<'a> {
         self.operations
     }
 
-    /// What changed, if anything did. Takes the next revision for it.
+    /// Returns the changes as a commit, for which it takes the next revision, or `None` if nothing
+    /// changed.
     pub fn finish(self) -> Option<Arc<Commit>> {
         if self.changes.is_empty() {
             return None;

@@ -1,10 +1,10 @@
-//! How large a request may be, with etcd's flags and defaults.
+//! The limits on the size of a request, with etcd's flags and defaults.
 
 /// The most that `--max-request-bytes` may be: a request is one Raft entry, and in memory several
 /// times while it is written. etcd warns from 10 MiB on.
 pub const LARGEST_REQUEST_BYTES: usize = 128 * 1024 * 1024;
 
-/// What a message may have on top of the request that it carries, in bytes.
+/// The bytes that a message may have on top of the request that it carries.
 const RECEIVE_OVERHEAD_BYTES: usize = 512 * 1024;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +25,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// What etcd receives at the most.
+    /// Returns the size of the largest message that etcd receives.
     pub fn max_received_bytes(self) -> usize {
         self.max_request_bytes + RECEIVE_OVERHEAD_BYTES
     }

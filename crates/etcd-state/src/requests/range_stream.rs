@@ -81,7 +81,7 @@ impl Iterator for RangeStream {
     }
 }
 
-/// What is left of `range` after `key`.
+/// Returns the rest of `range` after `key`.
 fn after(key: &[u8], range: &KeyRange) -> KeyRange {
     let mut start = BytesMut::with_capacity(key.len() + 1);
     start.put_slice(key);

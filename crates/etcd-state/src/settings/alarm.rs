@@ -16,7 +16,7 @@ impl Settings {
     }
 }
 
-/// What an alarm request changes, and the alarms that it is answered with.
+/// Returns the change that an alarm request makes, and the alarms that it is answered with.
 pub fn change_alarm(
     settings: &Settings,
     request: &AlarmRequest,

@@ -1,4 +1,4 @@
-//! What the cluster stores beside keys and leases: alarms, users and roles. Pure.
+//! The settings, which the cluster stores beside keys and leases: alarms, users and roles. Pure.
 //!
 //! A setting has a space, a name and a value. The values are etcd's own messages, encoded. There are
 //! few of them, so whoever changes one copies them all.
@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 pub use self::alarm::change_alarm;
 
-/// What a setting is about. The numbers are stored.
+/// The kind of a setting. The numbers are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(i64)]
 pub enum Space {

@@ -23,7 +23,7 @@ const MAX_MATERIALISED: usize = 8;
 pub type Materialised = LazyLock<Arc<Snapshot>, Box<dyn FnOnce() -> Arc<Snapshot> + Send>>;
 
 pub struct Checkpoints {
-    /// In ascending order of revisions.
+    /// The checkpoints in ascending order of revisions.
     checkpoints: VecDeque<Checkpoint>,
     interval_changes: u64,
     /// The log position of the newest checkpoint.
@@ -37,7 +37,8 @@ struct Checkpoint {
     snapshot: Arc<Snapshot>,
 }
 
-/// What is no longer needed. Dropping it may free a large part of a tree, so not under the lock.
+/// Trees that are no longer needed. Dropping them may free a large part of a tree, so do it outside
+/// of the lock.
 #[derive(Default)]
 pub struct Discarded {
     checkpoints: VecDeque<Checkpoint>,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::mvcc::{Change, ChangeKind, Commit, KeyValue, Revision, RowId, Tree, row_id};
 
-/// What a version costs beside its key and value: itself with its reference counts, and a share of
-/// a tree node.
+/// The bytes of a version beside its key and value: itself with its reference counts, and a share
+/// of a tree node.
 const VERSION_BYTES: u64 = size_of::<KeyValue>() as u64 + 16 + 24;
 
 pub struct Log {
@@ -25,7 +25,7 @@ struct Entry {
 #[derive(Clone, Copy, Default)]
 struct Totals {
     changes: u64,
-    /// Of the versions that only the log keeps: previous ones and tombstones.
+    /// Bytes of the versions that only the log keeps: previous ones and tombstones.
     superseded_bytes: u64,
 }
 

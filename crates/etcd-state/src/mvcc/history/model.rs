@@ -34,7 +34,7 @@ pub struct Row {
 }
 
 pub struct Model {
-    /// By revision; of the first two, 0 and 1, nothing is in it.
+    /// The states by revision; the first two, 0 and 1, are empty.
     pub states: Vec<State>,
     pub compact_revision: Revision,
     pub rows: BTreeMap<RowId, Row>,
@@ -182,7 +182,7 @@ impl Model {
         );
     }
 
-    /// At every revision: all rows that are kept, and those that a hash covers.
+    /// Compares at every revision all rows that are kept, and those that a hash covers.
     pub fn assert_same_versions(&self, history: &History) {
         let ids = |versions: Versions| versions.iter().map(|kv| kv.row_id()).collect::<Vec<_>>();
         let compact_revision = self.compact_revision;

@@ -15,8 +15,8 @@ use crate::mvcc::{ChangeKind, Commit, KeyValue, Revision};
 /// Changes that are collected under one lock: some 50 us of the writer's time.
 const CHANGES_PER_LOCK: usize = 4096;
 
-/// How often collecting begins anew because a compaction came in between. They are minutes apart,
-/// and collecting takes milliseconds, so the second attempt succeeds; beyond this, one long lock.
+/// The number of attempts to collect without a compaction in between. Compactions are minutes apart, and collecting
+/// takes milliseconds, so the second attempt succeeds; after the last one, all is collected under one long lock.
 const MAX_ATTEMPTS: usize = 4;
 
 /// Versions in the order of their rows. Tombstones have version 0.
@@ -35,7 +35,7 @@ pub struct Versions {
 struct Collected {
     compact_revision: Revision,
     snapshot: Arc<Snapshot>,
-    /// From the compaction revision to that of the snapshot, both included.
+    /// The commits from the compaction revision to that of the snapshot, both included.
     commits: Vec<Arc<Commit>>,
 }
 
@@ -76,7 +76,7 @@ impl History {
         self.collect_at_once(revision)
     }
 
-    /// Those from `from` to `last`, both included; a compaction in between cuts it short.
+    /// Returns the commits from `from` to `last`, both included; a compaction in between cuts them short.
     fn commits_between(&self, from: Revision, last: Revision) -> Vec<Arc<Commit>> {
         let mut commits: Vec<Arc<Commit>> = Vec::new();
         let mut next = from;

@@ -57,7 +57,8 @@ impl<const N: usize> Heads<N> {
         self.len = len;
     }
 
-    /// Where `key` is, or where it belongs. It must share the prefix; `key_at` loads a full key.
+    /// Returns the index of `key`, or as an error the index at which it belongs. It must share the
+    /// prefix; `key_at` loads a full key.
     pub fn search<'a>(
         &self,
         key: &[u8],

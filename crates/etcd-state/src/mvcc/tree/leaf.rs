@@ -70,8 +70,8 @@ impl Leaf {
         self.find(key).map(|at| self.entries.get(at))
     }
 
-    /// Where `key` is. A key with another prefix is not equal to any, so that none must be loaded
-    /// to compare the prefix.
+    /// Returns the index of `key`. A key with another prefix is not equal to any, so that none must
+    /// be loaded to compare the prefix.
     fn find(&self, key: &[u8]) -> Option<usize> {
         if key.len() < self.heads.skip() {
             return None;
@@ -81,7 +81,7 @@ impl Leaf {
             .ok()
     }
 
-    /// Where `key` is, or where it belongs.
+    /// Returns the index of `key`, or as an error the index at which it belongs.
     pub fn search(&self, key: &[u8]) -> Result<usize, usize> {
         if let Some(at) = self.find(key) {
             return Ok(at);

@@ -53,7 +53,7 @@ impl Node {
         }
     }
 
-    /// How many keys are below `key`.
+    /// Returns the number of keys below `key`.
     pub fn rank(&self, key: &[u8]) -> usize {
         let mut node = self;
         let mut rank = 0;

@@ -1,4 +1,4 @@
-//! What etcd does, written down as plainly as possible: a whole map for each revision, and a copy
+//! A model of etcd, written down as plainly as possible: a whole map for each revision, and a copy
 //! of it for each transaction.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,7 +29,7 @@ pub struct Event {
 
 pub struct Model {
     pub revision: i64,
-    /// Of what is not committed, only the newest state can be read.
+    /// The last committed revision; of later ones only the newest state can be read.
     pub committed: i64,
     pub compacted: i64,
     pub states: BTreeMap<i64, State>,

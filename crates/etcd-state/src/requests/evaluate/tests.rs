@@ -67,7 +67,7 @@ fn lease() -> impl Strategy<Value = i64> {
 /// Added to a revision that is meant to be counted from the current one: see `settle`.
 const FROM_CURRENT: i64 = 1000;
 
-/// As a request names it: mostly one that exists.
+/// Generates the revision of a request, mostly one that exists.
 fn revision() -> impl Strategy<Value = i64> {
     prop_oneof![
         4 => Just(0),

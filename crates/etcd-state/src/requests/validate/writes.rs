@@ -1,4 +1,4 @@
-//! Which keys a transaction may write, to refuse one that writes a key twice.
+//! The keys that a transaction may write, to refuse one that writes a key twice.
 //!
 //! A request of 1.5 MiB has room for 80,000 puts and as many deletions, so nothing here may cost
 //! their product: sets are merged into the larger one, and searched with the smaller one.
@@ -14,7 +14,7 @@ use etcd_proto::etcdserverpb::{RequestOp, request_op::Request};
 use crate::mvcc::KeyRange;
 use crate::requests::RequestError;
 
-/// What a list of operations may write.
+/// The keys that a list of operations may write.
 #[derive(Default)]
 struct Writes {
     puts: BTreeSet<Bytes>,
@@ -63,7 +63,7 @@ fn writes_of(operations: &[RequestOp]) -> Result<Writes, RequestError> {
 }
 
 impl Writes {
-    /// What one of two branches writes.
+    /// Returns the keys that either of two branches writes.
     fn or(self, other: Writes) -> Writes {
         Writes {
             puts: union(self.puts, other.puts),
