@@ -1,4 +1,4 @@
-//! What a program tells about itself: logs, traces, metrics and profiles. Knows neither flags nor a store.
+//! Logs, traces, metrics and profiles of a program. Knows neither flags nor a store.
 
 pub mod logging;
 pub mod metrics;

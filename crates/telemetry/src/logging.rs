@@ -13,7 +13,7 @@ use tracing_subscriber::{
 
 pub use self::level::{UnknownLevel, level, obey_signals, set_level};
 
-/// How logs are written to standard error; the journal has its own form.
+/// The format of logs on standard error; the journal has its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
     /// A line for people.

@@ -71,7 +71,7 @@ where
 struct Fields(Vec<(&'static str, String)>);
 
 impl Fields {
-    /// With a message that has all the others in it.
+    /// Returns the fields, with a message that contains all the others.
     fn complete(mut self) -> Vec<(&'static str, String)> {
         let mut message = String::new();
         if let Some(at) = self.0.iter().position(|(name, _)| *name == "message") {

@@ -11,7 +11,7 @@ use super::{directives, parse_level};
 
 struct Control {
     handle: Handle<EnvFilter, Registry>,
-    /// Of the command line.
+    /// The level that the command line asked for.
     first: Level,
     current: Mutex<Level>,
 }
@@ -30,7 +30,7 @@ pub(super) fn start(handle: Handle<EnvFilter, Registry>, first: Level) {
     });
 }
 
-/// What is written now.
+/// Returns the current level.
 pub fn level() -> String {
     let level = CONTROL.get().map(|control| *lock(control));
     let level = level.map_or(LevelFilter::OFF, LevelFilter::from);

@@ -14,7 +14,7 @@ use tracing::warn;
 
 use crate::tracing::{BatchFacts, Stretch, Subject};
 
-/// As etcd's `--warning-apply-duration`.
+/// The default of etcd's `--warning-apply-duration`.
 const DEFAULT_THRESHOLD: Duration = Duration::from_millis(100);
 
 /// Lines of one kind in [`PERIOD`]: enough to see what is slow, too few to matter.
@@ -28,7 +28,7 @@ static THRESHOLD_US: AtomicU64 = AtomicU64::new(DEFAULT_THRESHOLD.as_micros() as
 static REQUESTS: LazyLock<Mutex<Limit>> = LazyLock::new(Mutex::default);
 static COMMITS: LazyLock<Mutex<Limit>> = LazyLock::new(Mutex::default);
 
-/// From when on something is slow; none: never.
+/// Sets the duration from which on a request is slow; `None`: none ever is.
 pub fn set_threshold(threshold: Option<Duration>) {
     let us = threshold.map_or(u64::MAX, |threshold| threshold.as_micros() as u64);
     THRESHOLD_US.store(us, Ordering::Relaxed);
@@ -42,14 +42,14 @@ pub fn threshold() -> Duration {
     Duration::from_micros(THRESHOLD_US.load(Ordering::Relaxed))
 }
 
-/// What is said about a request.
+/// The facts about a request that its line contains.
 pub struct Request<'a> {
     pub service: &'a str,
     pub name: &'a str,
     pub subject: Option<&'a Subject>,
     pub steps: &'a [Stretch],
     pub response_bytes: usize,
-    /// gRPC's.
+    /// The gRPC status code.
     pub code: usize,
     pub took: Duration,
 }
@@ -92,7 +92,7 @@ pub fn commit(took: Duration, facts: BatchFacts) {
     );
 }
 
-/// How many lines were not written since the last one, if there may be another.
+/// Returns the number of lines that were dropped since the last one, or `None` if this one must be dropped, too.
 fn allow(limit: &Mutex<Limit>) -> Option<u64> {
     let mut limit = limit.lock().expect("no panic while it is held");
     limit.allow(Instant::now())

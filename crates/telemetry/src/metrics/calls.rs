@@ -1,4 +1,4 @@
-//! How often each gRPC method was called, and how it ended.
+//! Counts how often each gRPC method was called, and how the calls ended.
 
 use std::{collections::HashMap, sync::LazyLock, time::Duration};
 
@@ -38,7 +38,7 @@ const FAILURES: [usize; 6] = [2, 4, 8, 13, 14, 15];
 const UNARY: &str = "unary";
 const KV: &str = "etcdserverpb.KV";
 
-/// Of the process: there is one API.
+/// The calls of the process, which has one API.
 pub static CALLS: LazyLock<Calls> = LazyLock::new(Calls::new);
 
 pub struct Calls {
@@ -56,11 +56,11 @@ pub struct MethodCalls {
     is_data: bool,
     pub started: Counter,
     handled: [Counter; CODES.len()],
-    /// Of unary calls.
+    /// The durations of unary calls.
     took_us: Histogram<HANDLING_BUCKETS>,
 }
 
-/// What clients asked for so far, in few numbers.
+/// The numbers of clients' calls so far, and how long reads and writes took.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Traffic {
     pub reads: u64,
@@ -218,7 +218,7 @@ impl MethodCalls {
         (&self.service, &self.method)
     }
 
-    /// Whether it is a single question about keys or leases, which is answered at once.
+    /// Returns whether a call is a single request about keys or leases, which is answered at once.
     pub fn is_data(&self) -> bool {
         self.is_data
     }

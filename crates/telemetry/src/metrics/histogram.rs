@@ -1,4 +1,4 @@
-//! How often a value was how large, in steps of two.
+//! A power-of-two histogram.
 
 use super::Counter;
 
@@ -45,12 +45,12 @@ impl<const BUCKETS: usize> Histogram<BUCKETS> {
         self.sum.get()
     }
 
-    /// How many values there were, given how many are in the last bucket of `cumulated`.
+    /// Returns the number of all values; `within` is the number in the last bucket of `cumulated`.
     pub fn count(&self, within: u64) -> u64 {
         within + self.beyond.get()
     }
 
-    /// What there is now, to be compared with later.
+    /// Returns the values so far, to be compared with later ones.
     pub fn distribution(&self) -> Distribution {
         let counts = self.counts.iter().chain([&self.beyond]);
         Distribution {
@@ -71,7 +71,7 @@ pub struct Distribution {
 }
 
 impl Distribution {
-    /// What came after `before`, of the same histogram.
+    /// Returns the values that came after `before`, which is of the same histogram.
     pub fn since(&self, before: &Self) -> Self {
         let earlier = before.counts.iter().copied().chain(std::iter::repeat(0));
         let counts = self.counts.iter().zip(earlier);

@@ -1,4 +1,4 @@
-//! What the server counts, and how Prometheus reads it. Knows nothing of what is counted.
+//! Counters, and the page on which Prometheus reads them. Knows nothing of what is counted.
 //!
 //! Invariant: counting is a few relaxed additions, without an allocation or a lock. All that is more
 //! work is done for the page.

@@ -1,4 +1,4 @@
-//! What the process uses, from `/proc/self`.
+//! The resources that the process uses, from `/proc/self`.
 
 use std::{fs, io};
 
@@ -9,7 +9,7 @@ use nix::{
 
 use super::Page;
 
-/// What the kernel says at one moment; parts that cannot be read are left out of the page.
+/// The resources in use at one moment; values that cannot be read are left out of the page.
 #[derive(Debug, Default)]
 pub struct ProcessUse {
     pub cpu_seconds: Option<f64>,
@@ -36,7 +36,7 @@ impl ProcessUse {
         }
     }
 
-    /// Without counting open files, of which there may be thousands.
+    /// Reads all but the number of open files, of which there may be thousands.
     pub fn read_without_files() -> Self {
         let mut usage = Self::default();
         if let Ok(stat) = fs::read_to_string("/proc/self/stat") {

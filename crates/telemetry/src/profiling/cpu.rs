@@ -1,4 +1,4 @@
-//! Where processor time goes.
+//! The CPU profile: samples of the stacks that run.
 
 use std::{
     collections::HashMap,
@@ -17,7 +17,7 @@ use super::{
     sampler::{Interrupts, RATE_HZ, drain},
 };
 
-/// How often samples are read; the ring holds those of ten times as long.
+/// The interval at which samples are read; the ring holds those of ten times as long.
 const READ_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Different stacks that are kept, some 100 MB at most; samples of others are counted only.

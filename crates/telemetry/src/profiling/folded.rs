@@ -9,7 +9,7 @@ use super::{
 };
 
 impl Profile {
-    /// Of the kind that is shown first.
+    /// Returns the values of the default kind as folded stacks.
     pub fn to_folded(&self) -> String {
         let kinds = self.kinds.iter();
         let at = kinds

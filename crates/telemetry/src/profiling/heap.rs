@@ -1,7 +1,7 @@
-//! What holds memory: an allocator that samples one of the allocations in every 512 KiB, as Go's does.
+//! The heap profile: an allocator that samples one of the allocations in every 512 KiB, as Go's does.
 //!
-//! Only memory that Rust allocates has stacks. What the C libraries hold is told as one number: the
-//! engine keeps the pages of the database there.
+//! Only memory that Rust allocates has stacks. The memory of the C libraries is one number: the engine keeps the pages
+//! of the database there.
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -185,7 +185,7 @@ fn own_stack(stack: &mut [u64; MAX_FRAMES]) -> usize {
     depth
 }
 
-/// Of one stack, scaled to what the samples stand for.
+/// The totals of one stack, scaled to what the samples stand for.
 #[derive(Default, Clone, Copy)]
 struct Totals {
     allocated_objects: f64,
@@ -251,7 +251,7 @@ fn stands_for(size: usize) -> f64 {
     1.0 / chance
 }
 
-/// What is in use, and what was ever allocated. None if it was not started.
+/// Returns the memory in use and all memory that was ever allocated; `None` if sampling was not started.
 pub fn profile(default_kind: &'static str) -> Option<Profile> {
     let is_inside = IS_INSIDE.replace(true);
     let entries = heap().as_ref().map(|heap| {
@@ -327,7 +327,7 @@ fn drop_allocator(stack: &mut Vec<u64>, symbols: &mut Symbols) {
     }
 }
 
-/// What `malloc` has given out, to Rust and to C.
+/// Returns the bytes that `malloc` has given out, to Rust and to C.
 #[cfg(target_env = "gnu")]
 fn malloc_bytes() -> i64 {
     // SAFETY: it has no preconditions, and locks its arenas itself.

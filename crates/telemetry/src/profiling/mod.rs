@@ -30,7 +30,7 @@ pub use self::{
     http::routes,
 };
 
-/// As in the Go server.
+/// The name of the file, as in the Go server.
 const FILE: &str = "cpu_profile.raw";
 
 /// More than a process runs; the number of different stacks is bounded elsewhere.

@@ -28,7 +28,7 @@ pub struct Stacks {
 }
 
 impl Stacks {
-    /// Of what is loaded now.
+    /// Returns an unwinder for all modules that are loaded now.
     pub fn new() -> Self {
         let mut unwinder = NativeUnwinder::new();
         for module in loaded() {
@@ -141,8 +141,8 @@ fn module(info: &libc::dl_phdr_info) -> Option<Module<Section>> {
     ))
 }
 
-/// Where the table is that an index (.eh_frame_hdr) belongs to. All linkers write its address as four
-/// bytes that count from themselves.
+/// Returns the address of the table that an index (.eh_frame_hdr) belongs to. All linkers write it as four bytes that
+/// count from themselves.
 fn table_of(index: &[u8], at: u64) -> Option<u64> {
     const VERSION: u8 = 1;
     const FOUR_BYTES_FROM_HERE: u8 = 0x1b;

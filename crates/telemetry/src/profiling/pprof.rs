@@ -25,7 +25,7 @@ pub struct Entry {
 pub struct Profile {
     /// Names and units.
     pub kinds: &'static [(&'static str, &'static str)],
-    /// Which of them is shown first.
+    /// The kind that is shown first.
     pub default_kind: &'static str,
     pub period_kind: (&'static str, &'static str),
     pub period: i64,

@@ -13,7 +13,7 @@ use std::{
 /// Interrupts for each second of processor time: Go's rate. A sample costs some microseconds.
 pub const RATE_HZ: u32 = 100;
 
-/// What is copied of a stack. Futures of futures are some KiB deep; what is deeper lacks its root.
+/// The most bytes of a stack that are copied. Futures of futures are some KiB deep; a deeper stack lacks its root.
 const STACK_BYTES: usize = 32 * 1024;
 const PAGE_BYTES: usize = 4096;
 /// The first page may be a part of one.
@@ -30,7 +30,7 @@ const READY: u8 = 2;
 pub struct Sample<'a> {
     pub thread: i32,
     pub registers: Registers,
-    /// From the stack pointer on.
+    /// The bytes of the stack from the stack pointer on.
     pub stack: &'a [u8],
 }
 
@@ -39,7 +39,7 @@ pub struct Registers {
     pub pc: u64,
     pub sp: u64,
     pub fp: u64,
-    /// Where a function returns to, on processors that have it in a register.
+    /// The return address, on processors that have it in a register.
     pub lr: u64,
 }
 
@@ -92,7 +92,7 @@ impl Interrupts {
         Ok(Self(()))
     }
 
-    /// How many samples nobody had read in time.
+    /// Returns the number of samples that were lost because nobody read earlier ones in time.
     pub fn lost(&self) -> u64 {
         LOST.load(Ordering::Relaxed)
     }

@@ -2,7 +2,8 @@
 
 use std::{collections::HashMap, ffi::c_void, path::Path};
 
-/// Where the server's package is when it is built; the other packages have folders of their names.
+/// The folder of the server's package at build time; the other packages have folders of their
+/// names.
 const SERVER_DIR: Option<&str> = strip_own_dir(env!("CARGO_MANIFEST_DIR"));
 const SERVER: &str = "k8s_dqlite";
 
@@ -68,7 +69,8 @@ fn look_up(address: u64) -> Vec<Place> {
     places
 }
 
-/// With the module, which line tables have no names of, by the file that it is in.
+/// Returns the function's name with its module, taken from the path of its file because line tables
+/// do not name modules.
 fn qualified(function: &str, file: &Path) -> String {
     let plain = function.split('<').next().unwrap_or_default();
     if plain.contains("::") || function.starts_with('<') {
@@ -80,7 +82,7 @@ fn qualified(function: &str, file: &Path) -> String {
     }
 }
 
-/// None for what is no Rust.
+/// Returns the module of a Rust file, else `None`.
 fn module(file: &str) -> Option<String> {
     let path = file.strip_suffix(".rs")?;
     let (before, path) = path.rsplit_once("/src/")?;

@@ -9,7 +9,7 @@ use opentelemetry::{
 
 use super::{Trail, operation::wall, tracer};
 
-/// What a batch has in it.
+/// The size of a batch.
 #[derive(Debug, Clone, Copy)]
 pub struct BatchFacts {
     pub requests: usize,

@@ -1,5 +1,5 @@
-//! What is known of one gRPC call while it is served. The handler and the store find it in a variable of
-//! the thread, where it is while the call is polled, so that no function takes it as a parameter.
+//! The facts known about one gRPC call while it is served. The handler and the store find it in a variable of the
+//! thread, where it is while the call is polled, so that no function takes it as a parameter.
 
 use std::{
     cell::Cell,
@@ -34,7 +34,7 @@ pub struct Course {
     method: &'static MethodCalls,
     started: Instant,
     pub(super) subject: Option<Subject>,
-    /// Of reads; those of writes are in the trail.
+    /// The steps of reads; those of writes are in the trail.
     steps: [Option<Stretch>; MAX_STEPS],
     pub(super) trail: Option<Arc<Trail>>,
     pub(super) span: Option<Box<Span>>,

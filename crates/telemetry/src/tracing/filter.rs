@@ -1,4 +1,4 @@
-//! Which spans are worth exporting.
+//! Selects the spans that are worth exporting.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use opentelemetry_sdk::{
 };
 use regex::Regex;
 
-/// What `--otel-span-name-filter` and `--otel-span-min-duration-filter` ask for.
+/// The values of `--otel-span-name-filter` and `--otel-span-min-duration-filter`.
 #[derive(Debug, Default)]
 pub(super) struct Filter {
     name: Option<Regex>,

@@ -1,5 +1,5 @@
-//! Traces and metrics by OpenTelemetry, for who asks for them with `--otel`, and what is known of a
-//! request while it is served.
+//! Traces and metrics by OpenTelemetry, for those who ask for them with `--otel`, and what is known of a request while
+//! it is served.
 //!
 //! Invariants: without `--otel` no span is created, and asking costs one load. Nothing here waits for a
 //! collector: spans go into a bounded queue, and what does not fit is dropped. Spans have times that were
@@ -46,13 +46,13 @@ use self::{
     files::{MetricFile, SpanFile},
     filter::{Filter, Filtered},
 };
-/// As the Go server calls itself.
+/// The name of the service, as in the Go server.
 const SERVICE: &str = "k8s-dqlite";
 
-/// How long one export may take. A collector that takes longer costs spans, and nothing else.
+/// The timeout of one export. A collector that takes longer costs spans, and nothing else.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long the last export may take when the server stops.
+/// The timeout of the last export when the server stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 static TRACER: OnceLock<SdkTracer> = OnceLock::new();
@@ -62,7 +62,7 @@ pub fn tracer() -> Option<&'static SdkTracer> {
     TRACER.get()
 }
 
-/// Where spans and metrics go, and which spans.
+/// The target of spans and metrics, and the selection of spans.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     pub target: Target,
@@ -80,7 +80,7 @@ pub enum Target {
     Collector(String),
 }
 
-/// Why there is no telemetry, of which the Go server warns only.
+/// The reason why there is no telemetry. The server only logs a warning, as the Go server does.
 #[derive(Debug, thiserror::Error)]
 enum SetupError {
     #[error("invalid span filter regex {0}: {1}")]
@@ -91,7 +91,7 @@ enum SetupError {
     Endpoint(String, String),
 }
 
-/// What exports until it is stopped.
+/// The exporters, which run until they are stopped.
 pub struct Telemetry {
     traces: SdkTracerProvider,
     meters: SdkMeterProvider,

@@ -27,7 +27,7 @@ pub struct Operation {
 }
 
 impl Operation {
-    /// For the current call; nothing where there is none.
+    /// Begins an operation of the current call; without a call it records nothing.
     pub fn begin(name: &'static str) -> Self {
         let now = Instant::now();
         let begun = course::with(|course| {
@@ -54,7 +54,7 @@ impl Operation {
         })
     }
 
-    /// For a request of another node, which sent the context of its span.
+    /// Begins an operation for a request of another node, which sent the context of its span.
     pub fn continued(name: &'static str, traceparent: &str) -> Self {
         let span = parse(traceparent)
             .and_then(|context| start(name, SpanKind::Server, context, Vec::new()));
@@ -153,18 +153,18 @@ impl Drop for Noted {
     }
 }
 
-/// What another node is asked, until it is dropped.
+/// The span of a request to another node; it ends when this is dropped.
 #[derive(Debug)]
 pub struct Forwarding(Box<Span>);
 
 impl Forwarding {
-    /// None for what is not traced.
+    /// Returns `None` if the request is not traced.
     pub fn begin(trail: &Trail) -> Option<Self> {
         let context = trail.context.clone()?;
         start("forward", SpanKind::Client, context, Vec::new()).map(Self)
     }
 
-    /// As W3C's Trace Context writes it.
+    /// Returns the `traceparent` header of W3C's Trace Context.
     pub fn traceparent(&self) -> String {
         let context = self.0.span_context();
         format!(
@@ -225,7 +225,7 @@ fn record(context: &SpanContext, stretch: &Stretch, links: Vec<Link>) {
     span.end_with_timestamp(wall(stretch.to));
 }
 
-/// What the clock showed at that moment.
+/// Returns the time of the clock at that moment.
 pub(super) fn wall(at: Instant) -> SystemTime {
     SystemTime::now() - at.elapsed()
 }

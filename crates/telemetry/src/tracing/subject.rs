@@ -1,4 +1,4 @@
-//! What a request is about, without the values in it.
+//! The operation and the keys of a request, without its values.
 
 use std::fmt;
 
@@ -102,7 +102,7 @@ fn value_bytes_of(operation: &RequestOp) -> usize {
 }
 
 impl Subject {
-    /// As etcd names its spans.
+    /// Returns the name that etcd gives to the span.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Range { .. } => "range",

@@ -1,7 +1,7 @@
-//! When a request reached which point on its way through the writer.
+//! The times at which a request reached each point on its way through the writer.
 //!
-//! Whoever waits for the request and the writer share it. It can be read at any time: what a request
-//! that hangs is waiting for is known too.
+//! The writer and whoever waits for the request share it. It can be read at any time, so it also shows what a request
+//! that hangs is waiting for.
 
 use std::{
     fmt,
@@ -14,7 +14,7 @@ use std::{
 
 use opentelemetry::trace::SpanContext;
 
-/// What a request spent time on.
+/// A step on which a request spends time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
     /// Waits for the writer, which has others before it.
@@ -76,7 +76,7 @@ impl Mark {
     }
 }
 
-/// The way of one request.
+/// The times of one request.
 pub struct Trail {
     submitted: Instant,
     handed_on: Mark,
@@ -84,9 +84,9 @@ pub struct Trail {
     evaluated: Mark,
     sent: Mark,
     committed: Mark,
-    /// Of the span that is its parent's, if it is traced.
+    /// The context of the parent span, if the request is traced.
     pub(super) context: Option<SpanContext>,
-    /// Of the batch that it was in.
+    /// The context of the span of the batch that the request was in.
     pub(super) batch: OnceLock<SpanContext>,
 }
 
