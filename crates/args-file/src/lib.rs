@@ -156,7 +156,7 @@ fn with_variables(
     Ok(OsString::from_vec(expanded))
 }
 
-/// What follows `$name` or `${name}` at the beginning of the text.
+/// Returns the text after `$name` or `${name}`, if it begins with one of them.
 fn after<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     if let Some(braced) = text.strip_prefix("${") {
         return braced.strip_prefix(name)?.strip_prefix('}');

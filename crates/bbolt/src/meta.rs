@@ -14,16 +14,16 @@ pub const META_PAGE_BYTES: usize = HEADER_BYTES + CHECKED_BYTES + 8;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Meta {
     pub page_bytes: u32,
-    /// Where the bucket of buckets has its root.
+    /// The root page of the bucket of buckets.
     pub root: PageId,
     /// `u64::MAX` if the list of free pages is not stored.
     pub freelist: PageId,
-    /// Pages of the file that are in use: the first one that is not.
+    /// The first page behind those of the file, and so their number.
     pub end: PageId,
     pub transaction: u64,
 }
 
-/// Why a page is no meta page.
+/// The reason why a page is no meta page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum MetaError {
     #[error("it does not begin like a bbolt file")]

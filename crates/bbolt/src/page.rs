@@ -11,7 +11,7 @@ pub const LEAF: u16 = 0x02;
 pub const META: u16 = 0x04;
 pub const FREELIST: u16 = 0x10;
 
-/// In a leaf element: the value is a bucket.
+/// The flag of a leaf element whose value is a bucket.
 pub const BUCKET_FLAG: u32 = 0x01;
 
 /// A bucket as a value: the page of its root and a counter; with root 0 a page follows.
@@ -72,7 +72,8 @@ pub fn branch_child(page: &[u8], index: usize) -> Option<PageId> {
     u64_at(page, HEADER_BYTES + index * ELEMENT_BYTES + 8)
 }
 
-/// Where the key of a branch's element is in the page: the first one below the child.
+/// Returns where the key of a branch's element begins and ends in the page. It is the first key
+/// below the child.
 pub fn branch_key(page: &[u8], index: usize) -> Option<(usize, usize)> {
     let at = HEADER_BYTES + index * ELEMENT_BYTES;
     let start = at.checked_add(u32_at(page, at)? as usize)?;

@@ -15,7 +15,7 @@ const MAX_DEPTH: usize = 64;
 /// Page sizes that are tried for the second meta page when the first is damaged, in bytes.
 const PAGE_SIZES: [u64; 7] = [1024, 2048, 4096, 8192, 16384, 32768, 65536];
 
-/// Where the bytes of the file come from.
+/// Access to the bytes of the file.
 pub trait Source {
     type Error;
 
@@ -68,7 +68,7 @@ pub struct Bucket {
     path: Vec<(Page, usize)>,
     leaf: Option<(Page, usize)>,
     last_key: Vec<u8>,
-    /// How many pages were read.
+    /// The number of pages that were read.
     visited: u64,
 }
 
@@ -80,10 +80,10 @@ pub struct Entry<'a> {
     is_bucket: bool,
 }
 
-/// Where a bucket is.
+/// The root of a bucket.
 enum Root {
     Tree(PageId),
-    /// A small one, in the place of its root.
+    /// The only page of a small bucket, stored as its value.
     Inline(Page),
 }
 
@@ -250,7 +250,7 @@ impl<S: Source> Reader<S> {
     }
 }
 
-/// How many elements of a page, from its first on, have a key for which `is_before` holds; they are sorted.
+/// Returns how many elements of a page, from its first on, have a key for which `is_before` holds; they are sorted.
 fn count_before<E>(
     page: &Page,
     key_at: impl Fn(usize) -> Option<(usize, usize)>,

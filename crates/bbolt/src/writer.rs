@@ -24,7 +24,7 @@ pub const MAX_KEY_BYTES: usize = 32768;
 const FREELIST_PAGE: PageId = 2;
 const FIRST_PAGE: PageId = 3;
 
-/// How many pages a file has.
+/// The number of pages of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Plan {
     pages: u64,
@@ -116,7 +116,7 @@ impl Writer {
     }
 }
 
-/// What becomes of pages that are done.
+/// The receiver of pages that are done.
 trait Sink {
     const KEEPS_DATA: bool;
     fn page(&mut self, header: Header, body: &[&[u8]]);
@@ -188,7 +188,7 @@ struct Level {
 struct Layout<S> {
     sink: S,
     next_page: PageId,
-    /// Of the bucket that is written; leaves first.
+    /// The levels of the bucket that is being written; leaves first.
     levels: Vec<Level>,
     last_key: Vec<u8>,
     /// Buckets that are done: name and root.

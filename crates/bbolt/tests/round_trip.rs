@@ -1,4 +1,4 @@
-//! What is written is read back; what is damaged ends in an error.
+//! Written files are read back; damaged ones end in an error.
 
 use std::collections::BTreeMap;
 

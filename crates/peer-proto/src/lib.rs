@@ -1,4 +1,5 @@
-//! What the nodes of a cluster say to each other on the dqlite port, beside dqlite's own protocol.
+//! The messages of the nodes of a cluster to each other on the dqlite port, beside dqlite's own
+//! protocol.
 //!
 //! The code in `gen` is made by `crates/etcd-proto/generate` from `proto/peer.proto`.
 #![forbid(unsafe_code)]
