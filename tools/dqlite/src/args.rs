@@ -11,7 +11,7 @@ use crate::render::Format;
 /// The original's default.
 const TIMEOUT_MS: u64 = 2000;
 
-/// For `--timeout 0`, which waits for ever: as long as any machine runs.
+/// The time that `--timeout 0` waits, which means for ever: as long as any machine runs.
 const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// The database of microcluster.
@@ -138,7 +138,7 @@ impl Args {
         }
     }
 
-    /// What clap cannot check.
+    /// Checks the combinations of flags that clap cannot check.
     pub fn check(&self) -> Result<(), ShellError> {
         if self.servers.is_empty() && self.microcluster.is_none() {
             return Err(ShellError::usage("no servers: name them with --servers"));

@@ -1,4 +1,4 @@
-//! What went wrong, by what a script does about it: one table from errors to exit codes.
+//! The errors of the shell, by what a script does about them: one table from errors to exit codes.
 
 use dqlite::client::{Error as ClientError, Loss};
 

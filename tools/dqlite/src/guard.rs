@@ -1,4 +1,4 @@
-//! What is not sent, because it would harm a server.
+//! Refuses statements that would harm a server.
 //!
 //! `dqlite::guard` looks at a statement in the transaction that it will run in. The other hazards:
 //!

@@ -1,4 +1,4 @@
-//! Where text goes: standard output, a file, or a pager.
+//! The target of output: standard output, a file, or a pager.
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
@@ -23,7 +23,7 @@ pub struct Output {
     pub size: (usize, usize),
 }
 
-/// Where the terminal does not tell.
+/// The lines and columns of a terminal that does not tell its size.
 const DEFAULT_SIZE: (usize, usize) = (24, 80);
 
 impl Output {
@@ -88,7 +88,7 @@ impl Output {
     }
 }
 
-/// How much of a terminal a text takes.
+/// The part of a terminal that a text takes.
 #[derive(Default)]
 struct Shown {
     lines: usize,
@@ -96,7 +96,8 @@ struct Shown {
 }
 
 impl Shown {
-    /// Counts, and replaces what would control the terminal: data is not trusted with that.
+    /// Counts lines and columns, and replaces characters that would control the terminal: data is
+    /// not trusted with that.
     fn measure(&mut self, mut spool: Spool) -> io::Result<Spool> {
         let mut harmless = Spool::new();
         let mut column = 0;
@@ -138,7 +139,7 @@ impl Shown {
 
 /// Shows a text through the pager, or returns false if there is none.
 fn page(pager: &str, spool: &mut Spool) -> Result<bool, ShellError> {
-    /// What `sh` answers where it finds no such command.
+    /// The exit code of `sh` if it finds no such command.
     const NOT_FOUND: i32 = 127;
     let mut child = Command::new("sh")
         .args(["-c", pager])

@@ -1,4 +1,4 @@
-//! Without a person: standard input, piece by piece.
+//! Runs standard input without a person, piece by piece.
 
 use std::io::{self, BufRead};
 use std::time::Instant;

@@ -1,4 +1,4 @@
-//! Whom to ask, and how to reach them.
+//! The servers to ask, and the way to reach them.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,10 +13,10 @@ use crate::args::Args;
 use crate::error::ShellError;
 use crate::render::unix_time;
 
-/// Where microcluster leads to dqlite.
+/// The path at which microcluster leads to dqlite.
 const MICROCLUSTER_PATH: &str = "/core/internal/database";
 
-/// How long to wait for a connection at most; less where the user waits less.
+/// The longest timeout of a connection; it is less if the user waits less.
 const MAX_CONNECT: Duration = Duration::from_secs(5);
 
 /// The servers that were named, and the way to any address that they name.

@@ -23,7 +23,7 @@ pub struct Shell {
     pub force: bool,
     /// Scripts that run scripts, at the moment.
     pub depth: usize,
-    /// Whether somebody is there to be asked.
+    /// True if there is somebody to ask.
     asks: bool,
     /// `--yes`.
     is_agreed: bool,

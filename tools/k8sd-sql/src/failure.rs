@@ -1,4 +1,4 @@
-//! What was tried, and what came of it.
+//! An error, with the action that failed.
 
 use std::io;
 
@@ -7,12 +7,12 @@ use k8sd::Error;
 pub struct Failure {
     what: &'static str,
     text: String,
-    /// Whoever reads has had enough.
+    /// True if the reader of the output has closed it.
     pub is_pipe: bool,
 }
 
 impl Failure {
-    /// In the form of the original.
+    /// Prints the error in the form of the original.
     pub fn print(&self) {
         eprintln!("Error: {}\n\nThe error was: {}", self.what, self.text);
     }

@@ -19,7 +19,7 @@ use nix::sys::signal::{Signal, raise};
 use args::{Args, Command};
 use failure::{Failure, failed};
 
-/// From the end of all work to that of the process; destructors take milliseconds.
+/// The longest time from the end of all work to that of the process; destructors take milliseconds.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {

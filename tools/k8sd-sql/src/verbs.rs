@@ -1,4 +1,4 @@
-//! What asks the daemon, but for SQL.
+//! The commands that ask the daemon, except for SQL.
 
 use std::{
     io::{self, Write},

@@ -16,7 +16,7 @@ use crate::shell::Shell;
 /// The original's, where the command line names none.
 const DEFAULT_DATABASE: &str = "db.bin";
 
-/// As the original: the files of one node's copy, in the working directory.
+/// Writes the files of one node's copy to the working directory, as the original does.
 pub async fn dump(
     shell: &mut Shell,
     address: &str,

@@ -113,7 +113,7 @@ fn named<'a>(servers: &'a [Server], address: &str) -> Result<&'a Server, ShellEr
     found.ok_or_else(|| ShellError::refused(format!("no node has address {}", quoted(address))))
 }
 
-/// Whether the voters that answer are a majority without the one at `leaving`.
+/// Fails unless the voters that answer are a majority without the one at `leaving`, or the user forces it.
 async fn check_majority(
     shell: &Shell,
     servers: &[Server],

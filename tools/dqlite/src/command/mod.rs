@@ -1,4 +1,4 @@
-//! What begins with a full stop.
+//! The commands, which begin with a full stop.
 
 mod cluster;
 mod copies;
@@ -150,7 +150,7 @@ pub const COMMANDS: [Entry; 26] = [
     entry(".exit", "", (0, 0), "end the shell"),
 ];
 
-/// Whether the shell goes on.
+/// The shell's next step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
     GoOn,

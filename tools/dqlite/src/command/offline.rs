@@ -10,7 +10,8 @@ use crate::render::{Format, tab_indented};
 use crate::servers::file_error;
 use crate::shell::Shell;
 
-/// Which of several directories has the newest data: the higher term, then the higher index.
+/// Prints the last entry of a directory, to find which of several has the newest data: the one with
+/// the higher term, then the higher index.
 pub fn last_entry(shell: &mut Shell, dir: &str) -> Result<(), ShellError> {
     let last = describe_last_entry(Path::new(dir)).map_err(node_error)?;
     let text = match shell.style.format {

@@ -1,4 +1,4 @@
-//! What is in the database.
+//! The commands that show what is in the database.
 
 use crate::error::ShellError;
 use crate::render::{Format, Style};

@@ -16,7 +16,7 @@ const MAX_ASKED: usize = 16;
 /// A node that answers slower than this is of no use to a majority.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// What a node says about itself.
+/// The answer of a node about itself.
 pub struct Answer {
     pub address: String,
     pub asked: Result<About, String>,
@@ -29,7 +29,7 @@ pub struct About {
     pub round_trip: Duration,
 }
 
-/// In the order of the addresses.
+/// Asks the nodes at these addresses. Returns the answers in the order of the addresses.
 pub async fn survey(servers: &Servers, addresses: &[String]) -> Vec<Answer> {
     let seats = Arc::new(Semaphore::new(MAX_ASKED));
     let patience = PATIENCE.min(servers.options.request_timeout);

@@ -1,4 +1,4 @@
-//! What the line editor asks: whether a line is whole, what a word may become, how it looks.
+//! Answers the line editor: whether a line is whole, how a word can be completed, how it looks.
 
 use std::borrow::Cow;
 

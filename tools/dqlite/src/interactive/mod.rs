@@ -25,7 +25,7 @@ use dqlite::sql::{Piece, split};
 /// Entries of the history file.
 const MAX_HISTORY: usize = 1000;
 
-/// How long a prompt waits for the names that can be completed.
+/// The longest time that a prompt waits for the names that can be completed.
 const NAMES_PATIENCE: Duration = Duration::from_secs(2);
 
 type Prompt = Editor<Helper, FileHistory>;
@@ -157,7 +157,7 @@ fn changes_schema(text: &str) -> bool {
     words.iter().any(|word| text.contains(word))
 }
 
-/// Whether a line can be run as it is.
+/// Returns whether a text can be run as it is.
 fn is_whole(text: &str) -> bool {
     split(text).rest.is_empty()
 }
@@ -226,7 +226,7 @@ impl Shell {
     }
 }
 
-/// What a piece is told by, for the completion.
+/// Returns whether a text ends in a command, for the completion.
 fn begins_command(text: &str) -> bool {
     let split = split(text);
     match split.pieces.last() {

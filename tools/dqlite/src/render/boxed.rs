@@ -7,10 +7,11 @@ use unicode_width::UnicodeWidthStr;
 
 use super::{Renderer, Spool, Style, cell_text};
 
-/// Between cells and lines in the spool; control characters do not occur in cells.
+/// Separates cells in the spool, as `LINE_END` separates lines; control characters do not occur in
+/// cells.
 const CELL_END: char = '\u{1f}';
 const LINE_END: char = '\u{1e}';
-/// Before a cell that is aligned to the right.
+/// Precedes a cell that is aligned to the right.
 const RIGHT: char = '\u{1d}';
 
 pub struct Boxed {

@@ -19,7 +19,7 @@ pub fn cell_text(value: &Value) -> Option<Cow<'_, str>> {
     }))
 }
 
-/// With a full stop or an exponent, so that it is not taken for an integer.
+/// Returns a number with a full stop or an exponent, so that it is not taken for an integer.
 pub fn float_text(value: f64) -> String {
     format!("{value:?}")
 }

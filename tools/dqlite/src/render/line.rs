@@ -10,7 +10,7 @@ use super::{Renderer, Spool, Style, cell_text};
 pub struct Line {
     text: Spool,
     null: String,
-    /// As wide as the widest.
+    /// The names of the columns, padded to the width of the widest.
     names: Vec<String>,
 }
 

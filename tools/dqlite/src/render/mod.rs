@@ -22,7 +22,7 @@ pub use json::{quoted, tab_indented};
 pub use spool::Spool;
 pub use time::unix_time;
 
-/// How rows are shown.
+/// The format in which rows are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Format {
     /// As the original shell: columns aligned with tabs.
@@ -40,11 +40,11 @@ pub enum Format {
     Line,
 }
 
-/// What the formats have in common.
+/// The settings that the formats have in common.
 #[derive(Debug, Clone)]
 pub struct Style {
     pub format: Format,
-    /// What stands for NULL in tabular, csv, box and line; by default each has its own.
+    /// The text for NULL in tabular, csv, box and line; by default each has its own.
     pub null: Option<String>,
     pub has_header: bool,
 }

@@ -1,4 +1,4 @@
-//! Where a result waits until it is whole: in memory while it is small, then in a file without a name.
+//! Keeps a result until it is complete: in memory while it is small, then in a file without a name.
 //!
 //! A result is shown after its transaction has ended, so a reader that is slow, or a person who reads page
 //! by page, never holds one open on the server; and a result that breaks off is not shown at all.
@@ -7,7 +7,7 @@ use std::io::{self, Read, Seek, Write};
 
 use tempfile::SpooledTempFile;
 
-/// What is kept in memory, in bytes.
+/// The most bytes of a result that are kept in memory.
 const MEMORY_BYTES: usize = 8 << 20;
 
 /// The largest result, in bytes: beyond this nobody reads it, and a temporary directory may be small.

@@ -99,7 +99,7 @@ fn split_at(text: &str, at: usize) -> Option<(&str, &str)> {
     Some((text.get(..at)?, text.get(at..)?))
 }
 
-/// Whether text has the shape: `d` stands for a digit, everything else for itself.
+/// Returns whether text has the shape: `d` stands for a digit, everything else for itself.
 fn shaped(text: &str, shape: &str) -> bool {
     let fits = |(byte, shape)| match shape {
         b'd' => u8::is_ascii_digit(&byte),

@@ -25,7 +25,7 @@ pub const MAX_IDLE: Duration = Duration::from_secs(10);
 /// And this long in all.
 pub const MAX_TRANSACTION: Duration = Duration::from_secs(60);
 
-/// How far a statement came.
+/// The progress of a statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// Nothing was sent that has an effect.
@@ -49,7 +49,7 @@ pub struct Session {
     connector: LeaderConnector,
     connection: Option<Connection>,
     transaction: Option<Transaction>,
-    /// Why the transaction that the user believes in is gone.
+    /// The reason why a transaction ended that the user still takes for open.
     ended: Option<String>,
     phase: Phase,
 }
@@ -82,7 +82,7 @@ impl Session {
         Ok(self.connector.connect(self.timeout()).await?)
     }
 
-    /// What the node on the connection is, which is the leader or none.
+    /// Returns the role of the connected node, which is the leader if there is one.
     pub fn role(&self) -> &'static str {
         match &self.connection {
             Some(connection) if !connection.is_poisoned() => "leader",
@@ -94,7 +94,7 @@ impl Session {
         self.transaction.is_some()
     }
 
-    /// When the transaction ends if the user does nothing.
+    /// Returns the time at which the transaction ends if the user does nothing.
     pub fn transaction_deadline(&self) -> Option<Instant> {
         let Transaction { began, used } = self.transaction?;
         Some((began + MAX_TRANSACTION).min(used + MAX_IDLE))
@@ -129,7 +129,7 @@ impl Session {
         format!("cancelled: {effect}")
     }
 
-    /// What is known when the reply to a request is lost.
+    /// Returns what is known about the effect of a request whose reply is lost.
     fn effect_of_loss(&self) -> &'static str {
         match self.phase {
             Phase::Idle => "nothing was executed",
@@ -151,12 +151,12 @@ impl Session {
         }
     }
 
-    /// A request about the cluster begins.
+    /// Notes that a request about the cluster begins.
     pub fn begin_command(&mut self) {
         self.phase = Phase::Idle;
     }
 
-    /// What is sent next changes the cluster.
+    /// Notes that the next request changes the cluster.
     pub fn begin_change(&mut self) {
         self.phase = Phase::Alone;
     }

@@ -1,4 +1,4 @@
-//! From a query to its text.
+//! Runs a query and renders its result as text.
 
 use dqlite::client::{Connection, Error as ClientError};
 use dqlite::wire::WireError;

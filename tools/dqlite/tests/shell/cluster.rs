@@ -62,7 +62,7 @@ impl Cluster {
         Self::start_with(count, Some(Flaw::default()))
     }
 
-    /// Without a pair where there is none to be flawed.
+    /// Starts nodes with a pair that has this flaw, or without a pair if `flaw` is `None`.
     pub fn start_with(count: usize, flaw: Option<Flaw>) -> Cluster {
         let dir = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let pair = flaw.map(|flaw| Pair::make(&dir.path().join("pair"), flaw));
@@ -119,7 +119,7 @@ impl Cluster {
         }
     }
 
-    /// Where tests put files.
+    /// Returns the directory for files of tests.
     pub fn path(&self) -> &Path {
         self.dir.path()
     }
@@ -215,7 +215,7 @@ impl Node {
         let _ = self.process.wait();
     }
 
-    /// What the server has computed so far, in ticks of 10 ms.
+    /// Returns the processor time of the server so far, in ticks of 10 ms.
     pub fn cpu_ticks(&self) -> u64 {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.id())).unwrap();
         let fields: Vec<&str> = stat

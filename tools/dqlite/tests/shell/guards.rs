@@ -1,4 +1,4 @@
-//! What would harm a server is refused, and the server lives on.
+//! Statements that would harm a server are refused, and the server lives on.
 
 use std::process::{Command, Stdio};
 

@@ -12,7 +12,7 @@ use openssl::pkey::PKey;
 use openssl::x509::extension::{BasicConstraints, SubjectAlternativeName};
 use openssl::x509::{X509, X509NameBuilder};
 
-/// What differs from a good pair.
+/// The difference from a good pair.
 #[derive(Default, Clone, Copy)]
 pub struct Flaw {
     pub has_expired: bool,
@@ -28,7 +28,7 @@ pub struct Pair {
 }
 
 impl Pair {
-    /// As a cluster has it: self-signed, with a DNS name and the address of loopback.
+    /// Makes a pair as a cluster has it: self-signed, with a DNS name and the address of loopback.
     pub fn make(dir: &Path, flaw: Flaw) -> Pair {
         let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
         let key = PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-/// For anything that two busy cores may take.
+/// The timeout for anything, also on two busy cores.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 pub const OURS: &str = env!("CARGO_BIN_EXE_dqlite");

@@ -20,7 +20,7 @@ struct Terminal {
     child: Child,
     keyboard: File,
     screen: Arc<Mutex<String>>,
-    /// What `expect` has seen so far.
+    /// The length of the screen's text that `expect` has seen so far.
     seen: usize,
 }
 

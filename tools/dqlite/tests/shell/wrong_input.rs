@@ -1,4 +1,4 @@
-//! What goes wrong at night, and what is said about it.
+//! Mistakes and failures, and the messages about them.
 
 use std::fs;
 use std::io::Read;

@@ -1,4 +1,4 @@
-//! What the line editor asks: whether a line is whole, what a word may become.
+//! Answers the line editor: whether a line is whole, how a word can be completed.
 
 use rustyline::{
     Context, Result,

@@ -14,12 +14,12 @@ use crate::{args::Format, failure::Failure, sql::one};
 /// Entries of the history file.
 const MAX_HISTORY: usize = 1000;
 
-/// How long a prompt waits for the names that can be completed.
+/// The longest time that a prompt waits for the names that can be completed.
 const NAMES_PATIENCE: Duration = Duration::from_secs(2);
 
 type Prompt = Editor<Helper, FileHistory>;
 
-/// Errors are told and do not end it.
+/// Runs the prompt. Errors are printed and do not end it.
 pub async fn run(source: &Source, format: Format) -> Result<(), Failure> {
     let mut prompt = open().map_err(prompt_error)?;
     let history = history_path();

@@ -32,7 +32,7 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Outside of any cluster.
+    /// Starts a daemon outside of any cluster.
     pub fn start() -> Self {
         Self::start_with(&[])
     }
@@ -63,7 +63,7 @@ impl Daemon {
         self.process = spawn(self.dir.path(), env);
     }
 
-    /// Without a word to the others.
+    /// Kills the daemon, which tells the others nothing.
     pub fn kill(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
@@ -78,7 +78,7 @@ impl Daemon {
         self.dir.path()
     }
 
-    /// Without waiting for it.
+    /// Starts the daemon without waiting for it.
     pub fn launch(&mut self) {
         self.process = spawn(self.dir.path(), &[]);
     }
@@ -123,7 +123,7 @@ impl Daemon {
         ended.unwrap()
     }
 
-    /// On the directory as it is; returns when the database is open.
+    /// Starts the daemon on the directory as it is; returns when the database is open.
     pub fn start_again(&mut self) {
         self.launch();
         wait_for("the database to be open", || {

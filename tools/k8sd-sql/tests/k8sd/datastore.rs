@@ -1,4 +1,4 @@
-//! What k8sd does with a storage directory, and with a datastore that runs already or not at all.
+//! Tests of k8sd with a storage directory, and with a datastore that runs already or not at all.
 
 use std::{fs, path::Path};
 

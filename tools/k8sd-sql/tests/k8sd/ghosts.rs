@@ -4,7 +4,7 @@
 
 use crate::daemon::{Daemon, wait_for};
 
-/// What takes minutes takes seconds.
+/// Makes the waits of minutes last seconds.
 const QUICK: &[(&str, &str)] = &[
     ("K8SD_INTERVAL_MS", "500"),
     ("K8SD_REMOVAL_MS", "500"),
@@ -71,11 +71,11 @@ fn is_outside(node: &Daemon) -> bool {
     String::from_utf8_lossy(&told).contains("not yet initialized")
 }
 
-/// Of a removal, until its own node is the one that carries it to the chosen point.
+/// The number of removals to try until the first node carries one to the chosen point by itself.
 const TRIES: usize = 5;
 
-/// Whether the first node ended at this point of removing node3. On a busy machine the leader may take the removal
-/// over and finish it before that.
+/// Returns whether the first node ended at this point of removing node3. On a busy machine the leader may take the
+/// removal over and finish it before that.
 fn ends_while_it_removes(first: &mut Daemon, others: &[Daemon; 2], point: &str) -> bool {
     good_join(first, &others[1], "node3");
     wait_for_voters(first, 3);

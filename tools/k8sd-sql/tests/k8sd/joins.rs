@@ -120,7 +120,7 @@ fn ask_in(first: &Node, token: &str, pair: &PemPair) -> Result<Admission, Error>
     ))
 }
 
-/// Between a node and the first one: says when the request has passed, and holds the answer back.
+/// Starts a proxy between a node and the first one. It says when the request has passed, and holds the answer back.
 fn holding_proxy(to: &str) -> (String, Receiver<()>, Sender<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (address, to) = (listener.local_addr().unwrap().to_string(), to.to_owned());

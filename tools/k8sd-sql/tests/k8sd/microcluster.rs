@@ -44,7 +44,7 @@ impl Original {
         Some(original)
     }
 
-    /// What microctl prints, if it succeeds.
+    /// Returns what microctl prints, if it succeeds.
     fn ctl(&self, args: &[&str]) -> Option<String> {
         let mut command = Command::new(&self.ctl);
         let output = command

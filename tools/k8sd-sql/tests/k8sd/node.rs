@@ -34,7 +34,7 @@ pub fn server_binary() -> Option<PathBuf> {
     Some(path)
 }
 
-/// Where a node is.
+/// The name, network namespace and addresses of a node.
 #[derive(Clone)]
 pub struct Place {
     pub name: &'static str,
@@ -46,7 +46,7 @@ pub struct Place {
 }
 
 impl Place {
-    /// With ports that were free a moment ago.
+    /// Returns places with ports that were free a moment ago.
     pub fn on_loopback<const N: usize>(names: [&'static str; N]) -> [Self; N] {
         let free = || TcpListener::bind("127.0.0.1:0").unwrap();
         // All at once, so that they differ.
@@ -259,7 +259,7 @@ impl Node {
         addresses
     }
 
-    /// By etcd's API, past k8sd.
+    /// Removes a server by etcd's API, without k8sd.
     pub fn remove_server(&self, address: &str) {
         let listed = self.gateway("cluster/member/list", &json!({})).unwrap();
         let members = listed["members"].as_array().unwrap();
@@ -269,7 +269,7 @@ impl Node {
         removed.expect("it is removed");
     }
 
-    /// By etcdctl, where there is one.
+    /// Puts a key, with etcdctl if `ETCDCTL_BIN` is set.
     pub fn put(&self, key: &str, value: &str) {
         if let Some(ctl) = std::env::var_os("ETCDCTL_BIN") {
             etcdctl(&ctl, &self.place.client, &["put", key, value]);

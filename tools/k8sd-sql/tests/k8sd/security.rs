@@ -67,7 +67,7 @@ fn rest(stream: &mut impl Read) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// What the server answers to these bytes.
+/// Returns the server's answer to these bytes.
 fn send(address: &str, shown: Option<&PemPair>, bytes: &[u8]) -> String {
     let mut stream = connect(address, shown);
     // It may answer, and close, before it has all.
@@ -92,7 +92,7 @@ fn ask(address: &str, shown: Option<&PemPair>, request: &str) -> u16 {
     status(&send(address, shown, request.as_bytes()))
 }
 
-/// What no refused request may change.
+/// Returns all state that no refused request may change.
 fn everything(node: &Daemon) -> String {
     let query = "select id, name, address, certificate, role, heartbeat from core_cluster_members; \
         select * from core_token_records; select * from member_removals; select * from cluster_configs";

@@ -197,7 +197,7 @@ fn a_statement_without_an_end_is_given_up_and_others_go_on() {
     node.good(&["sql", "insert into t values (2)"]);
 }
 
-/// What the original's `sql` got wrong, each with what it has to be.
+/// Checks the flaws of the original's `sql`, each with the right result.
 #[test]
 fn no_flaw_of_the_original_is_left() {
     let node = Daemon::bootstrapped("node1");
