@@ -1,4 +1,4 @@
-//! What the in-memory index costs: `cargo bench --bench mvcc`. Prints one line per operation.
+//! Measures the in-memory index: `cargo bench --bench mvcc`. Prints one line per operation.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ const KEYS: usize = 1_000_000;
 const LOADED_KEYS: usize = 200_000;
 const LOOK_UPS: usize = 1_000_000;
 const BATCHES: usize = 2_000;
-/// As many changes as the writer commits at once under load.
+/// The number of changes that the writer commits at once under load.
 const BATCH_CHANGES: usize = 64;
 
 fn main() {

@@ -7,7 +7,7 @@ use k8sd::{api, certificate::check_name, token::JoinToken};
 use libfuzzer_sys::fuzz_target;
 use serde::{Serialize, de::DeserializeOwned};
 
-/// What is read must be written as something that is read as the same.
+/// Checks that a value that was read is written as text that is read as the same value.
 fn body<T: DeserializeOwned + Serialize>(bytes: &[u8]) {
     if let Ok(read) = serde_json::from_slice::<T>(bytes) {
         let once = serde_json::to_value(read).expect("it was JSON");

@@ -10,10 +10,10 @@ use etcd_state::requests::{check_delete_range, check_put, check_range, check_txn
 use libfuzzer_sys::fuzz_target;
 use prost::Message;
 
-/// What etcd allows.
+/// The most operations of a transaction that etcd allows.
 const MAX_TXN_OPERATIONS: usize = 128;
 
-/// What decodes must encode to something that decodes to the same.
+/// Decodes a message, and checks that its encoding decodes to the same message.
 fn decode<M: Message + Default + PartialEq>(bytes: Bytes) -> Option<M> {
     let message = M::decode(bytes).ok()?;
     let again = M::decode(Bytes::from(message.encode_to_vec())).expect("our own encoding");

@@ -99,7 +99,7 @@ fn row(comparison: &Comparison, measured: &[Vec<Measurement>]) -> String {
     format!("| {} |", columns.join(" | "))
 }
 
-/// Of each other server, to the base.
+/// Returns the ratio of each other server to the base.
 fn ratios(spreads: &[Spread]) -> String {
     let base = spreads[0].median;
     joined(&spreads[1..], |other| format!("{:.2}", other.median / base))

@@ -16,7 +16,7 @@ use crate::failure::Failure;
 use crate::histogram::Histogram;
 use crate::meter::{Cost, Meter};
 
-/// How long after the window's end an answer may still come before it counts as missing.
+/// The time after the window's end in which an answer may still come before it counts as missing.
 pub const GRACE: Duration = Duration::from_secs(10);
 /// Longest run that is bounded by a number of operations only.
 const MAX_RUN: Duration = Duration::from_secs(600);
@@ -30,7 +30,8 @@ pub struct Schedule {
     pub operations: Option<u64>,
 }
 
-/// When calls may start and which of them count.
+/// The time in which calls may start, and the number of calls. Calls that finish in this time
+/// count.
 #[derive(Debug)]
 pub struct Window {
     pub start: Instant,
@@ -52,7 +53,7 @@ impl Window {
         }
     }
 
-    /// Whether one more call may start; each `true` is one call of the budget.
+    /// Returns whether one more call may start; each `true` takes one call from the budget.
     pub fn admits(&self) -> bool {
         let take = |left: u64| left.checked_sub(1);
         Instant::now() < self.end
@@ -63,7 +64,7 @@ impl Window {
             })
     }
 
-    /// Whether a call that finished at `at` counts.
+    /// Returns whether a call that finished at `at` counts.
     pub fn holds(&self, at: Instant) -> bool {
         (self.start..self.end).contains(&at)
     }
@@ -94,7 +95,7 @@ impl Tally {
     }
 }
 
-/// What the threads of one run do.
+/// The work of the threads of one run.
 pub trait Crew: Sync {
     type Ready;
 

@@ -21,7 +21,7 @@ const FILLERS: usize = 64;
 pub struct Dataset {
     pub prefix: Bytes,
     pub end: Bytes,
-    /// In key order.
+    /// The keys in ascending order.
     pub keys: Vec<Bytes>,
     /// Last known mod_revision of each key, for updates.
     pub revisions: Vec<AtomicI64>,

@@ -1,4 +1,4 @@
-//! How fast the disk makes a small append durable: the floor under every write.
+//! Measures how fast the disk makes a small append durable, which limits every write.
 
 use std::fs::OpenOptions;
 use std::io::Write;

@@ -1,5 +1,5 @@
-//! What clients feel while many leases end at once: one puts, one keeps a lease alive, each with one
-//! call at a time, and a watch sees the keys go.
+//! Measures the effect on clients when many leases end at once: one puts, one keeps a lease alive, each with one call
+//! at a time, and a watch sees the keys go.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -32,15 +32,15 @@ const SETTERS: usize = 64;
 const LEAD: Duration = Duration::from_millis(200);
 /// Puts before the leases end and after the last is gone.
 const QUIET: Duration = Duration::from_secs(3);
-/// How much longer than its TTL a lease may take to go.
+/// The longest time that a lease may stay after its TTL.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// Of the lease that is kept alive: longer than any run.
+/// The TTL of the lease that is kept alive: longer than any run.
 const LONG_TTL_S: i64 = 3600;
 /// Keep-alives that are sent before the first is answered.
 const RENEWALS_AHEAD: usize = 256;
 const VALUE: &[u8] = &[b'v'; 64];
 
-/// When a call was sent, and how long it took.
+/// The time at which a call was sent, and its duration.
 type Sample = (Instant, Duration);
 
 pub const HEADING: &str = "\

@@ -1,4 +1,4 @@
-//! What can go wrong with a run, and the count of it.
+//! The errors of a run, and their number.
 
 use std::collections::BTreeMap;
 

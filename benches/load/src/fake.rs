@@ -17,7 +17,7 @@ use tonic::{Request, Response, Status};
 
 use crate::target::Target;
 
-/// How the server treats what it stores.
+/// The way in which the server treats its data.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Honesty {
     Honest,

@@ -8,7 +8,7 @@ use crate::failure::Failure;
 /// USER_HZ, the unit of CPU times in /proc: 100 on every Linux that Rust's tier-1 targets run on.
 const TICKS_PER_S: u64 = 100;
 
-/// What one measured window used.
+/// The resources that one measured window used.
 #[derive(Debug, Clone)]
 pub struct Cost {
     pub elapsed: Duration,

@@ -38,7 +38,7 @@ pub struct Fanout<'a> {
     board: Arc<Board>,
 }
 
-/// What the writers and watchers of all threads have to know of each other.
+/// The state that the writers and watchers of all threads share.
 struct Board {
     prefix: String,
     origin: Instant,

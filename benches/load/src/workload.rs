@@ -1,4 +1,4 @@
-//! From a workload on the command line to measurements of it.
+//! Runs the workload that the command line asks for, and measures it.
 
 use std::sync::Arc;
 use std::thread;

@@ -1,4 +1,4 @@
-//! What a client does over and over, and the clients that do it.
+//! The operations that clients repeat, and these clients.
 
 mod read;
 mod write;
