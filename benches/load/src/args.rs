@@ -15,7 +15,7 @@ const MAX_DEFAULT_CONNS: usize = 8;
 #[derive(Debug, Parser)]
 #[command(version)]
 pub struct Args {
-    /// Where the server listens
+    /// Address of the server
     #[arg(long, global = true, default_value = "http://127.0.0.1:2379")]
     endpoint: String,
     /// Processes whose CPU time and memory are reported, all together

@@ -53,7 +53,7 @@ pub struct Args {
     #[arg(long, value_name = "NAME")]
     pub server_name: Option<String>,
 
-    /// How rows are shown; json also for the commands
+    /// Format of rows; json also for the commands
     #[arg(
         short,
         long,
@@ -76,7 +76,7 @@ pub struct Args {
     #[arg(long)]
     pub force: bool,
 
-    /// What stands for NULL in rows
+    /// Text for NULL in rows
     #[arg(long, value_name = "TEXT")]
     pub nullvalue: Option<String>,
 

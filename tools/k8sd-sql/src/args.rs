@@ -9,7 +9,7 @@ use k8sd::recover::Kept;
 #[derive(Debug, Parser)]
 #[command(name = "k8sd", version)]
 pub struct Args {
-    /// Where the node keeps its state.
+    /// The directory with the state of the node.
     #[arg(
         long,
         global = true,
@@ -72,7 +72,7 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Whether the daemon is ready, and who it is.
+    /// Tell whether the daemon is ready, and which member it is.
     Status,
     /// Remove a member.
     Remove {
