@@ -59,7 +59,7 @@ impl Meter {
     }
 }
 
-/// None of no processes.
+/// Returns the sum over all processes; `None` without processes.
 fn sum<T: std::iter::Sum>(
     pids: &[u32],
     read: fn(u32) -> Result<T, Failure>,

@@ -46,8 +46,8 @@ pub async fn tell_others(cluster: &Cluster, method: Method, path: &str, body: Va
     told.join_all().await;
 }
 
-/// Those of the members, by name and address, that answer a heartbeat: their database is open, and their
-/// directory says that they are members.
+/// Sends a heartbeat to these members, given by name and address, and returns the names of those that answer: their
+/// database is open, and their directory says that they are members.
 pub async fn beat(cluster: &Cluster, members: Vec<(String, String)>, body: &Value) -> Vec<String> {
     let mut asked = JoinSet::new();
     for (name, address) in members {

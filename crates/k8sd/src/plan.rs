@@ -49,7 +49,7 @@ pub struct Removal {
     pub address: String,
     /// Its id in dqlite's cluster, if it had one.
     pub server: Option<u64>,
-    /// Also if the datastore cannot be changed.
+    /// The removal goes on even if the datastore cannot be changed.
     pub force: bool,
     /// Tells two removals of one name apart.
     pub nonce: String,
@@ -57,7 +57,7 @@ pub struct Removal {
 }
 
 impl Removal {
-    /// Only the node itself has to hear of it yet.
+    /// Returns whether member and server are gone, so that only the node itself has to be told.
     pub fn is_effective(&self, servers: &[Server], records: &Records) -> bool {
         let mut members = records.members.iter();
         members.all(|record| record.member.name != self.name)

@@ -110,7 +110,7 @@ pub const OBJECTS: &str = "SELECT type, name, sql FROM sqlite_master \
 /// Tables and views.
 pub const TABLE_NAMES: &str = "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') \
     AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name";
-/// These and their columns.
+/// Tables, views and the columns of tables.
 pub const NAMES: &str = "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') \
     UNION SELECT c.name FROM sqlite_master t JOIN pragma_table_info(t.name) c WHERE t.type = 'table'";
 pub const COLUMNS: &str = "SELECT name FROM pragma_table_info(?)";

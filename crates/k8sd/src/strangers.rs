@@ -22,7 +22,7 @@ pub struct Strangers {
     next: u64,
 }
 
-/// Given back when it is dropped.
+/// A place, which is given back when it is dropped.
 pub struct Place {
     tasks: Arc<Mutex<Tasks>>,
     number: u64,

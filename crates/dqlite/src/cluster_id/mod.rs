@@ -241,7 +241,7 @@ where
     })
 }
 
-/// Never 0.
+/// Returns a random id, which is never 0.
 fn new_id() -> u64 {
     rand::random_range(1..=u64::MAX)
 }

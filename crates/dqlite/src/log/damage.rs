@@ -38,7 +38,7 @@ pub enum Lost {
     Snapshot(u64),
     /// The term and the vote: the node could vote twice.
     Vote,
-    /// Nothing that could be named.
+    /// The loss cannot be named.
     Unknown,
 }
 

@@ -20,7 +20,7 @@ type LeasedKeys<'a> = &'a dyn Fn(LeaseId) -> Vec<Bytes>;
 #[derive(Debug, Clone)]
 pub struct Caller {
     rules: Arc<Rules>,
-    /// None if he did not say who he is.
+    /// `None` if the caller sent neither token nor certificate.
     user: Option<String>,
 }
 
@@ -38,7 +38,7 @@ impl Caller {
             .is_ok_and(|user| user.roles.iter().any(|held| held == role))
     }
 
-    /// That he said who he is.
+    /// Fails if the caller did not say who they are.
     pub fn check_user(&self) -> Result<(), AuthError> {
         match &self.user {
             Some(_) => Ok(()),
@@ -74,7 +74,7 @@ impl Caller {
 
     pub fn check_put(&self, put: &PutRequest, leased: LeasedKeys<'_>) -> Result<(), AuthError> {
         self.check_write(&put.key, &[])?;
-        // Or a user could attach a key to a lease that he may not revoke.
+        // Or a user could attach a key to a lease that they may not revoke.
         self.check_lease_write(put.lease, leased)?;
         if put.prev_kv {
             self.check_read(&put.key, &[])?;
@@ -115,7 +115,7 @@ impl Caller {
         }
     }
 
-    /// That he may write every key of the lease.
+    /// Fails unless the caller may write every key of the lease.
     pub fn check_lease_write(&self, id: LeaseId, leased: LeasedKeys<'_>) -> Result<(), AuthError> {
         if id == 0 || self.check_admin().is_ok() {
             return Ok(());
@@ -124,7 +124,7 @@ impl Caller {
         keys.iter().try_for_each(|key| self.check_write(key, &[]))
     }
 
-    /// That he may read every key of the lease.
+    /// Fails unless the caller may read every key of the lease.
     pub fn check_lease_read(&self, id: LeaseId, leased: LeasedKeys<'_>) -> Result<(), AuthError> {
         if self.check_admin().is_ok() {
             return Ok(());

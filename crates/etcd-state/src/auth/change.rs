@@ -24,7 +24,7 @@ pub enum Change {
     Enable {
         secret: Bytes,
     },
-    /// Only if there is none.
+    /// Sets the secret if there is none.
     SetSecret {
         secret: Bytes,
     },

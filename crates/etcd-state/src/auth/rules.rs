@@ -32,7 +32,7 @@ pub struct Rules {
     pub revision: u64,
     /// Signs tokens.
     pub(super) secret: Bytes,
-    /// None while authentication is off.
+    /// Empty while authentication is off.
     users: HashMap<String, UserRules>,
 }
 

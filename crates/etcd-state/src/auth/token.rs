@@ -42,7 +42,7 @@ impl Tokens {
         }
     }
 
-    /// A token for a user who has proven who he is.
+    /// Returns a token for a user who has proven who they are.
     pub fn issue(&self, rules: &Rules, user: &str, now: UnixSeconds) -> Result<String, AuthError> {
         let mut payload = now.to_be_bytes().to_vec();
         payload.extend_from_slice(user.as_bytes());
@@ -92,7 +92,7 @@ fn read(rules: &Rules, token: &str) -> Option<(UnixSeconds, String)> {
     is_good.then(|| (UnixSeconds::from_be_bytes(*issued), user.to_owned()))
 }
 
-/// None if there is no such user, or nothing to sign with.
+/// Returns the signature of a payload; `None` if there is no such user or no secret.
 fn sign(rules: &Rules, user: &str, payload: &[u8]) -> Option<Vec<u8>> {
     let password = &rules.user(user)?.password;
     if rules.secret.is_empty() {

@@ -48,7 +48,8 @@ pub enum RequestError {
     /// The alarm CORRUPT is raised; nothing was written.
     #[error("corrupt cluster")]
     Corrupt,
-    /// Not written, or written with nobody to tell: the outcome is unknown.
+    /// The request was not written, or it was written but the answer was lost: the outcome is
+    /// unknown.
     #[error("request timed out")]
     TimedOut,
     /// The leader was lost while it had the request: the outcome is unknown.

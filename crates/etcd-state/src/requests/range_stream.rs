@@ -19,7 +19,7 @@ pub struct RangeStream {
     count: i64,
     /// Keys that are still to be sent.
     remaining: usize,
-    /// None after the last chunk.
+    /// `None` after the last chunk.
     rest: Option<KeyRange>,
 }
 

@@ -102,7 +102,7 @@ fn open(pair: &PemPair) -> Result<Pair, Error> {
     )?)
 }
 
-/// That it is one.
+/// Fails unless certificate and key are a valid pair.
 pub fn check(pair: &PemPair) -> Result<(), Error> {
     open(pair).map(drop)
 }

@@ -160,7 +160,7 @@ fn write_files(state: &StateDir, plan: &Plan, trust: &Truststore) -> Result<(), 
     write(&path, patch.as_bytes(), PRIVATE)
 }
 
-/// These are trusted from now on, under these addresses, and nobody else.
+/// Makes these members trusted, under these addresses, and nobody else.
 fn set_trust<'a>(
     trust: &Truststore,
     members: impl Iterator<Item = (&'a String, &'a String)>,

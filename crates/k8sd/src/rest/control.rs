@@ -53,7 +53,8 @@ pub async fn ready(State(daemon): Shared, request: Request) -> Answered {
     }
 }
 
-/// This node was removed. `id`: its id in dqlite, which tells it from the one that it may be by now.
+/// Handles the message that this node was removed. `id` is the id in dqlite of the removed node; this one may be
+/// another by now.
 pub async fn reset(State(daemon): Shared, Path(name): Path<String>, request: Request) -> Answered {
     only_trusted(&daemon, &request)?;
     let (Phase::Open(cluster) | Phase::Opening(cluster)) = daemon.phase() else {

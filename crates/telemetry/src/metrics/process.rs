@@ -108,7 +108,7 @@ fn positive(variable: SysconfVar) -> Option<u64> {
     sysconf(variable).ok().flatten()?.try_into().ok()
 }
 
-/// Since the epoch, in seconds.
+/// Returns the time of the boot, in seconds since the epoch.
 fn boot_time() -> io::Result<Option<f64>> {
     let stat = fs::read_to_string("/proc/stat")?;
     let line = stat.lines().find_map(|line| line.strip_prefix("btime "));

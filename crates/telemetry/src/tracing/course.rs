@@ -42,8 +42,8 @@ pub struct Course {
 }
 
 impl Course {
-    /// None for what nobody will ask about. `started` is now: reading the clock is what a call costs most
-    /// here, so that it is done once.
+    /// Returns `None` for a call that nobody will ask about. `started` is now: reading the clock is what a call costs
+    /// most here, so that it is done once.
     pub fn begin(
         method: &'static MethodCalls,
         headers: &HeaderMap,

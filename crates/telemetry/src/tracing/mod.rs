@@ -57,7 +57,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 static TRACER: OnceLock<SdkTracer> = OnceLock::new();
 
-/// None without `--otel`.
+/// Returns the tracer; `None` without `--otel`.
 pub fn tracer() -> Option<&'static SdkTracer> {
     TRACER.get()
 }

@@ -119,7 +119,7 @@ impl Reading {
         }))
     }
 
-    /// This node has all that it must have.
+    /// Notes that this node has all that it must have for the read.
     pub fn confirmed(&mut self) {
         if let Some(noted) = &mut self.0 {
             noted.confirmed = Some(Instant::now());
@@ -182,7 +182,7 @@ impl Drop for Forwarding {
     }
 }
 
-/// None for what is not one.
+/// Parses a `traceparent` header; `None` if it is invalid.
 fn parse(traceparent: &str) -> Option<SpanContext> {
     tracer()?;
     let mut parts = traceparent.split('-');

@@ -17,15 +17,15 @@ use opentelemetry::trace::SpanContext;
 /// A step on which a request spends time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// Waits for the writer, which has others before it.
+    /// The request waits for the writer, which has others before it.
     Queue,
-    /// Is evaluated.
+    /// The request is evaluated.
     Evaluate,
-    /// Waits for the commit before its own.
+    /// The request waits for the commit before its own.
     Batch,
     /// The engine replicates, writes and syncs it.
     Commit,
-    /// Waits for the leader: for its answer, or for its proof that it leads.
+    /// The request waits for the leader: for its answer, or for its proof that it leads.
     Leader,
     /// Its answer is told, and made.
     Answer,
@@ -113,7 +113,7 @@ impl Trail {
         }
     }
 
-    /// Given to another node, which leads.
+    /// Notes that the request was given to another node, which leads.
     pub fn handed_on(&self, at: Instant) {
         self.handed_on.set(self.submitted, at);
     }

@@ -57,7 +57,7 @@ impl Daemon {
         self.dir.path()
     }
 
-    /// Killed where it still runs, and started at once.
+    /// Kills the daemon if it still runs, and starts it at once.
     pub fn restart(&mut self, env: &[(&str, &str)]) {
         self.kill();
         self.process = spawn(self.dir.path(), env);

@@ -121,7 +121,7 @@ impl Node {
         self.start_daemon_that_fails_at("");
     }
 
-    /// It ends itself there, as if it were killed.
+    /// Starts a daemon that ends itself at this point, as if it were killed.
     pub fn start_daemon_that_fails_at(&mut self, point: &str) {
         let daemon = self
             .command(OsStr::new(env!("CARGO_BIN_EXE_k8sd")))

@@ -24,9 +24,9 @@ const MAX_ATTEMPTS: usize = 4;
 pub struct Versions {
     pub revision: Revision,
     pub compact_revision: Revision,
-    /// Those at or below the compaction revision.
+    /// The versions at or below the compaction revision.
     base: Vec<Arc<KeyValue>>,
-    /// Above it.
+    /// The commits above it.
     commits: Vec<Arc<Commit>>,
 }
 
