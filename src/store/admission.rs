@@ -1,5 +1,5 @@
-//! Which writes are taken at all: what alarms, the quota and the disk say before a request is
-//! evaluated. The order is that of etcd's appliers (`server/etcdserver/apply`).
+//! Decides which writes are accepted: checks alarms, the quota and the free disk space before a
+//! request is evaluated. The order is that of etcd's appliers (`server/etcdserver/apply`).
 
 use etcd_proto::etcdserverpb::{AlarmType, RequestOp, TxnRequest, request_op::Request};
 use etcd_state::{requests::RequestError, settings::Settings};
@@ -66,7 +66,7 @@ impl Admission {
     }
 }
 
-/// Whether the alarm CORRUPT refuses it.
+/// Returns whether the alarm CORRUPT refuses the command.
 fn is_write(command: &Command) -> bool {
     match command {
         Command::Txn(txn) => writes(txn),

@@ -1,4 +1,4 @@
-//! What one commit writes: changes of many requests, and what goes with them.
+//! The batch of one commit: the changes of many requests, and the records that go with them.
 
 use std::sync::Arc;
 
@@ -93,7 +93,7 @@ impl Batch {
             && self.sweep.is_none()
     }
 
-    /// Whether the next request must wait for the next batch.
+    /// Returns whether the next request must wait for the next batch.
     pub fn is_full(&self) -> bool {
         self.rows >= MAX_ROWS || self.bytes >= MAX_BYTES || self.records.len() >= MAX_ROWS
     }

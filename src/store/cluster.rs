@@ -1,4 +1,4 @@
-//! What the store has to know about the other nodes.
+//! The part of the cluster that the store needs to know.
 
 use std::{pin::Pin, time::Duration};
 
@@ -9,23 +9,23 @@ pub type Confirmed<'a> = Pin<Box<dyn Future<Output = Result<(), RequestError>> +
 /// Answers the question that every linearizable read has: is what this node holds now everything
 /// that was committed before the question?
 pub trait Cluster: Send + Sync + 'static {
-    /// Whether no other node can have committed anything. Cheap: asked with every read.
+    /// Returns whether no other node can have committed anything. Cheap: called for every read.
     fn is_alone(&self) -> bool;
 
-    /// Whether there is no other node, as far as this one knew last: it may be out of touch with its
-    /// engine, but finds out by itself what became of its writes.
+    /// Returns whether there is no other node, as far as this one last knew. Such a node may be out
+    /// of touch with its engine, but needs nobody else to learn the outcome of its writes.
     fn is_single(&self) -> bool;
 
-    /// Whether this node takes the writes.
+    /// Returns whether this node takes the writes.
     fn leads(&self) -> bool;
 
-    /// Whether somebody takes the writes, as far as this node knows.
+    /// Returns whether some node takes the writes, as far as this node knows.
     fn has_leader(&self) -> bool;
 
-    /// How often this node has seen a new leader.
+    /// Returns how often this node has seen a new leader.
     fn leader_changes(&self) -> u64;
 
-    /// For how long the engine of this node has not answered.
+    /// Returns how long the engine of this node has not answered.
     fn engine_silent_for(&self) -> Duration {
         Duration::ZERO
     }

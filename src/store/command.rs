@@ -1,4 +1,4 @@
-//! What the writer is asked to do, and what it answers.
+//! The commands that the writer takes, and its replies.
 
 use std::{sync::Arc, time::Instant};
 
@@ -47,7 +47,7 @@ pub enum Command {
         with_keys: bool,
     },
     LeaseList,
-    /// What is beside the keys, and the revision that it belongs to.
+    /// Reads all that is stored beside the keys, and the revision that it belongs to.
     Copy,
     Compact {
         revision: Revision,
@@ -63,7 +63,7 @@ pub enum Command {
 }
 
 impl Command {
-    /// As spans of it are called; as etcd's, where it has such.
+    /// The name of its span: etcd's name, where etcd has one.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Put(_) => "put",
@@ -113,16 +113,16 @@ pub enum Reply {
     Defragmented,
 }
 
-/// Where the answer goes, and where is noted what the request waits for.
+/// Sends the reply to a request, and keeps the record of what the request waits for.
 #[derive(Debug)]
 pub struct ReplySender {
     sender: oneshot::Sender<Result<Reply, RequestError>>,
     trail: Option<Arc<Trail>>,
-    /// Ends with the answer.
+    /// The span of the request to another node, which ends with the reply.
     forwarding: Option<Forwarding>,
 }
 
-/// Nobody waits for the answer any more.
+/// The error for a reply that nobody waits for any more.
 #[derive(Debug)]
 pub struct Gone;
 
@@ -150,7 +150,8 @@ impl ReplySender {
         self.trail.as_deref()
     }
 
-    /// Notes that another node is asked, and returns the context that it is to continue, or nothing.
+    /// Notes that another node is asked. Returns the trace context that it is to continue, or an
+    /// empty string.
     pub fn hand_on(&mut self) -> String {
         let Some(trail) = &self.trail else {
             return String::new();
@@ -168,6 +169,6 @@ pub struct Submission {
     /// The revision of the rules that let the request in; none for what the server does by itself.
     pub auth_revision: Option<u64>,
     pub reply: ReplySender,
-    /// What it holds in the queue.
+    /// The bytes that the request holds in the queue.
     pub weight_bytes: usize,
 }

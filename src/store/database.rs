@@ -23,18 +23,18 @@ use super::{
 /// The database's name, as in the Go k8s-dqlite.
 const NAME: &str = "k8s";
 
-/// How long to wait for the answer to one statement. The engine answers within two election
+/// The longest wait for the answer to one statement. The engine answers within two election
 /// timeouts if it lost its quorum; a purge or a checkpoint of a big database takes less.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Rows of one read while loading: bounds what is in flight, not what is read.
+/// Rows of one read while loading: a bound of the rows in flight, not of the rows read.
 const LOAD_ROWS: i64 = 20_000;
 
 /// Pauses between attempts to open the database while the node elects itself leader.
 const LEADER_POLL: Duration = Duration::from_millis(20);
 
-/// How long the node may take to become leader: several elections at the highest latency setting
-/// that makes sense.
+/// The longest that the node may take to become leader: several elections at the highest latency
+/// setting that makes sense.
 const LEADER_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[derive(Debug, thiserror::Error)]
@@ -174,7 +174,7 @@ impl Database {
         Ok(id)
     }
 
-    /// For what is done before the tables are this program's.
+    /// Returns the connection, for work that is done before the tables are this program's.
     pub(super) fn connection(&mut self) -> &mut Connection {
         &mut self.connection
     }

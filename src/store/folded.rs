@@ -1,8 +1,8 @@
-//! What the records of one batch come to. Pure.
+//! The net effect of the records of one batch. Pure.
 //!
-//! A batch is written as a whole or not at all, so only the net effect counts: few statements with
-//! many rows write it, since each statement is a round trip to the engine, and after an unknown
-//! outcome it is what the tables hold if the batch was written.
+//! A batch is written as a whole or not at all, so only the net effect counts. Few statements with
+//! many rows write it, since each statement is a round trip to the engine. After an unknown outcome
+//! it is what the tables hold if the batch was written.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use etcd_state::{
 
 use super::batch::Record;
 
-/// What becomes of one row of table `lease`.
+/// The change of one row of table `lease`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LeaseFate {
     /// The row was not there before, or was deleted by the same batch.

@@ -25,7 +25,7 @@ use super::{
     quota::{QuotaBytes, SUGGESTED_MAX_BYTES},
 };
 
-/// How often loading says how far it is.
+/// The interval at which loading logs its progress.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A store with nothing in it, before this node leads or follows.

@@ -1,4 +1,4 @@
-//! What the metrics page reads of the store.
+//! The metrics of the store.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
@@ -32,10 +32,10 @@ const BATCH_BYTES_BUCKETS: usize = 16;
 /// Bounds from 1 s to 8,388,608 s, as etcd's.
 const TTL_BUCKETS: usize = 24;
 
-/// From here on etcd counts an apply as slow.
+/// The duration from which on etcd counts an apply as slow.
 const SLOW_COMMIT: Duration = Duration::from_millis(100);
 
-/// From here on etcd asks the leader again on behalf of a linearizable read.
+/// The duration after which etcd asks the leader again on behalf of a linearizable read.
 const SLOW_READ: Duration = Duration::from_millis(500);
 
 #[derive(Debug)]
@@ -43,7 +43,7 @@ pub struct Metrics {
     pub ranges: Counter,
     pub puts: Counter,
     pub deletes: Counter,
-    /// Requests of several operations, of which one at least writes.
+    /// Requests of several operations, of which at least one writes.
     pub txns: Counter,
     /// Keys and values that were put.
     pub put_bytes: Counter,
@@ -55,12 +55,12 @@ pub struct Metrics {
     pub pending: AtomicI64,
     /// Requests whose client was told that they may be lost.
     pub failed: Counter,
-    /// From sending a batch to the engine until it is durable.
+    /// The time from sending a batch to the engine until it is durable.
     pub commit_us: Histogram<COMMIT_BUCKETS>,
     /// The same, with finer bounds.
     pub engine_us: Histogram<FINE_BUCKETS>,
     pub slow_commits: Counter,
-    /// From the arrival of a put, a deletion or a transaction until its answer.
+    /// The time from the arrival of a put, a deletion or a transaction until its answer.
     pub write_us: Histogram<FINE_BUCKETS>,
     pub batch_requests: Histogram<BATCH_BUCKETS>,
     pub batch_bytes: Histogram<BATCH_BYTES_BUCKETS>,
@@ -78,7 +78,7 @@ pub struct Metrics {
     pub rows: Counter,
     pub purged_rows: Counter,
     pub is_engine_lost: AtomicBool,
-    /// Of a Go k8s-dqlite's table that this node converts, and of those the ones that are done.
+    /// Rows of a Go k8s-dqlite's table that this node converts, and below it those that are done.
     pub take_over_rows: AtomicI64,
     pub take_over_done_rows: AtomicI64,
 }

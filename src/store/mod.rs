@@ -71,17 +71,17 @@ pub use self::{
 /// Requests that may wait for the writer; etcd refuses beyond 5,000 too.
 const MAX_QUEUED: usize = 5_000;
 
-/// What they may hold together, in bytes.
+/// The most that the queued requests may hold together, in bytes.
 const MAX_QUEUED_BYTES: usize = 256 * 1024 * 1024;
 
-/// How long a request may wait for its commit: etcd's 5 s and twice its election timeout.
+/// The longest that a request may wait for its commit: etcd's 5 s and twice its election timeout.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(7);
 
-/// How long a physical compaction may take: it waits for rows to be deleted in the pauses of the
-/// writer, at least some thousand a second. etcd waits without a limit.
+/// The longest that a physical compaction may take: it waits for rows to be deleted in the pauses
+/// of the writer, at least some thousand a second. etcd waits without a limit.
 const PURGE_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// How long a defragmentation may take: longer than its statement.
+/// The longest that a defragmentation may take: longer than its statement.
 const DEFRAGMENT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Tells whether the disk is so full that a failed write is its fault.
@@ -91,36 +91,36 @@ pub struct StoreOptions {
     pub endpoint: Endpoint,
     pub is_disk_full: DiskProbe,
     pub cluster: Arc<dyn Cluster>,
-    /// Which history the database has to be of. A new one gets its id.
+    /// The history that the database has to be of. A new database gets its id.
     pub cluster_id: ClusterId,
-    /// In whose name alarms are raised.
+    /// The member in whose name alarms are raised.
     pub member_id: u64,
     pub quota: QuotaBytes,
     pub limits: Limits,
 }
 
-/// What the writer and the handles share.
+/// The state that the writer and the handles share.
 pub(crate) struct Shared {
     endpoint: Endpoint,
     is_disk_full: DiskProbe,
     cluster: Arc<dyn Cluster>,
     history_id: ClusterId,
-    /// That of the database, once it is open.
+    /// The cluster id of the database, once it is open.
     cluster_id: AtomicU64,
     member_id: u64,
     quota: QuotaBytes,
     limits: Limits,
-    /// Set by who watches the disk: writes that grow the database are refused.
+    /// Set by the task that watches the disk: writes that grow the database are refused.
     is_disk_low: AtomicBool,
     /// Set once the index holds what was committed before this node started.
     is_loaded: AtomicBool,
     history: Arc<History>,
-    /// With what is not committed yet. Locked by the writer while it evaluates, by keep-alives for a
-    /// moment.
+    /// The leases, with the changes that are not committed yet. Locked by the writer while it
+    /// evaluates, by keep-alives for a moment.
     leases: Mutex<LeaseTable>,
-    /// What is committed.
+    /// The committed settings.
     settings: ArcSwap<Settings>,
-    /// The same, for checks of permissions.
+    /// The committed settings in the form that permission checks use.
     rules: Arc<ArcSwap<Rules>>,
     queued_bytes: AtomicUsize,
     started: Instant,
@@ -145,7 +145,7 @@ impl Shared {
 pub struct Store {
     shared: Arc<Shared>,
     queue: mpsc::Sender<Submission>,
-    /// Of the rules that let in what is written through this handle.
+    /// The revision of the rules that let in the requests which are written through this handle.
     auth_revision: Option<u64>,
 }
 
@@ -162,7 +162,7 @@ impl Store {
         self.shared.quota
     }
 
-    /// While the disk is low, only what can free space is written.
+    /// Sets whether the disk is low. While it is, only requests that can free space are written.
     pub fn set_disk_low(&self, is_low: bool) {
         self.shared.is_disk_low.store(is_low, Ordering::Relaxed);
     }
@@ -171,7 +171,7 @@ impl Store {
         &self.shared.metrics
     }
 
-    /// Requests that wait for the writer, and what they hold in bytes.
+    /// Returns the number of requests that wait for the writer, and the bytes that they hold.
     pub fn queued(&self) -> (usize, usize) {
         let requests = self.queue.max_capacity() - self.queue.capacity();
         (requests, self.shared.queued_bytes.load(Ordering::Relaxed))
@@ -181,8 +181,8 @@ impl Store {
         &self.shared.history
     }
 
-    /// A handle for a request that was held against the rules of a revision. What it writes is refused if
-    /// they have changed since: only the leader knows.
+    /// Returns a handle for a request that was checked against the rules of a revision. Its writes
+    /// are refused if the rules have changed since, which only the leader knows.
     pub fn let_in_at(&self, auth_revision: u64) -> Self {
         Self {
             auth_revision: Some(auth_revision),
@@ -195,7 +195,7 @@ impl Store {
         self.shared.settings.load_full()
     }
 
-    /// Who may do what, as it is committed.
+    /// The committed permissions.
     pub fn rules(&self) -> &Arc<ArcSwap<Rules>> {
         &self.shared.rules
     }
@@ -204,7 +204,7 @@ impl Store {
         self.shared.history.head().revision
     }
 
-    /// Whether this node takes the writes.
+    /// Returns whether this node takes the writes.
     pub fn leads(&self) -> bool {
         self.shared.cluster.leads()
     }
@@ -213,7 +213,7 @@ impl Store {
         self.shared.cluster.has_leader()
     }
 
-    /// Whether the index holds what was committed before this node started.
+    /// Returns whether the index holds all that was committed before this node started.
     pub fn is_loaded(&self) -> bool {
         self.shared.is_loaded.load(Ordering::Acquire)
     }
@@ -222,12 +222,13 @@ impl Store {
         self.shared.is_disk_low.load(Ordering::Relaxed)
     }
 
-    /// For how long the engine of this node has not answered.
+    /// Returns how long the engine of this node has not answered.
     pub fn engine_silent_for(&self) -> Duration {
         self.shared.cluster.engine_silent_for()
     }
 
-    /// Only the leader knows.
+    /// Returns the number of leases; none if this node is not the leader, since only the leader
+    /// knows.
     pub fn lease_count(&self) -> Option<usize> {
         self.leads().then(|| self.shared.leases().len())
     }
@@ -269,7 +270,8 @@ impl Store {
         Ok(requests::range(&snapshot.tree, request, self.revision()))
     }
 
-    /// The same in chunks. The error for what etcd's RangeStream does not take is its text.
+    /// Returns a range in chunks. Fails with etcd's texts for the options that its RangeStream does
+    /// not take.
     pub fn range_stream(&self, request: RangeRequest) -> Result<RangeStream, RequestError> {
         requests::check_range(&request)?;
         if !requests::is_default_order(&request) {
@@ -437,7 +439,8 @@ impl Store {
             .map_or_else(Vec::new, |view| view.keys)
     }
 
-    /// Hands on a request that another node has checked, as [`Command`] and size in bytes.
+    /// Queues a request that another node has checked, of this size in bytes. Fails if the queue is
+    /// full.
     pub fn forward(
         &self,
         command: Command,
@@ -446,7 +449,7 @@ impl Store {
         self.forward_noting(command, size_bytes, None)
     }
 
-    /// The same, noting in `trail` how far it has come.
+    /// Like [`forward`](Self::forward), and notes in `trail` how far the request has come.
     pub fn forward_noting(
         &self,
         command: Command,

@@ -7,14 +7,15 @@ use tokio::{sync::Mutex, time::Instant};
 
 use super::{Pages, Store};
 
-/// How long a size stays good: it is polled, and each reading interrupts the writer.
+/// The age up to which a reading is used again: sizes are polled, and each reading interrupts the
+/// writer.
 const MAX_AGE: Duration = Duration::from_secs(5);
 
-/// The last reading, and when it was.
+/// The last reading, and its time.
 pub(super) type Recent = Mutex<Option<(Instant, Pages)>>;
 
 impl Store {
-    /// As of some seconds ago at most.
+    /// Returns the page counts of some seconds ago at most.
     pub async fn recent_pages(&self) -> Result<Pages, RequestError> {
         let mut recent = self.shared.recent_pages.lock().await;
         if let Some((read_at, pages)) = *recent
@@ -27,7 +28,8 @@ impl Store {
         Ok(pages)
     }
 
-    /// As of the last reading, if there was one since the last defragmentation.
+    /// Returns the page counts of the last reading, if there was one since the last
+    /// defragmentation.
     pub async fn last_pages(&self) -> Option<Pages> {
         let recent = self.shared.recent_pages.lock().await;
         recent.map(|(_, pages)| pages)

@@ -1,4 +1,4 @@
-//! Whether a write could succeed now, found out by one that changes nothing.
+//! Finds out whether a write could succeed now, by one that changes nothing.
 
 use std::time::Duration;
 
@@ -13,13 +13,14 @@ use tokio::time::timeout;
 
 use super::{Command, Store};
 
-/// How long the answer may take: a probe is asked for every few seconds, and slower than this is not ready.
+/// The longest wait for the answer: a probe comes every few seconds, and a slower store is not
+/// ready.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Store {
-    /// Sends a transaction on the way of all writes, to the leader wherever it is, whose compare never
-    /// holds: all that could refuse a small write refuses this one. At the quota it raises the alarm
-    /// NOSPACE, as any write does.
+    /// Sends a transaction whose compare never holds, the way that all writes take, to the leader
+    /// wherever it is. Whatever would refuse a small write refuses this one. At the quota it raises
+    /// the alarm NOSPACE, as any write does.
     pub async fn probe_write(&self) -> Result<(), RequestError> {
         let answer = self.forward(Command::Txn(never()), 0)?;
         match timeout(PROBE_TIMEOUT, answer).await {

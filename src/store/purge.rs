@@ -13,10 +13,11 @@ const MIN_STEP_ROWS: usize = 16;
 /// Rows of one step at the most: parameters of one statement, pages of one Raft entry.
 pub const MAX_STEP_ROWS: usize = 1024;
 
-/// How long one step may hold the writer. A step that took longer is followed by a smaller one.
+/// The longest that one step should hold the writer. A step that took longer is followed by a
+/// smaller one.
 const STEP_TARGET: Duration = Duration::from_millis(4);
 
-/// While writes keep coming, one step goes after this many batches.
+/// While writes keep coming, one step runs after this many batches.
 const BATCHES_PER_STEP: u32 = 4;
 
 /// Goes through the rows up to the compaction revision, and deletes those that earlier leaders should
@@ -27,7 +28,7 @@ pub struct Sweep {
     kept: Vec<RowId>,
     /// The last row of the compaction revision.
     end: RowId,
-    /// All rows up to this one are done, and this many of `kept`.
+    /// All rows up to this one are done, and the first `done` of `kept`.
     after: RowId,
     done: usize,
     found: u64,
@@ -76,7 +77,7 @@ pub enum Step {
 
 #[derive(Debug)]
 pub struct Purge {
-    /// Before any row is deleted that hides what it finds.
+    /// The sweep, which runs before any row is deleted that hides what the sweep looks for.
     sweep: Option<Sweep>,
     rows: VecDeque<RowId>,
     waiting: Vec<ReplySender>,

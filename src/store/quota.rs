@@ -1,6 +1,7 @@
-//! How much the database may hold, and whether a request still fits. Pure: the size is an argument.
+//! The limit of the database's size, and whether a request still fits. Pure: the size is an
+//! argument.
 //!
-//! The size is what the pages in use hold. It is read from the engine only when an upper estimate of
+//! The size is that of the pages in use. It is read from the engine only when an upper estimate of
 //! what was written since reaches the limit: far below it, a write costs an addition and a
 //! comparison here; close to it, a reading per batch.
 
@@ -11,10 +12,10 @@ use super::{Pages, command::Command};
 /// etcd's default, in bytes (`server/storage/quota.go`).
 pub const DEFAULT_BYTES: u64 = 2 * 1024 * 1024 * 1024;
 
-/// What etcd suggests as the largest, in bytes.
+/// The largest quota that etcd suggests, in bytes.
 pub const SUGGESTED_MAX_BYTES: u64 = 8 * 1024 * 1024 * 1024;
 
-/// What a key costs beside its bytes, and what a lease costs: etcd's estimates, in bytes.
+/// The cost of a key beside its bytes, and the cost of a lease: etcd's estimates, in bytes.
 const KEY_OVERHEAD_BYTES: u64 = 256;
 const LEASE_BYTES: u64 = 64;
 
@@ -24,11 +25,11 @@ const WORST_CASE_FACTOR: u64 = 2;
 /// SQLite's page size in dqlite.
 pub const PAGE_BYTES: u64 = 4096;
 
-/// What may be written after a reading failed, in bytes, before it is tried anew. The write that
+/// The bytes that may be written after a reading failed, before it is tried again. The write that
 /// follows tells whether the engine is lost.
 const UNREAD_GRACE_BYTES: u64 = 8 * 1024 * 1024;
 
-/// What `--quota-backend-bytes` says: 0 is the default, less than 0 is none.
+/// The value of `--quota-backend-bytes`: 0 is the default, less than 0 is no quota.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QuotaBytes(pub i64);
 
@@ -52,9 +53,9 @@ pub enum Verdict {
 #[derive(Debug)]
 pub struct Quota {
     limit_bytes: u64,
-    /// What the last reading said, and at most what was written since; none after an unknown outcome.
+    /// The last reading, plus at most the bytes written since; none after an unknown outcome.
     used_bytes: Option<u64>,
-    /// Nothing was written since the reading.
+    /// True if nothing was written since the reading.
     is_exact: bool,
     wants_reading: bool,
 }
@@ -69,7 +70,7 @@ impl Quota {
         }
     }
 
-    /// Whether a request of this cost still fits; after `Unknown` a reading is wanted.
+    /// Returns whether a request of this cost still fits; after `Unknown` a reading is wanted.
     pub fn judge(&mut self, cost_bytes: u64) -> Verdict {
         if self.limit_bytes == u64::MAX {
             return Verdict::Fits;
@@ -98,7 +99,7 @@ impl Quota {
         self.is_exact = false;
     }
 
-    /// The outcome of a write is unknown.
+    /// Forgets the size, because the outcome of a write is unknown.
     pub fn forget(&mut self) {
         self.used_bytes = None;
         self.is_exact = false;
@@ -130,7 +131,7 @@ impl Pages {
     }
 }
 
-/// What a request may add in bytes, as etcd reckons it; 0 if it can only free.
+/// Returns the bytes that a request may add, as etcd estimates them; 0 if it can only free space.
 pub fn cost_bytes(command: &Command) -> u64 {
     match command {
         Command::Put(put) => put_cost(put),

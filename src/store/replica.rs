@@ -24,11 +24,11 @@ use super::{
     writer::{CommitObserver, Ended, Stop, Writer, WriterError},
 };
 
-/// What a node has of the store, whoever leads.
+/// The part of the store that a node has whoever leads.
 pub struct Replica {
     pub(super) shared: Arc<Shared>,
     pub(super) queue: mpsc::Receiver<Submission>,
-    /// Received, but evaluated by nobody.
+    /// Requests that were received but not evaluated.
     pub(super) backlog: VecDeque<Submission>,
     pub(super) observer: Box<dyn CommitObserver>,
 }
@@ -69,7 +69,7 @@ impl Replica {
         self.shared.history.compact_revision()
     }
 
-    /// What clients of this node want written. Cancel safe.
+    /// Receives the writes that clients of this node ask for, at most `limit`. Cancel safe.
     pub async fn requests(&mut self, received: &mut Vec<Submission>, limit: usize) {
         if !self.backlog.is_empty() {
             let count = self.backlog.len().min(limit);
@@ -278,6 +278,6 @@ impl Replica {
 /// The database, opened by the node that leads.
 pub struct Leading {
     pub(super) database: Database,
-    /// What the leaders before have not deleted.
+    /// The rows that earlier leaders have not deleted.
     pub(super) purge: Purge,
 }

@@ -10,8 +10,8 @@ pub const READ_VERSION: &str = "PRAGMA user_version";
 
 pub const COUNT_TABLES: &str = "SELECT count(*) FROM sqlite_master";
 
-/// While the tables of the Go k8s-dqlite are being converted: above every version that a program before
-/// this one knows, so that it refuses, and below 3.0. See `takeover`.
+/// The schema version while the tables of the Go k8s-dqlite are being converted: above every
+/// version that an earlier program knows, so that it refuses, and below 3.0. See `takeover`.
 pub const CONVERTING_VERSION: i64 = (2 << 16) | 0xf000;
 
 /// The tables. `prev_revision` is there for checks and inspection. Column types are only INTEGER, TEXT and
@@ -83,7 +83,7 @@ pub const CREATE: &str = concat!(
 pub const CREATE_TABLES: &str = tables!();
 pub const CREATE_VIEW: &str = concat!(view!(), "PRAGMA user_version = 131073;");
 
-/// From 2.0 to 2.1.
+/// The upgrade from schema 2.0 to 2.1.
 pub const UPGRADE: &str = "
 BEGIN IMMEDIATE;
 CREATE TABLE setting (
@@ -137,7 +137,8 @@ pub fn purge_changes(rows: usize) -> String {
     format!("DELETE FROM change WHERE id IN ({})", values("?", rows))
 }
 
-/// Between two rows, all but some: parameters are the bounds, those, and how many at most.
+/// Deletes the rows between two ids except for `kept` ones. The parameters are the two ids, the
+/// kept ids, and the most rows to delete.
 pub fn sweep_changes(kept: usize) -> String {
     let kept = values("?", kept);
     format!(
@@ -146,7 +147,7 @@ pub fn sweep_changes(kept: usize) -> String {
     )
 }
 
-/// Not an upsert: a row that is there already is not this writer's.
+/// Inserts leases. Not an upsert: a row that exists already was not written by this writer.
 pub fn insert_leases(rows: usize) -> String {
     let values = values("(?,?,?)", rows);
     format!("INSERT INTO lease (id, granted_ttl_s, remaining_s) VALUES {values}")

@@ -42,7 +42,7 @@ use super::{
 };
 use crate::store::writer::leases::{CHECKPOINTS_AT_STOP, Expiry};
 
-/// How often leases are looked at, as in etcd: a lease outlives its TTL by at most this.
+/// The interval at which leases are checked, as in etcd: a lease outlives its TTL by at most this.
 const LEASE_TICK: Duration = Duration::from_millis(500);
 
 /// Requests evaluated between two looks at the commit in flight.
@@ -52,7 +52,7 @@ const REQUESTS_PER_TURN: usize = 256;
 /// memory, and the queue counts them no more.
 const MAX_ANSWERS: usize = 1024;
 
-/// Told what happens to the database, in order.
+/// An observer that is told what happens to the database, in order.
 pub trait CommitObserver: Send + Sync {
     /// The commits of a batch, which became readable.
     fn committed(&mut self, commits: &[Arc<Commit>]);
@@ -67,7 +67,7 @@ impl<F: FnMut(&[Arc<Commit>]) + Send + Sync> CommitObserver for F {
     }
 }
 
-/// What to tell a client once its batch is committed.
+/// The answer to a client once its batch is committed.
 pub(super) struct Answer {
     pub reply: ReplySender,
     pub result: Result<Reply, RequestError>,
@@ -77,7 +77,7 @@ pub(super) struct Answer {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum When {
     Committed,
-    /// Also dropped from the index, and if `is_physical` the rows deleted.
+    /// Committed, dropped from the index, and if `is_physical` the rows deleted.
     Compacted {
         revision: Revision,
         is_physical: bool,
@@ -104,9 +104,9 @@ pub(super) struct Writer {
     /// Received, but for the batch after the pending one.
     pub(super) backlog: VecDeque<Submission>,
     pub(super) expiry: Expiry,
-    /// With what is not committed yet.
+    /// The compaction revision, including one that is not committed yet.
     pub(super) compact_revision: Revision,
-    /// With what is not committed yet.
+    /// The settings, including changes that are not committed yet.
     pub(super) settings: Settings,
     /// The revision of users, roles and permissions in `settings`, while authentication is on.
     pub(super) enforced_auth_revision: Option<u64>,
@@ -115,36 +115,36 @@ pub(super) struct Writer {
     pub(super) is_stopping: bool,
 }
 
-/// What the writer is told to do.
+/// A request to the writer to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stop {
-    /// Commit what is queued, and refuse what comes.
+    /// Commit the queued requests, and refuse later ones.
     Close,
-    /// Commit what was received, and leave what comes to the next leader.
+    /// Commit the received requests, and leave later ones to the next leader.
     HandOver,
     /// This node leads no more.
     Deposed,
 }
 
-/// How the writer ended.
+/// The way in which the writer ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
-    /// As it was told to, with everything answered.
+    /// As it was told to, with every request answered.
     Stopped,
     /// This node leads no more.
     Deposed,
 }
 
-/// What the writer was lent, and how it ended.
+/// The parts that were lent to the writer, and how it ended.
 pub(super) struct Returned {
     pub queue: mpsc::Receiver<Submission>,
-    /// Received, but not evaluated.
+    /// Requests that were received but not evaluated.
     pub backlog: VecDeque<Submission>,
     pub observer: Box<dyn CommitObserver>,
     pub ended: Result<Ended, WriterError>,
 }
 
-/// Why the writer, and with it the server, cannot go on.
+/// The reason why the writer, and with it the server, cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum WriterError {
     #[error("dqlite did not recover within {0:?}: {1}")]
@@ -154,7 +154,7 @@ pub enum WriterError {
          stop it and start again"
     )]
     ForeignWriter(Revision),
-    /// SQLite says so. Nothing is written any more.
+    /// SQLite reports damage. Nothing is written any more.
     #[error("the database is damaged: {0}")]
     Damaged(String),
 }
@@ -282,8 +282,8 @@ impl Writer {
         Ok(Ended::Stopped)
     }
 
-    /// Nobody knows what becomes of a batch that is on its way, and what was evaluated on top of it
-    /// never happens.
+    /// Answers all waiting requests: the outcome of a batch in flight is unknown, and whatever was
+    /// evaluated on top of it never happens.
     pub(super) fn abandon(&mut self, in_flight: Option<Vec<Answer>>) {
         let Pending {
             answers,
@@ -300,7 +300,7 @@ impl Writer {
         }
     }
 
-    /// Whether the next request must wait for the next batch.
+    /// Returns whether the next request must wait for the next batch.
     pub(super) fn is_full(&self) -> bool {
         self.pending.batch.is_full()
             || self.pending.answers.len() >= MAX_ANSWERS

@@ -1,4 +1,5 @@
-//! What is in the file, bucket by bucket: etcd's schema of version 3.6 (`server/storage/schema`).
+//! The content of the file, bucket by bucket: etcd's schema of version 3.6
+//! (`server/storage/schema`).
 
 use std::collections::BTreeMap;
 
@@ -24,7 +25,7 @@ pub const SETTINGS: [(&str, Space); 4] = [
     ("authUsers", Space::User),
 ];
 
-/// Who takes the snapshot, and in which cluster. etcd's restore replaces it.
+/// The member that takes the snapshot, and the members of its cluster. etcd's restore replaces both.
 #[derive(Debug, Clone)]
 pub struct Origin {
     pub member_id: u64,

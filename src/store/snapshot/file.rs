@@ -31,7 +31,7 @@ enum Stage {
 
 pub struct Blob {
     pub bytes: Vec<u8>,
-    /// What of the file comes after it.
+    /// The bytes of the file that come after this part.
     pub remaining_bytes: u64,
 }
 
@@ -55,7 +55,7 @@ impl SnapshotFile {
         self.content.versions.revision
     }
 
-    /// What is left of the file, without the checksum.
+    /// Returns the bytes that are left of the file, without the checksum.
     pub fn remaining_bytes(&self) -> u64 {
         self.remaining_bytes
     }
@@ -89,8 +89,8 @@ impl SnapshotFile {
 }
 
 impl Drop for SnapshotFile {
-    /// Where versions were compacted meanwhile, these are the last references, and freeing them takes
-    /// time in proportion to them.
+    /// Drops the versions on a blocking thread: if they were compacted meanwhile, these are the
+    /// last references, and freeing them takes time in proportion to them.
     fn drop(&mut self) {
         let versions = std::mem::take(&mut self.content.versions);
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {

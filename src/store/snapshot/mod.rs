@@ -28,7 +28,7 @@ const MAX_AT_ONCE: usize = 4;
 
 static PERMITS: Semaphore = Semaphore::const_new(MAX_AT_ONCE);
 
-/// How often it begins anew because the revision was compacted in between.
+/// The most times that a snapshot begins again because its revision was compacted in between.
 const MAX_ATTEMPTS: usize = 3;
 
 impl Store {

@@ -1,4 +1,4 @@
-//! How etcd stores a version: one row of the bucket `key` in its database file
+//! A version as etcd stores it: one row of the bucket `key` in its database file
 //! (`mvcc/revision.go`, `mvcc/kvstore_txn.go`).
 
 use etcd_state::{

@@ -28,13 +28,14 @@ use crate::store::{OpenError, database::Database};
 /// Appended to the name of the storage directory.
 const SUFFIX: &str = ".take-over";
 
-/// Of a file that is not complete.
+/// The extension of a file that is not complete.
 const PARTIAL: &str = "partial";
 
 /// Rows of one query, which streams them.
 const READ_ROWS: i64 = 4096;
 
-/// Encoded rows that wait for the thread that compresses: pieces of so many bytes, and so many pieces.
+/// Encoded rows that wait for the thread that compresses: the size of a piece, and the number of
+/// pieces.
 const PIECE_BYTES: usize = 1024 * 1024;
 const MAX_PIECES: usize = 4;
 
@@ -70,7 +71,7 @@ pub fn path_beside(storage_dir: &Path) -> Result<PathBuf, TakeOverError> {
     Ok(dir.join(format!("kine-{}.gz", since.as_millis())))
 }
 
-/// What an attempt that was killed has left.
+/// Removes the incomplete files of attempts that were killed.
 fn remove_partial(dir: &Path) {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     for path in entries.map(|entry| entry.path()) {

@@ -31,7 +31,7 @@ const STEP_BYTES: usize = 256 * 1024;
 /// Rows of one statement.
 const STATEMENT_ROWS: usize = 256;
 
-/// How often the log says how far it is.
+/// The interval at which the log says how far the conversion is.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 
 pub async fn run(database: &mut Database, metrics: &Metrics, halt: &Halt) -> Result<(), OpenError> {
@@ -90,7 +90,7 @@ pub async fn run(database: &mut Database, metrics: &Metrics, halt: &Halt) -> Res
     Ok(())
 }
 
-/// What earlier steps decided; how many rows they made.
+/// Reads back into `rules` what earlier steps decided. Returns the number of rows that they made.
 async fn remember(database: &mut Database, rules: &mut Rules) -> Result<i64, OpenError> {
     let (mut after, mut count) = (RowId::MIN, 0);
     loop {
@@ -193,7 +193,7 @@ fn old_row(row: &Row) -> Result<(OldRow, usize), OpenError> {
 #[derive(Default)]
 struct Step {
     rows: Vec<NewRow>,
-    /// Those that nothing is made of included.
+    /// The number of old rows taken, including those that become no row.
     taken: usize,
     bytes: usize,
     last: Revision,
@@ -219,7 +219,7 @@ impl Step {
 /// Writes steps.
 #[derive(Default)]
 struct Mover {
-    /// Of [`STATEMENT_ROWS`] rows.
+    /// The prepared statement for [`STATEMENT_ROWS`] rows.
     full: Option<Statement>,
 }
 

@@ -30,23 +30,24 @@ use self::{backup::WrittenBackup, table::Stage};
 use super::{OpenError, database::Database, metrics::Metrics};
 use crate::process::disk;
 
-/// How often the other nodes are asked whether they are ready.
+/// The interval at which the other nodes are asked whether they are ready.
 const ASK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How often the log says what is waited for.
+/// The interval at which the log says what the conversion waits for.
 const REMIND_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Free space that a conversion needs on the disk of the storage directory, as a multiple of the pages in use: one
 /// for the log of its steps, one for a snapshot beside the older one.
 const CONVERSION_SPACE: u64 = 2;
 
-/// What stays free beside that, in bytes: the engine allocates its log in pieces of 8 MiB.
+/// The space that stays free beside that, in bytes: the engine allocates its log in pieces of 8
+/// MiB.
 const SPARE_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Bytes of a page of the database.
 const PAGE_BYTES: u64 = 4096;
 
-/// Where the old rows go before they are converted.
+/// The place to which the old rows are saved before they are converted.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum BackupTo {
     /// A file of its own in the directory beside the storage directory.
@@ -77,14 +78,14 @@ impl Halt {
     }
 }
 
-/// The other nodes, of which each must run this program before anything is changed.
+/// The other nodes, each of which must run this program before anything is changed.
 pub trait Others: Sync {
-    /// Those that do not, each with what an operator has to know. Empty if all do.
+    /// Returns those that do not, each with what an operator has to know. Empty if all do.
     fn missing(&self) -> impl Future<Output = Vec<String>> + Send;
 }
 
-/// Converts what a Go k8s-dqlite left in the database of this node, which leads. At once if it has nothing to do.
-/// What comes of it is meaningless once `halt` was asked.
+/// Converts the data of a Go k8s-dqlite in the database of this node, which leads. Returns at once
+/// if there is none. The result means nothing once `halt` was asked.
 pub(super) async fn run(
     endpoint: &Endpoint,
     take_over: &TakeOver,
@@ -224,7 +225,7 @@ fn check_space(dir: &Path, needed_bytes: u64) -> Result<(), TakeOverError> {
     Ok(())
 }
 
-/// What may be done about an error.
+/// The reaction to an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Remedy {
     /// Try again: it happens while leaders change.

@@ -1,8 +1,8 @@
-//! What becomes of a row of the Go k8s-dqlite. Pure.
+//! The rules by which a row of the Go k8s-dqlite is converted. Pure.
 //!
-//! Rows are taken in the order of their ids, each once. What later rows depend on is only the newest version of
-//! each living key and how many rows had which TTL, and both can be had again from the rows that were made: so
-//! converting can stop after any row, and go on in another process.
+//! Rows are taken in the order of their ids, each once. Later rows depend only on the newest
+//! version of each living key and on how many rows had which TTL, and both can be restored from the
+//! rows that were made: so the conversion can stop after any row, and go on in another process.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -12,7 +12,7 @@ use etcd_state::{
     mvcc::{ChangeKind, LeaseId, Revision},
 };
 
-/// Where the Go k8s-dqlite keeps its compaction revision; not a key of a client.
+/// The key under which the Go k8s-dqlite keeps its compaction revision; not a key of a client.
 const COMPACTION_KEY: &[u8] = b"compact_rev_key";
 
 /// Keys of older versions that fill holes among the ids.
@@ -21,7 +21,7 @@ const FILL_PREFIX: &[u8] = b"gap-";
 /// Rows that share a lease, and so expire together: as many objects as kube-apiserver attaches to one.
 const ROWS_PER_LEASE: i64 = 1000;
 
-/// Above the largest TTL.
+/// The bits of a lease id that hold the TTL: enough for the largest TTL.
 const TTL_BITS: u32 = 34;
 const _: () = assert!(MAX_TTL_S < 1 << TTL_BITS);
 
@@ -84,7 +84,7 @@ impl Rules {
         }
     }
 
-    /// Notes a row that was made before.
+    /// Notes a row that the conversion made, now or in an earlier step.
     pub fn made(&mut self, row: &NewRow) {
         match row.kind {
             ChangeKind::Put => {
@@ -105,7 +105,7 @@ impl Rules {
         }
     }
 
-    /// What becomes of the next row; nothing of some.
+    /// Converts the next row; none if no row is made of it.
     pub fn convert(&mut self, old: OldRow) -> Option<NewRow> {
         let is_key = !old.name.is_empty()
             && &old.name[..] != COMPACTION_KEY

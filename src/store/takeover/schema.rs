@@ -3,13 +3,13 @@
 /// `PRAGMA user_version` of the Go k8s-dqlite: without versions, 0.1, and 1.0.
 pub const VERSIONS: [i64; 3] = [0, 1, 1 << 16];
 
-/// Whether there is an old table.
+/// Counts the old tables: 1 or 0.
 pub const COUNT_OLD: &str =
     "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'kine'";
 pub const COUNT_SEQUENCES: &str =
     "SELECT count(*) FROM sqlite_master WHERE name = 'sqlite_sequence'";
 
-/// What tells whether a table is the same as before.
+/// Reads the figures by which a changed table is told from an unchanged one.
 pub const SURVEY: &str = "SELECT \
     (SELECT count(*) FROM kine) AS row_count, \
     (SELECT ifnull(min(id), 1) FROM kine) AS first, \
@@ -30,7 +30,8 @@ pub const READ_ROWS: &str = "SELECT id, CAST(name AS BLOB) AS name, \
      CAST(value AS BLOB) AS value, CAST(old_value AS BLOB) AS old_value \
      FROM kine WHERE id > ? ORDER BY id LIMIT ?";
 
-/// What decides about a row, and how large it is; the values stay where they are.
+/// Reads the columns that decide about a row, and the size of its value; the values stay where they
+/// are.
 pub const READ_HALF: &str = "SELECT id, CAST(name AS BLOB) AS name, \
      ifnull(CAST(created AS INTEGER), 0) AS created, \
      ifnull(CAST(deleted AS INTEGER), 0) AS deleted, \

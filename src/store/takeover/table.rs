@@ -16,7 +16,7 @@ const MAX_REVISION: Revision = revision_of(RowId::MAX);
 /// Indexes that a table may have; the Go k8s-dqlite makes two at most.
 const MAX_INDEXES: usize = 64;
 
-/// How far a take-over is.
+/// The stage of a take-over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
     /// There is nothing to take over.
@@ -43,7 +43,7 @@ pub async fn stage(database: &mut Database) -> Result<Stage, OpenError> {
     }
 }
 
-/// What an old table holds, and by which it is told whether somebody has changed it.
+/// The figures of an old table, which show whether somebody has changed it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Survey {
     pub rows: i64,
@@ -51,7 +51,7 @@ pub struct Survey {
     pub last: Revision,
     /// The highest id ever used.
     pub sequence: Revision,
-    /// Of the compaction rows the highest; 0 without one.
+    /// The highest revision of the compaction rows; 0 without one.
     pub compacted: Revision,
 }
 
@@ -63,7 +63,7 @@ impl Survey {
         }
     }
 
-    /// No later revision may be below this one.
+    /// Returns the revision below which no later revision may be.
     pub fn least_revision(&self) -> Revision {
         self.last.max(self.sequence).max(self.compacted).max(1)
     }

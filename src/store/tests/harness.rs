@@ -25,7 +25,7 @@ use tokio::{
 
 use crate::store::{Alone, Ended, QuotaBytes, Stop, Store, StoreOptions, WriterError, empty};
 
-/// What happens to the next request on the socket.
+/// The fault that hits the next request on the socket.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Fault {
@@ -81,7 +81,7 @@ impl Engine {
         self.fault.store(fault as u8, Ordering::SeqCst);
     }
 
-    /// Whether the injected fault is still to come.
+    /// Returns whether the injected fault is still to come.
     pub fn has_fault(&self) -> bool {
         self.fault.load(Ordering::SeqCst) != 0
     }
@@ -143,9 +143,9 @@ async fn relay(mut client: UnixStream, name: String, fault: Arc<AtomicU8>) {
 
 pub struct Running {
     pub store: Store,
-    /// What the observer was told.
+    /// The commits that the observer was told of.
     pub observed: Arc<Mutex<Vec<Arc<Commit>>>>,
-    /// The keys and values that it was told at once, in bytes.
+    /// The keys and values of each call to the observer, in bytes.
     pub batch_bytes: Arc<Mutex<Vec<usize>>>,
     stop: Option<oneshot::Sender<()>>,
     writer: Option<JoinHandle<Result<Ended, WriterError>>>,

@@ -1,4 +1,4 @@
-//! What a batch may hold, and what may not wait for it.
+//! Tests of the limits of a batch, and of the commands that may not wait for a batch.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,8 +1,8 @@
 //! Concurrent clients on an engine whose connections keep breaking.
 //!
-//! What is asserted does not depend on the timing: every write that was acknowledged is in the
-//! history at its revision, every other one is there once or not at all, and the database, read
-//! back, is the index.
+//! The assertions do not depend on the timing: every write that was acknowledged is in the history
+//! at its revision, every other one is there once or not at all, and the database, read back, is
+//! the index.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -33,7 +33,7 @@ const FAULTS: usize = 60;
 /// A key that changed, as the client knows it: each value is used once.
 type Written = (String, Option<String>);
 
-/// What a client did, and what became of it: the revision, or none if it is not known.
+/// The writes of a client with their outcome: the revision, or none if it is not known.
 #[derive(Default)]
 struct Journal {
     writes: Vec<(Vec<Written>, Option<Revision>)>,

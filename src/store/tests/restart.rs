@@ -1,4 +1,4 @@
-//! What a store is after the engine and the writer were started again.
+//! Tests of a store after the engine and the writer were started again.
 
 use dqlite::client::{ConnectOptions, Connection};
 use etcd_proto::etcdserverpb::{

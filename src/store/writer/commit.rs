@@ -1,4 +1,4 @@
-//! From a batch to the engine, and from there to those who wait.
+//! The commit of a batch: to the engine, and from there to the clients and observers that wait.
 
 use std::{
     ops::ControlFlow,
@@ -37,11 +37,12 @@ use crate::store::{
 /// longer than what it saves.
 const GATHER_MIN_ANSWERS: usize = 8;
 
-/// How often everything else that is ready runs meanwhile. Measured: 2 save half of what 6 to 20 do.
+/// The number of turns in which everything else that is ready runs meanwhile. Measured: 2 save half
+/// of what 6 to 20 do.
 const GATHER_TURNS: usize = 8;
 
-/// How long to wait for a proof that this node leads still, before a request that changed nothing is
-/// answered.
+/// The longest wait for a proof that this node still leads, before a request that changed nothing
+/// is answered.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Writer {

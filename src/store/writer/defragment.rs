@@ -39,7 +39,8 @@ fn decide(pages: Pages) -> Decision {
 }
 
 impl Writer {
-    /// Who is to be answered after a VACUUM, if there is to be one. The others are answered here.
+    /// Returns the answers that are due after a VACUUM, if one is to be done. Otherwise answers all
+    /// here.
     pub(super) async fn begin_vacuum(&mut self, database: &mut Database) -> Option<Vec<Answer>> {
         if self.pending.wants_vacuum.is_empty() {
             return None;

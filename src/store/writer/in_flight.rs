@@ -14,7 +14,7 @@ type Writing = Pin<Box<dyn Future<Output = Written> + Send>>;
 pub(super) struct Written {
     pub database: Database,
     pub batch: Batch,
-    /// With the number of rows that a sweep deleted.
+    /// The number of rows that a sweep deleted, or the error of the engine.
     pub result: Result<u64, dqlite::client::Error>,
     pub took: Duration,
 }
@@ -24,7 +24,7 @@ pub(super) struct InFlight {
     writing: Writing,
     /// Set if the first poll already finished it.
     written: Option<Written>,
-    /// The state that it leads to.
+    /// The tree that the batch leads to.
     pub tree: Tree,
     pub answers: Vec<Answer>,
 }

@@ -26,13 +26,13 @@ const CHECKPOINTS_PER_TICK: usize = 200;
 /// Leases stored at a clean stop, which bounds how long it takes; the others live a little longer.
 pub const CHECKPOINTS_AT_STOP: usize = 10_000;
 
-/// How many leases may expire now. A lease may have more keys than there is room for in a batch, so
-/// those that are due at a tick go one batch after the other, and let requests in between.
+/// The number of leases that may expire now. A lease may have more keys than a batch has room for,
+/// so those that are due at a tick go one batch after the other, and let requests in between.
 #[derive(Debug, Default)]
 pub struct Expiry {
-    /// How many may still expire before the next tick; 0 once none is due.
+    /// The number that may still expire before the next tick; 0 once none is due.
     left: usize,
-    /// The last expiry was in this batch or the one before, and no request since.
+    /// True if the last expiry was in this batch or the one before, and no request came since.
     must_wait: bool,
 }
 

@@ -1,4 +1,4 @@
-//! After a failed commit: finds out what the table holds, and goes on from there.
+//! Recovery from a failed commit: finds out what the table holds, and goes on from there.
 //!
 //! A lost reply says nothing about the write. So nothing is sent again; a fence waits for whatever
 //! is still on its way, then the table says whether the batch is there. What was evaluated on top of
@@ -27,12 +27,12 @@ use crate::store::{
 /// Pause between two attempts; requests that arrive meanwhile are refused.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
-/// How long the engine may stay unusable before the process stops and its supervisor starts it
-/// anew. A full disk does not count: reads go on.
+/// The longest that the engine may stay unusable before the process stops and its supervisor starts
+/// it again. A full disk does not count: reads go on.
 const GIVE_UP: Duration = Duration::from_secs(60);
 
-/// How long a server that is to stop goes on asking for the outcome of its last commit: less than
-/// it is given to stop.
+/// The longest that a stopping server asks for the outcome of its last commit: less than it is
+/// given to stop.
 const PATIENCE_AT_STOP: Duration = Duration::from_secs(2);
 
 #[derive(Debug, PartialEq, Eq)]
@@ -40,11 +40,11 @@ pub(super) enum Recovery {
     Done,
     /// The server is to stop, and the engine does not answer.
     Stopped,
-    /// Another node leads, or did meanwhile.
+    /// Another node leads, or did so meanwhile.
     Deposed,
 }
 
-/// What the database holds beyond the index.
+/// The content of the database beyond the index.
 struct Truth {
     meta: Meta,
     leases: Vec<StoredLease>,
@@ -52,7 +52,7 @@ struct Truth {
     changes: Vec<StoredChange>,
 }
 
-/// Ready after `deadline`, never without one.
+/// Waits until `deadline`; without one, for ever.
 async fn passed(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
@@ -173,7 +173,7 @@ impl Writer {
         Ok(Recovery::Done)
     }
 
-    /// What a client is told whose request was not written.
+    /// Returns the error for a client whose request was not written.
     fn refusal(&self) -> RequestError {
         if (self.shared.is_disk_full)() {
             RequestError::NoSpace
@@ -245,7 +245,7 @@ impl Writer {
     }
 }
 
-/// Whether the batch took effect; none if the table holds something else in its place.
+/// Returns whether the batch took effect; none if the table holds something else in its place.
 fn is_written(batch: &Batch, truth: &Truth) -> Option<bool> {
     if batch.commits.is_empty() {
         return truth
@@ -264,8 +264,8 @@ fn is_written(batch: &Batch, truth: &Truth) -> Option<bool> {
     is_same.then_some(true)
 }
 
-/// Whether the database is as the records leave it, all or none of which were written. If it was so
-/// before, there is no difference.
+/// Returns whether the database is as the records leave it. All or none of them were written; if it
+/// was so before, there is no difference.
 fn all_hold(records: &[Record], truth: &Truth) -> bool {
     let stored: HashMap<_, _> = truth.leases.iter().map(|lease| (lease.id, lease)).collect();
     let folded = Folded::new(records);

@@ -1,4 +1,4 @@
-//! What the writer does with requests: evaluates each in order, against all before it.
+//! Evaluates requests in order, each against all before it.
 
 use std::sync::atomic::Ordering;
 
@@ -105,7 +105,7 @@ impl Writer {
         self.backlog.extend(received);
     }
 
-    /// Whether a request was held against rules that another node, or a moment, has left behind.
+    /// Returns whether a request was checked against rules that have changed since.
     fn is_let_in_by_old_rules(&self, auth_revision: Option<u64>) -> bool {
         let enforced = auth_revision.and(self.enforced_auth_revision);
         enforced.is_some() && enforced != auth_revision

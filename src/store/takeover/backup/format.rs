@@ -27,7 +27,7 @@ pub const END: u8 = 0;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Header {
     pub user_version: i64,
-    /// Of AUTOINCREMENT.
+    /// The sequence number of AUTOINCREMENT.
     pub sequence: i64,
     pub compact_revision: i64,
     pub last: i64,

@@ -122,7 +122,7 @@ fn read_header(from: &mut Hashing) -> io::Result<Header> {
 struct Hashing {
     from: MultiGzDecoder<BufReader<File>>,
     hash: Sha256,
-    /// What may be the hash at the end.
+    /// The last bytes read, which may be the hash at the end.
     tail: Vec<u8>,
 }
 
