@@ -1,4 +1,5 @@
-//! Who sends a request: the one place that reads tokens and the names in client certificates.
+//! Finds out who sends a request: the one place that reads tokens and the names in client
+//! certificates.
 
 use std::{
     sync::Arc,
@@ -12,7 +13,7 @@ use tonic::{Extensions, Request, metadata::MetadataMap};
 use super::Peer;
 use crate::store::Store;
 
-/// Where clients put their token; the second is for the JSON gateway.
+/// The metadata keys under which clients send their token; the second is for the JSON gateway.
 const TOKEN_KEYS: [&str; 2] = ["token", "authorization"];
 
 /// Set by etcd's JSON gateway: the certificate of a connection through it is not the client's.
@@ -34,7 +35,8 @@ impl Access {
         store.let_in_at(self.rules.load().revision)
     }
 
-    /// None while authentication is off: everybody may do everything.
+    /// Returns the caller of a request; none while authentication is off, when everybody may do
+    /// everything.
     pub fn caller<T>(&self, request: &Request<T>) -> Result<Option<Caller>, AuthError> {
         self.caller_of(request.metadata(), request.extensions())
     }
@@ -71,7 +73,7 @@ impl Access {
     }
 }
 
-/// Who opened a stream: asked anew for each request on it.
+/// The caller that opened a stream. It is checked again for each request on the stream.
 pub struct StreamCaller {
     pub access: Arc<Access>,
     pub metadata: MetadataMap,

@@ -95,7 +95,7 @@ impl AuthService {
         spawn_blocking(work).await.expect("hashing does not panic")
     }
 
-    /// What a user holds, if the caller is he or an administrator.
+    /// Returns the roles of a user. Fails if the caller is neither that user nor an administrator.
     fn roles_of(&self, request: &Request<AuthUserGetRequest>) -> Result<Vec<String>, Status> {
         let name = &request.get_ref().name;
         if let Some(caller) = self.caller(request)?
@@ -139,7 +139,7 @@ fn refuse(error: AuthError) -> Status {
     status(RequestError::Auth(error))
 }
 
-/// What etcd shows for the role root.
+/// Returns the permission that etcd shows for the role root.
 fn everything() -> Permission {
     Permission {
         perm_type: Type::Readwrite.into(),

@@ -16,12 +16,12 @@ use crate::cluster::node::Membership;
 pub struct ClusterService {
     pub identity: Arc<Identity>,
     pub membership: Membership,
-    /// Where clients reach this node; of the others it is not known.
+    /// The URL under which clients reach this node; those of the others are not known.
     pub client_url: String,
 }
 
 impl ClusterService {
-    /// etcd leaves the revision out here.
+    /// Returns a header without a revision, as etcd does here.
     fn header(&self) -> Option<ResponseHeader> {
         Some(self.identity.header(0))
     }

@@ -1,8 +1,8 @@
-//! What locks and elections have in common: keys below a name, of which the oldest owns it.
+//! The common part of locks and elections: keys below a name, the oldest of which owns the name.
 //!
-//! Everybody who wants the name puts a key of his own there, `<name>/<lease in hex>`, and waits for
-//! the deletion of the next older one. So a change of owner wakes one waiter. The keys and requests
-//! are those of clientv3's package `concurrency`, with which others may share a name.
+//! Each client that wants the name puts a key of its own there, `<name>/<lease in hex>`, and waits
+//! for the deletion of the next older one. So a change of owner wakes one waiter. The keys and
+//! requests are those of clientv3's package `concurrency`, whose users may share a name with ours.
 
 mod entry;
 
@@ -86,18 +86,18 @@ impl Recipes {
     }
 }
 
-/// Somebody who takes part.
+/// A client that takes part in a lock or an election.
 #[derive(Clone)]
 pub struct Session {
     caller: Option<Caller>,
-    /// For what the caller writes.
+    /// The store for the caller's writes, which are refused if the rules change meanwhile.
     gated: Store,
     store: Store,
     hub: Arc<WatchHub>,
 }
 
 impl Session {
-    /// `id`, or a new lease if that is 0.
+    /// Returns `id`, or grants a new lease if that is 0.
     pub async fn lease(&self, id: LeaseId) -> Result<LeaseId, RecipeError> {
         if id != 0 {
             return Ok(id);
@@ -167,7 +167,7 @@ impl Session {
     }
 }
 
-/// Where the keys of a name are.
+/// The prefix of the keys of a name.
 #[derive(Debug, Clone)]
 pub struct Prefix(Bytes);
 
@@ -221,7 +221,7 @@ impl Prefix {
     }
 }
 
-/// That `key` was created at `revision`, or is not there if that is 0.
+/// Compares whether `key` was created at `revision`, or does not exist if that is 0.
 pub fn is_created_at(key: Bytes, revision: Revision) -> Compare {
     Compare {
         result: compare::CompareResult::Equal.into(),

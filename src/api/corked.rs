@@ -48,7 +48,7 @@ impl<S> Corked<S> {
 }
 
 impl<S: AsyncWrite + Unpin> Corked<S> {
-    /// Whether a flush is to be left for the end of the window.
+    /// Returns whether a flush is left for the end of the window.
     fn is_collecting(&mut self) -> bool {
         if self.window.as_ref().is_some_and(|window| window.is_over()) {
             self.window = None;

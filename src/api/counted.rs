@@ -25,10 +25,10 @@ use tonic::codegen::Service;
 
 const STATUS: &str = "grpc-status";
 
-/// What a call whose client left before its end counts as: gRPC's Canceled.
+/// The status code of a call whose client left before its end: gRPC's Canceled.
 const CANCELLED: usize = 1;
 
-/// gRPC's Unknown.
+/// The status code Unknown of gRPC.
 const UNKNOWN: usize = 2;
 
 /// The gRPC services.
@@ -72,7 +72,7 @@ where
 struct Call {
     method: &'static MethodCalls,
     started: Instant,
-    /// For traces, and the log of slow requests.
+    /// The record of the call for traces and the log of slow requests.
     course: Option<Box<Course>>,
     is_over: bool,
 }
@@ -120,7 +120,7 @@ pub struct Answering {
 }
 
 impl Answering {
-    /// Of something that is no gRPC call.
+    /// The answer to a request that is no gRPC call.
     pub fn uncounted(answer: RouteFuture<Infallible>) -> Self {
         Self { answer, call: None }
     }

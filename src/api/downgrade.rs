@@ -1,8 +1,9 @@
-//! What etcd answers to a downgrade, for a cluster that no older version can take over. Pure.
+//! The answers to a downgrade request: etcd's, for a cluster whose data no older version can use.
+//! Pure.
 
 use etcd_proto::etcdserverpb::downgrade_request::DowngradeAction;
 
-/// What `etcdctl downgrade` reads as the version of the cluster.
+/// The version of the cluster that `etcdctl downgrade` reads.
 pub const CLUSTER_VERSION: &str = "3.6";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

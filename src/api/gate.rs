@@ -24,8 +24,8 @@ enum Need {
     Admin,
 }
 
-/// What a call needs while authentication is on, as in etcd (`api/v3rpc/maintenance.go`,
-/// `etcdserver/server.go`).
+/// Returns the permission that a call needs while authentication is on, as in etcd
+/// (`api/v3rpc/maintenance.go`, `etcdserver/server.go`).
 fn need(path: &str) -> Need {
     let method = path.rsplit('/').next().unwrap_or_default();
     match method {

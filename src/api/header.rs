@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use etcd_proto::etcdserverpb::ResponseHeader;
 use etcd_state::mvcc::Revision;
 
-/// Who answers: the constant part of a response header, and the current Raft term.
+/// The node that answers: the constant part of a response header, and the current Raft term.
 #[derive(Debug)]
 pub struct Identity {
     pub cluster_id: u64,

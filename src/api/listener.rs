@@ -1,4 +1,5 @@
-//! Where the etcd API is served: a TCP port or a unix socket, and the connections that arrive there.
+//! The listener of the etcd API: a TCP port or a unix socket, and the connections that arrive
+//! there.
 //!
 //! A socket file is readable for its owner only from the moment it exists, and is removed when the listener
 //! goes, unless somebody else has put another in its place.
@@ -32,8 +33,8 @@ use crate::{
 /// Connections that the kernel accepts for us while we are busy; it lowers this to its own limit.
 const BACKLOG: u32 = 1024;
 
-/// After how many seconds without a word the kernel asks whether the client is there, and how long
-/// between two of the 9 times that it asks: etcd's and Go's numbers.
+/// Seconds without traffic after which the kernel probes whether the client is there, and seconds
+/// between two of its 9 probes: etcd's and Go's numbers.
 const KEEP_ALIVE_IDLE_S: u32 = 30;
 const KEEP_ALIVE_INTERVAL_S: u32 = 30;
 
@@ -117,7 +118,7 @@ impl Listener {
         }
     }
 
-    /// With the port that the kernel chose, where 0 was asked for.
+    /// Returns the address, with the port that the kernel chose where 0 was asked for.
     pub fn address(&self) -> &ListenAddress {
         &self.address
     }

@@ -31,10 +31,10 @@ pub const ETCD_VERSION: &str = "3.6.4";
 /// The release whose features the storage has.
 pub const STORAGE_VERSION: &str = "3.6.0";
 
-/// What etcd lists among the errors of a status without a leader.
+/// The text that etcd lists among the errors of a status without a leader.
 const NO_LEADER: &str = "etcdserver: no leader";
 
-/// How long the leader may take to tell the size of the database to who asks for the status.
+/// The longest wait for the leader to tell the size of the database, for a status.
 const PAGES_TIMEOUT: Duration = Duration::from_secs(1);
 
 pub struct MaintenanceService {
@@ -60,7 +60,7 @@ impl MaintenanceService {
         }
     }
 
-    /// What Status complains of: no leader, and alarms.
+    /// Returns the errors that Status lists: no leader, and alarms.
     fn errors(&self, has_leader: bool) -> Vec<String> {
         let no_leader = (!has_leader).then(|| NO_LEADER.to_owned());
         let alarms = self.store.settings().alarms(AlarmType::None);

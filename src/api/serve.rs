@@ -38,25 +38,26 @@ const MIN_DECODED_BYTES: usize = 16 * 1024 * 1024;
 /// largest request without a pause.
 const WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 
-/// How often a client is asked whether it is there, and how long it may take to say so: etcd's
-/// `--grpc-keepalive-interval` and `--grpc-keepalive-timeout`. How often clients ask is their affair.
+/// The interval of pings to a client, and the longest wait for its answer: etcd's
+/// `--grpc-keepalive-interval` and `--grpc-keepalive-timeout`. Clients may ping as often as they
+/// like.
 const PING_INTERVAL: Duration = Duration::from_secs(2 * 3600);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What the API is made of.
+/// The parts of which the API is built.
 pub struct Services {
     pub store: Store,
     pub identity: Arc<Identity>,
     pub hub: Arc<WatchHub>,
     pub compactions: Arc<ClientCompactions>,
     pub stopping: Stopping,
-    /// Where clients reach this node.
+    /// The URL under which clients reach this node.
     pub client_url: String,
     pub membership: Membership,
     /// Calls at a time on one connection.
     pub max_concurrent_streams: u32,
     pub auth: AuthOptions,
-    /// What the metrics are read from.
+    /// The sources of the metrics.
     pub sources: Sources,
 }
 

@@ -207,7 +207,7 @@ pub fn recipe_status(error: RecipeError) -> Status {
     Status::unknown(text)
 }
 
-/// What grpc-go answers to a message above its limit.
+/// Fails as grpc-go does if a message is above its limit.
 pub fn check_received(size_bytes: usize, limits: Limits) -> Result<(), Status> {
     let max_bytes = limits.max_received_bytes();
     if size_bytes <= max_bytes {

@@ -158,7 +158,7 @@ fn check(opener: &StreamCaller, create: &WatchCreateRequest) -> Result<(), AuthE
     }
 }
 
-/// As in etcd: the empty key stands for the smallest one.
+/// Returns the first key of a watch. As in etcd, the empty key stands for the smallest one.
 fn first_key(create: &WatchCreateRequest) -> Bytes {
     if create.key.is_empty() {
         Bytes::from_static(&[0])
@@ -209,7 +209,8 @@ fn refusal_text(error: AuthError) -> String {
     )
 }
 
-/// What a client is told. Unavailable makes clientv3 resume its watches, here or elsewhere.
+/// Returns the status for a client. Unavailable makes clientv3 resume its watches, here or
+/// elsewhere.
 fn close_status(reason: CloseReason) -> Status {
     match reason {
         CloseReason::ServerStopped => Status::unavailable("etcdserver: server stopped"),

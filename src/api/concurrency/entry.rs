@@ -18,13 +18,13 @@ use crate::store::Store;
 /// it.
 pub struct Entry {
     pub key: Bytes,
-    /// When the key was created.
+    /// The revision that created the key.
     pub revision: Revision,
-    /// When this was read.
+    /// The revision at which this was read.
     pub read_revision: Revision,
-    /// The value that the key had before, if this session had come before.
+    /// The value that the key had, if this session had put it before.
     pub found: Option<Bytes>,
-    /// No older key was there.
+    /// True if there was no older key.
     pub is_oldest: bool,
     store: Store,
     is_left_behind: bool,

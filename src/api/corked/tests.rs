@@ -55,7 +55,7 @@ impl AsyncWrite for Sink {
     }
 }
 
-/// As h2 uses a connection: it reads whenever its task is woken.
+/// Reads once, as h2 does whenever its task is woken.
 async fn read_once(corked: &mut Corked<Sink>) {
     std::future::poll_fn(|context| {
         let mut bytes = [0; 8];

@@ -1,4 +1,4 @@
-//! Who leads, and what he proclaims, as it changes.
+//! Follows the leader of an election and its proclamations.
 
 use std::convert::Infallible;
 
@@ -55,10 +55,10 @@ enum End {
     Stopped,
 }
 
-/// What following came to.
+/// The result of following the events.
 enum Next<T> {
     Found(T),
-    /// Events are gone, or the leader is: read again.
+    /// Events were lost, or the leader has changed: read again.
     ReadAgain,
 }
 

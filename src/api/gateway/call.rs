@@ -25,7 +25,7 @@ use super::{
 };
 use crate::api::{Counted, Peer, counted::CountedBody};
 
-/// What comes before the name of metadata in the name of a header.
+/// The prefix of headers that carry metadata.
 const METADATA_PREFIX: &str = "grpc-metadata-";
 
 pub async fn run(
@@ -119,7 +119,7 @@ fn metadata(headers: &HeaderMap) -> HeaderMap {
     metadata
 }
 
-/// What belongs to gRPC itself.
+/// Returns whether the header belongs to gRPC itself.
 fn is_reserved(name: &HeaderName) -> bool {
     name.as_str().starts_with("grpc-") || [header::CONTENT_TYPE, header::TE].contains(name)
 }

@@ -14,7 +14,7 @@ const MAX_DIGITS: usize = 8;
 /// answer, in JSON.
 const HEAD_START: Duration = Duration::from_millis(10);
 
-/// When the call ends, if the client said so; an error if that is now.
+/// Returns the time at which the call ends, if the client gave one. Fails if that is now.
 pub fn deadline(headers: &HeaderMap) -> Result<Option<Instant>, Status> {
     let Some(value) = headers.get(HEADER) else {
         return Ok(None);

@@ -1,5 +1,5 @@
-//! Which path is which call (the `google.api.http` options in etcd's `rpc.proto`, `v3lock.proto` and
-//! `v3election.proto`), and the messages of each.
+//! The table of paths and calls (the `google.api.http` options in etcd's `rpc.proto`,
+//! `v3lock.proto` and `v3election.proto`), and the messages of each call.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -77,7 +77,7 @@ const PATHS: [(&str, &str); 51] = [
 /// One call.
 #[derive(Debug)]
 pub struct Method {
-    /// Where gRPC clients send it.
+    /// The path of the call for gRPC clients.
     pub grpc_path: PathAndQuery,
     pub request: MessageDescriptor,
     pub reply: MessageDescriptor,

@@ -16,9 +16,9 @@ use crate::api::counted::CountedBody;
 pub struct Replies {
     body: CountedBody,
     buffer: BytesMut,
-    /// How the call ended, once it has.
+    /// The status of the call, once it has ended.
     end: Option<Status>,
-    /// Ready when the call has lasted as long as its client wants.
+    /// Ready when the deadline of the client has passed.
     deadline: Option<Pin<Box<Sleep>>>,
 }
 

@@ -11,7 +11,7 @@ const READING: DeserializeOptions = DeserializeOptions::new().deny_unknown_field
 
 const WRITING: SerializeOptions = SerializeOptions::new().use_proto_field_name(true);
 
-/// Of a gRPC message: whether it is compressed, and its length.
+/// The head of a gRPC message: whether it is compressed, and its length.
 pub const FRAME_HEAD_BYTES: usize = 5;
 
 /// A JSON value as a gRPC message with its head. Nothing at all is the message without any field.

@@ -13,13 +13,13 @@ use bytes::{Bytes, BytesMut};
 use http_body::Body;
 use tonic::Status;
 
-/// How much longer than a message its JSON may be: base64 adds a third, and the rest is for names and
-/// white space.
+/// The factor by which JSON may be longer than its message: base64 adds a third, and the rest is
+/// for names and white space.
 pub const JSON_FACTOR: usize = 3;
 
 pub struct JsonValues {
     body: HttpRequestBody,
-    /// Arrived, and not given out yet.
+    /// The bytes that have arrived and are not returned yet.
     buffer: BytesMut,
     scan: Scan,
     is_over: bool,
@@ -68,7 +68,7 @@ impl JsonValues {
         }
     }
 
-    /// What follows the last value that is known to be whole.
+    /// Returns the bytes that follow the last complete value.
     fn last(&mut self) -> Result<Option<Bytes>, Status> {
         let rest = std::mem::take(&mut self.buffer).freeze();
         match std::mem::take(&mut self.scan).state {
@@ -80,7 +80,7 @@ impl JsonValues {
     }
 }
 
-/// How far into a value we are.
+/// The position within a value.
 #[derive(Debug, Default)]
 struct Scan {
     read: usize,
@@ -107,7 +107,7 @@ enum Text {
 }
 
 impl Scan {
-    /// Where the value ends, if `buffer` has its end.
+    /// Returns where the value ends, if `buffer` has its end.
     fn advance(&mut self, buffer: &[u8]) -> Option<usize> {
         while let Some(&byte) = buffer.get(self.read) {
             if self.ends_before(byte) {

@@ -39,7 +39,7 @@ impl Service<Request<tonic::body::Body>> for Front {
     }
 }
 
-/// As etcd tells them apart (server/embed/serve.go, `grpcHandlerFunc`).
+/// Returns whether a request is gRPC, by etcd's rule (server/embed/serve.go, `grpcHandlerFunc`).
 fn is_grpc(version: Version, headers: &HeaderMap) -> bool {
     const GRPC: &[u8] = b"application/grpc";
     version == Version::HTTP_2

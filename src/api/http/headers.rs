@@ -1,4 +1,4 @@
-//! What every answer carries, and every request must be.
+//! The headers of every answer, and the checks of every request.
 
 use axum::{
     extract::Request,

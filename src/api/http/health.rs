@@ -51,14 +51,14 @@ const READYZ: &[Check] = &[
     Check::Writable,
 ];
 
-/// How long a check may take: a little more than a request may.
+/// The longest that a check may take: a little more than a request may.
 const PATIENCE: Duration = Duration::from_secs(8);
 
-/// For how long the engine may be silent. A disk that stalls holds it up for seconds; one that leads and
-/// does not recover within a minute ends the process by itself.
+/// The longest that the engine may be silent. A disk that stalls holds it up for seconds; an engine
+/// that leads and does not recover within a minute ends the process by itself.
 const ENGINE_PATIENCE: Duration = Duration::from_secs(60);
 
-/// How one check went.
+/// The result of one check.
 pub(super) type Finding = (Check, Result<(), String>);
 
 /// All checks of `/readyz`, none of which may take longer than `patience`.
@@ -66,7 +66,7 @@ pub(super) async fn readiness(store: &Store, patience: Duration) -> Vec<Finding>
     run_all(store, READYZ.iter().copied(), patience).await
 }
 
-/// At the same time, since several may wait for the same.
+/// Runs the checks at the same time, since several may wait for the same thing.
 async fn run_all(
     store: &Store,
     checks: impl Iterator<Item = Check>,
@@ -235,7 +235,7 @@ async fn read_after_all_writes(store: &Store) -> Result<(), RequestError> {
     }
 }
 
-/// What is raised, by whichever member.
+/// Returns the alarms that any member has raised.
 fn alarms(store: &Store) -> Vec<AlarmType> {
     let members = store.settings().alarms(AlarmType::None);
     members.iter().map(AlarmMember::alarm).collect()
@@ -256,7 +256,7 @@ async fn health(State(store): State<Store>, RawQuery(query): RawQuery) -> Respon
     }
 }
 
-/// Nothing that it returns needs escaping in JSON.
+/// Returns the reason why the store is unhealthy, in text that needs no escaping in JSON.
 async fn find_illness(store: &Store, query: &Query) -> Option<String> {
     let alarm = |alarm: AlarmType| format!("ALARM {}", alarm.as_str_name());
     let is_excluded = |alarm: AlarmType| query.lists("exclude", alarm.as_str_name());

@@ -1,4 +1,4 @@
-//! What is served over plain HTTP, by version 1.1 or 2, on the port of gRPC.
+//! The routes over plain HTTP, by version 1.1 or 2, on the port of gRPC.
 //!
 //! Paths, methods, headers and texts are etcd's (server/etcdserver/api/etcdhttp, server/embed/serve.go).
 
@@ -36,7 +36,7 @@ pub fn http_routes(sources: Sources, grpc: Counted) -> Router {
         .with_state(())
 }
 
-/// What the endpoint of the metrics serves, before clients are served and afterwards. As etcd's
+/// The routes of the metrics endpoint, before clients are served and afterwards: those of etcd's
 /// `--listen-metrics-urls`, and the status page.
 pub fn metrics_routes(sources: Sources) -> Router {
     Router::new()
@@ -48,7 +48,7 @@ pub fn metrics_routes(sources: Sources) -> Router {
         .with_state(())
 }
 
-/// As Go's http.Error.
+/// Returns a plain-text response with the headers of Go's http.Error.
 fn text(status: StatusCode, text: impl Into<String>) -> Response {
     let headers = [
         (header::CONTENT_TYPE, "text/plain; charset=utf-8"),

@@ -19,12 +19,12 @@ impl Query {
         self.pairs().any(|(found, _)| found == name)
     }
 
-    /// Whether `name` is given with this value, perhaps among others.
+    /// Returns whether `name` is given with this value, perhaps among others.
     pub fn lists(&self, name: &str, value: &str) -> bool {
         self.pairs().any(|pair| pair == (name, value))
     }
 
-    /// The first value of `name`.
+    /// Returns the first value of `name`.
     pub fn first(&self, name: &str) -> Option<&str> {
         self.pairs()
             .find_map(|(found, value)| (found == name).then_some(value))

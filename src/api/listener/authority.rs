@@ -61,7 +61,7 @@ enum Position {
         left: u32,
         then: Then,
     },
-    /// Not HTTP/2 as we know it: hands off.
+    /// Not HTTP/2 as we know it: nothing is changed any more.
     Lost,
 }
 
@@ -71,7 +71,7 @@ enum Then {
     Fields { left: u32, padding: u32, ends: bool },
 }
 
-/// Where in a header block we are.
+/// The position in a header block.
 #[derive(Debug, Default, Clone, Copy)]
 enum Block {
     #[default]
@@ -127,7 +127,7 @@ impl AuthorityMask {
         }
     }
 
-    /// Whether enough has passed to tell HTTP/2 from anything else.
+    /// Returns whether enough bytes have passed to tell HTTP/2 from anything else.
     pub fn knows_protocol(&self) -> bool {
         !matches!(self.at, Position::Preface { .. })
     }
@@ -255,7 +255,8 @@ fn begin_fields(left: u32, priority: u32, padding: u32, ends: bool) -> Position 
 }
 
 impl Block {
-    /// What comes after `byte`, which is overwritten where it is of the authority; none if it is wrong.
+    /// Returns the state after `byte`, which is overwritten if it belongs to the authority; none if
+    /// it is invalid.
     fn byte(self, byte: &mut u8) -> Option<Self> {
         match self {
             Block::Field => Some(match *byte {
@@ -314,7 +315,7 @@ fn integer(of: Integer, first: u8, prefix_bits: u32) -> Block {
 }
 
 impl Integer {
-    /// What comes after the integer.
+    /// Returns the state after the integer.
     fn is(self, value: u32) -> Block {
         match self {
             Integer::Field => Block::Field,

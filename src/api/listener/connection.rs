@@ -20,8 +20,9 @@ use tonic::transport::server::Connected;
 
 use super::authority::AuthorityMask;
 
-/// How long a client may take until it is clear which HTTP it speaks. All speak first, and at once;
-/// from then on HTTP/1.1 has hyper's limit, which is 30 s as well, and HTTP/2 its pings.
+/// The longest that a client may take until it is clear which HTTP it speaks. All clients speak
+/// first, and at once; from then on HTTP/1.1 has hyper's limit, which is 30 s as well, and HTTP/2
+/// its pings.
 pub(super) const FIRST_BYTES_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Gives its slot back when it closes.
@@ -29,7 +30,7 @@ pub struct Connection {
     channel: Channel,
     peer: Peer,
     authority: AuthorityMask,
-    /// Until the client has begun.
+    /// The timer of [`FIRST_BYTES_TIMEOUT`], until the client has begun.
     patience: Option<Pin<Box<Sleep>>>,
     _slot: Option<OwnedSemaphorePermit>,
 }
@@ -44,7 +45,7 @@ pub(super) enum Plain {
     Unix(UnixStream),
 }
 
-/// Who is at the other end. In the extensions of every request.
+/// The other end of a connection. In the extensions of every request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peer {
     pub address: PeerAddress,
@@ -62,7 +63,8 @@ impl Peer {
         self.common_name = None;
     }
 
-    /// Of the client's certificate, if that was asked for (`--client-cert-auth`) and has one.
+    /// Returns the name in the client's certificate, if one was asked for (`--client-cert-auth`)
+    /// and has a name.
     pub fn common_name(&self) -> Option<&str> {
         self.common_name.as_deref()
     }

@@ -21,16 +21,16 @@ use crate::tls::ServerTls;
 /// At a time; further clients wait in the kernel's queue. Each is some 50 KiB and a few ms of work.
 const MAX_HANDSHAKES: usize = 1024;
 
-/// How long one may take: the round trips of a very slow network.
+/// The longest that one may take: the round trips of a very slow network.
 pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A failure is of one client, and a client may try often: one warning per this time is enough.
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How a TLS record begins that is a handshake.
+/// The first byte of a TLS record that is a handshake.
 const HANDSHAKE_RECORD: u8 = 0x16;
 
-/// What Go's server answers.
+/// The answer of Go's server to plain HTTP.
 const NOT_TLS: &[u8] =
     b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
 

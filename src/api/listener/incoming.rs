@@ -35,11 +35,11 @@ type Acquire = Pin<Box<dyn Future<Output = OwnedSemaphorePermit> + Send>>;
 
 pub struct Incoming {
     socket: Socket,
-    /// With TLS only.
+    /// Set with TLS only.
     handshakes: Option<Handshakes>,
     slots: Arc<Semaphore>,
     acquiring: Acquire,
-    /// Room for the next connection.
+    /// The slot for the next connection.
     slot: Option<OwnedSemaphorePermit>,
     back_off: Duration,
     pause: Option<Pin<Box<Sleep>>>,
@@ -146,7 +146,7 @@ impl Stream for Incoming {
     }
 }
 
-/// Whether the error says nothing about the next connection.
+/// Returns whether the error says nothing about the next connection.
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, InvalidInput, NotConnected};
     // Invalid input is what setting an option of a connection gives that is gone.

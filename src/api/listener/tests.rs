@@ -39,7 +39,7 @@ async fn next(incoming: &mut Incoming) -> Connection {
         .unwrap()
 }
 
-/// Whether a client's bytes come through.
+/// Checks that a client's bytes come through.
 async fn echo(incoming: &mut Incoming, mut client: impl AsyncReadExt + AsyncWriteExt + Unpin) {
     let mut connection = next(incoming).await;
     client.write_all(b"ping").await.unwrap();
@@ -205,7 +205,7 @@ async fn connections_beyond_the_limit_wait_until_one_closes() {
     next(&mut incoming).await;
 }
 
-/// What is there right now.
+/// Returns the connection that is there right now, if any.
 async fn at_once(incoming: &mut Incoming) -> Option<Connection> {
     tokio::select! {
         biased;
@@ -226,7 +226,8 @@ async fn accepting_goes_on_after_an_error() {
     echo(&mut incoming, UnixStream::connect(&path).await.unwrap()).await;
 }
 
-/// How long a client that sends these bytes and then nothing is waited for, if not for ever.
+/// Returns how long the listener waits for a client that sends these bytes and then nothing; none
+/// if for ever.
 async fn patience_after(bytes: &[u8]) -> Option<Duration> {
     let listener = bind(&tcp()).await.unwrap();
     let port = port(&listener);

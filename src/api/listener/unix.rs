@@ -23,7 +23,7 @@ use crate::address::ListenAddress;
 /// A listener answers at once, or its queue is full: then it is alive, too.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What `sockaddr_un` holds, without the NUL byte at the end.
+/// The longest path that fits into `sockaddr_un`, without the NUL byte at the end.
 const PATH_BYTES_MAX: usize = 107;
 
 #[derive(Debug)]

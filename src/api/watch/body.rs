@@ -14,7 +14,7 @@ use crate::watch::{CloseReason, Outbound, Popped};
 
 pub struct WatchBody {
     outbound: Arc<Outbound>,
-    /// What was wrong with a request, if that closed the stream.
+    /// The error of the request that closed the stream, if one did.
     failure: Arc<OnceLock<Status>>,
     is_ended: bool,
 }

@@ -24,7 +24,7 @@ use crate::{
     },
 };
 
-/// Nothing here takes longer than some milliseconds; a slow machine may.
+/// The deadline of every wait: all take some milliseconds, but a slow machine may take longer.
 const DEADLINE: Duration = Duration::from_secs(20);
 
 async fn in_time<T>(future: impl Future<Output = T>) -> T {

@@ -24,26 +24,26 @@ use crate::{api::Identity, backup::BACKUPS, observe::Observed, store::Store, wat
 
 const MICROSECONDS: u32 = 1_000_000;
 
-/// What the metrics and the status page are made from.
+/// The sources of the metrics and the status page.
 #[derive(Clone)]
 pub struct Sources {
     pub store: Store,
     pub observed: Arc<Observed>,
-    /// Less free space than this counts as low; none where nobody looks.
+    /// Free space below this counts as low; none if the disk is not watched.
     pub disk_low_bytes: Option<u64>,
     /// Set when clients are served.
     pub served: Arc<OnceLock<Served>>,
 }
 
-/// What there is only once the store is loaded.
+/// The parts that exist only once the store is loaded.
 pub struct Served {
     pub hub: Arc<WatchHub>,
     pub identity: Arc<Identity>,
-    /// Where clients reach this node.
+    /// The URL under which clients reach this node.
     pub client_url: String,
 }
 
-/// `/metrics` alone.
+/// The route of `/metrics` alone.
 pub fn routes(sources: Sources) -> Router {
     Router::new()
         .route("/metrics", any(serve))

@@ -1,4 +1,4 @@
-//! What is kept: the database, the engine's files and their disk, the index in memory.
+//! The metrics of storage: the database, the engine's files and their disk, the index in memory.
 
 use std::{sync::atomic::Ordering, time::Duration};
 
@@ -8,8 +8,8 @@ use tokio::time::timeout;
 
 use super::Sources;
 
-/// How long the writer may take to say how large the database is, before a scrape goes on without: shorter
-/// than any `scrape_timeout`.
+/// The longest wait for the writer to say how large the database is, before a scrape goes on
+/// without: shorter than any `scrape_timeout`.
 const PAGES_PATIENCE: Duration = Duration::from_secs(1);
 
 impl Sources {
@@ -31,7 +31,7 @@ impl Sources {
         page.gauge("etcd_mvcc_db_total_size_in_use_in_bytes", help, used_bytes);
     }
 
-    /// As of some seconds ago.
+    /// Writes the sizes of the files, which are some seconds old.
     pub(super) fn write_files(&self, page: &mut Page) {
         let facts = self.observed.facts();
         let help = "Log of the engine, on the disk.";

@@ -1,4 +1,4 @@
-//! What the page shows, as JSON. Its names are not promised to anybody else: scripts use `/metrics`, and
+//! The content of the page, as JSON. Its names are no interface: scripts use `/metrics`, and
 //! `k8s-dqlite status --json`.
 
 use std::{
@@ -16,7 +16,7 @@ use crate::{
     observe::{Point, SAMPLE_INTERVAL},
 };
 
-/// How long a check may take before the page is told that it has not answered, rather than nothing.
+/// The longest that a check may take. After that the page says that it has not answered.
 const PATIENCE: Duration = Duration::from_millis(1500);
 
 /// Slow watchers that are listed.
@@ -124,7 +124,7 @@ fn points(sources: &Sources, since_ms: u64) -> Value {
     json!({"names": Point::NAMES.as_slice(), "rows": rows.collect::<Vec<_>>()})
 }
 
-/// To three digits after the point, or none where that is exact enough.
+/// Rounds to three digits after the point, or to none where that is exact enough.
 fn rounded(value: f64) -> f64 {
     match value.abs() < 1000.0 {
         true => (value * 1000.0).round() / 1000.0,

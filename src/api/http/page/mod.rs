@@ -21,7 +21,7 @@ use super::{headers::only_get, metrics::Sources, query::Query};
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 
-/// Where style and script go.
+/// The places in the page where style and script are put.
 const STYLE_MARK: &str = "/* page.css */";
 const SCRIPT_MARK: &str = "/* page.js */";
 
@@ -32,7 +32,8 @@ static PAGE: LazyLock<String> = LazyLock::new(|| {
         .replace(SCRIPT_MARK, SCRIPT)
 });
 
-/// Nothing but what is in the page runs or is shown, and it asks nobody but this server.
+/// The content security policy: only what is in the page runs or is shown, and it asks only this
+/// server.
 static POLICY: LazyLock<String> = LazyLock::new(|| {
     let hash = |text: &str| STANDARD.encode(sha256(text.as_bytes()));
     format!(
