@@ -31,7 +31,7 @@ use crate::{
 /// info.yaml as it was before the address changed.
 pub const FORMER_INFO: &str = "info.yaml.before-update";
 
-/// What is replaced stays under these names.
+/// The files that are replaced, and the names under which the former ones stay.
 const KEPT: [(&str, &str); 2] = [
     (INFO_FILE, FORMER_INFO),
     (CLUSTER_FILE, "cluster.yaml.before-update"),
@@ -76,7 +76,7 @@ pub async fn change(config: &ServerConfig, address: &NodeAddress) -> Result<(), 
     write(config, &own, &servers)
 }
 
-/// What the log says, of which cluster.yaml may know only an earlier state.
+/// Returns the configuration in the log, of which cluster.yaml may hold only an earlier state.
 async fn configuration(
     config: &ServerConfig,
     identity: &Identity,

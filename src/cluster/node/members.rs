@@ -1,4 +1,4 @@
-//! Whether info.yaml and the log mean the same node.
+//! Checks that info.yaml and the log mean the same node.
 
 use std::path::Path;
 

@@ -17,7 +17,8 @@ use tracing::warn;
 
 use crate::store::snapshot::StoredMember;
 
-/// How long a change of the configuration may take: a promotion waits until the node has caught up.
+/// The longest that a change of the configuration may take: a promotion waits until the node has
+/// caught up.
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long the engine may take to name the nodes for a snapshot: it answers within milliseconds.
@@ -91,11 +92,11 @@ pub struct View {
     pub leader_id: Option<u64>,
 }
 
-/// What the writer of this node is told about a change of leader that was asked for.
+/// The calls that pause this node's writer for a change of leader, and resume it.
 pub struct Pauses {
     /// Ready when nothing is written here any more.
     pub pause: Box<dyn Fn() -> Prepare + Send + Sync>,
-    /// Nobody took over.
+    /// Resumes writing, because no other node became leader.
     pub lead_on: Box<dyn Fn() -> Prepare + Send + Sync>,
 }
 
@@ -104,7 +105,7 @@ pub struct Pauses {
 pub struct Membership {
     endpoint: Endpoint,
     own_id: u64,
-    /// `http` or `https`: what nodes speak to each other.
+    /// `http` or `https`: the scheme of the traffic between nodes.
     peer_scheme: &'static str,
     resolve: Resolve,
     /// `None`: this node is the only one.
@@ -113,7 +114,8 @@ pub struct Membership {
 }
 
 impl Membership {
-    /// Without a key pair, others are reached in clear; with one, see [`with_others`](Self::with_others).
+    /// Builds a membership that asks its own node only or, without a key pair, reaches others in
+    /// clear. See [`with_others`](Self::with_others) for a cluster with a key pair.
     pub fn new(endpoint: Endpoint, own_id: u64, peer_scheme: &'static str) -> Self {
         let resolve: Resolve = match peer_scheme {
             "http" => resolver(None),
@@ -132,7 +134,7 @@ impl Membership {
         }
     }
 
-    /// Of a cluster whose nodes are reached like this, and are known from here.
+    /// Sets how the other nodes are reached, and where their state is read.
     pub fn with_others(self, resolve: Resolve, status: watch::Receiver<MemberStatus>) -> Self {
         Self {
             resolve,
@@ -141,7 +143,7 @@ impl Membership {
         }
     }
 
-    /// Of a node that writes.
+    /// Sets the calls that pause and resume the writer of this node.
     pub fn with_pauses(self, pauses: Pauses) -> Self {
         Self {
             pauses: Some(Arc::new(pauses)),
@@ -301,7 +303,7 @@ fn find(servers: &[Server], id: u64) -> Result<&Server, MembershipError> {
     found.ok_or(MembershipError::NotFound)
 }
 
-/// What etcd takes as the URL of a peer (`client/pkg/types/urls.go`).
+/// Returns whether etcd takes this as the URL of a peer (`client/pkg/types/urls.go`).
 fn is_peer_url(url: &str) -> bool {
     let Some((scheme, address)) = url.trim().split_once("://") else {
         return false;

@@ -52,14 +52,14 @@ pub enum StartError {
 pub struct RunningNode {
     node: Node,
     pub identity: Identity,
-    /// Which history it belongs to.
+    /// The history that the node belongs to.
     pub cluster_id: ClusterId,
     /// The Raft term at the start: that in which this node leads, where it is the only voter.
     pub term: u64,
     member: Member,
     resolve: Resolve,
     peer_scheme: &'static str,
-    /// In the order in which they end.
+    /// The tasks, in the order in which they end.
     tasks: [NodeTask; 2],
 }
 
@@ -77,7 +77,7 @@ impl NodeTask {
 }
 
 impl RunningNode {
-    /// Of a cluster of one: nobody serves other nodes.
+    /// Starts the node of a cluster of one: nobody serves other nodes.
     pub async fn start(config: &ServerConfig) -> Result<Self, StartError> {
         Self::start_with_peers(config, None).await
     }
@@ -144,22 +144,23 @@ impl RunningNode {
         Endpoint::from_address(self.node.bind_address())
     }
 
-    /// How far this node's log on the disk reaches.
+    /// Returns the end of this node's log on the disk.
     pub fn log_end(&self) -> Option<LogEnd> {
         self.node.log_end()
     }
 
-    /// How any node of the cluster is reached at its address.
+    /// Returns the way to reach any node of the cluster at its address.
     pub fn resolve(&self) -> Resolve {
         self.resolve.clone()
     }
 
-    /// Tells what the cluster looks like, and is told when that may have changed.
+    /// Returns the member, which knows the state of the cluster and is told when that may have
+    /// changed.
     pub fn member(&self) -> &Member {
         &self.member
     }
 
-    /// The way to the leader and the others, as they are known now.
+    /// Returns the way to the leader and the other nodes, as they are known now.
     pub fn nodes(&self) -> Nodes {
         let seen = self.member.status().borrow().servers.clone();
         let known: &[Server] = match seen.is_empty() {
@@ -169,14 +170,14 @@ impl RunningNode {
         Nodes::new(known, self.resolve(), RoleTargets::default())
     }
 
-    /// What etcd's API does with the nodes.
+    /// Returns the part of the node that etcd's API of members uses.
     pub fn membership(&self) -> Membership {
         Membership::new(self.endpoint(), self.identity.id, self.peer_scheme)
             .with_others(self.resolve(), self.member.status())
     }
 
-    /// Before [`stop`](Self::stop), while the engine still serves: passes on role and leadership. Takes
-    /// at most a minute; nothing at all for a cluster of one.
+    /// Passes on role and leadership. To be called before [`stop`](Self::stop), while the engine
+    /// still serves. Takes at most a minute, and no time for a cluster of one.
     pub async fn handover(&self, prepare: Prepare) -> Result<HandedOver, ClusterError> {
         self.member.handover(prepare).await
     }
@@ -200,7 +201,7 @@ async fn until_dropped(mut sender: watch::Receiver<()>) {
     while sender.changed().await.is_ok() {}
 }
 
-/// How other nodes are reached, by a node of this history.
+/// Returns the way by which a node of this history reaches other nodes.
 fn peers_of(config: &ServerConfig, cluster_id: &ClusterId) -> Resolve {
     peer_resolver(resolver(config.tls.clone()), cluster_id.clone())
 }

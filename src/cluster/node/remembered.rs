@@ -1,4 +1,4 @@
-//! Whether the other nodes remember more of this node's log than is here.
+//! Asks whether the other nodes remember more of this node's log than it has.
 //!
 //! A log with fewer entries than were acknowledged, such as an older copy of the directory with its mark, looks
 //! whole. With its vote a leader could be elected that lacks committed entries; so the others are asked before the
@@ -16,8 +16,8 @@ use tokio::{task::JoinSet, time::timeout};
 
 use crate::cluster::peer::{Dialer, Found, has_lost};
 
-/// How long a start may wait for the others. A node that does not run refuses at once; a machine that is off takes
-/// all of it.
+/// The longest that a start waits for the others. A node that does not run refuses at once; a
+/// machine that is off takes all of it.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Asks all nodes that this directory knows, stand-bys too.
@@ -73,7 +73,7 @@ fn others(identity: &Identity, report: &Report) -> Vec<String> {
     addresses
 }
 
-/// In words, what is missing.
+/// Returns in words what is missing; none if nothing is.
 fn lost(found: Found, address: &str, answer: &RememberedResponse) -> Option<String> {
     let LogEnd {
         member_id,

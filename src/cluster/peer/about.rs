@@ -1,4 +1,4 @@
-//! What a node tells about itself, beyond who leads.
+//! The facts that a node tells about itself, beyond who leads.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -10,10 +10,10 @@ use tokio::time::timeout;
 
 use crate::store::Store;
 
-/// For how long the writer may be busy before what only it knows is left out.
+/// The longest wait for the writer, before the facts that only it knows are left out.
 const WRITER_PATIENCE: Duration = Duration::from_secs(1);
 
-/// Where this node's own files are.
+/// The place of this node's own files.
 #[derive(Debug, Clone)]
 pub struct OwnFiles {
     pub dir: PathBuf,

@@ -1,4 +1,4 @@
-//! Which nodes do not run this program.
+//! Finds the nodes that do not run this program.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tokio::{task::JoinSet, time::timeout};
 use super::{Dialer, EngineView};
 use crate::store::takeover::Others;
 
-/// How long a node may take to answer: a connection is made within two seconds.
+/// The longest that a node may take to answer: a connection is made within two seconds.
 const ASK_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Asks all other nodes, stand-bys and spares too, whether they speak as this program does.

@@ -17,7 +17,7 @@ use crate::store::{Command, Pages, Reply};
 
 const NOTHING: proto::Nothing = proto::Nothing {};
 
-/// None for what a leader asks of itself only.
+/// Returns none for commands that a leader asks only of itself.
 pub fn command_to_proto(command: Command) -> Option<proto::Command> {
     use command::Kind;
     let kind = match command {
@@ -47,7 +47,7 @@ pub fn command_to_proto(command: Command) -> Option<proto::Command> {
     Some(proto::Command { kind: Some(kind) })
 }
 
-/// None for what a newer version asks.
+/// Returns none for commands of a newer version.
 pub fn command_from_proto(command: proto::Command) -> Option<Command> {
     use command::Kind;
     Some(match command.kind? {
@@ -174,7 +174,7 @@ fn copied_lease(lease: LeaseCopy) -> proto::CopiedLease {
     }
 }
 
-/// What `done` means depends on what was asked.
+/// The kind of command that was asked, on which the meaning of `done` depends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Asked {
     KeepAlive,
@@ -183,7 +183,7 @@ pub enum Asked {
     Compact,
     Auth,
     Defragment,
-    /// Never answered like this.
+    /// A command that is never answered by `done`.
     Other,
 }
 
@@ -201,7 +201,7 @@ impl Asked {
     }
 }
 
-/// None for what makes no sense.
+/// Returns none for answers that make no sense.
 pub fn answer_from_proto(
     asked: Asked,
     kind: Option<answer::Kind>,

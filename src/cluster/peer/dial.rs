@@ -13,8 +13,9 @@ use tower::service_fn;
 /// A connection, TLS included, is made within this time, or not at all.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How often the leader is asked whether it is there, and how long it may take: a link through which
-/// nothing comes any more ends after both. Followers learn of a new leader from their engine, earlier.
+/// The interval of pings to the leader, and the longest wait for the answer: a link through which
+/// nothing comes any more ends after both. Followers learn of a new leader from their engine,
+/// earlier.
 const PING_INTERVAL: Duration = Duration::from_secs(2);
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -61,14 +62,14 @@ impl Dialer {
             .max_encoding_message_size(MAX_MESSAGE_BYTES))
     }
 
-    /// What another node says about itself and the leader; none if it does not answer.
+    /// Returns what another node says about itself and the leader; none if it does not answer.
     pub async fn about(&self, address: &str) -> Option<AboutResponse> {
         let mut client = self.dial(address).await.ok()?;
         let about = client.about(AboutRequest::default()).await.ok()?;
         Some(about.into_inner())
     }
 
-    /// How far another node has heard the log of a node to have come; none if it does not answer.
+    /// Returns the end of a node's log as another node has heard of it; none if it does not answer.
     pub async fn remembered(&self, address: &str, member_id: u64) -> Option<RememberedResponse> {
         let mut client = self.dial(address).await.ok()?;
         let answer = client.remembered(RememberedRequest { member_id }).await;
@@ -76,7 +77,8 @@ impl Dialer {
         answer.ok().map(tonic::Response::into_inner)
     }
 
-    /// All that another node says about itself, or why it does not.
+    /// Returns all that another node says about itself. Fails with the reason if it does not
+    /// answer.
     pub async fn details(&self, address: &str) -> Result<AboutResponse, String> {
         let mut client = self.dial(address).await.map_err(|error| reason(&error))?;
         let request = AboutRequest { with_details: true };

@@ -1,4 +1,4 @@
-//! What the engine of this node says about leadership, asked at the moment when it matters.
+//! Asks the engine of this node about leadership, at the moment when it matters.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -12,13 +12,13 @@ use tokio::sync::Mutex;
 /// The engine answers in microseconds, unless its loop is held up by the disk.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How often a term that changes while it is read is read again.
+/// The number of attempts to read a term that changes while it is read.
 const MAX_ATTEMPTS: usize = 3;
 
-/// Who leads in which term.
+/// The leader and the term.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct View {
-    /// None during an election, and on a node that nobody tells.
+    /// None during an election, and on a node that is not told of the leader.
     pub leader: Option<(u64, String)>,
     pub term: u64,
 }
@@ -55,8 +55,8 @@ impl EngineView {
         }
     }
 
-    /// Who leads, all of it true at one moment during the call. The engine stores a term before it
-    /// acts in it, and forgets the leader of the term before.
+    /// Returns leader and term, both true at one moment during the call. The engine stores a term
+    /// before it acts in it, and forgets the leader of the term before.
     pub async fn view(&self) -> Result<View, ViewError> {
         for _ in 0..MAX_ATTEMPTS {
             let term = stored_term(&self.dir)?;

@@ -29,13 +29,13 @@ const MAX_UNSENT: usize = 4;
 /// Requests in one message.
 const REQUESTS_PER_MESSAGE: usize = 256;
 
-/// How long the leader may take to answer a new session at all.
+/// The longest that the leader may take to answer a new session at all.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Pause before a read whose proof failed is tried again.
 const READ_PAUSE: Duration = Duration::from_millis(50);
 
-/// Why a session ended.
+/// The reason why a session ended.
 #[derive(Debug, thiserror::Error)]
 pub enum FollowError {
     #[error("cannot reach the leader: {0}")]
@@ -62,7 +62,7 @@ pub struct Follower<'a> {
     pub on_loaded: &'a (dyn Fn() + Send + Sync),
 }
 
-/// What the leader was asked, and has not answered.
+/// The questions to the leader that it has not answered.
 #[derive(Default)]
 struct Outstanding {
     next: u64,
@@ -70,7 +70,7 @@ struct Outstanding {
     reads: Option<(u64, Vec<Waiting>)>,
 }
 
-/// Everything that the leader has, as far as it has come.
+/// The parts of the leader's store that have arrived so far.
 struct Receiving {
     replay: Replay,
     cluster_id: u64,
@@ -178,7 +178,8 @@ impl Follower<'_> {
         }
     }
 
-    /// With no room for it, it is told of at the next moment.
+    /// Tells the leader where this node's log ends, if that is news. If there is no room, the next
+    /// call tells.
     fn tell_log_end(&self, out: &mpsc::Sender<ToLeader>, told: &mut Option<proto::LogEnd>) {
         let Some(log_end) = self.remembered.own_news(told.as_ref()) else {
             return;
@@ -281,8 +282,8 @@ async fn reserve<'a>(
     out.reserve().await.map_err(|_| FollowError::Closed)
 }
 
-/// Hands requests of this node's clients on to the leader. Cancel safe: nothing is taken before there
-/// is room for it.
+/// Forwards requests of this node's clients to the leader. Cancel safe: no request is taken before
+/// there is room for it.
 async fn hand_on(
     out: &mpsc::Sender<ToLeader>,
     replica: &mut Replica,

@@ -47,13 +47,13 @@ const CHANGES_PER_MESSAGE: usize = 1024;
 /// Rounds that a follower was not asked for yet.
 const MAX_ROUNDS: usize = 16;
 
-/// For how long the nodes may take to confirm.
+/// The longest that the nodes may take to confirm.
 const ROUND_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Pause after a proof that failed: the nodes do not answer, or there is an election.
 const PROOF_PAUSE: Duration = Duration::from_millis(50);
 
-/// Answers that a follower waits for; it hands on no more before it has some.
+/// Answers that a follower waits for; it forwards no more requests before it has some.
 pub const MAX_OUTSTANDING: usize = 4096;
 
 /// The time during which this node leads without a break.
@@ -101,9 +101,9 @@ impl Tenure {
         view.leader_id() == self.own_id && view.term == self.term
     }
 
-    /// Whether this node led at some moment after the call: a majority of the voters named it, in
-    /// its term, and whoever names it has not elected another one yet. `told` is what a node said
-    /// just now.
+    /// Returns whether this node led at some moment after the call: a majority of the voters named
+    /// it, in its term, and a voter that names it has not elected another leader yet. `told` is
+    /// what a node said just now.
     async fn prove(&self, told: Option<(u64, View)>) -> bool {
         let Ok(view) = self.engine.view().await else {
             return false;
@@ -289,7 +289,7 @@ fn view_from_proto(view: proto::View) -> View {
     }
 }
 
-/// What one follower hears and says.
+/// The session with one follower.
 struct Session {
     store: Store,
     tenure: Arc<Tenure>,
@@ -304,7 +304,7 @@ struct Session {
     proofs: JoinSet<ReadIndexed>,
 }
 
-/// Why a session ends.
+/// The reason why a session ends.
 #[derive(Debug, thiserror::Error)]
 enum End {
     #[error("the node is gone")]

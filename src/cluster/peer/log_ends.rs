@@ -1,8 +1,9 @@
-//! How far the logs of all nodes have come, so that none comes back with less and votes.
+//! The ends of the logs of all nodes, so that no node comes back with less and votes.
 //!
-//! Each node tells the leader which entry is the last on its disk; the leader passes on what it knows. Whoever
-//! still runs remembers it, and a node that starts asks ([`crate::cluster::node`]) before its engine does. One that
-//! [`has_lost`] entries would elect a leader without them, although they may be committed.
+//! Each node tells the leader which entry is the last on its disk; the leader passes on what it
+//! knows. Every node that runs remembers it, and a node that starts asks ([`crate::cluster::node`]) before
+//! its engine does. One that [`has_lost`] entries would elect a leader without them, although they
+//! may be committed.
 //!
 //! Why this refuses no log that is whole: let a node have told that entry `i`, of term `e`, is on its disk.
 //!
@@ -34,17 +35,19 @@ use tokio::time::{Interval, MissedTickBehavior};
 /// longest is forgotten.
 const MAX_NODES: usize = 64;
 
-/// How often a log that has grown is told of: what is lost of the last moments before a kill may go unseen.
+/// The interval at which a log that has grown is told of: the loss of the last moments before a
+/// kill may go unseen.
 const TELL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// What a node finds in its directory.
+/// The term and the last entry that a node finds in its directory.
 #[derive(Debug, Clone, Copy)]
 pub struct Found {
     pub term: u64,
     pub last: LastEntry,
 }
 
-/// Whether a node that once had the entry `remembered` on its disk has lost it; see the head of this module.
+/// Returns whether a node that once had the entry `remembered` on its disk has lost it; see the
+/// head of this module.
 pub fn has_lost(found: Found, remembered: LastEntry) -> bool {
     let of_log = |term, last: LastEntry| (term, last.term, last.index);
     of_log(found.term, found.last) < of_log(remembered.term, remembered)
@@ -79,7 +82,7 @@ impl LogEnds {
     }
 }
 
-/// What this process remembers of all nodes, its own among them.
+/// The log ends that this process remembers of all nodes, its own among them.
 pub struct Remembered {
     own_id: u64,
     own: Option<LogEnd>,
@@ -87,7 +90,7 @@ pub struct Remembered {
 }
 
 impl Remembered {
-    /// Without `own`, only what others tell is known.
+    /// Builds the memory. Without `own`, it holds only what other nodes tell.
     pub fn new(own_id: u64, own: Option<LogEnd>) -> Arc<Self> {
         Arc::new(Self {
             own_id,

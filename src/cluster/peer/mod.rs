@@ -1,13 +1,13 @@
-//! What makes several nodes one store: who leads, what followers hear from the leader, and what they
-//! hand on to it.
+//! Makes one store of several nodes: who leads, what followers hear from the leader, and which
+//! requests they forward to it.
 //!
 //! One stream between each follower and the leader carries everything, in order: commits down, writes
 //! up, answers down, and the questions by which linearizable reads are proven. Consensus itself is the
 //! engine's; nothing here is committed that the engine has not committed.
 //!
 //! Invariants: the index of a node is always a prefix of what is committed. A request that may have
-//! reached a leader's writer is never handed on a second time. A linearizable read waits for a proof
-//! that was begun after it arrived.
+//! reached a leader's writer is never forwarded a second time. A linearizable read waits for a
+//! proof that was begun after it arrived.
 
 mod about;
 mod absent;

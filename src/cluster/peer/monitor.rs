@@ -11,27 +11,29 @@ use tracing::{debug, info, warn};
 
 use super::{Dialer, EngineView, Reads, View};
 
-/// How often the engine is asked: a change of leader is noticed within this. One question costs some
-/// 30 us.
+/// The interval at which the engine is asked: a change of leader is noticed within this. One
+/// question costs some 30 us.
 const INTERVAL: Duration = Duration::from_millis(50);
 
-/// How often a node that does not lead asks its engine for the configuration: cluster.yaml follows it.
+/// The interval at which a node that does not lead asks its engine for the configuration:
+/// cluster.yaml follows it.
 const NODES_INTERVAL: Duration = Duration::from_millis(500);
 
-/// How often other nodes are asked where the engine of this one does not know: nobody tells a spare.
+/// The interval at which other nodes are asked if the engine of this one does not know the leader:
+/// a spare is told by none.
 const ASK_INTERVAL: Duration = Duration::from_millis(500);
 
-/// For how long one other node may take to say who leads.
+/// The longest that one other node may take to say who leads.
 const ASK_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long there may be no leader before clients that want to know are told: some elections.
+/// The time without a leader after which clients that want to know are told: some elections.
 const LOST_AFTER: Duration = Duration::from_secs(3);
 
-/// What this node knows about who leads.
+/// The leader and the nodes, as this node knows them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Known {
     pub view: View,
-    /// No leader for longer than an election should take.
+    /// True if there has been no leader for longer than an election should take.
     pub is_lost: bool,
     /// The nodes, as the engine of this one knows them.
     pub servers: Vec<Server>,
@@ -42,7 +44,7 @@ pub struct Monitor {
     pub engine: Arc<EngineView>,
     pub reads: Arc<Reads>,
     pub dialer: Dialer,
-    /// Of the other nodes, as the configuration has them that this node began with.
+    /// The addresses of the other nodes in the configuration with which this node began.
     pub addresses: Vec<String>,
 }
 

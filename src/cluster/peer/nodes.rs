@@ -30,19 +30,19 @@ use crate::store::{
 
 pub struct NodeOptions {
     pub own_id: u64,
-    /// Of the engine.
+    /// The endpoint of the engine.
     pub endpoint: Endpoint,
     pub storage_dir: PathBuf,
-    /// How other nodes are reached.
+    /// The way to reach other nodes.
     pub resolve: Resolve,
     pub with_tls: bool,
-    /// Which history this node belongs to.
+    /// The history that this node belongs to.
     pub cluster_id: ClusterId,
-    /// Of the other nodes, as far as they are known.
+    /// The addresses of the other nodes, as far as they are known.
     pub addresses: Vec<String>,
     pub reads: Arc<Reads>,
     pub take_over_backup: BackupTo,
-    /// Of this node.
+    /// The end of this node's log.
     pub log_end: Option<LogEnd>,
 }
 
@@ -137,7 +137,7 @@ impl Nodes {
         }
     }
 
-    /// What this node knows of who leads.
+    /// Returns what this node knows of the leader and the nodes.
     pub fn known(&self) -> watch::Receiver<Known> {
         self.known.clone()
     }

@@ -21,11 +21,11 @@ use crate::store::{Cluster, Confirmed};
 /// streams before.
 const MAX_WAITING: usize = 64 * 1024;
 
-/// For how long it counts that the engine said that there is no other node. Below the time that any
-/// other node needs to be made a voter and to be elected.
+/// The time for which the engine's answer that there is no other node is believed. Below the time
+/// that any other node needs to be made a voter and to be elected.
 const ALONE_MS: u64 = 150;
 
-/// What this node is in the cluster.
+/// The role of this node in the cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Role {
@@ -44,10 +44,10 @@ pub struct Reads {
     /// The engine said so when it was asked last.
     is_single: AtomicBool,
     started: Instant,
-    /// When the engine last said that there is no other node, since `started`.
+    /// The time, since `started`, when the engine last said that there is no other node.
     alone_ms: AtomicU64,
     leader_changes: AtomicU64,
-    /// When the engine last answered, since `started`.
+    /// The time, since `started`, when the engine last answered.
     answered_ms: AtomicU64,
 }
 
@@ -99,14 +99,14 @@ impl Reads {
         }
     }
 
-    /// Those that wait now: a proof that begins after this call is one for them.
+    /// Takes the reads that wait now: a proof that begins after this call is one for them.
     pub fn take(&self) -> Vec<Waiting> {
         let mut waiting = std::mem::take(&mut *self.lock());
         waiting.retain(|waiting| !waiting.is_closed());
         waiting
     }
 
-    /// They wait for another proof.
+    /// Puts reads back, to wait for another proof.
     pub fn give_back(&self, waiting: Vec<Waiting>) {
         if !waiting.is_empty() {
             self.lock().extend(waiting);

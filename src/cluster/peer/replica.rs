@@ -21,27 +21,28 @@ use crate::store::{
     takeover::{Halt, Remedy, TakeOver, remedy},
 };
 
-/// How long a step of a take-over may take to end: it is a fraction of a second on a disk that works.
+/// The longest that a step of a take-over may take to end: it is a fraction of a second on a disk
+/// that works.
 const HALT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Pause after an attempt to lead or to follow that failed. An election or a restart takes longer.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
-/// How long a leader that has handed over waits for the new one, before it goes on itself.
+/// The longest that a leader that has handed over waits for the new one, before it goes on itself.
 const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How often the log says why this node serves nothing.
+/// The interval at which the log says why this node serves nothing.
 const REMIND_INTERVAL: Duration = Duration::from_secs(30);
 
-/// What the server wants of the coordinator.
+/// A request of the server to the coordinator.
 #[derive(Debug)]
 pub enum Order {
-    /// Commit what was received, then write nothing until there is another leader. Answered when
-    /// leadership may be given away.
+    /// Commit the received requests, then write nothing until there is another leader. Answered
+    /// when leadership may be given away.
     HandOver(oneshot::Sender<()>),
-    /// Nobody took the leadership that was to be given away.
+    /// Lead on: no node took the leadership that was to be given away.
     LeadOn,
-    /// Commit what is queued, and end.
+    /// Commit the queued requests, and end.
     Stop,
 }
 
@@ -63,15 +64,15 @@ pub struct Coordinator {
     pub tenure: watch::Sender<Option<Arc<Tenure>>>,
     pub is_loaded: watch::Sender<bool>,
     pub orders: mpsc::Receiver<Order>,
-    /// What is queued is committed, and nothing more.
+    /// Set once only the queued requests are still committed.
     pub is_stopping: bool,
     pub take_over: TakeOver,
-    /// When the log last said what this node waits for.
+    /// The time when the log last said what this node waits for.
     pub reminded: Option<Instant>,
     pub remembered: Arc<Remembered>,
 }
 
-/// Whether to go on.
+/// Tells the loop of the coordinator whether to go on.
 #[derive(PartialEq, Eq)]
 enum Next {
     Again,

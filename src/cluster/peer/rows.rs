@@ -12,7 +12,7 @@ use crate::store::Row;
 /// Keys and values in one message of the transfer of everything, in bytes.
 const CHUNK_BYTES: usize = 256 * 1024;
 
-/// What a row costs beside its key and value.
+/// The cost of a row beside its key and value, in bytes.
 const ROW_BYTES: usize = 64;
 
 pub fn row_of_change(change: &Change) -> proto::Row {
@@ -33,7 +33,7 @@ fn row(kv: &KeyValue, kind: ChangeKind, prev_revision: i64) -> proto::Row {
     }
 }
 
-/// What was received. A copy: a message stays in memory for as long as any key of it.
+/// Returns a copy of a received row, since a message stays in memory for as long as any key of it.
 pub fn received(row: proto::Row) -> Row {
     let (kind, value) = match row.value {
         Some(value) => (ChangeKind::Put, Bytes::copy_from_slice(&value)),
@@ -63,7 +63,7 @@ pub struct Transfer {
     previous: Previous,
 }
 
-/// Which revision a version replaced, of those above the compaction revision.
+/// The revision that each version replaced, of those above the compaction revision.
 type Previous = std::collections::HashMap<Bytes, i64>;
 
 impl Transfer {

@@ -21,7 +21,7 @@ use super::dial::{MAX_MESSAGE_BYTES, WINDOW_BYTES};
 /// Connections that were accepted and not yet taken.
 const MAX_ARRIVED: usize = 16;
 
-/// Where the proxy leaves connections, before the service is there to serve them.
+/// The port to which the proxy hands connections, before the service is there to serve them.
 pub struct PeerPort {
     arrived: mpsc::Sender<Arrived>,
 }

@@ -18,10 +18,11 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(4);
 /// Nodes that are asked: many more than a cluster has.
 const MAX_NODES: usize = 64;
 
-/// How often nodes are asked of whom others told: those of the file, then those that joined since.
+/// The number of rounds in which nodes are asked: first those of the file, then those of which
+/// others told.
 const ROUNDS: usize = 2;
 
-/// What one node says.
+/// The answer of one node.
 #[derive(Debug, Clone)]
 pub struct NodeAnswer {
     pub address: String,
@@ -31,7 +32,7 @@ pub struct NodeAnswer {
 }
 
 impl NodeAnswer {
-    /// Which history the node belongs to, where it knows.
+    /// Returns the history that the node belongs to, where it knows.
     fn cluster_id(&self) -> Option<u64> {
         let id = self.about.as_ref().ok()?.cluster_id;
         (id != 0).then_some(id)
@@ -50,7 +51,7 @@ impl Gathered {
         self.answers.iter().find(|answer| answer.address == address)
     }
 
-    /// Whether it answers, and belongs to another history.
+    /// Returns whether the node answers, and belongs to another history.
     pub fn is_foreign(&self, answer: &NodeAnswer) -> bool {
         let both = self.cluster_id.zip(answer.cluster_id());
         both.is_some_and(|(own, theirs)| own != theirs)
@@ -127,7 +128,7 @@ async fn ask_leader_again(known: &Known, gathered: &mut Gathered) {
     }
 }
 
-/// Those that were not asked yet.
+/// Returns the nodes that others told of and that were not asked yet.
 fn told(gathered: &Gathered) -> Vec<Server> {
     let mut next: Vec<Server> = Vec::new();
     let leaders = gathered.own_answers().filter_map(|answer| {

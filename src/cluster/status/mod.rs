@@ -21,19 +21,19 @@ pub use self::{
 };
 use crate::config::{self, ConfigError};
 
-/// Who the cluster is, as the files of one node have it.
+/// The cluster, as the files of one node describe it.
 #[derive(Debug)]
 pub struct Known {
     pub own: Server,
     pub servers: Vec<Server>,
     pub tls: Option<Tls>,
-    /// Which history the directory belongs to; none in one of an older version.
+    /// The history that the directory belongs to; none in one of an older version.
     pub cluster_id: Option<u64>,
     pub certificate_expires_s: Option<i64>,
 }
 
 impl Known {
-    /// `enable_tls` is `None` where the files decide.
+    /// Reads the files of a node. If `enable_tls` is `None`, the files decide.
     pub fn read(dir: &Path, enable_tls: Option<bool>) -> Result<Self, ConfigError> {
         let own = read_info(dir)?.ok_or_else(|| ConfigError::Invalid {
             path: dir.to_owned(),

@@ -1,5 +1,5 @@
-//! What is made of the answers. Pure. The names of the fields are those of the JSON document: they are
-//! kept, and new ones may come.
+//! The report that is made of the answers. Pure. The names of the fields are those of the JSON
+//! document: they are kept, and new ones may come.
 
 use dqlite::wire::Server;
 use etcd_proto::etcdserverpb::AlarmMember;
@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::{Gathered, Known};
 use crate::store::Pages;
 
-/// Of the cluster. See docs/operations.md for the exit codes.
+/// The state of the cluster. See docs/operations.md for the exit codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Health {
@@ -23,11 +23,12 @@ pub enum Health {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Report {
     pub health: Health,
-    /// Why it is not healthy.
+    /// The reasons why it is not healthy.
     pub problems: Vec<String>,
-    /// What does no harm yet.
+    /// Findings that do no harm yet.
     pub warnings: Vec<String>,
-    /// Which history it is, hexadecimal as in the header of each answer; null where nobody knows.
+    /// The id of the history, hexadecimal as in the header of each answer; null where no node knows
+    /// it.
     pub cluster_id: Option<String>,
     pub leader: Option<Leader>,
     pub revision: Option<i64>,
@@ -51,29 +52,30 @@ pub struct NodeReport {
     pub id: Option<String>,
     pub address: String,
     pub role: &'static str,
-    /// Whose directory was read.
+    /// True for the node whose directory was read.
     pub is_own: bool,
     pub is_leader: bool,
-    /// Whether it answered; `error` says why not.
+    /// True if the node answered; otherwise `error` says why not.
     pub is_reachable: bool,
     pub error: Option<String>,
-    /// Whether it belongs to another history than the others: nothing it says is of this cluster.
+    /// True if the node belongs to another history than the others: nothing that it says is of this
+    /// cluster.
     pub is_foreign: bool,
-    /// Whether it has the store and answers clients.
+    /// True if the node has the store and answers clients.
     pub is_ready: bool,
     pub version: Option<String>,
     pub term: Option<u64>,
     pub revision: Option<i64>,
-    /// Revisions that the leader had more. They were asked at about the same time: some are normal under
-    /// load.
+    /// Revisions by which the leader was ahead. The nodes were asked at about the same time: some
+    /// are normal under load.
     pub lag: Option<i64>,
     pub log_bytes: Option<u64>,
     pub snapshot_bytes: Option<u64>,
-    /// In seconds since 1970.
+    /// The end of the certificate, in seconds since 1970.
     pub certificate_expires_s: Option<i64>,
 }
 
-/// From here on the end of a certificate is worth a warning.
+/// The time before its end from which on a certificate is worth a warning.
 const CERTIFICATE_WARNING_S: i64 = 30 * DAY_S;
 const DAY_S: i64 = 24 * 3600;
 

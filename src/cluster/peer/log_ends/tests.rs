@@ -53,8 +53,8 @@ fn a_log_with_less_in_the_same_term_or_of_an_earlier_one_has_lost() {
 
 const NODES: usize = 3;
 
-/// What a node has on its disk, and if it leads the log in its memory, which may be longer. Logs are the
-/// terms of their entries.
+/// The log on a node's disk and, if it leads, the log in its memory, which may be longer. Logs are
+/// the terms of their entries.
 #[derive(Debug, Clone, Default)]
 struct SimNode {
     term: u64,
@@ -121,7 +121,7 @@ enum Step {
     },
     Crash(usize),
     Tell(usize),
-    /// What was told arrives in any order, or not.
+    /// Delivers a message that was told, in any order, or loses it.
     Arrive(u8),
     Copy(usize),
 }
