@@ -1,4 +1,4 @@
-//! What the program does besides serving: one sub-command each.
+//! The sub-commands of the program.
 
 pub mod backup;
 pub mod migrator;

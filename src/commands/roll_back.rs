@@ -27,7 +27,7 @@ pub enum RollBackError {
     Open(#[from] OpenError),
 }
 
-/// What was found, or written.
+/// The figures of the backup that was checked or written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Summary {
     is_written: bool,

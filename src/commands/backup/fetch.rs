@@ -18,13 +18,14 @@ use crate::{
 /// Blobs of 32 KiB that wait to be compressed.
 const QUEUE_BLOBS: usize = 64;
 
-/// How long the server may take to begin: it looks at every version first, and more clients may want one.
+/// The longest that the server may take to begin: it looks at every version first, and more clients
+/// may want a snapshot.
 const BEGIN_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// How long it may be silent then.
+/// The longest silence after that.
 const BLOB_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How long the hash may take after the snapshot is there. A backup is good without it.
+/// The longest wait for the hash after the snapshot is there. A backup is good without it.
 const HASH_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// `now_s` is in seconds since 1970.

@@ -11,11 +11,11 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified {
     pub summary: Summary,
-    /// None of a snapshot without anything around it.
+    /// The time and the trailer of a backup; none of a bare snapshot.
     pub backup: Option<(u64, Trailer)>,
 }
 
-/// As a restore would read it, and what the server said of it is compared.
+/// Reads the file as a restore would, and compares it with what the server said of it.
 pub fn verify(args: &VerifyArgs) -> Result<Verified, RestoreError> {
     let scratch = Scratch::beside(&args.file, args.scratch_dir.as_deref());
     let (summary, backup) = restore::read_all(&args.file, &scratch)?;

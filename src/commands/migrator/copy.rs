@@ -23,7 +23,7 @@ use crate::{
     remote::{EndpointUrl, Remote},
 };
 
-/// How often it begins anew because the source was compacted in between. It goes on where it was then.
+/// The most attempts when the source is compacted in between. Each goes on where the last one was.
 const MAX_ATTEMPTS: usize = 5;
 
 /// Keys that are named when both stores differ.
@@ -103,23 +103,23 @@ async fn connect(
 
 struct Copy {
     origin: Origin,
-    /// None of a file.
+    /// The source if it is a server; none if it is a file.
     source: Option<Remote>,
     target: Remote,
 }
 
-/// One look at the source: its leases, and its entries at one revision.
+/// A view of the source: its leases, and its entries at one revision.
 struct View {
     entries: Entries,
     leases: Vec<Lease>,
     count: u64,
     revision: Revision,
-    /// Entries name leases that nobody can ask about, by their TTL.
+    /// True if entries name leases by their TTL, which nobody can ask about.
     is_go: bool,
 }
 
 impl Copy {
-    /// Whether the target is empty, or holds what an earlier run of this copy has put there.
+    /// Checks that the target is empty, or holds what an earlier run of this copy has put there.
     async fn check_target(&self, state: &State, force: bool) -> Result<Begun, MigrateError> {
         let (to, keys) = self.survey_target().await?;
         let from = match &self.source {
@@ -236,7 +236,7 @@ fn store_name(remote: &Remote, header: Header) -> String {
     }
 }
 
-/// Through both stores at once.
+/// A walk through both stores at once.
 struct Walk {
     source: Entries,
     target: Entries,
@@ -246,7 +246,7 @@ struct Walk {
 }
 
 impl Walk {
-    /// The next entry, with the lease that it has in the target.
+    /// Returns the next entry, with the lease that it has in the target.
     async fn next_wanted(&mut self, target: &Remote) -> Result<Option<Entry>, MigrateError> {
         while let Some(mut entry) = self.source.next().await? {
             if let Some(lease) = self.leases.id(target, entry.lease).await? {
@@ -258,7 +258,7 @@ impl Walk {
         Ok(None)
     }
 
-    /// Written, and how many were there.
+    /// Copies all entries. Returns the outcome of the writes, and the number of entries that were there.
     async fn copy(&mut self, remote: &Remote, count: u64) -> Result<(Outcome, u64), MigrateError> {
         let is_go = self.target_is_go;
         let mut writer = Target::new(remote.clone(), is_go);
@@ -331,7 +331,7 @@ impl Walk {
     }
 }
 
-/// In the Go k8s-dqlite the id of a lease is its TTL.
+/// Returns whether both entries are the same. In the Go k8s-dqlite the id of a lease is its TTL.
 fn is_same(wanted: &Entry, present: &Entry, is_go: bool) -> bool {
     let is_lease_same = match is_go {
         true => (wanted.lease == 0) == (present.lease == 0),
@@ -340,7 +340,7 @@ fn is_same(wanted: &Entry, present: &Entry, is_go: bool) -> bool {
     is_lease_same && wanted.value == present.value
 }
 
-/// Whether the lease ended in the target meanwhile.
+/// Returns whether the lease ended in the target meanwhile.
 async fn is_gone(target: &Remote, lease: i64, is_go: bool) -> Result<bool, MigrateError> {
     if lease == 0 || is_go {
         return Ok(lease != 0);

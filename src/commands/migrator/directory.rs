@@ -9,7 +9,7 @@ use std::{
 
 use super::MigrateError;
 
-/// As it makes them.
+/// The modes with which the Go program makes them.
 const DIR_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o640;
 
@@ -44,7 +44,7 @@ impl Directory {
         self.write_file(&self.data(index), value)
     }
 
-    /// None after the last one.
+    /// Returns the pair of this number; none after the last one.
     pub fn read(&self, index: u64) -> Result<Option<Pair>, MigrateError> {
         let unreadable = |path: PathBuf| move |source| MigrateError::Unreadable { path, source };
         let path = self.key(index);

@@ -1,4 +1,4 @@
-//! From a server into files.
+//! Saves the keys of a server into files.
 
 use std::path::Path;
 
@@ -12,20 +12,21 @@ use super::{
 };
 use crate::{process::progress::Progress, remote::Remote};
 
-/// How often it begins anew because the revision was compacted in between.
+/// The most attempts when the revision is compacted in between.
 const MAX_ATTEMPTS: usize = 3;
 
-/// All keys, the last of them first.
+/// Saves all keys, the last of them first.
 pub async fn etcd(remote: Remote, dir: &Path) -> Result<u64, MigrateError> {
     dump(remote, dir, &KeySpan::ALL, |index, count| count - 1 - index).await
 }
 
-/// The keys below `/`, ascending.
+/// Saves the keys below `/`, ascending.
 pub async fn dqlite(remote: Remote, dir: &Path) -> Result<u64, MigrateError> {
     dump(remote, dir, &KeySpan::BELOW_SLASH, |index, _| index).await
 }
 
-/// `place` says which number the entry of an index gets, of so many.
+/// Saves the keys of a span. `place` returns the number of the file for an entry, given its index
+/// and the count.
 async fn dump(
     remote: Remote,
     dir: &Path,

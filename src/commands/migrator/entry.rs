@@ -1,4 +1,4 @@
-//! What is moved, and a hash by which two stores of it can be compared. Pure.
+//! The entries that are moved, and a hash by which two stores of them can be compared. Pure.
 
 use std::fmt;
 
@@ -20,7 +20,7 @@ impl Entry {
     }
 }
 
-/// Of entries in the order of their keys.
+/// A count and a hash of entries in the order of their keys.
 #[derive(Clone, Default)]
 pub struct Tally {
     pub keys: u64,
@@ -65,17 +65,17 @@ impl fmt::Display for Total {
     }
 }
 
-/// What has to be done with one key so that the target has what the source has.
+/// The change of one key that makes the target equal to the source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     Put(Entry),
     Delete(Bytes),
-    /// It is there already.
+    /// The entry is there already.
     Keep(Entry),
 }
 
-/// The next step of a walk through both in the order of keys; takes what it is about. `is_same` is asked of
-/// two entries of one key.
+/// Returns the next step of a walk through both stores in the order of keys, and takes the entries
+/// that it is about. `is_same` is asked of two entries of one key.
 pub fn step(
     source: &mut Option<Entry>,
     target: &mut Option<Entry>,

@@ -1,5 +1,5 @@
-//! From files into a server. As with the Go program, an entry that is refused does not stop the others; but
-//! then it does not end well.
+//! Loads files into a server. As with the Go program, an entry that is refused does not stop the
+//! others; but then the command fails at the end.
 
 use std::path::Path;
 
@@ -17,7 +17,7 @@ use crate::{commands::migrator::entry::Entry, process::progress::Progress, remot
 /// Entries that are under way at a time, each of which may have the size of the largest request.
 const MAX_AT_ONCE: usize = 16;
 
-/// By Put.
+/// Loads by Put.
 pub async fn etcd(remote: Remote, dir: &Path) -> Result<u64, MigrateError> {
     load(remote, dir, |remote, entry| async move {
         let request = PutRequest {
@@ -32,7 +32,7 @@ pub async fn etcd(remote: Remote, dir: &Path) -> Result<u64, MigrateError> {
     .await
 }
 
-/// By those transactions that the Go k8s-dqlite knows.
+/// Loads by the transactions that the Go k8s-dqlite knows.
 pub async fn dqlite(remote: Remote, dir: &Path) -> Result<u64, MigrateError> {
     load(remote, dir, |remote, entry| async move {
         let write = Write::Put(entry);

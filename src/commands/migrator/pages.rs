@@ -7,10 +7,10 @@ use tonic::{Code, Status};
 use super::{MigrateError, entry::Entry};
 use crate::remote::{EndpointUrl, Remote};
 
-/// What a page should have, in bytes of keys and values.
+/// The size to aim at for a page, in bytes of keys and values.
 const PAGE_BYTES: u64 = 2 * 1024 * 1024;
 
-/// Keys of the first page, before it is known how large they are, and of any.
+/// The number of keys of the first page, before it is known how large they are, and of any page.
 const FIRST_PAGE_KEYS: i64 = 32;
 const MAX_PAGE_KEYS: i64 = 10_000;
 
@@ -34,7 +34,7 @@ impl KeySpan {
     };
 }
 
-/// What a server says of itself with any answer.
+/// The header of a server's answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
     pub revision: Revision,
@@ -43,7 +43,8 @@ pub struct Header {
 }
 
 impl Header {
-    /// It leaves everything but the revision out of its headers.
+    /// Returns whether the server is the Go k8s-dqlite, whose headers have nothing but the
+    /// revision.
     pub fn is_of_go(&self) -> bool {
         self.cluster_id == 0 && self.member_id == 0
     }
@@ -59,7 +60,7 @@ pub struct Pages {
     page: std::vec::IntoIter<Entry>,
 }
 
-/// Who answers, and how many keys of the range it has: linearizable.
+/// Returns the server's header, and the number of keys that it has in the range: linearizable.
 pub async fn survey(remote: &Remote, span: &KeySpan) -> Result<(Header, u64), MigrateError> {
     let request = RangeRequest {
         key: span.begin.into(),

@@ -1,5 +1,5 @@
-//! Where a copy comes from: a server, or the file of a snapshot or backup. Either gives the leases and all
-//! entries of one revision.
+//! The source of a copy: a server, or the file of a snapshot or backup. Either gives the leases and
+//! all entries of one revision.
 
 use std::{
     collections::{BTreeMap, btree_map},
@@ -100,7 +100,7 @@ pub fn entries(remote: &Remote, header: Header) -> Entries {
     Entries::Server(Box::new(pages))
 }
 
-/// What of a server is copied.
+/// Returns the keys of a server that are copied.
 pub fn span_of(header: Header) -> KeySpan {
     match header.is_of_go() {
         true => KeySpan::BELOW_SLASH,

@@ -1,4 +1,4 @@
-//! What a copy remembers until it is done: that the keys in the target are its own.
+//! The state of a copy until it is done, which shows that the keys in the target are its own.
 
 use std::{
     fs::{self, File},
@@ -32,7 +32,7 @@ impl State {
         }
     }
 
-    /// Whether this copy was begun before.
+    /// Returns whether this copy was begun before.
     pub fn is_begun(&self, copy: &Begun) -> Result<bool, MigrateError> {
         match fs::read(&self.path) {
             // Of another copy, or of another program: not this one.
@@ -45,7 +45,7 @@ impl State {
         }
     }
 
-    /// Before the first write to the target.
+    /// Notes that the copy has begun. To be called before the first write to the target.
     pub fn begin(&self, copy: &Begun) -> Result<(), MigrateError> {
         let dir = self.path.parent().unwrap_or(Path::new("."));
         Directory::create(dir)?;

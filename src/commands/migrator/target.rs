@@ -20,10 +20,10 @@ const MAX_BYTES: usize = 768 * 1024;
 /// Transactions under way.
 const MAX_AT_ONCE: usize = 8;
 
-/// How often a key is tried whose revision changes in between.
+/// The most attempts to write a key whose revision changes in between.
 const MAX_ATTEMPTS: usize = 5;
 
-/// What is done with one key.
+/// A write of one key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Write {
     Put(Entry),
@@ -64,11 +64,11 @@ impl Write {
     }
 }
 
-/// What the writes came to.
+/// The outcome of the writes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Outcome {
     pub written: u64,
-    /// Not put, because their lease is gone.
+    /// Entries that were not put, because their lease is gone.
     pub expired: u64,
 }
 
@@ -81,7 +81,7 @@ impl Outcome {
 
 pub struct Target {
     remote: Remote,
-    /// It is the Go k8s-dqlite: one key a transaction, in its shapes.
+    /// True if the target is the Go k8s-dqlite: one key a transaction, in its shapes.
     is_go: bool,
     batch: Vec<Write>,
     batch_bytes: usize,
@@ -190,7 +190,7 @@ async fn write_each_by_txn(remote: Remote, batch: Vec<Write>) -> Result<Outcome,
     })
 }
 
-/// By the transactions that the Go k8s-dqlite knows, whatever the key is at.
+/// Writes a key by the transactions that the Go k8s-dqlite knows, whatever its revision is.
 pub async fn write_by_txn(remote: &Remote, write: &Write) -> Result<(), RemoteError> {
     let mut revision = 0;
     for _ in 0..MAX_ATTEMPTS {
@@ -222,8 +222,8 @@ pub async fn write_by_txn(remote: &Remote, write: &Write) -> Result<(), RemoteEr
     })
 }
 
-/// If the key is at `revision`, 0 for not there, it is done. Its server tells a creation from an update by the
-/// operation for failure.
+/// Returns the transaction that writes the key if it is at `revision`, where 0 means that it does
+/// not exist. Its server tells a creation from an update by the operation for failure.
 fn shaped(write: &Write, revision: i64) -> TxnRequest {
     let key = write.key().clone();
     let is_at = Compare {

@@ -1,4 +1,4 @@
-//! What is said to the person who recovers a cluster.
+//! The texts for the person who recovers a cluster.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use super::survey::Surveyed;
 pub struct Plan<'a> {
     pub dir: &'a Path,
     pub members: &'a [Server],
-    /// As cluster.yaml had them.
+    /// The members as cluster.yaml had them.
     pub former: &'a [Server],
     pub own_id: u64,
 }

@@ -39,7 +39,8 @@ pub async fn run(dir: &Path, args: &RecoverArgs, now_s: i64) -> Result<String, R
     Ok(advice::reseeded(dir, &to, &known.servers))
 }
 
-/// What says who the node is goes last: until then this can be repeated, and no server starts.
+/// Moves the data of a node away. The files that identify the node go last: until then this can be
+/// repeated, and no server starts.
 fn move_data(dir: &Path, to: &Path, own: &Server, others: &[Server]) -> std::io::Result<()> {
     let (identity, mut data): (Vec<_>, Vec<_>) = backup::files(dir)?
         .into_iter()

@@ -1,4 +1,4 @@
-//! What the directories hold.
+//! The survey of directories: what each holds.
 
 use std::path::{Path, PathBuf};
 
@@ -19,7 +19,7 @@ use crate::config::ConfigError;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Surveyed {
     pub dir: PathBuf,
-    /// Or why it is of no use.
+    /// The state, or why it is of no use.
     pub state: Result<DirState, String>,
 }
 
@@ -27,11 +27,11 @@ pub struct Surveyed {
 pub struct DirState {
     pub own: Server,
     pub last_entry: LastEntry,
-    /// What is given up for that.
+    /// The entries that are given up for that.
     pub cut: Option<PlannedCut>,
 }
 
-/// By what can be recovered.
+/// States are equal if the same can be recovered from them.
 impl PartialEq for DirState {
     fn eq(&self, other: &Self) -> bool {
         self.last_entry == other.last_entry
@@ -40,8 +40,8 @@ impl PartialEq for DirState {
 
 impl Eq for DirState {}
 
-/// Fails only where nothing can be said, such as on a directory in use. With `may_cut` a damaged one counts by what
-/// would be left of it.
+/// Surveys a directory. Fails only where nothing can be said, such as on a directory in use. With
+/// `may_cut` a damaged one counts by what would be left of it.
 pub fn survey(dir: &Path, may_cut: bool) -> Result<Surveyed, RecoverError> {
     let lock = DirLock::acquire(dir)?;
     Ok(Surveyed {

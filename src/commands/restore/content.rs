@@ -1,5 +1,5 @@
-//! What the snapshot holds, turned into the rows of the change table, and checked on the way as a
-//! start would.
+//! The content of the snapshot, turned into the rows of the change table, and checked on the way as
+//! a start would.
 
 use std::{
     path::PathBuf,
@@ -27,7 +27,7 @@ use crate::store::{
     snapshot::{MEMBERS, SETTINGS, StoredLease, StoredMember, row::RowKey},
 };
 
-/// How often it says how far it is.
+/// The interval at which progress is logged.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 
 const MAX_REVISION: Revision = revision_of(RowId::MAX);
@@ -39,9 +39,9 @@ pub struct Contents {
     leases: Vec<LeaseCopy>,
     settings: Vec<SettingChange>,
     compact_revision: Revision,
-    /// The last one of the rows.
+    /// The revision of the last row.
     last_revision: Revision,
-    /// That of the store that was saved.
+    /// The revision of the store that was saved.
     snapshot_revision: Revision,
     total: u64,
     read: u64,

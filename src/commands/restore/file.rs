@@ -27,12 +27,13 @@ pub struct SnapshotSource {
     file: File,
     path: PathBuf,
     bytes: u64,
-    /// When it was made, and what is said of it, if it was in a backup.
+    /// The time and the trailer of the backup, if the snapshot was in one.
     backup: Option<(u64, Trailer)>,
 }
 
 impl SnapshotSource {
-    /// Checks the checksum, which `skip_check` leaves out for what is no backup. Those are unpacked.
+    /// Opens a snapshot, unpacked if it is in a backup, and checks its checksum. `skip_check`
+    /// leaves the check out for a bare snapshot.
     pub fn open(path: &Path, skip_check: bool, scratch: &Scratch) -> Result<Self, RestoreError> {
         let unreadable = |source| RestoreError::Unreadable {
             path: path.to_owned(),

@@ -68,17 +68,17 @@ pub enum RestoreError {
     Open(#[from] OpenError),
 }
 
-/// What was found, or restored.
+/// The figures of a snapshot that was checked or restored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Summary {
     pub revision: Revision,
-    /// Before it was bumped.
+    /// The revision before it was bumped.
     pub snapshot_revision: Revision,
     pub compact_revision: Revision,
     pub rows: u64,
     pub keys: usize,
     pub leases: usize,
-    /// What HashKV will answer.
+    /// The hash that HashKV will answer.
     pub hash: u32,
 }
 
@@ -156,7 +156,7 @@ pub fn read_all(
     Ok((summary, backup))
 }
 
-/// Whether the snapshot is the one that the server described. A bumped one is not compared.
+/// Checks that the snapshot is the one that the server described. A bumped one is not compared.
 fn check_facts(facts: &Facts, summary: &Summary) -> Result<(), RestoreError> {
     let differs = |what: &str, said: i64, found: i64| match said == found {
         true => Ok(()),

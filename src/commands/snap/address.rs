@@ -62,18 +62,18 @@ pub fn host_name() -> String {
     }
 }
 
-/// On the host of the node.
+/// Returns the address of the cluster manager on the host of the node.
 pub fn manager_address(node: &str) -> String {
     let host = node.rsplit_once(':').map_or(node, |(host, _)| host);
     format!("{host}:{MANAGER_PORT}")
 }
 
-/// Whether k8sd is part of a cluster, be it one of this node alone.
+/// Returns whether k8sd is part of a cluster, be it one of this node alone.
 pub fn is_managed(places: &Places) -> bool {
     places.manager().join("daemon.yaml").exists()
 }
 
-/// Where this node is, or will be.
+/// Returns the address that this node has, or will have.
 pub fn node_address(places: &Places, settings: &Settings) -> Result<String, HookError> {
     if let Some(address) = &settings.address {
         return Ok(address.as_str().to_owned());

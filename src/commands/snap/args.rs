@@ -3,10 +3,10 @@
 /// A flag with its value. Without one, the file does not have the flag.
 pub type Flag<'a> = (&'a str, Option<String>);
 
-/// What is above this line is left alone: people edit it. The last of a repeated flag counts.
+/// The mark above which the text is left alone: people edit it. The last of a repeated flag counts.
 const MARK: &str = "# What follows is written by `snap set`.";
 
-/// The text with these flags in its last part.
+/// Returns the text with these flags in its last part.
 pub fn with(text: &str, flags: &[Flag<'_>]) -> String {
     let own = text
         .lines()

@@ -115,7 +115,7 @@ fn check_flags(places: &Places, text: &str) -> Result<(), HookError> {
         .map_err(|error| told(&error))
 }
 
-/// What changes in the storage directory.
+/// Returns the files in the storage directory that change, with their new text.
 fn node_changes(places: &Places, settings: &Settings) -> Result<Vec<Change>, HookError> {
     let mut changes = Vec::new();
     if let Some(domain) = &settings.failure_domain {

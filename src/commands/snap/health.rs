@@ -1,4 +1,4 @@
-//! What `snap list` and `snap info` say of the service.
+//! The health of the service for `snap list` and `snap info`.
 
 use std::time::Duration;
 

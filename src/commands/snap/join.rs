@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{commands::status, config::next_of};
 
-/// Nothing was ever written.
+/// The revision of a store to which nothing was ever written.
 const FIRST_REVISION: i64 = 1;
 
 pub async fn run(

@@ -1,4 +1,4 @@
-//! What the hooks of the snap do: `k8s-dqlite snap-hook NAME`.
+//! The hooks of the snap: `k8s-dqlite snap-hook NAME`.
 //!
 //! | Module | Owns |
 //! |---|---|

@@ -20,12 +20,12 @@ use crate::config::ConfigError;
 pub const SERVER: &str = "k8s-dqlite";
 pub const MANAGER: &str = "k8sd";
 
-/// From `$SNAP_DATA/var/data` to the storage directory.
+/// The link from `$SNAP_DATA/var/data` to the storage directory.
 const LINK: &str = "../../common/var/lib/k8s-dqlite";
 
 #[derive(Debug, Clone)]
 pub struct Places {
-    /// What was installed: read-only.
+    /// The installed files: read-only.
     pub snap: PathBuf,
     pub data: PathBuf,
     pub common: PathBuf,
@@ -55,7 +55,7 @@ impl Places {
         self.common.join("var/lib/k8s-dqlite")
     }
 
-    /// Who this node is, once it has started.
+    /// Returns the id and address of this node, once it has started.
     pub fn own_node(&self) -> Result<Option<Server>, HookError> {
         let own = read_info(&self.storage()).map_err(ConfigError::from)?;
         Ok(own)
@@ -66,7 +66,8 @@ impl Places {
         self.common.join("var/lib/k8sd/state")
     }
 
-    /// Where snaps before this one had the data; a link to it today, for those who know that path.
+    /// Returns the path of the data in earlier snaps; now a link to the data, for those who know
+    /// that path.
     pub fn documented(&self) -> PathBuf {
         self.data.join("var/data")
     }

@@ -1,4 +1,4 @@
-//! Before and after a refresh.
+//! The hooks before and after a refresh.
 
 use std::{fs, io};
 
@@ -13,8 +13,8 @@ use crate::{
     commands::status,
 };
 
-/// While this runs, the old revision serves. A restart of this node while others are down may stop all writes, so it
-/// waits until they are back: snapd tries again.
+/// Fails while other nodes are down, since a restart of this node could then stop all writes: snapd
+/// tries again. While this runs, the old revision serves.
 pub async fn before(places: &Places, now_s: i64) -> Result<(), HookError> {
     if is_on(&places.settings(&KEYS)?, REFRESH_WHEN_DEGRADED) {
         return Ok(());

@@ -1,10 +1,11 @@
-//! Before the data goes: the others are told, or they would count this node until somebody removes it.
+//! The hook before the data is removed: tells the other nodes, which would count this node until
+//! somebody removes it.
 
 use std::process::Command;
 
 use super::{Places, places::MANAGER, snapctl};
 
-/// The services are stopped. Whatever comes of it, the snap is removed.
+/// Leaves the cluster. The services are stopped already. If this fails, the snap is still removed.
 pub fn run(places: &Places) {
     let mut k8sd = Command::new(places.program(MANAGER));
     k8sd.arg("leave").arg("--state-dir").arg(places.manager());

@@ -1,4 +1,4 @@
-//! What each setting of `snap set` may be. Pure.
+//! The settings of `snap set`, and the values that each may have. Pure.
 
 use std::net::IpAddr;
 
@@ -31,21 +31,21 @@ const MAX_TOKEN_BYTES: usize = 16 * 1024;
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Settings {
-    /// Of this node in its cluster.
+    /// The name of this node in its cluster.
     pub name: Option<String>,
-    /// Of this node, for others.
+    /// The address of this node for other nodes.
     pub address: Option<NodeAddress>,
     pub listen: Option<String>,
-    /// Where metrics are served apart.
+    /// The address at which metrics are served apart.
     pub metrics: Option<String>,
     pub log_level: Option<String>,
-    /// The number that stands for it.
+    /// The number that stands for the failure domain.
     pub failure_domain: Option<String>,
     pub join_token: Option<String>,
 }
 
 impl Settings {
-    /// All that is wrong is told at once.
+    /// Reads the settings. The error lists all that is wrong.
     pub fn parse(values: &Map<String, Value>) -> Result<Self, HookError> {
         let mut wrong = Vec::new();
         let mut read = |key: &'static str, check: fn(&str) -> Result<String, String>| {
@@ -91,7 +91,7 @@ impl Settings {
     }
 }
 
-/// Whether a setting is switched on.
+/// Returns whether a setting is switched on.
 pub fn is_on(values: &Map<String, Value>, key: &str) -> bool {
     match values.get(key) {
         Some(Value::Bool(value)) => *value,
@@ -174,7 +174,7 @@ fn failure_domain(text: &str) -> Result<String, String> {
     }
 }
 
-/// What it holds is for k8sd to read.
+/// Checks the form of a token only: its content is for k8sd to read.
 fn token(text: &str) -> Result<String, String> {
     let is_base64 = |b: u8| b.is_ascii_alphanumeric() || b"+/=".contains(&b);
     match text.len() <= MAX_TOKEN_BYTES && text.bytes().all(is_base64) {

@@ -57,13 +57,13 @@ impl Places {
     }
 }
 
-/// What the command prints, if it succeeds.
+/// Runs the command and returns what it prints. Fails if it fails.
 pub fn run(command: &mut Command, program: &str) -> Result<String, HookError> {
     let output = command.stdin(Stdio::null()).output();
     printed(output, program)
 }
 
-/// The same with something to read.
+/// Like [`run`], with text for the standard input of the command.
 pub fn run_with(command: &mut Command, program: &str, input: &str) -> Result<String, HookError> {
     let piped = command
         .stdin(Stdio::piped())

@@ -22,7 +22,7 @@ services) printf 'Service Startup Current Notes\n%s enabled active -\n' "$2" ;;
 esac
 "#;
 
-/// Notes its arguments and the token, and answers as the file beside it says.
+/// A k8sd that notes its arguments and the token, and answers as the file beside it says.
 const K8SD: &str = r#"#!/bin/sh
 here=${0%/*}
 echo "$*" >"$here/asked-k8sd"
@@ -66,7 +66,7 @@ impl Tree {
         tree
     }
 
-    /// After the install hook.
+    /// Returns the tree after the install hook.
     fn installed() -> Self {
         let tree = Self::new();
         // Making a pair of 4096 bits takes seconds in the tests, and one test does it.
@@ -83,7 +83,7 @@ impl Tree {
         fs::write(self.dir.path().join("settings"), settings.to_string()).unwrap();
     }
 
-    /// What snapctl was asked, but for the settings themselves.
+    /// Returns the calls of snapctl, without those that only read settings and services.
     fn asked(&self) -> Vec<String> {
         let path = self.dir.path().join("asked");
         let asked = fs::read_to_string(&path).unwrap_or_default();
@@ -108,7 +108,7 @@ impl Tree {
         fs::read_to_string(self.places.storage().join(name)).ok()
     }
 
-    /// As if the server had run.
+    /// Makes the files that a server which has run would leave.
     fn is_born_at(&self, address: &str) {
         let storage = self.places.storage();
         let _ = fs::remove_file(storage.join("init.yaml"));
