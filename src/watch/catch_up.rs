@@ -18,7 +18,7 @@ use super::{SourceError, WatchId, WatchStream, synced, wire};
 /// a millisecond if few of them match, a few milliseconds if all do.
 const STEP_LIMIT_CHANGES: usize = 1024;
 
-/// What a step of catch-up found.
+/// The result of a step of catch-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CatchUp {
     /// No watcher of the stream is lagging.

@@ -13,16 +13,16 @@ use super::{CatchUp, CloseReason, CreateRequest, Options, Popped, WatchHub, Watc
 /// gRPC's byte that says "not compressed".
 const FLAG_BYTES: usize = 1;
 
-/// Why a follower hears no more.
+/// The reason why a follower gets no more events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FollowError {
-    /// Events are gone, by a compaction: what is there now must be read again.
+    /// Events were compacted: the current state must be read again.
     Lost,
     /// The server stops.
     Stopped,
 }
 
-/// Hears of the events in a range. What waits for it is bounded like that of a client's stream.
+/// Receives the events in a range. Its queue is bounded like that of a client's stream.
 pub struct Follower {
     stream: WatchStream,
     /// Responses that were taken from the queue, framed.

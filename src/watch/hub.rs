@@ -17,7 +17,8 @@ use super::{CloseReason, CommitSource, Inbox, Metrics, Outbound, SourceError};
 /// long the events of the first change wait for those of the last.
 const ROUND_LIMIT_CHANGES: usize = 1024;
 
-/// As in etcd: more often is of no use to a client, and all idle watchers take part.
+/// The shortest interval, as in etcd: more often is of no use to a client, and all idle watchers
+/// take part.
 const MIN_PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A watcher that catches up.
@@ -28,10 +29,10 @@ pub struct SlowWatcher {
     pub behind_revisions: i64,
 }
 
-/// What an operator may set.
+/// The settings of an operator.
 #[derive(Debug, Clone, Copy)]
 pub struct HubSettings {
-    /// How often an idle watcher that asked for it hears how far it is.
+    /// The interval at which an idle watcher that asked for progress is told the current revision.
     pub progress_interval: Duration,
 }
 
@@ -131,13 +132,13 @@ impl WatchHub {
         Some(WatchStream::new(Arc::clone(self), id, outbound))
     }
 
-    /// How far commits were distributed. Behind the head for longer than a moment, something is
-    /// wrong.
+    /// Returns the revision up to which commits were distributed. If it stays behind the head for
+    /// longer than a moment, something is wrong.
     pub fn position(&self) -> Revision {
         self.lock().position
     }
 
-    /// By how many revisions lagging watchers are behind, the furthest first; at most `limit` of them.
+    /// Returns the lagging watchers, the furthest behind first; at most `limit` of them.
     pub fn furthest_behind(&self, limit: usize) -> Vec<SlowWatcher> {
         let state = self.lock();
         let mut slow = Vec::new();
@@ -221,7 +222,7 @@ impl WatchHub {
         }
     }
 
-    /// Whether there was something to read.
+    /// Reads one round from the history. Returns whether there was one.
     fn read_some(&self) -> bool {
         let state = self.lock();
         match self

@@ -1,4 +1,4 @@
-//! Where the writer leaves commits for the hub.
+//! The inbox in which the writer leaves commits for the hub.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -37,7 +37,8 @@ impl Inbox {
         self.notify();
     }
 
-    /// What to distribute next, of about `max_changes` changes, and whether the history has more.
+    /// Takes the commits to distribute next, of about `max_changes` changes. Also returns whether
+    /// the history has more.
     pub(super) fn take_round(&self, max_changes: usize) -> (Vec<Arc<Commit>>, bool) {
         let mut arrived = self.lock();
         let mut changes = 0;

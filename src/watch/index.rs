@@ -1,4 +1,4 @@
-//! From a key to the watched ranges that hold it. Pure.
+//! An index from a key to the watched ranges that hold it. Pure.
 //!
 //! Kubernetes watches prefixes and a few single keys, so those two are found by lookup; any other
 //! range costs a comparison per event.
@@ -9,7 +9,7 @@ use std::ops::Bound;
 use bytes::Bytes;
 use etcd_state::mvcc::KeyRange;
 
-/// Stands for a watched range; whoever fills the index chooses it.
+/// The id of a watched range, chosen by the owner of the index.
 pub type SlotId = usize;
 
 #[derive(Debug, Default)]
@@ -111,7 +111,7 @@ fn place(range: &KeyRange) -> Place<'_> {
     }
 }
 
-/// Whether `[start, end)` is exactly the keys that begin with `start`.
+/// Returns whether `[start, end)` is exactly the keys that begin with `start`.
 fn is_prefix_span(start: &[u8], end: &[u8]) -> bool {
     let trailing = start.iter().rev().take_while(|byte| **byte == 0xff).count();
     let Some((last, head)) = start[..start.len() - trailing].split_last() else {

@@ -1,8 +1,8 @@
-//! What a stream still has to send.
+//! The responses that a stream still has to send.
 //!
-//! Whoever has something for the client pushes it here; the connection pops. One lock, held for a
-//! few instructions, and a push returns the waker of the connection instead of waking it, so that
-//! a fan-out wakes each connection once, after it is done.
+//! Any task that has something for the client pushes it here; the connection pops. One lock, held
+//! for a few instructions, and a push returns the waker of the connection instead of waking it, so
+//! that a fan-out wakes each connection once, after it is done.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -32,7 +32,7 @@ const JOINED_BYTES: usize = 32 * 1024;
 /// An empty queue keeps room for this many responses.
 const KEPT_CAPACITY_RESPONSES: usize = 64;
 
-/// Why a stream ends from our side.
+/// The reason why the server ends a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CloseReason {
     /// The client should go on elsewhere, or here after the restart.
@@ -45,7 +45,7 @@ pub enum CloseReason {
     Client,
 }
 
-/// Live events did not fit.
+/// The error of live events that did not fit.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Full;
 
@@ -101,7 +101,7 @@ impl Outbound {
         self.lock().push_all(framed)
     }
 
-    /// Whether history may be added. If not, `work` comes when it may.
+    /// Returns whether history may be added. If not, `work` comes when it may.
     pub fn has_catch_up_room(&self) -> bool {
         let mut queue = self.lock();
         let has_room = queue.has_catch_up_room();
@@ -109,7 +109,7 @@ impl Outbound {
         has_room
     }
 
-    /// Whether the next request may be read. If not, `work` comes when it may.
+    /// Returns whether the next request may be read. If not, `work` comes when it may.
     pub fn has_request_room(&self) -> bool {
         let mut queue = self.lock();
         let has_room = queue.controls < CONTROL_LIMIT_RESPONSES;
@@ -117,7 +117,7 @@ impl Outbound {
         has_room
     }
 
-    /// Whether nothing waits to be sent.
+    /// Returns whether nothing waits to be sent.
     pub fn is_empty(&self) -> bool {
         self.lock().responses.is_empty()
     }

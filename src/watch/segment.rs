@@ -9,7 +9,7 @@ use super::wire;
 /// enough that a stream's queue holds several.
 pub const RESPONSE_TARGET_BYTES: usize = 1024 * 1024;
 
-/// What a watcher wants of its events. Watchers that agree share their responses.
+/// The options of a watcher for its events. Watchers that agree share their responses.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Options {
     pub prev_kv: bool,

@@ -1,10 +1,10 @@
-//! Where commits are read that were not seen live.
+//! The source of commits that were not seen live.
 
 use std::sync::Arc;
 
 use etcd_state::mvcc::{Commit, History, HistoryError, Revision};
 
-/// Why commits cannot be had.
+/// The reason why commits cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SourceError {
     #[error("commits below revision {compact_revision} are compacted")]

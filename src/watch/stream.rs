@@ -24,7 +24,7 @@ const EMPTY_RANGE: &str = "mvcc: watcher range is empty";
 /// etcd has no such limit.
 const TOO_MANY: &str = "etcdserver: too many watchers on the watch stream";
 
-/// What a client asks for with a watch.
+/// A client's request for a watch.
 #[derive(Debug, Clone)]
 pub struct CreateRequest {
     /// 0 leaves the choice to the stream.
@@ -84,7 +84,8 @@ impl StreamState {
         }
     }
 
-    /// Whether the request for progress needs no more attention; with the connection to wake.
+    /// Answers the request for progress if that is possible now. Returns none if it must wait, else
+    /// the connection to wake, if any.
     ///
     /// The answer speaks for all watchers, and a client resumes each after the revision in it. So
     /// no watcher may lack an event up to there, nor want to start above the next revision.

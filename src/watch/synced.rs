@@ -40,7 +40,7 @@ pub struct Member {
     /// ahead of the hub.
     pub from: Revision,
     pub progress_notify: bool,
-    /// Whether it got nothing since the last periodic progress.
+    /// True if the watcher got nothing since the last periodic progress.
     pub is_idle: bool,
     /// Set within a fan-out when the queue of its stream is full: the first revision it lacks.
     lacks: Option<Revision>,
@@ -64,7 +64,7 @@ impl Member {
     }
 }
 
-/// What a fan-out leaves to do for its caller.
+/// The work that a fan-out leaves to its caller.
 #[derive(Default)]
 pub struct Round {
     /// Connections that have something to send now.
@@ -288,7 +288,7 @@ struct Delivery<'a> {
     header: &'a HeaderFn,
     round: &'a mut Round,
     events: u64,
-    /// Whether a member's queue was full.
+    /// True if a member's queue was full.
     fell: bool,
 }
 

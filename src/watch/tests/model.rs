@@ -112,11 +112,11 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..200)
 }
 
-/// What the client knows of a watcher of its own.
+/// The client's knowledge of one of its watchers.
 struct Seen {
     range: KeyRange,
     options: Options,
-    /// The first revision that it wants.
+    /// The first revision that the watcher wants.
     from: Revision,
     /// The last revision of which it got events.
     last: Revision,
@@ -429,7 +429,7 @@ impl World {
         settle().await;
     }
 
-    /// Whether there was anything to read.
+    /// Reads what the stream has. Returns whether there was anything.
     fn read(&mut self, choice: usize, pieces: u8) -> bool {
         let compacted = self.store.history.compact_revision();
         let log = std::mem::take(&mut self.store.log);
