@@ -11,7 +11,7 @@ pub struct AuthFlags {
     #[arg(long, value_name = "KIND", value_enum, default_value = "simple")]
     pub auth_token: TokenKind,
 
-    /// How long a token is good for after its last use, in seconds.
+    /// Seconds after its last use for which a token is valid.
     #[arg(long, value_name = "SECONDS", value_parser = unsigned, default_value_t = DEFAULT_TTL.as_secs())]
     pub auth_token_ttl: u64,
 
@@ -25,7 +25,7 @@ pub enum TokenKind {
     Simple,
 }
 
-/// As etcd: the default instead of a cost that bcrypt does not have.
+/// Parses a cost. As in etcd, a cost that bcrypt does not have becomes the default.
 fn cost(text: &str) -> Result<u32, std::num::ParseIntError> {
     let cost: u32 = text.parse()?;
     Ok(if (MIN_COST..=MAX_COST).contains(&cost) {

@@ -47,7 +47,8 @@ pub struct VerifyArgs {
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
 
-    /// Where it is unpacked meanwhile; otherwise beside the file, or where the system has such files.
+    /// Directory in which it is unpacked meanwhile; otherwise beside the file, or the system's for
+    /// such files.
     #[arg(long, value_name = "DIR")]
     pub scratch_dir: Option<PathBuf>,
 }
@@ -59,7 +60,7 @@ pub struct ScheduledBackupFlags {
     #[arg(long, value_name = "DIR", default_value = "")]
     pub backup_dir: String,
 
-    /// Between two backups; at least 1s.
+    /// Time between two backups; at least 1s.
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = backup_interval)]
     pub backup_interval: GoDuration,
 

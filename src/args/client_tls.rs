@@ -8,7 +8,7 @@ use dqlite::tls::TlsVersion;
 use super::values::boolean;
 use crate::address::ListenAddress;
 
-/// As etcd's; an empty value is none.
+/// The TLS flags of etcd; an empty value is none.
 #[derive(Debug, Clone, Args)]
 pub struct ClientTlsFlags {
     /// Certificate of the etcd API, and its chain: PEM. Needs --listen=https://host:port.
@@ -41,7 +41,7 @@ pub struct ClientTlsFlags {
     pub tls_max_version: Version,
 }
 
-/// None if it was left to the server.
+/// A version of TLS; none if it is left to the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Version(pub Option<TlsVersion>);
 
@@ -60,7 +60,7 @@ pub fn file(text: &str) -> Option<PathBuf> {
 }
 
 impl ClientTlsFlags {
-    /// What is wrong with the flags together, and what to do about it.
+    /// Fails with what is wrong with the flags together, and what to do about it.
     pub(super) fn check(&self, listen: &ListenAddress) -> Result<(), String> {
         let files = [
             ("--cert-file", &self.cert_file),

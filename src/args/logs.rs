@@ -13,7 +13,7 @@ const MAX_WARNING: Duration = Duration::from_secs(3600);
 
 #[derive(Debug, Clone, PartialEq, Eq, Parser)]
 pub struct LogFlags {
-    /// How logs are written to standard error; the journal has its own form.
+    /// Format of logs on standard error; the journal has its own.
     #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]
     pub log_format: LogFormat,
 
@@ -40,7 +40,7 @@ impl From<LogFormat> for logging::LogFormat {
     }
 }
 
-/// None: never.
+/// A duration from which on something is slow; none is never.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Threshold(pub Option<Duration>);
 

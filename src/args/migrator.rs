@@ -7,13 +7,13 @@ use clap::{ArgAction, Args, Parser, ValueEnum};
 use super::{RemoteFlags, boolean};
 use crate::remote::EndpointUrl;
 
-/// Where MicroK8s has its datastore.
+/// The address of the datastore in MicroK8s.
 const DEFAULT_ENDPOINT: &str = "unix:///var/snap/microk8s/current/var/kubernetes/backend/kine.sock";
 
 #[derive(Debug, Clone, PartialEq, Eq, Parser)]
 #[command(after_help = "See docs/operations.md, \"Moving from etcd\".")]
 pub struct MigratorArgs {
-    /// What to do.
+    /// Task to do.
     #[arg(long, value_enum, default_value = "backup")]
     pub mode: MigratorMode,
 
@@ -132,7 +132,7 @@ impl CopyFlags {
 }
 
 impl MigratorArgs {
-    /// What does not go together, and what to do about it.
+    /// Fails with the flags that do not go together, and what to do about it.
     pub(super) fn check(&self) -> Result<(), String> {
         let is_copy = self.mode == MigratorMode::Copy;
         let flags = &self.copy;
@@ -158,14 +158,14 @@ impl MigratorArgs {
     }
 }
 
-/// Where a copy comes from.
+/// The source of a copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
     Server(EndpointUrl),
     File(PathBuf),
 }
 
-/// What is written like a URL, or like host:port while there is no such file, is a server.
+/// Reads a text like a URL, or like host:port while there is no such file, as a server.
 impl FromStr for Origin {
     type Err = String;
 

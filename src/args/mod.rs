@@ -61,7 +61,8 @@ pub struct Args {
     #[arg(long, value_name = "DIR", default_value = DEFAULT_STORAGE_DIR)]
     pub storage_dir: PathBuf,
 
-    /// Where the etcd API is served: tcp://host:port, https://host:port or unix:///path. Empty: unix://kine.sock.
+    /// Address of the etcd API: tcp://host:port, https://host:port or unix:///path. Empty:
+    /// unix://kine.sock.
     #[arg(long, value_name = "ADDRESS", default_value = DEFAULT_LISTEN)]
     pub listen: ListenAddress,
 
@@ -101,7 +102,7 @@ pub struct Args {
     #[arg(num_args = 0..=1, require_equals = true, action = ArgAction::Set)]
     pub profiling: bool,
 
-    /// Where profiles are served.
+    /// Address at which profiles are served.
     #[arg(long, value_name = "HOST:PORT", value_parser = http_address, default_value = "127.0.0.1:4000")]
     pub profiling_listen: ListenAddress,
 
@@ -119,7 +120,7 @@ pub struct Args {
     #[arg(num_args = 0..=1, require_equals = true, action = ArgAction::Set)]
     pub metrics: bool,
 
-    /// Where metrics are served with --metrics; --listen has them in any case.
+    /// Address at which metrics are served with --metrics; --listen has them in any case.
     #[arg(long, value_name = "HOST:PORT", value_parser = http_address, default_value = "127.0.0.1:9042")]
     pub metrics_listen: ListenAddress,
 
@@ -188,7 +189,7 @@ pub struct Args {
     #[arg(long, value_name = "COUNT", value_parser = count, default_value = "3")]
     pub stand_bys: usize,
 
-    /// How often to check for free space on the disk; 0 is never.
+    /// Interval at which free space on the disk is checked; 0 is never.
     #[arg(
         long,
         value_name = "DURATION",
@@ -219,7 +220,7 @@ pub struct Args {
     #[arg(long, value_name = "COUNT", value_parser = streams, default_value = "4294967295")]
     pub max_concurrent_streams: u32,
 
-    /// What to do when the disk is nearly full.
+    /// Action when the disk is nearly full.
     #[arg(
         long,
         value_name = "ACTION",
@@ -238,19 +239,19 @@ pub struct Args {
     )]
     pub watch_query_timeout: GoDuration,
 
-    /// How often watchers that asked for it are told the current revision.
+    /// Interval at which watchers that asked for it are told the current revision.
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = interval)]
     pub watch_progress_notify_interval: Duration,
 
     #[command(flatten)]
     pub backup: ScheduledBackupFlags,
 
-    /// Where the tables of a Go k8s-dqlite go before they are converted: a file, or none. Empty: a file in a directory
-    /// beside the storage directory.
+    /// File to which the tables of a Go k8s-dqlite are saved before they are converted, or none.
+    /// Empty: a file in a directory beside the storage directory.
     #[arg(long, value_name = "FILE", value_parser = takeover::backup_to, default_value = "")]
     pub take_over_backup: BackupTo,
 
-    /// What was given but does nothing, for the log.
+    /// Given flags that do nothing, for the log.
     #[arg(skip)]
     pub remarks: Vec<String>,
 }
@@ -271,7 +272,7 @@ pub enum Command {
     Status(StatusArgs),
     /// Bring a cluster back that has lost its majority, or a node whose directory is damaged.
     Recover(RecoverArgs),
-    /// What snapd calls.
+    /// Run a hook of the snap.
     #[command(hide = true)]
     SnapHook {
         #[arg(value_enum)]

@@ -42,7 +42,7 @@ pub struct RecoverArgs {
     #[arg(long, value_name = "DIR", requires = "reseed")]
     pub storage_dir: Option<PathBuf>,
 
-    /// With --reseed: whether the nodes speak TLS with each other. Without this flag: if the directory has
+    /// With --reseed: the nodes speak TLS with each other. Without this flag: if the directory has
     /// cluster.crt.
     #[arg(long, value_parser = boolean, default_missing_value = "true", requires = "reseed")]
     #[arg(num_args = 0..=1, require_equals = true, action = ArgAction::Set)]

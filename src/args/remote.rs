@@ -1,4 +1,4 @@
-//! How another server is reached, by etcdctl's names.
+//! The flags to reach another server, by etcdctl's names.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::remote::{Login, TlsFiles};
 
-/// Where etcdctl looks for the password, too.
+/// The variable in which etcdctl, too, looks for the password.
 const PASSWORD_VARIABLE: &str = "ETCDCTL_PASSWORD";
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]

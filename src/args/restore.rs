@@ -16,7 +16,7 @@ pub struct RestoreArgs {
     #[arg(long, value_name = "DIR", required_unless_present = "dry_run")]
     pub storage_dir: Option<PathBuf>,
 
-    /// Where the node will listen. Not needed if the directory has an init.yaml.
+    /// Address at which the node will listen. Not needed if the directory has an init.yaml.
     #[arg(long, value_name = "HOST:PORT")]
     pub address: Option<NodeAddress>,
 
@@ -42,7 +42,8 @@ pub struct RestoreArgs {
     #[arg(long)]
     pub skip_hash_check: bool,
 
-    /// Where a backup is unpacked meanwhile; otherwise beside it, or where the system has such files.
+    /// Directory in which a backup is unpacked meanwhile; otherwise beside it, or the system's for
+    /// such files.
     #[arg(long, value_name = "DIR")]
     pub scratch_dir: Option<PathBuf>,
 

@@ -1,4 +1,4 @@
-//! What snapd asks for.
+//! The hooks that snapd calls.
 
 use clap::ValueEnum;
 

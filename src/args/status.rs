@@ -16,7 +16,7 @@ pub struct StatusArgs {
     #[arg(long)]
     pub json: bool,
 
-    /// Whether the nodes speak TLS with each other. Without this flag: if the directory has cluster.crt.
+    /// The nodes speak TLS with each other. Without this flag: if the directory has cluster.crt.
     #[arg(long, value_parser = boolean, default_missing_value = "true")]
     #[arg(num_args = 0..=1, require_equals = true, action = ArgAction::Set)]
     pub enable_tls: Option<bool>,

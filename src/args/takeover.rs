@@ -16,7 +16,7 @@ pub struct RollBackArgs {
     #[arg(long, value_name = "DIR", required_unless_present = "dry_run")]
     pub storage_dir: Option<PathBuf>,
 
-    /// Where the node will listen. Not needed if the directory has an init.yaml.
+    /// Address at which the node will listen. Not needed if the directory has an init.yaml.
     #[arg(long, value_name = "HOST:PORT")]
     pub address: Option<NodeAddress>,
 
