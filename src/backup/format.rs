@@ -1,4 +1,4 @@
-//! What is around the snapshot. Pure.
+//! The envelope of a backup file: head and trailer around the snapshot. Pure.
 //!
 //! A backup is a gzip file of three members, of which the first and the last unpack to nothing: so any
 //! gunzip makes the snapshot of it, with the checksum that etcdutl wants. Head and trailer stand in the extra
@@ -40,7 +40,7 @@ const SUBFIELD: [u8; 2] = *b"kd";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Head {
-    /// Since 1970.
+    /// Seconds since 1970.
     pub created_s: u64,
 }
 
@@ -51,7 +51,7 @@ pub struct KnownHash {
     pub compact_revision: Revision,
 }
 
-/// What the server said of the snapshot.
+/// The facts of the snapshot that the server told.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Facts {
     pub revision: Option<Revision>,
@@ -68,7 +68,7 @@ pub struct Trailer {
     pub checksum: [u8; CHECKSUM_BYTES],
 }
 
-/// Why bytes are no head or trailer.
+/// The reason why bytes are no head or trailer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum FormatError {
     #[error("it does not begin as one")]
@@ -110,7 +110,7 @@ impl Head {
         member(&data)
     }
 
-    /// Of the first [`HEAD_BYTES`] of a file.
+    /// Reads the head from the first [`HEAD_BYTES`] of a file.
     pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
         let data = data(bytes, HEAD_DATA_BYTES).ok_or(FormatError::Foreign)?;
         let mut fields = Fields(data);
@@ -139,7 +139,8 @@ impl Trailer {
         trailer
     }
 
-    /// Whether `hash`, which has seen all of the file before the trailer, leads to its checksum.
+    /// Returns whether `hash`, which has seen all of the file before the trailer, leads to its
+    /// checksum.
     pub fn is_of(&self, mut hash: Sha256) -> bool {
         hash.update(&self.before_checksum());
         hash.finish() == self.checksum
@@ -180,7 +181,7 @@ impl Trailer {
         bytes
     }
 
-    /// Of the last [`TRAILER_BYTES`] of a file, whose version the head has told.
+    /// Reads the trailer from the last [`TRAILER_BYTES`] of a file. The head has told the version.
     pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
         let data = data(bytes, TRAILER_DATA_BYTES).ok_or(FormatError::NoTrailer)?;
         let mut fields = Fields(data);

@@ -63,12 +63,12 @@ pub enum BackupError {
     Remote(#[from] RemoteError),
 }
 
-/// What was written.
+/// The backup that was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Written {
     pub path: PathBuf,
     pub trailer: Trailer,
-    /// Of the compressed file.
+    /// The size of the compressed file.
     pub bytes: u64,
 }
 

@@ -81,7 +81,7 @@ fn days(year: u64, month: u64, day: u64) -> Option<u64> {
     (year / 400 * 146_097 + of_era).checked_sub(719_468)
 }
 
-/// In the order of time, then of revision.
+/// The name of a scheduled backup. Names are in the order of time, then of revision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Name {
     pub time: Time,

@@ -1,4 +1,5 @@
-//! In which order a node has made its scheduled backups: `k8s-dqlite-NODE.order`, a line for each name.
+//! The order in which a node has made its scheduled backups: `k8s-dqlite-NODE.order`, a line for
+//! each name.
 //!
 //! The clock does not tell it: a backup that was made while it was ahead would look newest for ever. Neither do
 //! revisions: a store that was restored begins again with lower ones. Names that are not listed, as those of
@@ -12,14 +13,14 @@ use std::{
 
 use super::names::Name;
 
-/// Of a file, in bytes: some ten thousand names.
+/// The most bytes that are read of the file: some ten thousand names.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 fn path(dir: &Path, node_id: u64) -> PathBuf {
     dir.join(format!("k8s-dqlite-{node_id:016x}.order"))
 }
 
-/// What is no name is passed over: then it is as if it were not listed.
+/// Reads the names in their order. A line that is no name is skipped, as if it were not listed.
 pub fn read(dir: &Path, node_id: u64) -> io::Result<Vec<Name>> {
     let file = match File::open(path(dir, node_id)) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),

@@ -28,7 +28,7 @@ pub struct PartialFile {
 }
 
 impl PartialFile {
-    /// What a process left there that was killed is overwritten; anything else is not.
+    /// Creates the file. It replaces one that a killed process has left there, and nothing else.
     pub fn create(target: &Path, may_replace: bool) -> Result<Self, BackupError> {
         if !may_replace && target.symlink_metadata().is_ok() {
             return Err(BackupError::Exists(target.to_owned()));
@@ -128,7 +128,8 @@ fn is_still_at(file: &File, path: &Path) -> bool {
     open.is_some() && open == path.symlink_metadata().map(identity).ok()
 }
 
-/// Whether it is empty or begins as a backup does: then a backup that was killed has left it.
+/// Returns whether the file is empty or begins as a backup does: then a backup that was killed has
+/// left it.
 fn is_left_behind(file: &mut File) -> io::Result<bool> {
     let mut begin = Vec::new();
     file.take(HEAD_BYTES as u64).read_to_end(&mut begin)?;

@@ -20,7 +20,7 @@ const CHUNK_BYTES: usize = 256 * 1024;
 
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
-/// Whether the file is one of gzip, of whatever.
+/// Returns whether the file is a gzip file of any kind.
 pub fn is_compressed(file: &File) -> io::Result<bool> {
     let mut begin = [0; GZIP.len()];
     match file.read_exact_at(&mut begin, 0) {

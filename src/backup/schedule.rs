@@ -1,10 +1,10 @@
-//! When the next backup is due, and which ones may go. Pure.
+//! Decides when the next backup is due, and which ones may be deleted. Pure.
 
 use std::{path::PathBuf, time::Duration};
 
 use super::names::{Name, Time};
 
-/// After a failure, how long until the next attempt; each failure in a row doubles it, up to the last.
+/// The pause after a failure; each failure in a row doubles it, up to the last.
 const FIRST_RETRY: Duration = Duration::from_secs(60);
 const LAST_RETRY: Duration = Duration::from_secs(3600);
 
@@ -14,12 +14,12 @@ pub struct BackupSettings {
     pub interval: Duration,
     /// At least 1.
     pub keep: usize,
-    /// What a backup leaves free on its disk.
+    /// The free space that a backup leaves on its disk.
     pub reserve_bytes: u64,
 }
 
-/// Until the next one, `newest` being the last that is there. A clock that was set back delays it by one
-/// interval at most.
+/// Returns the time until the next backup, if `newest` is the last one. A clock that was set back
+/// delays it by one interval at most.
 pub fn due_in(newest: Option<Time>, now: Time, interval: Duration) -> Duration {
     let Some(newest) = newest else {
         return Duration::ZERO;
@@ -28,20 +28,20 @@ pub fn due_in(newest: Option<Time>, now: Time, interval: Duration) -> Duration {
     interval.saturating_sub(Duration::from_secs(passed))
 }
 
-/// Until the next attempt after so many failures in a row.
+/// Returns the time until the next attempt, after this many failures in a row.
 pub fn retry_in(failures: u32, interval: Duration) -> Duration {
     let doubled = FIRST_RETRY.saturating_mul(1 << failures.saturating_sub(1).min(16));
     doubled.min(LAST_RETRY).min(interval)
 }
 
-/// The newest one that this node made.
+/// Returns the time of the newest backup that this node made.
 pub fn newest(names: &[Name], node_id: u64) -> Option<Time> {
     let own = names.iter().filter(|name| name.node_id == node_id);
     own.map(|name| name.time).max()
 }
 
-/// Those that this node made, in the order in which it made them. `order` tells it of the later ones; what is
-/// not in it was made before.
+/// Returns the backups that this node made, in the order in which it made them. `order` lists the
+/// later ones; those that are not in it were made before.
 pub fn in_order(names: &[Name], node_id: u64, order: &[Name]) -> Vec<Name> {
     let own = names.iter().filter(|name| name.node_id == node_id);
     let mut own: Vec<Name> = own.copied().collect();

@@ -1,4 +1,4 @@
-//! Where a snapshot is unpacked: a file without a name, which is gone when nobody has it open.
+//! The file into which a snapshot is unpacked. It has no name, and is gone when nobody has it open.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -13,7 +13,8 @@ use std::{
 pub struct Scratch(pub Vec<PathBuf>);
 
 impl Scratch {
-    /// The directory of the file, unless another was chosen; a system's directory for such files may be memory.
+    /// Prefers the directory of the file, unless another was chosen: the system's directory for such files may be in
+    /// memory.
     pub fn beside(file: &Path, chosen: Option<&Path>) -> Self {
         let beside = match file.parent() {
             Some(parent) if parent != Path::new("") => parent.to_owned(),
@@ -25,7 +26,7 @@ impl Scratch {
         }
     }
 
-    /// The directory that it is in as well.
+    /// Creates the file. Returns its directory, too.
     pub fn create(&self) -> Result<(File, &Path), (PathBuf, io::Error)> {
         let mut failed = None;
         for dir in &self.0 {

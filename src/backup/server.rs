@@ -35,13 +35,13 @@ use crate::{
     },
 };
 
-/// Of the snapshot, between two looks at the free space.
+/// The bytes of the snapshot between two checks of the free space.
 const BYTES_PER_LOOK: usize = 8 * 1024 * 1024;
 
 /// Names in the directory that are looked at: more are somebody else's.
 const MAX_NAMES: usize = 100_000;
 
-/// How the file of a killed process ends.
+/// The suffix of the file that a killed process leaves.
 const UNFINISHED: &str = ".part";
 
 #[derive(Debug)]
@@ -54,7 +54,7 @@ pub struct BackupMetrics {
     last_revision: AtomicI64,
 }
 
-/// Of the process.
+/// The metrics of this process.
 pub static BACKUPS: BackupMetrics = BackupMetrics {
     is_on: AtomicBool::new(false),
     made: Counter::new(),
@@ -65,7 +65,8 @@ pub static BACKUPS: BackupMetrics = BackupMetrics {
 };
 
 impl BackupMetrics {
-    /// Of a server that makes none only that it made none: an alert on the age of the last would fire.
+    /// Writes the metrics. A server that makes no backups writes only the counts: an alert on the
+    /// age of the last backup would fire.
     pub fn write(&self, page: &mut Page) {
         let help = "Scheduled backups that were made.";
         page.counter("k8s_dqlite_backups_total", help, self.made.get());
@@ -94,7 +95,7 @@ impl BackupMetrics {
     }
 }
 
-/// Who makes them.
+/// The node that makes the backups.
 #[derive(Debug, Clone)]
 pub struct Maker {
     pub cluster_id: u64,

@@ -1,4 +1,4 @@
-//! From the pieces of a snapshot to the file. Blocks: not for a thread that serves requests.
+//! Writes the pieces of a snapshot to the file. Blocks: not for a thread that serves requests.
 
 use std::{
     fs::File,
@@ -14,14 +14,15 @@ use super::{
 /// Compressed bytes that are written at a time.
 const BUFFER_BYTES: usize = 256 * 1024;
 
-/// What comes from a server.
+/// A piece of a snapshot, or its end.
 #[derive(Debug)]
 pub enum Piece<B> {
     Blob(B),
     End(Facts),
 }
 
-/// Takes pieces until the end. None of them before that: whoever sent them gave up.
+/// Takes pieces until the end. If `next` gives none before that, the sender gave up, and this
+/// fails.
 pub fn write<B: AsRef<[u8]>>(
     partial: PartialFile,
     head: Head,

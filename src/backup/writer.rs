@@ -7,7 +7,7 @@ use openssl::sha::Sha256;
 
 use super::format::{Facts, Head, Trailer};
 
-/// Of the snapshot, at its end.
+/// The length of the checksum at the end of the snapshot.
 const CHECKSUM_BYTES: usize = 32;
 
 /// Takes the stream of a snapshot, checksum included.
@@ -41,7 +41,7 @@ impl<W: Write> BackupWriter<W> {
         Ok(())
     }
 
-    /// None if the snapshot does not fit its checksum.
+    /// Ends the file. Returns none if the snapshot does not match its checksum.
     pub fn finish(self, facts: Facts) -> io::Result<Option<(W, Trailer)>> {
         if !self.check.fits() {
             return Ok(None);
@@ -77,11 +77,11 @@ impl<W: Write> Write for Digesting<W> {
     }
 }
 
-/// Whether a stream ends with the SHA-256 of what came before.
+/// A check that a stream ends with the SHA-256 of the bytes before.
 #[derive(Default)]
 struct StreamCheck {
     hash: Sha256,
-    /// May be the checksum.
+    /// The last bytes, which may be the checksum.
     held_back: Vec<u8>,
 }
 
