@@ -12,19 +12,21 @@ use tokio::{
 
 use crate::cluster::status::{Known, Report, gather};
 
-/// How long an answer is good enough: however many look, the nodes are asked this often at most.
+/// The age up to which an answer is used: however many viewers there are, the nodes are asked at
+/// most this often.
 const MAX_AGE: Duration = Duration::from_secs(2);
 
-/// An answer that nobody should take for the present: the first who looks after a while waits.
+/// The age from which on an answer is too old to be shown: the first viewer after a while waits for
+/// a new one.
 const STALE_AGE: Duration = Duration::from_secs(10);
 
-/// How long to wait for an answer that is none of those; others get the one before.
+/// The longest wait for a newer answer; after it the old one is shown.
 const FIRST_PATIENCE: Duration = Duration::from_millis(1500);
 
-/// Who the nodes are now.
+/// Returns the nodes as they are now.
 pub type Nodes = Box<dyn Fn() -> Known + Send + Sync>;
 
-/// What was seen, and when.
+/// The report of the nodes, and its time.
 #[derive(Clone)]
 pub struct Seen {
     pub report: Arc<Report>,

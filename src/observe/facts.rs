@@ -1,35 +1,35 @@
-//! What files and the file system say.
+//! The facts that are read from files and the file system.
 
 use std::path::{Path, PathBuf};
 
 use dqlite::{node::engine_bytes, tls::Pair};
 use nix::sys::statvfs::statvfs;
 
-/// Where to look.
+/// The paths of the files to read.
 #[derive(Debug, Clone)]
 pub struct Places {
     pub storage_dir: PathBuf,
     /// Certificate and key that nodes show each other.
     pub node_pair: Option<(PathBuf, PathBuf)>,
-    /// Those that clients are shown.
+    /// Certificate and key that are shown to clients.
     pub client_pair: Option<(PathBuf, PathBuf)>,
 }
 
-/// As of one moment; none for what cannot be read.
+/// The facts of one moment; none for those that cannot be read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Facts {
-    /// What unprivileged processes may still write.
+    /// The bytes that unprivileged processes may still write.
     pub disk_free_bytes: Option<u64>,
     pub disk_bytes: Option<u64>,
     pub log_bytes: u64,
     pub snapshot_bytes: u64,
-    /// In seconds since 1970.
+    /// The end of the certificate, in seconds since 1970.
     pub node_certificate_expires_s: Option<i64>,
     pub client_certificate_expires_s: Option<i64>,
 }
 
 impl Facts {
-    /// Blocks for some files' worth of reading.
+    /// Reads the facts. Blocks while it reads some files.
     pub fn read(places: &Places) -> Self {
         let disk = statvfs(&places.storage_dir).ok();
         let bytes = |blocks: u64, size: u64| blocks.saturating_mul(size);

@@ -1,4 +1,4 @@
-//! What is exported of the metrics: counts of operations and of commits, under the names that
+//! The metrics that are exported: counts of operations and of commits, under the names that
 //! `/metrics` has for them.
 
 use std::sync::atomic::Ordering;

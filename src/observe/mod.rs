@@ -1,8 +1,8 @@
-//! What the server sees of itself over time, for the metrics and the status page.
+//! The server's observations of itself over time, for the metrics and the status page.
 //!
-//! Invariants: nothing here is on the way of a request. What needs I/O is read by one task at a fixed
-//! interval, and what needs other nodes only while somebody looks; both are kept, so that a scrape or a
-//! viewer costs no more than reading memory.
+//! Invariants: nothing here is on the way of a request. Facts that need I/O are read by one task at
+//! a fixed interval, and those that need other nodes only while somebody looks; both are kept, so
+//! that a scrape or a viewer costs no more than reading memory.
 
 mod cluster;
 mod facts;

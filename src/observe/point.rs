@@ -5,9 +5,9 @@ use telemetry::metrics::{Distribution, Traffic};
 /// Counters since the start, and gauges, at one moment.
 #[derive(Debug, Clone, Default)]
 pub struct Totals {
-    /// Since the process began, in seconds.
+    /// Seconds since the process began.
     pub at_s: f64,
-    /// Since 1970, in milliseconds.
+    /// Milliseconds since 1970.
     pub at_ms: u64,
     pub traffic: Traffic,
     pub write_us: Distribution,
@@ -21,7 +21,7 @@ pub struct Totals {
     pub gauges: Gauges,
 }
 
-/// What is as it is, in the units of the names.
+/// The current values, in the units of their names.
 #[derive(Debug, Clone, Default)]
 pub struct Gauges {
     pub revision: i64,
@@ -87,7 +87,7 @@ impl Point {
         "revisions_per_s",
     ];
 
-    /// What happened from `before` to `now`. None where no time has passed.
+    /// Returns the changes from `before` to `now`; none if no time has passed.
     pub fn between(before: &Totals, now: &Totals) -> Option<Self> {
         let seconds = now.at_s - before.at_s;
         if seconds <= 0.0 {

@@ -18,7 +18,8 @@ impl Ring {
         self.0.push_back(point);
     }
 
-    /// Those later than `at_ms`, from old to new. A clock that was set back yields them all.
+    /// Returns the points later than `at_ms`, from old to new. A clock that was set back yields
+    /// them all.
     pub fn since(&self, at_ms: u64) -> impl Iterator<Item = &Point> {
         let is_ahead = self.0.back().is_some_and(|last| last.at_ms < at_ms);
         let after = if is_ahead { 0 } else { at_ms };

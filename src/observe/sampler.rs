@@ -21,13 +21,13 @@ use crate::{
     watch::WatchHub,
 };
 
-/// How often: what the plots can tell apart. One look costs some 100 us.
+/// The interval of the samples: what the plots can tell apart. One sample costs some 100 us.
 pub const SAMPLE_INTERVAL: Duration = Duration::from_secs(2);
 
-/// After how many looks files and the database's size are read again: every 10 s.
+/// The number of samples after which files and the database's size are read again: every 10 s.
 const LOOKS_PER_READING: u32 = 5;
 
-/// How long the writer may take to say how large the database is.
+/// The longest wait for the writer to say how large the database is.
 const PAGES_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Bounds from 125 us to 16.384 s, in microseconds.
@@ -43,13 +43,13 @@ pub static LOG_WRITES: LogWrites = LogWrites {
 
 #[derive(Debug)]
 pub struct LogWrites {
-    /// With etcd's bounds.
+    /// A histogram with etcd's bounds.
     pub etcd_us: Histogram<14>,
     pub took_us: Histogram<LOG_WRITE_BUCKETS>,
     pub bytes: Counter,
 }
 
-/// Counts them from now on.
+/// Counts the engine's writes to its log from now on.
 pub fn watch_log_writes() {
     dqlite::node::aio::observe_log_writes(|took, bytes| {
         let took_us = took.as_micros() as u64;
@@ -63,11 +63,11 @@ pub struct ObservedOptions {
     pub store: Store,
     pub places: Places,
     pub view: ViewNow,
-    /// With which other nodes are asked.
+    /// The certificate and authority with which other nodes are asked.
     pub tls: Option<Tls>,
 }
 
-/// What the task sees, and others read.
+/// The observations of the task, for others to read.
 pub struct Observed {
     store: Store,
     places: Places,
@@ -76,7 +76,8 @@ pub struct Observed {
     started: Instant,
     facts: ArcSwap<Facts>,
     ring: Mutex<Ring>,
-    /// What was last seen of the compaction revision, and when it changed, in seconds since 1970.
+    /// The compaction revision that was last seen, and the time of its change, in seconds since
+    /// 1970.
     compacted: Mutex<(i64, Option<i64>)>,
 }
 
@@ -114,7 +115,8 @@ impl Observed {
         self.ring.lock().expect("no panic while it is held")
     }
 
-    /// When the store was last seen to have been compacted since this process began, in seconds since 1970.
+    /// Returns when the store was last seen to have been compacted since this process began, in
+    /// seconds since 1970.
     pub fn compacted_s(&self) -> Option<i64> {
         self.compacted.lock().expect("no panic while it is held").1
     }
@@ -212,7 +214,7 @@ impl Observed {
     }
 }
 
-/// Since 1970.
+/// Returns the time in milliseconds since 1970.
 fn now_ms() -> u64 {
     let since = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
     since.as_millis() as u64

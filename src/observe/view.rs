@@ -7,7 +7,7 @@ use dqlite::{
 
 use crate::cluster::status::Known;
 
-/// As of now.
+/// The node's view of the cluster at this moment.
 #[derive(Debug, Clone, Default)]
 pub struct NodeView {
     pub own_id: u64,
@@ -23,11 +23,11 @@ pub struct NodeView {
     pub servers: Vec<Server>,
 }
 
-/// Tells it.
+/// Returns the view at this moment.
 pub type ViewNow = Box<dyn Fn() -> NodeView + Send + Sync>;
 
 impl NodeView {
-    /// For asking all nodes, this one too.
+    /// Returns the nodes to ask, this one too.
     pub fn known(self, tls: Option<Tls>) -> Known {
         let own = Server {
             id: self.own_id,
