@@ -7,7 +7,7 @@ use std::{
     str::FromStr,
 };
 
-/// What `--listen=` means in the Go server.
+/// The socket that an empty `--listen=` means in the Go server.
 const DEFAULT_SOCKET: &str = "kine.sock";
 
 /// The address of a node, `10.0.0.1:9000`, `[::1]:9000` or `name:9000`, exactly as it was written:
@@ -20,12 +20,12 @@ impl NodeAddress {
         &self.0
     }
 
-    /// Without brackets.
+    /// Returns the host without brackets.
     pub fn host(&self) -> &str {
         split(&self.0).map_or("", |(host, _)| host)
     }
 
-    /// Whether the host is `0.0.0.0` or `::`, which other nodes cannot dial.
+    /// Returns whether the host is `0.0.0.0` or `::`, which other nodes cannot dial.
     pub fn is_unspecified(&self) -> bool {
         self.host()
             .parse()
@@ -54,7 +54,7 @@ impl fmt::Display for NodeAddress {
     }
 }
 
-/// Where the etcd API is served, and whether with TLS.
+/// The address at which the etcd API is served, and whether with TLS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListenAddress {
     pub is_tls: bool,
@@ -72,7 +72,7 @@ pub enum ListenSocket {
     Unix(PathBuf),
 }
 
-/// As etcd's client URLs, and `tcp` for `http`, which is the Go k8s-dqlite's.
+/// Parses the URLs that etcd's clients use, and `tcp` for `http` as in the Go k8s-dqlite.
 impl FromStr for ListenAddress {
     type Err = AddressError;
 
@@ -101,7 +101,7 @@ impl FromStr for ListenAddress {
     }
 }
 
-/// Without TLS.
+/// The address without TLS.
 impl From<ListenSocket> for ListenAddress {
     fn from(socket: ListenSocket) -> Self {
         Self {
@@ -174,7 +174,7 @@ fn split(text: &str) -> Result<(&str, u16), AddressError> {
     Ok((bracketed.unwrap_or(host), port))
 }
 
-/// With a zone or without: `fe80::1%eth0`.
+/// Returns whether the text is an IPv6 address, with or without a zone: `fe80::1%eth0`.
 fn is_ipv6(text: &str) -> bool {
     let (ip, _zone) = text.split_once('%').unwrap_or((text, ""));
     ip.parse::<Ipv6Addr>().is_ok()

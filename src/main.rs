@@ -254,7 +254,7 @@ fn recover_directory(args: &Args, wanted: &RecoverArgs) -> ExitCode {
     }
 }
 
-/// Since 1970.
+/// Returns the time in seconds since 1970.
 fn now_s() -> i64 {
     let since = UNIX_EPOCH.elapsed().unwrap_or_default();
     since.as_secs().cast_signed()

@@ -1,4 +1,4 @@
-//! To which revision to compact, and when not to. Pure: called once in each interval.
+//! Decides to which revision to compact, and when not to. Pure: called once in each interval.
 
 use etcd_state::mvcc::Revision;
 

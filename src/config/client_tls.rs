@@ -5,7 +5,7 @@ use crate::{
     tls::{ServerTls, ServerTlsError, TlsFiles, TlsOptions},
 };
 
-/// None without TLS. The flags fit together.
+/// Loads the settings of TLS for clients; none without TLS. The flags were checked to fit together.
 pub(super) fn load(args: &Args) -> Result<Option<ServerTls>, ServerTlsError> {
     if !args.listen.is_tls {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! What can be wrong with the storage directory, and what to do about it.
+//! The faults of the storage directory, and what to do about each.
 
 use std::{
     io,
@@ -47,7 +47,7 @@ pub enum ConfigError {
     #[error(transparent)]
     Tls(TlsError),
 
-    /// Of the etcd API.
+    /// An error in the TLS settings of the etcd API.
     #[error(transparent)]
     ClientTls(#[from] ServerTlsError),
 
@@ -76,7 +76,7 @@ fn make_pair(dir: &Path) -> String {
     )
 }
 
-/// For a shell.
+/// Quotes a path for a shell.
 fn quoted(dir: &Path) -> String {
     let text = dir.display().to_string();
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@:".contains(c);

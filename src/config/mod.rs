@@ -48,26 +48,26 @@ pub struct ServerConfig {
     pub storage_dir: PathBuf,
     pub start: Start,
     pub listen: ListenAddress,
-    /// Where the metrics are served beside `listen`, if at all.
+    /// The address at which the metrics are served beside `listen`, if at all.
     pub metrics_listen: Option<ListenAddress>,
     pub profiling_listen: Option<ListenAddress>,
-    /// `None`: clients are talked to without TLS.
+    /// The TLS settings for clients. `None`: clients connect without TLS.
     pub client_tls: Option<Arc<ServerTls>>,
     pub auth: AuthOptions,
-    /// `None`: other nodes are talked to without TLS.
+    /// The TLS settings for other nodes. `None`: nodes connect without TLS.
     pub tls: Option<Tls>,
     pub failure_domain: u64,
     pub roles: RoleTargets,
     pub tuning: Tuning,
-    /// Between two progress notifications to a watcher that asked for them.
+    /// The interval of progress notifications to a watcher that asked for them.
     pub progress_interval: Duration,
     pub quota: QuotaBytes,
     pub limits: Limits,
     /// Calls at a time on one client connection.
     pub max_concurrent_streams: u32,
-    /// `None`: nobody looks.
+    /// The watch on the disk's free space. `None`: the disk is not watched.
     pub disk_watch: Option<DiskWatch>,
-    /// `None`: the server makes none by itself.
+    /// The settings of scheduled backups. `None`: the server makes none.
     pub backups: Option<BackupSettings>,
     pub take_over_backup: BackupTo,
 }

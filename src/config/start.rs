@@ -1,8 +1,8 @@
-//! How the node begins: for the first time from `init.yaml`, or again from what is there.
+//! Decides how the node begins: for the first time from `init.yaml`, or again from its own files.
 //!
-//! A first start ends with init.yaml deleted: once the engine runs, or once the cluster has the node that
-//! joins it. A crash before leaves it there, beside the flag of `dqlite::files` that says so, and the
-//! next start goes on, with what init.yaml says by then about whom to ask.
+//! A first start ends with init.yaml deleted: once the engine runs, or once the cluster has the
+//! node that joins it. A crash before leaves it there, beside the flag of `dqlite::files` that says
+//! so. The next start goes on, and asks the nodes that init.yaml names by then.
 
 use std::{
     fs, io,
@@ -26,8 +26,8 @@ pub const UPDATE: &str = "update.yaml";
 const BOOTSTRAP: &str = "bootstrap";
 const JOIN: &str = "join";
 
-/// What may lie beside init.yaml: what the Go server allows, what a mount point has, and what locking
-/// the directory leaves behind.
+/// The files that may lie beside init.yaml: those that the Go server allows, those of a mount
+/// point, and the one that locking the directory leaves behind.
 const BESIDE_INIT: [&str; 7] = [
     "cluster.crt",
     "cluster.key",
@@ -41,7 +41,7 @@ const BESIDE_INIT: [&str; 7] = [
 /// The mark of a directory into which a snapshot is being restored.
 pub const RESTORING: &str = "restoring";
 
-/// How the node in the storage directory begins.
+/// The way in which the node in the storage directory begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Start {
     /// As the first node of a new cluster.
@@ -232,7 +232,7 @@ pub fn init_address(dir: &Path) -> Result<Option<NodeAddress>, ConfigError> {
         .transpose()
 }
 
-/// Whether init.yaml is that of a node that is to join others.
+/// Returns whether init.yaml is that of a node that is to join others.
 pub fn init_names_others(dir: &Path) -> Result<bool, ConfigError> {
     let path = dir.join(INIT);
     let Some(text) = yaml::read(&path)? else {
@@ -243,7 +243,7 @@ pub fn init_names_others(dir: &Path) -> Result<bool, ConfigError> {
     Ok(others.any(|other| !other.is_empty()))
 }
 
-/// Whether a file belongs to the machine and not to the data of the node.
+/// Returns whether a file belongs to the machine and not to the data of the node.
 pub fn stays_beside_init(name: &str) -> bool {
     BESIDE_INIT.contains(&name) || name.starts_with("tmp-")
 }
@@ -323,7 +323,8 @@ fn foreign(dir: &Path, name: &str) -> ConfigError {
     }
 }
 
-/// What a first start with this flag may leave. A node that joins may have got its data already.
+/// Returns whether a first start with this flag may leave the file. A node that joins may have got
+/// its data already.
 fn is_left_by(flag: &str, name: &str) -> bool {
     match flag {
         JOIN => {
@@ -335,7 +336,7 @@ fn is_left_by(flag: &str, name: &str) -> bool {
     }
 }
 
-/// What a node writes before it has started once.
+/// Returns whether a node writes the file before it has started once.
 fn is_of_an_unborn_node(name: &str) -> bool {
     let is_segment = name.len() == 33
         && name.bytes().enumerate().all(|(at, byte)| match at {
@@ -355,7 +356,7 @@ fn is_of_an_unborn_node(name: &str) -> bool {
         || is_segment
 }
 
-/// What update.yaml says, if it is there.
+/// Returns the address in update.yaml, if the file exists.
 fn new_address(dir: &Path, warnings: &mut Vec<String>) -> Result<Option<NodeAddress>, ConfigError> {
     let path = dir.join(UPDATE);
     let Some(text) = yaml::read(&path)? else {

@@ -7,7 +7,7 @@ use tracing::warn;
 
 use crate::args::{Args, GoDuration};
 
-/// What the Go server takes for a duration that it cannot read.
+/// The duration that the Go server uses instead of one that it cannot read.
 const DEFAULT_MIN_DURATION: Duration = Duration::from_millis(10);
 
 /// The command line asks for telemetry, and says nowhere where to.

@@ -24,14 +24,14 @@ const KEYS: [&str; 7] = [
 const THRESHOLD_MIN: u32 = 384;
 const TRAILING_MIN: u32 = 512;
 
-/// What the Go server keeps of the log where the file does not say.
+/// The entries of the log that the Go server keeps if the file does not say.
 const DEFAULT_TRAILING: u64 = 4096;
 
 /// The engine's limits.
 const LATENCY_MIN: Duration = Duration::from_millis(1);
 const LATENCY_MAX: Duration = Duration::from_secs(3600);
 
-/// As in etcd and in the Go server.
+/// The default of etcd and of the Go server.
 const DEFAULT_COMPACT_INTERVAL: Duration = Duration::from_secs(300);
 
 /// Compacting more often would only wake an idle server.
@@ -39,11 +39,11 @@ const COMPACT_INTERVAL_MIN: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tuning {
-    /// `None`: what suits the size of this server's log entries.
+    /// The snapshot settings. `None`: those that suit the size of this server's log entries.
     pub snapshot: Option<SnapshotOptions>,
-    /// One way. `None`: the engine's default.
+    /// The latency one way. `None`: the engine's default.
     pub network_latency: Option<Duration>,
-    /// `None`: never.
+    /// The interval of compactions. `None`: never.
     pub compact_interval: Option<Duration>,
 }
 

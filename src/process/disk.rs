@@ -6,7 +6,7 @@ use clap::ValueEnum;
 use nix::sys::statvfs::statvfs;
 use tracing::{error, info, warn};
 
-/// How free space on the disk is looked after.
+/// The settings of the watch on free disk space.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DiskWatch {
     pub interval: Duration,
@@ -15,7 +15,7 @@ pub struct DiskWatch {
     pub action: LowStorageAction,
 }
 
-/// What to do when the disk of the storage directory is nearly full.
+/// The action when the disk of the storage directory is nearly full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LowStorageAction {
     /// Log it.
@@ -26,25 +26,26 @@ pub enum LowStorageAction {
     Terminate,
 }
 
-/// While the disk stays full, the log says so again this often.
+/// The interval at which the log repeats that the disk is full.
 const REMIND_INTERVAL: Duration = Duration::from_secs(300);
 
-/// So near to being low, in bytes, the disk is looked at more often: the engine allocates its log in pieces of
-/// 8 MiB ahead of what it writes, so within an interval of some seconds a busy server would get from here to
-/// the end.
+/// The bytes above the limit within which the disk is checked more often: the engine allocates its
+/// log in pieces of 8 MiB ahead of what it writes, so within an interval of some seconds a busy
+/// server could use them up.
 const NEAR_BYTES: u64 = 256 * 1024 * 1024;
 
-/// How often then. One look costs a microsecond.
+/// The interval of those checks. One costs a microsecond.
 const NEAR_INTERVAL: Duration = Duration::from_millis(100);
 
-/// What unprivileged processes may still write, in bytes.
+/// Returns the bytes that unprivileged processes may still write.
 pub fn free_bytes(dir: &Path) -> io::Result<u64> {
     let stat = statvfs(dir)?;
     Ok(stat.blocks_available() as u64 * stat.fragment_size() as u64)
 }
 
-/// Looks until the disk is low and the process has to stop for it; for ever with another action.
-/// `tell` hears at each look whether the disk is low, and whether that is news or said again.
+/// Checks the disk until it is low and the process has to stop for it; for ever with another
+/// action. `tell` is called at each check with whether the disk is low, and with the change or
+/// reminder, if there is one.
 pub async fn run(watch: DiskWatch, dir: &Path, tell: impl Fn(bool, Option<Change>)) {
     // The first look is at once: a start on a full disk is known before the first write.
     let mut level = Level::new(watch.min_bytes);
@@ -104,7 +105,7 @@ pub enum Change {
     Enough,
 }
 
-/// Turns measurements into news.
+/// Turns measurements of the free space into changes and reminders.
 #[derive(Debug)]
 struct Level {
     min_bytes: u64,

@@ -1,4 +1,4 @@
-//! What the process owes its operator: logs, signals, exit codes, and an eye on the disk.
+//! The process and its operator: logs, signals, exit codes, and the watch on the disk.
 
 pub mod disk;
 pub mod limits;

@@ -1,4 +1,4 @@
-//! How far something is: on a terminal one line that changes, elsewhere a line of the log now and then.
+//! Shows progress: on a terminal one line that changes, elsewhere a line of the log now and then.
 
 use std::{
     io::{self, IsTerminal, Write},

@@ -22,7 +22,7 @@ pub struct StopSignals {
 }
 
 impl StopSignals {
-    /// Needs a tokio runtime.
+    /// Installs the handlers. Needs a tokio runtime.
     pub fn install() -> io::Result<Self> {
         let install = |(number, name)| {
             signal(SignalKind::from_raw(number)).map(|signal| (signal, number, name))

@@ -1,4 +1,4 @@
-//! Where a server is, as URLs of etcd and of the Go k8s-dqlite name it.
+//! The URL of a server, as etcd and the Go k8s-dqlite write it.
 
 use std::{fmt, str::FromStr};
 
@@ -17,7 +17,7 @@ impl EndpointUrl {
         &self.0.socket
     }
 
-    /// What its certificate must be for.
+    /// Returns the name that the server's certificate must be for.
     pub fn host(&self) -> &str {
         match &self.0.socket {
             ListenSocket::Tcp { host, .. } => host,
@@ -25,7 +25,7 @@ impl EndpointUrl {
         }
     }
 
-    /// `host:port`, as in the header `:authority`.
+    /// Returns `host:port`, as in the header `:authority`.
     pub fn authority(&self) -> String {
         match &self.0.socket {
             ListenSocket::Tcp { host, port } if host.contains(':') => format!("[{host}]:{port}"),

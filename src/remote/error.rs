@@ -1,4 +1,4 @@
-//! What may go wrong with another server.
+//! The errors of requests to another server.
 
 use std::error::Error;
 
@@ -22,7 +22,7 @@ pub enum RemoteError {
 }
 
 impl RemoteError {
-    /// Of a call that failed.
+    /// Returns the error for a call that failed.
     pub fn of_call(url: &EndpointUrl, status: &Status) -> Self {
         let reason = match status.message() {
             "" => innermost(status),

@@ -25,8 +25,8 @@ use crate::address::ListenSocket;
 /// A connection, TLS included, is made within this time, or not at all.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// While a call is open, how often the server is asked whether it is there, and how long it may take. gRPC's
-/// servers in Go hang up on who asks more often than every 5 s.
+/// The interval of pings to the server while a call is open, and the longest wait for the answer.
+/// gRPC's servers in Go close a connection that pings more often than every 5 s.
 const PING_INTERVAL: Duration = Duration::from_secs(15);
 const PING_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -36,7 +36,7 @@ const WINDOW_BYTES: u32 = 1024 * 1024;
 /// The largest answer that is taken, in bytes. Pages are much smaller, unless the values are.
 pub const MAX_MESSAGE_BYTES: usize = 512 * 1024 * 1024;
 
-/// Shown with every request, if there is one.
+/// The token that is sent with every request, if there is one.
 #[derive(Clone, Default)]
 pub struct Token(Option<AsciiMetadataValue>);
 

@@ -1,6 +1,6 @@
 //! Another server, as its clients see it: an etcd, a k8s-dqlite, or the Go k8s-dqlite.
 //!
-//! Invariant: nothing is sent before TLS has checked who answers, where the endpoint is with TLS.
+//! Invariant: if the endpoint is with TLS, nothing is sent before TLS has checked the server.
 
 mod endpoint;
 mod error;

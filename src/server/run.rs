@@ -36,18 +36,18 @@ use crate::{
     watch::{HubSettings, Inbox, WatchHub},
 };
 
-/// How long clients may take to end their calls when the server stops.
+/// The longest that clients may take to end their calls when the server stops.
 const API_STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long the last writes may take.
+/// The longest that the last writes may take.
 const WRITER_STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long it may take to hand role and leadership over when the server stops, and of that the last
-/// commit before.
+/// The longest that it may take to hand role and leadership over when the server stops, and of that
+/// the last commit before.
 const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(15);
 const LAST_COMMIT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Of a node whose disk is low: others are chosen first, whatever their weight. They have 0 otherwise.
+/// The weight of a node whose disk is low: others are chosen first. Nodes have 0 otherwise.
 const LOW_DISK_WEIGHT: u64 = 1_000_000;
 
 /// With less free space than this on its disk, in bytes, a write that failed is the disk's fault:
@@ -263,7 +263,7 @@ pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result
     result
 }
 
-/// What metrics and status page are made from.
+/// Returns the sources of the metrics and the status page.
 fn sources(
     config: &ServerConfig,
     store: &Store,
@@ -498,7 +498,7 @@ impl StepAside {
     }
 }
 
-/// Hears of commits, and tells those who watch, once anybody can.
+/// Passes commits on to the watches. Those that come before there is a hub wait in the inbox.
 #[derive(Clone, Default)]
 struct Watchers {
     inbox: Arc<Inbox>,
@@ -523,7 +523,7 @@ impl CommitObserver for Watchers {
     }
 }
 
-/// How clients name the address of the listener.
+/// Returns the URL under which clients reach the listener.
 fn client_url(listen: &ListenAddress) -> String {
     match &listen.socket {
         ListenSocket::Tcp { host, port } => {

@@ -1,4 +1,4 @@
-//! From files to what a handshake needs.
+//! Builds the context of handshakes from files.
 
 use std::path::Path;
 
@@ -17,7 +17,7 @@ use tracing::warn;
 
 use super::{ServerTlsError, TlsOptions, files::read};
 
-/// What is spoken, in order of preference, each with its length before it.
+/// The protocols, in order of preference, each with its length before it.
 const PROTOCOLS: &[u8] = b"\x02h2\x08http/1.1";
 
 pub(super) struct Loaded {

@@ -24,7 +24,7 @@ pub struct TlsFiles {
     pub revoked: Option<PathBuf>,
 }
 
-/// What changes with a file's content, or when another takes its place.
+/// Marks of a file that change with its content, or when another file takes its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stamp {
     inode: (u64, u64),
@@ -34,7 +34,7 @@ pub(super) struct Stamp {
 }
 
 impl TlsFiles {
-    /// None for what cannot be looked at.
+    /// Returns the stamps of the files; none for a file that cannot be read.
     pub(super) fn stamps(&self) -> Vec<Option<Stamp>> {
         let optional = [&self.trusted, &self.revoked].into_iter().flatten();
         [&self.certificate, &self.key]

@@ -36,8 +36,8 @@ use self::context::Loaded;
 pub use self::files::TlsFiles;
 use files::Stamp;
 
-/// How often the files are looked at while clients connect: often enough for an operator who replaces one
-/// and tries it, seldom enough to cost nothing.
+/// The interval at which the files are checked while clients connect: often enough for an operator
+/// who replaces one and tries it, seldom enough to cost nothing.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 #[derive(Debug, thiserror::Error)]
@@ -59,7 +59,7 @@ pub struct TlsOptions {
     pub files: TlsFiles,
     pub min_version: TlsVersion,
     pub max_version: Option<TlsVersion>,
-    /// Whether a client's certificate says who it is. Otherwise it only lets it in.
+    /// True if a client's certificate names its user. Otherwise it only lets the client in.
     pub names_clients: bool,
 }
 
@@ -78,12 +78,12 @@ struct Look {
 /// A connection after its handshake.
 pub struct Accepted<S> {
     pub stream: SslStream<S>,
-    /// Of the client's certificate, if that says who it is.
+    /// The name in the client's certificate, if that names its user.
     pub common_name: Option<Arc<str>>,
 }
 
 impl ServerTls {
-    /// Where it is read from.
+    /// Returns the files from which it is read.
     pub fn files(&self) -> &TlsFiles {
         &self.options.files
     }
@@ -162,7 +162,7 @@ impl fmt::Debug for ServerTls {
     }
 }
 
-/// Who the client is; an error if its certificate is revoked.
+/// Returns the name of the client. Fails if its certificate is revoked.
 fn identify(loaded: &Loaded, ssl: &SslRef, names_clients: bool) -> io::Result<Option<Arc<str>>> {
     let Some(certificate) = ssl.peer_certificate() else {
         return Ok(None);
