@@ -18,14 +18,14 @@ pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// What a command printed that must succeed.
+/// Returns the output of a command that must succeed.
 pub fn printed(arguments: &[&str]) -> String {
     let output = run(arguments);
     assert!(output.status.success(), "{}", text(&output.stderr));
     text(&output.stdout)
 }
 
-/// The exit code and what was said of a command that must fail.
+/// Returns the exit code and the error text of a command that must fail.
 pub fn refusal(arguments: &[&str]) -> (i32, String) {
     let output = run(arguments);
     assert!(!output.status.success(), "{}", text(&output.stdout));

@@ -84,7 +84,8 @@ fn unknown(text: &str) -> (Code, String) {
     (Code::Unknown, text.to_owned())
 }
 
-/// What one observer hears. etcd does not even begin its answer before there is something.
+/// Returns the responses to one observer. etcd does not even begin its answer before there is
+/// something.
 fn observe(api: &Api) -> mpsc::Receiver<Result<LeaderResponse, Status>> {
     let (heard, receiver) = mpsc::channel(HEARD);
     let api = api.clone();

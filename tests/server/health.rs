@@ -113,7 +113,7 @@ async fn a_node_at_its_quota_is_unready_until_there_is_space() {
     api.put("big", "1").await;
 }
 
-/// What a follower is ready for is what the leader takes from it.
+/// A follower is ready for a write only if a leader takes it.
 #[tokio::test]
 async fn nodes_without_a_leader_are_unready_and_alive() {
     let mut trio = Trio::start().await;

@@ -24,7 +24,7 @@ parity! {
     streams_of_a_connection_are_not_limited,
 }
 
-/// What a connection may do at a time, as the server announces it: the setting of HTTP/2's frame
+/// Returns the streams that the server allows on one connection: its setting in HTTP/2's frame
 /// SETTINGS, none if there is no limit.
 async fn announced_streams(server: &Server) -> Option<u32> {
     const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

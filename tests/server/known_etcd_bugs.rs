@@ -1,4 +1,5 @@
-//! What etcd once got wrong, as far as one node can. `docs/known-etcd-bugs.md` has the rest.
+//! Bugs that etcd once had, as far as one node can show them. `docs/known-etcd-bugs.md` has the
+//! rest.
 
 use etcd_proto::etcdserverpb::{
     DefragmentRequest, HashKvRequest, RangeRequest, WatchCreateRequest,

@@ -147,7 +147,7 @@ async fn it_stops_while_clients_hold_streams_and_write() {
     assert!(server.api().await.revision().await >= acknowledged);
 }
 
-/// How often the threads of a process have gone to sleep so far.
+/// Returns how often the threads of a process have gone to sleep so far.
 fn sleeps(pid: u32) -> u64 {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
     let of_task = |task: std::fs::DirEntry| -> Option<u64> {

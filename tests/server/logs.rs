@@ -9,7 +9,8 @@ use crate::harness::*;
 
 const SECRET: &str = "correct-horse-battery-staple";
 
-/// As it could get into a log: as it is, as numbers, in hexadecimal, in base64.
+/// Returns the forms in which a secret could get into a log: plain, as numbers, in hexadecimal, in
+/// base64.
 fn forms_of(secret: &str) -> Vec<String> {
     let bytes = secret.as_bytes();
     let numbers: Vec<String> = bytes.iter().map(ToString::to_string).collect();

@@ -58,7 +58,7 @@ impl Profiled {
         body
     }
 
-    /// Until the returned is dropped.
+    /// Loads the server until the returned set is dropped.
     async fn load(&self) -> JoinSet<()> {
         let mut clients = JoinSet::new();
         for client in 0..CLIENTS {
@@ -81,7 +81,7 @@ fn unzip(bytes: &[u8]) -> String {
     String::from_utf8_lossy(&plain).into_owned()
 }
 
-/// What `go tool pprof -top` says about a profile; none without Go.
+/// Returns the output of `go tool pprof -top` for a profile; none without Go.
 fn top(dir: &Path, profile: &[u8], flags: &[&str]) -> Option<String> {
     let file = dir.join("profile.pb.gz");
     std::fs::File::create(&file)

@@ -1,4 +1,4 @@
-//! What gRPC tools find out about the services.
+//! The reflection of the services for gRPC tools.
 
 use tokio_stream::StreamExt;
 use tonic_reflection::pb::{v1, v1alpha};

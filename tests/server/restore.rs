@@ -13,7 +13,7 @@ use super::nodes::trio::Trio;
 use super::snapshot::{assert_same_store, write};
 use crate::harness::*;
 
-/// What a client saves of the stream.
+/// Saves the stream as a client does.
 async fn save(server: &Server) -> PathBuf {
     save_as(server, server.api().await).await
 }

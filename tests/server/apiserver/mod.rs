@@ -1,4 +1,4 @@
-//! What kube-apiserver sends, and what it reads from the answers.
+//! The requests of kube-apiserver, and its reading of the answers.
 
 mod compaction_election;
 mod consistent_reads;

@@ -74,7 +74,7 @@ impl Cluster {
         sign_in(&self.trio.nodes[node].api().await, "root").await
     }
 
-    /// What the node that is away does not hear of.
+    /// Changes permissions and users while a node is away.
     async fn change(&self) {
         let root = self.root_at(self.near).await;
         root.ask(revoke_permission("role", "secret")).await;
@@ -117,13 +117,13 @@ impl Cluster {
         assert_eq!(revision(self.away).await, revision(self.near).await);
     }
 
-    /// Until the node that was away has all that was committed.
+    /// Waits until the node that was away has all that was committed.
     async fn wait_until_caught_up(&self) {
         let root = self.root_at(self.away).await;
         persist(async || root.try_ask(get("secret")).await).await;
     }
 
-    /// Then the permissions are those of its own database.
+    /// Makes the node that was away the leader: then the permissions are those of its own database.
     async fn let_it_lead(&self) {
         let away = self.root_at(self.away).await;
         let status = away.ask(StatusRequest {}).await;

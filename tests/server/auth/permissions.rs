@@ -1,4 +1,4 @@
-//! Who may call what.
+//! The permissions that each call needs.
 
 use super::*;
 

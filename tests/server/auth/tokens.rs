@@ -1,4 +1,4 @@
-//! What a token is good for, and for how long.
+//! The rights that a token gives, and their end.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! What a server said, as text in which equal servers are equal.
+//! The answer of a server, as text in which equal servers are equal.
 //!
 //! Ids of members and terms are left out, because every server has its own; so is the time that a
 //! lease has left. What else may differ is in `differences.rs`.
@@ -17,7 +17,7 @@ pub struct Answer {
     pub revision: Option<i64>,
 }
 
-/// What stands for the server's own member id.
+/// The number that stands for the server's own member id.
 const OWN: u64 = 1;
 
 /// Takes out what no two servers have in common.
@@ -41,7 +41,7 @@ impl Answer {
         }
     }
 
-    /// What the test says itself, of both servers the same.
+    /// Returns a remark of the test itself, the same for both servers.
     pub fn note(text: &str) -> Self {
         Self {
             text: text.to_owned(),

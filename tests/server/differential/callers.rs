@@ -1,4 +1,4 @@
-//! Who sends the requests: with which token, and what depends on that.
+//! The callers that send the requests: the token of each, and the calls that depend on it.
 //!
 //! Tokens differ between servers, so only that there is one is compared. A user "keeper" has the
 //! role root while authentication is on, so that the test can look and end it.
@@ -20,7 +20,7 @@ pub const USERS: [&str; 3] = ["root", "u", "r"];
 pub const NOBODY: usize = 3;
 const LIAR: usize = 4;
 const KEEPER: usize = 5;
-/// Those that a sequence may choose.
+/// The number of callers that a sequence may choose from.
 pub const CHOICES: usize = 5;
 
 const KEEPER_NAME: &str = "keeper";
@@ -100,7 +100,7 @@ impl Side {
         self.tokens = Default::default();
     }
 
-    /// What a stream of its own says first: whether the caller may watch.
+    /// Returns the first response of a new watch stream: whether the caller may watch.
     pub async fn watch_once(&self, request: WatchRequest) -> Answer {
         let Some(RequestUnion::CreateRequest(_)) = request.request_union else {
             return Answer::note("");

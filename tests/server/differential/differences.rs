@@ -24,7 +24,7 @@ pub struct Difference {
     holds: fn(&Step<'_>) -> bool,
 }
 
-/// What was asked, with the numbers of then, and what was answered.
+/// An operation with the revisions at its time, and both answers.
 pub struct Step<'a> {
     pub operation: &'a Operation,
     pub revisions: &'a Revisions,
@@ -33,11 +33,11 @@ pub struct Step<'a> {
     pub etcd: &'a Answer,
 }
 
-/// What etcd says to a waiter whose past was compacted, see [`COMPACTED_WAITER`].
+/// The error of etcd for a waiter whose past was compacted, see [`COMPACTED_WAITER`].
 pub const COMPACTED_WAIT: &str = "required revision has been compacted";
 pub const COMPACTED_WAITER: &str = "| a waiter from whose revision on the history was compacted";
 
-/// What a denied watch says, in an answer that is not a refusal of the call.
+/// The text of a denied watch, in an answer that is not a refusal of the call.
 const DENIED: &str = "permission denied";
 
 const TABLE: [Difference; 7] = [
@@ -173,7 +173,7 @@ pub fn find(step: &Step<'_>) -> Option<&'static Difference> {
         .find(|difference| (difference.holds)(step))
 }
 
-/// Whether an answer may be one of those, whatever it is.
+/// Returns whether both answers may be such a difference, whatever they are.
 pub fn may_diverge(operation: &Operation, revisions: &Revisions) -> bool {
     match operation {
         Operation::Txn(txn) => is_overlooked_by_etcd(txn),
@@ -182,7 +182,7 @@ pub fn may_diverge(operation: &Operation, revisions: &Revisions) -> bool {
     }
 }
 
-/// Of the gateway: `json.rs` says when they hold.
+/// The differences of the gateway: `json.rs` says when they hold.
 const OF_JSON: [&str; 3] = [
     "| text of the error about malformed JSON",
     "| a field given twice | refused | the last one counts",

@@ -15,7 +15,7 @@ use rand::seq::IndexedRandom;
 
 use super::operation::{COMPACTED, CURRENT, OWN_MEMBER, Operation};
 
-/// With the sentinel's a dozen: etcd sorts more in an order that nothing specifies.
+/// The keys: a dozen with the sentinel's. With more, etcd sorts in an order that nothing specifies.
 const KEYS: [&[u8]; 11] = [
     b"\0",
     b"\0\0",
@@ -114,7 +114,7 @@ fn key(random: &mut StdRng) -> Bytes {
     }
 }
 
-/// None, one that makes sense, or any.
+/// Returns no end, one that makes sense, or any.
 fn range_end(random: &mut StdRng, key: &[u8]) -> Bytes {
     match random.random_range(0..10) {
         0..4 => Bytes::new(),

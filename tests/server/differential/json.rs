@@ -102,7 +102,7 @@ async fn post(server: &Server, path: &str, body: &[u8]) -> (u16, Value) {
     (answer.status, json)
 }
 
-/// What docs/compat.md says of malformed JSON, in `JSON gateway`.
+/// Returns whether docs/compat.md, in `JSON gateway`, accepts the difference about malformed JSON.
 fn is_accepted(body: &str, ours: &(u16, Value), etcd: &(u16, Value)) -> bool {
     let is_malformed = |answer: &(u16, Value)| {
         let text = answer.1["message"].as_str().unwrap_or_default();

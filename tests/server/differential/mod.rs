@@ -32,7 +32,7 @@ const SEED: u64 = 1;
 /// About twenty seconds on two busy cores.
 const SEQUENCES: u64 = 100;
 
-/// After so many it is plain enough that something is wrong.
+/// The number of differences after which the test stops: something is wrong then.
 const DIFFERENCES: u64 = 10;
 
 fn from_environment(name: &str) -> Option<u64> {

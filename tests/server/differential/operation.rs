@@ -23,7 +23,7 @@ pub const OWN_MEMBER: u64 = 1 << 50;
 /// Stands for the revision at which the last leader was elected.
 pub const ELECTED: i64 = 1 << 52;
 
-/// How far from [`CURRENT`] and its like a number still stands for one near them.
+/// The distance from [`CURRENT`] and its like up to which a number stands for one near them.
 const NEAR: i64 = 1000;
 
 macro_rules! operations {
@@ -32,7 +32,8 @@ macro_rules! operations {
         pub enum Operation {
             $($name($request),)*
             Watch { stream: usize, request: WatchRequest },
-            /// Who sends what follows: one of [`CALLERS`](super::callers::CALLERS).
+            /// Changes the caller of the operations that follow: one of
+            /// [`CALLERS`](super::callers::CALLERS).
             Become { caller: usize },
         }
 
@@ -111,7 +112,7 @@ operations! {
     RoleRevokePermission(AuthRoleRevokePermissionRequest),
 }
 
-/// What the stand-ins stand for.
+/// The values of the stand-ins.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Revisions {
     pub current: i64,

@@ -3,13 +3,14 @@
 use etcd_proto::etcdserverpb::RangeRequest;
 use etcd_proto::etcdserverpb::range_request::SortTarget;
 
-/// Of this many keys on etcd does not sort by insertion.
+/// The number of keys from which on etcd does not sort by insertion.
 const UNSTABLE_KEYS: i64 = 13;
 
-/// Each key of an answer begins so.
+/// The text with which each key of an answer begins.
 const KEY: &str = "KeyValue {";
 
-/// Whether the requests sort, and the answers differ in nothing else than the order of many keys.
+/// Returns whether the requests sort, and the answers differ in nothing else than the order of many
+/// keys.
 pub fn may_differ(ranges: &[&RangeRequest], ours: &str, etcd: &str) -> bool {
     let mut sorted = ranges
         .iter()
@@ -31,7 +32,7 @@ pub fn may_differ(ranges: &[&RangeRequest], ours: &str, etcd: &str) -> bool {
     ours == etcd
 }
 
-/// Whether some answer counts so many keys that their order may be any.
+/// Returns whether some answer counts so many keys that their order may be any.
 fn counts_many(text: &str) -> bool {
     text.split("count: ").skip(1).any(|rest| {
         let digits = rest.split(|letter: char| !letter.is_ascii_digit()).next();

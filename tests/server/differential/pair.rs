@@ -24,17 +24,17 @@ pub struct Pair {
     pub accepted: std::collections::BTreeMap<&'static str, u64>,
 }
 
-/// Where the servers differ.
+/// A difference between the servers.
 #[derive(Debug)]
 pub struct Found {
-    /// The operation, or that many if it shows only at the end.
+    /// The number of the operation, or the count of all if the difference shows only at the end.
     pub step: usize,
     pub ours: String,
     pub etcd: String,
 }
 
 impl Pair {
-    /// None where the machine has no etcd.
+    /// Starts both servers; none if the machine has no etcd.
     pub async fn start() -> Option<Self> {
         std::env::var_os("ETCD_BIN")?;
         let (ours, etcd) = tokio::join!(Side::start(Kind::K8sDqlite), Side::start(Kind::Etcd));
@@ -223,7 +223,8 @@ fn found(step: usize, ours: String, etcd: String) -> Found {
     Found { step, ours, etcd }
 }
 
-/// What comes to watchers around these depends on timing, unless nothing is on its way.
+/// Returns whether the operation must wait until nothing is on its way. Otherwise the responses to
+/// watchers around it depend on timing.
 fn needs_silence(operation: &Operation) -> bool {
     match operation {
         Operation::Compact(_) | Operation::AuthEnable(_) => true,

@@ -24,13 +24,13 @@ const REQUEST_QUEUE: usize = 1024;
 /// The id in an answer that is about no watcher, or about all.
 const ALL_WATCHERS: i64 = -1;
 
-/// How often kube-apiserver asks for progress.
+/// The interval at which kube-apiserver asks for progress.
 const PROGRESS_REPEAT: Duration = Duration::from_millis(100);
 const PROGRESS_ATTEMPTS: usize = 100;
 
 /// Everything that came, in the order in which it came to each watcher.
 ///
-/// How events are cut into responses is a matter of timing, and so is the revision of a header; so
+/// The cut of events into responses is a matter of timing, and so is the revision of a header; so
 /// neither is in here, but that a response holds whole revisions is checked.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Log {
@@ -61,11 +61,11 @@ pub struct Stream {
     pub received: watch::Receiver<Received>,
     reader: JoinHandle<()>,
     watchers: BTreeMap<i64, Expected>,
-    /// What did not come in time.
+    /// The responses that did not come in time.
     pub complaints: Mutex<Vec<String>>,
 }
 
-/// What a watcher is known to do by itself.
+/// The response that a watcher is known to get by itself.
 enum Expected {
     /// It has events from this revision on; zero if it began at the current one.
     Events { start_revision: i64 },

@@ -14,7 +14,7 @@ use super::answer::Answer;
 use super::side::Side;
 use crate::harness::*;
 
-/// After so long an observer is taken for one that hears nothing.
+/// The time without a word after which an observer is taken for one that gets nothing.
 pub const SILENCE: Duration = Duration::from_secs(1);
 
 pub struct Waiting {
@@ -24,7 +24,7 @@ pub struct Waiting {
     answer: JoinHandle<Answer>,
 }
 
-/// As Go writes it.
+/// Returns the number as Go writes it.
 fn hexadecimal(lease: i64) -> String {
     let sign = if lease < 0 { "-" } else { "" };
     format!("{sign}{:x}", lease.unsigned_abs())
@@ -34,7 +34,7 @@ fn hexadecimal(lease: i64) -> String {
 type Line = Vec<(Bytes, i64)>;
 
 impl Side {
-    /// None while an alarm forbids to look.
+    /// Returns the keys in line; none while an alarm forbids reading.
     pub async fn line(&self, name: &[u8]) -> Option<Line> {
         let prefix = Bytes::from([name, b"/"].concat());
         let range = get_range(prefix.clone(), prefix_end(&prefix));
@@ -107,7 +107,7 @@ impl Side {
         text
     }
 
-    /// With all keys gone, all end.
+    /// Waits for the end of all calls, which ends with all keys gone.
     pub async fn end_waits(&mut self) {
         for waiting in std::mem::take(&mut self.waiting) {
             let ended = tokio::time::timeout(PATIENCE, waiting.answer).await;

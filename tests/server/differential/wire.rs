@@ -29,7 +29,8 @@ fn put_varint(mut value: u64, out: &mut Vec<u8>) {
     out.push(value as u8);
 }
 
-/// None if the bytes cannot be a message. etcd's requests have no fixed-width fields.
+/// Returns the fields; none if the bytes cannot be a message. etcd's requests have no fixed-width
+/// fields.
 fn fields(mut bytes: &[u8]) -> Option<Vec<Field<'_>>> {
     let mut fields = Vec::new();
     while !bytes.is_empty() {

@@ -13,9 +13,9 @@ use crate::harness::{PATIENCE, Server};
 pub struct Exchange {
     stream: BufReader<TcpStream>,
     pub status: u16,
-    /// By their names in lower case.
+    /// The headers by their names in lower case.
     pub headers: HashMap<String, String>,
-    /// What is left of a chunk that was read, in a chunked body.
+    /// The unread rest of a chunk, in a chunked body.
     buffer: Vec<u8>,
 }
 
@@ -198,7 +198,7 @@ impl Exchange {
         message["result"].take()
     }
 
-    /// Whether nothing comes for a moment.
+    /// Returns whether nothing comes for a moment.
     pub async fn is_silent(&mut self) -> bool {
         const MOMENT: Duration = Duration::from_millis(200);
         tokio::time::timeout(MOMENT, self.stream.fill_buf())

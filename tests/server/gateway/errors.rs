@@ -1,4 +1,4 @@
-//! What is wrong, and how the client hears of it.
+//! The errors of the gateway, and the form in which the client gets them.
 
 use serde_json::json;
 

@@ -200,7 +200,7 @@ async fn deleting_tells_what_was_there(server: Server) {
     );
 }
 
-/// What `patroni/dcs/etcd3.py` sends while it takes and keeps the leader's lock.
+/// The requests are those of `patroni/dcs/etcd3.py` while it takes and keeps the leader's lock.
 async fn a_client_of_patronis_shape_is_served(server: Server) {
     let members = ok(&server, "/v3/cluster/member/list", json!({})).await;
     assert_eq!(members["members"][0]["clientURLs"][0], server.client_url());

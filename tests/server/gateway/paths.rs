@@ -5,7 +5,7 @@ use serde_json::json;
 use super::client::request;
 use crate::harness::{Options, Server};
 
-/// Those whose call answers at once, whatever the state of the server.
+/// The paths whose call answers at once, whatever the state of the server.
 const PATHS: [&str; 45] = [
     "kv/range",
     "kv/put",
@@ -54,7 +54,7 @@ const PATHS: [&str; 45] = [
     "election/resign",
 ];
 
-/// Those that wait for something.
+/// The paths whose call waits for something.
 const WAITING: [&str; 6] = [
     "watch",
     "lock/lock",

@@ -23,12 +23,12 @@ pub use watcher::Watcher;
 
 use std::time::Duration;
 
-/// How long a server that is alive may take for anything that a test waits for.
+/// The longest that a server that is alive may take for anything that a test waits for.
 ///
 /// Far above what is expected, because two cores run everything at once.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Between two looks at a condition that nothing announces.
+/// The pause between two checks of a condition that nothing announces.
 pub const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Waits until `condition` holds; panics, naming `what`, when that takes longer than [`PATIENCE`].

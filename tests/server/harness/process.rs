@@ -9,7 +9,7 @@ use nix::unistd::Pid;
 
 use super::until;
 
-/// What a failed test prints of the output.
+/// The number of lines of the output that a failed test prints.
 const SHOWN_LINES: usize = 100;
 
 pub struct Process {

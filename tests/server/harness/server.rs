@@ -15,12 +15,12 @@ pub enum Kind {
     Etcd,
 }
 
-/// What differs from the usual server.
+/// The differences from the usual server.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     /// Appended to the command line.
     pub flags: Vec<String>,
-    /// The client port is with TLS, and the tests connect like this.
+    /// Set if the client port is with TLS: the tests connect like this.
     pub tls: Option<TlsClient>,
 }
 
@@ -76,7 +76,7 @@ impl Server {
         server
     }
 
-    /// Before it is started.
+    /// Adds flags, before the server is started.
     pub fn add_flags(&mut self, flags: &[String]) {
         self.options.flags.extend_from_slice(flags);
     }
@@ -85,7 +85,8 @@ impl Server {
         self.kind
     }
 
-    /// Of the cluster and of its files: ours stay readable for etcd 3.6 (docs/compat.md).
+    /// Returns the storage version of the cluster and of its files: ours stay readable for etcd 3.6
+    /// (docs/compat.md).
     pub fn storage_version(&self) -> &'static str {
         match self.kind {
             Kind::K8sDqlite => "3.6.0",
@@ -97,7 +98,7 @@ impl Server {
         self.dir.path().join("data")
     }
 
-    /// Where the tests of this server may put files.
+    /// Returns the directory in which the tests of this server may put files.
     pub fn path(&self) -> &Path {
         self.dir.path()
     }
@@ -126,7 +127,7 @@ impl Server {
         format!("{scheme}://127.0.0.1:{}", self.client_port)
     }
 
-    /// How the tests of a server with TLS connect.
+    /// Returns the TLS settings with which the tests of this server connect.
     pub fn tls(&self) -> &TlsClient {
         self.options.tls.as_ref().expect("the server is with TLS")
     }
@@ -291,7 +292,7 @@ impl Server {
     }
 }
 
-/// Whether a log ends with a failed assertion of the C library.
+/// Returns whether a log ends with a failed assertion of the C library.
 pub fn is_assertion(log: &str) -> bool {
     let last = log.lines().next_back().unwrap_or_default();
     last.contains("src/") && last.contains(".c:") && last.contains("Assertion `")

@@ -88,7 +88,7 @@ impl Pki {
         ]
     }
 
-    /// Those that also demand a certificate from clients.
+    /// Returns the flags that also demand a certificate from clients.
     pub fn mutual_flags(&self) -> Vec<String> {
         let authority = format!("--trusted-ca-file={}", self.authority().display());
         let mut flags = self.flags();
@@ -161,7 +161,7 @@ fn begin(common_name: &str, key: &PKey<Private>, serial: u32, valid: (i64, i64))
     builder
 }
 
-/// By itself without an issuer.
+/// Signs a certificate: without an issuer, by its own key.
 fn sign(builder: &mut X509Builder, issuer: Option<&X509>, key: &PKey<Private>) {
     match issuer {
         Some(issuer) => builder.set_issuer_name(issuer.subject_name()).unwrap(),
@@ -175,7 +175,7 @@ fn sign(builder: &mut X509Builder, issuer: Option<&X509>, key: &PKey<Private>) {
     builder.sign(key, MessageDigest::sha256()).unwrap();
 }
 
-/// How a client speaks to a server with TLS.
+/// The TLS settings of a client.
 #[derive(Clone)]
 pub struct TlsClient {
     context: SslContext,
@@ -187,7 +187,8 @@ impl TlsClient {
         &self.pki
     }
 
-    /// To speak HTTP/1.1. With TLS 1.3 a server that refuses the client's certificate says so only afterwards.
+    /// Connects to speak HTTP/1.1. With TLS 1.3 a server that refuses the client's certificate says
+    /// so only afterwards.
     pub async fn connect(&self, port: u16) -> std::io::Result<SslStream<TcpStream>> {
         self.connect_for(b"\x08http/1.1", port).await
     }

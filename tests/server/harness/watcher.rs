@@ -15,7 +15,7 @@ use super::{Api, PATIENCE};
 /// Requests that a test may send ahead of the server.
 const REQUEST_QUEUE: usize = 64;
 
-/// How often kube-apiserver asks for progress.
+/// The interval at which kube-apiserver asks for progress.
 const PROGRESS_REPEAT: Duration = Duration::from_millis(100);
 
 pub struct Watcher {

@@ -17,7 +17,7 @@ use crate::harness::*;
 /// A stream that waits for more is left alone after this.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// What a body does when its bytes are sent.
+/// The action of a body after its bytes are sent.
 #[derive(Clone, Copy)]
 enum Then {
     End,

@@ -18,8 +18,8 @@ use crate::harness::*;
 const ROUNDS: u64 = 12;
 const SEED: u64 = 1;
 
-/// What the server's memory may grow by: far above what the requests under way need, and far below
-/// what a believed length would take.
+/// The growth of the server's memory that is allowed: far above what the requests under way need,
+/// and far below what a believed length would take.
 const GROWTH_LIMIT_KIB: u64 = 256 * 1024;
 
 const METHODS: &str = "
@@ -56,7 +56,7 @@ fn from_environment(name: &str, usual: u64) -> u64 {
     }
 }
 
-/// In KiB, what the process has in memory.
+/// Returns the memory of the process in KiB.
 fn resident_kib(server: &mut Server) -> u64 {
     let path = format!("/proc/{}/status", server.process().id());
     let status = std::fs::read_to_string(path).unwrap();

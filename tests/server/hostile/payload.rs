@@ -1,4 +1,4 @@
-//! What is sent: valid requests that were damaged, frames that lie, and requests of extreme shapes.
+//! The payloads: valid requests that were damaged, frames that lie, and requests of extreme shapes.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use etcd_proto::etcdserverpb::compare::{CompareResult, CompareTarget};

@@ -1,4 +1,4 @@
-//! How large a request may be.
+//! The limit of a request's size.
 
 use tonic::Code;
 

@@ -68,7 +68,7 @@ async fn revoking_deletes_all_keys_in_one_revision_in_order(server: Server) {
     assert_eq!(api.revision().await, 6);
 }
 
-/// Not with that of what is written at the same time, which may be in the same batch.
+/// The revision is not that of a write at the same time, which may be in the same batch.
 async fn a_revocation_is_answered_with_its_own_revision(server: Server) {
     let api = server.api().await;
     for id in 1..=50 {

@@ -10,7 +10,7 @@ use etcd_proto::mvccpb::KeyValue;
 use super::backup::{path_text, printed, refusal};
 use crate::harness::*;
 
-/// What a copy has to bring along, and what is gone already.
+/// Writes the keys and leases that a copy has to bring along, and some that are deleted again.
 async fn fill(api: &Api) {
     for (id, ttl) in [(71, 1000), (i64::MAX, 2000), (74, 5000)] {
         api.ask(LeaseGrantRequest { id, ttl }).await;

@@ -60,7 +60,7 @@ async fn a_node_alone_keeps_its_data_under_another_address() {
     }
 }
 
-/// As after a crash between the log and the files.
+/// The files are as after a crash between the log and the files.
 #[tokio::test]
 async fn a_change_that_was_interrupted_is_finished() {
     let mut node = Server::start(Kind::K8sDqlite).await;

@@ -1,4 +1,4 @@
-//! What a node that is behind tells its clients while it catches up.
+//! The answers of a node that is behind, while it catches up.
 
 use super::*;
 use etcd_proto::etcdserverpb::WatchCreateRequest;

@@ -20,8 +20,9 @@ pub async fn write_entries(api: &Api) {
     }
 }
 
-/// Until a node that is up again has a snapshot above `former` and no segment of its log is closed, as after
-/// a snapshot that was sent: one that it took of so many entries would have closed some.
+/// Waits until a node that is up again has a snapshot above `former` and no segment of its log is
+/// closed, as after a snapshot that was sent: one that it took of so many entries would have closed
+/// some.
 pub async fn wait_for_snapshot(node: &Server, former: u64) {
     until("the node was sent a snapshot", async || {
         newest_snapshot(node) > former && files(node).1 == 0

@@ -25,7 +25,7 @@ fn status(node: &Server) -> (Value, Option<i32>) {
     )
 }
 
-/// As after a restore on one member of three.
+/// The cluster is as after a restore on one member of three.
 #[tokio::test]
 async fn a_member_that_is_set_up_anew_stays_apart_from_the_others() {
     let mut trio = Trio::start().await;

@@ -19,13 +19,13 @@ use tonic::Code;
 use self::trio::{Trio, persist};
 use crate::harness::*;
 
-/// For a node that looks at its cluster every 30 s.
+/// The longest wait for a node that looks at its cluster every 30 s.
 const LONG_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Writes of a test that go on while something happens.
 const MANY: usize = 200;
 
-/// How often a node was sent the whole store.
+/// Returns how often a node was sent the whole store.
 pub fn stores_received(node: &Server) -> usize {
     let line = "received the store from the leader";
     node.output().matches(line).count()

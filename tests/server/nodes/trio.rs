@@ -9,7 +9,7 @@ use tonic::{Code, Status};
 
 use crate::{harness::*, wrong_input::certificates::make_pair};
 
-/// How long one call may hang at a node that lost its leader.
+/// The longest that one call may hang at a node that lost its leader.
 const CALL_PATIENCE: Duration = Duration::from_secs(9);
 
 pub struct Trio {
@@ -50,12 +50,12 @@ impl Trio {
         trio
     }
 
-    /// Until then, the loss of a node may be the loss of the majority.
+    /// Waits for this many voters. Until then, the loss of a node may be the loss of the majority.
     pub async fn wait_for_voters(&self, count: usize) {
         self.wait_for_voters_at(0, count).await;
     }
 
-    /// The same, asking the node at `asked`.
+    /// Like [`wait_for_voters`](Self::wait_for_voters), but asks the node at `asked`.
     pub async fn wait_for_voters_at(&self, asked: usize, count: usize) {
         until("all nodes are voters", async || {
             let api = self.nodes[asked].api().await;

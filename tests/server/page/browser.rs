@@ -7,7 +7,8 @@ use tempfile::TempDir;
 
 use crate::harness::PATIENCE;
 
-/// For how long the page believes to have lived: clocks and timers of it run ahead while it waits for nothing.
+/// The time for which the page believes to have lived: its clocks and timers run ahead while it
+/// waits for nothing.
 const LIFE_MS: u64 = 5000;
 
 /// A window, in pixels.
@@ -16,16 +17,16 @@ pub struct Window(pub u32, pub u32);
 
 pub struct Browser(std::ffi::OsString);
 
-/// What became of a page.
+/// The page after its life.
 pub struct Seen {
-    /// As HTML.
+    /// The page as HTML.
     pub dom: String,
-    /// Errors of the script, and what the policy stopped.
+    /// Errors of the script, and requests that the policy stopped.
     pub complaints: Vec<String>,
 }
 
 impl Browser {
-    /// None where there is none; then it says so.
+    /// Returns the browser; none if there is none, which it prints.
     pub fn find() -> Option<Self> {
         let found = std::env::var_os("CHROMIUM_BIN").map(Self);
         if found.is_none() {
@@ -103,13 +104,13 @@ impl Seen {
         strip(&inside[..end])
     }
 
-    /// How often this is in the HTML.
+    /// Returns how often this text is in the HTML.
     pub fn count(&self, text: &str) -> usize {
         self.dom.matches(text).count()
     }
 }
 
-/// Where the element ends whose inside this is.
+/// Returns where the element ends, given the text from its inside on.
 fn end_of(inside: &str, name: &str) -> usize {
     let (open, close) = (format!("<{name}"), format!("</{name}>"));
     let (mut depth, mut at) = (1, 0);

@@ -174,7 +174,7 @@ async fn a_node_that_waits_for_its_cluster_tells_so_and_is_alive() {
     }
 }
 
-/// Where pictures are left for who wants to look at them.
+/// Returns the file in which a picture is left for people to look at.
 fn picture_file(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name)
 }

@@ -14,15 +14,15 @@ const KILLS: u64 = 6;
 /// Rows of the table: a take-over takes a second or more.
 const ROWS: usize = 12_000;
 
-/// When the kill comes, as a part of the time that a whole take-over took.
+/// The time of the kill, as a part of the time that a whole take-over took.
 const KILLED_AT: std::ops::Range<f64> = 0.0..1.05;
 
-/// How many of the kills are meant for the conversion itself, wherever the machine's load has moved that, and when
-/// they come, as a part of the time that it took.
+/// The share of the kills that are meant for the conversion itself, wherever the machine's load has
+/// moved that, and their time, as a part of the time that the conversion took.
 const AIMED: f64 = 0.7;
 const AIMED_AT: std::ops::Range<f64> = 0.0..0.9;
 
-/// How often one take-over is interrupted in a row.
+/// The number of times that one take-over is interrupted in a row.
 const IN_A_ROW: std::ops::RangeInclusive<u32> = 1..=3;
 
 fn copy(from: &Path, to: &Path) {

@@ -29,7 +29,7 @@ fn from_environment(name: &str) -> Option<u64> {
     Some(text.parse().expect(name))
 }
 
-/// What a random test begins with.
+/// Returns the seed of a random test.
 fn seed() -> u64 {
     let seed = from_environment("TAKE_OVER_SEED").unwrap_or_else(rand::random);
     println!("TAKE_OVER_SEED={seed} repeats it");

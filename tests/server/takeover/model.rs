@@ -1,4 +1,4 @@
-//! What the rows of a Go k8s-dqlite say: every answer, straight from the table.
+//! A model of the rows of a Go k8s-dqlite: every answer, straight from the table.
 
 use std::collections::BTreeMap;
 

@@ -7,7 +7,7 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 use super::{OPERATIONS, hash, model, random, seed, table::GoTable};
 use crate::{harness::*, nodes::trio::Trio};
 
-/// When the leader of a conversion is killed: it takes a second or two.
+/// The time after which the leader of a conversion is killed: the conversion takes a second or two.
 const KILLED_AFTER_MS: std::ops::Range<u64> = 0..1500;
 
 /// Three nodes that have stopped, with the data of Go k8s-dqlites.

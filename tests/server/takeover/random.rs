@@ -17,7 +17,7 @@ const NAMES: [&[u8]; 9] = [
     "/registry/\u{e9}\u{1f980}".as_bytes(),
 ];
 
-/// What the TTLs of random rows are: none of them expires during a test.
+/// The TTLs of random rows: none of them expires during a test.
 pub const TTLS_S: [i64; 4] = [0, 0, 3660, 7200];
 
 /// More than an index of revisions could have.

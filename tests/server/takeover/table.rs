@@ -43,12 +43,12 @@ impl GoRow {
 pub struct GoTable {
     pub user_version: i64,
     pub rows: BTreeMap<i64, GoRow>,
-    /// Of AUTOINCREMENT.
+    /// The sequence number of AUTOINCREMENT.
     pub sequence: i64,
 }
 
 impl GoTable {
-    /// What a first start leaves.
+    /// Returns the table that a first start leaves.
     pub fn new(user_version: i64) -> Self {
         let mut table = Self {
             user_version,

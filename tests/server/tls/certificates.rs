@@ -1,4 +1,4 @@
-//! Whose certificate is good enough.
+//! The certificates of clients that are accepted, and those that are refused.
 
 use etcd_proto::etcdserverpb::MemberListRequest;
 
@@ -41,7 +41,7 @@ async fn clients_with_a_certificate_are_served(server: Server) {
     assert_eq!(api.ask(get("b")).await.kvs[0].value, large.as_bytes());
 }
 
-/// Whether a request over TLS is answered; a refusal may come after the client's handshake.
+/// Returns whether a request over TLS is answered; a refusal may come after the client's handshake.
 pub(super) async fn is_served(server: &Server, client: &TlsClient) -> bool {
     let Ok(stream) = client.connect(server.client_port()).await else {
         return false;

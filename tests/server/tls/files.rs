@@ -9,7 +9,7 @@ use crate::harness::*;
 
 parity! { with mutual(); a_new_certificate_is_shown_without_a_restart }
 
-/// What the server shows to new connections.
+/// Returns the certificate that the server shows to new connections.
 async fn shown(server: &Server) -> Option<X509> {
     let stream = server.tls().connect(server.client_port()).await.ok()?;
     stream.ssl().peer_certificate()

@@ -1,4 +1,4 @@
-//! Who does not speak TLS, or speaks it slowly or badly.
+//! Clients that do not speak TLS, or speak it slowly or badly.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;

@@ -227,7 +227,7 @@ async fn ignoring_what_does_not_exist_is_refused(server: Server) {
     assert_eq!(api.ask(get("a")).await.count, 0);
 }
 
-/// As by a Put outside of a transaction; before etcd 3.7 it was the other way round.
+/// The order is that of a Put outside of a transaction; before etcd 3.7 it was the other way round.
 async fn an_unknown_lease_is_told_before_what_is_missing(server: Server) {
     let api = server.api().await;
     let mut request = put("a", "");

@@ -14,7 +14,7 @@ fn prepare() -> Server {
     Server::prepare(Kind::K8sDqlite, Options::flags(&["--enable-tls=true"]))
 }
 
-/// As the snap and scripts/run make it.
+/// Makes the pair as the snap and scripts/run do.
 pub fn make_pair(dir: &Path) {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/certs");
     let made = Command::new(script).arg(dir).output().unwrap();

@@ -75,7 +75,7 @@ impl Drop for Disk {
     }
 }
 
-/// Nobody looks at the disk before the engine finds it full.
+/// Returns a server that does not look at the disk before the engine finds it full.
 fn unwatched() -> Server {
     let flags = ["--watch-storage-available-size-interval=0"];
     Server::prepare(Kind::K8sDqlite, Options::flags(&flags))
@@ -269,7 +269,7 @@ async fn a_leader_on_a_low_disk_gives_leadership_and_vote_away() {
     assert_eq!(low.ask(get("key")).await.count, 1);
 }
 
-/// With the flags as they are, under a load that fills the disk by itself.
+/// The flags are the defaults, and the load fills the disk by itself.
 #[tokio::test]
 async fn the_engine_is_spared_the_end_of_the_disk() {
     let mut server = Server::prepare(Kind::K8sDqlite, Options::default());

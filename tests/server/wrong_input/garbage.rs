@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use super::certificates::make_pair;
 use crate::harness::*;
 
-/// How long a connection that gets garbage may stay open before the next one is tried.
+/// The longest that a connection that gets garbage may stay open before the next one is tried.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(300);
 const RANDOM_ATTEMPTS: usize = 40;
 

@@ -1,4 +1,4 @@
-//! What operators and strangers get wrong: a readable error, and no harm.
+//! Mistakes of operators and strangers: a readable error, and no harm.
 
 pub mod certificates;
 mod directory;

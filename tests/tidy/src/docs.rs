@@ -1,4 +1,4 @@
-//! Whether what the documentation names is there.
+//! Checks that the things which the documentation names exist.
 
 use std::collections::BTreeSet;
 
@@ -23,7 +23,7 @@ const FOLDERS: [&str; 13] = [
     "spread.yaml",
 ];
 
-/// In the sources of etcd and dqlite.
+/// Paths in the sources of etcd and dqlite.
 const FOREIGN_PATHS: [&str; 4] = [
     "tests/common",
     "tests/integration",
@@ -189,7 +189,7 @@ pub fn flags(tree: &Tree) -> Vec<String> {
     faults
 }
 
-/// Of etcd and kube-apiserver.
+/// Flags of etcd and kube-apiserver.
 const FOREIGN_FLAGS: [&str; 8] = [
     "--host-whitelist",
     "--auto-tls",
@@ -201,7 +201,7 @@ const FOREIGN_FLAGS: [&str; 8] = [
     "--tracing-config-file",
 ];
 
-/// Of libraries and the kernel.
+/// Constants of libraries and the kernel.
 const FOREIGN_CONSTANTS: [&str; 3] = ["O_DSYNC", "RUST_LOG", "OTEL_"];
 
 /// Constants and variables in capitals.

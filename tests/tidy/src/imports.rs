@@ -8,7 +8,8 @@ use super::{
     tree::Tree,
 };
 
-/// Between the rooms of `src/`. A room may import those that its line names, which stand below it.
+/// Checks the imports between the rooms of `src/`. A room may import those that its line names,
+/// which stand below it.
 pub fn rooms(tree: &Tree) -> Vec<String> {
     let stated = block(tree, "arrows");
     let mut found: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
@@ -56,7 +57,7 @@ fn room_of(path: &str) -> &str {
     room.trim_end_matches(".rs")
 }
 
-/// Between the packages of the workspace.
+/// Checks the dependencies between the packages of the workspace.
 pub fn packages(tree: &Tree) -> Vec<String> {
     let stated = block(tree, "crates");
     let names: BTreeSet<&str> = stated.iter().map(|(name, _)| name.as_str()).collect();
@@ -86,7 +87,7 @@ pub fn packages(tree: &Tree) -> Vec<String> {
     faults
 }
 
-/// What is imported stands below.
+/// Checks that each name stands above the names that it may import.
 fn order(word: &str, stated: &[(String, Vec<String>)]) -> Vec<String> {
     let place = |name: &str| stated.iter().position(|(known, _)| known == name);
     let mut faults = Vec::new();
@@ -112,7 +113,7 @@ fn package_name(manifest: &str) -> Option<&str> {
     line.split('"').nth(1)
 }
 
-/// Of the section of dependencies alone: tests may need more.
+/// Returns the names in the section of dependencies alone: tests may need more.
 fn dependencies(manifest: &str) -> impl Iterator<Item = &str> {
     let section = manifest
         .split("\n[dependencies]\n")

@@ -1,4 +1,4 @@
-//! What docs/ARCHITECTURE.md states in a form that can be checked.
+//! The statements of docs/ARCHITECTURE.md in a form that can be checked.
 
 use super::tree::Tree;
 

@@ -1,4 +1,4 @@
-//! What may be in some rooms only.
+//! Checks of the things that may be in some rooms only.
 
 use regex::Regex;
 

@@ -10,7 +10,7 @@ use std::{
 #[derive(Debug, Default, Clone)]
 pub struct Tree(pub BTreeMap<String, String>);
 
-/// What git does not keep, or somebody else has written.
+/// Folders and files that git does not keep, or that come from elsewhere.
 const SKIPPED: [&str; 5] = [
     "target",
     "bin",
@@ -67,7 +67,7 @@ impl Tree {
         .map(|(path, text)| (path.as_str(), text.as_str()))
     }
 
-    /// Whether there is a file, or a folder with one in it.
+    /// Returns whether there is a file, or a folder with one in it.
     pub fn has(&self, path: &str) -> bool {
         let path = path.trim_end_matches('/');
         let folder = format!("{path}/");

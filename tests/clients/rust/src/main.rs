@@ -1,4 +1,5 @@
-//! What Rust programs do with etcd: the crate etcd-client, unmodified, against one endpoint.
+//! The calls that Rust programs make to etcd: the crate etcd-client, unmodified, against one
+//! endpoint.
 //!
 //! ```text
 //! rust-client ENDPOINT [AUTHORITY CERTIFICATE KEY]

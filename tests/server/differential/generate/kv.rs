@@ -41,7 +41,7 @@ pub fn delete_range(random: &mut StdRng) -> DeleteRangeRequest {
     }
 }
 
-/// Without order and filters.
+/// Returns a range request without order and filters.
 pub fn plain_range(random: &mut StdRng) -> RangeRequest {
     let key = key(random);
     RangeRequest {
