@@ -28,7 +28,7 @@ use tracing::{error, info, warn};
 #[global_allocator]
 static ALLOCATOR: Sampled = Sampled;
 
-/// With one thread, a large range would hold up the writer.
+/// The fewest worker threads: with one, a large range would hold up the writer.
 const WORKERS_MIN: usize = 2;
 
 fn main() -> ExitCode {

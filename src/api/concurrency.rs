@@ -31,7 +31,8 @@ use crate::{
 
 pub use self::entry::{Entry, delete_request, operation};
 
-/// The lease of who brings none, in seconds: nobody renews it but its owner. As in etcd.
+/// The TTL in seconds of the lease that a client gets if it brings none; only the client renews it.
+/// As in etcd.
 const SESSION_TTL_S: i64 = 60;
 
 /// `api::status` gives each etcd's text.

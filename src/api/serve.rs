@@ -184,7 +184,7 @@ async fn grpc_routes(services: Services) -> axum::Router {
         .into_axum_router()
 }
 
-/// Tells clients the schema of all services.
+/// Builds the service that tells clients the schema of all services.
 fn reflection() -> tonic_reflection::server::Builder<'static> {
     tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(etcd_proto::FILE_DESCRIPTOR_SET)

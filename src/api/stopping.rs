@@ -16,7 +16,7 @@ impl Stopping {
         (sender, Self(receiver))
     }
 
-    /// Ready when the server stops.
+    /// Waits until the server stops.
     pub async fn wait(mut self) {
         // An error means that the sender is gone, which is the same.
         let _ = self.0.wait_for(|is_stopping| *is_stopping).await;

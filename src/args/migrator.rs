@@ -184,7 +184,7 @@ impl FromStr for Origin {
 }
 
 impl Origin {
-    /// The same wherever it is named from.
+    /// Returns a text that names the same source from every directory.
     pub fn absolute(&self) -> String {
         match self {
             Self::Server(url) => url.to_string(),

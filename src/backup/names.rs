@@ -40,7 +40,7 @@ impl fmt::Display for Time {
     }
 }
 
-/// Only what is printed: whatever else may come to the same time is no name of ours.
+/// Accepts only the form that is printed: another spelling of the same time is no name of ours.
 impl FromStr for Time {
     type Err = ();
 

@@ -1,4 +1,4 @@
-//! Everything that the server is told: its flags, and the files of its storage directory.
+//! The settings of the server: its flags, and the files of its storage directory.
 //!
 //! Reads, checks and explains; what it hands out needs no further checks. Changes nothing but the files
 //! of a first start, and those only when told to.

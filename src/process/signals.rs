@@ -35,7 +35,7 @@ impl StopSignals {
         })
     }
 
-    /// Ready at the first signal. From then on a second one ends the process.
+    /// Waits for the first signal. From then on a second one ends the process.
     pub async fn stop(mut self) {
         let (_, name) = self.next().await;
         info!("stopping, because of {name}; a second signal stops at once");

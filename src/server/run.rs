@@ -50,8 +50,8 @@ const LAST_COMMIT_TIMEOUT: Duration = Duration::from_secs(2);
 /// The weight of a node whose disk is low: others are chosen first. Nodes have 0 otherwise.
 const LOW_DISK_WEIGHT: u64 = 1_000_000;
 
-/// With less free space than this on its disk, in bytes, a write that failed is the disk's fault:
-/// the engine allocates its log in pieces of 8 MiB.
+/// The free space on its disk, in bytes, below which a write that failed is the disk's fault: the
+/// engine allocates its log in pieces of 8 MiB.
 const FULL_DISK_BYTES: u64 = 16 * 1024 * 1024;
 
 #[derive(Debug, thiserror::Error)]
@@ -338,7 +338,7 @@ async fn hand_over(node: &RunningNode, nodes: &Nodes, reads: &Reads) {
     }
 }
 
-/// Ready when the cluster does not have this node any more.
+/// Waits until the cluster does not have this node any more.
 async fn removed(member: Member) {
     let mut status = member.status();
     let is_removed = |status: &MemberStatus| status.state == MemberState::Removed;
@@ -456,7 +456,7 @@ fn watch_disk(
     }
 }
 
-/// Lets other nodes have role and leadership while the disk here is low.
+/// Gives role and leadership to other nodes while the disk here is low.
 struct StepAside {
     member: Member,
     endpoint: Endpoint,

@@ -33,7 +33,7 @@ pub struct Batch {
     pub records: Vec<Record>,
     /// Rows to delete, in order; never together with the others.
     pub purge: Vec<RowId>,
-    /// Never together with anything else.
+    /// A step of the sweep; never together with anything else.
     pub sweep: Option<SweepStep>,
     /// Give free pages back; never together with anything else.
     pub is_vacuum: bool,

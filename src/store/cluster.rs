@@ -30,7 +30,7 @@ pub trait Cluster: Send + Sync + 'static {
         Duration::ZERO
     }
 
-    /// Ready when the index of this node holds all that was committed before the call.
+    /// Waits until the index of this node holds all that was committed before the call.
     fn confirm(&self) -> Confirmed<'_>;
 }
 

@@ -29,7 +29,7 @@ pub enum Command {
     LeaseRevoke {
         id: LeaseId,
     },
-    /// Its time is over, and somebody wants it still.
+    /// Ends a lease whose time is over, because a client wants to renew it.
     LeaseExpire {
         id: LeaseId,
     },

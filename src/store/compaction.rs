@@ -11,7 +11,7 @@ use super::command::ReplySender;
 /// A client that is answered when its compaction is done.
 pub struct Waiting {
     pub revision: Revision,
-    /// Only after the purge.
+    /// True if the answer comes only after the purge.
     pub is_physical: bool,
     pub reply: ReplySender,
 }

@@ -415,7 +415,8 @@ const KIND_DELETE: i64 = 1;
 /// A statement that is not prepared, with its parameters.
 type SqlText<'a> = (Cow<'static, str>, Vec<Param<'a>>);
 
-/// Everything in a batch but the changes, in order: a lease is deleted before it is granted anew.
+/// Returns the statements for everything in a batch but the changes, in order: a lease is deleted
+/// before it is granted again.
 fn statements(batch: &Batch) -> Vec<SqlText<'_>> {
     let folded = Folded::new(&batch.records);
     let removed: Vec<_> = folded.removed().into_iter().map(|id| [id]).collect();

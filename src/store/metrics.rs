@@ -57,7 +57,7 @@ pub struct Metrics {
     pub failed: Counter,
     /// The time from sending a batch to the engine until it is durable.
     pub commit_us: Histogram<COMMIT_BUCKETS>,
-    /// The same, with finer bounds.
+    /// The same time, in finer buckets.
     pub engine_us: Histogram<FINE_BUCKETS>,
     pub slow_commits: Counter,
     /// The time from the arrival of a put, a deletion or a transaction until its answer.

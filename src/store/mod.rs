@@ -84,7 +84,7 @@ const PURGE_TIMEOUT: Duration = Duration::from_secs(600);
 /// The longest that a defragmentation may take: longer than its statement.
 const DEFRAGMENT_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Tells whether the disk is so full that a failed write is its fault.
+/// A check whether the disk is so full that a failed write is its fault.
 pub type DiskProbe = Box<dyn Fn() -> bool + Send + Sync>;
 
 pub struct StoreOptions {
@@ -126,7 +126,7 @@ pub(crate) struct Shared {
     started: Instant,
     metrics: Metrics,
     recent_pages: pages::Recent,
-    /// Sent to when history, settings or the compaction revision have changed.
+    /// Notifies when history, settings or the compaction revision have changed.
     published: watch::Sender<()>,
 }
 
@@ -242,7 +242,7 @@ impl Store {
         self.shared.published.subscribe()
     }
 
-    /// Ready when what is read from now on is at least as new as what was committed before the call.
+    /// Waits until reads here are at least as new as what was committed before the call.
     pub async fn linearize(&self) -> Result<(), RequestError> {
         let cluster = &self.shared.cluster;
         if cluster.is_alone() {

@@ -1,4 +1,4 @@
-//! The size of the database, not always read anew.
+//! The size of the database, from a recent reading or a new one.
 
 use std::time::Duration;
 

@@ -43,7 +43,7 @@ pub enum ApplyError {
 }
 
 impl Replica {
-    /// Told of what is committed from now on.
+    /// Sets the observer, which is told of all commits from now on.
     pub fn observe(&mut self, observer: Box<dyn CommitObserver>) {
         self.observer = observer;
     }

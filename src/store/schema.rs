@@ -70,7 +70,7 @@ FROM change;"
     };
 }
 
-/// One text, so that a new database has all of it or nothing.
+/// The schema in one text, so that a new database has all of it or nothing.
 pub const CREATE: &str = concat!(
     "BEGIN IMMEDIATE;",
     tables!(),
@@ -78,8 +78,8 @@ pub const CREATE: &str = concat!(
     "PRAGMA user_version = 131073; COMMIT"
 );
 
-/// The same in two parts, for a take-over, whose own view has to wait until the old table of that name is
-/// gone.
+/// The schema in two parts, for a take-over: its own view has to wait until the old table of that
+/// name is gone.
 pub const CREATE_TABLES: &str = tables!();
 pub const CREATE_VIEW: &str = concat!(view!(), "PRAGMA user_version = 131073;");
 

@@ -101,7 +101,7 @@ pub(super) struct Writer {
     pub(super) purge: Purge,
     compactions: Compactions,
     pub(super) pending: Pending,
-    /// Received, but for the batch after the pending one.
+    /// Requests that were received for the batch after the pending one.
     pub(super) backlog: VecDeque<Submission>,
     pub(super) expiry: Expiry,
     /// The compaction revision, including one that is not committed yet.

@@ -46,7 +46,7 @@ pub struct WatchHub {
     metrics: Metrics,
 }
 
-/// Everything that changes together with the position.
+/// The state that changes together with the position.
 pub(super) struct State {
     /// Every commit up to here was handed to the synced watchers. At most the head.
     pub position: Revision,
@@ -193,7 +193,7 @@ impl WatchHub {
         wake_all(round);
     }
 
-    /// Hands over commits that follow each other; the first may leave a gap, or be known.
+    /// Distributes commits that follow each other; the first may leave a gap, or be known.
     fn distribute(&self, commits: &[Arc<Commit>]) {
         let mut state = self.lock();
         let fresh = commits.partition_point(|commit| commit.revision <= state.position);
@@ -215,7 +215,7 @@ impl WatchHub {
         drop(self.distribute_next(state, &commits[fresh..]));
     }
 
-    /// Hands over what is in the history only.
+    /// Distributes the commits that are in the history only.
     async fn read_missing(&self) {
         while self.read_some() {
             tokio::task::yield_now().await;

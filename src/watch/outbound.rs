@@ -26,7 +26,7 @@ const CATCH_UP_LIMIT_BYTES: usize = 1024 * 1024;
 const CONTROL_LIMIT_RESPONSES: usize = 1024;
 
 /// Small responses that wait together go to the connection as one piece of up to this size: every
-/// piece costs a DATA frame and mostly a system call. Larger ones are handed on without a copy.
+/// piece costs a DATA frame and mostly a system call. Larger ones are passed on without a copy.
 const JOINED_BYTES: usize = 32 * 1024;
 
 /// An empty queue keeps room for this many responses.

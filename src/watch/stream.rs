@@ -1,4 +1,4 @@
-//! One client's stream of watches: what it asks for, and where its watchers are.
+//! One client's stream of watches: its requests, and the state of its watchers.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;

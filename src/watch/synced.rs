@@ -17,7 +17,7 @@ use super::segment::{Segment, Segmenter};
 use super::wire::{self, HeaderFn};
 use super::{Metrics, Options, Outbound, WatchId};
 
-/// Between fan-outs, a range keeps room for this many events.
+/// The number of events for which a range keeps room between fan-outs.
 const KEPT_CAPACITY_EVENTS: usize = 64;
 
 /// Names a stream within the hub.
@@ -36,8 +36,8 @@ pub struct WatcherId {
 pub struct Member {
     pub id: WatcherId,
     pub outbound: Arc<Outbound>,
-    /// It wants nothing below. Above the next revision only if it started in the future, or joined
-    /// ahead of the hub.
+    /// The first revision that it wants. Above the next revision only if it started in the future,
+    /// or joined ahead of the hub.
     pub from: Revision,
     pub progress_notify: bool,
     /// True if the watcher got nothing since the last periodic progress.
@@ -169,7 +169,7 @@ impl Synced {
         }
     }
 
-    /// Hands the events of `commits` to the watchers that want them.
+    /// Sends the events of `commits` to the watchers that want them.
     pub fn distribute(
         &mut self,
         commits: &[Arc<Commit>],

@@ -70,7 +70,7 @@ pub fn events_response(
     out.freeze()
 }
 
-/// Any other response.
+/// Encodes any other response.
 pub fn control_response(response: &WatchResponse) -> Bytes {
     let mut out = start_message(response.encoded_len());
     response.encode_raw(&mut out);

@@ -106,7 +106,7 @@ impl Observer {
         }
     }
 
-    /// Sends what the leader proclaims, until he leads no more.
+    /// Sends the proclamations of a leader, until it leads no more.
     async fn follow_leader(&mut self, key: Bytes, from: Revision) -> Result<(), End> {
         let range = KeyRange::new(key, Bytes::new());
         let follower = self.session.follow(range, from, Options::default());

@@ -38,8 +38,8 @@ pub fn single(json: Vec<u8>) -> Response {
     ok(HttpBody::from(json))
 }
 
-/// One line for each message, as soon as the client takes it: nothing is read ahead, so a slow
-/// client slows the call down and not more.
+/// Returns a line for each message, as soon as the client takes it: nothing is read ahead, so a
+/// slow client slows down only its own call.
 pub fn stream(method: Arc<Method>, first: Option<Bytes>, rest: Replies) -> Response {
     ok(HttpBody::new(Lines {
         method,

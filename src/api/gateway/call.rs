@@ -1,4 +1,4 @@
-//! One call: to the gRPC router, and back.
+//! The path of a call: to the gRPC router, and back.
 
 use std::{convert::Infallible, future::poll_fn, sync::Arc};
 

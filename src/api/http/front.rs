@@ -1,4 +1,4 @@
-//! Tells gRPC from everything else.
+//! Routes each request: gRPC to its services, everything else to the HTTP endpoints.
 
 use std::{
     convert::Infallible,

@@ -9,8 +9,8 @@ use axum::{
 
 use super::text;
 
-/// Lets pages of all origins use the API, which is etcd's default (`--cors=*`), and answers their
-/// browsers' question whether they may.
+/// Lets web pages of all origins use the API, which is etcd's default (`--cors=*`), and answers the
+/// preflight requests of their browsers.
 pub(super) async fn allow_any_origin(request: Request, next: Next) -> Response {
     let mut response = if request.method() == Method::OPTIONS {
         StatusCode::OK.into_response()

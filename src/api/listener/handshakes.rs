@@ -1,4 +1,4 @@
-//! TLS handshakes, beside the loop that accepts: who is slow holds up nobody.
+//! TLS handshakes, which run beside the accept loop: a slow client holds up no other.
 
 use std::{
     io,
@@ -18,7 +18,8 @@ use tracing::{debug, warn};
 use super::connection::{Channel, Connection, Peer, PeerAddress, Plain};
 use crate::tls::ServerTls;
 
-/// At a time; further clients wait in the kernel's queue. Each is some 50 KiB and a few ms of work.
+/// Handshakes at a time; further clients wait in the kernel's queue. Each is some 50 KiB and a few
+/// ms of work.
 const MAX_HANDSHAKES: usize = 1024;
 
 /// The longest that one may take: the round trips of a very slow network.

@@ -421,7 +421,7 @@ impl Session {
         .await
     }
 
-    /// Everything that the follower needs to be where the leader is now.
+    /// Sends everything that the follower needs to be where the leader is now.
     async fn welcome(&mut self, hello: Hello) -> Result<(), End> {
         let history = self.store.history().clone();
         let (head, compact) = (self.store.revision(), history.compact_revision());

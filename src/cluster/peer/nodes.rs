@@ -142,7 +142,7 @@ impl Nodes {
         self.known.clone()
     }
 
-    /// Ready once this node has the store.
+    /// Waits until this node has the store.
     pub fn loaded(&self) -> impl Future<Output = ()> + use<> {
         let mut is_loaded = self.is_loaded.clone();
         async move {
@@ -152,7 +152,7 @@ impl Nodes {
         }
     }
 
-    /// Ready when this node cannot go on.
+    /// Waits until this node cannot go on.
     pub async fn ended(&mut self) -> CoordinatorError {
         match (&mut self.coordinator).await.expect("it does not panic") {
             Err(error) => error,
@@ -166,7 +166,7 @@ impl Nodes {
         self.hand_overs(patience)()
     }
 
-    /// The same for whoever does so more than once.
+    /// Like [`hand_over`](Self::hand_over), for callers that may do so more than once.
     pub fn hand_overs(
         &self,
         patience: Duration,
@@ -217,7 +217,7 @@ impl Nodes {
     }
 }
 
-/// Ready when the writer here takes nothing more.
+/// Waits until the writer here takes nothing more.
 async fn pause_writes(orders: mpsc::Sender<Order>, patience: Duration) {
     let (done, is_done) = oneshot::channel();
     let paused = async {

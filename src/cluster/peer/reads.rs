@@ -88,7 +88,7 @@ impl Reads {
         self.is_single.store(count == 1, Ordering::Release);
     }
 
-    /// Ready when reads wait. Cancel safe.
+    /// Waits until reads wait. Cancel safe.
     pub async fn arrived(&self) {
         loop {
             let arrived = self.arrived.notified();

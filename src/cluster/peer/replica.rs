@@ -249,7 +249,7 @@ impl Coordinator {
         }
     }
 
-    /// Lets another node take over, or goes on here.
+    /// Waits until another node leads, or goes on here after [`HAND_OVER_TIMEOUT`].
     async fn wait_for_other(&mut self) {
         let own_id = self.own_id;
         let mut patience = pin!(sleep(HAND_OVER_TIMEOUT));

@@ -115,7 +115,7 @@ pub async fn gather(known: &Known) -> Gathered {
     gathered
 }
 
-/// Whoever had more than the leader may have been asked a moment later.
+/// Asks the leader again: a node that seemed ahead of it may have been asked a moment later.
 async fn ask_leader_again(known: &Known, gathered: &mut Gathered) {
     let Some(address) = gathered.leader().map(|(answer, _)| answer.address.clone()) else {
         return;

@@ -62,7 +62,7 @@ impl State {
         File::open(dir)?.sync_all()
     }
 
-    /// It is done.
+    /// Notes that the copy is done.
     pub fn end(&self) -> Result<(), MigrateError> {
         match fs::remove_file(&self.path) {
             Ok(()) => Ok(()),

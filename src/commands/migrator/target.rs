@@ -114,7 +114,7 @@ impl Target {
         Ok(())
     }
 
-    /// Everything is there.
+    /// Sends the rest, and waits for all writes.
     pub async fn finish(mut self) -> Result<Outcome, MigrateError> {
         self.send().await?;
         while !self.running.is_empty() {
@@ -163,7 +163,7 @@ async fn write_batch(remote: Remote, batch: Vec<Write>) -> Result<Outcome, Remot
     }
 }
 
-/// One at a time, because a lease of one of them is gone, and the key with it.
+/// Writes the batch one by one, because a lease of one of them is gone, and its key with it.
 async fn write_each(remote: Remote, batch: Vec<Write>) -> Result<Outcome, RemoteError> {
     let mut outcome = Outcome::default();
     for write in batch {

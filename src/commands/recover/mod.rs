@@ -28,7 +28,7 @@ use crate::{
 
 #[derive(Debug, thiserror::Error)]
 pub enum RecoverError {
-    /// It would lose data, or make no sense; the text says what to do.
+    /// The command would lose data, or make no sense; the text says what to do.
     #[error("{0}")]
     Refused(String),
     #[error(transparent)]

@@ -121,7 +121,7 @@ fn entry(surveyed: &Surveyed) -> Option<LastEntry> {
     Some(state.last_entry)
 }
 
-/// One line for each directory.
+/// Returns a table with a line for each directory.
 pub fn table(surveyed: &[Surveyed]) -> String {
     let newest = newest(surveyed).and_then(entry);
     let mut text = String::new();

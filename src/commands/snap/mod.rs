@@ -34,7 +34,7 @@ use std::{io, path::PathBuf};
 pub use self::places::Places;
 use crate::{args::Hook, config::ConfigError};
 
-/// The text is for whoever ran `snap`: snapd shows it.
+/// The text is for the person who ran `snap`: snapd shows it.
 #[derive(Debug, thiserror::Error)]
 pub enum HookError {
     #[error("{0} is not set: this is for the hooks of the snap, see docs/operations.md")]
@@ -50,7 +50,7 @@ pub enum HookError {
     Program { program: String, output: String },
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// It would lose something, or cannot be done now.
+    /// The hook would lose something, or cannot be run now.
     #[error("{0}")]
     Refused(String),
 }

@@ -28,8 +28,8 @@ impl Places {
         self.snapctl(&["unset", key]).map(drop)
     }
 
-    /// Also of a service that does not run, unless somebody has disabled it. In `configure`, snapd does it when the
-    /// hook has ended well.
+    /// Restarts a service, also one that does not run, unless somebody has disabled it. In
+    /// `configure`, snapd does it when the hook has succeeded.
     pub fn restart(&self, service: &str) -> Result<(), HookError> {
         let service = format!("{}.{service}", self.instance);
         let listed = self.snapctl(&["services", &service])?;

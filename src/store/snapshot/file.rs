@@ -19,7 +19,7 @@ pub struct SnapshotFile {
     hash: Option<Sha256>,
     remaining_bytes: u64,
     row: Vec<u8>,
-    /// Given back at the end.
+    /// Returned when the file is dropped.
     _permit: SemaphorePermit<'static>,
 }
 

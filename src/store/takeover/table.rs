@@ -1,4 +1,5 @@
-//! The old table in the engine, before and at the moment when a take-over begins; and made anew, for a way back.
+//! The old table in the engine, before and at the moment when a take-over begins, and made again
+//! for a way back.
 
 use bytes::Bytes;
 use dqlite::{

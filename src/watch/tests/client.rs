@@ -63,7 +63,7 @@ pub fn pop(stream: &WatchStream) -> Result<Vec<WatchResponse>, CloseReason> {
     Ok(responses)
 }
 
-/// Everything that waits, after the stream's task did what it can.
+/// Returns all waiting responses, after the stream's task did what it can.
 pub fn receive(stream: &WatchStream) -> Vec<WatchResponse> {
     let mut responses = Vec::new();
     loop {

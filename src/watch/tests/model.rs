@@ -23,7 +23,7 @@ use crate::watch::{
 enum Step {
     /// Keys, with none for a delete and else the size class of the value.
     Commit(Vec<(u8, Option<u8>)>),
-    /// The hub hears of this share of what it has not heard.
+    /// Publishes this share of the commits that the hub does not know.
     Publish(f64),
     Compact(f64),
     Open,
@@ -446,7 +446,7 @@ impl World {
         was_something
     }
 
-    /// Everybody reads everything: then nothing may be missing.
+    /// Lets all clients read all responses, and checks that nothing is missing.
     async fn finish(mut self) {
         self.publish(1.0).await;
         assert_eq!(self.hub.position(), self.store.revision());

@@ -109,13 +109,13 @@ pub fn authenticate(name: &str, password: &str) -> AuthenticateRequest {
     }
 }
 
-/// The same connection, as a user whose password is his name.
+/// Returns the same connection, signed in as a user whose password is their name.
 pub async fn sign_in(api: &Api, name: &str) -> Api {
     let answer = api.ask(authenticate(name, name)).await;
     api.with_token(&answer.token)
 }
 
-/// Adds a user whose password is his name.
+/// Adds a user whose password is their name.
 pub async fn add_user(api: &Api, name: &str, roles: &[&str]) {
     api.ask(user_add(name, name)).await;
     for role in roles {

@@ -14,7 +14,7 @@ parity! {
     a_revoked_role_counts_at_once,
 }
 
-/// Somebody with no token, with a wrong one, with a role that does not matter, and root.
+/// Returns callers with no token, with a wrong one, with a role that does not matter, and root.
 async fn callers(server: &Server) -> [Api; 4] {
     let api = server.api().await;
     add_role(&api, "other", &[permission(Type::Readwrite, "other", "")]).await;

@@ -30,7 +30,7 @@ fn unknown(text: &str) -> (Code, String) {
     (Code::Unknown, text.to_owned())
 }
 
-/// Root, and somebody who may use the name `his`.
+/// Returns root, and a user who may use the name `his`.
 async fn people(api: &Api) -> (Api, Api) {
     let his = [permission(Type::Readwrite, "his/", "his0")];
     add_role(api, "some", &his).await;

@@ -45,7 +45,7 @@ impl Side {
         self.api_of(self.caller)
     }
 
-    /// May do everything.
+    /// Returns the connection of the keeper, who may do everything.
     pub fn keepers_api(&self) -> Api {
         match self.is_auth_on {
             true => self.api_of(KEEPER),

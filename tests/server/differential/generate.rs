@@ -135,7 +135,7 @@ fn value(random: &mut StdRng) -> Bytes {
     Bytes::from_static(pick(random, &VALUES))
 }
 
-/// One that the sequence can know, or one at which code goes wrong.
+/// Returns a revision that the sequence can know, or one at which code goes wrong.
 fn revision(random: &mut StdRng) -> i64 {
     match random.random_range(0..20) {
         0..10 => CURRENT + random.random_range(-12..=1),

@@ -1,4 +1,4 @@
-//! The same requests as JSON, some of them damaged, through both gateways.
+//! Sends the same requests as JSON, some of them damaged, through both gateways.
 
 use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
 use rand::rngs::StdRng;

@@ -162,7 +162,7 @@ impl Revisions {
 }
 
 impl Operation {
-    /// The same with the numbers of now, as the server with this id gets it.
+    /// Returns the operation with the present numbers, as the server with this id gets it.
     pub fn resolved(&self, revisions: &Revisions, own_member: u64) -> Self {
         let mut operation = self.clone();
         match &mut operation {

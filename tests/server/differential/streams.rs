@@ -1,4 +1,4 @@
-//! One watch stream of one server: what came, watcher by watcher.
+//! One watch stream of one server: the responses, watcher by watcher.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
@@ -28,7 +28,7 @@ const ALL_WATCHERS: i64 = -1;
 const PROGRESS_REPEAT: Duration = Duration::from_millis(100);
 const PROGRESS_ATTEMPTS: usize = 100;
 
-/// Everything that came, in the order in which it came to each watcher.
+/// The responses that came, in the order in which they came to each watcher.
 ///
 /// The cut of events into responses is a matter of timing, and so is the revision of a header; so
 /// neither is in here, but that a response holds whole revisions is checked.

@@ -131,7 +131,7 @@ impl Api {
         }
     }
 
-    /// The same connection for somebody else.
+    /// Returns the same connection for the user of this token.
     pub fn with_token(&self, token: &str) -> Self {
         Self {
             token: Some(token.parse().unwrap()),

@@ -3,7 +3,8 @@
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::atomic::{AtomicU16, Ordering};
 
-/// Below the range that Linux hands to outgoing connections, which would take them at any moment.
+/// The first port: below the range that Linux gives to outgoing connections, which would take them
+/// at any moment.
 const FIRST: u16 = 20_000;
 const COUNT: u16 = 12_000;
 

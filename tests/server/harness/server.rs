@@ -140,7 +140,7 @@ impl Server {
         }
     }
 
-    /// One request on a new connection.
+    /// Sends one request on a new connection.
     pub async fn http(&self, method: &str, path: &str) -> HttpAnswer {
         let port = self.client_port;
         match &self.options.tls {
@@ -205,7 +205,7 @@ impl Server {
         self.launch_with(|_, _| {});
     }
 
-    /// The same with a command that `change` has changed; it is told the storage directory.
+    /// Like `launch`, with a command that `change` has changed; it is told the storage directory.
     pub fn launch_with(&mut self, change: impl FnOnce(&mut Command, &Path)) {
         assert!(self.process.is_none(), "it runs already");
         let mut command = self.command();
@@ -271,7 +271,7 @@ impl Server {
         status
     }
 
-    /// Lets it be started again after it has ended by itself.
+    /// Forgets a process that has ended by itself, so that the server can be started again.
     pub fn forget(&mut self) {
         let ended = self.process().exited();
         assert!(ended.is_some(), "it still runs");

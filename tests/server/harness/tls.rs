@@ -39,7 +39,7 @@ pub struct Pair {
     pub key: PathBuf,
 }
 
-/// With `server` for 127.0.0.1, and for clients `root`, `alice` and the expired `late`.
+/// A PKI with `server` for 127.0.0.1, and for clients `root`, `alice` and the expired `late`.
 impl Pki {
     pub fn new() -> Arc<Self> {
         let dir = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();

@@ -78,7 +78,7 @@ pub async fn whole(api: &Api, path: &str, bytes: Bytes) -> Option<String> {
     tokio::time::timeout(PATIENCE, call).await.ok()?
 }
 
-/// The same with a body that may stay open, and so may the call.
+/// Makes a call with a body that may stay open, and so may the call.
 pub async fn answered(api: &Api, path: &str, bytes: Bytes, random: &mut StdRng) -> Option<String> {
     let then = match random.random_bool(0.9) {
         true => Then::End,

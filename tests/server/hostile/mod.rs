@@ -65,7 +65,7 @@ fn resident_kib(server: &mut Server) -> u64 {
     words.parse().unwrap()
 }
 
-/// Somebody else on the same connection, and somebody on another one.
+/// A client on the same connection, and one on another.
 struct Bystanders {
     api: Api,
     on_the_connection: Watcher,

@@ -166,7 +166,7 @@ impl Lease for Limited {
     }
 }
 
-/// Its URL.
+/// Starts the limited server, and returns its URL.
 async fn limited(server: &Server) -> String {
     serve(Limited::before(server).await).await
 }

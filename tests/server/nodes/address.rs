@@ -1,4 +1,4 @@
-//! Another address for a node, by update.yaml.
+//! Changes of a node's address by update.yaml.
 
 use etcd_proto::etcdserverpb::{Member, MemberListRequest, MemberRemoveRequest, StatusRequest};
 use tokio::time::timeout;

@@ -26,7 +26,7 @@ impl Trio {
         Self::start_prepared(options, |_| {}).await
     }
 
-    /// The same, with more files in the directories before the first start.
+    /// Starts three nodes with more files in the directories before the first start.
     pub async fn start_prepared(options: &Options, prepare: impl Fn(&Server)) -> Self {
         let nodes: Vec<_> = (0..3)
             .map(|_| Server::prepare(Kind::K8sDqlite, options.clone()))
@@ -72,7 +72,7 @@ impl Trio {
         self.leader_of(&[0, 1, 2]).await
     }
 
-    /// The same, asking only some: the others may be dead or asleep.
+    /// Returns the leader, asking only some nodes: the others may be dead or asleep.
     pub async fn leader_of(&self, asked: &[usize]) -> usize {
         let deadline = Instant::now() + PATIENCE;
         loop {

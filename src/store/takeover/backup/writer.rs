@@ -42,7 +42,7 @@ impl Writer {
         self.put(encoded)
     }
 
-    /// Ready when all of it is on the disk. The number of rows, and the hash.
+    /// Ends the file and syncs it. Returns the number of rows, and the hash.
     pub fn finish(mut self) -> io::Result<(u64, String)> {
         self.put(&[END])?;
         let rows = self.rows;
