@@ -260,7 +260,7 @@ fn now_s() -> i64 {
     since.as_secs().cast_signed()
 }
 
-/// snapd shows what goes to standard error.
+/// Runs a hook. snapd shows its standard error.
 fn run_hook(hook: Hook) -> ExitCode {
     let runtime = match start_runtime() {
         Ok(runtime) => runtime,

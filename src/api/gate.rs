@@ -1,5 +1,5 @@
-//! Keeps those out of a service who may not use it. For services whose calls need no more than that;
-//! the others ask for themselves, since what they need depends on the request.
+//! Refuses callers who may not use a service. Only for services whose calls need the same
+//! permission whatever the request says; the others check for themselves.
 
 use std::{
     convert::Infallible,

@@ -137,7 +137,8 @@ fn explain(address: &ListenAddress, hint: String, source: io::Error) -> ListenEr
     }
 }
 
-/// All interfaces without a host; the first IPv4 address of a name, if it has one, as in Go.
+/// Binds a port: on all interfaces without a host; on the first IPv4 address of a name, if it has
+/// one, as in Go.
 async fn bind_tcp(host: &str, port: u16) -> io::Result<(TcpListener, SocketAddr)> {
     let candidates: Vec<SocketAddr> = match host {
         "" => vec![

@@ -94,7 +94,7 @@ pub async fn serve_metrics(
     serve_http(metrics_routes(sources), listener, stop).await
 }
 
-/// Serves what is no gRPC, until `stop` is ready.
+/// Serves plain HTTP without gRPC, until `stop` is ready.
 pub async fn serve_http(
     http: axum::Router,
     listener: Listener,

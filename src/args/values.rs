@@ -16,7 +16,7 @@ pub(super) fn tls_version(text: &str) -> Result<TlsVersion, TlsError> {
     }
 }
 
-/// Go: strconv.ParseBool.
+/// Parses as Go's strconv.ParseBool does.
 pub(super) fn boolean(text: &str) -> Result<bool, &'static str> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),

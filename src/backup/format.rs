@@ -126,7 +126,7 @@ impl Head {
 }
 
 impl Trailer {
-    /// `hash` has seen all of the file so far.
+    /// Makes the trailer. `hash` has seen all of the file so far.
     pub fn seal(facts: Facts, file_bytes: u64, snapshot_bytes: u64, mut hash: Sha256) -> Self {
         let mut trailer = Self {
             facts,

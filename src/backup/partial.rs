@@ -88,7 +88,7 @@ impl PartialFile {
         }
     }
 
-    /// Gives it its name, when it is on the disk.
+    /// Gives the file its name, once it is on the disk.
     pub fn complete(mut self) -> Result<(), BackupError> {
         self.file
             .sync_all()

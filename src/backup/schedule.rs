@@ -12,7 +12,7 @@ const LAST_RETRY: Duration = Duration::from_secs(3600);
 pub struct BackupSettings {
     pub dir: PathBuf,
     pub interval: Duration,
-    /// At least 1.
+    /// The number of backups to keep, at least 1.
     pub keep: usize,
     /// The free space that a backup leaves on its disk.
     pub reserve_bytes: u64,

@@ -57,7 +57,7 @@ impl<W: Write> BackupWriter<W> {
     }
 }
 
-/// Knows what passed through.
+/// A writer that hashes and counts the bytes that pass through it.
 struct Digesting<W> {
     out: W,
     hash: Sha256,

@@ -6,7 +6,7 @@ use super::{ConfigError, yaml};
 
 const FILE: &str = "failure-domain";
 
-/// 0 without a file.
+/// Returns the failure domain; 0 without a file.
 pub(super) fn read(dir: &Path) -> Result<u64, ConfigError> {
     let path = dir.join(FILE);
     let Some(text) = yaml::read(&path)? else {

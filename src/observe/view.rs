@@ -1,4 +1,4 @@
-//! This node, and who it knows.
+//! This node, and the nodes that it knows.
 
 use dqlite::{
     tls::Tls,

@@ -347,7 +347,7 @@ async fn removed(member: Member) {
     }
 }
 
-/// Tells clients the term, and those that want to know that there is no leader.
+/// Keeps the term in the answers, and closes the streams that ask for a leader when there is none.
 async fn follow_leadership(
     mut known: watch::Receiver<Known>,
     identity: Arc<Identity>,

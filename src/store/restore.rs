@@ -1,4 +1,4 @@
-//! Filling an empty database with a store from elsewhere. The engine runs, the writer does not.
+//! Fills an empty database with a store from elsewhere. The engine runs, the writer does not.
 
 use std::sync::Arc;
 

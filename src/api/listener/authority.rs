@@ -1,4 +1,4 @@
-//! Blots out `:authority` in what clients send.
+//! Overwrites `:authority` in the requests of clients.
 //!
 //! etcd's clients put odd things there, such as `http://127.0.0.1:12379` or `#initially=[…]`, and etcd
 //! does not look. The h2 crate does, and resets the stream. Nothing here asks for the authority, so

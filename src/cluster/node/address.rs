@@ -141,7 +141,7 @@ async fn change_alone(
     Ok((alone, acquire(config).await?))
 }
 
-/// info.yaml after cluster.yaml: from then on the old address is forgotten.
+/// Writes info.yaml after cluster.yaml: from then on the old address is forgotten.
 fn write(config: &ServerConfig, own: &OwnNode, servers: &[Server]) -> Result<(), StartError> {
     let dir = &config.storage_dir;
     let info = Server {

@@ -94,7 +94,7 @@ pub struct View {
 
 /// The calls that pause this node's writer for a change of leader, and resume it.
 pub struct Pauses {
-    /// Ready when nothing is written here any more.
+    /// Pauses the writer. Ready when nothing is written here any more.
     pub pause: Box<dyn Fn() -> Prepare + Send + Sync>,
     /// Resumes writing, because no other node became leader.
     pub lead_on: Box<dyn Fn() -> Prepare + Send + Sync>,

@@ -94,7 +94,8 @@ impl EngineView {
         Ok(voters.collect())
     }
 
-    /// Out of its slot, so that one that failed, or was given up half way, is not used again.
+    /// Takes the connection out of its slot, so that one that failed, or was given up half way, is
+    /// not used again.
     async fn take(&self, slot: &mut Option<Connection>) -> Result<Connection, Error> {
         if let Some(connection) = slot.take() {
             return Ok(connection);

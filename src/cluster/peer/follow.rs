@@ -273,7 +273,7 @@ impl Follower<'_> {
     }
 }
 
-/// Room for a message once reads wait. Cancel safe.
+/// Reserves room for a message once reads wait. Cancel safe.
 async fn reserve<'a>(
     out: &'a mpsc::Sender<ToLeader>,
     reads: &Reads,

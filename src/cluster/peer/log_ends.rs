@@ -31,8 +31,8 @@ use dqlite::node::{LastEntry, LogEnd};
 use peer_proto as proto;
 use tokio::time::{Interval, MissedTickBehavior};
 
-/// More than a cluster has, with those that left while this process ran. Beyond it, the one that was silent for
-/// longest is forgotten.
+/// The most nodes that are remembered: more than a cluster has, with those that left while this process ran. Beyond
+/// it, the one that was silent for longest is forgotten.
 const MAX_NODES: usize = 64;
 
 /// The interval at which a log that has grown is told of: the loss of the last moments before a

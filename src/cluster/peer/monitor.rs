@@ -1,4 +1,4 @@
-//! Watches who leads: the engine tells only who asks.
+//! Watches who leads. The engine has to be asked: it reports nothing by itself.
 
 use std::{sync::Arc, time::Duration};
 

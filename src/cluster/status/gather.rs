@@ -1,4 +1,4 @@
-//! Asking all nodes at once.
+//! Asks all nodes at once.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Reading all of a backup, and saying what is in it.
+//! Reads all of a backup, and says what is in it.
 
 use std::fmt;
 

@@ -10,7 +10,7 @@ use openssl::sha::Sha256;
 pub struct Entry {
     pub key: Bytes,
     pub value: Bytes,
-    /// 0 is none.
+    /// The id of the lease; 0 is none.
     pub lease: i64,
 }
 
@@ -55,7 +55,7 @@ pub struct Total {
     pub hash: [u8; 32],
 }
 
-/// Enough of the hash for eyes.
+/// Shows as much of the hash as a person can compare.
 impl fmt::Display for Total {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} keys, {} bytes, hash ", self.keys, self.bytes)?;

@@ -53,7 +53,7 @@ pub enum MigrateError {
     Snapshot(#[from] RestoreError),
 }
 
-/// Does it, and says what was done.
+/// Runs the command, and returns what was done.
 pub async fn run(args: &MigratorArgs) -> Result<String, MigrateError> {
     if args.mode == MigratorMode::Copy {
         return copy::run(args).await.map(|done| done.to_string());

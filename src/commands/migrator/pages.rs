@@ -50,7 +50,7 @@ impl Header {
     }
 }
 
-/// Walks through one server.
+/// A walk through one server.
 pub struct Pages {
     remote: Remote,
     end: &'static [u8],

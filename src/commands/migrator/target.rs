@@ -1,4 +1,4 @@
-//! Writing to a server, as fast as it takes it and with what it knows.
+//! Writes to a server, as fast as it accepts writes and with the requests that it knows.
 
 use etcd_proto::etcdserverpb::{
     Compare, DeleteRangeRequest, LeaseGrantRequest, PutRequest, RangeRequest, RequestOp,

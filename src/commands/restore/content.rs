@@ -283,7 +283,7 @@ impl Contents {
         Ok(())
     }
 
-    /// All of a small bucket; none if it is not there.
+    /// Returns all entries of a small bucket; none if it is not there.
     fn entries(&mut self, bucket: &str) -> Result<Vec<(Vec<u8>, Bytes)>, RestoreError> {
         let path = &self.path;
         let failed = |error: bbolt::ReadError<_>| damaged(path, error.to_string());

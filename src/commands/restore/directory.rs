@@ -55,7 +55,7 @@ impl Directory {
         &self.address
     }
 
-    /// All is written: a server may start.
+    /// Removes the mark: all is written, and a server may start.
     pub fn finish(&self) -> Result<(), ConfigError> {
         let mark = self.path.join(RESTORING);
         let unwritable = |source| ConfigError::Unwritable {

@@ -9,10 +9,10 @@ use std::{
 
 use super::{HookError, Places, places, snapctl};
 
-/// Ten years: a new pair needs all nodes at once.
+/// The validity of a pair: ten years, since all nodes need a new pair at once.
 const VALID_DAYS: &str = "3650";
 
-/// Keeps a pair that is there.
+/// Makes a pair, unless there is one.
 pub fn make(places: &Places, name: &str, ip: IpAddr) -> Result<(), HookError> {
     let dir = places.storage();
     let (certificate, key) = (dir.join("cluster.crt"), dir.join("cluster.key"));

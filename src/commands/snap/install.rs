@@ -26,7 +26,7 @@ pub fn run(places: &Places) -> Result<(), HookError> {
     begin(places, &name, ip, &node)
 }
 
-/// init.yaml and the pair, unless there is a node or what it begins with.
+/// Writes init.yaml and the pair, unless there is a node or the files that it begins with.
 fn begin(places: &Places, name: &str, ip: IpAddr, node: &str) -> Result<(), HookError> {
     let storage = places.storage();
     if storage.join(INFO_FILE).exists() {

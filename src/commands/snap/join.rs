@@ -51,7 +51,7 @@ pub async fn run(
     }
 }
 
-/// Joining puts the other cluster's data in the place of this one's.
+/// Fails unless this node is alone and its store is empty: joining puts the other cluster's data in its place.
 async fn check_unused(places: &Places, now_s: i64) -> Result<(), HookError> {
     let storage_dir = places.storage();
     if !storage_dir.join(dqlite::files::INFO_FILE).exists() {

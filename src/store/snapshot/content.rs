@@ -48,12 +48,12 @@ pub struct StoredLease {
     pub id: i64,
     #[prost(int64, tag = "2")]
     pub ttl_s: i64,
-    /// 0 is all of it.
+    /// The rest of the TTL; 0 is all of it.
     #[prost(int64, tag = "3")]
     pub remaining_ttl_s: i64,
 }
 
-/// Either pass over the content.
+/// One of the two passes over the content.
 pub trait Pass {
     fn bucket(&mut self, name: &str);
     fn entry(&mut self, key: &[u8], value: &[u8]);

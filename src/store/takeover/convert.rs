@@ -276,7 +276,8 @@ impl Mover {
     }
 }
 
-/// All rows are moved: what is left of the new schema, and nothing of the old one.
+/// Ends the conversion once all rows are moved: makes the rest of the new schema, and drops the old
+/// one.
 async fn finish(database: &mut Database, rules: &Rules) -> Result<(), OpenError> {
     let connection = database.connection();
     connection.exec_sql("BEGIN IMMEDIATE", &[]).await?;

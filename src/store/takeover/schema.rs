@@ -70,7 +70,7 @@ pub fn move_rows(rows: usize) -> String {
     )
 }
 
-/// `name` may be anything.
+/// Drops an index, whose name may be anything.
 pub fn drop_index(name: &str) -> String {
     format!("DROP INDEX \"{}\"", name.replace('"', "\"\""))
 }
@@ -99,7 +99,7 @@ pub fn insert_old(rows: usize) -> String {
     )
 }
 
-/// AUTOINCREMENT goes on from here.
+/// Sets the number from which AUTOINCREMENT goes on.
 pub const SET_SEQUENCE: &str = "DELETE FROM sqlite_sequence WHERE name = 'kine'; \
      INSERT INTO sqlite_sequence (name, seq) VALUES ('kine', ?)";
 

@@ -1,4 +1,4 @@
-//! Taking what the admission lets pass.
+//! The writer's part of the admission: readings of the quota, and alarms.
 
 use etcd_proto::etcdserverpb::{AlarmRequest, AlarmType, alarm_request::AlarmAction};
 use etcd_state::settings::change_alarm;

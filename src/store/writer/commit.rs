@@ -176,7 +176,7 @@ impl Writer {
         }
     }
 
-    /// Answers what nothing was written for, which another leader may have overtaken.
+    /// Answers requests that wrote nothing, unless another leader may have overtaken this one.
     fn answer_confirmed(&mut self, answers: Vec<Answer>) {
         if self.shared.cluster.is_alone() {
             return self.answer(answers);

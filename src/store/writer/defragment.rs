@@ -1,4 +1,4 @@
-//! Giving free pages of the database back.
+//! Gives free pages of the database back.
 //!
 //! SQLite's VACUUM writes what is in use anew, which is one Raft entry. Writes wait for it, 1 to 2 s
 //! for 100 MB, so it is not done for little, nor for a database that is too large. Nothing depends
@@ -18,7 +18,7 @@ use crate::store::{
 /// times as much memory more until its next snapshot. `api::status` says the same number.
 const MAX_USED_BYTES: u64 = 128 * 1024 * 1024;
 
-/// Free pages of which it is worth it: one of this many.
+/// The share of free pages from which a VACUUM is worth it: one of this many.
 const MIN_FREE_SHARE: u64 = 20;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -54,7 +54,7 @@ impl Tree {
             .unwrap_or_else(|| panic!("{path} is missing"))
     }
 
-    /// Files with one of these beginnings and this ending.
+    /// Returns the files with one of these beginnings and this ending.
     pub fn files<'a>(
         &'a self,
         beginnings: &'a [&str],

@@ -60,7 +60,7 @@ impl Reader {
         self.rows
     }
 
-    /// Known after the last row.
+    /// Returns the hash, which is known after the last row.
     pub fn sha256(&self) -> Option<&str> {
         self.sha256.as_deref()
     }
