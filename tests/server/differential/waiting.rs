@@ -1,6 +1,6 @@
 //! Calls that wait for a lock or for their election, and are answered during a later step.
 //!
-//! Whether one has to wait is known from the keys: there is an older one below the name. So every
+//! The keys tell whether a call has to wait: there is an older one below the name. So every
 //! step ends in a state that does not depend on timing.
 
 use std::fmt::Write;
