@@ -25,7 +25,7 @@ pub struct RecoverArgs {
     #[arg(conflicts_with = "reseed")]
     pub members: Vec<MemberArg>,
 
-    /// What is accepted.
+    /// Accept one of these conditions, under which it would be refused.
     #[arg(long, value_name = "WORD,...", value_delimiter = ',')]
     pub force: Vec<Accepted>,
 
@@ -49,7 +49,7 @@ pub struct RecoverArgs {
     pub enable_tls: Option<bool>,
 }
 
-/// What would be refused otherwise.
+/// A condition under which a recovery is refused unless it is accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Accepted {
     /// Recover a directory although another has newer data, which is lost then; or re-seed one although

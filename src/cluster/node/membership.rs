@@ -21,7 +21,7 @@ use crate::store::snapshot::StoredMember;
 /// caught up.
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How long the engine may take to name the nodes for a snapshot: it answers within milliseconds.
+/// The limit for the engine to name the nodes for a snapshot; it answers within milliseconds.
 const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[derive(Debug, thiserror::Error)]

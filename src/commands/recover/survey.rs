@@ -98,7 +98,7 @@ fn look(
     }
 }
 
-/// Where nodes of the cluster of a directory still run.
+/// Returns the addresses at which nodes of the cluster of a directory still run.
 pub async fn running(dir: &Path) -> Result<Vec<String>, RecoverError> {
     let mut known = read_cluster(dir)
         .map_err(ConfigError::from)?

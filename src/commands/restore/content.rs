@@ -112,7 +112,8 @@ impl Contents {
         std::mem::take(&mut self.settings)
     }
 
-    /// Where the nodes of the cluster that was saved listen; none for an etcd, or where an older version saved it.
+    /// Returns the addresses of the nodes of the cluster that was saved; none for an etcd, or where an older
+    /// version saved it.
     pub fn node_addresses(&mut self) -> Result<Vec<String>, RestoreError> {
         let members = self.entries(MEMBERS)?.into_iter();
         let addresses = members.filter_map(|(_, value)| {

@@ -1,4 +1,4 @@
-//! Whether nodes of the cluster that the snapshot is of still run. They would go on with their history beside the
+//! Checks that no node of the cluster that the snapshot is of still runs. They would go on with their history beside the
 //! restored one, under the same addresses and for the same clients.
 
 use std::{

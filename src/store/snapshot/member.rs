@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// The bucket. A key is the id in hexadecimal digits.
 pub const MEMBERS: &str = "members";
 
-/// What is stored of one, as JSON.
+/// A member as it is stored, in JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredMember {
     id: u64,

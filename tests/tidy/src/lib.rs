@@ -5,6 +5,8 @@
 #![forbid(unsafe_code)]
 
 #[cfg(test)]
+mod comments;
+#[cfg(test)]
 mod docs;
 #[cfg(test)]
 mod imports;

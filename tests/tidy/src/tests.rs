@@ -1,8 +1,8 @@
-use super::{docs, imports, page::PAGE, rooms, tree::Tree};
+use super::{comments, docs, imports, page::PAGE, rooms, tree::Tree};
 
 type Rule = fn(&Tree) -> Vec<String>;
 
-const RULES: [(&str, Rule); 12] = [
+const RULES: [(&str, Rule); 13] = [
     ("imports between rooms", imports::rooms),
     ("needs between packages", imports::packages),
     ("SQL", rooms::sql),
@@ -10,6 +10,7 @@ const RULES: [(&str, Rule); 12] = [
     ("gRPC's status", rooms::grpc_status),
     ("etcd's texts", rooms::etcd_texts),
     ("forbidden unsafe code", rooms::forbidden),
+    ("heads of comments", comments::heads),
     ("paths in pages", docs::paths),
     ("links in pages", docs::links),
     ("decisions", docs::decisions),
@@ -85,6 +86,10 @@ fn each_rule_is_broken_by_what_it_forbids() {
             with(&tree, "crates/bbolt/src/lib.rs", |text| {
                 text.replace("forbid", "warn")
             }),
+        ),
+        (
+            "heads of comments",
+            with(&tree, "src/new.rs", line("/// What it is.")),
         ),
         (
             "paths in pages",

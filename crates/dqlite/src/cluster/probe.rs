@@ -63,7 +63,8 @@ pub async fn listening(addresses: impl IntoIterator<Item = String>) -> Vec<Strin
     asked.await.into_iter().flatten().collect()
 }
 
-/// Whether the kernel chose the free port that was dialled for the caller's end, as it may on loopback.
+/// Returns whether the connection is with itself: on loopback the kernel may choose the free port that was
+/// dialled for the caller's end.
 fn is_with_itself(stream: &TcpStream) -> bool {
     matches!((stream.local_addr(), stream.peer_addr()), (Ok(own), Ok(peer)) if own == peer)
 }
