@@ -248,8 +248,8 @@ pub fn stays_beside_init(name: &str) -> bool {
     BESIDE_INIT.contains(&name) || name.starts_with("tmp-")
 }
 
-/// Makes a directory ready to be restored into, and marks it. Whoever calls it has locked it. What
-/// an interrupted restore left, by its mark, is deleted; anything else of a node is refused.
+/// Makes a directory ready to be restored into, and marks it. The caller has locked it. Files that
+/// an interrupted restore left, by its mark, are deleted; any other file of a node is refused.
 pub fn prepare_restore(dir: &Path) -> Result<(), ConfigError> {
     let mark = dir.join(RESTORING);
     let unwritable = |path: &Path, source| ConfigError::Unwritable {

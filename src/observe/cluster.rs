@@ -49,7 +49,7 @@ impl ClusterView {
         }
     }
 
-    /// The last answer, after asking anew in the background where it is old. None where nobody has
+    /// Returns the last answer, and asks again in the background if it is old. None if nobody has
     /// answered yet.
     pub async fn look(&self, now_s: i64) -> Option<Seen> {
         let is_fresh = |seen: &Seen| seen.at.elapsed() < MAX_AGE;

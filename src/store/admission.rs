@@ -37,7 +37,7 @@ impl Admission {
         admission
     }
 
-    /// Alarms count whoever raised them.
+    /// Notes the alarms of all members.
     pub fn note_alarms(&mut self, settings: &Settings) {
         self.is_space_exceeded = !settings.alarms(AlarmType::Nospace).is_empty();
         self.is_corrupt = !settings.alarms(AlarmType::Corrupt).is_empty();

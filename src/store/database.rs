@@ -295,8 +295,8 @@ impl Database {
         Ok(leases)
     }
 
-    /// Waits for every write that was sent before, by whoever: afterwards the table says whether it
-    /// took effect.
+    /// Waits for all writes that any node sent before: afterwards the table says whether they took
+    /// effect.
     pub async fn fence(&mut self) -> Result<(), Error> {
         self.connection
             .exec_sql(schema::FENCE, &[])

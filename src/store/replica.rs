@@ -1,4 +1,4 @@
-//! The index of a node through its changes of role: who leads writes, who follows applies what the
+//! The index of a node through its changes of role: the leader writes, a follower applies what the
 //! leader wrote, and the index only ever grows by what is committed.
 
 use std::{
@@ -82,7 +82,7 @@ impl Replica {
         }
     }
 
-    /// Takes requests back that nobody has evaluated.
+    /// Takes back requests that were not evaluated.
     pub fn give_back(&mut self, submissions: impl IntoIterator<Item = Submission>) {
         for submission in submissions {
             let weight = submission.weight_bytes;

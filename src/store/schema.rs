@@ -103,8 +103,8 @@ pub const READ_META: &str = "SELECT name, value FROM meta";
 pub const SET_CLUSTER_ID: &str = "UPDATE meta SET value = ? WHERE name = 'cluster_id'";
 pub const SET_COMPACT_REVISION: &str = "UPDATE meta SET value = ? WHERE name = 'compact_revision'";
 
-/// Takes the write lock after whoever holds it: what is read afterwards is not changed any more by
-/// a statement that was sent before.
+/// Takes the write lock after its present holder: a statement that was sent before cannot change
+/// what is read afterwards.
 pub const FENCE: &str = "UPDATE meta SET value = value + 1 WHERE name = 'writer_epoch'";
 
 pub const READ_CHANGES: &str = "SELECT id, key, kind, create_revision, prev_revision, version, lease, value \
@@ -121,7 +121,7 @@ pub const DELETE_SETTING: &str = "DELETE FROM setting WHERE space = ? AND name =
 pub const READ_PAGES: &str =
     "SELECT page_count, freelist_count FROM pragma_page_count(), pragma_freelist_count()";
 
-/// Writes the whole database anew, without its free pages: one Raft entry of that size.
+/// Writes the whole database again, without its free pages: one Raft entry of that size.
 pub const VACUUM: &str = "VACUUM";
 
 /// Parameters of a row in [`insert_changes`].

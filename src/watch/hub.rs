@@ -240,8 +240,8 @@ impl WatchHub {
         }
     }
 
-    /// The one place where the position advances. Wakes connections without the lock, and gives it
-    /// back taken anew.
+    /// The one place where the position advances. Wakes connections without the lock, and returns
+    /// the lock taken again.
     fn distribute_next<'a>(
         &'a self,
         mut state: MutexGuard<'a, State>,

@@ -14,8 +14,8 @@ use etcd_state::{
 use super::{Prefix, RecipeError, Session, is_created_at};
 use crate::store::Store;
 
-/// Deleted when it is dropped, unless it is kept: a client that leaves must not block those behind
-/// it.
+/// A key below a name. It is deleted when this is dropped, unless it is kept: a client that leaves
+/// must not block those behind it.
 pub struct Entry {
     pub key: Bytes,
     /// The revision that created the key.
@@ -131,7 +131,7 @@ impl Drop for Entry {
     }
 }
 
-/// Deletes a key unless somebody else created it anew.
+/// Returns the transaction that deletes a key unless it was created again meanwhile.
 pub fn delete_request(key: Bytes, revision: Revision) -> TxnRequest {
     let delete = request_op::Request::RequestDeleteRange(DeleteRangeRequest {
         key: key.clone(),

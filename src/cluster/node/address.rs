@@ -1,8 +1,9 @@
-//! update.yaml: another address for this node.
+//! Changes the address of this node, as update.yaml says.
 //!
-//! Before the engine starts, and with nobody else in the directory. Alone, the node changes the
-//! configuration in its log; as one of several, it has the leader change it. Which of them is decided by
-//! the engine where cluster.yaml names no other node: that file may be older than the log.
+//! It runs before the engine serves, and with nobody else in the directory. Alone, the node changes
+//! the configuration in its log; as one of several, it has the leader change it. Where cluster.yaml
+//! names no other node, the engine decides which of the two it is: that file may be older than the
+//! log.
 //!
 //! Invariant: update.yaml goes last, and each step before it may be repeated.
 
@@ -37,7 +38,7 @@ const KEPT: [(&str, &str); 2] = [
     (CLUSTER_FILE, "cluster.yaml.before-update"),
 ];
 
-/// Returns when all of it is on the disk.
+/// Changes the address. Returns when the change is on the disk.
 pub async fn change(config: &ServerConfig, address: &NodeAddress) -> Result<(), StartError> {
     let lock = acquire(config).await?;
     let identity = Start::Again.identify(&lock)?;

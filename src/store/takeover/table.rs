@@ -256,7 +256,7 @@ impl StoredRow {
     }
 }
 
-/// Rows of one statement that makes the old table anew.
+/// Rows of one statement that makes the old table again.
 const INSERT_ROWS: usize = 256;
 
 /// Rows and bytes of one transaction that does: the engine holds its pages until it is committed.

@@ -16,8 +16,8 @@ use crate::store::{
 /// Leases that expire in one tick: 1,000 per second, as in etcd.
 const EXPIRIES_PER_TICK: usize = 500;
 
-/// A lease is stored anew when this much less is left than what is stored: etcd's interval. After a
-/// crash it lives longer by at most this.
+/// The remaining time of a lease is stored again when it is this much less than what is stored:
+/// etcd's interval. After a crash the lease lives longer by at most this.
 const CHECKPOINT_STEP_S: i64 = 300;
 
 /// Leases stored in one tick, so that the writer is not held up.
@@ -89,8 +89,8 @@ impl Writer {
         }
     }
 
-    /// Gives a lease its full TTL again and returns it; none if there is no such lease, or its time is
-    /// over: then its keys are gone when the client hears that.
+    /// Gives a lease its full TTL again and returns it; none if there is no such lease, or its time
+    /// is over. In that case its keys are gone when the client is told.
     pub(super) fn keep_alive(
         &mut self,
         leases: &mut LeaseTable,
