@@ -5,6 +5,7 @@ use std::path::Path;
 use dqlite::{
     files::{INFO_FILE, Identity, read_info_copy},
     log::Report,
+    node::mark,
     wire::Server,
 };
 
@@ -15,7 +16,9 @@ use crate::config::ConfigError;
 /// edited by hand, or is of another node.
 ///
 /// The log of one of several nodes may still have the address from before the last change, which
-/// [`FORMER_INFO`] keeps. One that joins has no log, and one that was removed is told so by the others.
+/// [`FORMER_INFO`] keeps. One that joins has no log, and one that was removed is told so by the others. One that
+/// joined where a lost node was has, until its log is complete, that node under its own address; the mark says that the
+/// directory is its own.
 pub fn check(dir: &Path, identity: &Identity, report: &Report) -> Result<(), ConfigError> {
     let Some(configuration) = &report.configuration else {
         return Ok(());
@@ -24,7 +27,10 @@ pub fn check(dir: &Path, identity: &Identity, report: &Report) -> Result<(), Con
         return Ok(());
     }
     let former = read_info_copy(dir, FORMER_INFO)?;
-    match contradiction(identity, &configuration.servers, former.as_ref()) {
+    // One that cannot be read was refused before.
+    let marked = mark::read(dir).ok().flatten();
+    let marked_id = marked.map(|mark| mark.node_id);
+    match contradiction(identity, &configuration.servers, former.as_ref(), marked_id) {
         Some(reason) => Err(ConfigError::Invalid {
             path: dir.join(INFO_FILE),
             reason,
@@ -33,7 +39,12 @@ pub fn check(dir: &Path, identity: &Identity, report: &Report) -> Result<(), Con
     }
 }
 
-fn contradiction(own: &Identity, known: &[Server], former: Option<&Server>) -> Option<String> {
+fn contradiction(
+    own: &Identity,
+    known: &[Server],
+    former: Option<&Server>,
+    marked_id: Option<u64>,
+) -> Option<String> {
     let Identity { id, address, .. } = own;
     if let Some(of_id) = known.iter().find(|server| server.id == *id) {
         let is_former = former.is_some_and(|former| former.address == of_id.address);
@@ -45,6 +56,9 @@ fn contradiction(own: &Identity, known: &[Server], former: Option<&Server>) -> O
                 of_id.address
             )
         });
+    }
+    if marked_id == Some(*id) {
+        return None;
     }
     let of_address = known.iter().find(|server| server.address == *address)?;
     Some(format!(
@@ -81,7 +95,8 @@ mod tests {
     #[test]
     fn the_log_knows_the_node_that_info_yaml_names() {
         let known = [server(1, "a:1"), server(2, "b:1")];
-        let said = |own: Identity, former: Option<&Server>| contradiction(&own, &known, former);
+        let said =
+            |own: Identity, former: Option<&Server>| contradiction(&own, &known, former, None);
         assert_eq!(said(identity(1, "a:1"), None), None);
         // Removed: the others will say so.
         assert_eq!(said(identity(3, "c:1"), None), None);
@@ -94,5 +109,9 @@ mod tests {
         assert!(said(identity(1, "c:1"), Some(&server(1, "d:1"))).is_some());
         let foreign = said(identity(7, "b:1"), None).unwrap();
         assert!(foreign.contains("the node 2 at b:1"), "{foreign}");
+        // It took the place of node 2, and was killed before its log said so.
+        let joined = identity(7, "b:1");
+        assert_eq!(contradiction(&joined, &known, None, Some(7)), None);
+        assert!(contradiction(&joined, &known, None, Some(2)).is_some());
     }
 }
