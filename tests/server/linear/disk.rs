@@ -27,10 +27,6 @@ const CALLS: std::ops::RangeInclusive<usize> = 1..=12;
 /// After this, a call that was not made is not waited for.
 const CALL_WAIT: Duration = Duration::from_secs(6);
 
-/// Whether the old copy brings its own mark, so that only the others can know that it is old. One node alone
-/// cannot tell.
-const IS_OLD_AS_A_WHOLE: bool = false;
-
 /// Ends a node, and lets the others elect one of theirs: until then it may lead.
 async fn end(nodes: &mut Nodes, node: usize, random: &mut StdRng) {
     if random.random_bool(0.5) {
@@ -109,7 +105,8 @@ pub async fn bring_back(nodes: &mut Nodes, node: usize, random: &mut StdRng) -> 
     end(nodes, node, random).await;
     copy_files(&data, newest.path());
     replace(&data, old.path());
-    if !IS_OLD_AS_A_WHOLE || nodes.len() == 1 {
+    // Where the old copy brings its own mark, only the others know that it is old. One node alone cannot tell.
+    if nodes.len() == 1 || random.random_bool(0.5) {
         let mark = mark::FILE_NAME;
         std::fs::copy(newest.path().join(mark), data.join(mark)).unwrap();
     }
