@@ -23,7 +23,7 @@ pub enum NodeError {
     #[error("the directory {} is in use by {holder}; stop that first", dir.display())]
     DirectoryHeld { dir: PathBuf, holder: String },
 
-    #[error("cannot use the directory {}: {source}", dir.display())]
+    #[error("cannot use the directory {}: {source}{}", dir.display(), remedy(source))]
     Directory { dir: PathBuf, source: io::Error },
 
     /// Says nothing about the data.
@@ -92,10 +92,9 @@ impl NodeError {
     /// Returns whether the machine lacked something for a moment, so that starting again can help.
     pub fn is_passing(&self) -> bool {
         match self {
-            Self::Directory { source, .. } | Self::Unreadable { source, .. } => matches!(
-                source.raw_os_error(),
-                Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EINTR | libc::EAGAIN)
-            ),
+            Self::Directory { source, .. } | Self::Unreadable { source, .. } => {
+                source.raw_os_error().is_some_and(passes)
+            }
             _ => false,
         }
     }
@@ -145,6 +144,21 @@ impl NodeError {
     }
 }
 
+fn passes(errno: c_int) -> bool {
+    matches!(
+        errno,
+        libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EINTR | libc::EAGAIN
+    )
+}
+
+/// Returns what a person is to do where the directory itself is not the reason.
+fn remedy(source: &io::Error) -> String {
+    match source.raw_os_error() {
+        Some(errno) if passes(errno) || errno == libc::EIO => format!("; {}", advice(errno)),
+        _ => String::new(),
+    }
+}
+
 /// Copy a string that libdqlite owns.
 ///
 /// # Safety
@@ -191,6 +205,13 @@ mod tests {
             };
             assert_eq!(error.is_passing(), is_passing, "{error}");
             assert!(error.to_string().contains(expected), "{error}");
+            let error = NodeError::Directory {
+                dir: "/data".into(),
+                source: io::Error::from_raw_os_error(errno),
+            };
+            assert_eq!(error.is_passing(), is_passing, "{error}");
+            let has_remedy = error.to_string().contains(expected);
+            assert_eq!(has_remedy, errno != libc::EACCES, "{error}");
         }
     }
 }
