@@ -53,10 +53,17 @@ impl Disk {
 
     fn mount(&self) {
         run("mount", &["-o", "loop", path(&self.image), path(&self.at)]);
+        // So that it goes from copies of this mount namespace, too, such as `ip netns exec` makes.
+        run("mount", &["--make-shared", path(&self.at)]);
     }
 
-    fn unmount(&self) {
+    async fn unmount(&self) {
         run("umount", &[path(&self.at)]);
+        // Mounted meanwhile, it would be the file system that was shut down.
+        until("nobody has the disk", async || {
+            run("losetup", &["-j", path(&self.image)]).is_empty()
+        })
+        .await;
     }
 
     fn cut(&self, flags: u32) {
@@ -80,13 +87,15 @@ fn path(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-fn run(program: &str, arguments: &[&str]) {
+/// Returns what it has printed.
+fn run(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).output();
     let output = output.unwrap_or_else(|error| panic!("{program}: {error}"));
     assert!(
         output.status.success(),
         "{program} {arguments:?}: {output:?}"
     );
+    String::from_utf8(output.stdout).unwrap()
 }
 
 /// Ends the server if it has not ended by itself, which it does by name.
@@ -123,14 +132,14 @@ async fn acknowledged_writes_survive_power_cuts() {
         rounds.sleep_ms(START_MS).await;
         end(&mut server);
         rounds.join(running).await;
-        disk.unmount();
+        disk.unmount().await;
         disk.mount();
         if rounds.random.random_bool(0.3) {
             server.launch();
             rounds.sleep_ms(START_MS).await;
             disk.cut(NO_LOG_FLUSH);
             server.kill9();
-            disk.unmount();
+            disk.unmount().await;
             disk.mount();
         }
         server.restart().await;
