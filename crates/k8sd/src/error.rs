@@ -2,6 +2,8 @@
 
 use std::{io, path::PathBuf};
 
+use dqlite::node::NodeError;
+
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The request is wrong; the same one fails again.
@@ -32,13 +34,29 @@ pub enum Error {
     #[error(transparent)]
     Cluster(#[from] dqlite::cluster::ClusterError),
     #[error(transparent)]
-    Node(#[from] dqlite::node::NodeError),
+    Node(NodeError),
+    /// The database of this member is not to be started from. The advice is not that of the server's directory.
+    #[error(
+        "the database in {} is damaged: {reason}; where other members have the data, remove this one there \
+         (k8sd remove NAME --force), empty its state directory and let it join again by a token; otherwise bring the \
+         state directory back from a copy", dir.display()
+    )]
+    DamagedDatabase { dir: PathBuf, reason: String },
     #[error(transparent)]
     NodeFile(#[from] dqlite::files::FileError),
     #[error(transparent)]
     Tls(#[from] dqlite::tls::TlsError),
     #[error("OpenSSL: {0}")]
     OpenSsl(#[from] openssl::error::ErrorStack),
+}
+
+impl From<NodeError> for Error {
+    fn from(error: NodeError) -> Self {
+        match error {
+            NodeError::Damaged { dir, reason } => Self::DamagedDatabase { dir, reason },
+            error => Self::Node(error),
+        }
+    }
 }
 
 impl Error {

@@ -25,7 +25,7 @@ pub struct Found {
 pub fn survey(dir: &Path) -> Result<Surveyed, Error> {
     let _lock = DirLock::acquire_unchanged(dir)?;
     let found = match look(dir) {
-        Err(Error::Damaged { reason, .. }) => Err(reason),
+        Err(Error::Damaged { reason, .. } | Error::DamagedDatabase { reason, .. }) => Err(reason),
         Err(error @ (Error::Node(_) | Error::NodeFile(_))) => Err(error.to_string()),
         found => Ok(found?),
     };
