@@ -4,7 +4,7 @@
 use crate::wire::Server;
 
 use super::{
-    batch::{Batch, EntryKind},
+    batch::{Batch, EntryKind, add_to_digest},
     configuration,
 };
 
@@ -27,6 +27,8 @@ pub struct Entries {
     pub count: u64,
     pub runs: Vec<Run>,
     pub begins_with_configuration: bool,
+    /// The digest of all batches.
+    pub digest: u64,
     /// The heads of the first batches.
     pub heads: Vec<Head>,
     /// The last configuration, and which entry it is, counted from 0.
@@ -74,6 +76,7 @@ impl Entries {
             }
             self.count += 1;
         }
+        self.digest = add_to_digest(self.digest, batch.checksums);
         if self.heads.len() < HEADS_MAX {
             self.heads.push(Head {
                 checksums: batch.checksums,

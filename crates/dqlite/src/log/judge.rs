@@ -26,7 +26,14 @@ pub fn judge(
     short_metadata: Option<&'static str>,
 ) -> Result<Report, Box<Damage>> {
     let mut log = Log::new(plan, &contents);
+    let mut closed = Vec::new();
     for (file, read) in plan.closed.iter().zip(contents.closed) {
+        closed.push(ClosedReport {
+            name: file.name.clone(),
+            first: file.first,
+            last: file.last,
+            digest: read.as_ref().map_or(0, |entries| entries.digest),
+        });
         log.add(&file.name, read)?;
     }
     let open = open_segments(plan, contents.open, &mut log)?;
@@ -50,15 +57,7 @@ pub fn judge(
         last_index,
         last_term: log.last_term,
         first_start_fails: !plan.behind.is_empty() && plan.closed.is_empty() && !open.is_empty(),
-        closed: plan
-            .closed
-            .iter()
-            .map(|file| ClosedReport {
-                name: file.name.clone(),
-                first: file.first,
-                last: file.last,
-            })
-            .collect(),
+        closed,
         remnants: remnants(plan, &open, log.torn, short_metadata),
         configuration: log.configuration,
         open,
@@ -106,6 +105,7 @@ fn open_segments(
         }
         let head = |segment: &OpenSegment| Some(segment.entries.heads.first()?.checksums);
         let first_batch = read.as_ref().ok().and_then(head);
+        let digest = read.as_ref().map_or(0, |segment| segment.entries.digest);
         log.add(&file.name, read.map(|segment| segment.entries))?;
         if is_before && plan.open[at + 1].counter != file.counter + 1 {
             let kind = DamageKind::OpenGap {
@@ -117,6 +117,7 @@ fn open_segments(
             name: file.name.clone(),
             counter: file.counter,
             entries: (log.next > first).then(|| (first, log.next - 1)),
+            digest,
             first_batch,
         });
     }

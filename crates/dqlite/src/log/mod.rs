@@ -55,7 +55,7 @@ mod verify;
 mod verify_tests;
 
 pub use batch::BatchFault;
-pub(crate) use batch::extent as batch_extent;
+pub(crate) use batch::{add_to_digest, extent as batch_extent};
 pub(crate) use crc::crc32;
 pub use damage::{Damage, DamageKind, Error, Lost};
 pub use directory::{Directory, verify_directory};

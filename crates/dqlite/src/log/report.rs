@@ -56,6 +56,8 @@ pub struct ClosedReport {
     pub name: String,
     pub first: u64,
     pub last: u64,
+    /// The digest of its batches, which tells it from another segment of the same name.
+    pub digest: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +67,8 @@ pub struct OpenReport {
     /// The first and the last entry, if there are any. The indexes follow from the segments before
     /// it: the file itself does not have them.
     pub entries: Option<(u64, u64)>,
+    /// The digest of its batches.
+    pub digest: u64,
     /// Both checksums of its first batch, which tell it from another segment of the same number.
     pub first_batch: Option<u64>,
 }

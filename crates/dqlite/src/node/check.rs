@@ -10,7 +10,19 @@ use crate::log::{self, FileName, Report};
 pub fn read_log(dir: &Path, id: u64) -> Result<Report, NodeError> {
     let report = report(dir)?;
     if let Some(found) = read_mark(dir)? {
+        let snapshot = report.snapshot.as_ref();
+        let snapshot = snapshot.map(|snapshot| mark::SnapshotEnd::read(dir, snapshot.id));
+        let snapshot = snapshot
+            .transpose()
+            .map_err(|source| NodeError::Unreadable {
+                path: dir.to_owned(),
+                source,
+            })?;
         let checked = mark::check(id, &found, &report);
+        let checked = checked.and_then(|()| match &snapshot {
+            Some(snapshot) => mark::check_snapshot(&found, snapshot),
+            None => Ok(()),
+        });
         checked.map_err(|error| damaged(dir, error.to_string()))?;
     }
     Ok(report)

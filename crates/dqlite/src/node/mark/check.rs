@@ -1,6 +1,6 @@
 //! Checks that a directory is what its mark says. Pure.
 
-use super::file::{Content, FILE_NAME};
+use super::file::{ClosedSegment, Content, FILE_NAME, SnapshotEnd};
 use crate::log::{OpenReport, Report};
 
 /// The reason why a directory is not the one that its mark was written for.
@@ -15,6 +15,15 @@ pub enum Mismatch {
          as the file {FILE_NAME} says: {} entries are lost, or the directory is an older copy", expected - found
     )]
     TooShort { found: u64, expected: u64 },
+    #[error(
+        "{name} does not have the entries that this node wrote, as the file {FILE_NAME} says: it is from an older copy, or \
+         of another log"
+    )]
+    OtherEntries { name: String },
+    #[error(
+        "{name} does not have the data that this node wrote, as the file {FILE_NAME} says: it is of another snapshot"
+    )]
+    OtherSnapshot { name: String },
     #[error(
         "{name} does not belong there: this node stopped cleanly, as the file {FILE_NAME} says, and left no such \
          file; it is from an older copy, or of another node. Only if another program, such as an earlier version, \
@@ -41,6 +50,15 @@ pub fn check(node_id: u64, mark: &Content, report: &Report) -> Result<(), Mismat
     for open in used {
         check_open(mark, open)?;
     }
+    for closed in &report.closed {
+        let of_name =
+            |known: &&ClosedSegment| (known.first, known.last) == (closed.first, closed.last);
+        let known = mark.closed.iter().find(of_name);
+        if known.is_some_and(|known| known.digest != closed.digest) {
+            let name = closed.name.clone();
+            return Err(Mismatch::OtherEntries { name });
+        }
+    }
     if report.last_index < mark.last_index {
         return Err(Mismatch::TooShort {
             found: report.last_index,
@@ -61,5 +79,18 @@ pub fn check_open(mark: &Content, open: &OpenReport) -> Result<(), Mismatch> {
     match is_known {
         true => Ok(()),
         false => Err(Mismatch::OtherSegment { name }),
+    }
+}
+
+/// Compares the snapshot that the engine would load.
+pub fn check_snapshot(mark: &Content, found: &SnapshotEnd) -> Result<(), Mismatch> {
+    match &mark.snapshot {
+        Some(known) if known.id == found.id && known != found => Err(Mismatch::OtherSnapshot {
+            name: match known.meta == found.meta {
+                true => found.id.data_name(),
+                false => found.id.meta_name(),
+            },
+        }),
+        _ => Ok(()),
     }
 }

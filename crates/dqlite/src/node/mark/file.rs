@@ -11,17 +11,20 @@
 //! | 8 | 1 after a clean stop, else 0 |
 //! | 8 | number of open segments, and for each, in 24 bytes: |
 //! | | its counter, its entries, and the checksums of its first batch (0: it has none) |
+//! | 8 | number of closed segments, and for each, in 24 bytes: |
+//! | | its first and its last entry, and the digest of its batches |
+//! | 48 | the newest snapshot: its term, index and time, its length in bytes, its last 8 bytes, and the CRC-32 of its other file, `.meta`; zeros if there is none |
 //!
-//! All numbers are little endian; the rest is zeros.
+//! All numbers are little endian; the rest is zeros, and so it all is that an earlier version did not write.
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, ErrorKind, Write},
+    io::{self, ErrorKind, Read, Seek, SeekFrom, Write},
     os::unix::fs::OpenOptionsExt,
     path::Path,
 };
 
-use crate::log::crc32;
+use crate::log::{SnapshotId, crc32};
 
 pub const FILE_NAME: &str = "high-water-mark";
 
@@ -33,7 +36,10 @@ const HEADER_BYTES: usize = 56;
 const SEGMENT_BYTES: usize = 24;
 
 /// The engine has four at most: one written to, two prepared, one being closed.
-pub const SEGMENTS_MAX: usize = (SLOT_BYTES - HEADER_BYTES) / SEGMENT_BYTES;
+pub const SEGMENTS_MAX: usize = 16;
+
+/// Those that the engine keeps behind a snapshot are few; of more, the last ones are remembered.
+pub const CLOSED_MAX: usize = 100;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Content {
@@ -43,6 +49,46 @@ pub struct Content {
     pub last_index: u64,
     pub is_clean: bool,
     pub open: Vec<OpenSegment>,
+    pub closed: Vec<ClosedSegment>,
+    pub snapshot: Option<SnapshotEnd>,
+}
+
+/// A closed segment and its batches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClosedSegment {
+    pub first: u64,
+    pub last: u64,
+    pub digest: u64,
+}
+
+/// Tells a snapshot from others of the same name. A frame of LZ4 ends with the checksum of its content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SnapshotEnd {
+    pub id: SnapshotId,
+    pub len_bytes: u64,
+    pub last_bytes: u64,
+    /// The checksum of the file with the nodes of the cluster.
+    pub meta: u64,
+}
+
+impl SnapshotEnd {
+    /// Reads the end of the data in a directory.
+    pub fn read(dir: &Path, id: SnapshotId) -> io::Result<Self> {
+        let mut file = File::open(dir.join(id.data_name()))?;
+        let len_bytes = file.metadata()?.len();
+        let mut last = [0; 8];
+        file.seek(SeekFrom::Start(len_bytes.saturating_sub(8)))?;
+        let count = len_bytes.min(8) as usize;
+        file.read_exact(&mut last[..count])?;
+        // The engine writes it before the data.
+        let meta = fs::read(dir.join(id.meta_name()))?;
+        Ok(Self {
+            id,
+            len_bytes,
+            last_bytes: u64::from_le_bytes(last),
+            meta: crc32(&meta, 0).into(),
+        })
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +119,22 @@ pub fn encode(content: &Content, slot: &mut [u8; SLOT_BYTES]) {
     for segment in open {
         let first_batch = segment.first_batch.unwrap_or(0);
         words.extend([segment.counter, segment.entries, first_batch]);
+    }
+    let skipped = content.closed.len().saturating_sub(CLOSED_MAX);
+    let closed = &content.closed[skipped..];
+    words.push(closed.len() as u64);
+    for segment in closed {
+        words.extend([segment.first, segment.last, segment.digest]);
+    }
+    if let Some(snapshot) = &content.snapshot {
+        let SnapshotEnd {
+            id,
+            len_bytes,
+            last_bytes,
+            meta,
+        } = snapshot;
+        let id = [id.term, id.index, id.timestamp_ms];
+        words.extend(id.into_iter().chain([*len_bytes, *last_bytes, *meta]));
     }
     for (to, word) in slot[16..].chunks_exact_mut(8).zip(words) {
         to.copy_from_slice(&word.to_le_bytes());
@@ -107,12 +169,37 @@ fn decode(slot: &[u8]) -> Option<Content> {
             first_batch: Some(word(at + 16)?).filter(|sum| *sum != 0),
         })
     };
+    let closed_at = HEADER_BYTES + count * SEGMENT_BYTES;
+    let closed_count = usize::try_from(word(closed_at)?)
+        .ok()
+        .filter(|count| *count <= CLOSED_MAX)?;
+    let closed = |index: usize| {
+        let at = closed_at + 8 + index * SEGMENT_BYTES;
+        Some(ClosedSegment {
+            first: word(at)?,
+            last: word(at + 8)?,
+            digest: word(at + 16)?,
+        })
+    };
+    let at = closed_at + 8 + closed_count * SEGMENT_BYTES;
+    let snapshot = SnapshotEnd {
+        id: SnapshotId {
+            term: word(at)?,
+            index: word(at + 8)?,
+            timestamp_ms: word(at + 16)?,
+        },
+        len_bytes: word(at + 24)?,
+        last_bytes: word(at + 32)?,
+        meta: word(at + 40)?,
+    };
     Some(Content {
         sequence: word(16)?,
         node_id: word(24)?,
         last_index: word(32)?,
         is_clean: word(40)? == 1,
         open: (0..count).map(segment).collect::<Option<_>>()?,
+        closed: (0..closed_count).map(closed).collect::<Option<_>>()?,
+        snapshot: (snapshot.id.index != 0).then_some(snapshot),
     })
 }
 
@@ -174,6 +261,21 @@ mod tests {
                 entries: 12,
                 first_batch: Some(u64::MAX - 1),
             }],
+            closed: vec![ClosedSegment {
+                first: 1,
+                last: 99,
+                digest: 5,
+            }],
+            snapshot: Some(SnapshotEnd {
+                id: SnapshotId {
+                    term: 2,
+                    index: 50,
+                    timestamp_ms: 1,
+                },
+                len_bytes: 4096,
+                last_bytes: 77,
+                meta: 78,
+            }),
         }
     }
 
@@ -220,8 +322,14 @@ mod tests {
             entries: 1,
             first_batch: None,
         };
+        let closed = |first| ClosedSegment {
+            first,
+            last: first,
+            digest: 1,
+        };
         let many = Content {
             open: (0..1000).map(segment).collect(),
+            closed: (1..=1000).map(closed).collect(),
             ..content(1)
         };
         let mut slot = [0; SLOT_BYTES];
@@ -229,5 +337,8 @@ mod tests {
         let found = decode(&slot).unwrap();
         assert_eq!(found.open.len(), SEGMENTS_MAX);
         assert_eq!(found.open.last().unwrap().counter, 999);
+        assert_eq!(found.closed.len(), CLOSED_MAX);
+        assert_eq!(found.closed.last().unwrap().first, 1000);
+        assert_eq!(found.snapshot, many.snapshot);
     }
 }

@@ -37,8 +37,8 @@ use super::{
     poison::{self, Kind},
 };
 use crate::log::{FileName, Report};
-pub use check::{Mismatch, check, check_open};
-pub use file::{Content, FILE_NAME, OpenSegment, read};
+pub use check::{Mismatch, check, check_open, check_snapshot};
+pub use file::{ClosedSegment, Content, FILE_NAME, OpenSegment, SnapshotEnd, read};
 use file::{SLOT_BYTES, create, encode, slot_offset};
 use state::State;
 
@@ -91,7 +91,9 @@ fn tracked() -> MutexGuard<'static, Vec<Arc<Tracker>>> {
 impl Mark {
     /// Writes the mark of a node that is about to start on a directory with this log, and follows its files.
     pub fn begin(dir: &Path, node_id: u64, report: &Report) -> io::Result<Self> {
-        let state = State::new(node_id, report);
+        let snapshot = report.snapshot.as_ref();
+        let snapshot = snapshot.map(|snapshot| SnapshotEnd::read(dir, snapshot.id));
+        let state = State::new(node_id, report, snapshot.transpose()?);
         // The file is a new one, so there is no other slot that it would have to outdo.
         let sequence = 1;
         let file = create(dir, &state.content(sequence, false))?;
@@ -246,11 +248,14 @@ pub(super) fn renamed(from: &Path, to: &Path) {
     let from = from.map_or(FileName::Other, FileName::parse);
     let mut inner = tracker.lock();
     match (from, to) {
-        (FileName::Open { counter }, FileName::Closed { last, .. }) => {
-            inner.state.closed(counter, last);
+        (FileName::Open { counter }, FileName::Closed { first, last }) => {
+            inner.state.closed(counter, first, last);
         }
         (_, FileName::Closed { last, .. }) => inner.state.created_closed(last),
-        (_, FileName::Snapshot(id)) => inner.state.snapshot(id.index),
+        (_, FileName::Snapshot(id)) => {
+            let end = SnapshotEnd::read(&tracker.dir, id).ok();
+            inner.state.snapshot(id.index, end);
+        }
         _ => return,
     }
     inner.is_changed = true;

@@ -1,8 +1,8 @@
 //! The state of the engine's log, derived from its calls on files. Pure.
 
-use super::file::{Content, OpenSegment};
+use super::file::{ClosedSegment, Content, OpenSegment, SnapshotEnd};
 use crate::{
-    log::{Report, batch_extent},
+    log::{Report, add_to_digest, batch_extent},
     node::LastEntry,
 };
 
@@ -21,10 +21,15 @@ pub struct State {
     made_closed: u64,
     /// The open segments, in the order of their counters.
     open: Vec<Open>,
+    /// The closed segments whose batches are known, in the order of their entries.
+    closed: Vec<ClosedSegment>,
+    snapshot: Option<SnapshotEnd>,
 }
 
 struct Open {
     segment: OpenSegment,
+    /// The digest of its batches.
+    digest: u64,
     /// The offset of the next batch; `None` when the bytes could not be followed.
     next_offset: Option<u64>,
 }
@@ -32,7 +37,7 @@ struct Open {
 impl State {
     /// Returns the state before the engine starts on a directory with this log. The engine closes all segments as it
     /// starts.
-    pub fn new(node_id: u64, report: &Report) -> Self {
+    pub fn new(node_id: u64, report: &Report, snapshot: Option<SnapshotEnd>) -> Self {
         let open = report.open.iter().filter_map(|open| {
             let (first, last) = open.entries?;
             Some(Open {
@@ -41,8 +46,14 @@ impl State {
                     entries: last - first + 1,
                     first_batch: open.first_batch,
                 },
+                digest: open.digest,
                 next_offset: None,
             })
+        });
+        let closed = report.closed.iter().map(|closed| ClosedSegment {
+            first: closed.first,
+            last: closed.last,
+            digest: closed.digest,
         });
         Self {
             node_id,
@@ -54,6 +65,8 @@ impl State {
                 .map_or(0, |snapshot| snapshot.id.index),
             made_closed: 0,
             open: open.collect(),
+            closed: closed.collect(),
+            snapshot,
         }
     }
 
@@ -64,6 +77,8 @@ impl State {
             last_index: self.last_index,
             is_clean,
             open: self.open.iter().map(|open| open.segment).collect(),
+            closed: self.closed.clone(),
+            snapshot: self.snapshot,
         }
     }
 
@@ -84,6 +99,7 @@ impl State {
                 entries: 0,
                 first_batch: None,
             },
+            digest: 0,
             next_offset: Some(FIRST_BATCH_OFFSET),
         });
         self.open.sort_by_key(|open| open.segment.counter);
@@ -116,6 +132,7 @@ impl State {
             if open.segment.entries == 0 {
                 open.segment.first_batch = Some(batch.checksums);
             }
+            open.digest = add_to_digest(open.digest, batch.checksums);
             open.segment.entries += batch.entries;
             self.last_index += batch.entries;
             self.last_term = Some(batch.last_term);
@@ -125,7 +142,18 @@ impl State {
     }
 
     /// An open segment has got its name, which says where it ends.
-    pub fn closed(&mut self, counter: u64, last: u64) {
+    pub fn closed(&mut self, counter: u64, first: u64, last: u64) {
+        let mut open = self.open.iter();
+        let open = open.find(|open| open.segment.counter == counter);
+        // Where its bytes could not be followed, nothing is said of it.
+        if let Some(open) = open.filter(|open| open.segment.entries == last - first + 1) {
+            self.closed.push(ClosedSegment {
+                first,
+                last,
+                digest: open.digest,
+            });
+            self.closed.sort_by_key(|closed| closed.first);
+        }
         self.removed(counter);
         let later = self
             .open
@@ -134,8 +162,10 @@ impl State {
         self.last_index = last + later.map(|open| open.segment.entries).sum::<u64>();
     }
 
-    /// A snapshot is whole. One that came from the leader reaches farther than the log.
-    pub fn snapshot(&mut self, index: u64) {
+    /// A snapshot is whole. One that came from the leader reaches farther than the log. Nothing is said of its data
+    /// where `end` is none.
+    pub fn snapshot(&mut self, index: u64, end: Option<SnapshotEnd>) {
+        self.snapshot = end;
         self.snapshot_index = self.snapshot_index.max(index);
         if index > self.last_index {
             self.last_index = index;
@@ -151,6 +181,8 @@ impl State {
     /// A closed segment will be removed: because a snapshot has its entries, or because the leader has others.
     /// Returns whether the log becomes shorter.
     pub fn take_back(&mut self, first: u64, last: u64) -> bool {
+        self.closed
+            .retain(|closed| (closed.first, closed.last) != (first, last));
         let is_shorter = last > self.snapshot_index && first <= self.last_index;
         if is_shorter {
             self.last_index = self.snapshot_index.max(first.saturating_sub(1));
@@ -179,6 +211,8 @@ mod tests {
             snapshot_index: 0,
             made_closed: 0,
             open: Vec::new(),
+            closed: Vec::new(),
+            snapshot: None,
         }
     }
 
@@ -201,7 +235,7 @@ mod tests {
         let longer = segment(&[one.clone(), two.clone()]);
         state.written(1, 0, &longer);
         assert_eq!(state.last_index, 13);
-        let whole = segment(&[one.clone(), two, three]);
+        let whole = segment(&[one.clone(), two.clone(), three.clone()]);
         let block = (longer.len() - 4096) as u64;
         state.written(1, block, &whole[block as usize..]);
         assert_eq!(state.last_index, 16);
@@ -212,10 +246,30 @@ mod tests {
         assert_eq!(content.open[1].first_batch, None);
         state.written(2, 0, &segment(&[batch(4, 8)]));
         assert_eq!(state.last_index, 20);
-        state.closed(1, 16);
+        state.closed(1, 11, 16);
         assert_eq!((state.last_index, state.open.len()), (20, 1));
-        state.closed(2, 20);
+        state.closed(2, 17, 20);
         assert_eq!((state.last_index, state.open.len()), (20, 0));
+        let sums = |batch: &[u8]| u64::from_le_bytes(batch[..8].try_into().unwrap());
+        let digest = [&one, &two, &three]
+            .iter()
+            .fold(0, |digest, batch| add_to_digest(digest, sums(batch)));
+        let content = state.content(6, false);
+        assert_eq!(content.closed.len(), 2);
+        assert_eq!(content.closed[0].digest, digest);
+        // Its entries are in a snapshot.
+        state.snapshot(16, None);
+        assert!(!state.take_back(11, 16));
+        assert_eq!(state.content(7, false).closed[..], content.closed[1..]);
+    }
+
+    #[test]
+    fn nothing_is_said_of_a_segment_that_was_not_followed() {
+        let mut state = empty();
+        state.created(1);
+        state.written(1, 0, &segment(&[batch(2, 8)]));
+        state.closed(1, 11, 13);
+        assert_eq!(state.content(1, false).closed, []);
     }
 
     #[test]
@@ -223,7 +277,7 @@ mod tests {
         let mut state = empty();
         state.created(1);
         state.written(1, 0, &segment(&[batch(5, 8)]));
-        state.closed(1, 12);
+        state.closed(1, 11, 12);
         assert_eq!(state.last_index, 12);
     }
 
@@ -236,15 +290,15 @@ mod tests {
         let mixed = test_batch(&[(3, 1, &[7; 8][..]), (4, 1, &[7; 8][..])]);
         state.written(1, 0, &segment(&[mixed]));
         assert_eq!(state.last_entry(), end(4, 12));
-        state.closed(1, 12);
-        state.snapshot(11);
+        state.closed(1, 11, 12);
+        state.snapshot(11, None);
         assert_eq!(state.last_entry(), end(4, 12));
         assert!(state.take_back(11, 12));
         assert_eq!(state.last_entry(), None);
         state.created(2);
         state.written(2, 0, &segment(&[batch(1, 8)]));
         assert_eq!(state.last_entry(), end(3, 12));
-        state.snapshot(50);
+        state.snapshot(50, None);
         assert_eq!(state.last_entry(), None);
     }
 
@@ -278,13 +332,13 @@ mod tests {
     #[test]
     fn only_a_conflict_with_the_leader_makes_the_log_shorter() {
         let mut state = empty();
-        state.snapshot(6);
+        state.snapshot(6, None);
         assert!(!state.take_back(1, 6));
         assert_eq!(state.last_index, 10);
         assert!(state.take_back(7, 9));
         assert_eq!(state.last_index, 6);
         assert!(!state.take_back(8, 9));
-        state.snapshot(50);
+        state.snapshot(50, None);
         assert_eq!(state.last_index, 50);
     }
 }
