@@ -140,7 +140,7 @@ fn with_tls() -> Options {
     Options::flags(&["--enable-tls=true"])
 }
 
-/// What was there at the backup, and nothing else.
+/// Waits until exactly that is there which was at the backup.
 async fn assert_restored(node: &Server) {
     let api = node.api().await;
     let early = api.ask(get("early")).await;

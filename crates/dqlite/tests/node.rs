@@ -182,6 +182,26 @@ fn a_cluster_begins_under_any_id_with_the_log_that_the_engine_would_write() {
 }
 
 #[test]
+fn a_whole_segment_of_another_log_is_neither_loaded_nor_left_by_a_cut() {
+    let dirs = [7, 8].map(|id| {
+        let dir = tempfile::tempdir().unwrap();
+        let options = NodeOptions {
+            id,
+            ..options(dir.path())
+        };
+        start(&options).stop().unwrap();
+        dir
+    });
+    let name = "0000000000000001-0000000000000001";
+    fs::copy(dirs[1].path().join(name), dirs[0].path().join(name)).unwrap();
+    let lock = DirLock::acquire(dirs[0].path()).unwrap();
+    let damage = dqlite::node::find_damage(dirs[0].path()).unwrap().unwrap();
+    assert!(damage.contains("entries that this node wrote"), "{damage}");
+    let error = dqlite::node::plan_cut(&lock).unwrap_err();
+    assert!(matches!(error, NodeError::Damaged { .. }), "{error}");
+}
+
+#[test]
 fn an_empty_directory_becomes_a_cluster_only_when_asked_for() {
     let dir = tempfile::tempdir().unwrap();
     for id in [1, BOOTSTRAP_ID] {

@@ -52,7 +52,7 @@ fn from_environment(name: &str) -> Option<u64> {
         .map(|text| text.parse().expect(name))
 }
 
-/// What is sent, answered and read back over all rounds.
+/// The requests, their answers and the state that was read back, over all rounds.
 struct Rounds {
     random: StdRng,
     journal: Arc<Journal>,

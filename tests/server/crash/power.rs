@@ -1,6 +1,6 @@
 //! The power fails under load: the file system of the server is shut down as it is, and mounted again.
 //!
-//! What ext4 has not given to its disk by then is lost: contents in the page cache, and files, names and lengths
+//! All that ext4 has not given to its disk by then is lost: contents in the page cache, and files, names and lengths
 //! that nobody synchronised. A disk that forgets what it was given and was not told to flush is not tried. Needs
 //! root, loop devices and ext4; POWER_CUTS is the number of rounds, without it none is made.
 
@@ -23,7 +23,7 @@ const NO_LOG_FLUSH: u32 = 2;
 /// `EXT4_IOC_SHUTDOWN`, `_IOR('X', 125, __u32)`: ends all traffic with the disk at once.
 const EXT4_IOC_SHUTDOWN: libc::c_ulong = 0x8004_587d;
 
-/// How a server may end whose disk is gone: dqlite failed, no room, or the signal that follows.
+/// The exits of a server whose disk is gone: dqlite failed, no room, or the signal that follows.
 const ENDS: [i32; 2] = [7, 8];
 
 /// A file system in a file, mounted on a directory.

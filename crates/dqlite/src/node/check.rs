@@ -10,20 +10,9 @@ use crate::log::{self, FileName, Report};
 pub fn read_log(dir: &Path, id: u64) -> Result<Report, NodeError> {
     let report = report(dir)?;
     if let Some(found) = read_mark(dir)? {
-        let snapshot = report.snapshot.as_ref();
-        let snapshot = snapshot.map(|snapshot| mark::SnapshotEnd::read(dir, snapshot.id));
-        let snapshot = snapshot
-            .transpose()
-            .map_err(|source| NodeError::Unreadable {
-                path: dir.to_owned(),
-                source,
-            })?;
         let checked = mark::check(id, &found, &report);
-        let checked = checked.and_then(|()| match &snapshot {
-            Some(snapshot) => mark::check_snapshot(&found, snapshot),
-            None => Ok(()),
-        });
         checked.map_err(|error| damaged(dir, error.to_string()))?;
+        check_content(dir, &found, &report)?;
     }
     Ok(report)
 }
@@ -53,7 +42,28 @@ pub(super) fn of_log(dir: &Path, error: log::Error) -> NodeError {
     }
 }
 
-fn read_mark(dir: &Path) -> Result<Option<mark::Content>, NodeError> {
+/// Fails where a closed segment or the snapshot is whole, and not the one that the node has written.
+pub(super) fn check_content(
+    dir: &Path,
+    mark: &mark::Content,
+    report: &Report,
+) -> Result<(), NodeError> {
+    let snapshot = report.snapshot.as_ref();
+    let snapshot = snapshot.map(|snapshot| mark::SnapshotEnd::read(dir, snapshot.id));
+    let snapshot = snapshot
+        .transpose()
+        .map_err(|source| NodeError::Unreadable {
+            path: dir.to_owned(),
+            source,
+        })?;
+    let checked = mark::check_closed(mark, report).and_then(|()| match &snapshot {
+        Some(snapshot) => mark::check_snapshot(mark, snapshot),
+        None => Ok(()),
+    });
+    checked.map_err(|error| damaged(dir, error.to_string()))
+}
+
+pub(super) fn read_mark(dir: &Path) -> Result<Option<mark::Content>, NodeError> {
     mark::read(dir).map_err(|source| match source.kind() {
         io::ErrorKind::InvalidData => {
             damaged(dir, format!("its file {}: {source}", mark::FILE_NAME))

@@ -31,19 +31,16 @@ pub struct PlannedCut {
 ///
 /// # Errors
 ///
-/// [`NodeError::Damaged`] where nothing would be left, or the term and the vote are damaged: a node without them
+/// [`NodeError::Damaged`] where nothing would be left, a whole file is of another log, or the term and the vote are damaged: a node without them
 /// could vote twice.
 pub fn plan_cut(lock: &DirLock) -> Result<Option<PlannedCut>, NodeError> {
     let dir = lock.dir();
     let Some(reason) = find_damage(dir)? else {
         return Ok(None);
     };
-    let mark = match mark::read(dir) {
-        Err(error) if error.kind() == io::ErrorKind::InvalidData => None,
-        read => read.map_err(|source| NodeError::Unreadable {
-            path: dir.join(mark::FILE_NAME),
-            source,
-        })?,
+    let mark = match check::read_mark(dir) {
+        Err(NodeError::Damaged { .. }) => None,
+        read => read?,
     };
     let is_foreign = |open: &log::OpenReport| {
         let checked = mark.as_ref().map(|mark| mark::check_open(mark, open));
@@ -56,6 +53,10 @@ pub fn plan_cut(lock: &DirLock) -> Result<Option<PlannedCut>, NodeError> {
             dir: dir.to_owned(),
             reason: format!("{reason}; nothing would be left"),
         });
+    }
+    // What is left would be another log's, and nothing says where its own ends.
+    if let Some(mark) = &mark {
+        check::check_content(dir, mark, &cut.report)?;
     }
     Ok(Some(PlannedCut {
         reason,

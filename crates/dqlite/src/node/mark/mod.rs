@@ -37,7 +37,7 @@ use super::{
     poison::{self, Kind},
 };
 use crate::log::{FileName, Report};
-pub use check::{Mismatch, check, check_open, check_snapshot};
+pub use check::{Mismatch, check, check_closed, check_open, check_snapshot};
 pub use file::{ClosedSegment, Content, FILE_NAME, OpenSegment, SnapshotEnd, read};
 use file::{SLOT_BYTES, create, encode, slot_offset};
 use state::State;
