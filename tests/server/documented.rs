@@ -140,7 +140,7 @@ fn with_tls() -> Options {
     Options::flags(&["--enable-tls=true"])
 }
 
-/// Waits until exactly that is there which was at the backup.
+/// Asserts that the keys of the backup are there, and no later ones.
 async fn assert_restored(node: &Server) {
     let api = node.api().await;
     let early = api.ask(get("early")).await;
