@@ -19,7 +19,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use telemetry::{
     metrics::{CALLS, MethodCalls},
-    tracing::{Course, within},
+    tracing::{CallContext, within},
 };
 use tonic::codegen::Service;
 
@@ -73,7 +73,7 @@ struct Call {
     method: &'static MethodCalls,
     started: Instant,
     /// The record of the call for traces and the log of slow requests.
-    course: Option<Box<Course>>,
+    call_context: Option<Box<CallContext>>,
     is_over: bool,
 }
 
@@ -84,7 +84,7 @@ impl Call {
         Self {
             method,
             started,
-            course: Course::begin(method, headers, started),
+            call_context: CallContext::begin(method, headers, started),
             is_over: false,
         }
     }
@@ -93,8 +93,8 @@ impl Call {
         if !std::mem::replace(&mut self.is_over, true) {
             let now = Instant::now();
             self.method.handled(code, now - self.started);
-            if let Some(course) = self.course.take() {
-                course.end(code, now);
+            if let Some(call_context) = self.call_context.take() {
+                call_context.end(code, now);
             }
         }
     }
@@ -133,7 +133,7 @@ impl Future for Answering {
         let this = &mut *self;
         let answer = Pin::new(&mut this.answer);
         let answer = match &mut this.call {
-            Some(call) => within(&mut call.course, || answer.poll(context)),
+            Some(call) => within(&mut call.call_context, || answer.poll(context)),
             None => answer.poll(context),
         };
         let answer: RouterResponse = match ready!(answer) {
@@ -168,8 +168,8 @@ impl Body for CountedBody {
                 Some(Ok(frame)) => {
                     if let Some(data) = frame.data_ref() {
                         CALLS.sent_bytes.add(data.len() as u64);
-                        if let Some(course) = &mut call.course {
-                            course.sent(data.len());
+                        if let Some(call_context) = &mut call.call_context {
+                            call_context.sent(data.len());
                         }
                     } else if let Some(trailers) = frame.trailers_ref() {
                         call.end_by(trailers);

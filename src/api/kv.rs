@@ -12,7 +12,7 @@ use etcd_state::{
     requests::{RequestError, check_delete_range, check_put, check_range, check_txn},
 };
 use prost::Message;
-use telemetry::tracing::{Reading, about};
+use telemetry::tracing::{Reading, set_subject};
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status};
 
@@ -124,7 +124,7 @@ impl Kv for KvService {
         let store = self.permit(&request, check_put, |caller, put| {
             caller.check_put(put, &|id| self.store.leased_keys(id))
         })?;
-        about(request.get_ref());
+        set_subject(request.get_ref());
         let mut response = store.put(request.into_inner()).await.map_err(status)?;
         self.complete(&mut response.header);
         Ok(Response::new(response))
@@ -137,7 +137,7 @@ impl Kv for KvService {
         let store = self.permit(&request, check_delete_range, |caller, delete| {
             caller.check_delete_range(delete)
         })?;
-        about(request.get_ref());
+        set_subject(request.get_ref());
         let request = request.into_inner();
         let mut response = store.delete_range(request).await.map_err(status)?;
         self.complete(&mut response.header);
@@ -151,7 +151,7 @@ impl Kv for KvService {
         let store = self.permit(&request, validate, |caller, txn| {
             caller.check_txn(txn, &|id| self.store.leased_keys(id))
         })?;
-        about(request.get_ref());
+        set_subject(request.get_ref());
         let mut response = store.txn(request.into_inner()).await.map_err(status)?;
         self.complete(&mut response.header);
         Ok(Response::new(response))

@@ -13,7 +13,7 @@ use etcd_state::{
     requests::RequestError,
     settings::Settings,
 };
-use telemetry::tracing::{Forwarding, Trail};
+use telemetry::tracing::{Forwarding, Timeline};
 use tokio::sync::oneshot;
 
 /// A request that must take its place in the order of writes.
@@ -117,7 +117,7 @@ pub enum Reply {
 #[derive(Debug)]
 pub struct ReplySender {
     sender: oneshot::Sender<Result<Reply, RequestError>>,
-    trail: Option<Arc<Trail>>,
+    timeline: Option<Arc<Timeline>>,
     /// The span of the request to another node, which ends with the reply.
     forwarding: Option<Forwarding>,
 }
@@ -129,11 +129,11 @@ pub struct Gone;
 impl ReplySender {
     pub fn new(
         sender: oneshot::Sender<Result<Reply, RequestError>>,
-        trail: Option<Arc<Trail>>,
+        timeline: Option<Arc<Timeline>>,
     ) -> Self {
         Self {
             sender,
-            trail,
+            timeline,
             forwarding: None,
         }
     }
@@ -146,18 +146,18 @@ impl ReplySender {
         self.sender.is_closed()
     }
 
-    pub fn trail(&self) -> Option<&Trail> {
-        self.trail.as_deref()
+    pub fn timeline(&self) -> Option<&Timeline> {
+        self.timeline.as_deref()
     }
 
     /// Notes that another node is asked. Returns the trace context that it is to continue, or an
     /// empty string.
     pub fn hand_on(&mut self) -> String {
-        let Some(trail) = &self.trail else {
+        let Some(timeline) = &self.timeline else {
             return String::new();
         };
-        trail.handed_on(Instant::now());
-        self.forwarding = Forwarding::begin(trail);
+        timeline.handed_on(Instant::now());
+        self.forwarding = Forwarding::begin(timeline);
         let forwarding = self.forwarding.as_ref();
         forwarding.map_or_else(String::new, Forwarding::traceparent)
     }

@@ -49,7 +49,7 @@ use etcd_state::{
     settings::Settings,
 };
 use prost::Message;
-use telemetry::tracing::{Operation, Trail};
+use telemetry::tracing::{Operation, Timeline};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::timeout,
@@ -449,12 +449,12 @@ impl Store {
         self.forward_noting(command, size_bytes, None)
     }
 
-    /// Like [`forward`](Self::forward), and notes in `trail` how far the request has come.
+    /// Like [`forward`](Self::forward), and notes in `timeline` how far the request has come.
     pub fn forward_noting(
         &self,
         command: Command,
         size_bytes: usize,
-        trail: Option<Arc<Trail>>,
+        timeline: Option<Arc<Timeline>>,
     ) -> Result<oneshot::Receiver<Result<Reply, RequestError>>, RequestError> {
         let queued_bytes = &self.shared.queued_bytes;
         if queued_bytes.fetch_add(size_bytes, Ordering::Relaxed) + size_bytes > MAX_QUEUED_BYTES {
@@ -466,7 +466,7 @@ impl Store {
         let submission = Submission {
             command,
             auth_revision: self.auth_revision,
-            reply: ReplySender::new(reply, trail),
+            reply: ReplySender::new(reply, timeline),
             weight_bytes: size_bytes,
         };
         match self.queue.try_send(submission) {
@@ -510,8 +510,8 @@ impl Store {
             Command::Put(_) | Command::DeleteRange(_) | Command::Txn(_)
         );
         let operation = Operation::begin(command.name());
-        let trail = operation.trail().cloned();
-        let answer = self.forward_noting(command, size_bytes, trail)?;
+        let timeline = operation.timeline().cloned();
+        let answer = self.forward_noting(command, size_bytes, timeline)?;
         let metrics = &self.shared.metrics;
         let _pending = metrics.wait();
         let result = match timeout(limit, answer).await {

@@ -563,7 +563,9 @@ impl Session {
         let operation = command
             .as_ref()
             .map(|command| Operation::continued(command.name(), &submission.traceparent));
-        let trail = operation.as_ref().and_then(|operation| operation.trail());
+        let timeline = operation
+            .as_ref()
+            .and_then(|operation| operation.timeline());
         let store = match submission.auth_revision {
             0 => self.store.clone(),
             auth_revision => self.store.let_in_at(auth_revision),
@@ -571,7 +573,7 @@ impl Session {
         let forwarded = match command {
             // A newer version's: not done, and not known.
             None => Err(RequestError::LeaderChanged),
-            Some(command) => store.forward_noting(command, size_bytes, trail.cloned()),
+            Some(command) => store.forward_noting(command, size_bytes, timeline.cloned()),
         };
         self.answers.spawn(async move {
             let result = match forwarded {

@@ -15,14 +15,14 @@ use etcd_state::{
 };
 use telemetry::{
     logging::slow,
-    tracing::{BatchFacts, batch_written},
+    tracing::{BatchSize, batch_written},
 };
 use tokio::time::timeout;
 use tracing::warn;
 
 use super::{
     Answer, Ended, REQUESTS_PER_TURN, Stop, When, Writer, WriterError,
-    in_flight::{InFlight, Written, trails},
+    in_flight::{InFlight, Written, timelines},
 };
 use crate::store::{
     batch::{Batch, Record},
@@ -103,13 +103,13 @@ impl Writer {
             result,
             took,
         } = written;
-        let facts = BatchFacts {
+        let size = BatchSize {
             requests: answers.len(),
             rows: batch.rows(),
             bytes: batch.bytes(),
         };
-        batch_written(trails(&answers), facts, took, result.is_ok());
-        slow::commit(took, facts);
+        batch_written(timelines(&answers), size, took, result.is_ok());
+        slow::commit(took, size);
         let swept = match result {
             Ok(swept) => swept,
             Err(error) => {

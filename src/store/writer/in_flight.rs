@@ -3,7 +3,7 @@
 use std::{future::poll_fn, pin::Pin, task::Poll, time::Duration};
 
 use etcd_state::mvcc::Tree;
-use telemetry::tracing::{Trail, batch_sent};
+use telemetry::tracing::{Timeline, batch_sent};
 use tokio::time::Instant;
 
 use super::Answer;
@@ -47,7 +47,7 @@ impl InFlight {
                 took: started.elapsed(),
             }
         });
-        batch_sent(trails(&answers));
+        batch_sent(timelines(&answers));
         let written = poll_fn(|context| match writing.as_mut().poll(context) {
             Poll::Ready(written) => Poll::Ready(Some(written)),
             Poll::Pending => Poll::Ready(None),
@@ -69,8 +69,8 @@ impl InFlight {
     }
 }
 
-pub(super) fn trails(answers: &[Answer]) -> impl Iterator<Item = &Trail> + Clone {
-    answers.iter().filter_map(|answer| answer.reply.trail())
+pub(super) fn timelines(answers: &[Answer]) -> impl Iterator<Item = &Timeline> + Clone {
+    answers.iter().filter_map(|answer| answer.reply.timeline())
 }
 
 pub(super) async fn wait(in_flight: &mut Option<InFlight>) -> Written {

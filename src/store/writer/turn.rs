@@ -89,9 +89,9 @@ impl Writer {
                 }
                 command => {
                     let result = self.evaluate_one(command, &mut leases);
-                    if let Some(trail) = reply.trail() {
+                    if let Some(timeline) = reply.timeline() {
                         let now = std::time::Instant::now();
-                        trail.evaluated(from, now);
+                        timeline.evaluated(from, now);
                         from = now;
                     }
                     self.pending.answers.push(Answer {

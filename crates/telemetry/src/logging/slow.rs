@@ -12,7 +12,7 @@ use std::{
 
 use tracing::warn;
 
-use crate::tracing::{BatchFacts, Stretch, Subject};
+use crate::tracing::{BatchSize, Subject, TimedStep};
 
 /// The default of etcd's `--warning-apply-duration`.
 const DEFAULT_THRESHOLD: Duration = Duration::from_millis(100);
@@ -47,7 +47,7 @@ pub struct Request<'a> {
     pub service: &'a str,
     pub name: &'a str,
     pub subject: Option<&'a Subject>,
-    pub steps: &'a [Stretch],
+    pub steps: &'a [TimedStep],
     pub response_bytes: usize,
     /// The gRPC status code.
     pub code: usize,
@@ -59,7 +59,7 @@ pub fn request(request: &Request<'_>) {
     let Some(suppressed) = allow(&REQUESTS) else {
         return;
     };
-    let reason = request.steps.iter().max_by_key(|stretch| stretch.took());
+    let reason = request.steps.iter().max_by_key(|timed| timed.took());
     warn!(
         took = ?request.took,
         expected_duration = ?threshold(),
@@ -67,14 +67,14 @@ pub fn request(request: &Request<'_>) {
         request = request.subject.map_or_else(String::new, ToString::to_string),
         response = format_args!("size:{} code:{}", request.response_bytes, request.code),
         steps = %Steps(request.steps),
-        reason = reason.map_or("unknown", |stretch| stretch.step.name()),
+        reason = reason.map_or("unknown", |timed| timed.step.name()),
         suppressed,
         "apply request took too long"
     );
 }
 
 /// Says that a commit took too long, if it did.
-pub fn commit(took: Duration, facts: BatchFacts) {
+pub fn commit(took: Duration, size: BatchSize) {
     if took < threshold() {
         return;
     }
@@ -84,9 +84,9 @@ pub fn commit(took: Duration, facts: BatchFacts) {
     warn!(
         ?took,
         expected_duration = ?threshold(),
-        requests = facts.requests,
-        rows = facts.rows,
-        bytes = facts.bytes,
+        requests = size.requests,
+        rows = size.rows,
+        bytes = size.bytes,
         suppressed,
         "slow commit: the engine took long to write and sync its log, or to have it replicated"
     );
@@ -122,14 +122,14 @@ impl Limit {
     }
 }
 
-struct Steps<'a>(&'a [Stretch]);
+struct Steps<'a>(&'a [TimedStep]);
 
 impl fmt::Display for Steps<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut separator = "";
-        for stretch in self.0.iter().filter(|stretch| stretch.took() >= MIN_STEP) {
-            write!(formatter, "{separator}{}:", stretch.step.name())?;
-            write!(formatter, "{:?}", stretch.took())?;
+        for timed in self.0.iter().filter(|timed| timed.took() >= MIN_STEP) {
+            write!(formatter, "{separator}{}:", timed.step.name())?;
+            write!(formatter, "{:?}", timed.took())?;
             separator = " ";
         }
         match separator {

@@ -3,20 +3,20 @@
 //!
 //! Invariants: without `--otel` no span is created, and asking costs one load. Nothing here waits for a
 //! collector: spans go into a bounded queue, and what does not fit is dropped. Spans have times that were
-//! noted for the slow-request log anyway (`trail`), so that the writer knows nothing of spans.
+//! noted for the slow-request log anyway (`timeline`), so that the writer knows nothing of spans.
 //!
 //! Why by hand and not by `tracing`'s spans: those would be filtered together with the logs, and the
 //! times of a request that waits in a batch are known afterwards only. docs/decisions/0020-traces.md.
 
 mod batch;
-mod course;
+mod call_context;
 mod files;
 mod filter;
 mod json;
 mod meter;
 mod operation;
 mod subject;
-mod trail;
+mod timeline;
 
 use std::{
     path::{Path, PathBuf},
@@ -35,12 +35,12 @@ use tonic::transport::Channel;
 use tracing::{info, warn};
 
 pub use self::{
-    batch::{BatchFacts, batch_sent, batch_written},
-    course::{Course, about, within},
+    batch::{BatchSize, batch_sent, batch_written},
+    call_context::{CallContext, set_subject, within},
     meter::meter,
     operation::{Forwarding, Operation, Reading},
     subject::Subject,
-    trail::{Step, Stretch, Trail},
+    timeline::{Step, TimedStep, Timeline},
 };
 use self::{
     files::{MetricFile, SpanFile},

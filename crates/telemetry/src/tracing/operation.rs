@@ -13,16 +13,16 @@ use opentelemetry::{
 use opentelemetry_sdk::trace::Span;
 
 use super::{
-    Subject, Trail,
-    course::{self, note, parent},
+    Subject, Timeline,
+    call_context::{self, note, parent},
+    timeline::{Step, TimedStep},
     tracer,
-    trail::{Step, Stretch},
 };
 
 /// A request on its way through the writer. Dropped, it has ended.
 pub struct Operation {
     began: Instant,
-    trail: Option<Arc<Trail>>,
+    timeline: Option<Arc<Timeline>>,
     span: Option<Box<Span>>,
 }
 
@@ -30,26 +30,26 @@ impl Operation {
     /// Begins an operation of the current call; without a call it records nothing.
     pub fn begin(name: &'static str) -> Self {
         let now = Instant::now();
-        let begun = course::with(|course| {
-            let span = course.context().and_then(|context| {
-                let subject = course
+        let begun = call_context::with(|call| {
+            let span = call.context().and_then(|context| {
+                let subject = call
                     .subject
                     .as_ref()
                     .map_or_else(Vec::new, Subject::attributes);
                 start(name, SpanKind::Internal, context, subject)
             });
             let context = span.as_ref().map(|span| span.span_context().clone());
-            let trail = Arc::new(Trail::new(now, context));
-            course.trail = Some(trail.clone());
+            let timeline = Arc::new(Timeline::new(now, context));
+            call.timeline = Some(timeline.clone());
             Self {
                 began: now,
-                trail: Some(trail),
+                timeline: Some(timeline),
                 span,
             }
         });
         begun.unwrap_or(Self {
             began: now,
-            trail: None,
+            timeline: None,
             span: None,
         })
     }
@@ -59,35 +59,39 @@ impl Operation {
         let span = parse(traceparent)
             .and_then(|context| start(name, SpanKind::Server, context, Vec::new()));
         let began = Instant::now();
-        let trail = span
+        let timeline = span
             .as_ref()
-            .map(|span| Arc::new(Trail::new(began, Some(span.span_context().clone()))));
-        Self { began, trail, span }
+            .map(|span| Arc::new(Timeline::new(began, Some(span.span_context().clone()))));
+        Self {
+            began,
+            timeline,
+            span,
+        }
     }
 
     pub fn began(&self) -> Instant {
         self.began
     }
 
-    pub fn trail(&self) -> Option<&Arc<Trail>> {
-        self.trail.as_ref()
+    pub fn timeline(&self) -> Option<&Arc<Timeline>> {
+        self.timeline.as_ref()
     }
 }
 
 impl Drop for Operation {
     fn drop(&mut self) {
-        let (Some(span), Some(trail)) = (&mut self.span, &self.trail) else {
+        let (Some(span), Some(timeline)) = (&mut self.span, &self.timeline) else {
             return;
         };
-        let batch = trail.batch.get();
-        for stretch in trail.steps(Instant::now()) {
+        let batch = timeline.batch.get();
+        for timed in timeline.steps(Instant::now()) {
             // A leader's answer has a span that began when it was asked.
-            if !matches!(stretch.step, Step::Leader | Step::Answer) {
-                let links = match (stretch.step, batch) {
+            if !matches!(timed.step, Step::Leader | Step::Answer) {
+                let links = match (timed.step, batch) {
                     (Step::Commit, Some(batch)) => vec![Link::new(batch.clone(), Vec::new(), 0)],
                     _ => Vec::new(),
                 };
-                record(span.span_context(), &stretch, links);
+                record(span.span_context(), &timed, links);
             }
         }
         span.end();
@@ -105,9 +109,9 @@ struct Noted {
 
 impl Reading {
     pub fn begin(request: &RangeRequest) -> Self {
-        let context = course::with(|course| {
-            course.subject = Some(Subject::from(request));
-            course.context()
+        let context = call_context::with(|call| {
+            call.subject = Some(Subject::from(request));
+            call.context()
         });
         Self(context.map(|context| Noted {
             began: Instant::now(),
@@ -147,7 +151,11 @@ impl Drop for Noted {
         for (step, from, to) in steps {
             note(step, from, to);
             if let Some(span) = &self.span {
-                record(span.span_context(), &Stretch { step, from, to }, Vec::new());
+                record(
+                    span.span_context(),
+                    &TimedStep { step, from, to },
+                    Vec::new(),
+                );
             }
         }
     }
@@ -159,8 +167,8 @@ pub struct Forwarding(Box<Span>);
 
 impl Forwarding {
     /// Returns `None` if the request is not traced.
-    pub fn begin(trail: &Trail) -> Option<Self> {
-        let context = trail.context.clone()?;
+    pub fn begin(timeline: &Timeline) -> Option<Self> {
+        let context = timeline.context.clone()?;
         start("forward", SpanKind::Client, context, Vec::new()).map(Self)
     }
 
@@ -214,15 +222,15 @@ fn start(
 }
 
 /// A span of what is over.
-fn record(context: &SpanContext, stretch: &Stretch, links: Vec<Link>) {
+fn record(context: &SpanContext, timed: &TimedStep, links: Vec<Link>) {
     let Some(tracer) = tracer() else {
         return;
     };
-    let mut span = SpanBuilder::from_name(stretch.step.name())
-        .with_start_time(wall(stretch.from))
+    let mut span = SpanBuilder::from_name(timed.step.name())
+        .with_start_time(wall(timed.from))
         .with_links(links)
         .start_with_context(tracer, &parent(context.clone()));
-    span.end_with_timestamp(wall(stretch.to));
+    span.end_with_timestamp(wall(timed.to));
 }
 
 /// Returns the time of the clock at that moment.

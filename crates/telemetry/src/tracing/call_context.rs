@@ -16,8 +16,9 @@ use opentelemetry::{
 use opentelemetry_sdk::{propagation::TraceContextPropagator, trace::Span};
 
 use super::{
-    Subject, Trail, tracer,
-    trail::{Step, Stretch},
+    Subject, Timeline,
+    timeline::{Step, TimedStep},
+    tracer,
 };
 use crate::logging::slow;
 use crate::metrics::MethodCalls;
@@ -26,22 +27,22 @@ use crate::metrics::MethodCalls;
 const MAX_STEPS: usize = 2;
 
 thread_local! {
-    static CURRENT: Cell<Option<Box<Course>>> = const { Cell::new(None) };
+    static CURRENT: Cell<Option<Box<CallContext>>> = const { Cell::new(None) };
 }
 
 /// One call.
-pub struct Course {
+pub struct CallContext {
     method: &'static MethodCalls,
     started: Instant,
     pub(super) subject: Option<Subject>,
-    /// The steps of reads; those of writes are in the trail.
-    steps: [Option<Stretch>; MAX_STEPS],
-    pub(super) trail: Option<Arc<Trail>>,
+    /// The steps of reads; those of writes are in the timeline.
+    steps: [Option<TimedStep>; MAX_STEPS],
+    pub(super) timeline: Option<Arc<Timeline>>,
     pub(super) span: Option<Box<Span>>,
     sent_bytes: usize,
 }
 
-impl Course {
+impl CallContext {
     /// Returns `None` for a call that nobody will ask about. `started` is now: reading the clock is what a call costs
     /// most here, so that it is done once.
     pub fn begin(
@@ -73,7 +74,7 @@ impl Course {
                 started,
                 subject: None,
                 steps: [None; MAX_STEPS],
-                trail: None,
+                timeline: None,
                 span,
                 sent_bytes: 0,
             })
@@ -102,9 +103,9 @@ impl Course {
     }
 
     fn warn(&self, took: Duration, code: usize, now: Instant) {
-        let mut steps: Vec<Stretch> = self.steps.into_iter().flatten().collect();
-        if let Some(trail) = &self.trail {
-            steps.extend(trail.steps(now));
+        let mut steps: Vec<TimedStep> = self.steps.into_iter().flatten().collect();
+        if let Some(timeline) = &self.timeline {
+            steps.extend(timeline.steps(now));
         }
         let (service, name) = self.method.names();
         slow::request(&slow::Request {
@@ -125,37 +126,37 @@ impl Course {
 }
 
 /// Runs `poll` with the call as the current one.
-pub fn within<T>(course: &mut Option<Box<Course>>, poll: impl FnOnce() -> T) -> T {
-    if course.is_none() {
+pub fn within<T>(call: &mut Option<Box<CallContext>>, poll: impl FnOnce() -> T) -> T {
+    if call.is_none() {
         return poll();
     }
-    let outer = CURRENT.replace(course.take());
+    let outer = CURRENT.replace(call.take());
     let result = poll();
-    *course = CURRENT.replace(outer);
+    *call = CURRENT.replace(outer);
     result
 }
 
 /// Asks or changes the current call, if there is one.
-pub(super) fn with<T>(change: impl FnOnce(&mut Course) -> T) -> Option<T> {
-    let mut course = CURRENT.take()?;
-    let result = change(&mut course);
-    CURRENT.set(Some(course));
+pub(super) fn with<T>(change: impl FnOnce(&mut CallContext) -> T) -> Option<T> {
+    let mut call = CURRENT.take()?;
+    let result = change(&mut call);
+    CURRENT.set(Some(call));
     Some(result)
 }
 
 /// Notes what the current call is about.
-pub fn about<'a, T>(request: &'a T)
+pub fn set_subject<'a, T>(request: &'a T)
 where
     Subject: From<&'a T>,
 {
-    with(|course| course.subject = Some(Subject::from(request)));
+    with(|call| call.subject = Some(Subject::from(request)));
 }
 
 pub(super) fn note(step: Step, from: Instant, to: Instant) {
-    with(|course| {
+    with(|call| {
         // A call reads once.
-        if let Some(free) = course.steps.iter_mut().find(|step| step.is_none()) {
-            *free = Some(Stretch { step, from, to });
+        if let Some(free) = call.steps.iter_mut().find(|step| step.is_none()) {
+            *free = Some(TimedStep { step, from, to });
         }
     });
 }

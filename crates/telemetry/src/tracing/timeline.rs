@@ -46,19 +46,19 @@ impl Step {
 
 /// A step, from and to when.
 #[derive(Debug, Clone, Copy)]
-pub struct Stretch {
+pub struct TimedStep {
     pub step: Step,
     pub from: Instant,
     pub to: Instant,
 }
 
-impl Stretch {
+impl TimedStep {
     pub fn took(&self) -> Duration {
         self.to.saturating_duration_since(self.from)
     }
 }
 
-/// Nanoseconds since the beginning of a trail, or 0 for never.
+/// Nanoseconds since the beginning of a timeline, or 0 for never.
 #[derive(Default)]
 struct Mark(AtomicU64);
 
@@ -77,7 +77,7 @@ impl Mark {
 }
 
 /// The times of one request.
-pub struct Trail {
+pub struct Timeline {
     submitted: Instant,
     handed_on: Mark,
     taken: Mark,
@@ -90,16 +90,16 @@ pub struct Trail {
     pub(super) batch: OnceLock<SpanContext>,
 }
 
-impl fmt::Debug for Trail {
+impl fmt::Debug for Timeline {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
-            .debug_struct("Trail")
+            .debug_struct("Timeline")
             .field("submitted", &self.submitted)
             .finish_non_exhaustive()
     }
 }
 
-impl Trail {
+impl Timeline {
     pub fn new(submitted: Instant, context: Option<SpanContext>) -> Self {
         Self {
             submitted,
@@ -132,7 +132,7 @@ impl Trail {
     }
 
     /// The steps until now, without a gap. The last is what it is at.
-    pub fn steps(&self, until: Instant) -> Vec<Stretch> {
+    pub fn steps(&self, until: Instant) -> Vec<TimedStep> {
         let marks = [
             (
                 Step::Queue,
@@ -156,12 +156,12 @@ impl Trail {
         let (mut from, mut at) = (self.submitted, Step::Queue);
         for (step, mark, next) in marks {
             if let Some(to) = mark {
-                steps.push(Stretch { step, from, to });
+                steps.push(TimedStep { step, from, to });
                 (from, at) = (to.max(from), next);
             }
         }
         // What changed nothing is answered without a commit, unless others have to be waited for.
-        steps.push(Stretch {
+        steps.push(TimedStep {
             step: at,
             from,
             to: until.max(from),
@@ -176,27 +176,27 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    fn names(trail: &Trail, until: Instant) -> Vec<(&'static str, u128)> {
-        let steps = trail.steps(until).into_iter();
+    fn names(timeline: &Timeline, until: Instant) -> Vec<(&'static str, u128)> {
+        let steps = timeline.steps(until).into_iter();
         steps
-            .map(|stretch| (stretch.step.name(), stretch.took().as_millis()))
+            .map(|timed| (timed.step.name(), timed.took().as_millis()))
             .collect()
     }
 
     #[test]
     fn the_last_step_is_what_a_request_waits_for() {
         let start = Instant::now();
-        let trail = Trail::new(start, None);
-        assert_eq!(names(&trail, start + 5 * MS), [("queue", 5)]);
-        trail.evaluated(start + 2 * MS, start + 3 * MS);
+        let timeline = Timeline::new(start, None);
+        assert_eq!(names(&timeline, start + 5 * MS), [("queue", 5)]);
+        timeline.evaluated(start + 2 * MS, start + 3 * MS);
         assert_eq!(
-            names(&trail, start + 5 * MS),
+            names(&timeline, start + 5 * MS),
             [("queue", 2), ("evaluate", 1), ("batch", 2)]
         );
-        trail.sent(start + 6 * MS);
-        trail.committed(start + 16 * MS);
+        timeline.sent(start + 6 * MS);
+        timeline.committed(start + 16 * MS);
         assert_eq!(
-            names(&trail, start + 17 * MS),
+            names(&timeline, start + 17 * MS),
             [
                 ("queue", 2),
                 ("evaluate", 1),
@@ -210,8 +210,11 @@ mod tests {
     #[test]
     fn a_follower_waits_for_the_leader() {
         let start = Instant::now();
-        let trail = Trail::new(start, None);
-        trail.handed_on(start + MS);
-        assert_eq!(names(&trail, start + 9 * MS), [("queue", 1), ("leader", 8)]);
+        let timeline = Timeline::new(start, None);
+        timeline.handed_on(start + MS);
+        assert_eq!(
+            names(&timeline, start + 9 * MS),
+            [("queue", 1), ("leader", 8)]
+        );
     }
 }
