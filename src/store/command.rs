@@ -152,11 +152,11 @@ impl ReplySender {
 
     /// Notes that another node is asked. Returns the trace context that it is to continue, or an
     /// empty string.
-    pub fn hand_on(&mut self) -> String {
+    pub fn note_forwarded(&mut self) -> String {
         let Some(timeline) = &self.timeline else {
             return String::new();
         };
-        timeline.handed_on(Instant::now());
+        timeline.forwarded(Instant::now());
         self.forwarding = Forwarding::begin(timeline);
         let forwarding = self.forwarding.as_ref();
         forwarding.map_or_else(String::new, Forwarding::traceparent)

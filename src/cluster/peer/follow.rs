@@ -173,7 +173,7 @@ impl Follower<'_> {
                         ..Default::default()
                     });
                 }
-                sent = hand_on(&out, self.replica, outstanding), if can_ask => sent?,
+                sent = forward(&out, self.replica, outstanding), if can_ask => sent?,
             }
         }
     }
@@ -284,7 +284,7 @@ async fn reserve<'a>(
 
 /// Forwards requests of this node's clients to the leader. Cancel safe: no request is taken before
 /// there is room for it.
-async fn hand_on(
+async fn forward(
     out: &mpsc::Sender<ToLeader>,
     replica: &mut Replica,
     outstanding: &mut Outstanding,
@@ -305,7 +305,7 @@ async fn hand_on(
         };
         outstanding.next += 1;
         let number = outstanding.next;
-        let traceparent = submission.reply.hand_on();
+        let traceparent = submission.reply.note_forwarded();
         outstanding
             .requests
             .insert(number, (asked, submission.reply));

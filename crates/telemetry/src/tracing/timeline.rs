@@ -79,7 +79,7 @@ impl Mark {
 /// The times of one request.
 pub struct Timeline {
     submitted: Instant,
-    handed_on: Mark,
+    forwarded: Mark,
     taken: Mark,
     evaluated: Mark,
     sent: Mark,
@@ -103,7 +103,7 @@ impl Timeline {
     pub fn new(submitted: Instant, context: Option<SpanContext>) -> Self {
         Self {
             submitted,
-            handed_on: Mark::default(),
+            forwarded: Mark::default(),
             taken: Mark::default(),
             evaluated: Mark::default(),
             sent: Mark::default(),
@@ -114,8 +114,8 @@ impl Timeline {
     }
 
     /// Notes that the request was given to another node, which leads.
-    pub fn handed_on(&self, at: Instant) {
-        self.handed_on.set(self.submitted, at);
+    pub fn forwarded(&self, at: Instant) {
+        self.forwarded.set(self.submitted, at);
     }
 
     pub fn evaluated(&self, from: Instant, to: Instant) {
@@ -136,7 +136,7 @@ impl Timeline {
         let marks = [
             (
                 Step::Queue,
-                self.handed_on.get(self.submitted),
+                self.forwarded.get(self.submitted),
                 Step::Leader,
             ),
             (Step::Queue, self.taken.get(self.submitted), Step::Evaluate),
@@ -211,7 +211,7 @@ mod tests {
     fn a_follower_waits_for_the_leader() {
         let start = Instant::now();
         let timeline = Timeline::new(start, None);
-        timeline.handed_on(start + MS);
+        timeline.forwarded(start + MS);
         assert_eq!(
             names(&timeline, start + 9 * MS),
             [("queue", 1), ("leader", 8)]
