@@ -197,7 +197,7 @@ fn raw(key: &Bytes, revision: i64, prev: Option<&KeyValue>) -> KeyValue {
         mod_revision: revision,
         version: prev.map_or(1, |prev| prev.version + 1),
         lease: 0,
-        sub: 0,
+        position: 0,
     }
 }
 

@@ -9,7 +9,7 @@ use dqlite::{
     wire::{Param, Row, Value},
 };
 use etcd_state::{
-    mvcc::{Change, ChangeKind, KeyValue, LeaseId, Revision, RowId, revision_of, sub_of},
+    mvcc::{Change, ChangeKind, KeyValue, LeaseId, Revision, RowId, position_of, revision_of},
     settings::{SettingChange, Settings, Space},
 };
 
@@ -511,7 +511,7 @@ fn stored_change(row: Row) -> Result<StoredChange, OpenError> {
         mod_revision: revision_of(*id),
         version: *version,
         lease: *lease,
-        sub: sub_of(*id),
+        position: position_of(*id),
     };
     Ok(StoredChange {
         kind,

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use etcd_state::mvcc::{MAX_SUB, Revision, RowId, row_id};
+use etcd_state::mvcc::{MAX_POSITION, Revision, RowId, row_id};
 use tracing::info;
 
 use super::command::{Reply, ReplySender};
@@ -39,7 +39,7 @@ impl Sweep {
     pub fn new(compact_revision: Revision, kept: Vec<RowId>) -> Option<Self> {
         (compact_revision > 0).then(|| Self {
             kept,
-            end: row_id(compact_revision, MAX_SUB),
+            end: row_id(compact_revision, MAX_POSITION),
             after: RowId::MIN,
             done: 0,
             found: 0,
@@ -235,7 +235,7 @@ mod tests {
     #[test]
     fn a_sweep_deletes_what_is_not_kept_and_comes_before_the_rows() {
         let kept: Vec<RowId> = (0..2000).map(|n| n * 3).collect();
-        let end = row_id(1, MAX_SUB);
+        let end = row_id(1, MAX_POSITION);
         let mut table: std::collections::BTreeSet<RowId> = (0..6000).collect();
         table.extend([end, end + 1]);
         let mut purge = Purge::new(vec![0], Sweep::new(1, kept.clone()));

@@ -115,7 +115,7 @@ mod tests {
             mod_revision: revision,
             version: 1,
             lease: 0,
-            sub: 0,
+            position: 0,
         };
         Change {
             kind,

@@ -45,7 +45,7 @@ impl TestStore {
         let mut changes = Vec::new();
         for (key, value) in ops {
             let prev = head.tree.get(key).cloned();
-            let sub = u32::try_from(changes.len()).unwrap();
+            let position = u32::try_from(changes.len()).unwrap();
             let mut kv = KeyValue {
                 key: key.clone(),
                 value: Bytes::new(),
@@ -53,7 +53,7 @@ impl TestStore {
                 mod_revision: revision,
                 version: 0,
                 lease: 0,
-                sub,
+                position,
             };
             let kind = match (value, &prev) {
                 (None, None) => continue,

@@ -98,7 +98,7 @@ mod tests {
             mod_revision: 300,
             version,
             lease: 7,
-            sub: 0,
+            position: 0,
         }
     }
 
@@ -122,7 +122,7 @@ mod tests {
             mod_revision: 301,
             version: 0,
             lease: 0,
-            sub: 0,
+            position: 0,
         };
         let prev = kv("old", 1);
         let delete = Change {

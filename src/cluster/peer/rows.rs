@@ -26,7 +26,7 @@ fn row(kv: &KeyValue, kind: ChangeKind, prev_revision: i64) -> proto::Row {
         value: (kind == ChangeKind::Put).then(|| kv.value.clone()),
         create_revision: kv.create_revision,
         mod_revision: kv.mod_revision,
-        position: kv.sub,
+        position: kv.position,
         version: kv.version,
         lease: kv.lease,
         prev_revision,
@@ -48,7 +48,7 @@ pub fn received(row: proto::Row) -> Row {
             mod_revision: row.mod_revision,
             version: row.version,
             lease: row.lease,
-            sub: row.position,
+            position: row.position,
         },
         prev_revision: row.prev_revision,
     }

@@ -13,7 +13,7 @@ use etcd_proto::mvccpb;
 use etcd_state::{
     lease::{LeaseCopy, MAX_TTL_S, MIN_TTL_S},
     mvcc::{
-        Change, ChangeKind, KeyValue, MAX_SUB, NEVER_COMPACTED, Replay, Revision, RowId,
+        Change, ChangeKind, KeyValue, MAX_POSITION, NEVER_COMPACTED, Replay, Revision, RowId,
         revision_of,
     },
     settings::SettingChange,
@@ -164,14 +164,16 @@ impl Contents {
 
     fn change(&mut self, key: RowKey, stored: mvccpb::KeyValue) -> Result<Change, RestoreError> {
         let revision = key.revision;
-        let sub = u32::try_from(key.sub).ok().filter(|sub| *sub <= MAX_SUB);
-        let sub = sub.ok_or_else(|| {
+        let position = u32::try_from(key.position)
+            .ok()
+            .filter(|position| *position <= MAX_POSITION);
+        let position = position.ok_or_else(|| {
             self.content(format!(
                 "revision {revision} has more changes than can be stored"
             ))
         })?;
         let (kind, kv) = if key.is_tombstone {
-            let kv = KeyValue::tombstone(stored.key, revision, sub);
+            let kv = KeyValue::tombstone(stored.key, revision, position);
             (ChangeKind::Delete, kv)
         } else {
             if stored.mod_revision != revision {
@@ -184,7 +186,7 @@ impl Contents {
                 mod_revision: revision,
                 version: stored.version,
                 lease: stored.lease,
-                sub,
+                position,
             };
             (ChangeKind::Put, kv)
         };
@@ -220,7 +222,7 @@ impl Contents {
             Err(error) => return Err(damaged(&self.path, error.to_string())),
         };
         let key = RowKey::parse(entry.key)
-            .filter(|key| (1..=MAX_REVISION).contains(&key.revision) && key.sub >= 0)
+            .filter(|key| (1..=MAX_REVISION).contains(&key.revision) && key.position >= 0)
             .ok_or_else(|| damaged(&self.path, "a row has no revision".to_owned()))?;
         Ok(Some((key, entry.value.to_vec())))
     }

@@ -163,7 +163,7 @@ fn revision_value(revision: Revision) -> Vec<u8> {
     let mut value = Vec::with_capacity(row::KEY_BYTES);
     let key = row::RowKey {
         revision,
-        sub: 0,
+        position: 0,
         is_tombstone: false,
     };
     key.append_to(&mut value);

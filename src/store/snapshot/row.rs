@@ -17,7 +17,7 @@ const TOMBSTONE: u8 = b't';
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RowKey {
     pub revision: Revision,
-    pub sub: i64,
+    pub position: i64,
     pub is_tombstone: bool,
 }
 
@@ -25,7 +25,7 @@ impl RowKey {
     pub fn of(kv: &KeyValue) -> Self {
         Self {
             revision: kv.mod_revision,
-            sub: i64::from(kv.sub),
+            position: i64::from(kv.position),
             is_tombstone: kv.version == 0,
         }
     }
@@ -33,7 +33,7 @@ impl RowKey {
     pub fn append_to(self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.revision.to_be_bytes());
         out.push(SEPARATOR);
-        out.extend_from_slice(&self.sub.to_be_bytes());
+        out.extend_from_slice(&self.position.to_be_bytes());
         if self.is_tombstone {
             out.push(TOMBSTONE);
         }
@@ -43,7 +43,7 @@ impl RowKey {
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let (revision, rest) = bytes.split_first_chunk::<8>()?;
         let (separator, rest) = rest.split_first()?;
-        let (sub, mark) = rest.split_first_chunk::<8>()?;
+        let (position, mark) = rest.split_first_chunk::<8>()?;
         let is_tombstone = match mark {
             [] => false,
             [TOMBSTONE] => true,
@@ -51,7 +51,7 @@ impl RowKey {
         };
         (*separator == SEPARATOR).then_some(Self {
             revision: i64::from_be_bytes(*revision),
-            sub: i64::from_be_bytes(*sub),
+            position: i64::from_be_bytes(*position),
             is_tombstone,
         })
     }
@@ -91,7 +91,7 @@ mod tests {
         for is_tombstone in [false, true] {
             let key = RowKey {
                 revision: 7,
-                sub: 300,
+                position: 300,
                 is_tombstone,
             };
             let mut bytes = Vec::new();

@@ -27,7 +27,7 @@ fn history(value_bytes: impl Iterator<Item = usize>) -> History {
             mod_revision: revision,
             version: 1,
             lease: 0,
-            sub: 0,
+            position: 0,
         });
         tree.insert(Arc::clone(&kv));
         let change = Change {
@@ -108,7 +108,7 @@ fn the_rows_are_all_versions_whatever_their_size() {
     for ((revision, bytes), (key, value)) in (2..).zip(sizes()).zip(rows) {
         let expected = row::RowKey {
             revision,
-            sub: 0,
+            position: 0,
             is_tombstone: false,
         };
         assert_eq!(row::RowKey::parse(&key), Some(expected));

@@ -3,7 +3,7 @@
 
 use etcd_state::{
     lease::{LeaseTable, MAX_TTL_S, MIN_TTL_S},
-    mvcc::{LeaseId, MAX_SUB},
+    mvcc::{LeaseId, MAX_POSITION},
     requests::RequestError,
 };
 
@@ -78,7 +78,7 @@ impl Writer {
         let mut keys = keys.into_iter();
         loop {
             let reply = self.change(leases, |evaluation| {
-                evaluation.delete_keys(keys.by_ref().take(MAX_SUB as usize));
+                evaluation.delete_keys(keys.by_ref().take(MAX_POSITION as usize));
                 Ok(Reply::LeaseRevoked {
                     revision: evaluation.reported_revision(),
                 })

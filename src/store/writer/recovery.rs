@@ -8,7 +8,7 @@ use std::{collections::HashMap, pin::Pin, sync::atomic::Ordering, time::Duration
 
 use etcd_state::{
     auth,
-    mvcc::{MAX_SUB, Revision, Tree, row_id},
+    mvcc::{MAX_POSITION, Revision, Tree, row_id},
     requests::RequestError,
     settings::Settings,
 };
@@ -194,7 +194,7 @@ impl Writer {
         let leases = database.read_leases().await?;
         let settings = database.read_settings().await?;
         let mut changes = Vec::new();
-        let after = row_id(self.shared.history.head().revision, MAX_SUB);
+        let after = row_id(self.shared.history.head().revision, MAX_POSITION);
         database
             .read_changes(after, |change| {
                 changes.push(change);

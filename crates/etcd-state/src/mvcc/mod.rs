@@ -13,8 +13,8 @@ pub use history::{
 };
 pub use key_range::KeyRange;
 pub use record::{
-    Change, ChangeKind, Commit, KeyValue, LeaseId, MAX_SUB, Revision, RowId, revision_of, row_id,
-    sub_of,
+    Change, ChangeKind, Commit, KeyValue, LeaseId, MAX_POSITION, Revision, RowId, position_of,
+    revision_of, row_id,
 };
 pub use replay::{Replay, ReplayError};
 pub use tree::{Range, Tree};

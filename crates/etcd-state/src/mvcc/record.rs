@@ -10,7 +10,7 @@ pub type Revision = i64;
 /// Identifies a lease; 0 means none.
 pub type LeaseId = i64;
 
-/// One version of a key. A tombstone has only `key`, `mod_revision` and `sub`.
+/// One version of a key. A tombstone has only `key`, `mod_revision` and `position`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyValue {
     pub key: Bytes,
@@ -21,7 +21,7 @@ pub struct KeyValue {
     pub version: i64,
     pub lease: LeaseId,
     /// Position among the changes of `mod_revision`; with it, the primary key of the row.
-    pub sub: u32,
+    pub position: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,33 +50,33 @@ pub struct Commit {
 /// the order of the table is the order of changes.
 pub type RowId = i64;
 
-const SUB_BITS: u32 = 20;
+const POSITION_BITS: u32 = 20;
 
 /// The highest position in a revision: one transaction changes at most 1,048,575 keys, and 43 bits
 /// are left for revisions, enough for 270 years at 1,000 per second.
-pub const MAX_SUB: u32 = (1 << SUB_BITS) - 1;
+pub const MAX_POSITION: u32 = (1 << POSITION_BITS) - 1;
 
-/// The row of a change. `sub` must not be above [`MAX_SUB`].
-pub const fn row_id(revision: Revision, sub: u32) -> RowId {
-    debug_assert!(sub <= MAX_SUB);
-    (revision << SUB_BITS) | sub as RowId
+/// The row of a change. `position` must not be above [`MAX_POSITION`].
+pub const fn row_id(revision: Revision, position: u32) -> RowId {
+    debug_assert!(position <= MAX_POSITION);
+    (revision << POSITION_BITS) | position as RowId
 }
 
 pub const fn revision_of(row_id: RowId) -> Revision {
-    row_id >> SUB_BITS
+    row_id >> POSITION_BITS
 }
 
-pub const fn sub_of(row_id: RowId) -> u32 {
-    (row_id & MAX_SUB as RowId) as u32
+pub const fn position_of(row_id: RowId) -> u32 {
+    (row_id & MAX_POSITION as RowId) as u32
 }
 
 impl KeyValue {
     pub fn row_id(&self) -> RowId {
-        row_id(self.mod_revision, self.sub)
+        row_id(self.mod_revision, self.position)
     }
 
     /// Returns the tombstone that the deletion of `key` at this place in the order leaves.
-    pub fn tombstone(key: Bytes, mod_revision: Revision, sub: u32) -> Self {
+    pub fn tombstone(key: Bytes, mod_revision: Revision, position: u32) -> Self {
         KeyValue {
             key,
             value: Bytes::new(),
@@ -84,7 +84,7 @@ impl KeyValue {
             mod_revision,
             version: 0,
             lease: 0,
-            sub,
+            position,
         }
     }
 }
@@ -105,11 +105,11 @@ mod tests {
 
     #[test]
     fn row_ids_sort_by_revision_then_position() {
-        assert!(row_id(7, MAX_SUB) < row_id(8, 0));
-        let id = row_id(Revision::MAX >> SUB_BITS, MAX_SUB);
+        assert!(row_id(7, MAX_POSITION) < row_id(8, 0));
+        let id = row_id(Revision::MAX >> POSITION_BITS, MAX_POSITION);
         assert_eq!(
-            (revision_of(id), sub_of(id)),
-            (Revision::MAX >> SUB_BITS, MAX_SUB)
+            (revision_of(id), position_of(id)),
+            (Revision::MAX >> POSITION_BITS, MAX_POSITION)
         );
     }
 }

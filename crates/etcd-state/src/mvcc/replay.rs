@@ -75,7 +75,7 @@ impl Replay {
             continues_from: Some(head.revision),
             tree: head.tree.clone(),
             revision: head.revision,
-            last_row: super::row_id(head.revision, super::MAX_SUB),
+            last_row: super::row_id(head.revision, super::MAX_POSITION),
             ..Replay::new(compact_revision)
         }
     }

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     lease::LeaseTable,
     mvcc::{
-        Change, ChangeKind, Commit, History, KeyRange, KeyValue, LeaseId, MAX_SUB, Revision,
+        Change, ChangeKind, Commit, History, KeyRange, KeyValue, LeaseId, MAX_POSITION, Revision,
         Snapshot, Tree,
     },
 };
@@ -91,7 +91,7 @@ impl<'a> Evaluation<'a> {
         &mut self,
         request: &DeleteRangeRequest,
     ) -> Result<DeleteRangeResponse, RequestError> {
-        if self.deletions(request) > MAX_SUB as usize {
+        if self.deletions(request) > MAX_POSITION as usize {
             return Err(RequestError::TooManyOperations);
         }
         Ok(self.execute_delete_range(request))
@@ -103,7 +103,7 @@ impl<'a> Evaluation<'a> {
         self.choose(request, &mut path);
         let mut changes = 0;
         self.check_txn(request, &mut path.iter(), &mut changes)?;
-        if changes > MAX_SUB as usize {
+        if changes > MAX_POSITION as usize {
             return Err(RequestError::TooManyOperations);
         }
         let before = self.working.tree.clone();
@@ -295,7 +295,7 @@ impl<'a> Evaluation<'a> {
             mod_revision: revision,
             version: prev.as_ref().map_or(1, |prev| prev.version + 1),
             lease,
-            sub: self.changes.len() as u32,
+            position: self.changes.len() as u32,
         });
         self.move_lease(prev.as_ref().map_or(0, |prev| prev.lease), lease, &kv.key);
         let response = PutResponse {
@@ -338,8 +338,8 @@ impl<'a> Evaluation<'a> {
             return;
         };
         self.move_lease(prev.lease, 0, &prev.key);
-        let (revision, sub) = (self.working.revision + 1, self.changes.len() as u32);
-        let tombstone = Arc::new(KeyValue::tombstone(prev.key.clone(), revision, sub));
+        let (revision, position) = (self.working.revision + 1, self.changes.len() as u32);
+        let tombstone = Arc::new(KeyValue::tombstone(prev.key.clone(), revision, position));
         self.changes.push(Change {
             kind: ChangeKind::Delete,
             kv: tombstone,

@@ -110,7 +110,7 @@ mod tests {
                 mod_revision: 2,
                 version: 1,
                 lease: 0,
-                sub: index as u32,
+                position: index as u32,
             }));
         }
         tree

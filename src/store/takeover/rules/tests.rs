@@ -165,7 +165,7 @@ proptest! {
                 mod_revision: made.revision,
                 version: made.version,
                 lease: made.lease,
-                sub: 0,
+                position: 0,
             };
             let taken = replay.row(made.kind, kv, made.prev_revision);
             prop_assert!(taken.is_ok(), "{taken:?}");

@@ -175,7 +175,7 @@ impl Dropped {
                     rows.extend(change.prev.as_ref().map(|prev| prev.row_id()));
                 }
                 if change.kind == ChangeKind::Delete && commit.revision < current {
-                    rows.push(row_id(commit.revision, change.kv.sub));
+                    rows.push(row_id(commit.revision, change.kv.position));
                 }
             }
         }

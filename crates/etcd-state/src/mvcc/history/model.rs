@@ -87,13 +87,13 @@ impl Model {
             if !seen.insert(key.clone()) || (is_delete && prev.is_none()) {
                 continue;
             }
-            let sub = changes.len() as u32;
+            let position = changes.len() as u32;
             let kv = Arc::new(next_version(
                 key.clone(),
                 prev.as_deref(),
                 is_delete,
                 revision,
-                sub,
+                position,
             ));
             let kind = if is_delete {
                 ChangeKind::Delete
@@ -262,10 +262,10 @@ fn next_version(
     prev: Option<&KeyValue>,
     is_delete: bool,
     revision: Revision,
-    sub: u32,
+    position: u32,
 ) -> KeyValue {
     if is_delete {
-        return KeyValue::tombstone(key, revision, sub);
+        return KeyValue::tombstone(key, revision, position);
     }
     KeyValue {
         key,
@@ -274,6 +274,6 @@ fn next_version(
         mod_revision: revision,
         version: prev.map_or(1, |prev| prev.version + 1),
         lease: 0,
-        sub,
+        position,
     }
 }

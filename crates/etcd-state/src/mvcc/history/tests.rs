@@ -3,7 +3,7 @@ use proptest::prelude::*;
 
 use super::model::{Model, Op, Step, steps};
 use super::*;
-use crate::mvcc::{ChangeKind, MAX_SUB, Replay, row_id};
+use crate::mvcc::{ChangeKind, MAX_POSITION, Replay, row_id};
 
 fn append(history: &History, model: &mut Model, transactions: &[Vec<Op>]) {
     let commits: Vec<_> = transactions
@@ -76,7 +76,7 @@ proptest! {
         model.assert_same(&history);
         let (compact_revision, rows) = history.rows_to_compaction();
         let needed = model.needed();
-        let needed: Vec<_> = needed.range(..=row_id(compact_revision, MAX_SUB)).copied().collect();
+        let needed: Vec<_> = needed.range(..=row_id(compact_revision, MAX_POSITION)).copied().collect();
         prop_assert_eq!(rows, needed);
         let (replayed, garbage) = replay(&model);
         prop_assert_eq!(garbage, Vec::<RowId>::new());

@@ -11,7 +11,7 @@ fn version(key: &'static str, mod_revision: i64, create_revision: i64, version: 
         mod_revision,
         version,
         lease: 0,
-        sub: 0,
+        position: 0,
     }
 }
 
@@ -37,7 +37,7 @@ fn rows_of_one_revision_are_one_commit() {
         .row(
             Put,
             KeyValue {
-                sub: 1,
+                position: 1,
                 ..version("b", 2, 2, 1)
             },
             0,
@@ -140,7 +140,7 @@ fn a_key_twice_in_one_revision_is_refused() {
         .row(Put, version("a", 2, 2, 1), 0)
         .expect("continues");
     let second = KeyValue {
-        sub: 1,
+        position: 1,
         ..version("a", 2, 2, 2)
     };
     let refused = replay.row(Put, second, 2);

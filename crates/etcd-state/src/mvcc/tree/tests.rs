@@ -15,7 +15,7 @@ fn kv(key: impl Into<Bytes>, revision: i64) -> Arc<KeyValue> {
         mod_revision: revision,
         version: 1,
         lease: 0,
-        sub: 0,
+        position: 0,
     })
 }
 

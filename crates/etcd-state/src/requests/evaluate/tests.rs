@@ -255,7 +255,7 @@ impl Real {
 fn events(commit: Option<&Commit>) -> Vec<Event> {
     let changes = commit.iter().flat_map(|commit| &commit.changes);
     let event = |(at, change): (usize, &crate::mvcc::Change)| {
-        assert_eq!(change.kv.sub as usize, at, "positions are consecutive");
+        assert_eq!(change.kv.position as usize, at, "positions are consecutive");
         assert_eq!(change.kv.mod_revision, commit.unwrap().revision);
         let is_put = change.kind == ChangeKind::Put;
         Event {
