@@ -121,7 +121,7 @@ impl Replica {
     }
 
     /// Opens the database on this node, which must lead, and brings the index up to it.
-    pub async fn take_over(&mut self) -> Result<Leading, OpenError> {
+    pub async fn become_leader(&mut self) -> Result<Leading, OpenError> {
         let shared = self.shared.clone();
         let mut database = if shared.cluster.is_single() {
             Database::open(&shared.endpoint).await?

@@ -125,7 +125,7 @@ impl Coordinator {
         {
             return Ok(next);
         }
-        let leading = match self.replica.take_over().await {
+        let leading = match self.replica.become_leader().await {
             Ok(leading) => leading,
             Err(error @ OpenError::Dqlite(_)) => {
                 debug!(%error, "cannot take over yet");

@@ -163,7 +163,7 @@ impl Running {
             cluster_id: ClusterId::fixed(0xc1),
         };
         let (store, mut replica) = empty(options);
-        let leading = replica.take_over().await.unwrap();
+        let leading = replica.become_leader().await.unwrap();
         let (stop, stopped) = oneshot::channel();
         let observed = Arc::new(Mutex::new(Vec::new()));
         let batch_bytes = Arc::new(Mutex::new(Vec::new()));

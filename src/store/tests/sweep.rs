@@ -16,7 +16,7 @@ use crate::store::{Alone, QuotaBytes, Replica, Stop, Store, StoreOptions, empty}
 
 /// Leads for as long as `work` takes.
 async fn lead(replica: &mut Replica, work: impl Future<Output = ()>) {
-    let leading = replica.take_over().await.unwrap();
+    let leading = replica.become_leader().await.unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
     let writing = replica.write(leading, async {
         let _ = stopped.await;
