@@ -12,7 +12,7 @@ use crate::{
         roll_back::RollBackError,
     },
     server::ServerError,
-    store::{OpenError, WriterError, takeover::TakeOverError},
+    store::{OpenError, WriterError, conversion::ConversionError},
 };
 
 /// 128 and the number of the signal is added when a second signal cut the stop short; 134 is a panic or an
@@ -106,7 +106,7 @@ impl From<&RecoverError> for Exit {
 impl From<&RollBackError> for Exit {
     fn from(error: &RollBackError) -> Self {
         match error {
-            RollBackError::Backup(error) => of_take_over(error),
+            RollBackError::Backup(error) => of_conversion(error),
             RollBackError::Directory(error) => Self::from(error),
             RollBackError::Open(error) => of_open(error),
         }
@@ -195,16 +195,16 @@ fn of_open(error: &OpenError) -> Exit {
         | OpenError::ForeignSchema(_)
         | OpenError::Foreign(_)
         | OpenError::Damaged(_) => Exit::Data,
-        OpenError::TakeOver(error) => error.downcast_ref().map_or(Exit::Failure, of_take_over),
+        OpenError::Conversion(error) => error.downcast_ref().map_or(Exit::Failure, of_conversion),
         OpenError::NoLeader(_) | OpenError::Dqlite(_) => Exit::Engine,
     }
 }
 
-fn of_take_over(error: &TakeOverError) -> Exit {
+fn of_conversion(error: &ConversionError) -> Exit {
     match error {
         _ if error.is_disk_full() => Exit::DiskFull,
-        TakeOverError::Exists(_) => Exit::Config,
-        TakeOverError::Rows(_) | TakeOverError::NoBackup { .. } => Exit::Data,
+        ConversionError::Exists(_) => Exit::Config,
+        ConversionError::Rows(_) | ConversionError::NoBackup { .. } => Exit::Data,
         _ => Exit::Failure,
     }
 }

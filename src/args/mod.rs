@@ -5,6 +5,7 @@
 mod auth;
 mod backup;
 mod client_tls;
+mod conversion;
 mod duration;
 mod logs;
 mod migrator;
@@ -14,14 +15,13 @@ mod remote;
 mod restore;
 mod snap;
 mod status;
-mod takeover;
 mod values;
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind};
 
-use crate::{process::disk::LowStorageAction, store::takeover::BackupTo};
+use crate::{process::disk::LowStorageAction, store::conversion::BackupTo};
 use dqlite::tls::TlsVersion;
 
 use self::values::{boolean, count, request_bytes, signed, streams, tls_version, unsigned, voters};
@@ -31,6 +31,7 @@ pub use self::{
     auth::AuthFlags,
     backup::{BackupArgs, BackupCommand, ScheduledBackupFlags, VerifyArgs},
     client_tls::{ClientTlsFlags, file},
+    conversion::RollBackArgs,
     duration::{DurationError, GoDuration},
     logs::{LogFlags, LogFormat, Threshold},
     migrator::{CopyFlags, MigratorArgs, MigratorMode, Origin},
@@ -39,7 +40,6 @@ pub use self::{
     restore::RestoreArgs,
     snap::Hook,
     status::StatusArgs,
-    takeover::RollBackArgs,
 };
 
 pub const DEFAULT_STORAGE_DIR: &str = "/var/tmp/k8s-dqlite";
@@ -248,7 +248,7 @@ pub struct Args {
 
     /// File to which the tables of a Go k8s-dqlite are saved before they are converted, or none.
     /// Empty: a file in a directory beside the storage directory.
-    #[arg(long, value_name = "FILE", value_parser = takeover::backup_to, default_value = "")]
+    #[arg(long, value_name = "FILE", value_parser = conversion::backup_to, default_value = "")]
     pub take_over_backup: BackupTo,
 
     /// Given flags that do nothing, for the log.

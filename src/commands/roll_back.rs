@@ -13,14 +13,14 @@ use crate::{
     commands::restore::{Directory, RestoreError, start_engine},
     store::{
         OpenError,
-        takeover::{OldTable, TakeOverError, backup::Reader},
+        conversion::{ConversionError, OldTable, backup::Reader},
     },
 };
 
 #[derive(Debug, thiserror::Error)]
 pub enum RollBackError {
     #[error(transparent)]
-    Backup(#[from] TakeOverError),
+    Backup(#[from] ConversionError),
     #[error(transparent)]
     Directory(#[from] RestoreError),
     #[error(transparent)]

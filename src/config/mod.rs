@@ -39,7 +39,7 @@ use crate::{
     args::{Args, file},
     backup::BackupSettings,
     process::disk::DiskWatch,
-    store::{QuotaBytes, takeover::BackupTo},
+    store::{QuotaBytes, conversion::BackupTo},
     tls::ServerTls,
 };
 

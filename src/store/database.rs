@@ -54,7 +54,7 @@ pub enum OpenError {
     )]
     ForeignSchema(i64),
     #[error("the data of the Go k8s-dqlite was not taken over: {0}")]
-    TakeOver(#[source] Box<dyn std::error::Error + Send + Sync>),
+    Conversion(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error(transparent)]
     Foreign(#[from] Foreign),
     #[error("the database is damaged: {0}")]

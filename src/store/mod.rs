@@ -8,6 +8,7 @@ mod batch;
 mod cluster;
 mod command;
 mod compaction;
+pub mod conversion;
 mod database;
 mod folded;
 mod hash;
@@ -21,7 +22,6 @@ mod replica;
 mod restore;
 mod schema;
 pub mod snapshot;
-pub mod takeover;
 #[cfg(test)]
 mod tests;
 mod writer;

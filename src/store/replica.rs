@@ -17,10 +17,10 @@ use tracing::{info, warn};
 use super::{
     OpenError, Shared,
     command::Submission,
+    conversion::{self, ConversionOptions},
     database::{Database, StoredChange},
     load::{load, restore_leases},
     purge::{Purge, Sweep},
-    takeover::{self, TakeOver},
     writer::{CommitObserver, Ended, Stop, Writer, WriterError},
 };
 
@@ -103,15 +103,15 @@ impl Replica {
     /// Converts what a Go k8s-dqlite has left in the database of this node, which must lead.
     pub async fn convert(
         &self,
-        take_over: &TakeOver,
-        others: &impl takeover::Others,
-        halt: &takeover::Halt,
+        options: &ConversionOptions,
+        others: &impl conversion::Others,
+        halt: &conversion::Halt,
     ) -> Result<(), OpenError> {
         let shared = &self.shared;
         let cluster_id = shared.cluster_id.load(Ordering::Acquire);
-        takeover::run(
+        conversion::run(
             &shared.endpoint,
-            take_over,
+            options,
             cluster_id,
             others,
             &shared.metrics,

@@ -11,7 +11,7 @@ pub const READ_VERSION: &str = "PRAGMA user_version";
 pub const COUNT_TABLES: &str = "SELECT count(*) FROM sqlite_master";
 
 /// The schema version while the tables of the Go k8s-dqlite are being converted: above every
-/// version that an earlier program knows, so that it refuses, and below 3.0. See `takeover`.
+/// version that an earlier program knows, so that it refuses, and below 3.0. See `conversion`.
 pub const CONVERTING_VERSION: i64 = (2 << 16) | 0xf000;
 
 /// The tables. `prev_revision` is there for checks and inspection. Column types are only INTEGER, TEXT and

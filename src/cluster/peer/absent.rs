@@ -6,7 +6,7 @@ use dqlite::wire::Server;
 use tokio::{task::JoinSet, time::timeout};
 
 use super::{Dialer, EngineView};
-use crate::store::takeover::Others;
+use crate::store::conversion::Others;
 
 /// The longest that a node may take to answer: a connection is made within two seconds.
 const ASK_TIMEOUT: Duration = Duration::from_secs(4);

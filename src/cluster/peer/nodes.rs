@@ -25,7 +25,7 @@ use super::{
 };
 use crate::store::{
     Replica, Store,
-    takeover::{BackupTo, TakeOver},
+    conversion::{BackupTo, ConversionOptions},
 };
 
 pub struct NodeOptions {
@@ -76,7 +76,7 @@ impl Nodes {
             log_end,
         } = options;
         let remembered = Remembered::new(own_id, log_end);
-        let take_over = TakeOver {
+        let conversion = ConversionOptions {
             storage_dir: storage_dir.clone(),
             backup: take_over_backup,
         };
@@ -118,7 +118,7 @@ impl Nodes {
             is_loaded: loaded_sender,
             orders: orders_receiver,
             is_stopping: false,
-            take_over,
+            conversion,
             reminded: None,
             remembered,
         };

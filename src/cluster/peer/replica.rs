@@ -18,7 +18,7 @@ use super::{
 };
 use crate::store::{
     Cluster, Ended, OpenError, Replica, Stop, WriterError,
-    takeover::{Halt, Remedy, TakeOver, remedy},
+    conversion::{ConversionOptions, Halt, Remedy, remedy},
 };
 
 /// The longest that a step of a take-over may take to end: it is a fraction of a second on a disk
@@ -66,7 +66,7 @@ pub struct Coordinator {
     pub orders: mpsc::Receiver<Order>,
     /// Set once only the queued requests are still committed.
     pub is_stopping: bool,
-    pub take_over: TakeOver,
+    pub conversion: ConversionOptions,
     /// The time when the log last said what this node waits for.
     pub reminded: Option<Instant>,
     pub remembered: Arc<Remembered>,
@@ -215,7 +215,7 @@ impl Coordinator {
             }
         };
         let halt = Halt::default();
-        let mut converting = Box::pin(self.replica.convert(&self.take_over, &absent, &halt));
+        let mut converting = Box::pin(self.replica.convert(&self.conversion, &absent, &halt));
         let ended = tokio::select! {
             converted = &mut converting => Ok(converted),
             ended = until => {

@@ -24,7 +24,7 @@ use dqlite::client::{Endpoint, Error};
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
-pub use self::error::TakeOverError;
+pub use self::error::ConversionError;
 pub use self::table::{OldTable, Survey};
 use self::{backup::WrittenBackup, table::Stage};
 use super::{OpenError, database::Database, metrics::Metrics};
@@ -58,7 +58,7 @@ pub enum BackupTo {
 }
 
 #[derive(Debug, Clone)]
-pub struct TakeOver {
+pub struct ConversionOptions {
     pub storage_dir: PathBuf,
     pub backup: BackupTo,
 }
@@ -88,7 +88,7 @@ pub trait Others: Sync {
 /// if there is none. The result means nothing once `halt` was asked.
 pub(super) async fn run(
     endpoint: &Endpoint,
-    take_over: &TakeOver,
+    options: &ConversionOptions,
     cluster_id: u64,
     others: &impl Others,
     metrics: &Metrics,
@@ -115,7 +115,7 @@ pub(super) async fn run(
                 if halt.is_asked() {
                     break;
                 }
-                prepare(&mut database, take_over, version, others, cluster_id, halt).await?;
+                prepare(&mut database, options, version, others, cluster_id, halt).await?;
             }
         }
     }
@@ -144,7 +144,7 @@ async fn wait_for_others(others: &impl Others, halt: &Halt) {
 /// Makes the backup, and begins, unless something has changed meanwhile.
 async fn prepare(
     database: &mut Database,
-    take_over: &TakeOver,
+    options: &ConversionOptions,
     version: i64,
     others: &impl Others,
     cluster_id: u64,
@@ -153,7 +153,7 @@ async fn prepare(
     let survey = table::survey(database).await?;
     survey.check()?;
     let used_bytes = used_bytes(database).await?;
-    let backup = back_up(database, take_over, version, &survey, used_bytes, halt).await?;
+    let backup = back_up(database, options, version, &survey, used_bytes, halt).await?;
     let has_begun = others.missing().await.is_empty()
         && table::begin(database, version, &survey, cluster_id).await?;
     if has_begun {
@@ -174,15 +174,15 @@ async fn used_bytes(database: &mut Database) -> Result<u64, OpenError> {
 
 async fn back_up(
     database: &mut Database,
-    take_over: &TakeOver,
+    options: &ConversionOptions,
     version: i64,
     survey: &Survey,
     used_bytes: u64,
     halt: &Halt,
 ) -> Result<Option<WrittenBackup>, OpenError> {
-    let storage_dir = &take_over.storage_dir;
+    let storage_dir = &options.storage_dir;
     let conversion_bytes = CONVERSION_SPACE * used_bytes + SPARE_BYTES;
-    let Some(path) = backup_path(take_over)? else {
+    let Some(path) = backup_path(options)? else {
         check_space(storage_dir, conversion_bytes)?;
         warn!("no backup is made of the old tables, as --take-over-backup=none demands");
         return Ok(None);
@@ -205,18 +205,18 @@ async fn back_up(
     Ok(Some(written))
 }
 
-fn backup_path(take_over: &TakeOver) -> Result<Option<PathBuf>, TakeOverError> {
-    match &take_over.backup {
+fn backup_path(options: &ConversionOptions) -> Result<Option<PathBuf>, ConversionError> {
+    match &options.backup {
         BackupTo::Nowhere => Ok(None),
         BackupTo::File(path) => Ok(Some(path.clone())),
-        BackupTo::Beside => backup::path_beside(&take_over.storage_dir).map(Some),
+        BackupTo::Beside => backup::path_beside(&options.storage_dir).map(Some),
     }
 }
 
-fn check_space(dir: &Path, needed_bytes: u64) -> Result<(), TakeOverError> {
-    let free_bytes = disk::free_bytes(dir).map_err(TakeOverError::file(dir))?;
+fn check_space(dir: &Path, needed_bytes: u64) -> Result<(), ConversionError> {
+    let free_bytes = disk::free_bytes(dir).map_err(ConversionError::file(dir))?;
     if free_bytes < needed_bytes {
-        return Err(TakeOverError::NoSpace {
+        return Err(ConversionError::NoSpace {
             dir: dir.to_owned(),
             free_bytes,
             needed_bytes,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
-use crate::{address::NodeAddress, store::takeover::BackupTo};
+use crate::{address::NodeAddress, store::conversion::BackupTo};
 
 #[derive(Debug, Clone, PartialEq, Eq, Parser)]
 pub struct RollBackArgs {

@@ -6,7 +6,7 @@ use std::{
 use crate::store::OpenError;
 
 #[derive(Debug, thiserror::Error)]
-pub enum TakeOverError {
+pub enum ConversionError {
     #[error(
         "{} has {free_bytes} bytes free, {needed_bytes} are needed: make room, or say with --take-over-backup \
          where the backup goes; nothing was changed", dir.display()
@@ -31,13 +31,13 @@ pub enum TakeOverError {
     Rows(String),
 }
 
-impl From<TakeOverError> for OpenError {
-    fn from(error: TakeOverError) -> Self {
-        Self::TakeOver(Box::new(error))
+impl From<ConversionError> for OpenError {
+    fn from(error: ConversionError) -> Self {
+        Self::Conversion(Box::new(error))
     }
 }
 
-impl TakeOverError {
+impl ConversionError {
     pub fn file(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::File { path, source }

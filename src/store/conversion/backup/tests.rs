@@ -51,7 +51,7 @@ fn write_all(path: &Path, rows: &[StoredRow]) -> String {
     writer.finish().unwrap().1
 }
 
-fn read_all(path: &Path) -> Result<(Vec<StoredRow>, String), TakeOverError> {
+fn read_all(path: &Path) -> Result<(Vec<StoredRow>, String), ConversionError> {
     let mut reader = Reader::open(path)?;
     assert_eq!(reader.header(), &header());
     let mut rows = Vec::new();
@@ -122,7 +122,7 @@ fn a_file_with_the_name_is_not_replaced() {
     fs::write(&path, "something").unwrap();
     let (_, pieces) = mpsc::channel(1);
     let refused = write_file(&path, &header(), pieces);
-    assert!(matches!(refused, Err(TakeOverError::Exists(_))));
+    assert!(matches!(refused, Err(ConversionError::Exists(_))));
     assert_eq!(fs::read(&path).unwrap(), b"something");
 }
 

@@ -8,7 +8,7 @@ use dqlite::{
 };
 use etcd_state::mvcc::{NEVER_COMPACTED, Revision, RowId, revision_of};
 
-use super::{TakeOverError, schema};
+use super::{ConversionError, schema};
 use crate::store::{OpenError, database::Database, schema as own};
 
 /// The highest revision that a row id can carry.
@@ -69,9 +69,9 @@ impl Survey {
         self.last.max(self.sequence).max(self.compacted).max(1)
     }
 
-    pub fn check(&self) -> Result<(), TakeOverError> {
+    pub fn check(&self) -> Result<(), ConversionError> {
         if self.first < 1 || self.least_revision() > MAX_REVISION {
-            return Err(TakeOverError::Rows(format!(
+            return Err(ConversionError::Rows(format!(
                 "their ids are from {} to {}, above 0 and up to {MAX_REVISION} can be converted",
                 self.first,
                 self.least_revision()

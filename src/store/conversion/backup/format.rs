@@ -8,7 +8,7 @@ use std::io::{self, Read};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::store::takeover::table::StoredRow;
+use crate::store::conversion::table::StoredRow;
 
 pub const FIRST_LINE: &[u8] = b"k8s-dqlite: the tables of a Go k8s-dqlite, 1\n";
 

@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 pub use self::reader::Reader;
 use self::{format::Header, writer::Writer};
 use super::{
-    Halt, TakeOverError, schema,
+    ConversionError, Halt, schema,
     table::{StoredRow, Survey},
 };
 use crate::store::{OpenError, database::Database};
@@ -54,8 +54,8 @@ impl WrittenBackup {
 }
 
 /// A new name in the directory beside the storage directory.
-pub fn path_beside(storage_dir: &Path) -> Result<PathBuf, TakeOverError> {
-    let storage_dir = fs::canonicalize(storage_dir).map_err(TakeOverError::file(storage_dir))?;
+pub fn path_beside(storage_dir: &Path) -> Result<PathBuf, ConversionError> {
+    let storage_dir = fs::canonicalize(storage_dir).map_err(ConversionError::file(storage_dir))?;
     let mut dir = storage_dir.into_os_string();
     dir.push(SUFFIX);
     let dir = PathBuf::from(dir);
@@ -63,7 +63,7 @@ pub fn path_beside(storage_dir: &Path) -> Result<PathBuf, TakeOverError> {
         .recursive(true)
         .mode(0o700)
         .create(&dir)
-        .map_err(TakeOverError::file(&dir))?;
+        .map_err(ConversionError::file(&dir))?;
     remove_partial(&dir);
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -115,7 +115,7 @@ pub async fn write(
     let sent = sent?;
     if rows != sent || rows.cast_signed() != survey.rows {
         written.discard();
-        return Err(TakeOverError::Unverified {
+        return Err(ConversionError::Unverified {
             path: path.to_owned(),
             reason: format!("it has {rows} rows, the table {}", survey.rows),
         }
@@ -180,9 +180,9 @@ fn write_file(
     path: &Path,
     header: &Header,
     mut pieces: mpsc::Receiver<Piece>,
-) -> Result<(u64, WrittenBackup), TakeOverError> {
+) -> Result<(u64, WrittenBackup), ConversionError> {
     if path.symlink_metadata().is_ok() {
-        return Err(TakeOverError::Exists(path.to_owned()));
+        return Err(ConversionError::Exists(path.to_owned()));
     }
     let partial = path.with_extension(PARTIAL);
     let written = write_partial(&partial, header, &mut pieces);
@@ -191,7 +191,9 @@ fn write_file(
         Ok(written)
     });
     let (rows, sha256) = finished.inspect_err(|_| drop(fs::remove_file(&partial)))?;
-    let bytes = fs::metadata(path).map_err(TakeOverError::file(path))?.len();
+    let bytes = fs::metadata(path)
+        .map_err(ConversionError::file(path))?
+        .len();
     let written = WrittenBackup {
         path: path.to_owned(),
         bytes,
@@ -204,8 +206,8 @@ fn write_partial(
     partial: &Path,
     header: &Header,
     pieces: &mut mpsc::Receiver<Piece>,
-) -> Result<(u64, String), TakeOverError> {
-    let failed = |source| TakeOverError::File {
+) -> Result<(u64, String), ConversionError> {
+    let failed = |source| ConversionError::File {
         path: partial.to_owned(),
         source,
     };
@@ -225,8 +227,8 @@ fn write_partial(
     Ok((rows, sha256))
 }
 
-fn verify(path: &Path, header: &Header, rows: u64, sha256: &str) -> Result<(), TakeOverError> {
-    let unverified = |reason: String| TakeOverError::Unverified {
+fn verify(path: &Path, header: &Header, rows: u64, sha256: &str) -> Result<(), ConversionError> {
+    let unverified = |reason: String| ConversionError::Unverified {
         path: path.to_owned(),
         reason,
     };
@@ -246,18 +248,18 @@ fn verify(path: &Path, header: &Header, rows: u64, sha256: &str) -> Result<(), T
 }
 
 /// Gives a file its name, which nothing may have taken meanwhile.
-fn publish(partial: &Path, path: &Path) -> Result<(), TakeOverError> {
+fn publish(partial: &Path, path: &Path) -> Result<(), ConversionError> {
     match fs::hard_link(partial, path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            return Err(TakeOverError::Exists(path.to_owned()));
+            return Err(ConversionError::Exists(path.to_owned()));
         }
         // Not every file system has links.
-        Err(_) => fs::rename(partial, path).map_err(TakeOverError::file(path))?,
-        Ok(()) => fs::remove_file(partial).map_err(TakeOverError::file(partial))?,
+        Err(_) => fs::rename(partial, path).map_err(ConversionError::file(path))?,
+        Ok(()) => fs::remove_file(partial).map_err(ConversionError::file(partial))?,
     }
     let dir = dir_of(path);
     let synced = File::open(&dir).and_then(|dir| dir.sync_all());
-    synced.map_err(TakeOverError::file(&dir))
+    synced.map_err(ConversionError::file(&dir))
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use super::{
     format::{FIRST_LINE, HASH_BYTES, Header, MAX_HEADER_BYTES, decode, number},
     writer::hex,
 };
-use crate::store::takeover::{TakeOverError, table::StoredRow};
+use crate::store::conversion::{ConversionError, table::StoredRow};
 
 /// Bytes that are read from the disk at a time, and decompressed at a time.
 const BUFFER_BYTES: usize = 256 * 1024;
@@ -27,11 +27,11 @@ pub struct Reader {
 }
 
 impl Reader {
-    pub fn open(path: &Path) -> Result<Self, TakeOverError> {
-        let file = File::open(path).map_err(TakeOverError::file(path))?;
+    pub fn open(path: &Path) -> Result<Self, ConversionError> {
+        let file = File::open(path).map_err(ConversionError::file(path))?;
         let unpacked = MultiGzDecoder::new(BufReader::with_capacity(BUFFER_BYTES, file));
         let mut from = Hashing::new(unpacked);
-        let header = read_header(&mut from).map_err(|error| TakeOverError::NoBackup {
+        let header = read_header(&mut from).map_err(|error| ConversionError::NoBackup {
             path: path.to_owned(),
             reason: format!("it is no backup of a take-over: {error}"),
         })?;
@@ -66,9 +66,9 @@ impl Reader {
     }
 
     /// The next row. There is none after the last only if number and checksum of all of them are right.
-    pub fn next_row(&mut self) -> Result<Option<StoredRow>, TakeOverError> {
+    pub fn next_row(&mut self) -> Result<Option<StoredRow>, ConversionError> {
         let read = self.read();
-        read.map_err(|error| TakeOverError::NoBackup {
+        read.map_err(|error| ConversionError::NoBackup {
             path: self.path.clone(),
             reason: match error.kind() {
                 io::ErrorKind::UnexpectedEof => "it is cut off".to_owned(),
