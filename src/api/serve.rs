@@ -25,7 +25,7 @@ use super::{
     concurrency::Recipes,
     election::ElectionService,
     gate::Gate,
-    http::{Front, Sources, http_routes, metrics_routes},
+    http::{GrpcOrHttp, Sources, http_routes, metrics_routes},
     lock::LockService,
 };
 use crate::{cluster::node::Membership, compact::ClientCompactions, store::Store, watch::WatchHub};
@@ -81,7 +81,7 @@ pub async fn serve(
         .http2_keepalive_timeout(Some(PING_TIMEOUT))
         .initial_connection_window_size(WINDOW_BYTES)
         .initial_stream_window_size(WINDOW_BYTES)
-        .serve_with_incoming_shutdown(Front { grpc, http }, connections, stop)
+        .serve_with_incoming_shutdown(GrpcOrHttp { grpc, http }, connections, stop)
         .await
 }
 
@@ -100,13 +100,13 @@ pub async fn serve_http(
     listener: Listener,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), Error> {
-    let front = Front {
+    let service = GrpcOrHttp {
         grpc: Counted::new(axum::Router::new()),
         http,
     };
     Server::builder()
         .accept_http1(true)
-        .serve_with_incoming_shutdown(front, listener.incoming(), stop)
+        .serve_with_incoming_shutdown(service, listener.incoming(), stop)
         .await
 }
 

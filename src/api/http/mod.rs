@@ -2,7 +2,7 @@
 //!
 //! Paths, methods, headers and texts are etcd's (server/etcdserver/api/etcdhttp, server/embed/serve.go).
 
-mod front;
+mod grpc_or_http;
 mod headers;
 mod health;
 mod metrics;
@@ -18,7 +18,7 @@ use axum::{
 };
 
 pub use self::{
-    front::Front,
+    grpc_or_http::GrpcOrHttp,
     metrics::{Served, Sources},
 };
 use crate::api::{Counted, gateway};

@@ -29,9 +29,9 @@ use tracing::{debug, error, info};
 
 use super::{
     EngineView, Reads, View,
-    about::{OwnFiles, details},
     convert::{answer_to_proto, command_from_proto},
     log_ends::{LogEnds, Remembered, moments_to_tell},
+    node_info::{OwnFiles, details},
     reads::finish,
     rows::{Transfer, row_of_change, settings_to_proto},
 };

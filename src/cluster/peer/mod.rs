@@ -9,26 +9,22 @@
 //! reached a leader's writer is never forwarded a second time. A linearizable read waits for a
 //! proof that was begun after it arrived.
 
-mod about;
-mod absent;
 mod convert;
 mod dial;
 mod engine;
 mod errors;
 mod follow;
+mod incompatible_nodes;
 mod lead;
 mod log_ends;
 mod monitor;
+mod node_info;
 mod nodes;
 mod reads;
 mod replica;
 mod rows;
 mod serve;
 
-use self::{
-    absent::Absent,
-    engine::{EngineView, View},
-};
 pub use self::{
     dial::Dialer,
     log_ends::{Found, Remembered, has_lost},
@@ -37,4 +33,8 @@ pub use self::{
     reads::Reads,
     replica::CoordinatorError,
     serve::PeerPort,
+};
+use self::{
+    engine::{EngineView, View},
+    incompatible_nodes::IncompatibleNodes,
 };

@@ -16,10 +16,10 @@ use tracing::error;
 
 use super::{
     Dialer, EngineView, Reads,
-    about::OwnFiles,
     lead::PeerService,
     log_ends::Remembered,
     monitor::{Known, Monitor},
+    node_info::OwnFiles,
     replica::{Coordinator, CoordinatorError, Order},
     serve::{PeerConnections, serve},
 };

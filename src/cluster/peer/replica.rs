@@ -9,7 +9,7 @@ use tokio::{
 use tracing::{debug, info, warn};
 
 use super::{
-    Absent, Dialer, EngineView, Reads,
+    Dialer, EngineView, IncompatibleNodes, Reads,
     follow::{FollowError, Follower},
     lead::Tenure,
     log_ends::Remembered,
@@ -200,7 +200,7 @@ impl Coordinator {
 
     /// Converts what a Go k8s-dqlite has left, which may take minutes. None when this node can go on.
     async fn convert(&mut self) -> Result<Option<Next>, CoordinatorError> {
-        let absent = Absent {
+        let incompatible = IncompatibleNodes {
             own_id: self.own_id,
             engine: &self.engine,
             dialer: &self.dialer,
@@ -215,7 +215,7 @@ impl Coordinator {
             }
         };
         let halt = Halt::default();
-        let mut converting = Box::pin(self.replica.convert(&self.conversion, &absent, &halt));
+        let mut converting = Box::pin(self.replica.convert(&self.conversion, &incompatible, &halt));
         let ended = tokio::select! {
             converted = &mut converting => Ok(converted),
             ended = until => {

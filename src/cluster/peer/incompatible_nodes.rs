@@ -12,13 +12,13 @@ use crate::store::conversion::Others;
 const ASK_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Asks all other nodes, stand-bys and spares too, whether they speak as this program does.
-pub struct Absent<'a> {
+pub struct IncompatibleNodes<'a> {
     pub own_id: u64,
     pub engine: &'a EngineView,
     pub dialer: &'a Dialer,
 }
 
-impl Others for Absent<'_> {
+impl Others for IncompatibleNodes<'_> {
     async fn missing(&self) -> Vec<String> {
         let servers = match self.engine.servers().await {
             Ok(servers) => servers,

@@ -15,12 +15,12 @@ use crate::api::counted::{Answering, Counted, CountedBody};
 
 /// The service of all connections.
 #[derive(Clone)]
-pub struct Front {
+pub struct GrpcOrHttp {
     pub grpc: Counted,
     pub http: Router,
 }
 
-impl Service<Request<tonic::body::Body>> for Front {
+impl Service<Request<tonic::body::Body>> for GrpcOrHttp {
     type Response = Response<CountedBody>;
     type Error = Infallible;
     type Future = Answering;
