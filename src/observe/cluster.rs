@@ -10,7 +10,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::cluster::status::{Known, Report, gather};
+use crate::cluster::status::{Report, StatusTargets, gather};
 
 /// The age up to which an answer is used: however many viewers there are, the nodes are asked at
 /// most this often.
@@ -24,7 +24,7 @@ const STALE_AGE: Duration = Duration::from_secs(10);
 const FIRST_PATIENCE: Duration = Duration::from_millis(1500);
 
 /// Returns the nodes as they are now.
-pub type Nodes = Box<dyn Fn() -> Known + Send + Sync>;
+pub type Nodes = Box<dyn Fn() -> StatusTargets + Send + Sync>;
 
 /// The report of the nodes, and its time.
 #[derive(Clone)]
@@ -56,10 +56,10 @@ impl ClusterView {
         if !self.seen.borrow().as_ref().is_some_and(is_fresh)
             && let Ok(asking) = self.asking.clone().try_lock_owned()
         {
-            let (known, seen) = ((self.nodes)(), self.seen.clone());
+            let (targets, seen) = ((self.nodes)(), self.seen.clone());
             tokio::spawn(async move {
-                let gathered = gather(&known).await;
-                let report = Arc::new(Report::new(&known, gathered, now_s));
+                let gathered = gather(&targets).await;
+                let report = Arc::new(Report::new(&targets, gathered, now_s));
                 let at = Instant::now();
                 seen.send_replace(Some(Seen { report, at }));
                 drop(asking);

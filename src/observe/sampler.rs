@@ -95,7 +95,7 @@ impl Observed {
             store,
             places,
             view,
-            cluster: ClusterView::new(Box::new(move || nodes().known(tls.clone()))),
+            cluster: ClusterView::new(Box::new(move || nodes().status_targets(tls.clone()))),
             started: Instant::now(),
             facts: ArcSwap::from_pointee(Facts::default()),
             ring: Mutex::default(),

@@ -5,7 +5,7 @@ use dqlite::{
     wire::{Role, Server},
 };
 
-use crate::cluster::status::Known;
+use crate::cluster::status::StatusTargets;
 
 /// The node's view of the cluster at this moment.
 #[derive(Debug, Clone, Default)]
@@ -28,7 +28,7 @@ pub type ViewNow = Box<dyn Fn() -> NodeView + Send + Sync>;
 
 impl NodeView {
     /// Returns the nodes to ask, this one too.
-    pub fn known(self, tls: Option<Tls>) -> Known {
+    pub fn status_targets(self, tls: Option<Tls>) -> StatusTargets {
         let own = Server {
             id: self.own_id,
             address: self.own_address,
@@ -38,7 +38,7 @@ impl NodeView {
         if servers.iter().all(|server| server.id != own.id) {
             servers.push(own.clone());
         }
-        Known {
+        StatusTargets {
             own,
             servers,
             tls,

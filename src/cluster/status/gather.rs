@@ -9,7 +9,7 @@ use dqlite::{
 use peer_proto::AboutResponse;
 use tokio::{task::JoinSet, time::timeout};
 
-use super::Known;
+use super::StatusTargets;
 use crate::cluster::peer::Dialer;
 
 /// A node that lives answers within milliseconds, a leader whose writer is busy within a second more.
@@ -26,7 +26,7 @@ const ROUNDS: usize = 2;
 #[derive(Debug, Clone)]
 pub struct NodeAnswer {
     pub address: String,
-    pub about: Result<AboutResponse, String>,
+    pub info: Result<AboutResponse, String>,
     /// The nodes as its engine knows them; empty on a spare.
     pub servers: Vec<Server>,
 }
@@ -34,7 +34,7 @@ pub struct NodeAnswer {
 impl NodeAnswer {
     /// Returns the history that the node belongs to, where it knows.
     fn cluster_id(&self) -> Option<u64> {
-        let id = self.about.as_ref().ok()?.cluster_id;
+        let id = self.info.as_ref().ok()?.cluster_id;
         (id != 0).then_some(id)
     }
 }
@@ -66,20 +66,20 @@ impl Gathered {
     /// The node that says of itself that it leads, in the highest term.
     pub fn leader(&self) -> Option<(&NodeAnswer, &AboutResponse)> {
         let abouts = self.own_answers().filter_map(|answer| {
-            let about = answer.about.as_ref().ok()?;
-            let view = about.view.as_ref()?;
-            (view.leader_id == about.member_id && about.member_id != 0)
-                .then_some((answer, about, view.term))
+            let info = answer.info.as_ref().ok()?;
+            let view = info.view.as_ref()?;
+            (view.leader_id == info.member_id && info.member_id != 0)
+                .then_some((answer, info, view.term))
         });
         let highest = abouts.max_by_key(|(_, _, term)| *term);
-        highest.map(|(answer, about, _)| (answer, about))
+        highest.map(|(answer, info, _)| (answer, info))
     }
 
     /// Addresses of nodes with revisions that the leader does not have, and how many.
     pub fn revisions_ahead(&self) -> impl Iterator<Item = (&str, i64)> {
-        let head = self.leader().map_or(i64::MAX, |(_, about)| about.revision);
+        let head = self.leader().map_or(i64::MAX, |(_, info)| info.revision);
         self.own_answers().filter_map(move |answer| {
-            let own = answer.about.as_ref().ok()?.revision;
+            let own = answer.info.as_ref().ok()?.revision;
             (own > head).then_some((answer.address.as_str(), own - head))
         })
     }
@@ -95,36 +95,36 @@ impl Gathered {
     }
 }
 
-pub async fn gather(known: &Known) -> Gathered {
+pub async fn gather(targets: &StatusTargets) -> Gathered {
     let mut gathered = Gathered {
-        cluster_id: known.cluster_id,
+        cluster_id: targets.cluster_id,
         ..Gathered::default()
     };
-    let mut next = known.servers.clone();
+    let mut next = targets.servers.clone();
     for _ in 0..ROUNDS {
         next.truncate(MAX_NODES.saturating_sub(gathered.answers.len()));
         if next.is_empty() {
             break;
         }
-        gathered.answers.extend(ask(known, &next).await);
+        gathered.answers.extend(ask(targets, &next).await);
         next = told(&gathered);
     }
     if gathered.revisions_ahead().next().is_some() {
-        ask_leader_again(known, &mut gathered).await;
+        ask_leader_again(targets, &mut gathered).await;
     }
     gathered
 }
 
 /// Asks the leader again: a node that seemed ahead of it may have been asked a moment later.
-async fn ask_leader_again(known: &Known, gathered: &mut Gathered) {
+async fn ask_leader_again(targets: &StatusTargets, gathered: &mut Gathered) {
     let Some(address) = gathered.leader().map(|(answer, _)| answer.address.clone()) else {
         return;
     };
-    let dialer = Dialer::new(resolver(known.tls.clone()));
+    let dialer = Dialer::new(resolver(targets.tls.clone()));
     let asked = timeout(ANSWER_TIMEOUT, dialer.details(&address)).await;
     let answer = gathered.answers.iter_mut().find(|a| a.address == address);
-    if let (Ok(Ok(about)), Some(answer)) = (asked, answer) {
-        answer.about = Ok(about);
+    if let (Ok(Ok(info)), Some(answer)) = (asked, answer) {
+        answer.info = Ok(info);
     }
 }
 
@@ -132,7 +132,7 @@ async fn ask_leader_again(known: &Known, gathered: &mut Gathered) {
 fn told(gathered: &Gathered) -> Vec<Server> {
     let mut next: Vec<Server> = Vec::new();
     let leaders = gathered.own_answers().filter_map(|answer| {
-        let view = answer.about.as_ref().ok()?.view.as_ref()?;
+        let view = answer.info.as_ref().ok()?.view.as_ref()?;
         (view.leader_id != 0).then(|| Server {
             id: view.leader_id,
             address: view.leader_address.clone(),
@@ -149,8 +149,8 @@ fn told(gathered: &Gathered) -> Vec<Server> {
     next
 }
 
-async fn ask(known: &Known, servers: &[Server]) -> Vec<NodeAnswer> {
-    let resolve = resolver(known.tls.clone());
+async fn ask(targets: &StatusTargets, servers: &[Server]) -> Vec<NodeAnswer> {
+    let resolve = resolver(targets.tls.clone());
     let dialer = Dialer::new(resolve.clone());
     let mut asking = JoinSet::new();
     for (at, server) in servers.iter().enumerate() {
@@ -164,9 +164,9 @@ async fn ask(known: &Known, servers: &[Server]) -> Vec<NodeAnswer> {
     let (mut abouts, probed) = tokio::join!(asking.join_all(), probe(servers, &resolve));
     abouts.sort_by_key(|(at, _)| *at);
     let both = abouts.into_iter().zip(probed);
-    both.map(|((_, about), probed)| NodeAnswer {
+    both.map(|((_, info), probed)| NodeAnswer {
         address: probed.server.address,
-        about,
+        info,
         servers: probed
             .answer
             .map(|answer| answer.servers)

@@ -21,9 +21,9 @@ pub use self::{
 };
 use crate::config::{self, ConfigError};
 
-/// The cluster, as the files of one node describe it.
+/// The nodes to ask for their status, and the certificates for that.
 #[derive(Debug)]
-pub struct Known {
+pub struct StatusTargets {
     pub own: Server,
     pub servers: Vec<Server>,
     pub tls: Option<Tls>,
@@ -32,7 +32,7 @@ pub struct Known {
     pub certificate_expires_s: Option<i64>,
 }
 
-impl Known {
+impl StatusTargets {
     /// Reads the files of a node. If `enable_tls` is `None`, the files decide.
     pub fn read(dir: &Path, enable_tls: Option<bool>) -> Result<Self, ConfigError> {
         let own = read_info(dir)?.ok_or_else(|| ConfigError::Invalid {

@@ -6,7 +6,7 @@ use etcd_proto::etcdserverpb::AlarmMember;
 use peer_proto::Details;
 use serde::Serialize;
 
-use super::{Gathered, Known};
+use super::{Gathered, StatusTargets};
 use crate::store::Pages;
 
 /// The state of the cluster. See docs/operations.md for the exit codes.
@@ -80,29 +80,29 @@ const CERTIFICATE_WARNING_S: i64 = 30 * DAY_S;
 const DAY_S: i64 = 24 * 3600;
 
 impl Report {
-    pub fn new(known: &Known, gathered: Gathered, now_s: i64) -> Self {
-        let servers = gathered.servers().unwrap_or(&known.servers);
+    pub fn new(targets: &StatusTargets, gathered: Gathered, now_s: i64) -> Self {
+        let servers = gathered.servers().unwrap_or(&targets.servers);
         let leader = gathered.leader();
-        let revision = leader.map(|(_, about)| about.revision);
+        let revision = leader.map(|(_, info)| info.revision);
         let leader_address = leader.map(|(answer, _)| answer.address.as_str());
         let nodes: Vec<NodeReport> = servers
             .iter()
             .map(|server| {
                 let mut node = node(server, &gathered, revision);
-                node.is_own = server.address == known.own.address;
+                node.is_own = server.address == targets.own.address;
                 node.is_leader = leader_address == Some(&server.address);
                 if node.is_own {
-                    let own = known.certificate_expires_s;
+                    let own = targets.certificate_expires_s;
                     node.certificate_expires_s = node.certificate_expires_s.or(own);
                 }
                 node
             })
             .collect();
         let told = leader
-            .map(|(_, about)| about.cluster_id)
+            .map(|(_, info)| info.cluster_id)
             .filter(|id| *id != 0);
-        let cluster_id = known.cluster_id.or(told);
-        let details = leader.and_then(|(_, about)| about.details.as_ref());
+        let cluster_id = targets.cluster_id.or(told);
+        let details = leader.and_then(|(_, info)| info.details.as_ref());
         let pages = details.and_then(|details| details.pages);
         let pages = pages.map(|pages| Pages {
             total: pages.total,
@@ -118,18 +118,15 @@ impl Report {
             warnings.extend(warning(node, now_s));
         }
         problems.extend(gathered.revisions_ahead().map(ahead));
-        let newest = gathered
-            .answers
-            .iter()
-            .filter_map(|a| a.about.as_ref().ok());
-        let newest = newest.max_by_key(|about| about.revision);
-        let alarms = newest.and_then(|about| about.details.as_ref());
+        let newest = gathered.answers.iter().filter_map(|a| a.info.as_ref().ok());
+        let newest = newest.max_by_key(|info| info.revision);
+        let alarms = newest.and_then(|info| info.details.as_ref());
         problems.extend(alarms.into_iter().flat_map(|d| &d.alarms).map(alarm));
         let is_listed = nodes.iter().any(|node| node.is_own);
         if leader.is_some() && !is_listed {
             problems.push(format!(
                 "{}, whose directory this is, is no node of the cluster any more",
-                known.own.address
+                targets.own.address
             ));
         }
         let health = match (leader, problems.is_empty()) {
@@ -142,13 +139,13 @@ impl Report {
             problems,
             warnings,
             cluster_id: cluster_id.map(|id| format!("{id:x}")),
-            leader: leader.map(|(answer, about)| Leader {
-                id: format!("{:x}", about.member_id),
+            leader: leader.map(|(answer, info)| Leader {
+                id: format!("{:x}", info.member_id),
                 address: answer.address.clone(),
-                term: about.view.as_ref().map_or(0, |view| view.term),
+                term: info.view.as_ref().map_or(0, |view| view.term),
             }),
             revision,
-            compact_revision: leader.map(|(_, about)| about.compact_revision),
+            compact_revision: leader.map(|(_, info)| info.compact_revision),
             leases: details.and_then(|details| details.leases),
             database_bytes: pages.map(|pages| pages.total_bytes()),
             database_free_bytes: pages.map(|pages| pages.total_bytes() - pages.used_bytes()),
@@ -159,27 +156,27 @@ impl Report {
 
 fn node(server: &Server, gathered: &Gathered, leader_revision: Option<i64>) -> NodeReport {
     let answer = gathered.answer(&server.address);
-    let about = answer.and_then(|answer| answer.about.as_ref().ok());
+    let info = answer.and_then(|answer| answer.info.as_ref().ok());
     let error = match answer {
-        Some(answer) => answer.about.as_ref().err().cloned(),
+        Some(answer) => answer.info.as_ref().err().cloned(),
         None => Some("not asked".to_owned()),
     };
-    let details: Option<&Details> = about.and_then(|about| about.details.as_ref());
-    let id = about.map_or(server.id, |about| about.member_id);
-    let revision = about.map(|about| about.revision).filter(|r| *r > 0);
+    let details: Option<&Details> = info.and_then(|info| info.details.as_ref());
+    let id = info.map_or(server.id, |info| info.member_id);
+    let revision = info.map(|info| info.revision).filter(|r| *r > 0);
     NodeReport {
         id: (id != 0).then(|| format!("{id:x}")),
         address: server.address.clone(),
         role: server.role.name(),
         is_own: false,
         is_leader: false,
-        is_reachable: about.is_some(),
+        is_reachable: info.is_some(),
         is_foreign: answer.is_some_and(|answer| gathered.is_foreign(answer)),
         error,
         // One without details is of an older version, whose answer is all that is known.
-        is_ready: about.is_some() && details.is_none_or(|details| details.is_ready),
-        version: about.map(|about| about.version.clone()),
-        term: about.and_then(|about| Some(about.view.as_ref()?.term)),
+        is_ready: info.is_some() && details.is_none_or(|details| details.is_ready),
+        version: info.map(|info| info.version.clone()),
+        term: info.and_then(|info| Some(info.view.as_ref()?.term)),
         revision,
         lag: revision.and_then(|own| Some((leader_revision? - own).max(0))),
         log_bytes: details.map(|details| details.log_bytes),

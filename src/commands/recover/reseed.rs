@@ -12,31 +12,33 @@ use super::{
 };
 use crate::{
     args::{Accepted, RecoverArgs},
-    cluster::status::{Known, gather},
+    cluster::status::{StatusTargets, gather},
     config::{INIT, stays_beside_init},
 };
 
 pub async fn run(dir: &Path, args: &RecoverArgs, now_s: i64) -> Result<String, RecoverError> {
     let _lock = DirLock::acquire(dir)?;
-    let mut known = Known::read(dir, args.enable_tls)?;
-    let own = known.own.clone();
-    known.servers.retain(|server| server.address != own.address);
-    if known.servers.is_empty() {
+    let mut targets = StatusTargets::read(dir, args.enable_tls)?;
+    let own = targets.own.clone();
+    targets
+        .servers
+        .retain(|server| server.address != own.address);
+    if targets.servers.is_empty() {
         return Err(RecoverError::Refused(format!(
             "cluster.yaml of {} names no other node that could have the data: restore a backup",
             dir.display()
         )));
     }
     let is_loss_accepted = args.force.contains(&Accepted::LoseNewerData);
-    if !is_loss_accepted && gather(&known).await.leader().is_none() {
+    if !is_loss_accepted && gather(&targets).await.leader().is_none() {
         return Err(RecoverError::Refused(advice::nobody_leads(
             dir,
-            &known.servers,
+            &targets.servers,
         )));
     }
     let to = backup::create(dir, now_s)?;
-    move_data(dir, &to, &own, &known.servers).map_err(|error| backup::unwritable(&to, error))?;
-    Ok(advice::reseeded(dir, &to, &known.servers))
+    move_data(dir, &to, &own, &targets.servers).map_err(|error| backup::unwritable(&to, error))?;
+    Ok(advice::reseeded(dir, &to, &targets.servers))
 }
 
 /// Moves the data of a node away. The files that identify the node go last: until then this can be

@@ -5,7 +5,7 @@ mod table;
 use std::path::Path;
 
 use crate::{
-    cluster::status::{Known, Report, gather},
+    cluster::status::{Report, StatusTargets, gather},
     config::ConfigError,
 };
 
@@ -15,7 +15,7 @@ pub async fn run(
     enable_tls: Option<bool>,
     now_s: i64,
 ) -> Result<Report, ConfigError> {
-    let known = Known::read(storage_dir, enable_tls)?;
-    let gathered = gather(&known).await;
-    Ok(Report::new(&known, gathered, now_s))
+    let targets = StatusTargets::read(storage_dir, enable_tls)?;
+    let gathered = gather(&targets).await;
+    Ok(Report::new(&targets, gathered, now_s))
 }
