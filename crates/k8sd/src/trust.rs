@@ -35,14 +35,14 @@ pub struct TrustEntry {
 }
 
 #[derive(Clone)]
-struct Known {
+struct LoadedEntry {
     entry: TrustEntry,
     der: Vec<u8>,
     /// Its file is to be written again.
     is_damaged: bool,
 }
 
-type Entries = BTreeMap<String, Known>;
+type Entries = BTreeMap<String, LoadedEntry>;
 
 /// The values that show that a file has changed: time of change, inode, size.
 type Mark = (i64, i64, u64, u64);
@@ -51,7 +51,7 @@ type Mark = (i64, i64, u64, u64);
 pub struct Truststore {
     state: StateDir,
     /// Read by every request.
-    known: Arc<RwLock<Entries>>,
+    entries: Arc<RwLock<Entries>>,
     /// The marks of the files as they were read last. Held while files are read or written.
     files: Arc<Mutex<BTreeMap<PathBuf, Mark>>>,
 }
@@ -60,7 +60,7 @@ impl Truststore {
     pub fn load(state: &StateDir) -> Result<Self, Error> {
         let store = Self {
             state: state.clone(),
-            known: Arc::default(),
+            entries: Arc::default(),
             files: Arc::default(),
         };
         match store.reload()? {
@@ -89,24 +89,24 @@ impl Truststore {
         if *seen == files {
             return Ok(None);
         }
-        let before = self.known.read().expect("no panic while locked").clone();
+        let before = self.entries.read().expect("no panic while locked").clone();
         let (mut found, mut damage) = (Entries::new(), None);
         for path in files.keys() {
             let stem = path.file_stem().unwrap_or_default().to_string_lossy();
             match read_entry(path, &stem) {
-                Ok(Some(known)) => drop(found.insert(stem.into_owned(), known)),
+                Ok(Some(loaded)) => drop(found.insert(stem.into_owned(), loaded)),
                 Ok(None) => {}
                 Err(error) => {
                     warn!(%error, "a file of the truststore changes nothing");
                     damage = Some(error);
-                    if let Some(known) = before.get(&*stem) {
+                    if let Some(loaded) = before.get(&*stem) {
                         let is_damaged = true;
-                        let known = known.clone();
+                        let loaded = loaded.clone();
                         found.insert(
                             stem.into_owned(),
-                            Known {
+                            LoadedEntry {
                                 is_damaged,
-                                ..known
+                                ..loaded
                             },
                         );
                     }
@@ -114,25 +114,28 @@ impl Truststore {
             }
         }
         if !found.is_empty() {
-            *self.known.write().expect("no panic while locked") = found;
+            *self.entries.write().expect("no panic while locked") = found;
         }
         *seen = files;
         Ok(damage)
     }
 
     pub fn entries(&self) -> Vec<TrustEntry> {
-        let known = self.known.read().expect("no panic while locked");
-        known.values().map(|known| known.entry.clone()).collect()
+        let entries = self.entries.read().expect("no panic while locked");
+        entries
+            .values()
+            .map(|loaded| loaded.entry.clone())
+            .collect()
     }
 
     /// The entries whose files are as they should be.
     fn sound(&self) -> Vec<TrustEntry> {
-        let known = self.known.read().expect("no panic while locked");
-        let sound = known.values().filter(|known| {
+        let entries = self.entries.read().expect("no panic while locked");
+        let sound = entries.values().filter(|loaded| {
             // A file that was deleted while nothing else was left is still in memory.
-            !known.is_damaged && self.path(&known.entry.name).exists()
+            !loaded.is_damaged && self.path(&loaded.entry.name).exists()
         });
-        sound.map(|known| known.entry.clone()).collect()
+        sound.map(|loaded| loaded.entry.clone()).collect()
     }
 
     /// Exactly these from now on. New files come before old ones go. Blocks.
@@ -159,20 +162,20 @@ impl Truststore {
         let name = entry.name.clone();
         check_name(&name)?;
         let text = serde_yaml::to_string(&entry).map_err(|e| Error::Internal(e.to_string()))?;
-        let known = known(entry)?;
+        let loaded = loaded(entry)?;
         let _files = self.files.lock().expect("no panic while locked");
         write(&self.path(&name), text.as_bytes(), PUBLIC)?;
-        self.known
+        self.entries
             .write()
             .expect("no panic while locked")
-            .insert(name, known);
+            .insert(name, loaded);
         Ok(())
     }
 
     pub fn remove(&self, name: &str) -> Result<(), Error> {
         check_name(name)?;
         let _files = self.files.lock().expect("no panic while locked");
-        self.known
+        self.entries
             .write()
             .expect("no panic while locked")
             .remove(name);
@@ -182,8 +185,8 @@ impl Truststore {
     /// The member whose certificate this is.
     pub fn member(&self, certificate: &X509, now_s: i64) -> Option<String> {
         let der = certificate.to_der().ok()?;
-        let known = self.known.read().expect("no panic while locked");
-        let (name, _) = known.iter().find(|(_, known)| known.der == der)?;
+        let entries = self.entries.read().expect("no panic while locked");
+        let (name, _) = entries.iter().find(|(_, loaded)| loaded.der == der)?;
         is_valid_at(certificate, now_s).then(|| name.clone())
     }
 
@@ -192,8 +195,8 @@ impl Truststore {
     }
 }
 
-fn known(entry: TrustEntry) -> Result<Known, Error> {
-    Ok(Known {
+fn loaded(entry: TrustEntry) -> Result<LoadedEntry, Error> {
+    Ok(LoadedEntry {
         der: parse(&entry.certificate)?.to_der()?,
         entry,
         is_damaged: false,
@@ -206,16 +209,21 @@ fn list(dir: &Path) -> Result<BTreeMap<PathBuf, Mark>, Error> {
         let path = file.map_err(Error::file(dir))?.path();
         // One that goes meanwhile is not there.
         if path.extension().is_some_and(|ending| ending == "yaml")
-            && let Ok(about) = fs::metadata(&path)
+            && let Ok(metadata) = fs::metadata(&path)
         {
-            let mark = (about.mtime(), about.mtime_nsec(), about.ino(), about.size());
+            let mark = (
+                metadata.mtime(),
+                metadata.mtime_nsec(),
+                metadata.ino(),
+                metadata.size(),
+            );
             files.insert(path, mark);
         }
     }
     Ok(files)
 }
 
-fn read_entry(path: &Path, stem: &str) -> Result<Option<Known>, Error> {
+fn read_entry(path: &Path, stem: &str) -> Result<Option<LoadedEntry>, Error> {
     let damaged = |reason: String| Error::Damaged {
         path: path.to_owned(),
         reason,
@@ -228,7 +236,7 @@ fn read_entry(path: &Path, stem: &str) -> Result<Option<Known>, Error> {
     if entry.name != stem {
         return Err(damaged(format!("it is about {:?}", entry.name)));
     }
-    known(entry)
+    loaded(entry)
         .map(Some)
         .map_err(|error| damaged(error.to_string()))
 }
