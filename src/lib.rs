@@ -9,7 +9,7 @@ pub mod commands;
 pub mod compact;
 pub mod config;
 pub mod exit;
-pub mod observe;
+pub mod monitoring;
 pub mod process;
 pub mod remote;
 pub mod server;

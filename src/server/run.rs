@@ -27,7 +27,7 @@ use crate::{
     },
     compact::{self, ClientCompactions},
     config::{ConfigError, NoTarget, ServerConfig},
-    observe::{self, NodeView, Observed, ObservedOptions, Places, ViewNow, watch_log_writes},
+    monitoring::{self, FilePaths, NodeView, Observed, ObservedOptions, ViewNow, watch_log_writes},
     process::disk::{self, Change, LowStorageAction},
     store::{
         self, Cluster, CommitObserver, OpenError, Store, StoreOptions, WriterError,
@@ -117,7 +117,7 @@ pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result
         quota: config.quota,
         limits: config.limits,
     });
-    observe::observe(&store);
+    monitoring::export_metrics(&store);
     let watchers = Watchers::default();
     replica.observe(Box::new(watchers.clone()));
     let mut nodes = Nodes::start(
@@ -270,7 +270,7 @@ fn sources(
     node: &RunningNode,
     known: watch::Receiver<Known>,
 ) -> Sources {
-    let places = Places {
+    let paths = FilePaths {
         storage_dir: config.storage_dir.clone(),
         node_pair: config.tls.as_ref().map(|_| {
             let in_dir = |name| config.storage_dir.join(name);
@@ -283,7 +283,7 @@ fn sources(
     };
     let observed = Observed::new(ObservedOptions {
         store: store.clone(),
-        places,
+        paths,
         view: view(node, known),
         tls: config.tls.clone(),
     });

@@ -20,7 +20,7 @@ use axum::{
 };
 use telemetry::metrics::{CALLS, Page, ProcessUse};
 
-use crate::{api::Identity, backup::BACKUPS, observe::Observed, store::Store, watch::WatchHub};
+use crate::{api::Identity, backup::BACKUPS, monitoring::Observed, store::Store, watch::WatchHub};
 
 const MICROSECONDS: u32 = 1_000_000;
 

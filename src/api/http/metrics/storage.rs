@@ -33,16 +33,16 @@ impl Sources {
 
     /// Writes the sizes of the files, which are some seconds old.
     pub(super) fn write_files(&self, page: &mut Page) {
-        let facts = self.observed.facts();
+        let file_stats = self.observed.file_stats();
         let help = "Log of the engine, on the disk.";
-        page.gauge("k8s_dqlite_log_bytes", help, facts.log_bytes);
+        page.gauge("k8s_dqlite_log_bytes", help, file_stats.log_bytes);
         let help = "Snapshots of the engine, on the disk.";
-        page.gauge("k8s_dqlite_snapshot_bytes", help, facts.snapshot_bytes);
-        if let Some(bytes) = facts.disk_free_bytes {
+        page.gauge("k8s_dqlite_snapshot_bytes", help, file_stats.snapshot_bytes);
+        if let Some(bytes) = file_stats.disk_free_bytes {
             let help = "What this process may still write to the disk of the storage directory.";
             page.gauge("k8s_dqlite_disk_free_bytes", help, bytes);
         }
-        if let Some(bytes) = facts.disk_bytes {
+        if let Some(bytes) = file_stats.disk_bytes {
             let help = "The disk of the storage directory.";
             page.gauge("k8s_dqlite_disk_bytes", help, bytes);
         }
@@ -57,8 +57,8 @@ impl Sources {
         let help = "When the certificate ends that other nodes or clients are shown, since unix epoch in seconds.";
         page.begin(name, Kind::Gauge, help);
         for (shown_to, expires_s) in [
-            ("nodes", facts.node_certificate_expires_s),
-            ("clients", facts.client_certificate_expires_s),
+            ("nodes", file_stats.node_certificate_expires_s),
+            ("clients", file_stats.client_certificate_expires_s),
         ] {
             if let Some(expires_s) = expires_s {
                 page.labelled(name, &[("shown_to", shown_to)], expires_s);

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use telemetry::metrics::{Kind, Page};
 
 use super::{MICROSECONDS, Sources};
-use crate::observe::LOG_WRITES;
+use crate::monitoring::LOG_WRITES;
 
 impl Sources {
     pub(super) fn write_proposals(&self, page: &mut Page) {

@@ -13,7 +13,7 @@ use telemetry::metrics::{CALLS, ProcessUse};
 
 use crate::{
     api::http::{health::readiness, metrics::Sources},
-    observe::{Point, SAMPLE_INTERVAL},
+    monitoring::{Point, SAMPLE_INTERVAL},
 };
 
 /// The longest that a check may take. After that the page says that it has not answered.
@@ -68,7 +68,7 @@ fn node(sources: &Sources) -> Value {
 }
 
 fn state(sources: &Sources) -> Value {
-    let (store, facts) = (&sources.store, sources.observed.facts());
+    let (store, file_stats) = (&sources.store, sources.observed.file_stats());
     let alarms = store.settings().alarms(Default::default());
     let alarms: Vec<_> = alarms.iter().map(AlarmMember::alarm).collect();
     let metrics = store.metrics();
@@ -78,9 +78,9 @@ fn state(sources: &Sources) -> Value {
         "quota_bytes": store.quota().limit_bytes(),
         "is_disk_low": store.is_disk_low(),
         "disk_low_bytes": sources.disk_low_bytes,
-        "disk_bytes": facts.disk_bytes,
-        "node_certificate_expires_s": facts.node_certificate_expires_s,
-        "client_certificate_expires_s": facts.client_certificate_expires_s,
+        "disk_bytes": file_stats.disk_bytes,
+        "node_certificate_expires_s": file_stats.node_certificate_expires_s,
+        "client_certificate_expires_s": file_stats.client_certificate_expires_s,
         "compact_revision": store.history().compact_revision().max(0),
         "compacted_s": sources.observed.compacted_s(),
         "purge_rows": metrics.purge_rows.load(Ordering::Relaxed),

@@ -114,7 +114,7 @@ mod tests {
         });
         let mut count = 0;
         for name in names {
-            assert!(crate::observe::Point::NAMES.contains(&name), "{name}");
+            assert!(crate::monitoring::Point::NAMES.contains(&name), "{name}");
             count += 1;
         }
         assert!(count > 15, "{count}");

@@ -79,7 +79,7 @@ const COUNTERS: [(&str, &str, &str, Count); 11] = [
 ];
 
 /// Exports what the store counts from now on, if that is wanted.
-pub fn observe(store: &Store) {
+pub fn export_metrics(store: &Store) {
     let Some(meter) = meter() else {
         return;
     };

@@ -1,4 +1,4 @@
-//! The facts that are read from files and the file system.
+//! Sizes, free space and dates, read from files and the file system.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use nix::sys::statvfs::statvfs;
 
 /// The paths of the files to read.
 #[derive(Debug, Clone)]
-pub struct Places {
+pub struct FilePaths {
     pub storage_dir: PathBuf,
     /// Certificate and key that nodes show each other.
     pub node_pair: Option<(PathBuf, PathBuf)>,
@@ -15,9 +15,9 @@ pub struct Places {
     pub client_pair: Option<(PathBuf, PathBuf)>,
 }
 
-/// The facts of one moment; none for those that cannot be read.
+/// The values of one moment; none for those that cannot be read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Facts {
+pub struct FileStats {
     /// The bytes that unprivileged processes may still write.
     pub disk_free_bytes: Option<u64>,
     pub disk_bytes: Option<u64>,
@@ -28,19 +28,19 @@ pub struct Facts {
     pub client_certificate_expires_s: Option<i64>,
 }
 
-impl Facts {
-    /// Reads the facts. Blocks while it reads some files.
-    pub fn read(places: &Places) -> Self {
-        let disk = statvfs(&places.storage_dir).ok();
+impl FileStats {
+    /// Reads the values. Blocks while it reads some files.
+    pub fn read(paths: &FilePaths) -> Self {
+        let disk = statvfs(&paths.storage_dir).ok();
         let bytes = |blocks: u64, size: u64| blocks.saturating_mul(size);
-        let (log_bytes, snapshot_bytes) = engine_bytes(&places.storage_dir).unwrap_or_default();
+        let (log_bytes, snapshot_bytes) = engine_bytes(&paths.storage_dir).unwrap_or_default();
         Self {
             disk_free_bytes: disk.map(|d| bytes(d.blocks_available(), d.fragment_size())),
             disk_bytes: disk.map(|d| bytes(d.blocks(), d.fragment_size())),
             log_bytes,
             snapshot_bytes,
-            node_certificate_expires_s: places.node_pair.as_ref().and_then(expires_s),
-            client_certificate_expires_s: places.client_pair.as_ref().and_then(expires_s),
+            node_certificate_expires_s: paths.node_pair.as_ref().and_then(expires_s),
+            client_certificate_expires_s: paths.client_pair.as_ref().and_then(expires_s),
         }
     }
 }
@@ -57,18 +57,20 @@ mod tests {
     #[test]
     fn a_directory_without_an_engine_has_a_disk_and_nothing_else() {
         let dir = tempfile::tempdir().unwrap();
-        let places = Places {
+        let paths = FilePaths {
             storage_dir: dir.path().to_owned(),
             node_pair: Some((dir.path().join("no.crt"), dir.path().join("no.key"))),
             client_pair: None,
         };
-        let facts = Facts::read(&places);
-        assert!(facts.disk_free_bytes <= facts.disk_bytes && facts.disk_bytes > Some(0));
-        let expected = Facts {
-            disk_free_bytes: facts.disk_free_bytes,
-            disk_bytes: facts.disk_bytes,
-            ..Facts::default()
+        let file_stats = FileStats::read(&paths);
+        assert!(
+            file_stats.disk_free_bytes <= file_stats.disk_bytes && file_stats.disk_bytes > Some(0)
+        );
+        let expected = FileStats {
+            disk_free_bytes: file_stats.disk_free_bytes,
+            disk_bytes: file_stats.disk_bytes,
+            ..FileStats::default()
         };
-        assert_eq!(facts, expected);
+        assert_eq!(file_stats, expected);
     }
 }

@@ -11,8 +11,8 @@ use telemetry::metrics::{CALLS, Counter, Histogram, ProcessUse};
 use tokio::time::{MissedTickBehavior, timeout};
 
 use super::{
-    ClusterView, Facts, Point, Ring, Totals,
-    facts::Places,
+    FileStats, Point, ReportCache, Ring, Totals,
+    file_stats::FilePaths,
     point::Gauges,
     view::{NodeView, ViewNow},
 };
@@ -61,7 +61,7 @@ pub fn watch_log_writes() {
 
 pub struct ObservedOptions {
     pub store: Store,
-    pub places: Places,
+    pub paths: FilePaths,
     pub view: ViewNow,
     /// The certificate and authority with which other nodes are asked.
     pub tls: Option<Tls>,
@@ -70,11 +70,11 @@ pub struct ObservedOptions {
 /// The observations of the task, for others to read.
 pub struct Observed {
     store: Store,
-    places: Places,
+    paths: FilePaths,
     view: Arc<ViewNow>,
-    pub cluster: ClusterView,
+    pub cluster: ReportCache,
     started: Instant,
-    facts: ArcSwap<Facts>,
+    file_stats: ArcSwap<FileStats>,
     ring: Mutex<Ring>,
     /// The compaction revision that was last seen, and the time of its change, in seconds since
     /// 1970.
@@ -85,7 +85,7 @@ impl Observed {
     pub fn new(options: ObservedOptions) -> Arc<Self> {
         let ObservedOptions {
             store,
-            places,
+            paths,
             view,
             tls,
         } = options;
@@ -93,11 +93,11 @@ impl Observed {
         let nodes = view.clone();
         Arc::new(Self {
             store,
-            places,
+            paths,
             view,
-            cluster: ClusterView::new(Box::new(move || nodes().status_targets(tls.clone()))),
+            cluster: ReportCache::new(Box::new(move || nodes().status_targets(tls.clone()))),
             started: Instant::now(),
-            facts: ArcSwap::from_pointee(Facts::default()),
+            file_stats: ArcSwap::from_pointee(FileStats::default()),
             ring: Mutex::default(),
             compacted: Mutex::new((0, None)),
         })
@@ -107,8 +107,8 @@ impl Observed {
         (self.view)()
     }
 
-    pub fn facts(&self) -> Facts {
-        **self.facts.load()
+    pub fn file_stats(&self) -> FileStats {
+        **self.file_stats.load()
     }
 
     pub fn ring(&self) -> MutexGuard<'_, Ring> {
@@ -145,11 +145,11 @@ impl Observed {
     }
 
     async fn read(&self) -> Option<Pages> {
-        let places = self.places.clone();
-        let reading = tokio::task::spawn_blocking(move || Facts::read(&places));
+        let paths = self.paths.clone();
+        let reading = tokio::task::spawn_blocking(move || FileStats::read(&paths));
         // Otherwise the server stops.
-        if let Ok(facts) = reading.await {
-            self.facts.store(Arc::new(facts));
+        if let Ok(file_stats) = reading.await {
+            self.file_stats.store(Arc::new(file_stats));
         }
         if !self.store.is_loaded() {
             return None;
@@ -176,7 +176,7 @@ impl Observed {
     fn totals(&self, hub: Option<&WatchHub>, pages: Option<Pages>) -> Totals {
         let metrics = self.store.metrics();
         let process = ProcessUse::read_without_files();
-        let facts = self.facts();
+        let file_stats = self.file_stats();
         let size = self.store.history().size();
         let watch = hub.map(WatchHub::metrics);
         let watches = |count: &std::sync::atomic::AtomicI64| count.load(Ordering::Relaxed);
@@ -205,10 +205,10 @@ impl Observed {
                 database_bytes: pages.map(Pages::total_bytes),
                 database_used_bytes: pages.map(Pages::used_bytes),
                 index_bytes: size.live_bytes + size.superseded_bytes,
-                log_bytes: facts.log_bytes,
-                snapshot_bytes: facts.snapshot_bytes,
+                log_bytes: file_stats.log_bytes,
+                snapshot_bytes: file_stats.snapshot_bytes,
                 resident_bytes: process.resident_bytes,
-                disk_free_bytes: facts.disk_free_bytes,
+                disk_free_bytes: file_stats.disk_free_bytes,
             },
         }
     }

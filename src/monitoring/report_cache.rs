@@ -28,19 +28,19 @@ pub type Nodes = Box<dyn Fn() -> StatusTargets + Send + Sync>;
 
 /// The report of the nodes, and its time.
 #[derive(Clone)]
-pub struct Seen {
+pub struct DatedReport {
     pub report: Arc<Report>,
     pub at: Instant,
 }
 
-pub struct ClusterView {
+pub struct ReportCache {
     nodes: Nodes,
-    seen: watch::Sender<Option<Seen>>,
+    seen: watch::Sender<Option<DatedReport>>,
     /// Held while the nodes are asked.
     asking: Arc<Mutex<()>>,
 }
 
-impl ClusterView {
+impl ReportCache {
     pub fn new(nodes: Nodes) -> Self {
         Self {
             nodes,
@@ -51,8 +51,8 @@ impl ClusterView {
 
     /// Returns the last answer, and asks again in the background if it is old. None if nobody has
     /// answered yet.
-    pub async fn look(&self, now_s: i64) -> Option<Seen> {
-        let is_fresh = |seen: &Seen| seen.at.elapsed() < MAX_AGE;
+    pub async fn look(&self, now_s: i64) -> Option<DatedReport> {
+        let is_fresh = |seen: &DatedReport| seen.at.elapsed() < MAX_AGE;
         if !self.seen.borrow().as_ref().is_some_and(is_fresh)
             && let Ok(asking) = self.asking.clone().try_lock_owned()
         {
@@ -61,12 +61,12 @@ impl ClusterView {
                 let gathered = gather(&targets).await;
                 let report = Arc::new(Report::new(&targets, gathered, now_s));
                 let at = Instant::now();
-                seen.send_replace(Some(Seen { report, at }));
+                seen.send_replace(Some(DatedReport { report, at }));
                 drop(asking);
             });
         }
         let mut seen = self.seen.subscribe();
-        let is_usable = |seen: &Option<Seen>| {
+        let is_usable = |seen: &Option<DatedReport>| {
             seen.as_ref()
                 .is_some_and(|seen| seen.at.elapsed() < STALE_AGE)
         };
