@@ -23,7 +23,7 @@ use crate::{
     backup::{self, Maker},
     cluster::{
         node::{Membership, Pauses, RunningNode, StartError},
-        peer::{CoordinatorError, Known, NodeOptions, Nodes, PeerPort, Reads},
+        peer::{ClusterView, CoordinatorError, NodeOptions, Nodes, PeerPort, Reads},
     },
     compact::{self, ClientCompactions},
     config::{ConfigError, NoTarget, ServerConfig},
@@ -138,7 +138,7 @@ pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result
         peer_connections,
     );
     let (stop_api, stopping) = Stopping::new();
-    let sources = sources(&config, &store, &node, nodes.known());
+    let sources = sources(&config, &store, &node, nodes.cluster_view());
     let looking = tokio::spawn(look(&sources));
     if let Some(listener) = metrics_listener {
         info!(listen = %listener.address(), "serving metrics");
@@ -177,7 +177,7 @@ pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result
     );
     watchers.watch(hub.clone());
     let following = tokio::spawn(follow_leadership(
-        nodes.known(),
+        nodes.cluster_view(),
         identity.clone(),
         hub.clone(),
         node.member().clone(),
@@ -268,7 +268,7 @@ fn sources(
     config: &ServerConfig,
     store: &Store,
     node: &RunningNode,
-    known: watch::Receiver<Known>,
+    cluster_view: watch::Receiver<ClusterView>,
 ) -> Sources {
     let paths = FilePaths {
         storage_dir: config.storage_dir.clone(),
@@ -284,7 +284,7 @@ fn sources(
     let observed = Observed::new(ObservedOptions {
         store: store.clone(),
         paths,
-        view: view(node, known),
+        view: view(node, cluster_view),
         tls: config.tls.clone(),
     });
     Sources {
@@ -296,23 +296,23 @@ fn sources(
 }
 
 /// The engine of a spare does not know the nodes: it has them from the leader.
-fn view(node: &RunningNode, known: watch::Receiver<Known>) -> ViewNow {
+fn view(node: &RunningNode, cluster_view: watch::Receiver<ClusterView>) -> ViewNow {
     let (own_id, own_address) = (node.identity.id, node.identity.address.clone());
     let status = node.member().status();
     let cluster_id = node.cluster_id.clone();
     Box::new(move || {
-        let known = known.borrow().clone();
-        let servers = match known.servers.is_empty() {
+        let cluster_view = cluster_view.borrow().clone();
+        let servers = match cluster_view.servers.is_empty() {
             true => status.borrow().servers.to_vec(),
-            false => known.servers,
+            false => cluster_view.servers,
         };
         let own = servers.iter().find(|server| server.id == own_id);
         NodeView {
             own_id,
             own_address: own_address.clone(),
             role: own.map(|own| own.role),
-            leader: known.view.leader,
-            term: known.view.term,
+            leader: cluster_view.view.leader,
+            term: cluster_view.view.term,
             cluster_id: cluster_id.known(),
             refused: cluster_id.refused(),
             servers,
@@ -349,15 +349,15 @@ async fn removed(member: Member) {
 
 /// Keeps the term in the answers, and closes the streams that ask for a leader when there is none.
 async fn follow_leadership(
-    mut known: watch::Receiver<Known>,
+    mut cluster_view: watch::Receiver<ClusterView>,
     identity: Arc<Identity>,
     hub: Arc<WatchHub>,
     member: Member,
 ) {
     loop {
         let (term, is_lost) = {
-            let known = known.borrow_and_update();
-            (known.view.term, known.is_lost)
+            let cluster_view = cluster_view.borrow_and_update();
+            (cluster_view.view.term, cluster_view.is_lost)
         };
         identity.set_raft_term(term);
         if is_lost {
@@ -365,7 +365,7 @@ async fn follow_leadership(
         }
         // A new leader, or other nodes.
         member.notify();
-        if known.changed().await.is_err() {
+        if cluster_view.changed().await.is_err() {
             return;
         }
     }

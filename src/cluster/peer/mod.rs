@@ -28,7 +28,7 @@ mod serve;
 pub use self::{
     dial::Dialer,
     log_ends::{Found, Remembered, has_lost},
-    monitor::Known,
+    monitor::ClusterView,
     nodes::{NodeOptions, Nodes},
     reads::Reads,
     replica::CoordinatorError,

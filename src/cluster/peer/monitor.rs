@@ -31,7 +31,7 @@ const LOST_AFTER: Duration = Duration::from_secs(3);
 
 /// The leader and the nodes, as this node knows them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Known {
+pub struct ClusterView {
     pub view: View,
     /// True if there has been no leader for longer than an election should take.
     pub is_lost: bool,
@@ -50,7 +50,7 @@ pub struct Monitor {
 
 impl Monitor {
     /// Runs until it is dropped.
-    pub async fn run(mut self, known: watch::Sender<Known>) {
+    pub async fn run(mut self, cluster_view: watch::Sender<ClusterView>) {
         let mut ticks = tokio::time::interval(INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut last_leader = Instant::now();
@@ -67,13 +67,13 @@ impl Monitor {
                 Err(error) => {
                     debug!(%error, "cannot ask dqlite who leads");
                     View {
-                        term: known.borrow().view.term,
+                        term: cluster_view.borrow().view.term,
                         ..View::default()
                     }
                 }
             };
             let leads = view.leader_id() == self.own_id;
-            let mut servers = known.borrow().servers.clone();
+            let mut servers = cluster_view.borrow().servers.clone();
             if leads || servers_asked.is_none_or(|at| at.elapsed() > NODES_INTERVAL) {
                 servers_asked = Some(asked);
                 match self.engine.servers().await {
@@ -98,23 +98,23 @@ impl Monitor {
             }
             if view.leader.is_some() {
                 last_leader = asked;
-            } else if let Some(old) = &known.borrow().view.leader
+            } else if let Some(old) = &cluster_view.borrow().view.leader
                 && last_asked.is_some_and(|at| at.elapsed() <= ASK_INTERVAL)
-                && known.borrow().view.term == view.term
+                && cluster_view.borrow().view.term == view.term
             {
                 // Between two questions to others, what they said last counts.
                 view.leader = Some(old.clone());
             }
-            let next = Known {
+            let next = ClusterView {
                 view,
                 is_lost: last_leader.elapsed() > LOST_AFTER,
                 servers,
             };
-            known.send_if_modified(|known| {
-                if *known == next {
+            cluster_view.send_if_modified(|cluster_view| {
+                if *cluster_view == next {
                     return false;
                 }
-                if known.view.leader != next.view.leader {
+                if cluster_view.view.leader != next.view.leader {
                     match &next.view.leader {
                         Some((id, address)) => {
                             self.reads.note_leader_change();
@@ -128,7 +128,7 @@ impl Monitor {
                         None => info!(term = next.view.term, "the cluster has no leader"),
                     }
                 }
-                *known = next;
+                *cluster_view = next;
                 true
             });
         }

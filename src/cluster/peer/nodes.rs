@@ -18,7 +18,7 @@ use super::{
     Dialer, EngineView, Reads,
     lead::PeerService,
     log_ends::Remembered,
-    monitor::{Known, Monitor},
+    monitor::{ClusterView, Monitor},
     node_info::OwnFiles,
     replica::{Coordinator, CoordinatorError, Order},
     serve::{PeerConnections, serve},
@@ -52,7 +52,7 @@ pub struct Nodes {
     monitor: JoinHandle<()>,
     serving: JoinHandle<()>,
     orders: mpsc::Sender<Order>,
-    known: watch::Receiver<Known>,
+    cluster_view: watch::Receiver<ClusterView>,
     is_loaded: watch::Receiver<bool>,
 }
 
@@ -86,7 +86,7 @@ impl Nodes {
             with_tls,
         };
         let dialer = Dialer::new(resolve);
-        let (known_sender, known) = watch::channel(Known::default());
+        let (view_sender, cluster_view) = watch::channel(ClusterView::default());
         let (tenure_sender, tenure) = watch::channel(None);
         let (loaded_sender, is_loaded) = watch::channel(false);
         let (orders, orders_receiver) = mpsc::channel(1);
@@ -113,7 +113,7 @@ impl Nodes {
             engine,
             reads,
             dialer,
-            known: known.clone(),
+            cluster_view: cluster_view.clone(),
             tenure: tenure_sender,
             is_loaded: loaded_sender,
             orders: orders_receiver,
@@ -129,17 +129,17 @@ impl Nodes {
         };
         Self {
             coordinator: tokio::spawn(coordinator.run()),
-            monitor: tokio::spawn(monitor.run(known_sender)),
+            monitor: tokio::spawn(monitor.run(view_sender)),
             serving: tokio::spawn(serving),
             orders,
-            known,
+            cluster_view,
             is_loaded,
         }
     }
 
     /// Returns what this node knows of the leader and the nodes.
-    pub fn known(&self) -> watch::Receiver<Known> {
-        self.known.clone()
+    pub fn cluster_view(&self) -> watch::Receiver<ClusterView> {
+        self.cluster_view.clone()
     }
 
     /// Waits until this node has the store.

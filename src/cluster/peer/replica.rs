@@ -13,7 +13,7 @@ use super::{
     follow::{FollowError, Follower},
     lead::Tenure,
     log_ends::Remembered,
-    monitor::Known,
+    monitor::ClusterView,
     reads::Role,
 };
 use crate::store::{
@@ -60,7 +60,7 @@ pub struct Coordinator {
     pub engine: Arc<EngineView>,
     pub reads: Arc<Reads>,
     pub dialer: Dialer,
-    pub known: watch::Receiver<Known>,
+    pub cluster_view: watch::Receiver<ClusterView>,
     pub tenure: watch::Sender<Option<Arc<Tenure>>>,
     pub is_loaded: watch::Sender<bool>,
     pub orders: mpsc::Receiver<Order>,
@@ -83,7 +83,7 @@ impl Coordinator {
     /// Runs until it is told to stop, or cannot go on.
     pub async fn run(mut self) -> Result<(), CoordinatorError> {
         loop {
-            let view = self.known.borrow_and_update().view.clone();
+            let view = self.cluster_view.borrow_and_update().view.clone();
             let next = match view.leader {
                 Some((id, _)) if id == self.own_id => self.lead(view.term).await?,
                 Some((_, address)) => self.follow(&address).await,
@@ -101,7 +101,7 @@ impl Coordinator {
             return Next::Stop;
         }
         tokio::select! {
-            changed = self.known.changed() => {
+            changed = self.cluster_view.changed() => {
                 if changed.is_err() { Next::Stop } else { Next::Again }
             }
             order = self.orders.recv() => self.obey_without_leading(order),
@@ -147,16 +147,18 @@ impl Coordinator {
         let mut handed_over = None;
         let must_stop = self.is_stopping;
         let stop = {
-            let (own_id, known, orders) = (self.own_id, &mut self.known, &mut self.orders);
+            let (own_id, cluster_view, orders) =
+                (self.own_id, &mut self.cluster_view, &mut self.orders);
             let reads = self.reads.clone();
             let (handed_over, is_stopping) = (&mut handed_over, &mut self.is_stopping);
             async move {
                 if must_stop {
                     return Stop::Close;
                 }
-                let is_over = |known: &Known| {
+                let is_over = |cluster_view: &ClusterView| {
                     // The only node finds out by itself what became of a write.
-                    let is_this = known.view.leader_id() == own_id && known.view.term == term;
+                    let is_this =
+                        cluster_view.view.leader_id() == own_id && cluster_view.view.term == term;
                     !is_this && !reads.is_single()
                 };
                 let mut order = async || loop {
@@ -166,7 +168,7 @@ impl Coordinator {
                     }
                 };
                 tokio::select! {
-                    _ = known.wait_for(is_over) => Stop::Deposed,
+                    _ = cluster_view.wait_for(is_over) => Stop::Deposed,
                     order = order() => match order {
                         Some(Order::HandOver(done)) => {
                             *handed_over = Some(done);
@@ -206,11 +208,13 @@ impl Coordinator {
             dialer: &self.dialer,
         };
         let (own_id, reads) = (self.own_id, &self.reads);
-        let is_over = |known: &Known| known.view.leader_id() != own_id && !reads.is_single();
-        let (known, orders) = (&mut self.known, &mut self.orders);
+        let is_over = |cluster_view: &ClusterView| {
+            cluster_view.view.leader_id() != own_id && !reads.is_single()
+        };
+        let (cluster_view, orders) = (&mut self.cluster_view, &mut self.orders);
         let until = async {
             tokio::select! {
-                _ = known.wait_for(is_over) => None,
+                _ = cluster_view.wait_for(is_over) => None,
                 order = orders.recv() => Some(order),
             }
         };
@@ -255,7 +259,7 @@ impl Coordinator {
         let mut patience = pin!(sleep(HAND_OVER_TIMEOUT));
         loop {
             tokio::select! {
-                _ = self.known.wait_for(|known| known.view.leader_id() != own_id) => return,
+                _ = self.cluster_view.wait_for(|cluster_view| cluster_view.view.leader_id() != own_id) => return,
                 order = self.orders.recv() => match order {
                     // It writes nothing already.
                     Some(Order::HandOver(done)) => drop(done.send(())),
@@ -318,14 +322,14 @@ impl Coordinator {
             remembered: &self.remembered,
             on_loaded: &on_loaded,
         };
-        let is_other = |known: &Known| {
-            let leader = known.view.leader.as_ref();
+        let is_other = |cluster_view: &ClusterView| {
+            let leader = cluster_view.view.leader.as_ref();
             leader.is_some_and(|(_, other)| other != address)
         };
-        let (known, orders) = (&mut self.known, &mut self.orders);
+        let (cluster_view, orders) = (&mut self.cluster_view, &mut self.orders);
         let until = async {
             tokio::select! {
-                _ = known.wait_for(is_other) => None,
+                _ = cluster_view.wait_for(is_other) => None,
                 order = orders.recv() => Some(order),
             }
         };
