@@ -266,8 +266,8 @@ fn run_hook(hook: Hook) -> ExitCode {
         Ok(runtime) => runtime,
         Err(exit) => return exit.into(),
     };
-    let ran = snap::Places::from_environment()
-        .and_then(|places| runtime.block_on(snap::run(hook, &places, now_s())));
+    let ran = snap::SnapPaths::from_environment()
+        .and_then(|paths| runtime.block_on(snap::run(hook, &paths, now_s())));
     match ran {
         Ok(()) => Exit::Stopped.into(),
         Err(error) => {

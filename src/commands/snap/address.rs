@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use nix::{ifaddrs::getifaddrs, unistd::gethostname};
 
 use super::{
-    HookError, Places,
+    HookError, SnapPaths,
     settings::{MANAGER_PORT, NODE_PORT, Settings},
 };
 use crate::config::init_address;
@@ -69,19 +69,19 @@ pub fn manager_address(node: &str) -> String {
 }
 
 /// Returns whether k8sd is part of a cluster, be it one of this node alone.
-pub fn is_managed(places: &Places) -> bool {
-    places.manager().join("daemon.yaml").exists()
+pub fn is_managed(paths: &SnapPaths) -> bool {
+    paths.manager().join("daemon.yaml").exists()
 }
 
 /// Returns the address that this node has, or will have.
-pub fn node_address(places: &Places, settings: &Settings) -> Result<String, HookError> {
+pub fn node_address(paths: &SnapPaths, settings: &Settings) -> Result<String, HookError> {
     if let Some(address) = &settings.address {
         return Ok(address.as_str().to_owned());
     }
-    if let Some(own) = places.own_node()? {
+    if let Some(own) = paths.own_node()? {
         return Ok(own.address);
     }
-    let init = init_address(&places.storage())?;
+    let init = init_address(&paths.storage())?;
     Ok(init.map_or_else(
         || with_port(primary(), NODE_PORT),
         |address| address.as_str().to_owned(),

@@ -7,14 +7,14 @@ use std::{
     process::Command,
 };
 
-use super::{HookError, Places, places, snapctl};
+use super::{HookError, SnapPaths, paths, snapctl};
 
 /// The validity of a pair: ten years, since all nodes need a new pair at once.
 const VALID_DAYS: &str = "3650";
 
 /// Makes a pair, unless there is one.
-pub fn make(places: &Places, name: &str, ip: IpAddr) -> Result<(), HookError> {
-    let dir = places.storage();
+pub fn make(paths: &SnapPaths, name: &str, ip: IpAddr) -> Result<(), HookError> {
+    let dir = paths.storage();
     let (certificate, key) = (dir.join("cluster.crt"), dir.join("cluster.key"));
     match (certificate.exists(), key.exists()) {
         (true, true) => return Ok(()),
@@ -26,15 +26,15 @@ pub fn make(places: &Places, name: &str, ip: IpAddr) -> Result<(), HookError> {
             )));
         }
     }
-    let template = places.snap.join("config/csr-dqlite.conf.template");
+    let template = paths.snap.join("config/csr-dqlite.conf.template");
     let text = fs::read_to_string(&template).map_err(HookError::file(template))?;
     let text = text
         .replace("HOSTNAME", name)
         .replace("HOSTIP", &ip.to_string());
     let request = dir.join("tmp-request.conf");
-    places::write(&request, &text)?;
+    paths::write(&request, &text)?;
     let (new_certificate, new_key) = (dir.join("tmp-cluster.crt"), dir.join("tmp-cluster.key"));
-    let mut openssl = Command::new(places.snap.join("usr/bin/openssl"));
+    let mut openssl = Command::new(paths.snap.join("usr/bin/openssl"));
     openssl
         .args(["req", "-x509", "-newkey", "rsa:4096", "-sha256", "-nodes"])
         .args(["-days", VALID_DAYS, "-config"])

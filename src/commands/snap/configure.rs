@@ -3,11 +3,11 @@
 use std::ffi::OsString;
 
 use super::{
-    HookError, Places,
+    HookError, SnapPaths,
     address::{is_managed, manager_address},
     args::{Flag, with},
     join,
-    places::{self, MANAGER, SERVER},
+    paths::{self, MANAGER, SERVER},
     settings::{JOIN_TOKEN, KEYS, Settings},
 };
 use crate::{
@@ -24,18 +24,18 @@ const FAILURE_DOMAIN: &str = "failure-domain";
 /// A file that gets another text.
 type Change = (std::path::PathBuf, String);
 
-pub async fn run(places: &Places, now_s: i64) -> Result<(), HookError> {
-    let settings = Settings::parse(&places.settings(&KEYS)?)?;
+pub async fn run(paths: &SnapPaths, now_s: i64) -> Result<(), HookError> {
+    let settings = Settings::parse(&paths.settings(&KEYS)?)?;
     // All that can be refused comes before anything is changed.
-    let server = args_change(places, SERVER, &server_flags(&settings))?;
+    let server = args_change(paths, SERVER, &server_flags(&settings))?;
     if let Some((_, text)) = &server {
-        check_flags(places, text)?;
+        check_flags(paths, text)?;
     }
-    let manager = args_change(places, MANAGER, &manager_flags(&settings))?;
-    let node = node_changes(places, &settings)?;
+    let manager = args_change(paths, MANAGER, &manager_flags(&settings))?;
+    let node = node_changes(paths, &settings)?;
     let is_joined = match &settings.join_token {
         Some(token) => {
-            join::run(places, &settings, token, now_s).await?;
+            join::run(paths, &settings, token, now_s).await?;
             true
         }
         None => false,
@@ -43,16 +43,16 @@ pub async fn run(places: &Places, now_s: i64) -> Result<(), HookError> {
     let restarts_server = is_joined || server.is_some() || !node.is_empty();
     let restarts_manager = manager.is_some();
     for (path, text) in server.into_iter().chain(manager).chain(node) {
-        places::write(&path, &text)?;
+        paths::write(&path, &text)?;
     }
     if is_joined {
-        places.unset(JOIN_TOKEN)?;
+        paths.unset(JOIN_TOKEN)?;
     }
     if restarts_server {
-        places.restart(SERVER)?;
+        paths.restart(SERVER)?;
     }
     if restarts_manager {
-        places.restart(MANAGER_SERVICE)?;
+        paths.restart(MANAGER_SERVICE)?;
     }
     Ok(())
 }
@@ -80,23 +80,23 @@ fn manager_flags(settings: &Settings) -> [Flag<'static>; 3] {
 
 /// The args file, if these flags change it.
 fn args_change(
-    places: &Places,
+    paths: &SnapPaths,
     service: &str,
     flags: &[Flag<'_>],
 ) -> Result<Option<Change>, HookError> {
-    let path = places.args(service);
-    let old = places::read(&path)?.unwrap_or_default();
+    let path = paths.args(service);
+    let old = paths::read(&path)?.unwrap_or_default();
     let new = with(&old, flags);
     Ok((new != old).then_some((path, new)))
 }
 
 /// The server would refuse to start with flags that do not fit together.
-fn check_flags(places: &Places, text: &str) -> Result<(), HookError> {
+fn check_flags(paths: &SnapPaths, text: &str) -> Result<(), HookError> {
     let variable = |name: &str| -> Option<OsString> {
         match name {
-            "SNAP" => Some(places.snap.clone().into()),
-            "SNAP_DATA" => Some(places.data.clone().into()),
-            "SNAP_COMMON" => Some(places.common.clone().into()),
+            "SNAP" => Some(paths.snap.clone().into()),
+            "SNAP_DATA" => Some(paths.data.clone().into()),
+            "SNAP_COMMON" => Some(paths.common.clone().into()),
             _ => None,
         }
     };
@@ -107,7 +107,7 @@ fn check_flags(places: &Places, text: &str) -> Result<(), HookError> {
             first.strip_prefix("error: ").unwrap_or(first).to_owned(),
         ])
     };
-    let words = args_file::words_of(&places.args(SERVER), text, variable);
+    let words = args_file::words_of(&paths.args(SERVER), text, variable);
     let words = words.map_err(|error| told(&error))?;
     let arguments = [OsString::from(SERVER)].into_iter().chain(words);
     Args::read(arguments)
@@ -116,27 +116,27 @@ fn check_flags(places: &Places, text: &str) -> Result<(), HookError> {
 }
 
 /// Returns the files in the storage directory that change, with their new text.
-fn node_changes(places: &Places, settings: &Settings) -> Result<Vec<Change>, HookError> {
+fn node_changes(paths: &SnapPaths, settings: &Settings) -> Result<Vec<Change>, HookError> {
     let mut changes = Vec::new();
     if let Some(domain) = &settings.failure_domain {
-        let path = places.storage().join(FAILURE_DOMAIN);
-        let old = places::read(&path)?;
+        let path = paths.storage().join(FAILURE_DOMAIN);
+        let old = paths::read(&path)?;
         if old.as_deref().map(str::trim) != Some(domain) {
             changes.push((path, format!("{domain}\n")));
         }
     }
     if let Some(wanted) = &settings.address {
-        changes.extend(address_change(places, wanted)?);
+        changes.extend(address_change(paths, wanted)?);
     }
     Ok(changes)
 }
 
-fn address_change(places: &Places, wanted: &NodeAddress) -> Result<Option<Change>, HookError> {
-    let storage = places.storage();
+fn address_change(paths: &SnapPaths, wanted: &NodeAddress) -> Result<Option<Change>, HookError> {
+    let storage = paths.storage();
     let text = format!("Address: {wanted}\n");
-    match places.own_node()? {
+    match paths.own_node()? {
         Some(own) if own.address == wanted.as_str() => Ok(None),
-        Some(_) if is_managed(places) => Err(HookError::Refused(
+        Some(_) if is_managed(paths) => Err(HookError::Refused(
             "address: other nodes know this one by its address, because it is part of a cluster of k8sd: remove it \
              there, and let it join again with the new one"
                 .to_owned(),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::{HookError, Places};
+use super::{HookError, SnapPaths};
 use crate::{
     cluster::status::{Health, Report},
     commands::status,
@@ -14,19 +14,19 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(250);
 
-pub async fn run(places: &Places, now_s: i64) -> Result<(), HookError> {
+pub async fn run(paths: &SnapPaths, now_s: i64) -> Result<(), HookError> {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let (state, code, message) = look(places, now_s).await;
+        let (state, code, message) = look(paths, now_s).await;
         if state == "okay" || Instant::now() >= deadline {
-            return places.set_health(state, code, &message);
+            return paths.set_health(state, code, &message);
         }
         sleep(PAUSE).await;
     }
 }
 
-async fn look(places: &Places, now_s: i64) -> (&'static str, &'static str, String) {
-    match status::run(&places.storage(), None, now_s).await {
+async fn look(paths: &SnapPaths, now_s: i64) -> (&'static str, &'static str, String) {
+    match status::run(&paths.storage(), None, now_s).await {
         Ok(report) => judge(&report),
         Err(error) => ("waiting", "not-started", error.to_string()),
     }

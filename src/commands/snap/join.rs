@@ -6,9 +6,9 @@
 use std::process::Command;
 
 use super::{
-    HookError, Places,
+    HookError, SnapPaths,
     address::{self, is_managed, manager_address, node_address},
-    places::MANAGER,
+    paths::MANAGER,
     settings::Settings,
     snapctl,
 };
@@ -18,26 +18,26 @@ use crate::{commands::status, config::next_of};
 const FIRST_REVISION: i64 = 1;
 
 pub async fn run(
-    places: &Places,
+    paths: &SnapPaths,
     settings: &Settings,
     token: &str,
     now_s: i64,
 ) -> Result<(), HookError> {
-    if is_managed(places) {
+    if is_managed(paths) {
         return Err(HookError::Refused(
             "join-token: this node is part of a cluster already: `k8s-dqlite.k8sd members` shows it".to_owned(),
         ));
     }
-    check_unused(places, now_s).await?;
-    let node = node_address(places, settings)?;
+    check_unused(paths, now_s).await?;
+    let node = node_address(paths, settings)?;
     let name = settings.name.clone().unwrap_or_else(address::host_name);
-    let mut k8sd = Command::new(places.program(MANAGER));
+    let mut k8sd = Command::new(paths.program(MANAGER));
     k8sd.args(["join", "-"])
         .arg("--state-dir")
-        .arg(places.manager())
+        .arg(paths.manager())
         .args(["--name", &name, "--address", &manager_address(&node)])
         .arg("--datastore-dir")
-        .arg(next_of(&places.storage()))
+        .arg(next_of(&paths.storage()))
         .args(["--datastore-address", &node]);
     if let Some(domain) = &settings.failure_domain {
         k8sd.args(["--failure-domain", domain]);
@@ -52,8 +52,8 @@ pub async fn run(
 }
 
 /// Fails unless this node is alone and its store is empty: joining puts the other cluster's data in its place.
-async fn check_unused(places: &Places, now_s: i64) -> Result<(), HookError> {
-    let storage_dir = places.storage();
+async fn check_unused(paths: &SnapPaths, now_s: i64) -> Result<(), HookError> {
+    let storage_dir = paths.storage();
     if !storage_dir.join(dqlite::files::INFO_FILE).exists() {
         return Ok(());
     }

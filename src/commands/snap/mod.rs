@@ -2,7 +2,7 @@
 //!
 //! | Module | Owns |
 //! |---|---|
-//! | `places` | the directories of the snap and what is where in them |
+//! | `paths` | the directories of the snap and what is where in them |
 //! | `snapctl` | the settings, and what is asked of snapd |
 //! | `settings` | what each setting may be. Pure |
 //! | `args` | the flags in an args file that settings decide. Pure |
@@ -21,7 +21,7 @@ mod configure;
 mod health;
 mod install;
 mod join;
-mod places;
+mod paths;
 mod refresh;
 mod remove;
 mod settings;
@@ -31,7 +31,7 @@ mod tests;
 
 use std::{io, path::PathBuf};
 
-pub use self::places::Places;
+pub use self::paths::SnapPaths;
 use crate::{args::Hook, config::ConfigError};
 
 /// The text is for the person who ran `snap`: snapd shows it.
@@ -63,15 +63,15 @@ impl HookError {
 }
 
 /// `now_s`: since 1970.
-pub async fn run(hook: Hook, places: &Places, now_s: i64) -> Result<(), HookError> {
+pub async fn run(hook: Hook, paths: &SnapPaths, now_s: i64) -> Result<(), HookError> {
     match hook {
-        Hook::Install => install::run(places),
-        Hook::Configure => configure::run(places, now_s).await,
-        Hook::PreRefresh => refresh::before(places, now_s).await,
-        Hook::PostRefresh => refresh::after(places),
-        Hook::CheckHealth => health::run(places, now_s).await,
+        Hook::Install => install::run(paths),
+        Hook::Configure => configure::run(paths, now_s).await,
+        Hook::PreRefresh => refresh::before(paths, now_s).await,
+        Hook::PostRefresh => refresh::after(paths),
+        Hook::CheckHealth => health::run(paths, now_s).await,
         Hook::Remove => {
-            remove::run(places);
+            remove::run(paths);
             Ok(())
         }
     }

@@ -3,7 +3,7 @@
 use std::{fs, io};
 
 use super::{
-    HookError, Places,
+    HookError, SnapPaths,
     address::{self, with_port},
     install,
     settings::{KEYS, NODE_PORT, REFRESH_WHEN_DEGRADED, is_on},
@@ -15,12 +15,12 @@ use crate::{
 
 /// Fails while other nodes are down, since a restart of this node could then stop all writes: snapd
 /// tries again. While this runs, the old revision serves.
-pub async fn before(places: &Places, now_s: i64) -> Result<(), HookError> {
-    if is_on(&places.settings(&KEYS)?, REFRESH_WHEN_DEGRADED) {
+pub async fn before(paths: &SnapPaths, now_s: i64) -> Result<(), HookError> {
+    if is_on(&paths.settings(&KEYS)?, REFRESH_WHEN_DEGRADED) {
         return Ok(());
     }
     // A node that does not work yet, or no more, is not made worse by another program.
-    let Ok(report) = status::run(&places.storage(), None, now_s).await else {
+    let Ok(report) = status::run(&paths.storage(), None, now_s).await else {
         return Ok(());
     };
     if report.nodes.len() < 2 || report.health != Health::Degraded {
@@ -40,25 +40,25 @@ pub async fn before(places: &Places, now_s: i64) -> Result<(), HookError> {
         "not now: {} cannot be reached, and restarting this node, too, could stop the cluster. Start them or remove \
          them; to refresh anyway: snap set {} {REFRESH_WHEN_DEGRADED}=true",
         down.join(", "),
-        places.instance
+        paths.instance
     )))
 }
 
 /// The services are stopped. Brings the layout of older revisions to today's.
-pub fn after(places: &Places) -> Result<(), HookError> {
-    take_over_old_data(places)?;
-    places.prepare()?;
-    let own = places.own_node().ok().flatten();
+pub fn after(paths: &SnapPaths) -> Result<(), HookError> {
+    take_over_old_data(paths)?;
+    paths.prepare()?;
+    let own = paths.own_node().ok().flatten();
     let node = own.map_or_else(
         || with_port(address::primary(), NODE_PORT),
         |own| own.address,
     );
-    install::write_missing_args(places, &address::host_name(), &node)
+    install::write_missing_args(paths, &address::host_name(), &node)
 }
 
 /// Snaps before this one had the data in the directory of the revision. That of the older revision stays as a copy.
-fn take_over_old_data(places: &Places) -> Result<(), HookError> {
-    let (old, storage) = (places.documented(), places.storage());
+fn take_over_old_data(paths: &SnapPaths) -> Result<(), HookError> {
+    let (old, storage) = (paths.documented(), paths.storage());
     let is_directory = fs::symlink_metadata(&old).is_ok_and(|found| found.is_dir());
     if !is_directory {
         return Ok(());

@@ -7,12 +7,12 @@ use std::{
 
 use serde_json::{Map, Value};
 
-use super::{HookError, Places};
+use super::{HookError, SnapPaths};
 
 /// The longest text that snapd takes for a state of health.
 const MAX_HEALTH_MESSAGE: usize = 70;
 
-impl Places {
+impl SnapPaths {
     /// The values of the settings that have one.
     pub fn settings(&self, keys: &[&str]) -> Result<Map<String, Value>, HookError> {
         let mut arguments = vec!["get", "-d"];

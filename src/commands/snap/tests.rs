@@ -9,7 +9,7 @@ use std::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{places::SERVER, *};
+use super::{paths::SERVER, *};
 
 const NOW_S: i64 = 1_800_000_000;
 
@@ -32,36 +32,36 @@ cat >"$here/token"
 
 struct Tree {
     dir: TempDir,
-    places: Places,
+    paths: SnapPaths,
 }
 
 impl Tree {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path();
-        let places = Places {
+        let paths = SnapPaths {
             snap: root.join("snap"),
             data: root.join("k8s-dqlite/x1"),
             common: root.join("k8s-dqlite/common"),
             instance: "k8s-dqlite".to_owned(),
             snapctl: root.join("snapctl"),
         };
-        for dir in [&places.data, &places.common, &places.snap.join("bin")] {
+        for dir in [&paths.data, &paths.common, &paths.snap.join("bin")] {
             fs::create_dir_all(dir).unwrap();
         }
-        fs::create_dir_all(places.snap.join("config")).unwrap();
+        fs::create_dir_all(paths.snap.join("config")).unwrap();
         fs::copy(
             Path::new(env!("CARGO_MANIFEST_DIR")).join("config/csr-dqlite.conf.template"),
-            places.snap.join("config/csr-dqlite.conf.template"),
+            paths.snap.join("config/csr-dqlite.conf.template"),
         )
         .unwrap();
-        for (path, text) in [(&places.snapctl, SNAPCTL), (&places.program("k8sd"), K8SD)] {
+        for (path, text) in [(&paths.snapctl, SNAPCTL), (&paths.program("k8sd"), K8SD)] {
             fs::write(path, text).unwrap();
             fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
         }
-        fs::create_dir_all(places.snap.join("usr/bin")).unwrap();
-        symlink("/usr/bin/openssl", places.snap.join("usr/bin/openssl")).unwrap();
-        let tree = Self { dir, places };
+        fs::create_dir_all(paths.snap.join("usr/bin")).unwrap();
+        symlink("/usr/bin/openssl", paths.snap.join("usr/bin/openssl")).unwrap();
+        let tree = Self { dir, paths };
         tree.set(json!({}));
         tree
     }
@@ -70,12 +70,12 @@ impl Tree {
     fn installed() -> Self {
         let tree = Self::new();
         // Making a pair of 4096 bits takes seconds in the tests, and one test does it.
-        let storage = tree.places.storage();
+        let storage = tree.paths.storage();
         fs::create_dir_all(&storage).unwrap();
         for name in ["cluster.crt", "cluster.key"] {
             fs::write(storage.join(name), "").unwrap();
         }
-        install::run(&tree.places).unwrap();
+        install::run(&tree.paths).unwrap();
         tree
     }
 
@@ -96,21 +96,21 @@ impl Tree {
 
     async fn configure(&self, settings: Value) -> Result<(), String> {
         self.set(settings);
-        let ran = configure::run(&self.places, NOW_S).await;
+        let ran = configure::run(&self.paths, NOW_S).await;
         ran.map_err(|error| error.to_string())
     }
 
     fn args(&self) -> String {
-        fs::read_to_string(self.places.args(SERVER)).unwrap()
+        fs::read_to_string(self.paths.args(SERVER)).unwrap()
     }
 
     fn storage_file(&self, name: &str) -> Option<String> {
-        fs::read_to_string(self.places.storage().join(name)).ok()
+        fs::read_to_string(self.paths.storage().join(name)).ok()
     }
 
     /// Makes the files that a server which has run would leave.
     fn is_born_at(&self, address: &str) {
-        let storage = self.places.storage();
+        let storage = self.paths.storage();
         let _ = fs::remove_file(storage.join("init.yaml"));
         let info = format!("ID: 3297041220608546238\nAddress: {address}\nRole: 0\n");
         fs::write(storage.join("info.yaml"), info).unwrap();
@@ -124,12 +124,12 @@ fn mode(path: &Path) -> u32 {
 #[test]
 fn an_installation_is_ready_to_start_and_a_second_one_changes_nothing() {
     let tree = Tree::new();
-    install::run(&tree.places).unwrap();
-    let storage = tree.places.storage();
+    install::run(&tree.paths).unwrap();
+    let storage = tree.paths.storage();
     assert_eq!(mode(&storage), 0o700);
     assert_eq!(mode(&storage.join("cluster.key")), 0o600);
     assert_eq!(
-        fs::canonicalize(tree.places.documented()).unwrap(),
+        fs::canonicalize(tree.paths.documented()).unwrap(),
         fs::canonicalize(&storage).unwrap()
     );
     let init = tree.storage_file("init.yaml").unwrap();
@@ -147,8 +147,8 @@ fn an_installation_is_ready_to_start_and_a_second_one_changes_nothing() {
     let before: Vec<_> = ["cluster.crt", "cluster.key", "init.yaml"]
         .map(|name| tree.storage_file(name))
         .to_vec();
-    fs::write(tree.places.args(SERVER), "--debug\n").unwrap();
-    install::run(&tree.places).unwrap();
+    fs::write(tree.paths.args(SERVER), "--debug\n").unwrap();
+    install::run(&tree.paths).unwrap();
     let after: Vec<_> = ["cluster.crt", "cluster.key", "init.yaml"]
         .map(|name| tree.storage_file(name))
         .to_vec();
@@ -159,9 +159,9 @@ fn an_installation_is_ready_to_start_and_a_second_one_changes_nothing() {
 #[test]
 fn half_a_pair_is_refused() {
     let tree = Tree::new();
-    fs::create_dir_all(tree.places.storage()).unwrap();
-    fs::write(tree.places.storage().join("cluster.key"), "mine").unwrap();
-    let error = install::run(&tree.places).unwrap_err().to_string();
+    fs::create_dir_all(tree.paths.storage()).unwrap();
+    fs::write(tree.paths.storage().join("cluster.key"), "mine").unwrap();
+    let error = install::run(&tree.paths).unwrap_err().to_string();
     assert!(
         error.contains("only one of cluster.crt and cluster.key"),
         "{error}"
@@ -227,7 +227,7 @@ async fn another_address_is_for_the_next_start() {
         tree.storage_file("init.yaml").unwrap(),
         "Address: 10.0.0.7:29001\n"
     );
-    let manager = fs::read_to_string(tree.places.args("k8sd")).unwrap();
+    let manager = fs::read_to_string(tree.paths.args("k8sd")).unwrap();
     assert!(
         manager.ends_with("--address=10.0.0.7:6400\n--datastore-address=10.0.0.7:29001\n"),
         "{manager}"
@@ -250,7 +250,7 @@ async fn another_address_is_for_the_next_start() {
     );
     assert_eq!(tree.storage_file("init.yaml"), None);
 
-    fs::write(tree.places.manager().join("daemon.yaml"), "").unwrap();
+    fs::write(tree.paths.manager().join("daemon.yaml"), "").unwrap();
     let error = tree
         .configure(json!({"address": "10.0.0.9"}))
         .await
@@ -262,7 +262,7 @@ async fn another_address_is_for_the_next_start() {
 async fn a_node_that_joins_others_by_hand_keeps_its_init_yaml() {
     let tree = Tree::installed();
     let init = "Address: 10.0.0.2:29001\nCluster:\n- 10.0.0.1:29001\n";
-    fs::write(tree.places.storage().join("init.yaml"), init).unwrap();
+    fs::write(tree.paths.storage().join("init.yaml"), init).unwrap();
     let error = tree
         .configure(json!({"address": "10.0.0.3"}))
         .await
@@ -291,7 +291,7 @@ async fn a_token_goes_to_k8sd_and_is_forgotten() {
     let tree = Tree::installed();
     let settings = json!({"join-token": "e30=", "name": "node2", "address": "10.0.0.2"});
     tree.configure(settings).await.unwrap();
-    let asked = fs::read_to_string(tree.places.snap.join("bin/asked-k8sd")).unwrap();
+    let asked = fs::read_to_string(tree.paths.snap.join("bin/asked-k8sd")).unwrap();
     assert!(asked.starts_with("join - "), "{asked}");
     assert!(
         asked.contains("--name node2 --address 10.0.0.2:6400"),
@@ -303,7 +303,7 @@ async fn a_token_goes_to_k8sd_and_is_forgotten() {
     );
     assert!(!asked.contains("e30="), "{asked}");
     assert_eq!(
-        fs::read_to_string(tree.places.snap.join("bin/token")).unwrap(),
+        fs::read_to_string(tree.paths.snap.join("bin/token")).unwrap(),
         "e30="
     );
     assert_eq!(
@@ -320,7 +320,7 @@ async fn a_token_goes_to_k8sd_and_is_forgotten() {
 async fn a_refused_token_changes_nothing() {
     let tree = Tree::installed();
     fs::write(
-        tree.places.snap.join("bin/refusal"),
+        tree.paths.snap.join("bin/refusal"),
         "No matching join token found",
     )
     .unwrap();
@@ -338,7 +338,7 @@ async fn a_datastore_that_may_have_data_is_not_given_up() {
     // Nothing listens there.
     tree.is_born_at("127.0.0.1:1");
     for name in ["cluster.crt", "cluster.key"] {
-        fs::remove_file(tree.places.storage().join(name)).unwrap();
+        fs::remove_file(tree.paths.storage().join(name)).unwrap();
     }
     let error = tree
         .configure(json!({"join-token": "e30="}))
@@ -348,45 +348,45 @@ async fn a_datastore_that_may_have_data_is_not_given_up() {
         error.contains("cannot be told whether it is empty"),
         "{error}"
     );
-    fs::write(tree.places.manager().join("daemon.yaml"), "").unwrap();
+    fs::write(tree.paths.manager().join("daemon.yaml"), "").unwrap();
     let error = tree
         .configure(json!({"join-token": "e30="}))
         .await
         .unwrap_err();
     assert!(error.contains("part of a cluster already"), "{error}");
-    assert!(!tree.places.snap.join("bin/asked-k8sd").exists());
+    assert!(!tree.paths.snap.join("bin/asked-k8sd").exists());
 }
 
 #[test]
 fn a_node_that_is_removed_leaves_its_cluster() {
     let tree = Tree::installed();
-    remove::run(&tree.places);
-    let asked = fs::read_to_string(tree.places.snap.join("bin/asked-k8sd")).unwrap();
-    let state = tree.places.manager();
+    remove::run(&tree.paths);
+    let asked = fs::read_to_string(tree.paths.snap.join("bin/asked-k8sd")).unwrap();
+    let state = tree.paths.manager();
     assert_eq!(asked, format!("leave --state-dir {}\n", state.display()));
     // Nothing holds a removal up.
-    fs::write(tree.places.snap.join("bin/refusal"), "nobody answers").unwrap();
-    remove::run(&tree.places);
+    fs::write(tree.paths.snap.join("bin/refusal"), "nobody answers").unwrap();
+    remove::run(&tree.paths);
 }
 
 #[test]
 fn data_of_older_revisions_moves_once() {
     let tree = Tree::new();
-    let old = tree.places.documented();
+    let old = tree.paths.documented();
     fs::create_dir_all(&old).unwrap();
     fs::write(old.join("metadata1"), "votes").unwrap();
-    refresh::after(&tree.places).unwrap();
+    refresh::after(&tree.paths).unwrap();
     assert_eq!(tree.storage_file("metadata1").unwrap(), "votes");
     assert!(fs::symlink_metadata(&old).unwrap().is_symlink());
     assert_eq!(fs::read_to_string(old.join("metadata1")).unwrap(), "votes");
-    refresh::after(&tree.places).unwrap();
+    refresh::after(&tree.paths).unwrap();
     assert_eq!(tree.storage_file("metadata1").unwrap(), "votes");
 
     // The copy of a revision that was reverted, and refreshed again.
     fs::remove_file(&old).unwrap();
     fs::create_dir_all(&old).unwrap();
     fs::write(old.join("metadata1"), "older").unwrap();
-    let error = refresh::after(&tree.places).unwrap_err().to_string();
+    let error = refresh::after(&tree.paths).unwrap_err().to_string();
     assert!(error.contains("move one of the two away"), "{error}");
     assert_eq!(tree.storage_file("metadata1").unwrap(), "votes");
     assert_eq!(fs::read_to_string(old.join("metadata1")).unwrap(), "older");
@@ -395,7 +395,7 @@ fn data_of_older_revisions_moves_once() {
 #[tokio::test]
 async fn a_node_that_does_not_run_does_not_hold_up_a_refresh() {
     let tree = Tree::installed();
-    refresh::before(&tree.places, NOW_S).await.unwrap();
+    refresh::before(&tree.paths, NOW_S).await.unwrap();
     tree.is_born_at("127.0.0.1:1");
-    refresh::before(&tree.places, NOW_S).await.unwrap();
+    refresh::before(&tree.paths, NOW_S).await.unwrap();
 }

@@ -24,7 +24,7 @@ pub const MANAGER: &str = "k8sd";
 const LINK: &str = "../../common/var/lib/k8s-dqlite";
 
 #[derive(Debug, Clone)]
-pub struct Places {
+pub struct SnapPaths {
     /// The installed files: read-only.
     pub snap: PathBuf,
     pub data: PathBuf,
@@ -35,7 +35,7 @@ pub struct Places {
     pub snapctl: PathBuf,
 }
 
-impl Places {
+impl SnapPaths {
     pub fn from_environment() -> Result<Self, HookError> {
         let path = |name| {
             let found = env::var_os(name).map(PathBuf::from);
