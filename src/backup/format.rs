@@ -51,9 +51,9 @@ pub struct KnownHash {
     pub compact_revision: Revision,
 }
 
-/// The facts of the snapshot that the server told.
+/// The snapshot, as its server described it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Facts {
+pub struct SnapshotInfo {
     pub revision: Option<Revision>,
     pub hash: Option<KnownHash>,
     pub cluster_id: u64,
@@ -62,7 +62,7 @@ pub struct Facts {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Trailer {
-    pub facts: Facts,
+    pub info: SnapshotInfo,
     pub file_bytes: u64,
     pub snapshot_bytes: u64,
     pub checksum: [u8; CHECKSUM_BYTES],
@@ -127,9 +127,14 @@ impl Head {
 
 impl Trailer {
     /// Makes the trailer. `hash` has seen all of the file so far.
-    pub fn seal(facts: Facts, file_bytes: u64, snapshot_bytes: u64, mut hash: Sha256) -> Self {
+    pub fn seal(
+        info: SnapshotInfo,
+        file_bytes: u64,
+        snapshot_bytes: u64,
+        mut hash: Sha256,
+    ) -> Self {
         let mut trailer = Self {
-            facts,
+            info,
             file_bytes,
             snapshot_bytes,
             checksum: [0; CHECKSUM_BYTES],
@@ -155,12 +160,12 @@ impl Trailer {
 
     fn before_checksum(&self) -> Vec<u8> {
         let mut bytes = begin(TRAILER_DATA_BYTES);
-        let Facts {
+        let SnapshotInfo {
             revision,
             hash,
             cluster_id,
             node_id,
-        } = self.facts;
+        } = self.info;
         bytes.push(b'T');
         bytes.extend_from_slice(&VERSION.to_be_bytes());
         bytes.extend_from_slice(&self.file_bytes.to_be_bytes());
@@ -197,7 +202,7 @@ impl Trailer {
             compact_revision: i64::from_be_bytes(fields.take()),
         };
         let trailer = Self {
-            facts: Facts {
+            info: SnapshotInfo {
                 revision: (revision > 0).then_some(revision),
                 hash: (is_known == 1).then_some(known),
                 cluster_id: u64::from_be_bytes(fields.take()),
@@ -232,10 +237,10 @@ mod tests {
 
     use super::*;
 
-    fn facts() -> impl Strategy<Value = Facts> {
+    fn info() -> impl Strategy<Value = SnapshotInfo> {
         let hash = any::<Option<(u32, i64)>>();
         (proptest::option::of(1..i64::MAX), hash, any::<(u64, u64)>()).prop_map(
-            |(revision, hash, (cluster_id, node_id))| Facts {
+            |(revision, hash, (cluster_id, node_id))| SnapshotInfo {
                 revision,
                 hash: hash.map(|(hash, compact_revision)| KnownHash {
                     hash,
@@ -250,7 +255,7 @@ mod tests {
     proptest! {
         #[test]
         fn head_and_trailer_are_read_as_written(
-            facts in facts(), lengths: (u64, u64), created_s: u64, before: Vec<u8>
+            info in info(), lengths: (u64, u64), created_s: u64, before: Vec<u8>
         ) {
             let head = Head { created_s };
             let bytes = head.encode();
@@ -258,7 +263,7 @@ mod tests {
             prop_assert_eq!(Head::parse(&bytes), Ok(head));
             let mut hash = Sha256::new();
             hash.update(&before);
-            let trailer = Trailer::seal(facts, lengths.0, lengths.1, hash.clone());
+            let trailer = Trailer::seal(info, lengths.0, lengths.1, hash.clone());
             let bytes = trailer.encode();
             prop_assert_eq!(bytes.len(), TRAILER_BYTES);
             let read = Trailer::parse(&bytes).unwrap();
@@ -270,9 +275,9 @@ mod tests {
 
         #[test]
         fn any_flipped_bit_of_a_trailer_is_noticed(
-            facts in facts(), at in 0..TRAILER_BYTES, bit in 0..8_u32
+            info in info(), at in 0..TRAILER_BYTES, bit in 0..8_u32
         ) {
-            let mut bytes = Trailer::seal(facts, 7, 9, Sha256::new()).encode();
+            let mut bytes = Trailer::seal(info, 7, 9, Sha256::new()).encode();
             bytes[at] ^= 1 << bit;
             let parsed = Trailer::parse(&bytes);
             prop_assert!(parsed.is_err() || !parsed.unwrap().is_of(Sha256::new()));

@@ -19,7 +19,7 @@ use std::{fmt, io, path::PathBuf};
 use etcd_state::requests::RequestError;
 
 pub use self::{
-    format::{Facts, HEAD_BYTES, Head, KnownHash, TRAILER_BYTES, Trailer},
+    format::{HEAD_BYTES, Head, KnownHash, SnapshotInfo, TRAILER_BYTES, Trailer},
     names::Time,
     partial::PartialFile,
     reader::{Backup, is_compressed},
@@ -74,11 +74,11 @@ pub struct Written {
 
 impl fmt::Display for Written {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let facts = &self.trailer.facts;
-        if let Some(revision) = facts.revision {
+        let info = &self.trailer.info;
+        if let Some(revision) = info.revision {
             write!(f, "revision {revision}, ")?;
         }
-        if let Some(known) = facts.hash {
+        if let Some(known) = info.hash {
             write!(f, "hash {}, ", known.hash)?;
         }
         let unpacked = self.trailer.snapshot_bytes;

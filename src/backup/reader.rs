@@ -151,17 +151,17 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::backup::{BackupWriter, Facts};
+    use crate::backup::{BackupWriter, SnapshotInfo};
 
     fn backup(content: &[u8]) -> Vec<u8> {
         let mut writer = BackupWriter::begin(Vec::new(), Head { created_s: 7 }).unwrap();
         writer.write(content).unwrap();
         writer.write(&sha256(content)).unwrap();
-        let facts = Facts {
+        let info = SnapshotInfo {
             revision: Some(3),
-            ..Facts::default()
+            ..SnapshotInfo::default()
         };
-        writer.finish(facts).unwrap().unwrap().0
+        writer.finish(info).unwrap().unwrap().0
     }
 
     #[derive(Debug, Clone)]
@@ -222,7 +222,7 @@ mod tests {
         std::fs::write(&path, backup(b"content")).unwrap();
         let backup = Backup::open(&path).unwrap();
         assert_eq!(backup.head.created_s, 7);
-        assert_eq!(backup.trailer.facts.revision, Some(3));
+        assert_eq!(backup.trailer.info.revision, Some(3));
         let scratch = Scratch::beside(&path, None);
         let file = backup.unpack(&scratch).unwrap();
         let mut found = vec![0; 7];

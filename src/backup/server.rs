@@ -21,7 +21,7 @@ use tracing::{info, warn};
 
 use super::{
     BackupError, PartialFile, Written,
-    format::{Facts, Head, KnownHash},
+    format::{Head, KnownHash, SnapshotInfo},
     names::{Name, Time},
     order,
     schedule::{BackupSettings, due_in, in_order, newest, retry_in},
@@ -90,7 +90,7 @@ impl BackupMetrics {
         self.made.increment();
         self.last_s.store(time.unix_s(), Ordering::Relaxed);
         self.last_bytes.store(written.bytes, Ordering::Relaxed);
-        let revision = written.trailer.facts.revision.unwrap_or(0);
+        let revision = written.trailer.info.revision.unwrap_or(0);
         self.last_revision.store(revision, Ordering::Relaxed);
     }
 }
@@ -213,7 +213,7 @@ async fn make(
     let snapshot = store.snapshot(origin).await?;
     let revision = snapshot.revision();
     let hash = store.hash(revision).await.ok();
-    let facts = Facts {
+    let info = SnapshotInfo {
         revision: Some(revision),
         hash: hash.map(|found| KnownHash {
             hash: found.hash,
@@ -234,7 +234,7 @@ async fn make(
     let stop = StopOnDrop::default();
     let mut pieces = Pieces {
         snapshot,
-        facts,
+        info,
         since_look: 0,
         settings: settings.clone(),
         is_stopped: stop.0.clone(),
@@ -267,7 +267,7 @@ impl Drop for StopOnDrop {
 
 struct Pieces {
     snapshot: SnapshotFile,
-    facts: Facts,
+    info: SnapshotInfo,
     since_look: usize,
     settings: BackupSettings,
     is_stopped: Arc<AtomicBool>,
@@ -279,7 +279,7 @@ impl Pieces {
             return Err(BackupError::Interrupted);
         }
         let Some(blob) = self.snapshot.next() else {
-            return Ok(Some(Piece::End(self.facts)));
+            return Ok(Some(Piece::End(self.info)));
         };
         self.since_look += blob.bytes.len();
         if self.since_look > BYTES_PER_LOOK {

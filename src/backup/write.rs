@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     BackupError, PartialFile, Written,
-    format::{Facts, Head, TRAILER_BYTES},
+    format::{Head, SnapshotInfo, TRAILER_BYTES},
     writer::BackupWriter,
 };
 
@@ -18,7 +18,7 @@ const BUFFER_BYTES: usize = 256 * 1024;
 #[derive(Debug)]
 pub enum Piece<B> {
     Blob(B),
-    End(Facts),
+    End(SnapshotInfo),
 }
 
 /// Takes pieces until the end. If `next` gives none before that, the sender gave up, and this
@@ -31,14 +31,14 @@ pub fn write<B: AsRef<[u8]>>(
     let unwritable = |error| partial.unwritable(error);
     let out = BufWriter::with_capacity(BUFFER_BYTES, partial.file());
     let mut writer = BackupWriter::begin(out, head).map_err(unwritable)?;
-    let facts = loop {
+    let info = loop {
         match next()? {
             Some(Piece::Blob(blob)) => writer.write(blob.as_ref()).map_err(unwritable)?,
-            Some(Piece::End(facts)) => break facts,
+            Some(Piece::End(info)) => break info,
             None => return Err(BackupError::Interrupted),
         }
     };
-    let finished = writer.finish(facts).map_err(unwritable)?;
+    let finished = writer.finish(info).map_err(unwritable)?;
     let (mut out, trailer) = finished.ok_or(BackupError::WrongStream)?;
     out.flush().map_err(unwritable)?;
     drop::<BufWriter<&File>>(out);

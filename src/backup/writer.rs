@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use flate2::{Compression, GzBuilder, write::GzEncoder};
 use openssl::sha::Sha256;
 
-use super::format::{Facts, Head, Trailer};
+use super::format::{Head, SnapshotInfo, Trailer};
 
 /// The length of the checksum at the end of the snapshot.
 const CHECKSUM_BYTES: usize = 32;
@@ -42,7 +42,7 @@ impl<W: Write> BackupWriter<W> {
     }
 
     /// Ends the file. Returns none if the snapshot does not match its checksum.
-    pub fn finish(self, facts: Facts) -> io::Result<Option<(W, Trailer)>> {
+    pub fn finish(self, info: SnapshotInfo) -> io::Result<Option<(W, Trailer)>> {
         if !self.check.fits() {
             return Ok(None);
         }
@@ -51,7 +51,7 @@ impl<W: Write> BackupWriter<W> {
             hash,
             bytes,
         } = self.encoder.finish()?;
-        let trailer = Trailer::seal(facts, bytes, self.snapshot_bytes, hash);
+        let trailer = Trailer::seal(info, bytes, self.snapshot_bytes, hash);
         out.write_all(&trailer.encode())?;
         Ok(Some((out, trailer)))
     }
@@ -125,7 +125,7 @@ mod tests {
                     break;
                 }
             }
-            let (file, trailer) = writer.finish(Facts::default()).unwrap().unwrap();
+            let (file, trailer) = writer.finish(SnapshotInfo::default()).unwrap().unwrap();
             prop_assert_eq!(trailer.snapshot_bytes, snapshot.len() as u64);
             let mut unpacked = Vec::new();
             MultiGzDecoder::new(&file[..]).read_to_end(&mut unpacked).unwrap();
@@ -142,7 +142,7 @@ mod tests {
         ] {
             let mut writer = BackupWriter::begin(Vec::new(), Head { created_s: 1 }).unwrap();
             writer.write(bytes).unwrap();
-            assert!(writer.finish(Facts::default()).unwrap().is_none());
+            assert!(writer.finish(SnapshotInfo::default()).unwrap().is_none());
         }
     }
 }

@@ -10,7 +10,7 @@ use tonic::Streaming;
 
 use crate::{
     args::BackupArgs,
-    backup::{BackupError, Facts, Head, KnownHash, PartialFile, Piece, Written, write},
+    backup::{BackupError, Head, KnownHash, PartialFile, Piece, SnapshotInfo, Written, write},
     process::progress::Progress,
     remote::{Remote, RemoteError},
 };
@@ -82,13 +82,13 @@ impl Fetching {
         pieces: mpsc::Sender<Piece<Bytes>>,
     ) -> Result<(), Option<BackupError>> {
         let first = std::mem::take(&mut self.first);
-        let mut facts = Facts {
+        let mut info = SnapshotInfo {
             revision: revision(&first),
-            ..Facts::default()
+            ..SnapshotInfo::default()
         };
         if let Some(header) = &first.header {
-            facts.cluster_id = header.cluster_id;
-            facts.node_id = header.member_id;
+            info.cluster_id = header.cluster_id;
+            info.node_id = header.member_id;
         }
         let total = first.remaining_bytes + first.blob.len() as u64;
         let mut progress = Progress::bytes("backup", Some(total));
@@ -102,9 +102,9 @@ impl Fetching {
         progress.finish();
         if let Some(hash) = self.hash.take() {
             let hash = timeout(HASH_TIMEOUT, hash).await;
-            facts.hash = hash.ok().and_then(Result::ok).flatten();
+            info.hash = hash.ok().and_then(Result::ok).flatten();
         }
-        pieces.send(Piece::End(facts)).await.map_err(|_| None)
+        pieces.send(Piece::End(info)).await.map_err(|_| None)
     }
 
     async fn next(&mut self) -> Result<Option<SnapshotResponse>, BackupError> {

@@ -30,12 +30,12 @@ impl fmt::Display for Verified {
         };
         let time = Time::from_unix(*created_s);
         write!(f, "; made {time}")?;
-        let facts = &trailer.facts;
-        if facts.node_id != 0 {
-            let (node, cluster) = (facts.node_id, facts.cluster_id);
+        let info = &trailer.info;
+        if info.node_id != 0 {
+            let (node, cluster) = (info.node_id, info.cluster_id);
             write!(f, " by node {node:x} of cluster {cluster:x}")?;
         }
-        let is_compared = facts
+        let is_compared = info
             .hash
             .is_some_and(|known| known.compact_revision == self.summary.compact_revision);
         match is_compared {

@@ -30,7 +30,7 @@ use self::directory::choose_address;
 pub use self::file::SnapshotSource;
 use crate::{
     args::RestoreArgs,
-    backup::{BackupError, Facts, Scratch, Trailer},
+    backup::{BackupError, Scratch, SnapshotInfo, Trailer},
     config::{ConfigError, Start},
     store::{Filling, OpenError},
 };
@@ -105,8 +105,8 @@ impl fmt::Display for Summary {
 pub async fn run(args: &RestoreArgs) -> Result<Summary, RestoreError> {
     let scratch = Scratch::beside(&args.file, args.scratch_dir.as_deref());
     let source = SnapshotSource::open(&args.file, args.skip_hash_check, &scratch)?;
-    let facts = source.backup().map(|(_, trailer)| trailer.facts);
-    let facts = facts.unwrap_or_default();
+    let info = source.backup().map(|(_, trailer)| trailer.info);
+    let info = info.unwrap_or_default();
     let mut contents = Contents::read(source, args.bump_revision)?;
     info!(
         rows = contents.rows(),
@@ -118,7 +118,7 @@ pub async fn run(args: &RestoreArgs) -> Result<Summary, RestoreError> {
     let Some(dir) = args.storage_dir.as_ref().filter(|_| !args.dry_run) else {
         while contents.next()?.is_some() {}
         let summary = contents.finish()?;
-        check_facts(&facts, &summary)?;
+        check_info(&info, &summary)?;
         return Ok(summary);
     };
     if !args.force {
@@ -134,7 +134,7 @@ pub async fn run(args: &RestoreArgs) -> Result<Summary, RestoreError> {
     stopped.await.expect("stopping does not panic")?;
     filled?;
     let summary = contents.finish()?;
-    check_facts(&facts, &summary)?;
+    check_info(&info, &summary)?;
     start.finish(directory.path())?;
     directory.finish()?;
     Ok(summary)
@@ -151,13 +151,13 @@ pub fn read_all(
     while contents.next()?.is_some() {}
     let summary = contents.finish()?;
     if let Some((_, trailer)) = &backup {
-        check_facts(&trailer.facts, &summary)?;
+        check_info(&trailer.info, &summary)?;
     }
     Ok((summary, backup))
 }
 
 /// Checks that the snapshot is the one that the server described. A bumped one is not compared.
-fn check_facts(facts: &Facts, summary: &Summary) -> Result<(), RestoreError> {
+fn check_info(info: &SnapshotInfo, summary: &Summary) -> Result<(), RestoreError> {
     let differs = |what: &str, said: i64, found: i64| match said == found {
         true => Ok(()),
         false => Err(RestoreError::OtherThanSaid {
@@ -165,10 +165,10 @@ fn check_facts(facts: &Facts, summary: &Summary) -> Result<(), RestoreError> {
             found: format!("{what} {found}"),
         }),
     };
-    if let Some(revision) = facts.revision {
+    if let Some(revision) = info.revision {
         differs("revision", revision, summary.snapshot_revision)?;
     }
-    match facts.hash {
+    match info.hash {
         Some(known) if known.compact_revision == summary.compact_revision => {
             differs("hash", known.hash.into(), summary.hash.into())
         }
