@@ -192,14 +192,14 @@ async fn guard(connection: &mut Connection, sql: &str, access: Access) -> Result
     if matches!(kind(sql), Kind::Explain | Kind::Pragma) {
         return Ok(());
     }
-    let facts = look(connection, sql).await?;
-    if facts.writes && access == Access::Read {
+    let effects = look(connection, sql).await?;
+    if effects.writes && access == Access::Read {
         return Err(Error::Forbidden(
             "the database is read-only this way: write through the control socket of a daemon that runs"
                 .to_owned(),
         ));
     }
-    check_rows(connection, sql, &facts)
+    check_rows(connection, sql, &effects)
         .await
         .map_err(|error| match error {
             GuardError::Refused(text) => Error::Invalid(text),

@@ -15,18 +15,18 @@ use crate::error::ShellError;
 
 /// Refuses what must not run. The connection is in the transaction that it would run in.
 pub async fn check(connection: &mut Connection, sql: &str, force: bool) -> Result<(), ShellError> {
-    let facts = match look(connection, sql).await {
+    let effects = match look(connection, sql).await {
         Err(ClientError::Sql { message, .. }) if message.starts_with("no such table") => {
             return Err(ShellError::refused(
                 explained_lack(connection, message).await?,
             ));
         }
-        facts => facts?,
+        effects => effects?,
     };
-    if facts.writes && !force && is_k8s_dqlite(connection).await? {
+    if effects.writes && !force && is_k8s_dqlite(connection).await? {
         return Err(ends_the_server());
     }
-    check_rows(connection, sql, &facts)
+    check_rows(connection, sql, &effects)
         .await
         .map_err(|error| match error {
             GuardError::Refused(text) => ShellError::refused(text),

@@ -22,7 +22,7 @@ const MAX_INSTRUCTIONS: usize = 200_000;
 
 /// The effects of a statement that is not run yet.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Facts {
+pub struct Effects {
     pub writes: bool,
     pub returns_rows: bool,
     /// Schema and root page of each table or index that it opens.
@@ -30,39 +30,39 @@ pub struct Facts {
 }
 
 /// The instructions of a statement, reduced to what matters (SQLite: src/vdbe.c).
-fn facts(program: &[Row]) -> Facts {
+fn effects(program: &[Row]) -> Effects {
     /// If this flag is set in p5, p2 is a register and not a page.
     const P2_IS_REGISTER: i64 = 0x10;
-    let mut facts = Facts::default();
+    let mut effects = Effects::default();
     for row in program {
         let number = |at: usize| row.get(at).and_then(Value::as_integer).unwrap_or(0);
         let (p1, p2, p3, p5) = (number(2), number(3), number(4), number(6));
         match row.get(1).and_then(Value::as_text) {
-            Some("Transaction") => facts.writes |= p1 == 0 && p2 != 0,
-            Some("ResultRow") => facts.returns_rows = true,
+            Some("Transaction") => effects.writes |= p1 == 0 && p2 != 0,
+            Some("ResultRow") => effects.returns_rows = true,
             Some("OpenRead" | "OpenWrite" | "ReopenIdx") if p5 & P2_IS_REGISTER == 0 => {
-                facts.opens.push((p3, p2));
+                effects.opens.push((p3, p2));
             }
             _ => {}
         }
     }
-    facts
+    effects
 }
 
 /// Looks at a statement. The connection is in the transaction that it would run in.
-pub async fn look(connection: &mut Connection, sql: &str) -> Result<Facts, ClientError> {
+pub async fn look(connection: &mut Connection, sql: &str) -> Result<Effects, ClientError> {
     let program = all(connection, &format!("EXPLAIN {sql}"), MAX_INSTRUCTIONS).await?;
-    Ok(facts(&program))
+    Ok(effects(&program))
 }
 
 /// Refuses a statement whose rows would abort the server.
 pub async fn check_rows(
     connection: &mut Connection,
     sql: &str,
-    facts: &Facts,
+    effects: &Effects,
 ) -> Result<(), GuardError> {
-    match facts.returns_rows {
-        true => typed::check(connection, sql, facts).await,
+    match effects.returns_rows {
+        true => typed::check(connection, sql, effects).await,
         false => Ok(()),
     }
 }
@@ -86,8 +86,8 @@ mod tests {
 
     use super::*;
 
-    /// The facts as SQLite itself, the one that libdqlite links, explains them.
-    fn explained(sql: &str) -> Facts {
+    /// The effects as SQLite itself, the one that libdqlite links, explains them.
+    fn explained(sql: &str) -> Effects {
         let database = Connection::open_in_memory().unwrap();
         database
             .execute_batch(
@@ -105,7 +105,7 @@ mod tests {
             };
             Ok(Row((0..width).map(value).collect()))
         });
-        facts(&rows.unwrap().collect::<Result<Vec<_>, _>>().unwrap())
+        effects(&rows.unwrap().collect::<Result<Vec<_>, _>>().unwrap())
     }
 
     #[test]
@@ -126,11 +126,11 @@ mod tests {
             ("WITH x AS (SELECT 1) DELETE FROM t", true, false, false),
             ("CREATE TABLE w (a)", true, false, false),
         ] {
-            let facts = explained(sql);
-            assert_eq!(facts.writes, writes, "{sql}");
-            assert_eq!(facts.returns_rows, returns_rows, "{sql}");
+            let effects = explained(sql);
+            assert_eq!(effects.writes, writes, "{sql}");
+            assert_eq!(effects.returns_rows, returns_rows, "{sql}");
             if opens_table {
-                assert!(facts.opens.contains(&table), "{sql}: {facts:?}");
+                assert!(effects.opens.contains(&table), "{sql}: {effects:?}");
             }
         }
         assert!(

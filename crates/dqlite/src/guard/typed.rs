@@ -3,7 +3,7 @@
 use crate::client::{Connection, Error as ClientError};
 use crate::wire::{Row, Value};
 
-use super::{Facts, GuardError, all};
+use super::{Effects, GuardError, all};
 
 /// Typed columns of all tables that are looked at.
 const MAX_TYPED_COLUMNS: usize = 10_000;
@@ -32,10 +32,10 @@ struct Typed<'a> {
 pub(super) async fn check(
     connection: &mut Connection,
     sql: &str,
-    facts: &Facts,
+    effects: &Effects,
 ) -> Result<(), GuardError> {
     for (number, schema, master) in SCHEMAS {
-        if !facts.opens.iter().any(|open| open.0 == number) {
+        if !effects.opens.iter().any(|open| open.0 == number) {
             continue;
         }
         let columns = typed_columns(schema, master);
@@ -48,14 +48,14 @@ pub(super) async fn check(
             ) else {
                 continue;
             };
-            if facts.opens.contains(&(number, page)) {
+            if effects.opens.contains(&(number, page)) {
                 let typed = Typed {
                     schema,
                     table,
                     column,
                     class,
                 };
-                check_column(connection, sql, facts, &typed).await?;
+                check_column(connection, sql, effects, &typed).await?;
             }
         }
     }
@@ -65,7 +65,7 @@ pub(super) async fn check(
 async fn check_column(
     connection: &mut Connection,
     sql: &str,
-    facts: &Facts,
+    effects: &Effects,
     typed: &Typed<'_>,
 ) -> Result<(), GuardError> {
     let Typed {
@@ -74,7 +74,7 @@ async fn check_column(
         class,
         ..
     } = typed;
-    if facts.writes {
+    if effects.writes {
         return Err(GuardError::Refused(format!(
             "RETURNING from {table}, whose column {column} is declared {class}: a wrong value in it would abort \
              the server; SELECT it afterwards"
