@@ -21,7 +21,7 @@ const MAX_AGE: Duration = Duration::from_secs(2);
 const STALE_AGE: Duration = Duration::from_secs(10);
 
 /// The longest wait for a newer answer; after it the old one is shown.
-const FIRST_PATIENCE: Duration = Duration::from_millis(1500);
+const FIRST_TIMEOUT: Duration = Duration::from_millis(1500);
 
 /// Returns the nodes as they are now.
 pub type Nodes = Box<dyn Fn() -> StatusTargets + Send + Sync>;
@@ -70,7 +70,7 @@ impl ReportCache {
             seen.as_ref()
                 .is_some_and(|seen| seen.at.elapsed() < STALE_AGE)
         };
-        let _ = timeout(FIRST_PATIENCE, seen.wait_for(is_usable)).await;
+        let _ = timeout(FIRST_TIMEOUT, seen.wait_for(is_usable)).await;
         // With its age, if there is no other.
         seen.borrow().clone()
     }

@@ -28,7 +28,7 @@ pub const SAMPLE_INTERVAL: Duration = Duration::from_secs(2);
 const LOOKS_PER_READING: u32 = 5;
 
 /// The longest wait for the writer to say how large the database is.
-const PAGES_PATIENCE: Duration = Duration::from_secs(1);
+const PAGES_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Bounds from 125 us to 16.384 s, in microseconds.
 const LOG_WRITE_FIRST_US: u64 = 125;
@@ -154,7 +154,7 @@ impl Observed {
         if !self.store.is_loaded() {
             return None;
         }
-        timeout(PAGES_PATIENCE, self.store.recent_pages())
+        timeout(PAGES_TIMEOUT, self.store.recent_pages())
             .await
             .ok()?
             .ok()

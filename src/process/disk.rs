@@ -142,7 +142,6 @@ impl Level {
 
 #[cfg(test)]
 mod tests {
-    use tokio::time::timeout;
 
     use super::*;
 
@@ -196,8 +195,8 @@ mod tests {
             min_bytes,
             action,
         };
-        let ends = async |watch, patience| {
-            timeout(patience, run(watch, dir.path(), |_, _| {}))
+        let ends = async |watch, timeout| {
+            tokio::time::timeout(timeout, run(watch, dir.path(), |_, _| {}))
                 .await
                 .is_ok()
         };
@@ -208,9 +207,9 @@ mod tests {
             )
             .await
         );
-        let patience = Duration::from_millis(20);
-        assert!(!ends(watch(LowStorageAction::Terminate, 0), patience).await);
-        assert!(!ends(watch(LowStorageAction::None, u64::MAX), patience).await);
-        assert!(!ends(watch(LowStorageAction::Handover, u64::MAX), patience).await);
+        let timeout = Duration::from_millis(20);
+        assert!(!ends(watch(LowStorageAction::Terminate, 0), timeout).await);
+        assert!(!ends(watch(LowStorageAction::None, u64::MAX), timeout).await);
+        assert!(!ends(watch(LowStorageAction::Handover, u64::MAX), timeout).await);
     }
 }

@@ -107,7 +107,7 @@ fn observe(api: &Api) -> mpsc::Receiver<Result<LeaderResponse, Status>> {
 async fn next(
     observed: &mut mpsc::Receiver<Result<LeaderResponse, Status>>,
 ) -> Result<LeaderResponse, Status> {
-    let next = tokio::time::timeout(PATIENCE, observed.recv()).await;
+    let next = tokio::time::timeout(TIMEOUT, observed.recv()).await;
     next.expect("the observer hears something")
         .expect("the stream goes on")
 }

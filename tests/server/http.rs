@@ -36,13 +36,13 @@ async fn announced_streams(server: &Server) -> Option<u32> {
     stream.write_all(PREFACE).await.unwrap();
     stream.write_all(&EMPTY_SETTINGS).await.unwrap();
     let mut head = [0; 9];
-    timeout(PATIENCE, stream.read_exact(&mut head))
+    timeout(TIMEOUT, stream.read_exact(&mut head))
         .await
         .unwrap()
         .unwrap();
     assert_eq!((head[3], head[4]), (4, 0), "SETTINGS come first");
     let mut settings = vec![0; usize::from(head[1]) << 8 | usize::from(head[2])];
-    timeout(PATIENCE, stream.read_exact(&mut settings))
+    timeout(TIMEOUT, stream.read_exact(&mut settings))
         .await
         .unwrap()
         .unwrap();
@@ -223,7 +223,7 @@ async fn a_connection_serves_many_requests(server: Server) {
         .unwrap();
     let mut answers = String::new();
     let read = stream.read_to_string(&mut answers);
-    tokio::time::timeout(PATIENCE, read).await.unwrap().unwrap();
+    tokio::time::timeout(TIMEOUT, read).await.unwrap().unwrap();
     assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), 3, "{answers}");
 }
 

@@ -79,7 +79,7 @@ async fn each_stop_signal_ends_it_cleanly() {
 }
 
 /// The engine cannot stop a statement, and is given 30 s.
-const STOP_PATIENCE: Duration = Duration::from_secs(120);
+const STOP_TIMEOUT: Duration = Duration::from_secs(120);
 
 #[tokio::test]
 async fn a_statement_without_an_end_does_not_hold_up_the_exit() {
@@ -103,7 +103,7 @@ async fn a_statement_without_an_end_does_not_hold_up_the_exit() {
     let before = ticks();
     until("it computes", async || ticks() > before + 50).await;
     server.process().signal(Signal::SIGTERM);
-    let deadline = Instant::now() + STOP_PATIENCE;
+    let deadline = Instant::now() + STOP_TIMEOUT;
     let status = loop {
         if let Some(status) = server.process().exited() {
             break status;

@@ -42,7 +42,7 @@ impl Profiled {
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = Vec::new();
         let read = stream.read_to_end(&mut answer);
-        tokio::time::timeout(PATIENCE, read).await.unwrap().unwrap();
+        tokio::time::timeout(TIMEOUT, read).await.unwrap().unwrap();
         let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n");
         let body = answer.split_off(end.unwrap() + 4);
         let head = String::from_utf8(answer).unwrap();

@@ -33,7 +33,7 @@ const LEAD: Duration = Duration::from_millis(200);
 /// Puts before the leases end and after the last is gone.
 const QUIET: Duration = Duration::from_secs(3);
 /// The longest time that a lease may stay after its TTL.
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 /// The TTL of the lease that is kept alive: longer than any run.
 const LONG_TTL_S: i64 = 3600;
 /// Keep-alives that are sent before the first is answered.
@@ -68,11 +68,11 @@ async fn measure(target: &Target, shape: &ExpiryShape) -> Result<String, Failure
     let ttl = Duration::from_secs(shape.ttl_s.unsigned_abs());
     tokio::time::sleep_until((renewed + ttl).into()).await;
     let meter = Meter::start(&target.server_pids)?;
-    let gone = tokio::time::timeout(PATIENCE, watching).await;
+    let gone = tokio::time::timeout(TIMEOUT, watching).await;
     let cost = meter.stop()?;
     let Ok(gone) = gone else {
         return wrong(format!(
-            "leases are still there {PATIENCE:?} after their end"
+            "leases are still there {TIMEOUT:?} after their end"
         ));
     };
     let (first, last) = joined(gone)?;

@@ -87,11 +87,13 @@ impl Target {
         method: Method,
         path: &str,
         body: Option<&Value>,
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<T, Error> {
         let asked = self.ask(&method, path, body);
         let late = || Err(io::ErrorKind::TimedOut.into());
-        let answer = timeout(patience, asked).await.unwrap_or_else(|_| late());
+        let answer = tokio::time::timeout(timeout, asked)
+            .await
+            .unwrap_or_else(|_| late());
         let answer =
             answer.map_err(|error| Error::Unavailable(self.failed(&method, path, &error)))?;
         api::open(&answer)

@@ -49,7 +49,7 @@ const NETWORK_LATENCY: Duration = Duration::from_millis(50);
 pub const INTERVAL: Duration = Duration::from_secs(10);
 
 /// The lock of the directory and the address are free within this time after a daemon was killed.
-const RELEASE_PATIENCE: Duration = Duration::from_secs(5);
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
 const RELEASE_PAUSE: Duration = Duration::from_millis(50);
 
 pub struct Cluster {
@@ -230,7 +230,7 @@ fn resolver(tls: Tls) -> Resolve {
 }
 
 async fn listen(address: &str) -> Result<TcpListener, Error> {
-    let deadline = Instant::now() + RELEASE_PATIENCE;
+    let deadline = Instant::now() + RELEASE_TIMEOUT;
     loop {
         match TcpListener::bind(address).await {
             Err(error)
@@ -249,7 +249,7 @@ async fn listen(address: &str) -> Result<TcpListener, Error> {
 
 /// Blocks.
 fn lock(dir: &std::path::Path) -> Result<DirLock, NodeError> {
-    let deadline = Instant::now() + RELEASE_PATIENCE;
+    let deadline = Instant::now() + RELEASE_TIMEOUT;
     loop {
         match DirLock::acquire(dir) {
             Err(NodeError::DirectoryHeld { .. }) if Instant::now() < deadline => {

@@ -22,7 +22,7 @@ use crate::{
 pub const NAME: &str = "db.bin";
 
 /// The timeout of a search for the leader.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub const LEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Rows of one of our own tables: members and tokens are some dozen.
 const MAX_ROWS: usize = 10_000;
@@ -64,7 +64,7 @@ impl Database {
         let addresses = servers.iter().map(|s| s.address.clone()).collect();
         let options = ConnectOptions::default();
         let mut connector = LeaderConnector::new(addresses, self.resolve.clone(), options);
-        let mut connection = connector.connect(PATIENCE).await?;
+        let mut connection = connector.connect(LEADER_TIMEOUT).await?;
         connection.open(NAME).await?;
         Ok(connection)
     }

@@ -11,7 +11,7 @@ pub fn fail_at(point: &str) {
 }
 
 /// A time, or that many milliseconds of the variable of this name.
-pub fn patience(variable: &str, usual: Duration) -> Duration {
+pub fn duration_from_env(variable: &str, usual: Duration) -> Duration {
     let text = match cfg!(debug_assertions) {
         true => std::env::var(variable).ok(),
         false => None,

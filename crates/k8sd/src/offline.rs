@@ -28,7 +28,7 @@ use crate::{
     Error,
     api::{SqlBatch, SqlQuery},
     copy,
-    database::{NAME, PATIENCE},
+    database::{LEADER_TIMEOUT, NAME},
     sql::{self, Access, Session},
     state::StateDir,
 };
@@ -115,7 +115,7 @@ impl Offline {
         let resolve: Resolve = Arc::new(move |_: &str| Endpoint::from_address(&engine));
         let addresses = vec![ADDRESS.to_owned()];
         let mut connector = LeaderConnector::new(addresses, resolve, ConnectOptions::default());
-        let mut connection = connector.connect(PATIENCE).await?;
+        let mut connection = connector.connect(LEADER_TIMEOUT).await?;
         connection.open(NAME).await?;
         Ok(connection)
     }

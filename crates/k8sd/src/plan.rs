@@ -33,7 +33,7 @@ pub struct Record {
 
 /// The ages at which the reconciler acts.
 #[derive(Debug, Clone, Copy)]
-pub struct Patience {
+pub struct GracePeriods {
     /// A pending member of this age is given up.
     pub pending: Duration,
     /// An entry that belongs to nobody, or is half done, may still be somebody's work until it has this age.
@@ -142,11 +142,13 @@ impl Memory {
     pub fn left<'a>(
         &self,
         removals: &'a [Removal],
-        patience: Patience,
+        grace_periods: GracePeriods,
         now: Instant,
     ) -> impl Iterator<Item = &'a Removal> {
         let age = move |removal: &&Removal| self.age(&removal_key(removal), now);
-        removals.iter().filter(move |r| age(r) >= patience.removal)
+        removals
+            .iter()
+            .filter(move |r| age(r) >= grace_periods.removal)
     }
 }
 
@@ -238,7 +240,7 @@ pub fn findings(
     records: &Records,
     trusted: &[String],
     memory: &Memory,
-    patience: Patience,
+    grace_periods: GracePeriods,
     own_id: u64,
     (now, now_s): (Instant, i64),
 ) -> Vec<Finding> {
@@ -250,12 +252,12 @@ pub fn findings(
             findings.push(Finding {
                 text: format!("the removal of {} is not finished", removal.name),
                 repair: Some(Repair::Finish(removal.clone())),
-                due: due(age >= patience.removal, Due::Now),
+                due: due(age >= grace_periods.removal, Due::Now),
             });
         }
     }
     for server in strangers(servers, records) {
-        let is_due = memory.age(&server_key(server.id), now) >= patience.ghost;
+        let is_due = memory.age(&server_key(server.id), now) >= grace_periods.ghost;
         // Rows that were lost must not take the votes of those that hold the data with them.
         let whose = match server.role {
             Role::Voter => Due::Asked,
@@ -272,7 +274,7 @@ pub fn findings(
     }
     for record in bare(servers, records) {
         let name = record.member.name.clone();
-        let is_due = memory.age(&bare_key(record), now) >= patience.ghost;
+        let is_due = memory.age(&bare_key(record), now) >= grace_periods.ghost;
         findings.push(Finding {
             text: format!("the member {name} is no server of dqlite"),
             repair: Some(Repair::Remove {
@@ -290,14 +292,15 @@ pub fn findings(
         let seen = memory.age(&pending_key(record), now);
         let since_s = now_s - record.heartbeat_s;
         // By the clock of whoever let it in, and not before a join can be over by ours.
-        let is_old = since_s >= patience.pending.as_secs().cast_signed() && seen >= patience.ghost;
+        let is_old =
+            since_s >= grace_periods.pending.as_secs().cast_signed() && seen >= grace_periods.ghost;
         findings.push(Finding {
             text: format!("the member {name} was let in, and has not shown up since"),
             repair: Some(Repair::Remove {
                 name,
                 only_pending: true,
             }),
-            due: due(is_old || seen >= patience.pending, Due::Now),
+            due: due(is_old || seen >= grace_periods.pending, Due::Now),
         });
     }
     for name in trusted {

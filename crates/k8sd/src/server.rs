@@ -49,7 +49,7 @@ const MAX_HEAD_BYTES: usize = 16 * 1024;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A daemon that was killed has let go of its locks and sockets within this time.
-const KILLED_PATIENCE: Duration = Duration::from_secs(3);
+const KILLED_TIMEOUT: Duration = Duration::from_secs(3);
 const KILLED_PAUSE: Duration = Duration::from_millis(50);
 
 const SOCKET_MODE: u32 = 0o660;
@@ -68,15 +68,16 @@ pub enum Caller {
 pub struct ConnectionEnd(watch::Receiver<()>);
 
 impl ConnectionEnd {
-    pub async fn wait(mut self, patience: Duration) {
+    pub async fn wait(mut self, timeout: Duration) {
         // Nothing is ever sent.
-        let _ = timeout(patience, async { while self.0.changed().await.is_ok() {} }).await;
+        let _ =
+            tokio::time::timeout(timeout, async { while self.0.changed().await.is_ok() {} }).await;
     }
 }
 
 /// Locks the directory for this process, or learns that another one serves it.
 pub async fn lock(dir: &Path) -> Result<Flock<fs::File>, Error> {
-    let deadline = Instant::now() + KILLED_PATIENCE;
+    let deadline = Instant::now() + KILLED_TIMEOUT;
     let mut file = fs::File::open(dir).map_err(Error::file(dir))?;
     loop {
         file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
@@ -95,7 +96,7 @@ pub async fn lock(dir: &Path) -> Result<Flock<fs::File>, Error> {
 
 /// Takes the control socket, or that of a daemon that was killed.
 pub async fn bind_socket(path: &Path, group: Option<&str>) -> Result<UnixListener, Error> {
-    let deadline = Instant::now() + KILLED_PATIENCE;
+    let deadline = Instant::now() + KILLED_TIMEOUT;
     while UnixStream::connect(path).await.is_ok() {
         if Instant::now() > deadline {
             return Err(Error::Conflict(format!(

@@ -20,7 +20,6 @@ use bytes::Bytes;
 use etcd_proto::etcdserverpb::{AlarmMember, AlarmType, RangeRequest};
 use etcd_state::requests::RequestError;
 use telemetry::metrics::HEALTH_CHECKS;
-use tokio::time::timeout;
 use tracing::warn;
 
 use super::{headers::only_get, query::Query, text};
@@ -52,30 +51,30 @@ const READYZ: &[Check] = &[
 ];
 
 /// The longest that a check may take: a little more than a request may.
-const PATIENCE: Duration = Duration::from_secs(8);
+const CHECK_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// The longest that the engine may be silent. A disk that stalls holds it up for seconds; an engine
 /// that leads and does not recover within a minute ends the process by itself.
-const ENGINE_PATIENCE: Duration = Duration::from_secs(60);
+const ENGINE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The result of one check.
 pub(super) type Finding = (Check, Result<(), String>);
 
-/// All checks of `/readyz`, none of which may take longer than `patience`.
-pub(super) async fn readiness(store: &Store, patience: Duration) -> Vec<Finding> {
-    run_all(store, READYZ.iter().copied(), patience).await
+/// All checks of `/readyz`, none of which may take longer than `timeout`.
+pub(super) async fn readiness(store: &Store, timeout: Duration) -> Vec<Finding> {
+    run_all(store, READYZ.iter().copied(), timeout).await
 }
 
 /// Runs the checks at the same time, since several may wait for the same thing.
 async fn run_all(
     store: &Store,
     checks: impl Iterator<Item = Check>,
-    patience: Duration,
+    timeout: Duration,
 ) -> Vec<Finding> {
     let running: Vec<_> = checks
         .map(|check| {
             let store = store.clone();
-            let run = async move { timeout(patience, check.run(&store)).await };
+            let run = async move { tokio::time::timeout(timeout, check.run(&store)).await };
             (check, tokio::spawn(run))
         })
         .collect();
@@ -83,7 +82,7 @@ async fn run_all(
     for (check, running) in running {
         let result = match running.await {
             Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(format!("no answer within {} s", patience.as_secs_f64())),
+            Ok(Err(_)) => Err(format!("no answer within {} s", timeout.as_secs_f64())),
             Err(_) => Err("the server stops".to_owned()),
         };
         findings.push((check, result));
@@ -126,7 +125,7 @@ async fn report(
 ) -> Response {
     let mut findings = String::new();
     let mut has_failed = false;
-    for (check, result) in run_all(store, checks.into_iter().copied(), PATIENCE).await {
+    for (check, result) in run_all(store, checks.into_iter().copied(), CHECK_TIMEOUT).await {
         let name = check.name();
         match result {
             Ok(()) => findings += &format!("[+]{name} ok\n"),
@@ -183,7 +182,7 @@ fn reason(error: RequestError) -> String {
 }
 
 fn judge_silence(silent: Duration) -> Result<(), String> {
-    match silent > ENGINE_PATIENCE {
+    match silent > ENGINE_TIMEOUT {
         true => Err(format!(
             "dqlite has not answered for {} s",
             silent.as_secs()
@@ -289,8 +288,8 @@ mod tests {
 
     #[test]
     fn an_engine_is_given_a_minute() {
-        assert_eq!(judge_silence(ENGINE_PATIENCE), Ok(()));
-        let error = judge_silence(ENGINE_PATIENCE + Duration::from_millis(1001));
+        assert_eq!(judge_silence(ENGINE_TIMEOUT), Ok(()));
+        let error = judge_silence(ENGINE_TIMEOUT + Duration::from_millis(1001));
         assert_eq!(error, Err("dqlite has not answered for 61 s".to_owned()));
     }
 }

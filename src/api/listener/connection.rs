@@ -31,7 +31,7 @@ pub struct Connection {
     peer: Peer,
     authority: AuthorityMask,
     /// The timer of [`FIRST_BYTES_TIMEOUT`], until the client has begun.
-    patience: Option<Pin<Box<Sleep>>>,
+    deadline: Option<Pin<Box<Sleep>>>,
     _slot: Option<OwnedSemaphorePermit>,
 }
 
@@ -76,7 +76,7 @@ impl Connection {
             channel,
             peer,
             authority: AuthorityMask::default(),
-            patience: Some(Box::pin(sleep(FIRST_BYTES_TIMEOUT))),
+            deadline: Some(Box::pin(sleep(FIRST_BYTES_TIMEOUT))),
             _slot: slot,
         }
     }
@@ -87,9 +87,9 @@ impl Connection {
     }
 
     /// An error when the client let us wait for too long.
-    fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.patience {
-            Some(patience) => patience
+    fn poll_timeout(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.deadline {
+            Some(deadline) => deadline
                 .as_mut()
                 .poll(cx)
                 .map(|()| Err(io::ErrorKind::TimedOut.into())),
@@ -115,11 +115,11 @@ impl AsyncRead for Connection {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.channel).poll_read(cx, buffer);
         self.authority.apply(&mut buffer.filled_mut()[before..]);
-        if self.patience.is_some() {
+        if self.deadline.is_some() {
             if self.authority.knows_protocol() {
-                self.patience = None;
+                self.deadline = None;
             } else if read.is_pending() {
-                return self.poll_patience(cx);
+                return self.poll_timeout(cx);
             }
         }
         read

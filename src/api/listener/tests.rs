@@ -228,7 +228,7 @@ async fn accepting_goes_on_after_an_error() {
 
 /// Returns how long the listener waits for a client that sends these bytes and then nothing; none
 /// if for ever.
-async fn patience_after(bytes: &[u8]) -> Option<Duration> {
+async fn timeout_after(bytes: &[u8]) -> Option<Duration> {
     let listener = bind(&tcp()).await.unwrap();
     let port = port(&listener);
     let mut incoming = listener.incoming();
@@ -253,12 +253,12 @@ async fn patience_after(bytes: &[u8]) -> Option<Duration> {
 #[tokio::test]
 async fn a_client_that_does_not_begin_is_not_waited_for() {
     for bytes in [&b""[..], b"PRI * HTTP/2.0"] {
-        let waited = patience_after(bytes).await.expect("it ends");
+        let waited = timeout_after(bytes).await.expect("it ends");
         assert!(waited >= FIRST_BYTES_TIMEOUT, "{waited:?}");
     }
     // From here on it is for HTTP to end it.
     for bytes in [&b"G"[..], b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
-        assert_eq!(patience_after(bytes).await, None);
+        assert_eq!(timeout_after(bytes).await, None);
     }
 }
 

@@ -10,7 +10,7 @@ use super::{membership::View, *};
 use crate::{args::Args, config};
 
 /// Never reached by a test that passes.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 struct TestNode {
     running: RunningNode,
@@ -45,7 +45,7 @@ async fn start_new(cluster: &[&TestNode]) -> TestNode {
     let text = format!("Address: {address}\nCluster: {others:?}\n");
     fs::write(dir.path().join("init.yaml"), text).unwrap();
     let node = start(dir, &address).await;
-    let ready = timeout(PATIENCE, node.running.member().ready()).await;
+    let ready = timeout(TIMEOUT, node.running.member().ready()).await;
     ready.unwrap().unwrap();
     node
 }
@@ -60,7 +60,7 @@ impl TestNode {
                 let _ = timeout(Duration::from_millis(100), status.changed()).await;
             }
         };
-        if timeout(PATIENCE, seen).await.is_err() {
+        if timeout(TIMEOUT, seen).await.is_err() {
             panic!("{:?}", self.running.member().status().borrow());
         }
     }
@@ -115,7 +115,7 @@ async fn a_node_of_a_cluster_hands_over_stops_and_comes_back() {
     } = first;
     running.stop().await.unwrap();
     let again = start(dir, &address).await;
-    let ready = timeout(PATIENCE, again.running.member().ready()).await;
+    let ready = timeout(TIMEOUT, again.running.member().ready()).await;
     let status = ready.unwrap().unwrap();
     assert_eq!(status.leader.unwrap().address, second.address);
     assert_eq!(status.role, Some(Role::StandBy));
@@ -126,7 +126,7 @@ async fn a_node_of_a_cluster_hands_over_stops_and_comes_back() {
     };
     let membership = again.running.membership();
     let seen = async { while membership.view().await.unwrap() != expected {} };
-    timeout(PATIENCE, seen).await.unwrap();
+    timeout(TIMEOUT, seen).await.unwrap();
     // The only voter may go, with a stand-by to follow it, and then nobody any more.
     let id = again.running.identity.id;
     let left = membership.remove(second.running.identity.id).await.unwrap();
@@ -155,7 +155,7 @@ async fn a_node_that_cannot_join_keeps_init_yaml_for_the_next_start() {
     let text = format!("Address: {address}\nCluster: ['{}']\n", first.address);
     fs::write(node.dir.path().join("init.yaml"), text).unwrap();
     let node = start(node.dir, &address).await;
-    timeout(PATIENCE, node.running.member().ready())
+    timeout(TIMEOUT, node.running.member().ready())
         .await
         .unwrap()
         .unwrap();

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use crate::store::Store;
 
 /// The longest wait for the writer, before the facts that only it knows are left out.
-const WRITER_PATIENCE: Duration = Duration::from_secs(1);
+const WRITER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The place of this node's own files.
 #[derive(Debug, Clone)]
@@ -63,7 +63,7 @@ async fn ask_writer<T>(
     question: impl Future<Output = Result<T, RequestError>>,
 ) -> Option<T> {
     match leads {
-        true => timeout(WRITER_PATIENCE, question).await.ok()?.ok(),
+        true => timeout(WRITER_TIMEOUT, question).await.ok()?.ok(),
         false => None,
     }
 }

@@ -10,7 +10,6 @@ use dqlite::{
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinHandle,
-    time::timeout,
 };
 use tracing::error;
 
@@ -161,18 +160,18 @@ impl Nodes {
     }
 
     /// Writes nothing more here until another node leads. Ready when leadership may be given away, or
-    /// after `patience`: the last commit takes long.
-    pub fn hand_over(&self, patience: Duration) -> impl Future<Output = ()> + Send + use<> {
-        self.hand_overs(patience)()
+    /// after `timeout`: the last commit takes long.
+    pub fn hand_over(&self, timeout: Duration) -> impl Future<Output = ()> + Send + use<> {
+        self.hand_overs(timeout)()
     }
 
     /// Like [`hand_over`](Self::hand_over), for callers that may do so more than once.
     pub fn hand_overs(
         &self,
-        patience: Duration,
+        timeout: Duration,
     ) -> impl Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync + use<> {
         let orders = self.orders.clone();
-        move || Box::pin(pause_writes(orders.clone(), patience))
+        move || Box::pin(pause_writes(orders.clone(), timeout))
     }
 
     /// Takes writes again after a handover that failed, if this node leads still.
@@ -187,8 +186,8 @@ impl Nodes {
         }
     }
 
-    /// Ends after everything that was queued is committed, if this node leads, or after `patience`.
-    pub async fn stop(mut self, patience: Duration) -> Result<(), CoordinatorError> {
+    /// Ends after everything that was queued is committed, if this node leads, or after `timeout`.
+    pub async fn stop(mut self, timeout: Duration) -> Result<(), CoordinatorError> {
         self.serving.abort();
         let result = if self.coordinator.is_finished() {
             Ok(())
@@ -197,12 +196,10 @@ impl Nodes {
                 let _ = self.orders.send(Order::Stop).await;
                 (&mut self.coordinator).await.expect("it does not panic")
             };
-            match timeout(patience, stopping).await {
+            match tokio::time::timeout(timeout, stopping).await {
                 Ok(ended) => ended,
                 Err(_) => {
-                    error!(
-                        "writes did not end within {patience:?}: their clients see them as lost"
-                    );
+                    error!("writes did not end within {timeout:?}: their clients see them as lost");
                     self.coordinator.abort();
                     Ok(())
                 }
@@ -218,7 +215,7 @@ impl Nodes {
 }
 
 /// Waits until the writer here takes nothing more.
-async fn pause_writes(orders: mpsc::Sender<Order>, patience: Duration) {
+async fn pause_writes(orders: mpsc::Sender<Order>, timeout: Duration) {
     let (done, is_done) = oneshot::channel();
     let paused = async {
         if orders.send(Order::HandOver(done)).await.is_ok() {
@@ -226,5 +223,5 @@ async fn pause_writes(orders: mpsc::Sender<Order>, patience: Duration) {
         }
     };
     // Then the last commit has an unknown outcome for its clients.
-    let _ = timeout(patience, paused).await;
+    let _ = tokio::time::timeout(timeout, paused).await;
 }

@@ -256,7 +256,7 @@ impl Coordinator {
     /// Waits until another node leads, or goes on here after [`HAND_OVER_TIMEOUT`].
     async fn wait_for_other(&mut self) {
         let own_id = self.own_id;
-        let mut patience = pin!(sleep(HAND_OVER_TIMEOUT));
+        let mut deadline = pin!(sleep(HAND_OVER_TIMEOUT));
         loop {
             tokio::select! {
                 _ = self.cluster_view.wait_for(|cluster_view| cluster_view.view.leader_id() != own_id) => return,
@@ -270,7 +270,7 @@ impl Coordinator {
                         return;
                     }
                 },
-                () = &mut patience => {
+                () = &mut deadline => {
                     warn!("no other node took over within {HAND_OVER_TIMEOUT:?}: leading on");
                     return;
                 }

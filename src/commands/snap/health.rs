@@ -11,11 +11,11 @@ use crate::{
 };
 
 /// snapd gives this hook 30 s. A first start takes a second or two; `snap install` ends when clients are served.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(250);
 
 pub async fn run(paths: &SnapPaths, now_s: i64) -> Result<(), HookError> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         let (state, code, message) = look(paths, now_s).await;
         if state == "okay" || Instant::now() >= deadline {

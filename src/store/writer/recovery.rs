@@ -33,7 +33,7 @@ const GIVE_UP: Duration = Duration::from_secs(60);
 
 /// The longest that a stopping server asks for the outcome of its last commit: less than it is
 /// given to stop.
-const PATIENCE_AT_STOP: Duration = Duration::from_secs(2);
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Recovery {
@@ -96,7 +96,7 @@ impl Writer {
         for submission in std::mem::take(&mut self.backlog) {
             self.refuse_submission(submission);
         }
-        let mut deadline = self.is_stopping.then(|| started + PATIENCE_AT_STOP);
+        let mut deadline = self.is_stopping.then(|| started + STOP_TIMEOUT);
         let (database, truth) = loop {
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 warn!("stopping without knowing the outcome of the last commit");
@@ -115,7 +115,7 @@ impl Writer {
                             return Ok(Recovery::Deposed);
                         }
                     }
-                    deadline = Some(Instant::now() + PATIENCE_AT_STOP);
+                    deadline = Some(Instant::now() + STOP_TIMEOUT);
                     continue;
                 }
                 () = passed(deadline) => continue,

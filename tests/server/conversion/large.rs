@@ -24,7 +24,7 @@ const KEY_BYTES: u64 = 5 * VALUE_BYTES as u64 + 500;
 /// Keys that are written at a time.
 const KEYS_AT_ONCE: u64 = 200;
 
-const LONG_PATIENCE: Duration = Duration::from_secs(1200);
+const LONG_TIMEOUT: Duration = Duration::from_secs(1200);
 
 fn memory_mib(id: u32, name: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
@@ -34,7 +34,7 @@ fn memory_mib(id: u32, name: &str) -> u64 {
 }
 
 async fn wait_for(server: &mut Server, from: usize, text: &str) {
-    let deadline = Instant::now() + LONG_PATIENCE;
+    let deadline = Instant::now() + LONG_TIMEOUT;
     while !server.output()[from..].contains(text) {
         assert!(server.process().exited().is_none(), "the server ended");
         assert!(Instant::now() < deadline, "{text}");

@@ -113,7 +113,7 @@ impl Side {
             let mut responses = api.watch.clone().watch(queue).await?.into_inner();
             responses.message().await
         };
-        match tokio::time::timeout(PATIENCE, first).await {
+        match tokio::time::timeout(TIMEOUT, first).await {
             Ok(Ok(Some(mut response))) => {
                 super::answer::mask_header(&mut response.header);
                 Answer::note(&format!("{response:?}"))
@@ -158,7 +158,7 @@ impl Side {
             while parts.message().await?.is_some() {}
             Ok(())
         };
-        match tokio::time::timeout(PATIENCE, read).await {
+        match tokio::time::timeout(TIMEOUT, read).await {
             Ok(Ok(())) => Answer::note("a snapshot"),
             Ok(Err(status)) => Answer::refusal(&status),
             Err(_) => Answer::note("no end in time"),

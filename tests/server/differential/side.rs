@@ -170,7 +170,7 @@ impl Side {
             last.kvs = kvs;
             Ok(last)
         };
-        let read = tokio::time::timeout(PATIENCE, read).await;
+        let read = tokio::time::timeout(TIMEOUT, read).await;
         read.expect("the stream ends in time")
     }
 
@@ -201,7 +201,7 @@ impl Side {
                 .into_inner();
             answers.next().await.expect("a request has an answer")
         };
-        let exchange = tokio::time::timeout(PATIENCE, exchange).await;
+        let exchange = tokio::time::timeout(TIMEOUT, exchange).await;
         exchange.expect("an answer in time")
     }
 

@@ -220,7 +220,7 @@ impl Stream {
     async fn wait(&self, what: &str, condition: impl Fn(&Received) -> bool) {
         let mut received = self.received.clone();
         let settled = received.wait_for(|now| condition(now) || now.log.end.is_some());
-        if tokio::time::timeout(PATIENCE / 3, settled).await.is_err() {
+        if tokio::time::timeout(TIMEOUT / 3, settled).await.is_err() {
             self.complain(what);
         }
     }

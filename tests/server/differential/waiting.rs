@@ -63,7 +63,7 @@ impl Side {
             }
         }
         let answer = tokio::spawn(call);
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while !answer.is_finished() {
             assert!(Instant::now() < deadline, "neither an answer nor in line");
             let line = self.line(name).await.unwrap_or_default();
@@ -96,7 +96,7 @@ impl Side {
                 self.waiting.push(waiting);
                 continue;
             }
-            let answer = tokio::time::timeout(PATIENCE, waiting.answer).await;
+            let answer = tokio::time::timeout(TIMEOUT, waiting.answer).await;
             let answer = match answer {
                 Ok(answer) => answer.expect("the call does not panic").text,
                 Err(_) => "still waits".to_owned(),
@@ -110,7 +110,7 @@ impl Side {
     /// Waits for the end of all calls, which ends with all keys gone.
     pub async fn end_waits(&mut self) {
         for waiting in std::mem::take(&mut self.waiting) {
-            let ended = tokio::time::timeout(PATIENCE, waiting.answer).await;
+            let ended = tokio::time::timeout(TIMEOUT, waiting.answer).await;
             assert!(ended.is_ok(), "a waiter that nobody is before waits on");
         }
     }

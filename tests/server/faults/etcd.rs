@@ -17,7 +17,7 @@ use crate::harness::*;
 const SNAPSHOT_COUNT: [&str; 2] = ["--snapshot-count", "200"];
 
 /// One that neither serves nor ends by then does neither.
-const START_PATIENCE: Duration = Duration::from_secs(15);
+const START_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The files below a directory, by their paths in it.
 fn files(dir: &Path) -> Vec<PathBuf> {
@@ -68,7 +68,7 @@ fn change(dir: &Path, older: &Path, file: &Path, change: Change, random: &mut St
 
 async fn outcome(server: &mut Server, written: &Written) -> String {
     server.launch();
-    let outcome = match timeout(START_PATIENCE, server.is_ready()).await {
+    let outcome = match timeout(START_TIMEOUT, server.is_ready()).await {
         Err(_) => "neither serves nor ends".to_owned(),
         Ok(true) => match written.lost(server).await {
             None => "serves all".to_owned(),

@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
-use crate::harness::{PATIENCE, Server};
+use crate::harness::{Server, TIMEOUT};
 
 /// A connection with one request on it.
 pub struct Exchange {
@@ -35,7 +35,7 @@ impl Answer {
 }
 
 async fn soon<T>(what: impl Future<Output = T>) -> T {
-    let within = tokio::time::timeout(PATIENCE, what);
+    let within = tokio::time::timeout(TIMEOUT, what);
     within.await.expect("the server answers in time")
 }
 

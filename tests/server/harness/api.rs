@@ -18,7 +18,7 @@ use tonic::metadata::AsciiMetadataValue;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Response, Status};
 
-use super::PATIENCE;
+use super::TIMEOUT;
 
 #[derive(Debug, Clone)]
 pub struct Api {
@@ -110,7 +110,7 @@ impl Api {
     pub async fn try_connect(url: &str) -> Option<Self> {
         let endpoint = Endpoint::from_shared(url.to_owned())
             .unwrap()
-            .connect_timeout(PATIENCE);
+            .connect_timeout(TIMEOUT);
         let channel = endpoint.connect().await.ok()?;
         Some(Self::over(channel))
     }
@@ -148,9 +148,9 @@ impl Api {
     }
 
     pub async fn try_ask<C: Call>(&self, request: C) -> Result<C::Answer, Status> {
-        match tokio::time::timeout(PATIENCE, request.send(self.clone())).await {
+        match tokio::time::timeout(TIMEOUT, request.send(self.clone())).await {
             Ok(answer) => answer.map(Response::into_inner),
-            Err(_) => panic!("no answer within {PATIENCE:?}"),
+            Err(_) => panic!("no answer within {TIMEOUT:?}"),
         }
     }
 

@@ -4,7 +4,7 @@ use std::io;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::PATIENCE;
+use super::TIMEOUT;
 
 /// An answer, with all headers but the date.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,9 +50,9 @@ pub async fn try_http_over(
             _ => Ok(()),
         }
     };
-    tokio::time::timeout(PATIENCE, exchange)
+    tokio::time::timeout(TIMEOUT, exchange)
         .await
-        .unwrap_or_else(|_| panic!("{method} {path}: no answer within {PATIENCE:?}"))?;
+        .unwrap_or_else(|_| panic!("{method} {path}: no answer within {TIMEOUT:?}"))?;
     Ok(parse(&String::from_utf8(bytes).unwrap()))
 }
 

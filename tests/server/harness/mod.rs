@@ -26,14 +26,14 @@ use std::time::Duration;
 /// The longest that a server that is alive may take for anything that a test waits for.
 ///
 /// Far above what is expected, because two cores run everything at once.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The pause between two checks of a condition that nothing announces.
 pub const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Waits until `condition` holds; panics, naming `what`, when that takes longer than [`PATIENCE`].
+/// Waits until `condition` holds; panics, naming `what`, when that takes longer than [`TIMEOUT`].
 pub async fn until<F: AsyncFnMut() -> bool>(what: &str, mut condition: F) {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let deadline = tokio::time::Instant::now() + TIMEOUT;
     while !condition().await {
         assert!(
             tokio::time::Instant::now() < deadline,

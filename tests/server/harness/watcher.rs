@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
-use super::{Api, PATIENCE};
+use super::{Api, TIMEOUT};
 
 /// Requests that a test may send ahead of the server.
 const REQUEST_QUEUE: usize = 64;
@@ -58,7 +58,7 @@ impl Watcher {
             .unwrap();
         let mut client = api.watch.clone();
         let call = client.watch(api.request(ReceiverStream::new(queue)));
-        let opened = tokio::time::timeout(PATIENCE, call).await;
+        let opened = tokio::time::timeout(TIMEOUT, call).await;
         let responses = opened
             .expect("the watch stream opens in time")?
             .into_inner();
@@ -105,9 +105,9 @@ impl Watcher {
 
     /// The next response or the error that ends the stream; none when it ends without one.
     pub async fn try_next(&mut self) -> Result<Option<WatchResponse>, Status> {
-        match tokio::time::timeout(PATIENCE, self.responses.message()).await {
+        match tokio::time::timeout(TIMEOUT, self.responses.message()).await {
             Ok(response) => response,
-            Err(_) => panic!("no watch response within {PATIENCE:?}"),
+            Err(_) => panic!("no watch response within {TIMEOUT:?}"),
         }
     }
 
@@ -126,7 +126,7 @@ impl Watcher {
     pub async fn progress(&mut self) -> (Vec<Event>, WatchResponse) {
         let mut events = Vec::new();
         let asked_at = Instant::now();
-        while asked_at.elapsed() < PATIENCE {
+        while asked_at.elapsed() < TIMEOUT {
             self.request_progress().await;
             let next = tokio::time::timeout(PROGRESS_REPEAT, self.responses.message()).await;
             let Ok(response) = next else { continue };
@@ -138,7 +138,7 @@ impl Watcher {
             }
             events.extend(response.events);
         }
-        panic!("no progress within {PATIENCE:?}");
+        panic!("no progress within {TIMEOUT:?}");
     }
 
     /// The events of the next responses, at least `count` of them.

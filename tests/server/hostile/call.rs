@@ -75,7 +75,7 @@ pub async fn whole(api: &Api, path: &str, bytes: Bytes) -> Option<String> {
         then: Then::End,
     };
     let call = call(api.clone(), path.to_owned(), body);
-    tokio::time::timeout(PATIENCE, call).await.ok()?
+    tokio::time::timeout(TIMEOUT, call).await.ok()?
 }
 
 /// Makes a call with a body that may stay open, and so may the call.

@@ -38,7 +38,7 @@ async fn chunks(api: &Api, request: RangeRequest) -> Result<Vec<RangeResponse>, 
         }
         Ok(chunks)
     };
-    tokio::time::timeout(PATIENCE, read)
+    tokio::time::timeout(TIMEOUT, read)
         .await
         .expect("the stream ends in time")
 }

@@ -54,7 +54,7 @@ impl KeepAlive {
     }
 
     async fn next(&mut self) -> LeaseKeepAliveResponse {
-        let response = tokio::time::timeout(PATIENCE, self.responses.message()).await;
+        let response = tokio::time::timeout(TIMEOUT, self.responses.message()).await;
         response
             .expect("an answer in time")
             .unwrap()

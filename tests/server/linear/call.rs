@@ -13,7 +13,7 @@ use super::run::Run;
 use crate::harness::*;
 
 /// After this nobody waits for an answer any more; it may still be done.
-pub const CALL_PATIENCE: Duration = Duration::from_secs(4);
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// How long a client that was refused waits, so that a dead node costs no processor.
 const AFTER_ERROR: Duration = Duration::from_millis(20);
@@ -29,7 +29,7 @@ fn is_refusal(status: &Status) -> bool {
 /// Calls a node; records it unless it was refused.
 pub async fn call(run: &Run, api: &Api, node: usize, call: Call) -> Option<Answer> {
     let invoked = run.now();
-    let sent = timeout(CALL_PATIENCE, send(api, &call)).await;
+    let sent = timeout(CALL_TIMEOUT, send(api, &call)).await;
     let answer = match sent {
         Ok(Ok(answer)) => Some(Answer {
             returned: run.now(),

@@ -9,7 +9,7 @@ use rand::{Rng, SeedableRng};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::call::{CALL_PATIENCE, call};
+use super::call::{CALL_TIMEOUT, call};
 use super::history::{Call, Lease};
 use super::run::Run;
 use crate::harness::*;
@@ -37,7 +37,7 @@ async fn keep_leases(run: Arc<Run>, keeper: usize, mut random: StdRng) {
         let node = random.random_range(0..run.urls.len());
         let asked = run.now();
         let api = run.api(node);
-        let Ok(Ok(granted)) = timeout(CALL_PATIENCE, api.try_ask(grant(TTL_S))).await else {
+        let Ok(Ok(granted)) = timeout(CALL_TIMEOUT, api.try_ask(grant(TTL_S))).await else {
             tokio::time::sleep(POLL_INTERVAL).await;
             continue;
         };
@@ -70,7 +70,7 @@ async fn keep_leases(run: Arc<Run>, keeper: usize, mut random: StdRng) {
         }
         if random.random_bool(0.3) {
             lease.revoked = Some(run.now());
-            let _ = timeout(CALL_PATIENCE, api.try_ask(revoke(granted.id))).await;
+            let _ = timeout(CALL_TIMEOUT, api.try_ask(revoke(granted.id))).await;
         }
         run.record_lease(lease);
     }
@@ -82,5 +82,5 @@ async fn keep_alive(api: &Api, id: i64) -> Option<i64> {
         let answers = api.lease.clone().lease_keep_alive(requests).await.ok()?;
         Some(answers.into_inner().message().await.ok()??.ttl)
     };
-    timeout(CALL_PATIENCE, asked).await.ok()?
+    timeout(CALL_TIMEOUT, asked).await.ok()?
 }

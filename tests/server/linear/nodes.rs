@@ -18,7 +18,7 @@ use crate::harness::*;
 use crate::nodes::trio::{Trio, empty};
 
 /// For questions to nodes that may be dead or asleep.
-const ASK_PATIENCE: Duration = Duration::from_secs(2);
+const ASK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A stopped or lost node is well again within this, on a machine that does much else.
 const RECOVERY: Duration = Duration::from_secs(90);
@@ -106,7 +106,7 @@ impl Nodes {
         match self {
             Self::Loopback(nodes) => {
                 nodes[node].process().signal(Signal::SIGTERM);
-                // Not the harness's patience: a node that waits for a majority takes its time.
+                // Not the harness's timeout: a node that waits for a majority takes its time.
                 let gone = timeout(RECOVERY, async {
                     loop {
                         if let Some(status) = nodes[node].process().exited() {
@@ -209,7 +209,7 @@ impl Nodes {
             let api = Api::try_connect(&self.urls()[node]).await?;
             api.try_ask(request).await.ok()
         };
-        timeout(ASK_PATIENCE, asked).await.ok().flatten()
+        timeout(ASK_TIMEOUT, asked).await.ok().flatten()
     }
 
     /// Until each node is a voter of the cluster, and says so.
@@ -239,7 +239,7 @@ impl Nodes {
                 let status = status.ok()?;
                 (status.leader == status.header?.member_id).then_some(node)
             };
-            if let Ok(Some(leader)) = timeout(ASK_PATIENCE, asked).await {
+            if let Ok(Some(leader)) = timeout(ASK_TIMEOUT, asked).await {
                 return Some(leader);
             }
         }

@@ -10,7 +10,7 @@ use super::history::{History, Lease, Operation, Stream};
 use crate::harness::Api;
 
 /// How long a node that is dead or cut off holds up a client.
-const CONNECT_PATIENCE: Duration = Duration::from_secs(2);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 pub struct Run {
     began: Instant,
@@ -51,7 +51,7 @@ impl Run {
     /// A connection that is made when it is used, and again when it broke.
     pub fn api(&self, node: usize) -> Api {
         let endpoint = Endpoint::from_shared(self.urls[node].clone()).unwrap();
-        Api::over(endpoint.connect_timeout(CONNECT_PATIENCE).connect_lazy())
+        Api::over(endpoint.connect_timeout(CONNECT_TIMEOUT).connect_lazy())
     }
 
     pub fn unique_value(&self) -> String {

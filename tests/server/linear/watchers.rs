@@ -14,10 +14,10 @@ use tokio::time::{Instant, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
-use super::call::CALL_PATIENCE;
+use super::call::CALL_TIMEOUT;
 use super::history::{Delivered, Stream, revision_of};
 use super::run::Run;
-use crate::harness::{Api, PATIENCE, get, watch};
+use crate::harness::{Api, TIMEOUT, get, watch};
 
 /// Those that come and go, on each node.
 const PASSERS_BY: usize = 2;
@@ -53,7 +53,7 @@ async fn open(api: &Api, create: WatchCreateRequest) -> Option<Open> {
     };
     requests.send(request).await.ok()?;
     let call = api.watch.clone();
-    let opened = timeout(CALL_PATIENCE, { call }.watch(ReceiverStream::new(queue))).await;
+    let opened = timeout(CALL_TIMEOUT, { call }.watch(ReceiverStream::new(queue))).await;
     Some(Open {
         requests,
         responses: opened.ok()?.ok()?.into_inner(),
@@ -164,7 +164,7 @@ async fn see_all(run: Arc<Run>, node: usize, until: tokio::sync::watch::Receiver
         if run.is_stopped() {
             let ended_at = ended_at.get_or_insert_with(Instant::now);
             assert!(
-                ended_at.elapsed() < PATIENCE,
+                ended_at.elapsed() < TIMEOUT,
                 "a watch of everything on node {node} does not get beyond {next}"
             );
         }
@@ -181,7 +181,7 @@ async fn pass_by(run: Arc<Run>, node: usize, mut random: StdRng) {
     while !run.is_stopped() {
         let api = run.api(node);
         let (key, range_end) = ranges[random.random_range(0..ranges.len())];
-        let Ok(Ok(found)) = timeout(CALL_PATIENCE, api.try_ask(get("nothing"))).await else {
+        let Ok(Ok(found)) = timeout(CALL_TIMEOUT, api.try_ask(get("nothing"))).await else {
             tokio::time::sleep(RECONNECT).await;
             continue;
         };

@@ -4,7 +4,7 @@ use etcd_proto::etcdserverpb::{Member, MemberListRequest, MemberRemoveRequest, S
 use tokio::time::timeout;
 
 use super::{
-    LONG_PATIENCE, hash,
+    LONG_TIMEOUT, hash,
     trio::{Trio, persist},
 };
 use crate::{harness::*, wrong_input::certificates::make_pair};
@@ -158,7 +158,7 @@ async fn a_node_that_was_removed_moves_only_if_it_was_moving() {
     assert_eq!(api.ask(request).await.members.len(), 2);
     trio.nodes[moved].move_node();
     trio.nodes[moved].launch();
-    let status = timeout(LONG_PATIENCE, trio.nodes[moved].process().wait()).await;
+    let status = timeout(LONG_TIMEOUT, trio.nodes[moved].process().wait()).await;
     assert_eq!(status.expect("it ends").code(), Some(7));
     let output = trio.nodes[moved].output();
     assert!(
@@ -189,7 +189,7 @@ async fn nothing_is_changed_where_nobody_leads_or_the_node_runs_still() {
     std::fs::remove_file(copy.storage_dir().join("init.yaml")).unwrap();
     copy.move_node();
     copy.launch();
-    let status = timeout(LONG_PATIENCE, copy.process().wait()).await;
+    let status = timeout(LONG_TIMEOUT, copy.process().wait()).await;
     assert_eq!(status.expect("it ends").code(), Some(7));
     assert!(copy.output().contains("this node runs still"));
     assert_eq!(members(&trio.nodes[near]).await.len(), 3);
@@ -198,7 +198,7 @@ async fn nothing_is_changed_where_nobody_leads_or_the_node_runs_still() {
     trio.nodes[moved].kill9();
     trio.nodes[moved].move_node();
     trio.nodes[moved].launch();
-    let status = timeout(LONG_PATIENCE, trio.nodes[moved].process().wait()).await;
+    let status = timeout(LONG_TIMEOUT, trio.nodes[moved].process().wait()).await;
     assert_eq!(status.expect("it ends").code(), Some(7));
     assert!(trio.nodes[moved].output().contains("delete update.yaml"));
     assert!(exists(&trio.nodes[moved], "update.yaml"));

@@ -4,7 +4,7 @@ use etcd_proto::etcdserverpb::{MemberListRequest, MemberRemoveRequest, StatusReq
 use tokio::time::timeout;
 
 use super::{
-    LONG_PATIENCE,
+    LONG_TIMEOUT,
     trio::{Trio, persist, write_init},
 };
 use crate::harness::*;
@@ -60,7 +60,7 @@ async fn a_leader_that_is_removed_hands_over_and_ends() {
     let api = trio.nodes[near].api().await;
     let left = api.ask(MemberRemoveRequest { id: removed }).await.members;
     assert!(left.iter().all(|member| member.id != removed));
-    let status = timeout(LONG_PATIENCE, trio.nodes[leader].process().wait()).await;
+    let status = timeout(LONG_TIMEOUT, trio.nodes[leader].process().wait()).await;
     assert_eq!(status.expect("it ends").code(), Some(3));
     persist(async || api.try_ask(put("key", "1")).await).await;
     assert_eq!(ids(&trio.nodes[far]).await.len(), 2);
@@ -78,7 +78,7 @@ async fn a_dead_node_is_removed_and_stays_away() {
     assert_eq!(left.len(), 2);
     api.put("key", "1").await;
     trio.nodes[dead].launch();
-    let status = timeout(LONG_PATIENCE, trio.nodes[dead].process().wait()).await;
+    let status = timeout(LONG_TIMEOUT, trio.nodes[dead].process().wait()).await;
     assert_eq!(status.expect("it ends").code(), Some(3));
     api.put("key", "2").await;
     assert_eq!(ids(&trio.nodes[near]).await.len(), 2);

@@ -20,7 +20,7 @@ use self::trio::{Trio, persist};
 use crate::harness::*;
 
 /// The longest wait for a node that looks at its cluster every 30 s.
-const LONG_PATIENCE: Duration = Duration::from_secs(60);
+const LONG_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Writes of a test that go on while something happens.
 const MANY: usize = 200;
@@ -363,7 +363,7 @@ async fn a_removed_node_ends_and_may_join_anew() {
         id: id.header.unwrap().member_id,
     };
     assert_eq!(api.ask(request).await.members.len(), 2);
-    let status = timeout(LONG_PATIENCE, trio.nodes[gone].process().wait()).await;
+    let status = timeout(LONG_TIMEOUT, trio.nodes[gone].process().wait()).await;
     assert_eq!(status.expect("it ends").code(), Some(3));
     assert!(
         trio.nodes[gone]

@@ -10,7 +10,7 @@ use tonic::{Code, Status};
 use crate::{harness::*, wrong_input::certificates::make_pair};
 
 /// The longest that one call may hang at a node that lost its leader.
-const CALL_PATIENCE: Duration = Duration::from_secs(9);
+const CALL_TIMEOUT: Duration = Duration::from_secs(9);
 
 pub struct Trio {
     pub nodes: Vec<Server>,
@@ -74,13 +74,13 @@ impl Trio {
 
     /// Returns the leader, asking only some nodes: the others may be dead or asleep.
     pub async fn leader_of(&self, asked: &[usize]) -> usize {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             for at in asked {
                 let Some(api) = Api::try_connect(&self.nodes[*at].client_url()).await else {
                     continue;
                 };
-                let status = timeout(CALL_PATIENCE, api.try_ask(StatusRequest {})).await;
+                let status = timeout(CALL_TIMEOUT, api.try_ask(StatusRequest {})).await;
                 if let Ok(Ok(status)) = status
                     && status.leader == status.header.unwrap().member_id
                 {
@@ -141,7 +141,7 @@ pub fn write_init(node: &Server, first: u16) {
 
 /// Repeats a call as clients do, for as long as the node says that it may succeed later.
 pub async fn persist<T>(mut call: impl AsyncFnMut() -> Result<T, Status>) -> T {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         match call().await {
             Ok(answer) => return answer,

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::harness::PATIENCE;
+use crate::harness::TIMEOUT;
 
 /// The time for which the page believes to have lived: its clocks and timers run ahead while it
 /// waits for nothing.
@@ -68,7 +68,7 @@ impl Browser {
         let profile = TempDir::new().unwrap();
         let mut command = Command::new("timeout");
         command
-            .arg(PATIENCE.as_secs().to_string())
+            .arg(TIMEOUT.as_secs().to_string())
             .arg(&self.0)
             .args(["--headless", "--no-sandbox", "--disable-gpu"])
             .args(["--disable-quic", "--no-first-run", "--disable-sync"])

@@ -83,7 +83,7 @@ async fn a_stream_outlives_its_requests(server: Server) {
         .into_inner();
     assert!(responses.message().await.unwrap().unwrap().created);
     api.put("a", "1").await;
-    let response = tokio::time::timeout(PATIENCE, responses.message()).await;
+    let response = tokio::time::timeout(TIMEOUT, responses.message()).await;
     let response = response.expect("it goes on").unwrap().unwrap();
     assert_eq!(event_lines(&response.events), ["PUT a=1 @2"]);
 }

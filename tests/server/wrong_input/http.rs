@@ -25,7 +25,7 @@ async fn exchange(server: &Server, bytes: &[u8]) -> String {
         // The server may close before it has all, and reset before the answer is read.
         let _ = tokio::join!(write.write_all(bytes), read.read_to_end(&mut answer));
     };
-    tokio::time::timeout(PATIENCE, both)
+    tokio::time::timeout(TIMEOUT, both)
         .await
         .expect("the server ends it");
     String::from_utf8_lossy(&answer).into_owned()
@@ -90,7 +90,7 @@ async fn clients_may_ping_as_often_as_they_like() {
     let channel = Endpoint::from_shared(server.client_url())
         .unwrap()
         .http2_keep_alive_interval(Duration::from_millis(5))
-        .keep_alive_timeout(PATIENCE)
+        .keep_alive_timeout(TIMEOUT)
         .keep_alive_while_idle(true)
         .connect()
         .await

@@ -60,9 +60,9 @@ impl LeaderConnector {
         self.addresses = addresses;
     }
 
-    /// Asks the last leader, then all nodes, round after round until `patience` is over.
-    pub async fn connect(&mut self, patience: Duration) -> Result<Connection, Error> {
-        let deadline = Instant::now() + patience;
+    /// Asks the last leader, then all nodes, round after round until `timeout` is over.
+    pub async fn connect(&mut self, timeout: Duration) -> Result<Connection, Error> {
+        let deadline = Instant::now() + timeout;
         let mut pause = FIRST_PAUSE;
         let mut last_error = None;
         loop {

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// The timeout of a search for the leader: an election at a latency of 200 ms, twice.
-const LEADER_PATIENCE: Duration = Duration::from_secs(15);
+const LEADER_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A healthy node connects and answers within milliseconds; one that is paused never does.
 const FIND_TIMEOUT: Duration = Duration::from_secs(2);
@@ -65,7 +65,7 @@ impl Nodes {
 
     /// Connects to the leader, with a timeout for requests that is long enough for changes.
     pub async fn leader(&mut self) -> Result<Connection, Error> {
-        let mut leader = self.connector.connect(LEADER_PATIENCE).await?;
+        let mut leader = self.connector.connect(LEADER_TIMEOUT).await?;
         leader.set_request_timeout(CHANGE_TIMEOUT);
         Ok(leader)
     }

@@ -267,7 +267,7 @@ mod tests {
     use crate::wire::PROTOCOL_VERSION;
 
     /// Never reached by a test that passes.
-    const PATIENCE: Duration = Duration::from_secs(20);
+    const TIMEOUT: Duration = Duration::from_secs(20);
 
     /// A proxy with these limits in front of an engine that only listens.
     async fn start(opening_timeout: Duration, opening: usize, connections: usize) -> SocketAddr {
@@ -293,7 +293,7 @@ mod tests {
     }
 
     async fn ends(stream: &mut TcpStream) -> bool {
-        let read = timeout(PATIENCE, stream.read(&mut [0; 16])).await;
+        let read = timeout(TIMEOUT, stream.read(&mut [0; 16])).await;
         matches!(read, Ok(Ok(0) | Err(_)))
     }
 
@@ -309,7 +309,7 @@ mod tests {
 
     #[tokio::test]
     async fn connections_over_the_limits_are_closed() {
-        let address = start(PATIENCE, 1, 1).await;
+        let address = start(TIMEOUT, 1, 1).await;
         let mut silent = TcpStream::connect(address).await.unwrap();
         let mut second = TcpStream::connect(address).await.unwrap();
         assert!(ends(&mut second).await);

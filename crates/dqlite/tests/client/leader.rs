@@ -10,7 +10,7 @@ use dqlite::wire::{Reply, RequestKind, Role, Server};
 use super::fake::{FakeServer, Step};
 
 /// Never reached by a test that passes.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A time that is meant to pass.
 const SHORT: Duration = Duration::from_millis(300);
@@ -55,14 +55,14 @@ async fn leader_is_found_through_another_node_and_asked_itself() {
         ("b:1", FakeServer::start(vec![names("b:1"), welcomes()])),
     ]));
     let mut connector = cluster.connector(&["a:1"]);
-    let connection = connector.connect(PATIENCE).await.unwrap();
+    let connection = connector.connect(TIMEOUT).await.unwrap();
     assert!(!connection.is_poisoned());
     assert_eq!(
         cluster.0["b:1"].requests(),
         [RequestKind::Leader, RequestKind::Client]
     );
     // From now on it is asked first, and alone.
-    connector.connect(PATIENCE).await.unwrap();
+    connector.connect(TIMEOUT).await.unwrap();
     assert_eq!(cluster.0["a:1"].requests().len(), 1);
     assert_eq!(cluster.0["b:1"].requests().len(), 4);
 }
@@ -86,7 +86,7 @@ async fn node_that_votes_not_is_asked_for_the_voters() {
         ("c:1", FakeServer::start(vec![Step::Silence])),
     ]));
     let mut connector = cluster.connector(&["a:1"]);
-    connector.connect(PATIENCE).await.unwrap();
+    connector.connect(TIMEOUT).await.unwrap();
     assert!(cluster.0["c:1"].requests().is_empty());
 }
 
@@ -98,7 +98,7 @@ async fn node_that_hangs_or_is_gone_holds_nobody_up() {
     ]));
     cluster
         .connector(&["gone:1", "a:1", "b:1"])
-        .connect(PATIENCE)
+        .connect(TIMEOUT)
         .await
         .unwrap();
 }
@@ -138,7 +138,7 @@ async fn search_is_repeated_and_ends_in_time_with_the_reason() {
 }
 
 #[tokio::test]
-async fn hanging_node_does_not_outlast_the_patience() {
+async fn hanging_node_does_not_outlast_the_timeout() {
     let cluster = Cluster(HashMap::from([(
         "a:1",
         FakeServer::start(vec![Step::Silence]),

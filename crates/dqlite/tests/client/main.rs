@@ -18,7 +18,7 @@ use dqlite::wire::{
 use fake::{FakeServer, Step, bytes_of};
 
 /// Never reached by a test that passes.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A request timeout that is meant to pass.
 const SHORT: Duration = Duration::from_millis(50);
@@ -37,8 +37,8 @@ const INSERT: &str = "INSERT INTO t VALUES (?)";
 
 fn options() -> ConnectOptions {
     ConnectOptions {
-        connect_timeout: PATIENCE,
-        request_timeout: PATIENCE,
+        connect_timeout: TIMEOUT,
+        request_timeout: TIMEOUT,
     }
 }
 

@@ -4,7 +4,7 @@ use dqlite::client::Endpoint;
 use dqlite::files::{self, read_cluster_id};
 use dqlite::wire::Role::Voter;
 
-use crate::node::{Cluster, PATIENCE, TestNode};
+use crate::node::{Cluster, TIMEOUT, TestNode};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_joining_node_adopts_the_history_of_its_cluster() {
@@ -39,7 +39,7 @@ async fn a_new_history_at_the_address_of_a_member_stays_apart() {
     let new = restored.cluster_id.clone();
     assert_ne!(new.known(), old.known());
     // Both have noticed: their engines try for ever.
-    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let deadline = tokio::time::Instant::now() + TIMEOUT;
     while old.refused() == 0 || new.refused() == 0 {
         assert!(tokio::time::Instant::now() < deadline, "nobody is refused");
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;

@@ -23,7 +23,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::timeout;
 
 /// Never reached by a test that passes.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The time between two looks at the cluster, so that tests do not wait for half a minute.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -125,7 +125,7 @@ impl TestNode {
     /// Waits until this node has seen the cluster like this.
     pub async fn until(&self, is_so: impl FnMut(&MemberStatus) -> bool) -> MemberStatus {
         let mut status = self.member.status();
-        if let Ok(status) = timeout(PATIENCE, status.wait_for(is_so)).await {
+        if let Ok(status) = timeout(TIMEOUT, status.wait_for(is_so)).await {
             return status.unwrap().clone();
         }
         panic!("{}: {:?}", self.address, self.member.status().borrow());

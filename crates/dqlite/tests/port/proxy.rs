@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 /// Never reached by a test that passes.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A node with its engine and its port.
 struct Server {
@@ -106,7 +106,7 @@ fn tls() -> Tls {
 /// Returns whether the peer closes the connection without a word of dqlite. A TLS alert may come.
 async fn is_closed(stream: &mut TcpStream) -> bool {
     let mut answer = Vec::new();
-    match timeout(PATIENCE, stream.read_to_end(&mut answer)).await {
+    match timeout(TIMEOUT, stream.read_to_end(&mut answer)).await {
         Ok(Ok(bytes)) => bytes < 16,
         Ok(Err(_reset)) => true,
         Err(_) => false,
@@ -162,7 +162,7 @@ async fn a_client_that_leaves_in_the_middle_of_a_writing_result_blocks_nobody() 
                 assert!(matches!(error, Error::Busy { .. }), "{error}");
             }
         };
-        timeout(PATIENCE, written).await.unwrap();
+        timeout(TIMEOUT, written).await.unwrap();
     }
     let rows = other
         .query_sql("SELECT count(*) FROM t", &[])
@@ -285,7 +285,7 @@ async fn stopped_port_closes_its_connections_and_is_free_again() {
     let mut connection = server.connect().await;
     connection.leader().await.unwrap();
     server.stop.take().unwrap().send(()).unwrap();
-    timeout(PATIENCE, &mut server.proxy).await.unwrap().unwrap();
+    timeout(TIMEOUT, &mut server.proxy).await.unwrap().unwrap();
     assert!(connection.leader().await.is_err());
     TcpListener::bind(&server.address).await.unwrap();
 }
@@ -346,7 +346,7 @@ async fn two_nodes_form_a_cluster(tls: Option<Tls>) {
     let second = Server::start(2, tls).await;
     let mut leader = first.connect().await;
     use_sql(&mut leader).await;
-    leader.set_request_timeout(PATIENCE);
+    leader.set_request_timeout(TIMEOUT);
     leader.add(2, &second.address).await.unwrap();
     leader.assign(2, Role::Voter).await.unwrap();
     leader
@@ -355,7 +355,7 @@ async fn two_nodes_form_a_cluster(tls: Option<Tls>) {
         .unwrap();
     leader.transfer(2).await.unwrap();
     let mut next = second.connect().await;
-    next.set_request_timeout(PATIENCE);
+    next.set_request_timeout(TIMEOUT);
     next.open("test").await.unwrap();
     next.exec_sql("INSERT INTO t (v) VALUES (x'02')", &[])
         .await

@@ -78,7 +78,7 @@ impl Datastore {
             return Ok(());
         };
         let known = self.survey.cluster.iter().map(|s| s.address.clone());
-        let servers = servers::list(pair, known.collect(), servers::CHANGE_PATIENCE).await?;
+        let servers = servers::list(pair, known.collect(), servers::CHANGE_TIMEOUT).await?;
         let is_known = |server: &dqlite::wire::Server| {
             server.id == own.id && server.address == self.request.address
         };

@@ -17,10 +17,10 @@ use crate::{Error, certificate::PemPair, cluster::Cluster};
 const ASK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The timeout of a search for the datastore's leader in order to list its servers: somebody waits for the list.
-const LIST_PATIENCE: Duration = Duration::from_secs(2);
+const LIST_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The timeout of the same search for a change: several elections.
-pub const CHANGE_PATIENCE: Duration = Duration::from_secs(8);
+pub const CHANGE_TIMEOUT: Duration = Duration::from_secs(8);
 
 fn resolve(pair: &PemPair) -> Result<Resolve, Error> {
     let tls = pair::tls(pair)?;
@@ -34,14 +34,14 @@ fn resolve(pair: &PemPair) -> Result<Resolve, Error> {
 pub async fn list(
     pair: &PemPair,
     addresses: Vec<String>,
-    patience: Duration,
+    timeout: Duration,
 ) -> Result<Vec<Server>, Error> {
     let options = ConnectOptions {
         connect_timeout: ASK_TIMEOUT,
         request_timeout: ASK_TIMEOUT,
     };
     let mut connector = LeaderConnector::new(addresses, resolve(pair)?, options);
-    let asked = async { connector.connect(patience).await?.cluster().await };
+    let asked = async { connector.connect(timeout).await?.cluster().await };
     asked.await.map_err(|error| {
         Error::Unavailable(format!("the datastore's leader is not reachable: {error}"))
     })
@@ -54,7 +54,7 @@ pub async fn seen(cluster: &Cluster) -> Option<Vec<Server>> {
         return None;
     }
     let pair = cluster.database.datastore_pair().await.ok()??;
-    list(&pair, addresses.into_values().collect(), LIST_PATIENCE)
+    list(&pair, addresses.into_values().collect(), LIST_TIMEOUT)
         .await
         .ok()
 }
@@ -67,7 +67,7 @@ pub async fn check(cluster: &Cluster) -> Result<Vec<String>, Error> {
         return Ok(Vec::new());
     };
     let known = addresses.values().cloned().collect();
-    match list(&pair, known, LIST_PATIENCE).await {
+    match list(&pair, known, LIST_TIMEOUT).await {
         Ok(servers) => Ok(differences(&addresses, &servers)),
         Err(error) => Ok(vec![error.to_string()]),
     }
@@ -116,7 +116,7 @@ pub async fn remove_member(cluster: &Cluster, name: &str, force: bool) -> Result
 }
 
 async fn remove(pair: &PemPair, known: Vec<String>, gone: &str) -> Result<(), Error> {
-    let servers = list(pair, known, CHANGE_PATIENCE).await?;
+    let servers = list(pair, known, CHANGE_TIMEOUT).await?;
     let Some(server) = servers.iter().find(|server| server.address == gone) else {
         return Ok(());
     };

@@ -4,7 +4,7 @@ use super::*;
 
 const NOW_S: i64 = 1_700_000_000;
 
-const PATIENCE: Patience = Patience {
+const GRACE_PERIODS: GracePeriods = GracePeriods {
     pending: Duration::from_secs(300),
     ghost: Duration::from_secs(60),
     removal: Duration::from_secs(20),
@@ -51,7 +51,7 @@ fn after(
     memory.note(servers, records, now);
     let trusted: Vec<String> = trusted.iter().map(|name| (*name).to_owned()).collect();
     let now = (now, NOW_S + seconds.cast_signed());
-    findings(servers, records, &trusted, &memory, PATIENCE, 1, now)
+    findings(servers, records, &trusted, &memory, GRACE_PERIODS, 1, now)
         .into_iter()
         .map(|f| (f.text, f.repair, f.due))
         .collect()

@@ -20,9 +20,9 @@ use crate::{
     Error,
     api::{ClusterMember, SCHEMA_INTERNAL},
     cluster::{Cluster, INTERVAL},
-    failpoint::patience as patience_or,
+    failpoint::duration_from_env,
     peers::beat,
-    plan::{Due, Finding, Note, Patience, Records, Removal, Repair, findings, notes},
+    plan::{Due, Finding, GracePeriods, Note, Records, Removal, Repair, findings, notes},
     time::now_s,
 };
 
@@ -45,17 +45,17 @@ const GHOST: Duration = Duration::from_secs(60);
 /// The time for which only the node that began a removal carries it on.
 const REMOVAL: Duration = Duration::from_secs(20);
 
-pub fn patience() -> Patience {
-    Patience {
-        pending: patience_or("K8SD_PENDING_MS", PENDING),
-        ghost: patience_or("K8SD_GHOST_MS", GHOST),
-        removal: patience_or("K8SD_REMOVAL_MS", REMOVAL),
+pub fn grace_periods() -> GracePeriods {
+    GracePeriods {
+        pending: duration_from_env("K8SD_PENDING_MS", PENDING),
+        ghost: duration_from_env("K8SD_GHOST_MS", GHOST),
+        removal: duration_from_env("K8SD_REMOVAL_MS", REMOVAL),
     }
 }
 
 /// Rounds, until it is dropped.
 pub async fn run(cluster: &Cluster) {
-    let interval = patience_or("K8SD_INTERVAL_MS", INTERVAL);
+    let interval = duration_from_env("K8SD_INTERVAL_MS", INTERVAL);
     let mut told = BTreeSet::new();
     loop {
         let pause = match round(cluster).await {
@@ -153,10 +153,10 @@ async fn lead(
         .database
         .note(&notes, records.has_expired_tokens)
         .await?;
-    let patience = patience();
+    let grace_periods = grace_periods();
     let due: Vec<Removal> = {
         let memory = cluster.memory();
-        let left = memory.left(&records.removals, patience, Instant::now());
+        let left = memory.left(&records.removals, grace_periods, Instant::now());
         left.cloned().collect()
     };
     for removal in due {
@@ -210,7 +210,15 @@ pub fn look(cluster: &Cluster, servers: &[Server], records: &Records) -> Vec<Fin
     let id = cluster.identity.id;
     let now = (Instant::now(), now_s());
     let memory = cluster.memory();
-    findings(servers, records, &trusted, &memory, patience(), id, now)
+    findings(
+        servers,
+        records,
+        &trusted,
+        &memory,
+        grace_periods(),
+        id,
+        now,
+    )
 }
 
 pub async fn mend(cluster: &Cluster, repair: &Repair) -> Result<(), Error> {

@@ -10,7 +10,7 @@ use super::Sources;
 
 /// The longest wait for the writer to say how large the database is, before a scrape goes on
 /// without: shorter than any `scrape_timeout`.
-const PAGES_PATIENCE: Duration = Duration::from_secs(1);
+const PAGES_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl Sources {
     pub(super) async fn write_database(&self, page: &mut Page) {
@@ -20,7 +20,7 @@ impl Sources {
         let quota_bytes = quota.limit_bytes().map_or(quota.0, u64::cast_signed);
         page.gauge("etcd_server_quota_backend_bytes", help, quota_bytes);
         // Without the engine there is no size to tell.
-        let Ok(Ok(pages)) = timeout(PAGES_PATIENCE, self.store.recent_pages()).await else {
+        let Ok(Ok(pages)) = timeout(PAGES_TIMEOUT, self.store.recent_pages()).await else {
             return;
         };
         let help = "Total size of the underlying database physically allocated in bytes.";

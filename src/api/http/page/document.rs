@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The longest that a check may take. After that the page says that it has not answered.
-const PATIENCE: Duration = Duration::from_millis(1500);
+const CHECK_TIMEOUT: Duration = Duration::from_millis(1500);
 
 /// Slow watchers that are listed.
 const MAX_SLOW: usize = 8;
@@ -32,7 +32,7 @@ pub(super) async fn write(sources: &Sources, since_ms: u64) -> Value {
             .await?;
         Some(json!({"report": *seen.report, "age_ms": seen.at.elapsed().as_millis() as u64}))
     };
-    let (cluster, checks) = tokio::join!(cluster, readiness(&sources.store, PATIENCE));
+    let (cluster, checks) = tokio::join!(cluster, readiness(&sources.store, CHECK_TIMEOUT));
     let checks = checks.into_iter().map(
         |(check, result)| json!({"name": check.name(), "is_ok": result.is_ok(), "reason": result.err()}),
     );

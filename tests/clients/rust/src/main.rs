@@ -20,7 +20,7 @@ use std::time::Duration;
 use etcd_client::{Certificate, Client, ConnectOptions, Error, Identity, TlsOptions};
 
 /// Far above what a check takes, because the machine may have other work.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 struct Check {
     name: &'static str,
@@ -82,7 +82,7 @@ fn checks(client: &Client) -> Vec<Check> {
 
 /// Each in a task of its own, so that one that fails does not hide the others.
 async fn passes(check: Check) -> bool {
-    let outcome = tokio::spawn(tokio::time::timeout(PATIENCE, check.run)).await;
+    let outcome = tokio::spawn(tokio::time::timeout(TIMEOUT, check.run)).await;
     match &outcome {
         Ok(Ok(())) => println!("ok {}", check.name),
         Ok(Err(_)) => println!("fail {}: timed out", check.name),

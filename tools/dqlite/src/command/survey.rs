@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use dqlite::client::{Connection, Error as ClientError, Metadata};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
 
 use crate::servers::Servers;
 
@@ -14,7 +13,7 @@ use crate::servers::Servers;
 const MAX_ASKED: usize = 16;
 
 /// A node that answers slower than this is of no use to a majority.
-const PATIENCE: Duration = Duration::from_secs(3);
+const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The answer of a node about itself.
 pub struct Answer {
@@ -32,15 +31,15 @@ pub struct About {
 /// Asks the nodes at these addresses. Returns the answers in the order of the addresses.
 pub async fn survey(servers: &Servers, addresses: &[String]) -> Vec<Answer> {
     let seats = Arc::new(Semaphore::new(MAX_ASKED));
-    let patience = PATIENCE.min(servers.options.request_timeout);
+    let timeout = TIMEOUT.min(servers.options.request_timeout);
     let mut tasks = JoinSet::new();
     for (at, address) in addresses.iter().cloned().enumerate() {
         let (servers, seats) = (servers.clone(), seats.clone());
         tasks.spawn(async move {
             let _seat = seats.acquire().await;
-            let asked = match timeout(patience, ask(&servers, &address)).await {
+            let asked = match tokio::time::timeout(timeout, ask(&servers, &address)).await {
                 Ok(asked) => asked.map_err(|error| error.to_string()),
-                Err(_) => Err(format!("no answer within {patience:?}")),
+                Err(_) => Err(format!("no answer within {timeout:?}")),
             };
             (at, Answer { address, asked })
         });

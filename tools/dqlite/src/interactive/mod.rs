@@ -26,7 +26,7 @@ use dqlite::sql::{Piece, split};
 const MAX_HISTORY: usize = 1000;
 
 /// The longest time that a prompt waits for the names that can be completed.
-const NAMES_PATIENCE: Duration = Duration::from_secs(2);
+const NAMES_TIMEOUT: Duration = Duration::from_secs(2);
 
 type Prompt = Editor<Helper, FileHistory>;
 
@@ -87,7 +87,7 @@ fn read_and_run(
         let text = runtime.block_on(async {
             let mut shell = shell.lock().await;
             if is_stale && let Some(helper) = prompt.helper_mut() {
-                helper.names = match timeout(NAMES_PATIENCE, shell.names()).await {
+                helper.names = match timeout(NAMES_TIMEOUT, shell.names()).await {
                     Ok(names) => names,
                     Err(_) => {
                         shell.session.cancel();

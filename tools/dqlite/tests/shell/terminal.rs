@@ -80,7 +80,7 @@ impl Terminal {
         let mut found = None;
         let screen = self.screen.clone();
         let seen = self.seen;
-        let deadline = std::time::Instant::now() + crate::run::PATIENCE;
+        let deadline = std::time::Instant::now() + crate::run::TIMEOUT;
         while found.is_none() {
             let shown = screen.lock().unwrap().clone();
             found = shown[seen..].find(text).map(|at| seen + at + text.len());

@@ -15,7 +15,7 @@ use crate::{args::Format, failure::Failure, sql::one};
 const MAX_HISTORY: usize = 1000;
 
 /// The longest time that a prompt waits for the names that can be completed.
-const NAMES_PATIENCE: Duration = Duration::from_secs(2);
+const NAMES_TIMEOUT: Duration = Duration::from_secs(2);
 
 type Prompt = Editor<Helper, FileHistory>;
 
@@ -51,7 +51,7 @@ async fn read_and_run(prompt: &mut Prompt, source: &Source, format: Format) -> R
     let mut is_stale = true;
     loop {
         if is_stale && let Some(helper) = prompt.helper_mut() {
-            let names = timeout(NAMES_PATIENCE, source.names()).await;
+            let names = timeout(NAMES_TIMEOUT, source.names()).await;
             helper.names = names.ok().and_then(Result::ok).unwrap_or_default();
         }
         let line = match block_in_place(|| prompt.readline("k8sd> ")) {

@@ -205,7 +205,7 @@ fn a_joiner_that_is_killed_and_comes_back_gives_its_place_up_at_once() {
     if !cfg!(debug_assertions) {
         return;
     }
-    // With the usual patience, which is minutes.
+    // With the usual grace periods, which are minutes.
     let first = Daemon::bootstrapped("node1");
     for point in ["trusting", "entered"] {
         let mut node = Daemon::start_with(&failing_at(point));

@@ -20,7 +20,7 @@ use serde_json::json;
 use crate::daemon::{Daemon, wait_for};
 
 /// Any answer comes within this time, and any connection that stalls is closed. The daemon allows 10 s.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 const YEAR_S: i64 = 365 * 24 * 3600;
 
@@ -50,7 +50,7 @@ fn connect(address: &str, shown: Option<&PemPair>) -> SslStream<TcpStream> {
         connector.set_private_key(&key).unwrap();
     }
     let stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     connector.build().connect("node1", stream).unwrap()
 }
 
@@ -390,7 +390,7 @@ fn old_tls_is_refused() {
     let stream = TcpStream::connect(&node.address).unwrap();
     assert!(connector.build().connect("node1", stream).is_err());
     let mut plain = TcpStream::connect(&node.address).unwrap();
-    plain.set_read_timeout(Some(PATIENCE)).unwrap();
+    plain.set_read_timeout(Some(TIMEOUT)).unwrap();
     plain.write_all(b"GET /core/1.0 HTTP/1.1\r\n\r\n").unwrap();
     assert!(!rest(&mut plain).contains("HTTP"));
 }
@@ -400,7 +400,7 @@ fn slow_clients_are_cut_off_and_others_are_served_meanwhile() {
     let node = Daemon::bootstrapped("node1");
     let member = pair_in(node.state(), "server");
     let mut silent = TcpStream::connect(&node.address).unwrap();
-    silent.set_read_timeout(Some(PATIENCE)).unwrap();
+    silent.set_read_timeout(Some(TIMEOUT)).unwrap();
     let mut no_head = connect(&node.address, None);
     let mut half_a_head = connect(&node.address, None);
     half_a_head.write_all(b"GET /core/1.0 HT").unwrap();
@@ -427,7 +427,7 @@ fn slow_clients_are_cut_off_and_others_are_served_meanwhile() {
     assert_eq!(status(&rest(&mut kept)), 200);
     assert_eq!(status(&rest(&mut half_a_body)), 408);
     // 10 s each, all at the same time.
-    assert!(begin.elapsed() < PATIENCE, "{:?}", begin.elapsed());
+    assert!(begin.elapsed() < TIMEOUT, "{:?}", begin.elapsed());
 }
 
 #[test]
