@@ -119,7 +119,7 @@ pub async fn bind_socket(path: &Path, group: Option<&str>) -> Result<UnixListene
 }
 
 pub async fn serve_socket(listener: UnixListener, router: Router) {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
@@ -127,12 +127,12 @@ pub async fn serve_socket(listener: UnixListener, router: Router) {
             sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        let Ok(place) = places.clone().try_acquire_owned() else {
+        let Ok(slot) = slots.clone().try_acquire_owned() else {
             continue;
         };
         let router = router.clone();
         connections.spawn(async move {
-            let _place = place;
+            let _slot = slot;
             serve(stream, Caller::Socket, router).await;
         });
     }
@@ -157,7 +157,7 @@ pub async fn serve_network(
     router: Router,
     is_member: impl Fn(&X509) -> bool + Clone + Send + 'static,
 ) {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut strangers = Strangers::default();
     let mut connections = JoinSet::new();
     loop {
@@ -168,7 +168,7 @@ pub async fn serve_network(
         };
         let stranger = strangers.enter();
         let (tls, router) = (tls.clone(), router.clone());
-        let (places, is_member) = (places.clone(), is_member.clone());
+        let (slots, is_member) = (slots.clone(), is_member.clone());
         let task = connections.spawn(async move {
             let Ok(Ok(stream)) = timeout(OPENING_TIMEOUT, shake_hands(stream, &tls)).await else {
                 tracing::debug!(%peer, "no TLS handshake with a client");
@@ -177,11 +177,11 @@ pub async fn serve_network(
             let shown = stream.ssl().peer_certificate();
             let caller = Caller::Network(shown.clone());
             if !shown.is_some_and(|shown| is_member(&shown)) {
-                let _place = stranger;
+                let _slot = stranger;
                 return serve(stream, caller, router).await;
             }
             drop(stranger);
-            if let Ok(_place) = places.try_acquire_owned() {
+            if let Ok(_slot) = slots.try_acquire_owned() {
                 serve(stream, caller, router).await;
             }
         });

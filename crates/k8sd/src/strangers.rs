@@ -1,4 +1,4 @@
-//! Places for connections of whoever has not proven to be a member.
+//! Slots for connections whose client has not proven to be a member.
 //!
 //! Anybody may connect, so anybody can take them all. Then the one that came first goes: who is slow on purpose
 //! waits in vain, and a member has its certificate judged within milliseconds.
@@ -23,14 +23,14 @@ pub struct Strangers {
 }
 
 /// A place, which is given back when it is dropped.
-pub struct Place {
+pub struct Slot {
     tasks: Arc<Mutex<Tasks>>,
     number: u64,
 }
 
 impl Strangers {
     /// A place, somebody else's if there is none.
-    pub fn enter(&mut self) -> Place {
+    pub fn enter(&mut self) -> Slot {
         let number = self.next;
         self.next += 1;
         let mut tasks = self.tasks.lock().expect("no panic while locked");
@@ -40,7 +40,7 @@ impl Strangers {
         {
             first.abort();
         }
-        Place {
+        Slot {
             tasks: self.tasks.clone(),
             number,
         }
@@ -56,7 +56,7 @@ impl Strangers {
     }
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
         let mut tasks = self.tasks.lock().expect("no panic while locked");
         tasks.remove(&self.number);
@@ -71,21 +71,21 @@ mod tests {
     async fn the_first_of_too_many_goes_and_who_has_left_makes_room() {
         let mut strangers = Strangers::default();
         let mut tasks = Vec::new();
-        let mut places = Vec::new();
+        let mut slots = Vec::new();
         for _ in 0..MAX_STRANGERS {
-            places.push(strangers.enter());
+            slots.push(strangers.enter());
             let task = tokio::spawn(std::future::pending::<()>());
             strangers.is_task(task.abort_handle());
             tasks.push(task);
         }
-        drop(places.remove(1));
-        places.push(strangers.enter());
+        drop(slots.remove(1));
+        slots.push(strangers.enter());
         tokio::task::yield_now().await;
         assert!(tasks.iter().all(|task| !task.is_finished()));
-        places.push(strangers.enter());
+        slots.push(strangers.enter());
         assert!(tasks.remove(0).await.unwrap_err().is_cancelled());
         assert!(tasks.iter().all(|task| !task.is_finished()));
-        drop(places);
+        drop(slots);
         assert!(strangers.tasks.lock().unwrap().is_empty());
     }
 }
