@@ -191,7 +191,7 @@ async fn nothing_is_changed_where_nobody_leads_or_the_node_runs_still() {
     copy.launch();
     let status = timeout(LONG_TIMEOUT, copy.process().wait()).await;
     assert_eq!(status.expect("it ends").code(), Some(7));
-    assert!(copy.output().contains("this node runs still"));
+    assert!(copy.output().contains("this node is still running"));
     assert_eq!(members(&trio.nodes[near]).await.len(), 3);
 
     trio.nodes[near].kill9();

@@ -39,9 +39,9 @@ pub enum Error {
     /// The reply to a request that changes nothing was lost. Connect anew and send it again.
     #[error("the connection was lost: {0}")]
     Disconnected(#[source] Loss),
-    /// An earlier request on this connection was given up before its reply was read. Nothing was
+    /// An earlier request on this connection was abandoned before its reply was read. Nothing was
     /// sent. Connect anew.
-    #[error("connection not usable: an earlier request on it was given up")]
+    #[error("the connection is not usable: an earlier request on it was abandoned")]
     Poisoned,
     /// Another writer is active, or the snapshot is too old (517). Back off, repeat the whole
     /// transaction.
@@ -58,7 +58,7 @@ pub enum Error {
     /// still come through, so treat it as unknown.
     #[error("the engine failed: {message} ({code})")]
     DiskOrEngine { code: u64, message: String },
-    /// SQLite has found the database not to be one, or not to be whole. A repetition makes it worse: end the
+    /// SQLite found that the file is no database, or is damaged. Repeating the request makes it worse: end the
     /// process, whose next start reads all that is on disk.
     #[error("the database is damaged: {message} ({code})")]
     Corrupt { code: u64, message: String },
@@ -71,7 +71,7 @@ pub enum Error {
     /// The call makes no sense, nothing was sent.
     #[error("{0}")]
     Invalid(&'static str),
-    /// The server sent what no server sends. The connection is not usable any more.
+    /// The server sent something that the protocol does not allow. The connection is not usable any more.
     #[error("protocol error: {0}")]
     Protocol(#[source] WireError),
 }

@@ -24,7 +24,7 @@ where
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         if head.len() == MAX_HEAD_BYTES {
-            return Err(refused("an answer without an end"));
+            return Err(refused("the head of its answer is too long"));
         }
         head.push(stream.read_u8().await?);
     }
@@ -43,7 +43,7 @@ fn check(head: &str) -> io::Result<()> {
             name.eq_ignore_ascii_case("upgrade") && value.trim().eq_ignore_ascii_case(PROTOCOL)
         });
     if !upgraded {
-        return Err(refused("no upgrade to dqlite"));
+        return Err(refused("its answer does not name the dqlite protocol"));
     }
     Ok(())
 }
@@ -51,7 +51,7 @@ fn check(head: &str) -> io::Result<()> {
 fn refused(reason: &str) -> io::Error {
     io::Error::new(
         io::ErrorKind::ConnectionRefused,
-        format!("the HTTP server does not lead to dqlite: {reason}"),
+        format!("the HTTP server gives no connection to dqlite: {reason}"),
     )
 }
 

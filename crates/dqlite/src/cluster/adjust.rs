@@ -62,7 +62,7 @@ pub(super) async fn assign_any(
                 return Ok(candidate.clone());
             }
             Err(error @ Error::Sql { .. }) => {
-                warn!(address, ?was, ?role, %error, "a node did not take its role");
+                warn!(address, ?was, ?role, %error, "a node did not take the role that it was given");
                 last = error;
             }
             // The leader is lost, busy, or still at it.

@@ -12,29 +12,29 @@ pub enum ClusterError {
     File(#[from] FileError),
     #[error("no node of the cluster has the id {id:x}")]
     NotFound { id: u64 },
-    #[error("the cluster knows the id {id:x} of this node under the address {address}")]
+    #[error("the cluster already has a node with this node's id {id:x}, at the address {address}")]
     IdTaken { id: u64, address: String },
-    #[error("the leader of the cluster has the address of this node, {address}")]
+    #[error("the leader of the cluster already uses the address of this node, {address}")]
     AddressTaken { address: String },
-    #[error("the node {id:x} of the cluster has the address {address}")]
+    #[error("the node {id:x} of the cluster already uses the address {address}")]
     AddressInUse { id: u64, address: String },
-    #[error("this node runs still: it answers at its old address, {address}; stop it there")]
+    #[error("this node is still running: it answers at its old address, {address}; stop it there")]
     StillRuns { address: String },
     #[error("the last node of a cluster cannot be removed")]
     LastNode,
     #[error(
-        "without the node {id:x}, the voters that are online are no majority: start the others, \
+        "without the node {id:x}, the voters that are online are not a majority: start the others, \
          or remove those that are lost first"
     )]
     NoMajority { id: u64 },
-    #[error("no other voter is online that could lead instead")]
+    #[error("no other voter is online that could become the leader")]
     NoSuccessor,
     #[error("no node took the role {role:?}: {source}")]
     NobodyTook { role: Role, source: Error },
     #[error("the cluster was not changed within {0:?}")]
     TimedOut(Duration),
-    /// Others change it as fast as we look.
-    #[error("the cluster still changes after {0} attempts")]
+    /// Other nodes changed the cluster between each look at it and the change that followed.
+    #[error("the cluster was still changing after {0} attempts")]
     Unsettled(usize),
     #[error("the node's membership task has ended")]
     Ended,

@@ -1,4 +1,4 @@
-//! Leaving for a while without anybody noticing.
+//! Hands the role and the leadership of a node to others before it stops.
 
 use std::time::Duration;
 
@@ -49,7 +49,7 @@ async fn hand_over(
         look.leader.set_request_timeout(SEAT_TIMEOUT);
         match assign_any(&mut look.leader, &change).await {
             Ok(server) => done.role_to = Some(server),
-            Err(error) => warn!(%error, "the role of this node is not handed over"),
+            Err(error) => warn!(%error, "could not hand over the role of this node"),
         }
         look = nodes.look().await?;
     }
@@ -95,11 +95,11 @@ pub(super) async fn transfer_from(look: &mut Look) -> Result<Server, ClusterErro
     for successor in look.roles.successors(look.leader_id) {
         match look.leader.transfer(successor.id).await {
             Ok(()) => {
-                info!(address = successor.address, "the leadership is handed over");
+                info!(address = successor.address, "handed over the leadership");
                 return Ok(successor);
             }
             Err(error) => {
-                warn!(address = successor.address, %error, "the leadership is not taken");
+                warn!(address = successor.address, %error, "a voter did not take the leadership");
                 let is_lost = look.leader.is_poisoned();
                 last = error.into();
                 if is_lost {

@@ -27,7 +27,7 @@ pub async fn join(nodes: &mut Nodes, own: &OwnNode, cluster: Option<&ClusterId>)
             cluster.part();
         }
         if error != reported {
-            warn!(error, "cannot join the cluster yet; trying on");
+            warn!(error, "cannot join the cluster yet; trying again");
             reported = error;
         }
         sleep(pause).await;
@@ -81,7 +81,7 @@ async fn remove_ghost(look: &mut Look, ghost: &Server) -> Result<(), ClusterErro
     }
     warn!(
         id = format_args!("{id:x}"),
-        address, "this address belonged to a node whose data are gone: removing that node"
+        address, "this address belonged to a node whose data is gone: removing that node"
     );
     Ok(look.leader.remove(id).await?)
 }

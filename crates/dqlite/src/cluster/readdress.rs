@@ -1,7 +1,7 @@
-//! Giving a node that does not run another address.
+//! Changes the address of a node that is stopped.
 //!
-//! The engine knows no change of an address, only removal and addition. The node keeps its id, its data,
-//! its term and its vote, so that for Raft it is away and comes back as a spare.
+//! The engine cannot change an address: the node is removed and added. It keeps its id, its data,
+//! its term and its vote; to Raft it looks like a node that was away and comes back as a spare.
 
 use std::time::Duration;
 
@@ -11,13 +11,13 @@ use tracing::{info, warn};
 use super::{ClusterError, FIRST_PAUSE, MAX_PAUSE, Nodes, OwnNode, is_passing, nodes::Look};
 use crate::wire::Server;
 
-/// An election, or another change in progress, takes less. After it the supervisor starts the server
-/// anew: the signals to stop are not heard meanwhile.
+/// An election, or another change in progress, takes less. After this timeout the supervisor starts the server
+/// again. Signals to stop are not handled meanwhile.
 const READDRESS_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Makes the leader of the running cluster know the node under its new address, and returns the nodes as they are then.
-/// The engine of the node must not run. With `was_begun`, an earlier attempt may have removed the node; without it, a
-/// node that the cluster does not have is refused.
+/// Has the leader of the running cluster register the node under its new address, and returns the nodes as they are
+/// then. The engine of the node must not run. With `was_begun`, an earlier attempt may have removed the node; without
+/// it, a node that the cluster does not have is refused.
 pub async fn readdress(
     nodes: &mut Nodes,
     own: &OwnNode,
@@ -32,7 +32,7 @@ pub async fn readdress(
             Err(error) if is_passing(&error) && Instant::now() + pause < deadline => error,
             Err(error) => return Err(error),
         };
-        warn!(%error, "the cluster does not have the new address yet; trying on");
+        warn!(%error, "the cluster does not have the new address yet; trying again");
         sleep(pause).await;
         pause = (pause * 2).min(MAX_PAUSE);
     }

@@ -1,4 +1,4 @@
-//! Taking a node out of the cluster for good.
+//! Removes a node from the cluster for good.
 
 use std::time::Duration;
 
@@ -14,13 +14,13 @@ use crate::wire::{Role, Server};
 /// A promotion, a transfer and the removal itself.
 const REMOVE_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Looks at the cluster, of which each leads to one change. The longest way has three; leaders may be
+/// The number of looks at the cluster, each of which leads to one change. A removal needs at most three; leaders may be
 /// lost in between.
 const MAX_ATTEMPTS: usize = 10;
 
 /// Removes the node, dead or alive, and returns those that are left. Its vote goes to another node
 /// first, where there is one; so does the leadership. When it is removed, its directory is to be
-/// deleted: it is of no more use.
+/// deleted: nothing can use it any more.
 pub async fn remove(nodes: &mut Nodes, id: u64) -> Result<Vec<Server>, ClusterError> {
     timeout(REMOVE_TIMEOUT, remove_in_steps(nodes, id))
         .await
@@ -43,7 +43,7 @@ async fn remove_in_steps(nodes: &mut Nodes, id: u64) -> Result<Vec<Server>, Clus
             if !is_passing(&error) {
                 return Err(error);
             }
-            warn!(%error, "the node is not removed yet; trying again");
+            warn!(%error, "the node could not be removed yet; trying again");
             sleep(pause).await;
             pause = (pause * 2).min(MAX_PAUSE);
         }
@@ -52,7 +52,7 @@ async fn remove_in_steps(nodes: &mut Nodes, id: u64) -> Result<Vec<Server>, Clus
     Err(ClusterError::Unsettled(MAX_ATTEMPTS))
 }
 
-/// Another voter in its place, while it may still help. Goes without, where nobody takes it.
+/// Gives the vote of the node to another one, while the node may still help. The removal goes on if no node takes it.
 async fn replace(nodes: &mut Nodes, mut look: Look, id: u64) -> Result<Look, ClusterError> {
     let is_voter = look
         .roles
@@ -62,7 +62,7 @@ async fn replace(nodes: &mut Nodes, mut look: Look, id: u64) -> Result<Look, Clu
         return Ok(look);
     };
     if let Err(error) = assign_any(&mut look.leader, &change).await {
-        warn!(%error, "the vote of the node that leaves is not handed over");
+        warn!(%error, "could not hand over the vote of the node that leaves");
     }
     Ok(nodes.look().await?)
 }

@@ -1,4 +1,5 @@
-//! The loop that keeps a node a good citizen of its cluster.
+//! The task that keeps a node in its cluster: it joins, takes the role that is missing, and adjusts the others while it
+//! leads.
 
 use std::{sync::Arc, time::Duration};
 
@@ -110,7 +111,7 @@ impl Life {
         }
         loop {
             let pause = self.look().await.unwrap_or_else(|error| {
-                warn!(%error, "cannot look after this node's place in the cluster");
+                warn!(%error, "cannot check this node's membership in the cluster; trying again");
                 RETRY_PAUSE
             });
             tokio::select! {
@@ -139,7 +140,7 @@ impl Life {
         });
         if let Err(error) = cleared.await.expect("writing files does not panic") {
             // The next start finds out that it is in the cluster.
-            warn!(%error, "cannot note that this node has joined");
+            warn!(%error, "cannot record that this node has joined");
         }
     }
 
@@ -172,7 +173,7 @@ impl Life {
         if self.status.borrow().state != MemberState::Ready {
             self.status
                 .send_modify(|status| status.state = MemberState::Ready);
-            info!(?role, "this node has its place in the cluster");
+            info!(?role, "this node is a member of the cluster");
         }
         self.adjust().await
     }
@@ -204,7 +205,7 @@ impl Life {
             1 => info!("the cluster has one node: there is no other copy of the data"),
             2 => warn!(
                 "the cluster has two nodes, which tolerate no failure: one votes, the other has a copy \
-                 of the data and takes over only when the first is stopped cleanly; add a third"
+                 of the data and becomes the leader only when the first is stopped cleanly; add a third"
             ),
             _ => info!(nodes, "the cluster has several nodes"),
         }
@@ -233,8 +234,8 @@ impl Life {
         let was_removed = self.status.borrow().state == MemberState::Removed;
         if !was_removed {
             error!(
-                "this node was removed from the cluster, and what it has is out of date: stop it, \
-                 and delete its storage directory; with an init.yaml that names the others it joins anew"
+                "this node was removed from the cluster, and its data is out of date: stop it, \
+                 and delete its storage directory; with an init.yaml that names the other nodes it joins again"
             );
         }
         self.status.send_replace(MemberStatus {

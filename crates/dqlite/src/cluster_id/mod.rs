@@ -134,7 +134,7 @@ impl ClusterId {
             };
             // The next start tries again.
             if let Err(error) = write_cluster_id(&self.0.dir, history) {
-                tracing::warn!(%error, "the id of the cluster is not kept");
+                tracing::warn!(%error, "cannot save the id of the cluster");
             }
             *state = State::Known(history);
             return Ok(Settled::Agrees);

@@ -203,7 +203,7 @@ fn write(dir: &Path, found: &Found, identity: &Identity) -> Result<(), FileError
     }
     if found.cluster.as_ref() != Some(&identity.cluster) {
         if !is_new && found.cluster.as_deref().is_none_or(<[Server]>::is_empty) {
-            tracing::warn!(dir = %dir.display(), "cluster.yaml is lost, and written anew");
+            tracing::warn!(dir = %dir.display(), "cluster.yaml was missing; it was written again");
         }
         write_cluster(dir, &identity.cluster)?;
     }

@@ -47,17 +47,17 @@ pub enum BatchFault {
     NoRoom,
     #[error("impossible number of entries {0}")]
     Count(u64),
-    #[error("the batch goes on behind the end of the file")]
+    #[error("the batch extends past the end of the file")]
     HeaderPastEnd,
     #[error("the checksum of the batch's header is wrong")]
     HeaderChecksum { stored: u32, computed: u32 },
     #[error("unknown type of entry {0}")]
     Kind(u8),
-    #[error("an entry of {0} bytes, which is no multiple of 8")]
+    #[error("an entry of {0} bytes, which is not a multiple of 8")]
     Length(u32),
     #[error("an entry of term 0")]
     NoTerm,
-    #[error("the data of the batch go on behind the end of the file")]
+    #[error("the data of the batch extend past the end of the file")]
     DataPastEnd,
     #[error("the checksum of the batch's data is wrong")]
     DataChecksum { stored: u32, computed: u32 },

@@ -10,7 +10,7 @@ pub enum Error {
     /// Starting the engine would lose entries, or fail. Nothing was changed.
     #[error(transparent)]
     Damaged(#[from] Box<Damage>),
-    /// Says nothing about the data: permissions, or the disk.
+    /// A file could not be read, because of its permissions or the disk. This says nothing about the data.
     #[error("cannot read {}: {source}", path.display())]
     Unreadable { path: PathBuf, source: io::Error },
 }
@@ -46,65 +46,74 @@ pub enum Lost {
 pub enum DamageKind {
     #[error("is not a file")]
     NotAFile,
-    #[error("is a name that the engine never writes, but would load")]
+    #[error("has a name that the engine never gives to a file, but would load")]
     StrangeName,
     #[error("is larger than anything that the engine writes")]
     TooLarge,
-    #[error("has {found} bytes, and {expected} are needed")]
+    #[error("has {found} bytes instead of {expected}")]
     Length { found: u64, expected: u64 },
     #[error("has the unknown format {0}")]
     Format(u64),
-    #[error("is missing, although there are data")]
+    #[error("is missing, although the directory has data")]
     MetadataMissing,
-    #[error("has version {found}, which does not fit {other} of the other one")]
+    #[error("has the impossible version {0}")]
+    ImpossibleVersion(u64),
+    #[error("has the impossible term {0}")]
+    ImpossibleTerm(u64),
+    #[error(
+        "has version {found}, but the other metadata file has version {other}: they must differ by one"
+    )]
     MetadataVersion { found: u64, other: u64 },
-    #[error("has term {found}, although the other one has {other}")]
+    #[error(
+        "has term {found}, which contradicts the other metadata file with term {other}: each version has either a higher \
+         term and no vote, or the same term and a vote"
+    )]
     MetadataTerm { found: u64, other: u64 },
     #[error("{0}")]
     Batch(BatchFault),
-    #[error("{0}, one bit of it having flipped")]
+    #[error("{0}: one bit has flipped")]
     OneBit(BatchFault),
     #[error("{fault}, and there is a whole batch at byte {whole_at}")]
     WholeBatchBehind { fault: BatchFault, whole_at: u64 },
-    #[error("ends here, although {later} goes on")]
+    #[error("ends here, although {later} has later entries")]
     EndsEarly { later: String },
-    #[error("was emptied behind its first 8 bytes")]
+    #[error("has only zeros after its first 8 bytes")]
     Emptied,
-    #[error("has {found} entries, and {expected} by its name")]
+    #[error("has {found} entries, but by its name it should have {expected}")]
     Count { found: u64, expected: u64 },
-    #[error("does not follow the entry {after}")]
+    #[error("does not continue after the entry {after}")]
     Gap { after: u64 },
-    #[error("has entries that {with} has, too")]
+    #[error("has entries that are also in {with}")]
     Overlap { with: String },
-    #[error("is a copy of {of} from an earlier time")]
+    #[error("is an older copy of {of}")]
     Copy { of: String },
     #[error("does not follow open-{after}: a segment between them is missing")]
     OpenGap { after: u64 },
     #[error(
-        "has an entry of term {found} behind one of term {before}: it is older than the log before it"
+        "has an entry of term {found} after one of term {before}: it is older than the log before it"
     )]
     TermDecreases { before: u64, found: u64 },
     #[error(
-        "has an entry of term {found}, but this node knows of no term after {known}: the metadata are too old, or the file is another node's"
+        "has an entry of term {found}, but by its metadata this node has seen no term after {known}: the metadata files are older copies, or this file is from another node"
     )]
     TermUnknown { known: u64, found: u64 },
     #[error("has an entry of term {found} where the snapshot has one of term {expected}")]
     TermOfSnapshot { expected: u64, found: u64 },
-    #[error("begins with an entry that does not say which nodes there are")]
+    #[error("does not begin with the entry that lists the nodes of the cluster")]
     NoConfiguration,
-    #[error("has nodes of the cluster that cannot be decoded")]
+    #[error("has a list of the cluster's nodes that cannot be decoded")]
     Configuration,
-    #[error("is not the sum that its own checksum says")]
+    #[error("does not match its checksum")]
     Checksum,
-    #[error("was cut")]
+    #[error("is cut off")]
     Cut,
-    #[error("goes on behind its end")]
+    #[error("has more bytes after its end")]
     Trailing,
     #[error("is not a snapshot: {0}")]
     NotASnapshot(&'static str),
     #[error("cannot be decompressed: {0}")]
     Decompress(String),
-    #[error("is half a snapshot of entries that the log does not have")]
+    #[error("is an incomplete snapshot, and the log does not have its entries")]
     HalfSnapshot,
 }
 

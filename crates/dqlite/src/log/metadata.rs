@@ -109,12 +109,10 @@ fn decode(bytes: &[u8]) -> Result<Content, Fault> {
         return Err(Fault::at(0, DamageKind::Format(format)));
     }
     if version == 0 || version >= COUNT_MAX {
-        let (found, other) = (version, 0);
-        return Err(Fault::at(8, DamageKind::MetadataVersion { found, other }));
+        return Err(Fault::at(8, DamageKind::ImpossibleVersion(version)));
     }
     if term == 0 || term >= COUNT_MAX {
-        let (found, other) = (term, 0);
-        return Err(Fault::at(16, DamageKind::MetadataTerm { found, other }));
+        return Err(Fault::at(16, DamageKind::ImpossibleTerm(term)));
     }
     Ok(Content::Whole(Metadata {
         version,

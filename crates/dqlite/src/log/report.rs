@@ -109,12 +109,17 @@ impl fmt::Display for Remnant {
                 "{file} ends with an interrupted write of {len_bytes} bytes at byte {offset}: the \
                  entries from {index} on had not been stored"
             ),
-            Self::Unused(file) => write!(f, "{file} was prepared and never used"),
+            Self::Unused(file) => write!(f, "{file} was prepared but never used"),
             Self::Temporary(file) => write!(f, "{file} was never finished"),
-            Self::HalfSnapshot(file) => write!(f, "{file} is half a snapshot, which is not needed"),
+            Self::HalfSnapshot(file) => write!(
+                f,
+                "{file} belongs to an incomplete snapshot that is not needed"
+            ),
             Self::OlderSnapshot(file) => write!(f, "{file} is an older snapshot"),
             Self::BehindSnapshot(file) => write!(f, "all entries of {file} are in the snapshot"),
-            Self::ShortMetadata(file) => write!(f, "{file} was just being created"),
+            Self::ShortMetadata(file) => {
+                write!(f, "{file} was being created when the node stopped")
+            }
         }
     }
 }

@@ -334,18 +334,18 @@ fn damage_is_told_in_words() {
         ),
         (
             directory().without("metadata2"),
-            "metadata2 is missing, although there are data; without it this node could vote twice in a term",
+            "metadata2 is missing, although the directory has data; without it this node could vote twice in a term",
         ),
         (
             directory()
                 .without("open-3")
                 .without("open-4")
                 .with(closed(2, 5), segment(&rows(2, 3), 0)),
-            "0000000000000002-0000000000000005 has 3 entries, and 4 by its name; without it the entry 5 is lost",
+            "0000000000000002-0000000000000005 has 3 entries, but by its name it should have 4; without it the entry 5 is lost",
         ),
         (
             directory().with("open-03", ""),
-            "open-03 is a name that the engine never writes, but would load",
+            "open-03 has a name that the engine never gives to a file, but would load",
         ),
     ] {
         assert_eq!(files.damage().to_string(), expected);

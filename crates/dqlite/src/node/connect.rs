@@ -59,7 +59,9 @@ impl Connector {
 
     fn connect(&self, address: &str) -> io::Result<OwnedFd> {
         let place = Place::take(&self.dials).ok_or_else(|| {
-            io::Error::other(format!("{DIALS_MAX} dials are in progress already"))
+            io::Error::other(format!(
+                "{DIALS_MAX} connection attempts are already in progress"
+            ))
         })?;
         let (dial, peer) = (self.dial.clone(), address.to_owned());
         let (done, result) = mpsc::sync_channel(1);

@@ -63,7 +63,7 @@ fn set_pool_threads() {
     }
     if !is_single_threaded() {
         tracing::warn!(
-            "it is too late to set {POOL_THREADS_VARIABLE}: the engine uses the default, 4 threads"
+            "cannot set {POOL_THREADS_VARIABLE} any more: the engine uses the default, 4 threads"
         );
         return;
     }

@@ -57,7 +57,7 @@ fn pump(mut stream: impl ByteStream + 'static, address: String) -> io::Result<Ow
     let (mut ours, theirs) = UnixStream::pair()?;
     tokio::spawn(async move {
         if let Err(error) = relay(&mut ours, &mut stream).await {
-            tracing::debug!(%address, %error, "link to a node has ended");
+            tracing::debug!(%address, %error, "the connection to a node ended");
         }
     });
     Ok(theirs.into_std()?.into())

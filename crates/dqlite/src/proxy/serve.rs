@@ -134,7 +134,7 @@ impl Proxy {
 
     fn take(&self, stream: TcpStream, peer: SocketAddr, connections: &mut JoinSet<()>) {
         let Ok(opening) = self.gate.opening.clone().try_acquire_owned() else {
-            tracing::debug!(%peer, "dqlite connection closed: too many are being opened");
+            tracing::debug!(%peer, "closed a connection to the dqlite port: too many are being opened");
             return;
         };
         let gate = self.gate.clone();
@@ -211,7 +211,7 @@ impl Gate {
         let Some(peers) = &self.peers else {
             return Err(io::Error::new(
                 io::ErrorKind::Unsupported,
-                "no service for HTTP/2 here",
+                "HTTP/2 is not served here",
             ));
         };
         peers.handle(PeerStream::new(received, stream)).await;

@@ -41,22 +41,22 @@ pub const DECODE_EXPANSION: usize = 10;
 /// The reason why bytes are not a message, or why a message cannot be encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum WireError {
-    #[error("message ends inside {0}")]
+    #[error("the message ends inside {0}")]
     Truncated(&'static str),
-    #[error("message has {0} bytes too many")]
+    #[error("the message has {0} bytes too many")]
     Trailing(usize),
     #[error("{what} is over the limit of {limit}")]
     TooLarge { what: &'static str, limit: usize },
-    #[error("message has no body")]
+    #[error("the message has no body")]
     EmptyBody,
     #[error("text contains a NUL byte, which would cut it short")]
     NulInText,
-    #[error("text of a reply or request is not UTF-8")]
+    #[error("a text of a reply or request is not UTF-8")]
     NotUtf8,
     #[error("unknown {what} {code}")]
     Unknown { what: &'static str, code: u64 },
-    #[error("part of a result without rows: the column names are too long for the server")]
+    #[error("a part of the result has no rows: the column names are too long for the server")]
     EmptyRowsPart,
-    #[error("part of a result has {got} columns, the first part had {expected}")]
+    #[error("a part of the result has {got} columns, but the first part had {expected}")]
     ColumnCount { got: usize, expected: usize },
 }

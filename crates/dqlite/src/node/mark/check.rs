@@ -7,12 +7,12 @@ use crate::log::{OpenReport, Report};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Mismatch {
     #[error(
-        "its file {FILE_NAME} is of node {found:x}, and this is node {own:x}: files of two nodes were mixed up"
+        "its file {FILE_NAME} belongs to node {found:x}, but this is node {own:x}: files of two nodes were mixed up"
     )]
     OtherNode { found: u64, own: u64 },
     #[error(
         "its log ends with the entry {found}, although this node had stored the entries up to {expected}, \
-         as the file {FILE_NAME} says: {} entries are lost, or the directory is an older copy", expected - found
+         as the file {FILE_NAME} says: {}, or the directory is an older copy", lost(expected - found)
     )]
     TooShort { found: u64, expected: u64 },
     #[error(
@@ -36,6 +36,13 @@ pub enum Mismatch {
          version, has run on this directory since and was killed, delete {FILE_NAME}"
     )]
     OtherSegment { name: String },
+}
+
+fn lost(entries: u64) -> String {
+    match entries {
+        1 => "1 entry is lost".to_owned(),
+        entries => format!("{entries} entries are lost"),
+    }
 }
 
 /// Compares what the engine would load with what this node has written down.

@@ -218,7 +218,7 @@ pub fn read(dir: &Path) -> io::Result<Option<Content>> {
         Some(content) => Ok(Some(content)),
         None => Err(io::Error::new(
             ErrorKind::InvalidData,
-            "no part of it is whole",
+            "none of its copies has a valid checksum",
         )),
     }
 }
