@@ -45,7 +45,9 @@ pub fn open<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
         #[serde(default)]
         metadata: Value,
     }
-    let strange = |error: serde_json::Error| Error::Internal(format!("a strange answer: {error}"));
+    let strange = |error: serde_json::Error| {
+        Error::Internal(format!("the answer cannot be decoded: {error}"))
+    };
     let envelope: Envelope = serde_json::from_slice(body).map_err(strange)?;
     if envelope.kind == "error" {
         return Err(Error::Refused {
@@ -63,7 +65,7 @@ pub struct Control {
     pub join_token: String,
     pub address: String,
     pub name: String,
-    /// Ours.
+    /// Not in microcluster.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub datastore: Option<DatastoreRequest>,
 }
@@ -112,8 +114,8 @@ pub struct ClusterMember {
     /// no such field.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub datastore_address: String,
-    /// The role in the datastore: `none` if the datastore does not have the node; empty if nobody
-    /// says.
+    /// The role in the datastore: `none` if the datastore does not have the node; empty if it is
+    /// unknown.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub datastore_role: String,
 }
@@ -150,7 +152,7 @@ pub struct DatastoreAdmission {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct SqlQuery {
     pub query: String,
-    /// All statements in one transaction; ours.
+    /// Runs all statements in one transaction. Microcluster has no such field.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub transaction: bool,
 }

@@ -1,4 +1,4 @@
-//! Requests to a daemon: by its socket, to a member, or to whoever has a certificate of a known fingerprint.
+//! Requests to a daemon: over its socket, to a member, or to a server whose certificate has a known fingerprint.
 
 use std::{io, path::PathBuf, pin::Pin, time::Duration};
 
@@ -27,7 +27,7 @@ use crate::{
     state::StateDir,
 };
 
-/// A connection, its handshake included.
+/// The timeout of a connection, its handshake included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The largest answer, in bytes: the rows of a query.
@@ -81,7 +81,7 @@ pub fn pinned(own: &PemPair, expected: &str) -> Result<SslContext, Error> {
 }
 
 impl Target {
-    /// Asks, and opens the answer.
+    /// Sends a request and returns the content of the answer.
     pub async fn call<T: DeserializeOwned>(
         &self,
         method: Method,

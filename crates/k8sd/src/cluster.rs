@@ -1,4 +1,4 @@
-//! This node in its cluster: the engine, the port, and the task that keeps its place.
+//! This node in its cluster: the engine, the port, and the task that maintains its membership.
 
 use std::{
     sync::{Mutex, MutexGuard},
@@ -79,7 +79,8 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Starts all of it. `seeds`: members to join, none for the first node and for one that is a member.
+    /// Starts engine, port and tasks. `seeds`: members to join; none for the first node and for one that is a member
+    /// already.
     pub async fn start(
         state: &StateDir,
         own: DaemonFile,
@@ -103,7 +104,7 @@ impl Cluster {
             interval: INTERVAL,
             on_joined: Box::new(move || {
                 if let Err(error) = joined(&dir) {
-                    warn!(%error, "this node has joined, and cannot note it");
+                    warn!(%error, "this node has joined, but cannot record it");
                 }
             }),
             ..MemberOptions::new(
@@ -152,7 +153,7 @@ impl Cluster {
         })
     }
 
-    /// The way to dqlite's leader, to change its cluster.
+    /// Returns a connector to dqlite's leader, by which its cluster can be changed.
     pub fn nodes(&self) -> Nodes {
         let seen = self.member.status().borrow().servers.clone();
         let known: &[Server] = if seen.is_empty() {
@@ -167,12 +168,12 @@ impl Cluster {
         self.memory.lock().expect("no panic while locked")
     }
 
-    /// Trusts whom the rows name, from now on.
+    /// Trusts exactly the members in the rows from now on.
     pub async fn refresh_trust(&self) -> Result<(), Error> {
         let _alone = self.trusting.lock().await;
         let members = self.database.members().await?;
         if members.iter().all(|member| member.name != self.own.name) {
-            warn!("this node is no member of its cluster any more");
+            warn!("this node is not a member of its cluster any more");
             return Ok(());
         }
         let entries = members.into_iter().map(entry).collect();
@@ -193,12 +194,12 @@ impl Cluster {
         }
     }
 
-    /// Ends everything. `hand_over`: role and leadership go to others first.
+    /// Stops everything. `hand_over`: role and leadership are handed over first.
     pub async fn stop(&self, hand_over: bool) {
         if hand_over
             && let Err(error) = self.member.handover(Box::pin(std::future::ready(()))).await
         {
-            warn!(%error, "this node's role is not handed over");
+            warn!(%error, "could not hand over this node's role");
         }
         self.stop.lock().expect("no panic while locked").take();
         let tasks = std::mem::take(&mut *self.tasks.lock().expect("no panic while locked"));

@@ -23,7 +23,7 @@ pub const MAX_BYTES: u64 = 64 << 30;
 /// Additional bytes for the engine: segments that it allocates before it writes.
 const HEADROOM_BYTES: u64 = 64 << 20;
 
-/// Names of the regular files in a directory, and their bytes.
+/// Returns the names of the regular files in a directory, and their sizes in bytes.
 pub fn files(dir: &Path) -> Result<(Vec<String>, u64), Error> {
     let (mut names, mut bytes) = (Vec::new(), 0);
     for entry in fs::read_dir(dir).map_err(Error::file(dir))? {
@@ -76,7 +76,9 @@ fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
         .open(from)?;
     let metadata = source.metadata()?;
     if !metadata.is_file() {
-        return Err(io::Error::other("is not a file any more"));
+        return Err(io::Error::other(
+            "was replaced while it was copied: it is not a file any more",
+        ));
     }
     let mut target = OpenOptions::new()
         .write(true)
@@ -85,12 +87,12 @@ fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
         .open(to)?;
     let copied = io::copy(&mut source.take(metadata.len()), &mut target)?;
     if copied != metadata.len() {
-        return Err(io::Error::other("became shorter while it was copied"));
+        return Err(io::Error::other("was truncated while it was copied"));
     }
     target.sync_all()
 }
 
-/// Makes an empty directory, instead of one that an earlier attempt has left.
+/// Makes an empty directory, and deletes one that an earlier attempt has left.
 pub fn fresh_dir(path: &Path) -> Result<(), Error> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -102,7 +104,7 @@ pub fn fresh_dir(path: &Path) -> Result<(), Error> {
     made.map_err(Error::file(path))
 }
 
-/// Makes what was done in a directory last.
+/// Syncs a directory, so that new and renamed files survive a power failure.
 pub fn sync(dir: &Path) -> Result<(), Error> {
     let synced = File::open(dir).and_then(|dir| dir.sync_all());
     synced.map_err(Error::file(dir))

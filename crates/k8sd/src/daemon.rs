@@ -1,4 +1,4 @@
-//! A daemon's life.
+//! The daemon's phases, from its start to its end.
 //!
 //! Invariants: one change (bootstrap, join, reset, stop) at a time; one that fails leaves a node that can be
 //! bootstrapped or joined again.
@@ -45,7 +45,7 @@ const ASK_TIMEOUT: Duration = Duration::from_secs(20);
 #[derive(Clone)]
 pub(crate) enum Phase {
     New,
-    /// Other nodes reach the engine already, users not yet.
+    /// Other nodes can reach the engine already, but users cannot yet.
     Opening(Arc<Cluster>),
     Open(Arc<Cluster>),
     Stopping,
@@ -82,12 +82,12 @@ impl Daemon {
         })
     }
 
-    /// Nobody changes what is there before it is started.
+    /// Nobody changes the state directory before the daemon is started.
     pub(crate) async fn hold(&self) -> MutexGuard<'_, ()> {
         self.change.lock().await
     }
 
-    /// Goes on where the daemon ended that ran before.
+    /// Goes on from the state in which an earlier daemon left the directory.
     pub(crate) async fn resume(self: &Arc<Self>) -> Result<(), Error> {
         match self.state.read_daemon()? {
             Some(own) => tokio::select! {
@@ -132,7 +132,7 @@ impl Daemon {
         self.shutdown.notify_one();
     }
 
-    /// Begins the cluster that this daemon was told of, unless there is one.
+    /// Begins the cluster that the daemon's flags ask for, unless it is a member of one.
     pub(crate) async fn begin_if_new(self: &Arc<Self>) -> Result<(), Error> {
         match (self.phase(), &self.first) {
             (Phase::New, Some(first)) => self.control(first.clone()).await,
@@ -140,7 +140,7 @@ impl Daemon {
         }
     }
 
-    /// Bootstrap or join.
+    /// Begins a new cluster, or joins one.
     pub(crate) async fn control(self: &Arc<Self>, control: Control) -> Result<(), Error> {
         let _changing = self.change.lock().await;
         if !matches!(self.phase(), Phase::New) {
@@ -173,10 +173,10 @@ impl Daemon {
             )),
         };
         if let Err(error) = &done {
-            warn!(%error, "the node stays outside of any cluster");
+            warn!(%error, "the node could not become a member");
             self.end(false).await;
             if let Err(error) = journal::withdraw(&self.state) {
-                warn!(%error, "what was written for the datastore is left; the next attempt removes it");
+                warn!(%error, "cannot remove what was written for the datastore; the next attempt will");
             }
             self.state.reset()?;
             self.set(Phase::New);
@@ -346,7 +346,8 @@ impl Daemon {
         Ok(())
     }
 
-    /// The node's own pair, made anew where it is not for this name or, since the clock was set, this time.
+    /// Returns the node's own key pair. It is made again if its certificate is not for this name, or not valid at this
+    /// time.
     fn own_pair(&self, name: &str) -> Result<PemPair, Error> {
         if let Some(pair) = certificate::load(&self.state, "server")?
             && let certificate = parse(&pair.certificate)?
@@ -373,7 +374,7 @@ impl Daemon {
         let opened = timeout(OPEN_TIMEOUT, open(&cluster, first));
         opened.await.unwrap_or_else(|_| {
             Err(Error::Unavailable(format!(
-                "the database is not open after {} s",
+                "the database was not open after {} s",
                 OPEN_TIMEOUT.as_secs()
             )))
         })?;
@@ -418,7 +419,7 @@ async fn open(cluster: &Cluster, first: Option<ClusterMember>) -> Result<(), Err
             match cluster.database.check_version().await {
                 // The others may be starting, too.
                 Err(Error::Client(error)) => {
-                    tracing::debug!(%error, "the database is not there yet");
+                    tracing::debug!(%error, "the database is not available yet");
                     tokio::time::sleep(Duration::from_millis(200)).await;
                 }
                 done => return done,

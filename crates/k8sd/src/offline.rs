@@ -2,7 +2,7 @@
 //!
 //! Its directory is copied, the copy is made a cluster of one, and dqlite itself reads it: replaying a log
 //! by other means would be a second engine. Invariants: the original is not written to, not even by a lock;
-//! the copy goes with the last user of it, and is read only.
+//! the copy is deleted after its last use, and is read only.
 
 use std::{path::Path, sync::Arc};
 
@@ -33,7 +33,7 @@ use crate::{
     state::StateDir,
 };
 
-/// Nobody dials it: the node is alone, and asked through its own socket.
+/// Nobody connects to this address: the node is alone, and is asked through its own socket.
 const ADDRESS: &str = "127.0.0.1:1";
 
 /// A copy that is being read. Dropping it blocks until the engine has stopped.
@@ -44,7 +44,7 @@ pub struct Offline {
     pub last_entry: LastEntry,
 }
 
-/// Refuses where a daemon answers; a socket that one has left behind does not matter.
+/// Refuses if a daemon answers; a socket that one has left behind does not matter.
 pub async fn refuse_running(state: &StateDir) -> Result<(), Error> {
     let socket = state.control_socket();
     match UnixStream::connect(&socket).await {

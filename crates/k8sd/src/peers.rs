@@ -22,8 +22,8 @@ pub fn target(cluster: &Cluster, address: &str) -> Target {
     }
 }
 
-/// Tells all that are trusted, but this node and the one that the body names. Those that are not reached
-/// learn it with their next look at the members.
+/// Tells all trusted members but this node and the one that the body names. Those that cannot be reached
+/// notice it when they next read the members.
 pub async fn tell_others(cluster: &Cluster, method: Method, path: &str, body: Value) {
     let mut told = JoinSet::new();
     for other in cluster.trust.entries() {
@@ -39,7 +39,7 @@ pub async fn tell_others(cluster: &Cluster, method: Method, path: &str, body: Va
                 .call::<Value>(method, &path, Some(&body), PEER_TIMEOUT)
                 .await
             {
-                warn!(member = other.name, %error, "a member is not told of a change");
+                warn!(member = other.name, %error, "could not tell a member of a change");
             }
         });
     }

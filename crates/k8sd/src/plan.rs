@@ -34,7 +34,7 @@ pub struct Record {
 /// The ages at which the reconciler acts.
 #[derive(Debug, Clone, Copy)]
 pub struct GracePeriods {
-    /// A pending member of this age is given up.
+    /// A pending member of this age is removed.
     pub pending: Duration,
     /// An entry that belongs to nobody, or is half done, may still be somebody's work until it has this age.
     pub ghost: Duration,
@@ -77,26 +77,26 @@ pub struct Note {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Repair {
-    /// Row, server and trust go.
+    /// Remove the row, the server and the trust.
     Remove {
         name: String,
         only_pending: bool,
     },
-    /// dqlite's server goes.
+    /// Remove dqlite's server.
     RemoveServer(u64),
     Finish(Removal),
-    /// The truststore is written from the rows.
+    /// Write the truststore from the rows.
     Trust,
 }
 
 /// The time at which a finding may be repaired, and by whom.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Due {
-    /// The leader by itself.
+    /// The leader repairs it by itself.
     Now,
-    /// Whoever runs `cluster check --repair`.
+    /// `cluster check --repair` repairs it.
     Asked,
-    /// Nobody yet.
+    /// Nobody may repair it yet.
     Later,
 }
 
@@ -107,7 +107,7 @@ pub struct Finding {
     pub due: Due,
 }
 
-/// The time since which each thing is as it is, by the clock of this process, because the clocks of nodes differ.
+/// The time since which each entry is unchanged, by the clock of this process, because the clocks of nodes differ.
 #[derive(Debug, Default)]
 pub struct Memory {
     since: BTreeMap<String, Instant>,
@@ -138,7 +138,7 @@ impl Memory {
         })
     }
 
-    /// The removals that nobody seems to carry on.
+    /// Returns the removals that no node seems to be carrying out.
     pub fn left<'a>(
         &self,
         removals: &'a [Removal],
@@ -160,7 +160,7 @@ fn is_going(name: &str, records: &Records) -> bool {
     records.removals.iter().any(|removal| removal.name == name)
 }
 
-/// Servers of no member.
+/// Returns the servers that belong to no member.
 fn strangers<'a>(servers: &'a [Server], records: &'a Records) -> impl Iterator<Item = &'a Server> {
     servers.iter().filter(|server| {
         let mut members = records.members.iter();
@@ -170,7 +170,7 @@ fn strangers<'a>(servers: &'a [Server], records: &'a Records) -> impl Iterator<I
     })
 }
 
-/// Members without a server that are not pending.
+/// Returns the members that have no server and are not pending.
 fn bare<'a>(servers: &'a [Server], records: &'a Records) -> impl Iterator<Item = &'a Record> {
     records.members.iter().filter(|record| {
         !is_pending(record)
@@ -234,7 +234,7 @@ pub fn notes(
     notes
 }
 
-/// All that is not as it should be. `own_id`: of this node in dqlite, which never removes itself.
+/// Returns everything that is wrong. `own_id`: the id of this node in dqlite, which never removes itself.
 pub fn findings(
     servers: &[Server],
     records: &Records,
@@ -265,7 +265,7 @@ pub fn findings(
         };
         findings.push(Finding {
             text: format!(
-                "dqlite's server {:x} at {} is no member",
+                "dqlite's server {:x} at {} belongs to no member",
                 server.id, server.address
             ),
             repair: (server.id != own_id).then_some(Repair::RemoveServer(server.id)),
@@ -276,7 +276,7 @@ pub fn findings(
         let name = record.member.name.clone();
         let is_due = memory.age(&bare_key(record), now) >= grace_periods.ghost;
         findings.push(Finding {
-            text: format!("the member {name} is no server of dqlite"),
+            text: format!("the member {name} has no server in dqlite"),
             repair: Some(Repair::Remove {
                 name,
                 only_pending: false,
@@ -307,7 +307,7 @@ pub fn findings(
         let mut members = records.members.iter();
         if members.all(|record| record.member.name != *name) {
             findings.push(Finding {
-                text: format!("{name} is trusted, and no member"),
+                text: format!("{name} is trusted, but is not a member"),
                 repair: Some(Repair::Trust),
                 due: Due::Now,
             });

@@ -23,13 +23,13 @@ const PATH: &str = "/core/internal/sql";
 /// One member's answer whether it is ready.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Longer than a daemon takes, so that its own words arrive.
+/// Longer than a daemon takes, so that its own error arrives.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(BUDGET.as_secs() + 10);
 
 /// Members that are asked; a cluster has some dozen.
 const MAX_MEMBERS: usize = 64;
 
-/// A member's address, the way to it, and whether it is ready.
+/// A member's address, how it is reached, and whether it is ready.
 type Probed = (String, Target, Result<(), Error>);
 
 pub enum Source {
@@ -91,7 +91,7 @@ fn our_own(sql: &str) -> SqlQuery {
     }
 }
 
-/// The daemon of the directory; where none runs, another member. With what a person should know.
+/// Returns the daemon of the directory, or another member if none runs, and notes for the user.
 pub async fn reach(state: &StateDir) -> (Source, Vec<String>) {
     let socket = state.control_socket();
     let mut notes = Vec::new();
@@ -99,7 +99,7 @@ pub async fn reach(state: &StateDir) -> (Source, Vec<String>) {
         match ready_member(state, &mut notes).await {
             Ok(Some((name, target))) => {
                 let note = format!(
-                    "no daemon runs on this node: the answer is from {name}, which lets others only read"
+                    "no daemon runs on this node: the answer is from {name}; other members only let this node read"
                 );
                 return (Source::Daemon(target), vec![note]);
             }
@@ -110,7 +110,7 @@ pub async fn reach(state: &StateDir) -> (Source, Vec<String>) {
     (Source::Daemon(Target::Socket(socket)), notes)
 }
 
-/// The first member that says that its database is open.
+/// Returns the first member whose database is open.
 pub(crate) async fn ready_member(
     state: &StateDir,
     notes: &mut Vec<String>,

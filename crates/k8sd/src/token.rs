@@ -41,7 +41,7 @@ impl JoinToken {
             .decode(text)
             .map_err(|_| invalid("it is not base64"))?;
         let token: Self =
-            serde_json::from_slice(&json).map_err(|_| invalid("it is not that of a cluster"))?;
+            serde_json::from_slice(&json).map_err(|_| invalid("it is not a token of a cluster"))?;
         let is_hex = |text: &str| text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
         if !is_hex(&token.secret) || !is_hex(&token.fingerprint) {
             return Err(invalid(

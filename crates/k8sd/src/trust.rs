@@ -69,7 +69,7 @@ impl Truststore {
         }
     }
 
-    /// Takes over what changes in the files, until it is dropped.
+    /// Reads the files again whenever they change, until it is dropped.
     pub async fn watch(&self) {
         loop {
             sleep(WATCH_INTERVAL).await;
@@ -81,7 +81,7 @@ impl Truststore {
         }
     }
 
-    /// Reads the files if they have changed since the last time. Returns why one of them was not understood.
+    /// Reads the files if they have changed since the last time. Returns the error if one of them is damaged.
     /// Blocks.
     fn reload(&self) -> Result<Option<Error>, Error> {
         let mut seen = self.files.lock().expect("no panic while locked");
@@ -97,7 +97,7 @@ impl Truststore {
                 Ok(Some(loaded)) => drop(found.insert(stem.into_owned(), loaded)),
                 Ok(None) => {}
                 Err(error) => {
-                    warn!(%error, "a file of the truststore changes nothing");
+                    warn!(%error, "ignoring a damaged file of the truststore: its entry stays as it was");
                     damage = Some(error);
                     if let Some(loaded) = before.get(&*stem) {
                         let is_damaged = true;
@@ -128,7 +128,7 @@ impl Truststore {
             .collect()
     }
 
-    /// The entries whose files are as they should be.
+    /// Returns the entries whose files are sound.
     fn sound(&self) -> Vec<TrustEntry> {
         let entries = self.entries.read().expect("no panic while locked");
         let sound = entries.values().filter(|loaded| {
@@ -138,10 +138,12 @@ impl Truststore {
         sound.map(|loaded| loaded.entry.clone()).collect()
     }
 
-    /// Exactly these from now on. New files come before old ones go. Blocks.
+    /// Replaces all entries by these. New files are written before old ones are deleted. Blocks.
     pub fn replace(&self, entries: Vec<TrustEntry>) -> Result<(), Error> {
         if entries.is_empty() {
-            return Err(Error::Internal("nobody would be trusted".to_owned()));
+            return Err(Error::Internal(
+                "refused to empty the truststore: nobody would be trusted".to_owned(),
+            ));
         }
         let (old, sound) = (self.entries(), self.sound());
         for entry in &entries {
@@ -182,7 +184,7 @@ impl Truststore {
         remove_file(&self.path(name))
     }
 
-    /// The member whose certificate this is.
+    /// Returns the name of the member whose certificate this is.
     pub fn member(&self, certificate: &X509, now_s: i64) -> Option<String> {
         let der = certificate.to_der().ok()?;
         let entries = self.entries.read().expect("no panic while locked");
@@ -234,7 +236,7 @@ fn read_entry(path: &Path, stem: &str) -> Result<Option<LoadedEntry>, Error> {
     let entry: TrustEntry =
         serde_yaml::from_str(&text).map_err(|error| damaged(error.to_string()))?;
     if entry.name != stem {
-        return Err(damaged(format!("it is about {:?}", entry.name)));
+        return Err(damaged(format!("it names {:?}", entry.name)));
     }
     loaded(entry)
         .map(Some)

@@ -1,4 +1,4 @@
-//! Leaving a cluster behind: one that has removed this node, or one that it never quite joined.
+//! Leaves a cluster that has removed this node, or that it has not joined completely.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ impl Daemon {
         Ok(self.state.read_daemon()?.is_some())
     }
 
-    /// Leaves this cluster behind, which has removed this node.
+    /// Resets this node, after the cluster has removed it.
     pub(crate) async fn reset(&self, left: Arc<Cluster>) -> Result<(), Error> {
         // A start holds the lock, and waits for a database that this node never reaches.
         self.removed.notify_one();
@@ -72,18 +72,20 @@ impl Daemon {
             let gone = target.call::<Value>(Method::DELETE, &path, None, ASK_TIMEOUT);
             match gone.await {
                 Ok(_) => {
-                    info!(name = named.name, "a join that was interrupted is given up");
+                    info!(name = named.name, "undoing a join that was interrupted");
                     self.state.reset()?;
                     return journal::withdraw(&self.state).map(drop);
                 }
-                Err(error) => warn!(%error, "this node is no member by its directory"),
+                Err(error) => {
+                    warn!(%error, "the state directory does not show whether this node is a member")
+                }
             }
         }
         Ok(())
     }
 }
 
-/// The membership of this node comes to nothing. Whoever was not let in is not heard either.
+/// Asks the members to forget this node. One that was never let in is refused.
 pub(super) async fn be_forgotten(targets: &[Target], name: &str) {
     let path = format!("/core/1.0/cluster/{name}?force=1&pending=1");
     for target in targets {
@@ -93,8 +95,10 @@ pub(super) async fn be_forgotten(targets: &[Target], name: &str) {
             | Err(Error::Refused {
                 status: 403 | 404, ..
             }) => return,
-            Err(error) => warn!(%error, "a member does not forget this node"),
+            Err(error) => warn!(%error, "a member could not be asked to forget this node"),
         }
     }
-    warn!("if it was let in, the cluster forgets this node by itself in some minutes");
+    warn!(
+        "no member could be asked to forget this node; if it was let in, the cluster forgets it by itself in some minutes"
+    );
 }

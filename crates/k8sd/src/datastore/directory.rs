@@ -1,4 +1,4 @@
-//! The storage directory of k8s-dqlite on this node: what is there, and what it lacks.
+//! The storage directory of k8s-dqlite on this node: the files that exist, and those that are missing.
 
 use std::{
     fs, io,
@@ -32,7 +32,7 @@ const BESIDE_INIT: [&str; 7] = [
     "dqlite-lock",
 ];
 
-/// The engine deletes what begins with it.
+/// The engine deletes files whose names begin with this.
 pub const TEMPORARY: &str = "tmp-";
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -207,7 +207,7 @@ fn read_node(dir: &Path, address: &str) -> Result<(Server, Vec<Server>), Error> 
     Ok((node, cluster))
 }
 
-/// The server would not start.
+/// Refuses a file with which the server would not start.
 fn check_nothing_else(dir: &Path) -> Result<(), Error> {
     let mut names: Vec<PathBuf> = Vec::new();
     for entry in fs::read_dir(dir).map_err(Error::file(dir))? {
@@ -238,7 +238,7 @@ fn check_init(dir: &Path, text: &str, address: &str) -> Result<(), Error> {
     }
     Err(refused(
         dir,
-        "its init.yaml says something else: move it away, or give the address that it has",
+        "its init.yaml says something else: move it away, or give the address that is in it",
     ))
 }
 

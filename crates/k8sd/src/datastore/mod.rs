@@ -1,12 +1,12 @@
-//! The datastore that the cluster runs, k8s-dqlite: its pair, its directory on this node, its own dqlite
+//! The datastore that the cluster runs, k8s-dqlite: its key pair, its directory on this node, its own dqlite
 //! cluster.
 //!
 //! | Module | Owns |
 //! |---|---|
 //! | `pair` | the pair that all its nodes share |
 //! | `failure_domain` | the number of a failure domain. Pure |
-//! | `directory` | what is in the storage directory, and what it lacks |
-//! | `journal` | writing there, and taking it back |
+//! | `directory` | which files the storage directory has, and which are missing |
+//! | `journal` | writing to the directory, and undoing it |
 //! | `servers` | the datastore's dqlite cluster |
 //!
 //! Invariants: nothing that is there is overwritten or deleted, but what this program wrote and nobody has
@@ -71,7 +71,7 @@ impl Datastore {
         let dir = self.request.dir.display();
         if self.survey.has_init {
             return Err(Error::Conflict(format!(
-                "{dir} has an init.yaml already: move it away, the cluster says what belongs there"
+                "{dir} has an init.yaml already: move it away; joining writes one"
             )));
         }
         let (Some(own), Some(pair)) = (&self.survey.node, &self.survey.pair) else {
@@ -109,7 +109,7 @@ impl Datastore {
             && !pair::is_same(found, &pair)?
         {
             return Err(Error::Conflict(format!(
-                "the pair in {dir} is that of another cluster: move it away"
+                "cluster.crt and cluster.key in {dir} are those of another cluster: move them away"
             )));
         }
         let mut others = admitted.addresses;
@@ -121,7 +121,7 @@ impl Datastore {
         let knows_one = || others.iter().any(|other| self.survey.knows(other));
         if self.survey.node.is_some() && !knows_one() {
             return Err(Error::Conflict(format!(
-                "the node in {dir} is one of another datastore: move its data away"
+                "the node in {dir} belongs to another datastore: move its data away"
             )));
         }
         self.plan(&pair, &others)

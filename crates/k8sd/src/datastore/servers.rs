@@ -1,4 +1,4 @@
-//! The datastore's dqlite cluster, which is another than k8sd's: asked and changed over its own port.
+//! The datastore's dqlite cluster, which is not k8sd's own: it is asked and changed over its own port.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -47,7 +47,7 @@ pub async fn list(
     })
 }
 
-/// Its servers, where the cluster has one and it answers soon.
+/// Returns the datastore's servers, if the cluster has a datastore and its leader answers in time.
 pub async fn seen(cluster: &Cluster) -> Option<Vec<Server>> {
     let addresses = cluster.database.datastore_addresses().await.ok()?;
     if addresses.is_empty() {
@@ -77,12 +77,12 @@ fn differences(addresses: &BTreeMap<String, String>, servers: &[Server]) -> Vec<
     let has_no_server = |address: &&String| servers.iter().all(|s| s.address != **address);
     let bare = addresses.iter().filter(|(_, a)| has_no_server(a));
     let bare = bare.map(|(name, address)| {
-        format!("{name} has no server in the datastore: start k8s-dqlite there, for {address}")
+        format!("{name} has no server in the datastore: start k8s-dqlite there, at {address}")
     });
     let has_no_member = |server: &&Server| addresses.values().all(|a| *a != server.address);
     let strange = servers.iter().filter(has_no_member).map(|server| {
         format!(
-            "the datastore's server {:x} at {} is no member's: join it with its directory, or remove \
+            "the datastore's server {:x} at {} belongs to no member: let its node join with its directory, or remove \
              it with `etcdctl member remove {:x}`",
             server.id, server.address, server.id
         )
@@ -90,8 +90,8 @@ fn differences(addresses: &BTreeMap<String, String>, servers: &[Server]) -> Vec<
     bare.chain(strange).collect()
 }
 
-/// Takes the member's server out of it. One that is not in it is no error: the same request may come again.
-/// `force`: goes on where the datastore cannot be changed.
+/// Removes the member's server from the datastore. One that it does not have is no error: the request may be a
+/// repetition. `force`: goes on if the datastore cannot be changed.
 pub async fn remove_member(cluster: &Cluster, name: &str, force: bool) -> Result<(), Error> {
     let mut addresses = cluster.database.datastore_addresses().await?;
     let Some(gone) = addresses.remove(name) else {
@@ -109,7 +109,7 @@ pub async fn remove_member(cluster: &Cluster, name: &str, force: bool) -> Result
             Ok(())
         }
         Err(error) => Err(Error::Unavailable(format!(
-            "{name} is not removed from the datastore ({error}); --force removes it from this cluster alone"
+            "{name} could not be removed from the datastore ({error}); --force removes it from this cluster only"
         ))),
         Ok(()) => Ok(()),
     }
@@ -122,7 +122,7 @@ async fn remove(pair: &PemPair, known: Vec<String>, gone: &str) -> Result<(), Er
     };
     let mut nodes = Nodes::new(&servers, resolve(pair)?, RoleTargets::default());
     dqlite::cluster::remove(&mut nodes, server.id).await?;
-    info!(address = gone, "the datastore has this node no more");
+    info!(address = gone, "the node was removed from the datastore");
     Ok(())
 }
 

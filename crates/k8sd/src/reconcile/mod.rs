@@ -1,4 +1,4 @@
-//! Rounds, in which rows, dqlite's servers and trust are brought back in step.
+//! The reconciler: in rounds it makes rows, dqlite's servers and the truststores agree.
 //!
 //! Every member reads the rows and trusts whom they name. The leader alone writes: roles, times, and what
 //! `plan` finds safe to repair. Invariants: rounds of one node do not overlap; servers are read before rows, so
@@ -53,7 +53,7 @@ pub fn grace_periods() -> GracePeriods {
     }
 }
 
-/// Rounds, until it is dropped.
+/// Runs rounds until it is dropped.
 pub async fn run(cluster: &Cluster) {
     let interval = duration_from_env("K8SD_INTERVAL_MS", INTERVAL);
     let mut told = BTreeSet::new();
@@ -64,7 +64,7 @@ pub async fn run(cluster: &Cluster) {
                 interval
             }
             Err(error) => {
-                warn!(%error, "cannot look after the members");
+                warn!(%error, "cannot reconcile the members; trying again");
                 RETRY_PAUSE
             }
         };
@@ -88,7 +88,7 @@ fn tell(findings: Vec<Finding>, told: &BTreeSet<String>) -> BTreeSet<String> {
     texts
 }
 
-/// One round. Returns what is left to repair.
+/// Runs one round. Returns what is left to repair.
 pub async fn round(cluster: &Cluster) -> Result<Vec<Finding>, Error> {
     let _alone = cluster.rounds.lock().await;
     let leads = leads(cluster);
@@ -146,7 +146,11 @@ async fn lead(
     let notes = notes(servers, records, &answered, now_s());
     for note in &notes {
         if is_new(records, note) {
-            info!(name = note.name, role = note.role, "a member has shown up");
+            info!(
+                name = note.name,
+                role = note.role,
+                "a pending member has answered"
+            );
         }
     }
     cluster
@@ -178,7 +182,7 @@ async fn lead(
             (Some(repair), Due::Now) => {
                 warn!("{}: repairing it", finding.text);
                 if let Err(error) = mend(cluster, repair).await {
-                    warn!(%error, "it is not repaired; trying again");
+                    warn!(%error, "could not repair it; trying again");
                 }
             }
             _ => left.push(finding),

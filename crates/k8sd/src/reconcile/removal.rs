@@ -1,8 +1,9 @@
 //! Removing a member, in steps of which each may be repeated.
 //!
 //! The journal first: from then on the removal comes to its end, whoever is killed. Then the datastore's server, that
-//! of k8sd's dqlite, the row, trust, the node itself, and the entry in the journal. Invariant: no step harms a node that was let in under the
-//! same name since: the server goes by its id, the row by the removal's nonce, the node by its id.
+//! of k8sd's dqlite, the row, trust, the node itself, and the entry in the journal. Invariant: no step harms a node
+//! that was let in under the same name since: the server goes by its id, the row by the removal's nonce, the node by
+//! its id.
 
 use std::time::Duration;
 
@@ -67,7 +68,9 @@ pub async fn remove(cluster: &Cluster, name: &str, asked: Asked) -> Result<(), E
         .begin_removal(&removal, asked.only_pending)
         .await?
     {
-        return Err(Error::Conflict(format!("{name} is a member by now")));
+        return Err(Error::Conflict(format!(
+            "{name} has become a member meanwhile"
+        )));
     }
     fail_at("begun");
     let removals = cluster.removals.lock().await;
@@ -82,7 +85,7 @@ pub async fn remove(cluster: &Cluster, name: &str, asked: Asked) -> Result<(), E
     }
     carry_on(cluster, &removal).await.map_err(|error| {
         Error::Unavailable(format!(
-            "the removal of {name} is begun, and goes on by itself: {error}"
+            "the removal of {name} has begun and goes on by itself: {error}"
         ))
     })
 }
@@ -92,7 +95,7 @@ async fn give_up(cluster: &Cluster, removal: &Removal, error: Error) -> Result<(
     use ClusterError::{Client, TimedOut, Unsettled};
     if let Error::Cluster(Client(_) | TimedOut(_) | Unsettled(_)) = error {
         return Err(Error::Unavailable(format!(
-            "the removal of {} is begun, and goes on by itself: {error}",
+            "the removal of {} has begun and goes on by itself: {error}",
             removal.name
         )));
     }
@@ -107,7 +110,7 @@ async fn reachable(target: &Target, name: &str) -> Result<(), Error> {
         .await;
     ready.map(drop).map_err(|error| {
         Error::Unavailable(format!(
-            "{name} is not reachable, and would not notice that it is removed ({error}); --force removes it"
+            "{name} cannot be reached, and would not notice that it was removed ({error}); --force removes it"
         ))
     })
 }
@@ -137,12 +140,12 @@ pub async fn carry_on(cluster: &Cluster, removal: &Removal) -> Result<(), Error>
     tell(cluster, removal).await
 }
 
-/// The last steps: the node itself hears of it.
+/// Takes the last steps: tells the node itself, and deletes the entry in the journal.
 pub async fn tell(cluster: &Cluster, removal: &Removal) -> Result<(), Error> {
     if reset(cluster, removal).await {
         fail_at("reset");
         cluster.database.end_removal(removal).await?;
-        info!(name = removal.name, "the removal of a member is over");
+        info!(name = removal.name, "a member was removed");
     }
     Ok(())
 }
@@ -177,7 +180,7 @@ async fn reset(cluster: &Cluster, removal: &Removal) -> bool {
             let since_s = now_s() - removal.started_s;
             let is_over = since_s.unsigned_abs() > TELLING.as_secs();
             if is_over {
-                warn!(name, %error, "the removed node was never told; empty its state directory");
+                warn!(name, %error, "the removed node could not be told that it was removed; empty its state directory");
             }
             is_over
         }

@@ -263,7 +263,7 @@ fn a_server_that_lost_its_row_is_taken_away_and_trusted_no_more() {
     ]);
     let checked = first.run(&["cluster", "check", "--repair"]);
     let found = String::from_utf8_lossy(&checked.stdout);
-    assert!(found.contains("is no member (it may still be work in progress)"));
+    assert!(found.contains("belongs to no member (it may still be work in progress)"));
     assert_eq!(checked.status.code(), Some(1));
     wait_until_in_step(&first);
     assert!(!first.state().join("truststore/node2.yaml").exists());
