@@ -1,4 +1,4 @@
-//! The watch history, and whether it is what the clients were told.
+//! The watch history, compared with what the clients were told.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ const EMPTY: i64 = 1;
 pub struct History {
     /// The events of revision 2 and of each one after it.
     revisions: Vec<Vec<Event>>,
-    /// Up to here it is checked.
+    /// The last revision that is checked.
     checked: usize,
     /// The keys as the checked revisions leave them.
     state: BTreeMap<Bytes, KeyValue>,

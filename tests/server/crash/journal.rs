@@ -1,4 +1,4 @@
-//! What was sent and what was answered.
+//! A journal of the requests that were sent and of their answers.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -14,7 +14,7 @@ struct Entry {
 
 #[derive(Debug, Default)]
 pub struct Journal {
-    /// By the key of the marker.
+    /// The operations, by the key of their marker.
     entries: Mutex<HashMap<String, Entry>>,
 }
 

@@ -1,7 +1,7 @@
-//! Kill -9 under load, over and over: nothing that was answered is lost, nothing is half there. The same when the
+//! Kills the server under load, over and over: no answered write is lost, and none is there in part. The same when the
 //! power fails: [`power`].
 //!
-//! What the server said is kept in a [`Journal`]; what it did is read back as the watch history. A write
+//! A [`Journal`] keeps the server's answers, and the watch history shows what it did. A write
 //! that was answered must be in the history, at the revision of the answer; one that was not may be
 //! there or not, but as a whole; and nothing else may be there.
 
@@ -27,20 +27,20 @@ parity! {
     acknowledged_writes_survive_kill_9,
 }
 
-/// Kills; CRASH_ROUNDS overrides it.
+/// The number of kills; CRASH_ROUNDS overrides it.
 const ROUNDS: u32 = 10;
 
-/// On etcd, which is here to test the test.
+/// The number of kills of etcd, which is there to test the test.
 const ROUNDS_ON_ETCD: u32 = 3;
 
 /// No further round begins after this; it counts only while CRASH_ROUNDS is not set.
 const TIME_LIMIT: Duration = Duration::from_secs(60);
 
-/// How long the load lasts before the kill: long enough to write thousands, short enough to hit the
+/// The time of the load before the kill: long enough to write thousands, short enough to hit the
 /// first batches after a start as well.
 const LOAD_MS: std::ops::Range<u64> = 20..600;
 
-/// When half of the restarts are killed as well: within what a start takes.
+/// The time after which half of the restarts are killed as well: less than a start takes.
 const START_MS: std::ops::Range<u64> = 0..80;
 
 /// Watchers that go on after each restart where they were.
@@ -100,7 +100,7 @@ impl Rounds {
         tokio::time::sleep(Duration::from_millis(self.random.random_range(range))).await;
     }
 
-    /// The server is gone.
+    /// Notes that the server is gone.
     async fn join(&mut self, running: Running) {
         running.writers.join().await;
         for watcher in running.watchers {
@@ -108,7 +108,7 @@ impl Rounds {
         }
     }
 
-    /// The server is there again.
+    /// Notes that the server is there again.
     async fn check(&mut self, server: &Server) {
         self.history.read_on(&server.api().await).await;
         self.history.check(&self.journal);

@@ -1,4 +1,4 @@
-//! What a writer does: one transaction on its own keys, with a marker that names it.
+//! An operation of a writer: one transaction on its own keys, with a marker that names it.
 
 use etcd_proto::etcdserverpb::TxnRequest;
 use rand::Rng;

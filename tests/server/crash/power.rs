@@ -98,7 +98,7 @@ fn run(program: &str, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Ends the server if it has not ended by itself, which it does by name.
+/// Ends the server if it has not ended by itself with one of its exit codes.
 fn end(server: &mut Server) {
     if let Some(status) = server.process().exited() {
         let output = server.output();

@@ -1,4 +1,4 @@
-//! What disks and people do to a file, and files that are copied.
+//! Changes to a file as disks and people make them, and copies of files.
 
 use std::path::Path;
 
@@ -9,11 +9,11 @@ use rand::rngs::StdRng;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
     FlipBit,
-    /// Four bytes.
+    /// Overwrites four bytes.
     Overwrite,
     Cut,
     CutAtBlock,
-    /// From somewhere to the end.
+    /// Writes zeros from somewhere to the end.
     Zero,
     Empty,
     Delete,

@@ -13,10 +13,10 @@ use super::load::Written;
 use super::seed;
 use crate::harness::*;
 
-/// So that there are snapshots.
+/// The number of entries after which etcd makes a snapshot, so that there are some.
 const SNAPSHOT_COUNT: [&str; 2] = ["--snapshot-count", "200"];
 
-/// One that neither serves nor ends by then does neither.
+/// The time after which a server that neither serves nor ends is given up.
 const START_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The files below a directory, by their paths in it.

@@ -12,7 +12,7 @@ const OPEN: FileKind = ("open-", "");
 const CLOSED: FileKind = ("0", "");
 const SNAPSHOT: FileKind = ("snapshot-", "");
 
-/// By how their names begin and end.
+/// The kinds of files, by how their names begin and end.
 pub const KINDS: [FileKind; 8] = [
     OPEN,
     CLOSED,
@@ -24,7 +24,7 @@ pub const KINDS: [FileKind; 8] = [
     ("info.yaml", ""),
 ];
 
-/// See [`KINDS`].
+/// One of [`KINDS`].
 pub type FileKind = (&'static str, &'static str);
 
 fn is_of(kind: FileKind, name: &str) -> bool {

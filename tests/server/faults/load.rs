@@ -7,7 +7,7 @@ use crate::harness::*;
 /// Values of the first writes fill a segment of the log, which has 8 MiB.
 pub const LARGE_WRITES: usize = 45;
 pub const LARGE_BYTES: usize = 200 * 1024;
-/// With `snapshot.threshold: 384`, one snapshot is made on the way.
+/// The number of writes: with `snapshot.threshold: 384`, one snapshot is made meanwhile.
 pub const SMALL_WRITES: usize = 420;
 const KEYS: usize = 20;
 /// A server that refuses writes, because its disk is full, need not be asked more often.
@@ -24,7 +24,7 @@ pub struct Written {
 }
 
 impl Written {
-    /// With this in all values, so that those of two stores differ.
+    /// No writes yet. All values will contain the tag, so that those of two stores differ.
     pub fn tagged(tag: &'static str) -> Self {
         Self {
             tag,
@@ -32,7 +32,7 @@ impl Written {
         }
     }
 
-    /// One write after the other, until all are made or the server is gone.
+    /// Makes one write after the other, until all are made or the server is gone.
     pub async fn write(&mut self, server: &mut Server) {
         let api = server.api().await;
         let mut refusals = 0;
@@ -57,7 +57,7 @@ impl Written {
         }
     }
 
-    /// The same through any of the nodes that run, each until it is answered.
+    /// Makes the writes through any of the nodes that run, and repeats each until it is answered.
     pub async fn write_through(&mut self, nodes: &[Server], writes: usize, bytes: usize) {
         for _ in 0..writes {
             let index = self.answered;
@@ -82,12 +82,12 @@ impl Written {
         }
     }
 
-    /// All that was answered is served, and nothing else than what was asked for.
+    /// Checks that every answered write is served, and nothing that was never asked for.
     pub async fn check(&self, server: &Server) {
         assert_eq!(self.lost(server).await, None);
     }
 
-    /// What of it is not so.
+    /// Returns what is wrong, if anything.
     pub async fn lost(&self, server: &Server) -> Option<String> {
         let api = server.api().await;
         let answer = api.ask(get_prefix("k")).await;

@@ -24,7 +24,7 @@ use shim::{Fault, calls, preload};
 /// Faults that are tried without FAULT_CALLS.
 const USUAL: usize = 18;
 
-/// What a disk, a full disk and a full table of files say.
+/// The errors of a broken disk, a full disk and a full table of open files.
 pub const ERRORS: [i32; 3] = [libc::EIO, libc::ENOSPC, libc::EMFILE];
 
 /// Codes with which a server may end by itself: files of the directory, damage, dqlite, no room.

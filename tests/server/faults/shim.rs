@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// Which call fails, and with which error.
+/// The call that fails, and its error.
 #[derive(Debug, Clone, Copy)]
 pub struct Fault {
-    /// From 1 on; 0: none.
+    /// The number of the call, from 1 on; 0: none.
     pub at: usize,
     pub errno: i32,
 }
@@ -42,11 +42,11 @@ pub fn preload(command: &mut Command, dir: &Path, log: &Path, fault: Fault) {
 /// The calls that are to fail from some moment on: one of them does.
 #[derive(Debug, Clone)]
 pub struct Armed {
-    /// From 1 on, counted from that moment.
+    /// The number of the call, from 1 on, counted from that moment.
     pub nth: usize,
     /// The call's name, or `any`.
     pub call: String,
-    /// How the file's name begins, with its slash, or `any`; `.` is the directory itself.
+    /// The beginning of the file's name, with its slash, or `any`; `.` is the directory itself.
     pub file: String,
     pub errno: i32,
 }
@@ -72,7 +72,7 @@ impl Armed {
         }
     }
 
-    /// From now on the call is waited for.
+    /// Arms it: from now on the call can fail.
     pub fn arm(&self, log: &Path) {
         let text = format!("{} {} {}", self.nth, self.call, self.file);
         let half = log.with_extension("half");

@@ -12,10 +12,10 @@ use super::history::{Answer, Call, Expected, Operation};
 use super::run::Run;
 use crate::harness::*;
 
-/// After this nobody waits for an answer any more; it may still be done.
+/// The time after which a client stops waiting for an answer; the request may still be carried out.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// How long a client that was refused waits, so that a dead node costs no processor.
+/// The pause of a client that was refused, so that a dead node costs no processor time.
 const AFTER_ERROR: Duration = Duration::from_millis(20);
 
 /// Errors that say for sure that nothing was done.

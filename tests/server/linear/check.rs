@@ -1,4 +1,4 @@
-//! Finds what no strictly serializable store would have answered.
+//! Finds answers that no strictly serializable store would have given.
 //!
 //! The watch history gives the order of writes, so the rest is looking up: each write is where its answer
 //! says, each read is the store at its revision, and revisions never go back in real time.
@@ -17,7 +17,7 @@ use super::history::{Answer, Call, History, Operation, Read, key_of};
 use super::truth::Truth;
 use super::violation::{Kind, Violation};
 
-/// All violations of a history. Keys below `leased` may vanish when a lease ends.
+/// Returns all violations of a history. Keys below `leased` may vanish when a lease ends.
 pub fn check(history: &History, leased: &[u8]) -> Vec<Violation> {
     let mut found = Vec::new();
     let truth = Truth::merge(&history.streams, &mut found);
@@ -52,7 +52,7 @@ pub fn check(history: &History, leased: &[u8]) -> Vec<Violation> {
     found
 }
 
-/// Which operation made which revision.
+/// Returns the operation that made each revision.
 #[derive(Default)]
 struct Writes {
     by_operation: HashMap<usize, i64>,
@@ -209,7 +209,7 @@ fn check_answer(
     }
 }
 
-/// Below an acknowledged compaction nothing is answered any more.
+/// Checks that nothing below an acknowledged compaction is answered any more.
 fn compactions(history: &History, found: &mut Vec<Violation>) {
     let mut compacted: Vec<_> = history
         .operations

@@ -1,4 +1,4 @@
-//! Faults of the disk of one node, and of those who copy its files, while the others have theirs.
+//! Faults of the disk of one node, and of people who copy its files, while the other nodes keep their data.
 
 use std::path::Path;
 use std::time::Duration;
@@ -27,7 +27,7 @@ const CALLS: std::ops::RangeInclusive<usize> = 1..=12;
 /// After this, a call that was not made is not waited for.
 const CALL_WAIT: Duration = Duration::from_secs(6);
 
-/// Ends a node, and lets the others elect one of theirs: until then it may lead.
+/// Ends a node, and waits until the others have elected one of them: until then it may lead.
 async fn end(nodes: &mut Nodes, node: usize, random: &mut StdRng) {
     if random.random_bool(0.5) {
         nodes.terminate(node).await;

@@ -1,4 +1,4 @@
-//! What goes wrong, one thing after the other, chosen by the seed.
+//! The faults, one after the other, chosen by the seed.
 
 use std::time::Duration;
 
@@ -23,17 +23,17 @@ pub enum Fault {
     Stop,
     /// Another node is asked to lead.
     Transfer,
-    /// A node is lost with its disk, and joins anew.
+    /// A node is lost with its disk, and joins again.
     Wipe,
     /// The same after it was removed from the cluster.
     Remove,
-    /// Neither way between one node and the others.
+    /// No messages pass between one node and the others.
     Isolate,
-    /// Neither way between two nodes, which both still reach the third.
+    /// No messages pass between two nodes, which both still reach the third.
     Cut,
-    /// What a node sends is lost.
+    /// The messages that a node sends are lost.
     Mute,
-    /// What is sent to a node is lost.
+    /// The messages that are sent to a node are lost.
     Deafen,
     /// The disk is full.
     Fill,
@@ -56,7 +56,7 @@ const ALONE: [Fault; 6] = [
 const WITH_OTHERS: [Fault; 4] = [Fault::KillAll, Fault::Transfer, Fault::Wipe, Fault::Remove];
 const BETWEEN_NAMESPACES: [Fault; 4] = [Fault::Isolate, Fault::Cut, Fault::Mute, Fault::Deafen];
 
-/// What can be done to these nodes.
+/// Returns the faults that are possible with these nodes.
 fn known(nodes: &Nodes) -> Vec<Fault> {
     let mut known = ALONE.to_vec();
     if nodes.is_in_namespaces() {
@@ -75,7 +75,7 @@ pub async fn sleep_ms(random: &mut StdRng, range: std::ops::Range<u64>) {
     tokio::time::sleep(Duration::from_millis(random.random_range(range))).await;
 }
 
-/// Does one fault, lets it last, and undoes it. Returns what came of it, too, where that may differ.
+/// Causes one fault, lets it last, and undoes it. Also returns its result, where that may differ.
 pub async fn one(nodes: &mut Nodes, random: &mut StdRng) -> (Fault, &'static str) {
     sleep_ms(random, CALM_MS).await;
     let fault = *known(nodes).choose(random).unwrap();

@@ -1,4 +1,4 @@
-//! What was asked, what was answered, and what watchers were sent: all that the checker knows.
+//! The requests, their answers, and the events of watchers: all that the checker knows.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ pub enum Call {
         expected: Expected,
         value: Bytes,
     },
-    /// In one transaction.
+    /// Operations in one transaction.
     Several {
         written: [Bytes; 2],
         deleted: Bytes,
@@ -70,9 +70,9 @@ pub struct Read {
 pub struct Answer {
     pub returned: Duration,
     pub revision: i64,
-    /// Whether the comparison of a swap held.
+    /// True if the comparison of a swap held.
     pub succeeded: bool,
-    /// What was read, or what a put or delete replaced.
+    /// The value that was read, or that a put or delete replaced.
     pub kvs: Vec<KeyValue>,
     pub count: i64,
 }
@@ -99,7 +99,7 @@ pub struct Lease {
     /// The one key that is attached.
     pub key: Bytes,
     pub ttl: Duration,
-    /// When acknowledged grants and keep-alives were asked.
+    /// The times at which acknowledged grants and keep-alives were asked for.
     pub kept: Vec<Duration>,
     pub revoked: Option<Duration>,
 }
@@ -115,7 +115,7 @@ impl Call {
         }
     }
 
-    /// Whether its answer must be from after it was asked.
+    /// Returns whether its answer must be from after it was asked.
     pub fn is_linearizable(&self) -> bool {
         !matches!(
             self,
@@ -128,13 +128,13 @@ impl Call {
 }
 
 impl Stream {
-    /// Whether it shows every key.
+    /// Returns whether it shows every key.
     pub fn is_whole(&self) -> bool {
         self.key == "\0" && self.range_end == "\0"
     }
 }
 
-/// Whether a key is in a range as etcd writes ranges.
+/// Returns whether a key is in a range, as etcd writes ranges.
 pub fn contains(key: &[u8], range_end: &[u8], asked: &[u8]) -> bool {
     match range_end {
         b"" => asked == key,

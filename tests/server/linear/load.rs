@@ -15,16 +15,16 @@ use super::run::Run;
 
 const CLIENTS_PER_NODE: usize = 4;
 
-/// Few, so that clients meet.
+/// The number of keys: few, so that clients meet.
 const KEYS: usize = 8;
 
-/// Few enough for the search to judge a register.
+/// The number of calls on a register: few enough for the search to judge it.
 const CALLS_PER_REGISTER: u64 = 60;
 
-/// How far behind the present a compaction stays: nodes that are away meanwhile may miss events.
+/// The revisions by which a compaction stays behind the present: nodes that are away meanwhile may miss events.
 const COMPACTION_MARGIN: i64 = 300;
 
-/// How far back reads of the past go; some meet the compaction.
+/// The revisions by which reads of the past go back; some meet the compaction.
 const PAST: i64 = 400;
 
 pub fn start(run: &Arc<Run>, seed: u64) -> Vec<JoinHandle<()>> {
@@ -47,7 +47,7 @@ async fn act(run: Arc<Run>, node: usize, mut random: StdRng) {
     }
 }
 
-/// What a client has seen last, so that some of its comparisons hold.
+/// The values that a client has seen last, so that some of its comparisons hold.
 #[derive(Default)]
 struct Memory {
     revision: i64,

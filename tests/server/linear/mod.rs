@@ -1,7 +1,7 @@
 //! Nodes under faults are one store: whatever clients and watchers were told is strictly serializable.
 //!
-//! There are three, or one. Clients on all nodes and faults come from one seed; everything is recorded, and judged at the end.
-//! The checker is pure, and [`planted`] tests that it finds what it is for.
+//! There are three, or one. Clients on all nodes and faults come from one seed; everything is recorded, and judged at
+//! the end. The checker is pure, and [`planted`] tests that it finds what it is for.
 
 mod call;
 mod check;
@@ -32,13 +32,13 @@ use history::History;
 use nodes::Nodes;
 use run::Run;
 
-/// LINEAR_SECONDS overrides it.
+/// The time of the load; LINEAR_SECONDS overrides it.
 const SECONDS: u64 = 20;
 
-/// LINEAR_NODES overrides it.
+/// The number of nodes; LINEAR_NODES overrides it.
 const NODES: usize = 3;
 
-/// Of the violations, which come in crowds.
+/// The number of violations that are printed: there are often many.
 const SHOWN: usize = 10;
 
 fn from_environment(name: &str) -> Option<u64> {

@@ -17,16 +17,16 @@ use crate::faults::shim::{Armed, preload_unarmed};
 use crate::harness::*;
 use crate::nodes::trio::{Trio, empty};
 
-/// For questions to nodes that may be dead or asleep.
+/// The timeout of questions to nodes that may be dead or paused.
 const ASK_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A stopped or lost node is well again within this, on a machine that does much else.
+/// The time within which a stopped or lost node works again, on a busy machine.
 const RECOVERY: Duration = Duration::from_secs(90);
 
 /// Shells and scripts add it to the number of the signal that ended a process.
 const SIGNALLED: i32 = 128;
 
-/// How often libdqlite ended a node by itself.
+/// The number of times that libdqlite ended a node by itself.
 pub static ABORTS: AtomicUsize = AtomicUsize::new(0);
 
 pub enum Nodes {
@@ -212,7 +212,7 @@ impl Nodes {
         timeout(ASK_TIMEOUT, asked).await.ok().flatten()
     }
 
-    /// Until each node is a voter of the cluster, and says so.
+    /// Waits until each node is a voter of the cluster, and says so.
     pub async fn wait_until_all_vote(&mut self) {
         let count = self.len();
         for node in 0..count {
@@ -246,7 +246,7 @@ impl Nodes {
         None
     }
 
-    /// Until one of the others leads, if there are any.
+    /// Waits until one of the others leads, if there are any.
     pub async fn wait_for_a_leader_but(&mut self, node: usize) {
         if self.len() == 1 {
             return;
@@ -312,7 +312,7 @@ impl Nodes {
         }
     }
 
-    /// Until each node answers a linearizable read.
+    /// Waits until each node answers a linearizable read.
     pub async fn wait_until_well(&mut self) {
         for node in 0..self.len() {
             let well = timeout(RECOVERY, async {
@@ -331,7 +331,7 @@ impl Nodes {
         }
     }
 
-    /// Until a node answers a linearizable read, or has ended: then its exit code.
+    /// Waits until a node answers a linearizable read, or has ended; returns its exit code then.
     pub async fn serves_or_ends(&mut self, node: usize) -> Option<i32> {
         let outcome = timeout(RECOVERY, async {
             loop {

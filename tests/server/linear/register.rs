@@ -13,7 +13,7 @@ use super::violation::{Kind, Violation};
 /// Keys that are registers: written by puts and swaps of values only.
 pub const PREFIX: &str = "/register/";
 
-/// As many as the set of those done has bits. A register with more is not judged.
+/// The most steps of a register, one for each bit of the set of those done. A register with more is not judged.
 const MAX_OPERATIONS: usize = 128;
 
 /// States looked at for one register; beyond, it is not judged.
@@ -124,7 +124,7 @@ fn apply(action: &Action, value: &Option<Bytes>) -> Option<Option<Bytes>> {
     }
 }
 
-/// Whether some order of the steps, each between its invocation and its return, explains all of them.
+/// Returns whether some order of the steps, each between its invocation and its return, explains all of them.
 pub fn judge(steps: &[Step]) -> Verdict {
     if steps.len() > MAX_OPERATIONS {
         return Verdict::Unknown;

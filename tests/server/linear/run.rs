@@ -1,4 +1,4 @@
-//! What all tasks of a run share.
+//! The state that all tasks of a run share.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -9,7 +9,7 @@ use tonic::transport::Endpoint;
 use super::history::{History, Lease, Operation, Stream};
 use crate::harness::Api;
 
-/// How long a node that is dead or cut off holds up a client.
+/// The timeout of a connection: a node that is dead or cut off holds up a client for this long.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 pub struct Run {

@@ -18,7 +18,7 @@ pub struct Truth {
 }
 
 impl Truth {
-    /// What the streams of all keys show together. They must not contradict each other.
+    /// Merges what the streams of all keys show. They must not contradict each other.
     pub fn merge(streams: &[Stream], found: &mut Vec<Violation>) -> Self {
         let mut revisions: BTreeMap<i64, Vec<Event>> = BTreeMap::new();
         for stream in streams.iter().filter(|stream| stream.is_whole()) {

@@ -1,4 +1,4 @@
-//! What the checker can find.
+//! The violations that the checker can find.
 
 use std::fmt;
 
@@ -8,19 +8,19 @@ pub enum Kind {
     FromThePast,
     /// An answer that is not the store at its revision.
     WrongAnswer,
-    /// Acknowledged, and not in the history at its revision.
+    /// It was acknowledged, but is not in the history at its revision.
     LostWrite,
-    /// In the history more than once.
+    /// It is in the history more than once.
     DoneTwice,
-    /// In the history, and nobody asked for it.
+    /// It is in the history, but nobody asked for it.
     Unasked,
-    /// In the history otherwise than it was asked for.
+    /// It is in the history, but differs from what was asked for.
     DoneOtherwise,
     /// Two nodes show one revision differently.
     Divergence,
     SkippedEvent,
     RepeatedEvent,
-    /// Gone before its time, or alive after it.
+    /// A lease or its key that ended before its time, or was alive after it.
     Lease,
     /// A register that no order of its operations explains.
     NotLinearizable,

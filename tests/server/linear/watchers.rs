@@ -19,7 +19,7 @@ use super::history::{Delivered, Stream, revision_of};
 use super::run::Run;
 use crate::harness::{Api, TIMEOUT, get, watch};
 
-/// Those that come and go, on each node.
+/// The number of watchers that come and go, on each node.
 const PASSERS_BY: usize = 2;
 
 /// Asked while no event comes, so that a stream that is silent without reason is found.
@@ -30,7 +30,7 @@ const SILENCE: Duration = Duration::from_secs(3);
 
 const RECONNECT: Duration = Duration::from_millis(50);
 
-/// How far back the watches that come and go begin.
+/// The revisions by which the watches that come and go begin in the past.
 const PAST: i64 = 100;
 
 struct Open {
@@ -40,9 +40,9 @@ struct Open {
 
 enum End {
     Failed,
-    /// What it asked for is compacted up to here.
+    /// The history that it asked for is compacted up to this revision.
     Compacted(i64),
-    /// All that it was to see was shown.
+    /// Everything that it was to see was shown.
     Done,
 }
 

@@ -14,7 +14,7 @@ use crate::nodes::trio::Trio;
 /// The node whose files are changed, and whose calls fail.
 const AT: usize = 1;
 
-/// How often a transfer of the leadership is tried.
+/// The number of attempts to transfer the leadership.
 const TRANSFERS: usize = 20;
 
 struct Cluster {
@@ -59,7 +59,7 @@ impl Cluster {
         code.unwrap()
     }
 
-    /// Each node that runs serves all that was answered, and the same.
+    /// Checks that each node that runs serves all that was answered, and the same.
     async fn check(&mut self) {
         let mut hashes = Vec::new();
         for node in self.trio.nodes.iter().filter(|node| node.is_started()) {

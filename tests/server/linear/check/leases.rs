@@ -9,7 +9,7 @@ use etcd_proto::mvccpb::event::EventType;
 use super::super::history::{Delivered, History, key_of};
 use super::super::violation::{Kind, Violation};
 
-/// When a deletion of each key was seen first.
+/// The time at which a deletion of each key was first seen.
 fn deletions(history: &History) -> HashMap<&Bytes, Duration> {
     let mut first: HashMap<&Bytes, Duration> = HashMap::new();
     for delivered in history.streams.iter().flat_map(|stream| &stream.delivered) {
