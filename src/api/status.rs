@@ -56,8 +56,7 @@ pub fn status(error: RequestError) -> Status {
         ),
         E::TooLargeToDefragment => (
             Code::FailedPrecondition,
-            "k8s-dqlite: more than 128 MiB are in use, and writing them anew would hold up all \
-             writes: free pages are used again without that",
+            "k8s-dqlite: more than 128 MiB are in use, and rewriting them would block all writes; free pages are reused without defragmentation",
         ),
         E::Corrupt => (Code::DataLoss, "etcdserver: corrupt cluster"),
         E::TimedOut => (Code::Unavailable, "etcdserver: request timed out"),
@@ -94,8 +93,7 @@ pub fn membership_status(error: MembershipError) -> Status {
         ),
         E::JoinsByItself => (
             Code::FailedPrecondition,
-            "k8s-dqlite: a node is not added from here, it joins from its init.yaml, which names \
-             another node",
+            "k8s-dqlite: a node cannot be added by a request: it joins by itself when it starts with an init.yaml that names another node",
         ),
         E::FixedAddress => (
             Code::FailedPrecondition,

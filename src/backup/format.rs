@@ -71,11 +71,11 @@ pub struct Trailer {
 /// The reason why bytes are no head or trailer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum FormatError {
-    #[error("it does not begin as one")]
+    #[error("it does not begin like one")]
     Foreign,
-    #[error("a newer k8s-dqlite wrote it: use that")]
+    #[error("a newer k8s-dqlite wrote it: use that version")]
     Newer,
-    #[error("its end is not there: it was cut off")]
+    #[error("its end is missing: it was cut off")]
     NoTrailer,
 }
 

@@ -33,11 +33,11 @@ use crate::remote::{EndpointUrl, RemoteError};
 
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
-    #[error("{} is there already: choose another name, or use --force", .0.display())]
+    #[error("{} exists already: choose another name, or use --force", .0.display())]
     Exists(PathBuf),
-    #[error("{} is no unfinished backup: move it away", .0.display())]
+    #[error("{} is not an unfinished backup: move it away", .0.display())]
     ForeignPartial(PathBuf),
-    #[error("another process writes {}", .0.display())]
+    #[error("another process is writing {}", .0.display())]
     Held(PathBuf),
     #[error("cannot write {}: {source}", path.display())]
     Unwritable { path: PathBuf, source: io::Error },
@@ -47,7 +47,7 @@ pub enum BackupError {
     NoBackup { path: PathBuf, reason: &'static str },
     #[error("{} is damaged: {reason}", path.display())]
     Damaged { path: PathBuf, reason: String },
-    #[error("what came from the server does not fit its checksum: try again")]
+    #[error("the snapshot from the server does not match its checksum: try again")]
     WrongStream,
     #[error(
         "the disk of {} would have fewer than {reserve} bytes left: make room", path.display()

@@ -62,7 +62,7 @@ impl Backup {
         if trailer.file_bytes.checked_add(TRAILER_BYTES as u64) != Some(bytes) {
             return Err(damaged(
                 path,
-                "it has not the length that it says".to_owned(),
+                "its length is not the one that its end states".to_owned(),
             ));
         }
         let hash = digest(&file, trailer.file_bytes).map_err(unreadable)?;
@@ -95,7 +95,7 @@ impl Backup {
         let mut unpacked = MultiGzDecoder::new(packed).take(expected.saturating_add(1));
         let count = io::copy(&mut unpacked, &mut out).map_err(failed)?;
         if count != expected {
-            let reason = "it does not unpack to the length that it says";
+            let reason = "its unpacked length is not the one that its end states";
             return Err(damaged(&self.path, reason.to_owned()));
         }
         Ok(out)
@@ -128,8 +128,8 @@ fn foreign(path: &Path, error: FormatError) -> BackupError {
     BackupError::NoBackup {
         path: path.to_owned(),
         reason: match error {
-            FormatError::Newer => "a newer k8s-dqlite wrote it: use that",
-            _ => "it does not begin as one; if it is a compressed snapshot, unpack it",
+            FormatError::Newer => "a newer k8s-dqlite wrote it: use that version",
+            _ => "it does not begin like one; if it is a compressed snapshot, unpack it",
         },
     }
 }

@@ -132,7 +132,7 @@ pub async fn run<F: Future<Output = Maker>>(
                 failures += 1;
                 BACKUPS.failed.increment();
                 wait = retry_in(failures, settings.interval);
-                warn!(%error, "no backup was made: the next attempt is in {wait:?}");
+                warn!(%error, "the backup failed; the next attempt is in {wait:?}");
             }
         }
     }
@@ -171,7 +171,7 @@ fn name_of(written: &Written) -> Option<Name> {
 fn forget_old(settings: &BackupSettings, made: Name) {
     let dir = &settings.dir;
     if let Err(error) = keep_newest(dir, made, settings.keep) {
-        warn!(%error, "cannot tidy up {}: no backup is deleted", dir.display());
+        warn!(%error, "cannot list the backups in {}: no old backup is deleted", dir.display());
     }
 }
 

@@ -53,7 +53,7 @@ pub async fn run(store: Store, clients: Arc<ClientCompactions>, interval: Durati
             Ok(()) => debug!(revision, took = ?started.elapsed(), "compacted"),
             // A client was faster.
             Err(RequestError::Compacted) => {}
-            Err(error) => warn!(%error, revision, "automatic compaction failed, will try again"),
+            Err(error) => warn!(%error, revision, "automatic compaction failed; trying again"),
         }
     }
 }

@@ -209,7 +209,7 @@ fn first_start(
             return Err(foreign(dir, INFO_FILE));
         }
         warnings.push(format!(
-            "{}: the first start was interrupted, and goes on",
+            "{}: the first start was interrupted; it continues now",
             path.display()
         ));
     }

@@ -54,7 +54,7 @@ pub async fn run(watch: DiskWatch, dir: &Path, tell: impl Fn(bool, Option<Change
         tokio::time::sleep(pause).await;
         match free_bytes(dir) {
             Err(error) => {
-                warn!(%error, dir = %dir.display(), "cannot tell how full the disk is");
+                warn!(%error, dir = %dir.display(), "cannot read the free space of the disk");
                 pause = watch.interval;
             }
             Ok(free) => {
@@ -89,8 +89,7 @@ fn report(change: Option<Change>, free: u64, watch: DiskWatch, dir: &Path) {
             );
         }
         (Some(Change::Low), LowStorageAction::Handover) => warn!(
-            "the disk of {dir} has {free} bytes free, fewer than {min}: make room; other nodes are asked \
-             to take over"
+            "the disk of {dir} has {free} bytes free, fewer than {min}: make room; handing the leadership and the role to other nodes"
         ),
         (Some(Change::Low), LowStorageAction::Terminate) => error!(
             "the disk of {dir} has {free} bytes free, fewer than {min}: stopping, as \

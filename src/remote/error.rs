@@ -11,13 +11,13 @@ use super::EndpointUrl;
 pub enum RemoteError {
     #[error("cannot use the files for TLS with {url}: {source}")]
     Tls { url: EndpointUrl, source: TlsError },
-    #[error("{0} is with TLS, and needs https:// or unixs://: {1}")]
+    #[error("{0} is without TLS: {1}; write https:// or unixs://")]
     NotWithTls(EndpointUrl, &'static str),
     #[error("cannot connect to {url}: {reason}")]
     Unreachable { url: EndpointUrl, reason: String },
     #[error("{url} refuses: {reason}")]
     Refused { url: EndpointUrl, reason: String },
-    #[error("{url} was silent for {seconds} s")]
+    #[error("{url} did not answer for {seconds} s")]
     Silent { url: EndpointUrl, seconds: u64 },
 }
 

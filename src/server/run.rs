@@ -71,8 +71,7 @@ pub enum ServerError {
     #[error("stopping dqlite: {0}")]
     Stop(NodeError),
     #[error(
-        "this node was removed from the cluster: delete its storage directory; with an init.yaml that \
-         names the others it joins anew"
+        "this node was removed from the cluster: delete its storage directory; with an init.yaml that names the other nodes it joins again"
     )]
     Removed,
     #[error(transparent)]
@@ -333,8 +332,10 @@ async fn hand_over(node: &RunningNode, nodes: &Nodes, reads: &Reads) {
     let prepare = Box::pin(nodes.hand_over(LAST_COMMIT_TIMEOUT));
     match timeout(HAND_OVER_TIMEOUT, node.handover(prepare)).await {
         Ok(Ok(done)) => info!(?done, "handed over"),
-        Ok(Err(error)) => warn!(%error, "could not hand over: the others hold an election"),
-        Err(_) => warn!("handing over takes long: stopping without"),
+        Ok(Err(error)) => {
+            warn!(%error, "could not hand over the leadership: the other nodes hold an election")
+        }
+        Err(_) => warn!("handing over takes too long: stopping without it"),
     }
 }
 
@@ -472,7 +473,7 @@ impl StepAside {
                 _ => 0,
             };
             if let Err(error) = self.set_weight(weight).await {
-                warn!(%error, "the others may choose this node for a role, in spite of its disk");
+                warn!(%error, "could not announce that the disk is low: other nodes may still choose this node for a role");
             }
             // Not before it has what it would pass on.
             if change == Some(Change::Low) && self.member.ready().await.is_ok() {
@@ -485,10 +486,14 @@ impl StepAside {
     async fn step_aside(&self) {
         match self.member.step_aside((self.pause_writes)()).await {
             Ok(done) if done == HandedOver::default() => {
-                info!("the disk is low: there was nothing that another node could take over");
+                info!(
+                    "the disk is low: this node had no role or leadership that another could take"
+                );
             }
             Ok(done) => info!(?done, "the disk is low: handed over"),
-            Err(error) => warn!(%error, "the disk is low, and nobody took over"),
+            Err(error) => {
+                warn!(%error, "the disk is low, and no other node took the role or the leadership")
+            }
         }
     }
 

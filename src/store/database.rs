@@ -53,7 +53,7 @@ pub enum OpenError {
         .0 >> 16, .0 & 0xffff
     )]
     ForeignSchema(i64),
-    #[error("the data of the Go k8s-dqlite was not taken over: {0}")]
+    #[error("the data of the Go k8s-dqlite was not converted: {0}")]
     Conversion(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error(transparent)]
     Foreign(#[from] Foreign),

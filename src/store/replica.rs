@@ -38,7 +38,7 @@ pub type Row = StoredChange;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
-    #[error("what the leader sent does not continue what this node has: {0}")]
+    #[error("the rows that the leader sent do not continue those of this node: {0}")]
     Replay(#[from] ReplayError),
 }
 
@@ -159,7 +159,7 @@ impl Replica {
             compact_revision = meta.compact_revision,
             keys = head.tree.len(),
             leases = stored.len(),
-            "this node takes the writes"
+            "this node leads and takes writes"
         );
         Ok(Leading {
             database,

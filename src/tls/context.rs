@@ -46,11 +46,11 @@ fn warn_of_dates(certificate: &X509, path: &Path) {
     let path = path.display();
     if certificate.not_after() < now {
         let since = certificate.not_after();
-        warn!("the certificate in {path} is not valid any more, since {since}");
+        warn!("the certificate in {path} expired on {since}");
     }
     if certificate.not_before() > now {
         let from = certificate.not_before();
-        warn!("the certificate in {path} is not valid yet, but from {from}");
+        warn!("the certificate in {path} is not valid before {from}");
     }
 }
 

@@ -147,8 +147,7 @@ impl ServerTls {
                 info!("the TLS files of the etcd API changed: new connections use them");
             }
             Err(error) => error!(
-                "the TLS files of the etcd API changed, and are not usable; those read before stay in \
-                 use: {error}"
+                "the TLS files of the etcd API changed but cannot be used; the earlier ones stay in use: {error}"
             ),
         }
     }

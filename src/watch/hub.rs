@@ -293,7 +293,7 @@ impl WatchHub {
         tracing::error!(
             from = state.position + 1,
             to = revision,
-            "commits were compacted before watchers got them; closing all watch streams"
+            "commits were compacted before they reached the watchers: closing all watch streams"
         );
         state.position = state.position.max(revision);
         drop(state);

@@ -200,7 +200,7 @@ async fn nothing_is_overwritten_unless_told_to() {
     let url = source.client_url();
     let to = ["backup", path_text(&file), "--endpoint", &url];
     let (code, said) = refusal(&to);
-    assert!(code == 12 && said.contains("is there already"), "{said}");
+    assert!(code == 12 && said.contains("exists already"), "{said}");
     assert_eq!(std::fs::read(&file).unwrap(), b"precious");
     printed(&[&to[..], &["--force"]].concat());
     printed(&["backup", "verify", path_text(&file)]);

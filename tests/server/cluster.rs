@@ -168,7 +168,7 @@ async fn what_a_single_node_cannot_do_is_refused_with_the_reason() {
     let api = server.api().await;
     let (code, text) = api.refused(add(&["http://127.0.0.1:1"], false)).await;
     assert_eq!(code, Code::FailedPrecondition);
-    assert!(text.contains("joins from its init.yaml"), "{text}");
+    assert!(text.contains("joins by itself"), "{text}");
     let update = MemberUpdateRequest {
         id: only_member(&api).await.id,
         peer_ur_ls: vec!["http://127.0.0.1:1".to_owned()],

@@ -28,11 +28,11 @@ pub struct Meta {
 pub enum MetaError {
     #[error("it does not begin like a bbolt file")]
     Magic,
-    #[error("its format has version {0}, only 2 is known")]
+    #[error("its format has version {0}; only version 2 is supported")]
     Version(u32),
     #[error("the checksum of its meta page is wrong")]
     Checksum,
-    #[error("its page size of {0} bytes is impossible")]
+    #[error("its page size of {0} bytes is invalid")]
     PageSize(u32),
     #[error("it is too short")]
     Short,

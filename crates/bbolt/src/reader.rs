@@ -192,7 +192,7 @@ impl<S: Source> Reader<S> {
             .ok_or(damaged("a bucket is cut off"))?;
         let header = Header::parse(bytes).ok_or(damaged("a bucket is cut off"))?;
         if header.flags != LEAF {
-            return Err(damaged("a small bucket is no leaf"));
+            return Err(damaged("an inline bucket is not a leaf"));
         }
         let leaf = Page {
             header,
@@ -227,18 +227,18 @@ impl<S: Source> Reader<S> {
     fn page(&mut self, id: PageId) -> Read<Page, S> {
         let damaged = |what| ReadError::Damaged { page: id, what };
         if id < 2 || id >= self.meta.end {
-            return Err(damaged("it is not inside of the file"));
+            return Err(damaged("it is outside of the file"));
         }
         let page_bytes = u64::from(self.meta.page_bytes);
         let mut head = [0; HEADER_BYTES];
         self.read(id * page_bytes, &mut head)?;
         let header = Header::parse(&head).expect("all of a header");
         if header.id != id {
-            return Err(damaged("it says that it is another one"));
+            return Err(damaged("its header has the number of another page"));
         }
         let pages = u64::from(header.overflow) + 1;
         if pages > self.meta.end - id {
-            return Err(damaged("it reaches out of the file"));
+            return Err(damaged("it extends past the end of the file"));
         }
         let mut bytes = vec![0; (pages * page_bytes) as usize];
         self.read(id * page_bytes, &mut bytes)?;
@@ -359,7 +359,7 @@ impl Bucket {
         let damaged = |what| ReadError::Damaged { page: id, what };
         self.visited += 1;
         if self.visited > reader.meta.end {
-            return Err(damaged("there is more than one way to it"));
+            return Err(damaged("more than one page refers to it"));
         }
         match page.header.flags {
             LEAF => self.leaf = Some((page, 0)),

@@ -77,9 +77,9 @@ impl From<ClusterError> for MembershipError {
             | ClusterError::AddressTaken { .. }
             | ClusterError::AddressInUse { .. }
             | ClusterError::StillRuns { .. }
-            | ClusterError::Ended => {
-                Self::Engine(Error::Invalid("the cluster is changed by others"))
-            }
+            | ClusterError::Ended => Self::Engine(Error::Invalid(
+                "the membership is being changed by another request",
+            )),
         }
     }
 }
@@ -176,7 +176,7 @@ impl Membership {
         let view = match timeout(SNAPSHOT_TIMEOUT, self.view()).await {
             Ok(Ok(view)) => view,
             Ok(Err(error)) => {
-                warn!(%error, "the nodes are unknown: the snapshot does not list them");
+                warn!(%error, "the nodes are not known yet: the snapshot does not list them");
                 return Vec::new();
             }
             Err(_) => {

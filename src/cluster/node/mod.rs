@@ -40,8 +40,7 @@ pub enum StartError {
     #[error(transparent)]
     Node(#[from] NodeError),
     #[error(
-        "the address of this node is not changed, as update.yaml demands: {0}. Start again to repeat it; \
-         to go on with the old address, delete update.yaml"
+        "could not change the address of this node, as update.yaml demands: {0}. Start again to repeat it; to keep the old address, delete update.yaml"
     )]
     Address(#[source] ClusterError),
     #[error("{0}: it is the address of this node in info.yaml (init.yaml before the first start)")]
@@ -224,7 +223,7 @@ fn member(
         targets: config.roles,
         on_joined: Box::new(move || {
             if let Err(error) = start.finish(&dir) {
-                warn!(%error, "this node has joined, but its first start is not finished");
+                warn!(%error, "this node has joined, but could not finish its first start");
             }
         }),
         ..MemberOptions::new(own, &config.storage_dir, resolve)

@@ -85,8 +85,7 @@ fn lost(found: Found, address: &str, answer: &RememberedResponse) -> Option<Stri
     has_lost(found, remembered).then(|| {
         format!(
             "its log ends at entry {} of term {}, but the node {:x} at {address} knows that this node, {member_id:x}, \
-             had stored entry {index} of term {term}; it is an older copy, or the disk has lost what it had stored, \
-             and with its vote the cluster could lose it, too",
+             had stored entry {index} of term {term}; the directory is an older copy, or the disk has lost entries, and with this node's vote the cluster could lose them, too",
             last.index, last.term, answer.member_id
         )
     })

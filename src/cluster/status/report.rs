@@ -110,7 +110,7 @@ impl Report {
         });
         let mut problems = match leader {
             Some(_) => Vec::new(),
-            None => vec!["no node that answers leads".to_owned()],
+            None => vec!["none of the nodes that answer is the leader".to_owned()],
         };
         let mut warnings = Vec::new();
         for node in &nodes {
@@ -193,7 +193,7 @@ fn problem(node: &NodeReport, now_s: i64) -> Option<String> {
             "the node at {address} belongs to another cluster: it was restored, recovered or set up anew; stop it, \
              and let it join this one with an empty directory, or remove it"
         )),
-        (None, _) if !node.is_ready => Some(format!("{address} has not got the store yet")),
+        (None, _) if !node.is_ready => Some(format!("{address} has not received the store yet")),
         (None, Some(end)) if end <= now_s => {
             Some(format!("the certificate of {address} has expired"))
         }

@@ -242,7 +242,7 @@ fn verify(path: &Path, header: &Header, rows: u64, sha256: &str) -> Result<(), C
         found += 1;
     }
     if reader.header() != header || found != rows || reader.sha256() != Some(sha256) {
-        return Err(unverified("what was read back differs".to_owned()));
+        return Err(unverified("it differs from what was written".to_owned()));
     }
     Ok(())
 }

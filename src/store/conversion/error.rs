@@ -19,11 +19,10 @@ pub enum ConversionError {
     #[error("{}: {source}; nothing was changed", path.display())]
     File { path: PathBuf, source: io::Error },
     #[error(
-        "{} is there already: move it away, or name another file with --take-over-backup; nothing was \
-         changed", .0.display()
+        "{} exists already: move it away, or name another file with --take-over-backup; nothing was changed", .0.display()
     )]
     Exists(PathBuf),
-    #[error("the backup {} is not what was written: {reason}; nothing was changed", path.display())]
+    #[error("the backup {} could not be verified: {reason}; nothing was changed", path.display())]
     Unverified { path: PathBuf, reason: String },
     #[error("{}: {reason}", path.display())]
     NoBackup { path: PathBuf, reason: String },

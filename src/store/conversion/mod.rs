@@ -108,7 +108,7 @@ pub(super) async fn run(
                     is_announced = true;
                     info!(
                         schema = format_args!("{}.{}", version >> 16, version & 0xffff),
-                        "the database is that of a Go k8s-dqlite: taking it over"
+                        "the database is that of a Go k8s-dqlite: converting it"
                     );
                 }
                 wait_for_others(others, halt).await;
@@ -160,7 +160,7 @@ async fn prepare(
         info!(rows = survey.rows, "the conversion begins");
         return Ok(());
     }
-    warn!("somebody else still writes to the database: beginning anew");
+    warn!("another program still writes to the database: starting over");
     if let Some(backup) = backup {
         backup.discard();
     }

@@ -39,7 +39,7 @@ async fn until_converting(server: &Server, from: usize) {
     let signs = [
         "the conversion begins",
         "the conversion goes on",
-        "this node takes the writes",
+        "this node leads and takes writes",
     ];
     until("rows are converted", async || {
         let said = server.output();

@@ -44,7 +44,7 @@ async fn unusable_new_files_leave_the_old_ones_in_use() {
     until("the server has noticed", async || {
         let shown = shown(&server).await.expect("it shows the old one");
         assert_eq!(shown.to_der().unwrap(), before.to_der().unwrap());
-        server.output().contains("those read before stay in use")
+        server.output().contains("the earlier ones stay in use")
     })
     .await;
     let output = server.output();

@@ -23,8 +23,7 @@ const MICROCLUSTER_DATABASE: &str = "db.bin";
     version,
     about = "The dqlite shell",
     long_about = "The dqlite shell: SQL and cluster commands for a dqlite cluster.\n\n\
-        With a command it is run, and the shell ends; without one, statements and commands are read \
-        from the terminal, or from standard input. Commands begin with a full stop: .help lists them.",
+        Runs the command, if there is one, and ends; otherwise reads statements and commands from the terminal or from standard input. Commands begin with a full stop: .help lists them.",
     after_help = EXIT_CODES,
     args_override_self = false
 )]
@@ -150,7 +149,7 @@ impl Args {
         }
         if self.server_name.is_some() && self.cert.is_none() && self.microcluster.is_none() {
             return Err(ShellError::usage(
-                "--server-name needs TLS, which is with --cert and --key",
+                "--server-name needs TLS: give --cert and --key, too",
             ));
         }
         Ok(())

@@ -52,7 +52,7 @@ pub async fn check_pragma(
     let text = sql.to_ascii_lowercase();
     if text.contains(WRITING[0]) {
         return Err(ShellError::refused(
-            "this deletes the database with everything in it: --force does it",
+            "this deletes the database with everything in it: --force does so",
         ));
     }
     let writes = text.contains('=') || WRITING.iter().any(|name| text.contains(name));
@@ -86,8 +86,7 @@ async fn explained_lack(
 
 fn ends_the_server() -> ShellError {
     ShellError::refused(
-        "the database is k8s-dqlite's, and a write behind its back would end the server: use etcdctl \
-         (--force overrides)",
+        "the database belongs to k8s-dqlite, and a write that it did not make itself would end the server: use etcdctl (--force overrides)",
     )
 }
 

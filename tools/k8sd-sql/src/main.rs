@@ -76,7 +76,7 @@ fn main() -> ExitCode {
 fn end_in_time() {
     thread::spawn(|| {
         thread::sleep(EXIT_TIMEOUT);
-        eprintln!("Error: the engine does not end, and is killed");
+        eprintln!("Error: the engine did not stop in time and is killed");
         let _ = raise(Signal::SIGKILL);
     });
 }

@@ -33,7 +33,7 @@ impl Reader {
         let mut from = Hashing::new(unpacked);
         let header = read_header(&mut from).map_err(|error| ConversionError::NoBackup {
             path: path.to_owned(),
-            reason: format!("it is no backup of a take-over: {error}"),
+            reason: format!("it is not a backup of a Go k8s-dqlite's tables: {error}"),
         })?;
         Ok(Self {
             from: BufReader::with_capacity(BUFFER_BYTES, from),
@@ -89,7 +89,7 @@ impl Reader {
         let mut expected = [0; HASH_BYTES];
         self.from.read_exact(&mut expected)?;
         if self.from.read(&mut [0])? != 0 {
-            return Err(io::Error::other("something follows its end"));
+            return Err(io::Error::other("it has more bytes after its end"));
         }
         let found = self.from.get_mut().finish();
         if rows.cast_unsigned() != self.rows || found != expected {

@@ -73,8 +73,7 @@ fn assemble(path: &Path, files: &[Dumped]) -> Result<(), ShellError> {
             write(&beside(path, "-wal"), &file.data, true)?;
         }
     }
-    verify(path)
-        .map_err(|error| ShellError::refused(format!("the copy is no good database: {error}")))?;
+    verify(path).map_err(|error| ShellError::refused(format!("the copy is damaged: {error}")))?;
     let synced = File::open(path).and_then(|file| file.sync_all());
     synced.map_err(|error| ShellError::file("write", path, &error))
 }
@@ -92,7 +91,7 @@ fn verify(path: &Path) -> Result<(), String> {
         .map_err(text)?;
     match (found.as_str(), mode.as_str()) {
         ("ok", "delete") => Ok(()),
-        ("ok", mode) => Err(format!("its journal mode stays {mode}")),
+        ("ok", mode) => Err(format!("its journal mode could not be changed from {mode}")),
         (found, _) => Err(found.to_owned()),
     }
 }

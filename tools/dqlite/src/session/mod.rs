@@ -108,8 +108,7 @@ impl Session {
         {
             self.drop_connection();
             self.ended = Some(format!(
-                "the transaction was rolled back, because others wait for it: it may be left alone for {} s, and \
-                 last {} s",
+                "the transaction was rolled back, because it blocks other writers: it may be idle for {} s, and last for {} s",
                 MAX_IDLE.as_secs(),
                 MAX_TRANSACTION.as_secs()
             ));
