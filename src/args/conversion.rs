@@ -1,4 +1,4 @@
-//! The flags of a take-over of a Go k8s-dqlite's data, and of the way back.
+//! The flags of the conversion of a Go k8s-dqlite's data, and of the way back.
 
 use std::path::PathBuf;
 

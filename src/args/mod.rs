@@ -266,7 +266,7 @@ pub enum Command {
     Restore(RestoreArgs),
     /// Move keys and values between an etcd, a k8s-dqlite and files.
     Migrator(Box<MigratorArgs>),
-    /// Make the storage directory of a new node for the Go k8s-dqlite, from the backup that a take-over made.
+    /// Make the storage directory of a new node for the Go k8s-dqlite, from the backup that a conversion made.
     RollBack(RollBackArgs),
     /// Show the nodes of the cluster and how they are. Exit code 10: degraded, 11: no leader.
     Status(StatusArgs),

@@ -78,7 +78,7 @@ pub const CREATE: &str = concat!(
     "PRAGMA user_version = 131073; COMMIT"
 );
 
-/// The schema in two parts, for a take-over: its own view has to wait until the old table of that
+/// The schema in two parts, for a conversion: its own view has to wait until the old table of that
 /// name is gone.
 pub const CREATE_TABLES: &str = tables!();
 pub const CREATE_VIEW: &str = concat!(view!(), "PRAGMA user_version = 131073;");

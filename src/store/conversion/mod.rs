@@ -1,4 +1,4 @@
-//! Takes over the database of a Go k8s-dqlite: its table of rows becomes this program's tables.
+//! Converts the database of a Go k8s-dqlite: its table of rows becomes this program's tables.
 //!
 //! Invariants: nothing is changed before every node runs this program and the old rows are in a backup that was
 //! read back. From then on each step is one transaction that moves some of the rows: a row is always in one of
@@ -63,7 +63,7 @@ pub struct ConversionOptions {
     pub backup: BackupTo,
 }
 
-/// Asks a take-over to end where it can go on later, which is never within a transaction: the engine may abort at its
+/// Asks a conversion to end where it can go on later, which is never within a transaction: the engine may abort at its
 /// stop if a connection went away in the middle of one.
 #[derive(Debug, Default)]
 pub struct Halt(AtomicBool);

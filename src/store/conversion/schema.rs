@@ -1,4 +1,4 @@
-//! The SQL of a take-over: the tables of the Go k8s-dqlite, and the way from them to this program's.
+//! The SQL of the conversion: the tables of the Go k8s-dqlite, and the way from them to this program's.
 
 /// `PRAGMA user_version` of the Go k8s-dqlite: without versions, 0.1, and 1.0.
 pub const VERSIONS: [i64; 3] = [0, 1, 1 << 16];

@@ -1,4 +1,4 @@
-//! The old table in the engine, before and at the moment when a take-over begins, and made again
+//! The old table in the engine, before and at the moment when a conversion begins, and made again
 //! for a way back.
 
 use bytes::Bytes;
@@ -17,10 +17,10 @@ const MAX_REVISION: Revision = revision_of(RowId::MAX);
 /// Indexes that a table may have; the Go k8s-dqlite makes two at most.
 const MAX_INDEXES: usize = 64;
 
-/// The stage of a take-over.
+/// The stage of a conversion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
-    /// There is nothing to take over.
+    /// There is nothing to convert.
     None,
     /// The tables of a Go k8s-dqlite, with their schema version.
     Old(i64),

@@ -186,7 +186,7 @@ async fn each_call_asks_for_what_etcd_asks(server: Server) {
             "nobody, bad token, denied, ok",
         ),
         (
-            "get of himself",
+            "get of their own user",
             outcomes!(callers, user_get("plain")),
             "nobody, bad token, ok, ok",
         ),

@@ -30,10 +30,10 @@ fn unknown(text: &str) -> (Code, String) {
     (Code::Unknown, text.to_owned())
 }
 
-/// Returns root, and a user who may use the name `his`.
+/// Returns root, and a user who may use the name `theirs`.
 async fn people(api: &Api) -> (Api, Api) {
-    let his = [permission(Type::Readwrite, "his/", "his0")];
-    add_role(api, "some", &his).await;
+    let theirs = [permission(Type::Readwrite, "theirs/", "theirs0")];
+    add_role(api, "some", &theirs).await;
     add_user(api, "somebody", &["some"]).await;
     let root = enable(api).await;
     (root, sign_in(api, "somebody").await)
@@ -42,13 +42,13 @@ async fn people(api: &Api) -> (Api, Api) {
 async fn locks_take_permission_for_the_keys_below_the_name(server: Server) {
     let nobody = server.api().await;
     let (root, somebody) = people(&nobody).await;
-    let taken = somebody.ask(lock("his")).await;
+    let taken = somebody.ask(lock("theirs")).await;
     let waiting = tokio::spawn({
         let root = root.clone();
-        async move { root.ask(lock("his")).await }
+        async move { root.ask(lock("theirs")).await }
     });
     until("both keys are there", async || {
-        root.ask(get_prefix("his/")).await.count == 2
+        root.ask(get_prefix("theirs/")).await.count == 2
     })
     .await;
     somebody.ask(UnlockRequest { key: taken.key }).await;
@@ -60,17 +60,17 @@ async fn locks_take_permission_for_the_keys_below_the_name(server: Server) {
     };
     assert_eq!(somebody.refused(unlock.clone()).await, denied);
     let empty = unknown("etcdserver: user name is empty");
-    assert_eq!(nobody.refused(lock("his")).await, empty);
+    assert_eq!(nobody.refused(lock("theirs")).await, empty);
     assert_eq!(nobody.refused(unlock).await, empty);
     let stranger = nobody.with_token("no.1");
     let invalid = unknown("etcdserver: invalid auth token");
-    assert_eq!(stranger.refused(lock("his")).await, invalid);
+    assert_eq!(stranger.refused(lock("theirs")).await, invalid);
 }
 
 async fn elections_take_permission_for_the_keys_below_the_name(server: Server) {
     let nobody = server.api().await;
     let (root, somebody) = people(&nobody).await;
-    somebody.ask(campaign("his")).await;
+    somebody.ask(campaign("theirs")).await;
     root.ask(campaign("other")).await;
     let denied = unknown("etcdserver: permission denied");
     assert_eq!(somebody.refused(campaign("other")).await, denied);

@@ -10,7 +10,7 @@ use crate::harness::{Options, Server, until};
 parity! {
     a_lock_is_taken_and_given_up,
     a_lock_is_waited_for,
-    an_observer_hears_of_the_leader_and_of_his_values,
+    an_observer_hears_of_the_leader_and_its_values,
     a_snapshot_is_a_line_for_each_blob,
 }
 
@@ -63,7 +63,7 @@ async fn a_lock_is_waited_for(server: Server) {
     assert_eq!(taken, json!({"header": {"revision": "4"}, "key": KEY_OF_8}));
 }
 
-async fn an_observer_hears_of_the_leader_and_of_his_values(server: Server) {
+async fn an_observer_hears_of_the_leader_and_its_values(server: Server) {
     grant(&server, 7).await;
     let campaign = json!({"name": NAME, "lease": "7", "value": "MQ=="});
     let elected = ok(&server, "/v3/election/campaign", campaign).await;

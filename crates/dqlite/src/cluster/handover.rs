@@ -15,7 +15,7 @@ const HANDOVER_TIMEOUT: Duration = Duration::from_secs(60);
 /// for the handover of the leadership, which matters more.
 const SEAT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The nodes that took over the role and the leadership of this node.
+/// The nodes that the role and the leadership of this node went to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HandedOver {
     pub role_to: Option<Server>,

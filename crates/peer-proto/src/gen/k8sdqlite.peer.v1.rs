@@ -473,7 +473,7 @@ pub mod peer_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// A node's link with the leader: it hears all that is committed, and hands on what its clients
+        /// A node's link with the leader: it receives all that is committed, and forwards what its clients
         /// want written. Ends with FAILED_PRECONDITION when the node that is asked does not lead.
         pub async fn follow(
             &mut self,
@@ -567,7 +567,7 @@ pub mod peer_server {
             >
             + std::marker::Send
             + 'static;
-        /// A node's link with the leader: it hears all that is committed, and hands on what its clients
+        /// A node's link with the leader: it receives all that is committed, and forwards what its clients
         /// want written. Ends with FAILED_PRECONDITION when the node that is asked does not lead.
         async fn follow(
             &self,

@@ -66,7 +66,7 @@ impl Model {
         }
     }
 
-    /// Takes over what an attempt led to.
+    /// Adopts the result of an attempt.
     pub fn accept(&mut self, state: State, events: &[Event]) {
         if !events.is_empty() {
             self.revision += 1;
