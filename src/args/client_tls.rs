@@ -28,7 +28,7 @@ pub struct ClientTlsFlags {
     #[arg(num_args = 0..=1, require_equals = true, action = ArgAction::Set)]
     pub client_cert_auth: bool,
 
-    /// Certificates of clients that are let in no more: a revocation list, PEM or DER.
+    /// A revocation list, PEM or DER: clients with these certificates are refused.
     #[arg(long, value_name = "FILE", default_value = "")]
     pub client_crl_file: String,
 

@@ -16,8 +16,8 @@ pub fn next_of(dir: &Path) -> PathBuf {
     beside(dir, ".next")
 }
 
-/// Puts the next directory in its place. Returns where the old one is now, if there was anything to do. `now_s` is in
-/// seconds since 1970.
+/// Replaces the storage directory by the prepared next one. Returns the new path of the old one, if there was a next
+/// one. `now_s` is in seconds since 1970.
 pub fn take_next(dir: &Path, now_s: i64) -> Result<Option<PathBuf>, ConfigError> {
     let next = next_of(dir);
     if !next.join(INIT).exists() {

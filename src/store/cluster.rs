@@ -34,7 +34,7 @@ pub trait Cluster: Send + Sync + 'static {
     fn confirm(&self) -> Confirmed<'_>;
 }
 
-/// A cluster of one node, for good.
+/// A cluster that has one node and gets no others.
 #[derive(Debug, Default)]
 pub struct Alone;
 

@@ -53,7 +53,7 @@ pub struct Metrics {
     pub leases_expired: Counter,
     /// Requests that wait for the writer, or for the commit that they are in.
     pub pending: AtomicI64,
-    /// Requests whose client was told that they may be lost.
+    /// Requests whose client was answered that the outcome is unknown.
     pub failed: Counter,
     /// The time from sending a batch to the engine until it is durable.
     pub commit_us: Histogram<COMMIT_BUCKETS>,

@@ -20,7 +20,7 @@ pub struct TlsFiles {
     pub key: PathBuf,
     /// PEM: clients need a certificate of one of these authorities.
     pub trusted: Option<PathBuf>,
-    /// PEM or DER: the certificates that are let in no more.
+    /// PEM or DER: the certificates that are refused.
     pub revoked: Option<PathBuf>,
 }
 

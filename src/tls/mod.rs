@@ -1,7 +1,7 @@
 //! TLS of the etcd API.
 //!
 //! Owns the certificates that clients see, and what they must show themselves. Files that changed are read
-//! again before the next handshake; if they are of no use, those read before stay.
+//! again before the next handshake; if they cannot be used, the earlier ones stay in use.
 //!
 //! Invariants: with a trusted CA nobody gets past the handshake without a certificate of it, as in etcd.
 //! Sessions are not resumed, so every connection shows its certificate.

@@ -17,7 +17,7 @@ use super::{CloseReason, CommitSource, Inbox, Metrics, Outbound, SourceError};
 /// long the events of the first change wait for those of the last.
 const ROUND_LIMIT_CHANGES: usize = 1024;
 
-/// The shortest interval, as in etcd: more often is of no use to a client, and all idle watchers
+/// The shortest interval, as in etcd: a shorter one does not help a client, and all idle watchers
 /// take part.
 const MIN_PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 

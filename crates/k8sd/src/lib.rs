@@ -22,10 +22,10 @@
 //! | `peers` | asking the other members |
 //! | `reconcile` | rows, dqlite's servers and trust kept in step; removals |
 //! | `failpoint` | what tests change; nothing in a release build |
-//! | `strangers` | places for connections of whoever is no member |
+//! | `strangers` | slots for connections of clients that are no members |
 //! | `server` | listeners and connections |
 //! | `cluster` | a node in its cluster: engine, port, membership |
-//! | `daemon` | a daemon's life: waiting, bootstrap, join, reset, stop |
+//! | `daemon` | the daemon's phases: waiting, bootstrap, join, reset, stop |
 //! | `rest` | the endpoints, and who may use which |
 //! | `run` | a daemon from its start to its end |
 //!

@@ -44,7 +44,7 @@ pub const BEGIN_REMOVAL: &str = "INSERT OR REPLACE INTO member_removals (name, a
 /// Name, nonce.
 pub const IS_CURRENT: &str = "SELECT count(*) FROM member_removals WHERE name = ? AND nonce = ?";
 pub const END_REMOVAL: &str = "DELETE FROM member_removals WHERE name = ? AND nonce = ?";
-/// Name: a node of this name is let in anew.
+/// Deletes the removals of a name, because a node of this name is admitted again. Parameter: the name.
 pub const FORGET_REMOVAL: &str = "DELETE FROM member_removals WHERE name = ?";
 
 /// Version, now.

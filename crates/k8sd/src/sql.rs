@@ -34,7 +34,7 @@ const MAX_RUNNING: usize = 3;
 /// The longest time that a request waits for others to end.
 const PLACE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A statement cannot be stopped. One that was given up keeps its place while it runs, but no longer than this.
+/// A statement cannot be stopped. One that was abandoned keeps its slot while it runs, but no longer than this.
 pub const STATEMENT_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// Rows of one result, and those of one table in a dump.
@@ -60,7 +60,7 @@ pub enum Access {
     Read,
 }
 
-/// Gives a request its place, and its caller an answer in time. `work` ends by itself after the deadline, and
+/// Gives a request a slot, and its caller an answer in time. `work` ends by itself after the deadline, and
 /// commits nothing then.
 pub async fn in_time<T, F>(work: impl FnOnce(Instant) -> F) -> Result<T, Error>
 where

@@ -16,7 +16,7 @@ use crate::config::ConfigError;
 /// edited by hand, or is of another node.
 ///
 /// The log of one of several nodes may still have the address from before the last change, which
-/// [`FORMER_INFO`] keeps. One that joins has no log, and one that was removed is told so by the others. One that
+/// [`FORMER_INFO`] keeps. One that joins has no log, and one that was removed learns it from the others. One that
 /// joined where a lost node was has, until its log is complete, that node under its own address; the mark says that the
 /// directory is its own.
 pub fn check(dir: &Path, identity: &Identity, report: &Report) -> Result<(), ConfigError> {

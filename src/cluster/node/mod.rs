@@ -47,7 +47,7 @@ pub enum StartError {
     Port(#[from] ProxyError),
 }
 
-/// A node that runs, and the tasks that serve its port and look after its place in the cluster.
+/// A node that runs, and the tasks that serve its port and maintain its membership in the cluster.
 pub struct RunningNode {
     node: Node,
     pub identity: Identity,

@@ -29,7 +29,7 @@ const MAX_PAUSE: Duration = Duration::from_secs(1);
 pub type Resolve = Arc<dyn Fn(&str) -> Endpoint + Send + Sync>;
 
 /// Connects to the leader, whichever node that is, from the address of any node but one that has
-/// been a spare for all its life: only voters know the leader, and stand-bys know the voters.
+/// always been a spare: only voters know the leader, and stand-bys know the voters.
 ///
 /// A node is believed only about itself: a connection is returned when the node on it, dialled under
 /// the address that the cluster knows it by, says that it leads.

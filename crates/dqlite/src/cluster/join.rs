@@ -9,12 +9,12 @@ use crate::{cluster_id::ClusterId, wire::Server};
 /// Tries until this node is one of the cluster's, at first a spare, and returns these. Drop it to
 /// give up.
 ///
-/// A node that the cluster knows under our address by another id is an earlier life of this one,
+/// A node of the cluster that has this node's address under another id is this one before it lost its data,
 /// which has lost its directory: we hold the address. It is removed first, so that no vote is left
 /// that nobody can cast.
 ///
-/// The history of the leader becomes that of this node before the leader hears of it: from then on the leader's
-/// engine is let in, and no other's.
+/// This node takes the cluster id of the leader before it asks to be added: from then on the leader's
+/// engine may connect, and no other's.
 pub async fn join(nodes: &mut Nodes, own: &OwnNode, cluster: Option<&ClusterId>) -> Vec<Server> {
     let mut pause = FIRST_PAUSE;
     let mut reported = String::new();

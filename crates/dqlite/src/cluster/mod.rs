@@ -1,4 +1,4 @@
-//! A node's life in its cluster: joining, taking a role, keeping the roles right, leaving.
+//! The membership of a node in its cluster: joining, taking a role, adjusting the roles of others, leaving.
 //!
 //! Owns the conversations with the leader, wherever it is, and with the other nodes. Which role goes
 //! to whom is [`crate::roles`]' decision; the engine's Raft makes it so. go-dqlite: app/app.go.

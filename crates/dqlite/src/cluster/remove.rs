@@ -18,7 +18,7 @@ const REMOVE_TIMEOUT: Duration = Duration::from_secs(120);
 /// lost in between.
 const MAX_ATTEMPTS: usize = 10;
 
-/// Removes the node, dead or alive, and returns those that are left. Its vote goes to another node
+/// Removes the node, whether it runs or not, and returns the remaining ones. Its vote goes to another node
 /// first, where there is one; so does the leadership. When it is removed, its directory is to be
 /// deleted: nothing can use it any more.
 pub async fn remove(nodes: &mut Nodes, id: u64) -> Result<Vec<Server>, ClusterError> {

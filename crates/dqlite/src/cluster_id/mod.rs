@@ -5,7 +5,8 @@
 //! key pair and perhaps the same first entries.
 //!
 //! Every connection between nodes begins with an introduction, before anything else passes: see
-//! [`introduction`]. Clients need none, nor do nodes of an older version, which know of no ids; the latter are let in.
+//! [`introduction`]. Clients need no proof, nor do nodes of an older version, which have no cluster id: they may
+//! connect.
 
 mod introduction;
 mod refusals;
@@ -58,7 +59,7 @@ struct Inner {
 enum State {
     /// The directory is older than ids: its database will tell. Nobody is refused.
     Unknown,
-    /// A member will tell. Until then no node is let in that proves anything.
+    /// A member will tell the id. Until then no node that proves an id may connect.
     Joining,
     Known(HistoryId),
 }

@@ -49,7 +49,7 @@ type LogWriteObserver = fn(Duration, u64);
 static LOG_WRITES: OnceLock<LogWriteObserver> = OnceLock::new();
 
 /// `observer` is called on the engine's loop, which waits for it: it must do next to nothing. The first one
-/// stays. Where the engine cannot write asynchronously, as on tmpfs, nothing is told.
+/// stays. Where the engine cannot write asynchronously, as on tmpfs, nothing is reported.
 pub fn observe_log_writes(observer: LogWriteObserver) {
     let _ = LOG_WRITES.set(observer);
 }

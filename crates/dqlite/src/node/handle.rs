@@ -1,4 +1,4 @@
-//! The owner of one node, through its life: created, running, ended.
+//! The owner of one node in its three states: created, running, ended.
 
 use std::{
     path::{Path, PathBuf},

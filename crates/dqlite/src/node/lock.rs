@@ -35,7 +35,7 @@ const ENGINE_LOCK: &str = "dqlite-lock";
 
 /// libdqlite gives its lock up by closing the file. A child process that is being started at that
 /// moment has a copy, and keeps the lock until it executes its program; and a process that was
-/// killed may still be on its way out. Both take milliseconds, under load tens of them.
+/// killed may not have exited yet. Both take milliseconds, under load tens of them.
 const LOCK_TIMEOUT: Duration = Duration::from_millis(500);
 const LOCK_RETRY: Duration = Duration::from_millis(5);
 

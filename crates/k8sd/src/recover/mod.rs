@@ -3,7 +3,7 @@
 //! | Module | Owns |
 //! |---|---|
 //! | `survey` | what directories hold, and which is newest |
-//! | `plan` | which members there are afterwards, and what a person is told. Pure |
+//! | `plan` | the members afterwards, and the text for the operator. Pure |
 //! | `swap` | one directory in the place of another |
 //! | `archive` | the recovered database for the other members |
 //! | `members` | the members of a recovered cluster, and how the archive lists them |

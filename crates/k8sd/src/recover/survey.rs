@@ -11,7 +11,7 @@ use crate::{Error, copy, offline::check_whole};
 
 pub struct Surveyed {
     pub dir: PathBuf,
-    /// Or why it is of no use.
+    /// The state of its node, or the reason why the directory cannot be used.
     pub found: Result<Found, String>,
 }
 

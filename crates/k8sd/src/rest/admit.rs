@@ -19,7 +19,7 @@ use crate::{
     trust::TrustEntry,
 };
 
-/// A node asks to be let in, and shows a token.
+/// Admits a node that shows a valid token.
 pub async fn admit(State(daemon): Shared, request: Request) -> Answered {
     let shown = match request.extensions().get::<Caller>() {
         Some(Caller::Network(Some(certificate))) => certificate.clone(),

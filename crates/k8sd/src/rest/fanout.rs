@@ -19,8 +19,8 @@ pub async fn heard(State(daemon): Shared, request: Request) -> Answered {
     answer(json!({}))
 }
 
-/// A round of the leader, or a member that wants one. Who answers is a member for good: a join that can still
-/// fail is not over.
+/// Handles the leader's heartbeat, or the wish of a member for one. Only a member answers, not a node
+/// whose join can still fail.
 pub async fn heartbeat(State(daemon): Shared, request: Request) -> Answered {
     only_trusted(&daemon, &request)?;
     let _: Value = json_body(request).await?;

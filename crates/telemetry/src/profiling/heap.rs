@@ -85,7 +85,7 @@ unsafe impl GlobalAlloc for Sampled {
     }
 }
 
-/// Samples from now on, for good.
+/// Samples allocations from now on, until the process ends.
 pub fn start() {
     *heap() = Some(Heap::default());
     IS_ON.store(true, Ordering::Release);

@@ -44,7 +44,7 @@ pub enum ProfileError {
     Start(#[from] Busy),
 }
 
-/// The profile of a whole life, for `--profiling-dir`.
+/// The profile from start to stop, for `--profiling-dir`.
 pub struct WholeProfile {
     file: File,
     path: PathBuf,

@@ -18,7 +18,7 @@ use super::sampler::{Registers, Sample};
 /// Frames of one stack: as many as Go keeps twice over.
 const MAX_FRAMES: usize = 128;
 
-/// Mapped for good: what a process is linked with is not unloaded.
+/// The mapping stays until the process ends: linked libraries are not unloaded.
 type Section = &'static [u8];
 
 /// Walks copies of stacks.

@@ -27,7 +27,7 @@ pub enum Step {
     Commit,
     /// The request waits for the leader: for its answer, or for its proof that it leads.
     Leader,
-    /// Its answer is told, and made.
+    /// The result goes back to the call, which encodes the answer.
     Answer,
 }
 

@@ -44,7 +44,7 @@ fn uses_colour(args: &Args, stream: &impl IsTerminal) -> bool {
         && stream.is_terminal()
 }
 
-/// Reads and runs until the end of the input. Errors are told and do not end it.
+/// Reads and runs statements and commands until the end of the input. Errors are printed and do not end it.
 pub fn run(runtime: &Runtime, shell: Shell, args: &Args) -> Result<(), ShellError> {
     let config = Config::builder()
         .max_history_size(MAX_HISTORY)

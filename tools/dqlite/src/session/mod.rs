@@ -120,7 +120,7 @@ impl Session {
         self.transaction = None;
     }
 
-    /// Gives up what runs, after its future was dropped, and says what may come of it.
+    /// Abandons what runs, after its future was dropped, and returns a note on what may still happen.
     pub fn cancel(&mut self) -> String {
         let effect = self.effect_of_loss();
         self.drop_connection();
