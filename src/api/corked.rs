@@ -1,4 +1,4 @@
-//! A connection that writes less often.
+//! A connection that collects small writes into one system call.
 //!
 //! HTTP/2 multiplexes, and h2 flushes every DATA frame of some hundred bytes by itself: events for
 //! twelve watchers, or answers to twelve calls, are twelve system calls, which is most of what they

@@ -182,7 +182,8 @@ fn listen_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// Finds out about clients that vanished. Connections have it from the socket that they arrive at.
+/// Turns on keep-alives, which notice clients that vanished. Accepted connections inherit this from the listening
+/// socket.
 fn keep_alive(socket: &TcpSocket) -> io::Result<()> {
     socket.set_keepalive(true)?;
     setsockopt(socket, sockopt::TcpKeepIdle, &KEEP_ALIVE_IDLE_S)?;

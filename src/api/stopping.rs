@@ -1,4 +1,4 @@
-//! Ends the streams when the server stops, so that it need not wait for clients to leave.
+//! Ends the streams when the server stops, so that it does not wait for clients.
 
 use std::pin::Pin;
 

@@ -1,4 +1,4 @@
-//! The key of somebody who waits for a name, or owns it.
+//! The key of a client that waits for a name, or owns it.
 
 use bytes::Bytes;
 use etcd_proto::etcdserverpb::{

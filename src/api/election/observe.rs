@@ -17,7 +17,7 @@ use crate::{
     watch::{FollowError, Options},
 };
 
-/// Leaders that wait for a client to take them. What changes meanwhile waits in the history.
+/// The number of leaders that wait for a client to read them. Later changes wait in the history.
 const LEADERS_AHEAD: usize = 1;
 
 /// Ends with an error only when the server stops; as in etcd, without one when the reader may not

@@ -83,8 +83,8 @@ async fn send(mut grpc: Counted, request: Request) -> http::Response<CountedBody
     answered.unwrap_or_else(|never| match never {})
 }
 
-/// Keeps what the connection is known by, such as the client's address, but not the name in its
-/// certificate: in etcd the gateway is the client of these calls, and nobody is a user by that here.
+/// Copies the extensions of the connection, such as the client's address, but not the name in its
+/// certificate: in etcd the gateway is the client of these calls, so a client's certificate makes nobody a user here.
 fn grpc_request(method: &Method, mut head: Parts, body: Body) -> Request {
     if let Some(peer) = head.extensions.get_mut::<Peer>() {
         peer.forget_common_name();

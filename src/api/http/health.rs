@@ -1,10 +1,10 @@
 //! `/health`, `/livez` and `/readyz`.
 //!
-//! A serializable read is one of the index in memory. A linearizable one asks the writer, and through it
-//! the engine: on one node, that is what can be out of order.
+//! A serializable read uses the index in memory. A linearizable one asks the writer, and through it
+//! the engine: on one node, these are the parts that can fail.
 //!
 //! `/readyz` is true when a write could succeed, `/livez` false when a restart could help. For both there are
-//! checks that etcd has not; docs/compat.md names them.
+//! checks that etcd does not have; docs/compat.md names them.
 
 use std::{sync::atomic::Ordering, time::Duration};
 

@@ -20,7 +20,7 @@ use tonic::transport::server::Connected;
 
 use super::authority::AuthorityMask;
 
-/// The longest that a client may take until it is clear which HTTP it speaks. All clients speak
+/// The timeout for the first bytes of a client, which tell its version of HTTP. All clients speak
 /// first, and at once; from then on HTTP/1.1 has hyper's limit, which is 30 s as well, and HTTP/2
 /// its pings.
 pub(super) const FIRST_BYTES_TIMEOUT: Duration = Duration::from_secs(30);

@@ -1,4 +1,4 @@
-//! The connections that arrive: as many as there is room for.
+//! Accepts connections, up to a limit.
 
 use std::{
     io,
@@ -26,7 +26,7 @@ use crate::tls::ServerTls;
 /// clients with a few connections each; at some 100 KiB per idle connection this bounds the memory to 400 MiB.
 pub const MAX_CONNECTIONS: usize = 4096;
 
-/// Waited after an error that will not pass by itself, such as no free file descriptors: doubles from
+/// The pause after an error that does not pass by itself, such as no free file descriptors. It doubles from
 /// the first to the last.
 const BACK_OFF_MIN: Duration = Duration::from_millis(5);
 const BACK_OFF_MAX: Duration = Duration::from_secs(1);

@@ -20,7 +20,8 @@ use tokio::{
 use super::{BACKLOG, ListenError, explain};
 use crate::address::ListenAddress;
 
-/// A listener answers at once, or its queue is full: then it is alive, too.
+/// The timeout of a connection to a socket file. A listener answers at once, or its queue is full, which shows that it
+/// runs.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The longest path that fits into `sockaddr_un`, without the NUL byte at the end.

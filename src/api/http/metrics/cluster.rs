@@ -1,4 +1,4 @@
-//! The node, and the cluster that it is in.
+//! The metrics of this node and of its cluster.
 
 use std::sync::atomic::Ordering;
 

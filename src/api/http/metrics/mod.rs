@@ -1,8 +1,8 @@
 //! `/metrics`, for Prometheus. Names, types and meanings are etcd's as far as its dashboards use them
 //! (docs/compat.md says where the meaning had to differ); ours begin with `k8s_dqlite_`.
 //!
-//! To add a metric: count in the module that knows, with what `telemetry::metrics` has, and write it in the file
-//! here that is about the same thing, or call a function of that module from `write`.
+//! To add a metric: count it where it happens, with the types of `telemetry::metrics`, and write it in the file
+//! here that has the same subject, or call a function of that module from `write`.
 
 mod cluster;
 mod storage;

@@ -1,4 +1,4 @@
-//! Watches, and how far they are.
+//! The metrics of watches and of their progress.
 
 use std::sync::atomic::Ordering;
 

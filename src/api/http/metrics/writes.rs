@@ -1,4 +1,4 @@
-//! The way of a write: queue, batch, engine, and what it did.
+//! The metrics of writes: queue, batches, engine, and results.
 
 use std::sync::atomic::Ordering;
 

@@ -16,7 +16,7 @@ use crate::{
     monitoring::{Point, SAMPLE_INTERVAL},
 };
 
-/// The longest that a check may take. After that the page says that it has not answered.
+/// The timeout of a check. After it the page says that the check has not answered.
 const CHECK_TIMEOUT: Duration = Duration::from_millis(1500);
 
 /// Slow watchers that are listed.
