@@ -1,4 +1,4 @@
-//! Backups: a snapshot of etcd's format in a file that is compressed, checksummed and whole, or not there.
+//! Backups: a snapshot in etcd's format in a compressed file with a checksum, which is complete or not there.
 //!
 //! Invariants: what has the final name is complete and was synced; a file is read to its last byte before
 //! anything is made of it; neither side holds more than a bounded part of it in memory.

@@ -1,4 +1,4 @@
-//! A file that is there as a whole, or not at all.
+//! A file that gets its name when it is complete.
 
 use std::{
     fs::{self, File, OpenOptions},

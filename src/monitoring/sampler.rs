@@ -1,4 +1,4 @@
-//! Looks at the server every two seconds.
+//! Samples the state of the server every two seconds.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, atomic::Ordering},

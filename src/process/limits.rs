@@ -2,7 +2,7 @@
 
 use std::io;
 
-/// Raises the number of files that may be open to what the operator allows. The usual soft limit of 1024 is
+/// Raises the limit of open files to the hard limit, which is the operator's. The usual soft limit of 1024 is
 /// there for programs that use `select`; the clients of a large cluster have more connections.
 pub fn raise_open_files() -> io::Result<u64> {
     let mut limit = libc::rlimit {

@@ -1,4 +1,4 @@
-//! The connection, and who speaks over it.
+//! The connection, and the user of its requests.
 
 use std::{io, time::Duration};
 

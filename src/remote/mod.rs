@@ -1,4 +1,4 @@
-//! Another server, as its clients see it: an etcd, a k8s-dqlite, or the Go k8s-dqlite.
+//! Connections to another server as its client: an etcd, a k8s-dqlite, or the Go k8s-dqlite.
 //!
 //! Invariant: if the endpoint is with TLS, nothing is sent before TLS has checked the server.
 

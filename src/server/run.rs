@@ -324,7 +324,7 @@ fn look(sources: &Sources) -> impl Future<Output = ()> + use<> {
     observed.run(move || served.get().map(|served| served.hub.clone()))
 }
 
-/// Gives the leadership and the role of this node away while its clients are still served.
+/// Hands over the leadership and the role of this node while its clients are still served.
 async fn hand_over(node: &RunningNode, nodes: &Nodes, reads: &Reads) {
     if reads.is_single() {
         return;

@@ -1,4 +1,4 @@
-//! The files, and how a change of them is noticed.
+//! The TLS files, and the marks by which their changes are noticed.
 
 use std::{
     fs::{self, File},

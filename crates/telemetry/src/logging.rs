@@ -26,12 +26,12 @@ pub enum LogFormat {
 const LIBRARIES: &str = "h2=warn,hyper=warn,hyper_util=warn,tonic=warn,tower=warn";
 const LIBRARIES_TRACED: &str = "h2=info,hyper=debug,hyper_util=debug,tonic=debug,tower=debug";
 
-/// Starts logging for the whole process, for people. Call it once.
+/// Starts logging for the whole process, in the text form. Call it once.
 pub fn start(level: &str, is_debug: bool) {
     start_as(LogFormat::Text, level, is_debug);
 }
 
-/// The same in another form, which does not concern the journal.
+/// Starts logging in this form. The journal always has its own.
 pub fn start_as(format: LogFormat, level: &str, is_debug: bool) {
     let known = parse_level(level);
     let level_used = match known.unwrap_or(Level::INFO) {

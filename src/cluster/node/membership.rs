@@ -1,4 +1,4 @@
-//! The nodes of the cluster as etcd's members: who they are, and what may be done to them.
+//! The nodes of the cluster as etcd's members: their list, and its changes.
 //!
 //! The engine is asked each time: it alone knows the configuration. What etcd refuses is refused
 //! here first, in its order (`server/etcdserver/api/membership`). Changes go to the leader, wherever

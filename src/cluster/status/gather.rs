@@ -12,7 +12,7 @@ use tokio::{task::JoinSet, time::timeout};
 use super::StatusTargets;
 use crate::cluster::peer::Dialer;
 
-/// A node that lives answers within milliseconds, a leader whose writer is busy within a second more.
+/// A node that runs answers within milliseconds, a leader whose writer is busy within a second more.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Nodes that are asked: many more than a cluster has.
@@ -63,7 +63,7 @@ impl Gathered {
             .filter(|answer| !self.is_foreign(answer))
     }
 
-    /// The node that says of itself that it leads, in the highest term.
+    /// Returns the node that claims to lead in the highest term.
     pub fn leader(&self) -> Option<(&NodeAnswer, &AboutResponse)> {
         let abouts = self.own_answers().filter_map(|answer| {
             let info = answer.info.as_ref().ok()?;

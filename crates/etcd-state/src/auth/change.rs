@@ -42,7 +42,7 @@ pub enum Change {
 
 type Changes = Result<Vec<SettingChange>, AuthError>;
 
-/// Returns the changes that a request makes; none if it asks for what is so already.
+/// Returns the changes that a request makes; none if the state is already as requested.
 pub fn change(settings: &Settings, change: &Change) -> Changes {
     let mut changes = match change {
         Change::Enable { secret } => return enable(settings, secret),

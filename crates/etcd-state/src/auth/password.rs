@@ -25,7 +25,7 @@ pub fn hash_password(password: &str, cost: u32) -> Result<Bytes, AuthError> {
     }
 }
 
-/// Returns whether `hash` is a hash of `password`. Text that is no hash is of no password.
+/// Returns whether `hash` is a hash of `password`; false for a text that is no hash.
 pub fn is_password(password: &str, hash: &[u8]) -> bool {
     std::str::from_utf8(hash).is_ok_and(|hash| bcrypt::verify(password, hash).unwrap_or(false))
 }

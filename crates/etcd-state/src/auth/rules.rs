@@ -128,7 +128,7 @@ pub fn is_enabled(settings: &Settings) -> bool {
         .is_some_and(|value| value == IS_ON)
 }
 
-/// The revision that requests must have been held against; none while authentication is off.
+/// The revision of the rules that requests must have been checked against; none while authentication is off.
 pub fn enforced_revision(settings: &Settings) -> Option<u64> {
     is_enabled(settings).then(|| revision(settings))
 }

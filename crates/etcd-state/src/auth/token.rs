@@ -1,4 +1,4 @@
-//! Tokens: what a client shows after it has signed in.
+//! Tokens, which clients show after they have signed in.
 //!
 //! A token carries the user's name and when it was issued, and is signed with a secret of the cluster
 //! and the user's password hash. So every node can check it without asking another, and it ends with a

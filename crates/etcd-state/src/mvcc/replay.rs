@@ -1,4 +1,4 @@
-//! Rebuilding the history from the rows of the change table.
+//! Rebuilds the history from the rows of the change table.
 //!
 //! Invariant: what comes out is what the writer had, or an error: every row must continue the
 //! version that the rows before it left. Only below the compaction revision may rows be missing,

@@ -31,7 +31,7 @@ const CODES: [&str; 17] = [
 const HANDLING_FIRST_US: u64 = 250;
 const HANDLING_BUCKETS: usize = 16;
 
-/// gRPC's codes that say that the server could not: Unknown, DeadlineExceeded, ResourceExhausted, Internal,
+/// gRPC's codes for failures of the server: Unknown, DeadlineExceeded, ResourceExhausted, Internal,
 /// Unavailable, DataLoss.
 const FAILURES: [usize; 6] = [2, 4, 8, 13, 14, 15];
 

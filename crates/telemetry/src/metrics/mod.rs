@@ -1,7 +1,7 @@
 //! Counters, and the page on which Prometheus reads them. Knows nothing of what is counted.
 //!
-//! Invariant: counting is a few relaxed additions, without an allocation or a lock. All that is more
-//! work is done for the page.
+//! Invariant: counting is a few relaxed additions, without an allocation or a lock. Everything that costs more
+//! is done when the page is written.
 
 mod calls;
 mod histogram;

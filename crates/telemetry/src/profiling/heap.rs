@@ -28,7 +28,7 @@ const MAX_FRAMES: usize = 64;
 /// Different stacks that are kept; allocations of others are not sampled.
 const MAX_STACKS: usize = 20_000;
 
-/// Counters that tell most addresses that are no sample's: with 1 GiB in use, 97 of 100.
+/// Counters by which most addresses that have no sample are recognised: with 1 GiB in use, 97 of 100.
 const FILTER_SLOTS: usize = 1 << 16;
 
 static IS_ON: AtomicBool = AtomicBool::new(false);
@@ -185,7 +185,7 @@ fn own_stack(stack: &mut [u64; MAX_FRAMES]) -> usize {
     depth
 }
 
-/// The totals of one stack, scaled to what the samples stand for.
+/// The totals of one stack, scaled from the samples to all allocations.
 #[derive(Default, Clone, Copy)]
 struct Totals {
     allocated_objects: f64,
@@ -245,7 +245,7 @@ impl Heap {
     }
 }
 
-/// Allocations of a size for which one that was sampled stands.
+/// Returns the number of allocations of a size that one sample represents.
 fn stands_for(size: usize) -> f64 {
     let chance = 1.0 - (-(size.max(1) as f64) / RATE_BYTES as f64).exp();
     1.0 / chance
@@ -305,7 +305,7 @@ fn entry(stack: &[u64], totals: Totals) -> Entry {
     }
 }
 
-/// Leaves out who allocates, and how it was sampled.
+/// Leaves out the frames of the allocator and of the sampling.
 fn drop_allocator(stack: &mut Vec<u64>, symbols: &mut Symbols) {
     /// More frames than that has.
     const MAX_DEPTH: usize = 16;

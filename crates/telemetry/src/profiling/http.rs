@@ -17,10 +17,10 @@ use crate::logging;
 /// Go's.
 const DEFAULT_SECONDS: u64 = 30;
 
-/// A profile longer than this is none of a moment any more.
+/// The longest profile, in seconds: a longer one would not show one moment.
 const MAX_SECONDS: u64 = 600;
 
-/// Room for who is late.
+/// The time after its end at which a profile whose request was not collected is dropped.
 const SLACK: Duration = Duration::from_secs(10);
 
 const INDEX: &str = r#"<!DOCTYPE html>

@@ -21,7 +21,7 @@ pub struct Entry {
     pub name: Option<String>,
 }
 
-/// A profile that names its places.
+/// A profile that names the functions and lines of its addresses.
 pub struct Profile {
     /// Names and units.
     pub kinds: &'static [(&'static str, &'static str)],

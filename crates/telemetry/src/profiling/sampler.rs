@@ -1,7 +1,7 @@
-//! The signal that interrupts who uses the processor, and what its handler keeps.
+//! The signal that interrupts the running thread, and the samples that its handler takes.
 //!
 //! The handler calls nothing that is not safe in one: it takes a free slot, and has the kernel copy the
-//! top of the stack into it. The kernel also knows where a stack ends, which nobody else does.
+//! top of the stack into it. Only the kernel knows where a stack ends.
 
 use std::{
     cell::UnsafeCell,
@@ -80,7 +80,7 @@ static IS_ACTIVE: AtomicBool = AtomicBool::new(false);
 /// Samples for which there was no slot.
 static LOST: AtomicU64 = AtomicU64::new(0);
 
-/// Interrupts until it is dropped. There is one at a time: the caller sees to that.
+/// Interrupts threads until it is dropped. The caller makes one at a time.
 pub struct Interrupts(());
 
 impl Interrupts {
@@ -263,7 +263,7 @@ fn registers(context: &libc::ucontext_t) -> Registers {
     }
 }
 
-/// Elsewhere a sample is a thread without a place.
+/// On other processors a sample has the thread, but no stack.
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 fn registers(_: &libc::ucontext_t) -> Registers {
     Registers {

@@ -136,7 +136,7 @@ pub fn within<T>(call: &mut Option<Box<CallContext>>, poll: impl FnOnce() -> T) 
     result
 }
 
-/// Asks or changes the current call, if there is one.
+/// Reads or changes the current call, if there is one.
 pub(super) fn with<T>(change: impl FnOnce(&mut CallContext) -> T) -> Option<T> {
     let mut call = CURRENT.take()?;
     let result = change(&mut call);

@@ -37,7 +37,7 @@ impl Filter {
     }
 }
 
-/// Hands on what passes.
+/// An exporter that passes on the spans which the filter selects.
 #[derive(Debug)]
 pub(super) struct Filtered {
     filter: Filter,

@@ -1,4 +1,4 @@
-//! The way to the exporter of metrics.
+//! The meter through which metrics are exported.
 
 use std::sync::OnceLock;
 

@@ -221,7 +221,7 @@ fn start(
     span.is_recording().then(|| Box::new(span))
 }
 
-/// A span of what is over.
+/// Records the span of a step that is over.
 fn record(context: &SpanContext, timed: &TimedStep, links: Vec<Link>) {
     let Some(tracer) = tracer() else {
         return;

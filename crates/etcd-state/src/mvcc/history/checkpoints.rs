@@ -1,4 +1,4 @@
-//! Trees of past revisions: some kept on the way, some made because a client read them.
+//! Trees of past revisions: checkpoints at intervals, and those that clients read.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, LazyLock};

@@ -30,7 +30,7 @@ pub struct Versions {
     commits: Vec<Arc<Commit>>,
 }
 
-/// Everything that the kept versions are made of.
+/// The parts from which the kept versions are collected.
 #[derive(Debug)]
 struct Collected {
     compact_revision: Revision,
@@ -149,7 +149,7 @@ impl Collected {
     }
 }
 
-/// A place among the versions, to go on from without a borrow.
+/// A position among the versions, from which the iteration goes on without a borrow.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct VersionsCursor {
     base: usize,

@@ -1,4 +1,4 @@
-//! The part of each key of a node that tells it from its neighbours, kept inside the node.
+//! The part of each key that distinguishes it from its neighbours, kept inside the node.
 //!
 //! Kubernetes' keys share long prefixes, and each key is a pointer away. A node therefore keeps the
 //! eight bytes after the prefix that its keys share, as one number: most searches end on these and

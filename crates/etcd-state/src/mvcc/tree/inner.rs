@@ -9,7 +9,7 @@ use super::slots::Slots;
 /// Children of an inner node; see `LEAF_ENTRIES`.
 pub(super) const INNER_CHILDREN: usize = 32;
 
-/// Fewer children than this are merged or evened out with a neighbour.
+/// A node with fewer children than this is merged or balanced with a neighbour.
 pub(super) const INNER_MIN_CHILDREN: usize = INNER_CHILDREN / 4;
 
 /// Bytes of the shared prefix that a node keeps to compare without loading a separator.

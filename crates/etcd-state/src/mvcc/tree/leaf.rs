@@ -11,7 +11,7 @@ use crate::mvcc::KeyValue;
 /// (benches/mvcc.rs).
 pub(super) const LEAF_ENTRIES: usize = 32;
 
-/// Fewer entries than this are merged or evened out with a neighbour.
+/// A leaf with fewer entries than this is merged or balanced with a neighbour.
 pub(super) const LEAF_MIN_ENTRIES: usize = LEAF_ENTRIES / 4;
 
 #[derive(Clone)]

@@ -184,7 +184,7 @@ pub(super) fn remove(node: &mut Arc<Node>, key: &[u8]) -> Option<Arc<KeyValue>> 
     }
 }
 
-/// Checks the invariants below a node; its height and number of keys.
+/// Checks the invariants below a node, and returns its height and number of keys.
 #[cfg(test)]
 pub(super) fn check(
     node: &Node,
