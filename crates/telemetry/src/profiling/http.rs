@@ -20,7 +20,7 @@ const DEFAULT_SECONDS: u64 = 30;
 /// The longest profile, in seconds: a longer one would not show one moment.
 const MAX_SECONDS: u64 = 600;
 
-/// The time after its end at which a profile whose request was not collected is dropped.
+/// The time, beyond the requested duration, after which a recording ends by itself.
 const SLACK: Duration = Duration::from_secs(10);
 
 const INDEX: &str = r#"<!DOCTYPE html>
