@@ -17,7 +17,7 @@ import (
 )
 
 // Far above what a check takes, because the machine may have other work.
-const patience = 30 * time.Second
+const timeout = 30 * time.Second
 
 type check struct {
 	name string
@@ -48,7 +48,7 @@ func main() {
 	}
 	client, err := clientv3.New(clientv3.Config{
 		Endpoints:   os.Args[1:],
-		DialTimeout: patience,
+		DialTimeout: timeout,
 		Logger:      zap.NewNop(),
 	})
 	if err != nil {
@@ -58,7 +58,7 @@ func main() {
 	defer client.Close()
 	failed := false
 	for _, check := range checks {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		ctx, cancel := context.WithTimeout(context.Background(), timeout)
 		err := check.run(ctx, client)
 		cancel()
 		if err != nil {

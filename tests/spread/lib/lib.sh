@@ -5,14 +5,14 @@ readonly storage=/var/snap/k8s-dqlite/common/var/lib/k8s-dqlite
 readonly state=/var/snap/k8s-dqlite/common/var/lib/k8sd/state
 export ETCDCTL_API=3 ETCDCTL_ENDPOINTS=http://127.0.0.1:12379
 # A busy machine is slow, not wrong.
-readonly patience_s=90
+readonly timeout_s=90
 
 # Until the command succeeds.
 eventually() {
-    local deadline=$((SECONDS + patience_s))
+    local deadline=$((SECONDS + timeout_s))
     until "$@" >/dev/null 2>&1; do
         if ((SECONDS >= deadline)); then
-            echo "not within $patience_s s: $*" >&2
+            echo "not within $timeout_s s: $*" >&2
             "$@"
             return
         fi
