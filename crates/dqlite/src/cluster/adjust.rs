@@ -1,4 +1,4 @@
-//! Giving nodes their roles.
+//! Assigns roles to nodes.
 
 use tracing::{info, warn};
 
@@ -12,8 +12,8 @@ use crate::{
 /// Changes in a row. Even a large cluster settles in fewer, and the next round goes on.
 const MAX_ADJUST_STEPS: usize = 32;
 
-/// The role that this node should have from its start, if another than it has. Where it becomes the
-/// second voter, a third one comes with it.
+/// Returns the role that this node should have from its start, if it differs from the current one. If it becomes the
+/// second voter, a third one is promoted with it.
 pub async fn promote_self(nodes: &mut Nodes, own_id: u64) -> Result<Option<Role>, ClusterError> {
     let mut look = nodes.look().await?;
     let Some(role) = look.roles.assume(own_id) else {

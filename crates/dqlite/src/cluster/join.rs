@@ -1,4 +1,4 @@
-//! Becoming a node of the cluster.
+//! Joins the cluster.
 
 use tokio::time::sleep;
 use tracing::{info, warn};
@@ -9,9 +9,8 @@ use crate::{cluster_id::ClusterId, wire::Server};
 /// Tries until this node is one of the cluster's, at first a spare, and returns these. Drop it to
 /// give up.
 ///
-/// A node of the cluster that has this node's address under another id is this one before it lost its data,
-/// which has lost its directory: we hold the address. It is removed first, so that no vote is left
-/// that nobody can cast.
+/// If another node of the cluster has this node's address, it is an earlier one that lost its directory, since this
+/// node holds the address. It is removed first, so that no vote is left that nobody can cast.
 ///
 /// This node takes the cluster id of the leader before it asks to be added: from then on the leader's
 /// engine may connect, and no other's.

@@ -1,4 +1,4 @@
-//! The nodes of a cluster, as they are reached.
+//! Connections to the nodes of a cluster.
 
 use std::{sync::Arc, time::Duration};
 
@@ -37,7 +37,7 @@ pub fn peer_resolver(resolve: Resolve, cluster: ClusterId) -> Resolve {
     })
 }
 
-/// The nodes that are known, and the way to them.
+/// The known nodes, and how to connect to them.
 #[derive(Clone)]
 pub struct Nodes {
     connector: LeaderConnector,

@@ -1,4 +1,4 @@
-//! Asking nodes what they know, or whether they are there at all.
+//! Asks nodes for their state, or whether they run at all.
 
 use std::{collections::BTreeSet, time::Duration};
 

@@ -1,4 +1,4 @@
-//! The first words on a connection between two nodes.
+//! The introduction: the first message on a connection between two nodes.
 //!
 //! They have the form of dqlite's protocol, with a request that dqlite does not know: the version, then a header and
 //! two words, the id of the history (0: not known) and 0. The answer has the same form, and in its second word 1 where

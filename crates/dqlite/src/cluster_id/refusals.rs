@@ -1,4 +1,5 @@
-//! Telling of nodes of other histories, without a flood: their engines dial again and again.
+//! Logs refused connections with nodes of other histories. The rate is limited, since their engines dial again and
+//! again.
 
 use std::{
     collections::HashMap,

@@ -17,7 +17,7 @@ pub enum GuardError {
     Client(#[from] ClientError),
 }
 
-/// Instructions of one statement; a program of more is that of no person.
+/// The most instructions of one statement; nobody writes a longer one by hand.
 const MAX_INSTRUCTIONS: usize = 200_000;
 
 /// The effects of a statement that is not run yet.

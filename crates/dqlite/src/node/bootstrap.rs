@@ -1,8 +1,8 @@
-//! Beginning a cluster of one node under an id of its own.
+//! Begins a cluster of one node with a random node id.
 //!
 //! The engine does so for two fixed ids only (dqlite: src/server.c, `maybeBootstrap`), so that the first nodes of
-//! all clusters would be namesakes. Here are its two steps (src/raft/uv.c, `uvBootstrap`) for any id: the term, then
-//! a first segment with the configuration. The engine writes the latter itself, as in a recovery.
+//! all clusters would have the same id. Here are its two steps (src/raft/uv.c, `uvBootstrap`) for any id: the term,
+//! then a first segment with the configuration. The engine writes the latter itself, as in a recovery.
 
 use std::{
     ffi::CString,

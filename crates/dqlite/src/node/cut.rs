@@ -1,4 +1,4 @@
-//! Giving up what is damaged of a directory, by an operator's word alone.
+//! Cuts the damaged part of a log off, which only an operator may order.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -12,7 +12,7 @@ use crate::log::{
     cut::{Change, Cut},
 };
 
-/// While a shorter segment is written. The engine deletes files of such a name.
+/// The name of a shorter segment while it is written. The engine deletes files with such names.
 const SCRATCH: &str = "tmp-cut";
 
 /// The entries and files that would be given up. Nothing is changed yet.
@@ -27,12 +27,12 @@ pub struct PlannedCut {
     pub last_known: u64,
 }
 
-/// Looks for what has to go so that the rest is whole; `None` if nothing is damaged.
+/// Finds what has to be cut so that the rest is valid; `None` if nothing is damaged.
 ///
 /// # Errors
 ///
-/// [`NodeError::Damaged`] where nothing would be left, a whole file is of another log, or the term and the vote are damaged: a node without them
-/// could vote twice.
+/// [`NodeError::Damaged`] where nothing would be left, a whole file is of another log, or the term and the vote are
+/// damaged: a node without them could vote twice.
 pub fn plan_cut(lock: &DirLock) -> Result<Option<PlannedCut>, NodeError> {
     let dir = lock.dir();
     let Some(reason) = find_damage(dir)? else {

@@ -79,7 +79,7 @@ const DAMAGE: [&str; 7] = [
     "unexpected format version",
 ];
 
-/// Errors of the system in the engine's words, which are libuv's. It reads files in its own way, unseen.
+/// The engine's texts for errors of the system, which are libuv's. This program does not see those calls.
 const SYSTEM: [(&str, c_int); 5] = [
     ("i/o error", libc::EIO),
     ("too many open files", libc::EMFILE),
@@ -151,7 +151,7 @@ fn passes(errno: c_int) -> bool {
     )
 }
 
-/// Returns what a person is to do where the directory itself is not the reason.
+/// Returns the advice for an error that is not the fault of the directory.
 fn remedy(source: &io::Error) -> String {
     match source.raw_os_error() {
         Some(errno) if passes(errno) || errno == libc::EIO => format!("; {}", advice(errno)),

@@ -1,10 +1,11 @@
-//! Sees the engine's calls on files.
+//! Observes the engine's calls on files.
 //!
 //! libdqlite works on its directory through libuv's functions for files, called in place, and through
 //! `posix_fallocate` (dqlite: src/raft/uv_os.c). So this module puts functions of those names into the executable,
 //! which the dynamic linker prefers, as in [`super::reuse`]; in a static program the linker's `--wrap` puts them
 //! between libdqlite and libuv (scripts/build). Each calls the original and tells [`super::poison`] when that
-//! has failed, and [`super::mark`] of what makes the log longer or shorter. Writes to the log go to the kernel by `syscall`: [`super::aio`].
+//! has failed, and [`super::mark`] of what makes the log longer or shorter. Writes to the log go to the kernel by
+//! `syscall`: [`super::aio`].
 
 use std::{
     ffi::{CStr, OsStr, c_char, c_int, c_uint, c_void},
