@@ -43,7 +43,7 @@ pub enum MigrateError {
         "the source is being compacted faster than it is read: compact it less often meanwhile"
     )]
     Compacted,
-    #[error("the copy is not like its source: {0}; does something else write there?")]
+    #[error("the copy differs from its source: {0}; does another program write to the target?")]
     Differs(String),
     #[error("{0} answers a range with keys that are out of order")]
     Disorder(EndpointUrl),

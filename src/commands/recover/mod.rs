@@ -160,7 +160,7 @@ fn members(own: &Server, wanted: &[MemberArg]) -> Result<Vec<Server>, RecoverErr
     match members.iter().any(|member| member.id == own.id) {
         true => Ok(members),
         false => Err(RecoverError::Refused(format!(
-            "--members must have the node of the directory, {}@{}",
+            "--members must include the node of the directory, {}@{}",
             own.id, own.address
         ))),
     }

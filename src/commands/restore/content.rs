@@ -83,7 +83,9 @@ impl Contents {
                 .revision()
                 .checked_add_unsigned(bump)
                 .filter(|revision| *revision <= MAX_REVISION)
-                .ok_or_else(|| RestoreError::Content("--bump-revision leads too far".to_owned()))?;
+                .ok_or_else(|| {
+                    RestoreError::Content("--bump-revision makes the revision too large".to_owned())
+                })?;
         }
         contents.replay = Replay::new(contents.compact_revision);
         contents.read_leases()?;
@@ -177,7 +179,9 @@ impl Contents {
             (ChangeKind::Delete, kv)
         } else {
             if stored.mod_revision != revision {
-                return Err(self.content(format!("the value of revision {revision} is of another")));
+                return Err(self.content(format!(
+                    "the value of revision {revision} belongs to another revision"
+                )));
             }
             let kv = KeyValue {
                 key: stored.key,

@@ -50,7 +50,7 @@ pub enum RestoreError {
     WrongChecksum(PathBuf),
     #[error("the snapshot cannot be restored: {0}")]
     Content(String),
-    #[error("the backup says of itself that it has {said}, but it has {found}")]
+    #[error("the backup states {said}, but contains {found}")]
     OtherThanSaid { said: String, found: String },
     #[error(
         "nodes of the cluster that was saved still run: {}. They would go on with their own data beside the restored \
