@@ -269,7 +269,7 @@ fn a_transaction_that_is_left_alone_ends() {
         cluster.shell(&["other", "insert into t values (2)"]).code == 0
     });
     terminal.keys("insert into t values (3);\r");
-    terminal.expect("rolled back, because others wait");
+    terminal.expect("rolled back, because it blocks other writers");
     terminal.expect("not executed");
     terminal.expect("> ");
     assert_eq!(

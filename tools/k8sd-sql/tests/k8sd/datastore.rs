@@ -179,7 +179,7 @@ fn a_pair_that_is_there_is_the_clusters_or_is_refused() {
     let [third] = Place::on_loopback(["node1"]).map(|place| Node::start(place, Path::new("")));
     third.bootstrap();
     let told = second.bad(&second.join_args(&token(&third, "node2")));
-    assert!(told.contains("that of another cluster"), "{told}");
+    assert!(told.contains("those of another cluster"), "{told}");
     assert_eq!(key(&second), key(&other));
     assert_eq!(third.good(&["members"]).matches("node").count(), 1);
 }
