@@ -37,6 +37,9 @@ fn generate_peer(root: &Path) -> Result<(), Box<dyn Error>> {
         .emit_rerun_if_changed(false)
         .out_dir(&scratch)
         .compile_fds_with_config(files, config)?;
-    std::fs::copy(scratch.join(GENERATED), peer.join("src/gen").join(GENERATED))?;
+    std::fs::copy(
+        scratch.join(GENERATED),
+        peer.join("src/gen").join(GENERATED),
+    )?;
     Ok(std::fs::remove_dir_all(scratch)?)
 }
