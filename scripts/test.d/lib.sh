@@ -4,6 +4,8 @@
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 # shellcheck source=scripts/test.d/programs.sh
 . "$(dirname "${BASH_SOURCE[0]}")/programs.sh"
+# Paths in options are the caller's.
+export TEST_CALLED_FROM=${TEST_CALLED_FROM:-$PWD}
 cd "$root"
 # A verb is a program in this directory, and is called by scripts/test.
 [[ $tool == test ]] || tool="test $tool"
@@ -29,10 +31,11 @@ wrong() {
     exit 2
 }
 
-# The options that a verb was given, by their names; a flag is 1, and those given more than once are lines.
+# The options that a verb was given, by their names: a flag is 1, of numbers the last counts, others are lines.
 declare -A given=()
 
-# Reads the options that the help of the verb names; --name VALUE or --name=VALUE. In the help, N stands for a number.
+# Reads the options that the help of the verb names; --name VALUE or --name=VALUE. In the help, N stands for a number
+# and DIR for a path.
 read_options() {
     local declared line name value
     # "NAME VALUE" of each line of the help that begins with an option.
@@ -42,7 +45,7 @@ read_options() {
         [[ $1 == --* ]] || wrong "what is '$1'? Options begin with --"
         name=${1#--}
         name=${name%%=*}
-        line=$(grep -E "^$name " <<<"$declared") ||
+        line=$([[ $name =~ ^[a-z-]+$ ]] && grep "^$name " <<<"$declared") ||
             wrong "there is no option --$name; there are: $(sed 's/^\([^ ]*\) .*/--\1/' <<<"${declared:-help }" | paste -sd' ')"
         if [[ $line == *' ' ]]; then
             [[ $1 != *=* ]] || wrong "--$name takes no value"
@@ -56,6 +59,8 @@ read_options() {
         fi
         [[ $line != *' N' || $value =~ ^[0-9]+$ ]] || wrong "--$name needs a number, not '$value'"
         [[ -n $value ]] || wrong "--$name needs a value"
+        [[ $line != *' DIR' || $value == /* ]] || value=$TEST_CALLED_FROM/$value
+        [[ $line == *' DIR' || $line == *' NAME' ]] || given[$name]=
         given[$name]=${given[$name]:+${given[$name]}$'\n'}$value
         shift
     done
