@@ -9,8 +9,9 @@ use crate::{
     cluster::{node::StartError, status::Health},
     commands::{
         migrator::MigrateError, recover::RecoverError, restore::RestoreError,
-        roll_back::RollBackError,
+        roll_back::RollBackError, snap::HookError,
     },
+    config::ConfigError,
     server::ServerError,
     store::{OpenError, WriterError, conversion::ConversionError},
 };
@@ -90,6 +91,19 @@ impl From<Health> for Exit {
             Health::Degraded => Self::Degraded,
             Health::NoLeader => Self::NoLeader,
         }
+    }
+}
+
+impl From<&ConfigError> for Exit {
+    fn from(_: &ConfigError) -> Self {
+        Self::Config
+    }
+}
+
+/// snapd knows success and failure.
+impl From<&HookError> for Exit {
+    fn from(_: &HookError) -> Self {
+        Self::Failure
     }
 }
 

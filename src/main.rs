@@ -1,5 +1,6 @@
 use std::{
     env,
+    fmt::Display,
     io::{self, Write},
     panic, process,
     process::ExitCode,
@@ -8,10 +9,7 @@ use std::{
 };
 
 use k8s_dqlite::{
-    args::{
-        Args, BackupArgs, BackupCommand, Command, Hook, MigratorArgs, RecoverArgs, RestoreArgs,
-        RollBackArgs, StatusArgs,
-    },
+    args::{Args, BackupCommand, Command},
     commands::{backup, migrator, recover, restore, roll_back, snap, status},
     config,
     exit::Exit,
@@ -61,18 +59,7 @@ fn main() -> ExitCode {
         return Exit::Config.into();
     }
     match &args.command {
-        Some(Command::Backup(backup)) => back_up(&args, backup),
-        Some(Command::Migrator(migrator)) => move_data(&args, migrator),
-        Some(Command::Restore(restore)) => restore_snapshot(&args, restore),
-        Some(Command::RollBack(wanted)) => roll_back(&args, wanted),
-        Some(Command::Status(status)) => show_status(&args, status),
-        Some(Command::Recover(recover)) => recover_directory(&args, recover),
-        Some(Command::SnapHook { hook }) => run_hook(*hook),
-        Some(Command::Version) => {
-            // Whoever closed the pipe has seen enough.
-            let _ = io::stdout().write_all(versions().as_bytes());
-            Exit::Stopped.into()
-        }
+        Some(command) => run_command(&args, command),
         None => serve(&args),
     }
 }
@@ -125,156 +112,113 @@ fn start_runtime() -> Result<tokio::runtime::Runtime, Exit> {
     })
 }
 
-fn back_up(args: &Args, wanted: &BackupArgs) -> ExitCode {
-    logging::start(&args.log_level, args.debug);
-    let done = match &wanted.command {
-        Some(BackupCommand::Verify(file)) => backup::verify(file)
-            .map(|verified| format!("whole: {verified}"))
-            .map_err(|error| (Exit::from(&error), error.to_string())),
-        None => {
-            let runtime = match start_runtime() {
-                Ok(runtime) => runtime,
-                Err(exit) => return exit.into(),
-            };
-            let made = runtime.block_on(backup::run(wanted, now_s().cast_unsigned()));
-            made.map(|written| format!("backup made: {written}"))
-                .map_err(|error| (Exit::from(&error), error.to_string()))
-        }
-    };
-    report(done)
-}
-
-fn move_data(args: &Args, wanted: &MigratorArgs) -> ExitCode {
-    logging::start(&args.log_level, args.debug || wanted.debug);
+/// Runs a sub-command, prints what it has done, and logs why it has failed; of a hook, snapd shows the standard
+/// error.
+fn run_command(args: &Args, command: &Command) -> ExitCode {
+    let is_hook = matches!(command, Command::SnapHook { .. });
+    let is_debug = matches!(command, Command::Migrator(migrator) if migrator.debug);
+    if !is_hook {
+        logging::start(&args.log_level, args.debug || is_debug);
+    }
     let runtime = match start_runtime() {
         Ok(runtime) => runtime,
         Err(exit) => return exit.into(),
     };
-    let moved = runtime.block_on(migrator::run(wanted));
-    report(moved.map_err(|error| (Exit::from(&error), error.to_string())))
-}
-
-/// Prints what was done, or logs why not.
-fn report(done: Result<String, (Exit, String)>) -> ExitCode {
-    match done {
-        Ok(text) => {
+    match runtime.block_on(obey(command)) {
+        Ok(Done { text, exit }) => {
             // Whoever closed the pipe has seen enough.
-            let _ = writeln!(io::stdout(), "{text}");
-            Exit::Stopped.into()
+            let _ = io::stdout().write_all(text.as_bytes());
+            exit.into()
         }
-        Err((exit, error)) => {
-            error!("{error}");
+        Err(Failed { reason, exit }) => {
+            match is_hook {
+                true => eprintln!("{reason}"),
+                false => error!("{reason}"),
+            }
             exit.into()
         }
     }
 }
 
-fn restore_snapshot(args: &Args, restore: &RestoreArgs) -> ExitCode {
-    logging::start(&args.log_level, args.debug);
-    let runtime = match start_runtime() {
-        Ok(runtime) => runtime,
-        Err(exit) => return exit.into(),
-    };
-    match runtime.block_on(restore::run(restore)) {
-        Ok(summary) => {
-            let done = if restore.dry_run {
-                "can be restored"
-            } else {
-                "restored"
-            };
-            // Whoever closed the pipe has seen enough.
-            let _ = writeln!(io::stdout(), "{done}: {summary}");
-            Exit::Stopped.into()
-        }
-        Err(error) => {
-            error!("{error}");
-            Exit::from(&error).into()
+/// The end of a sub-command that has done what it was asked to.
+struct Done {
+    /// Whole lines.
+    text: String,
+    exit: Exit,
+}
+
+impl Done {
+    fn line(text: impl Display) -> Self {
+        Self::text(format!("{text}\n"))
+    }
+
+    fn text(text: String) -> Self {
+        let exit = Exit::Stopped;
+        Self { text, exit }
+    }
+}
+
+/// The end of a sub-command that has not.
+struct Failed {
+    reason: String,
+    exit: Exit,
+}
+
+impl<E: Display> From<E> for Failed
+where
+    for<'a> Exit: From<&'a E>,
+{
+    fn from(error: E) -> Self {
+        Self {
+            reason: error.to_string(),
+            exit: Exit::from(&error),
         }
     }
 }
 
-fn roll_back(args: &Args, wanted: &RollBackArgs) -> ExitCode {
-    logging::start(&args.log_level, args.debug);
-    let runtime = match start_runtime() {
-        Ok(runtime) => runtime,
-        Err(exit) => return exit.into(),
-    };
-    match runtime.block_on(roll_back::run(wanted)) {
-        Ok(summary) => {
-            // Whoever closed the pipe has seen enough.
-            let _ = writeln!(io::stdout(), "{summary}");
-            Exit::Stopped.into()
+async fn obey(command: &Command) -> Result<Done, Failed> {
+    Ok(match command {
+        Command::Backup(wanted) => match &wanted.command {
+            Some(BackupCommand::Verify(file)) => {
+                Done::line(format_args!("whole: {}", backup::verify(file)?))
+            }
+            None => {
+                let written = backup::run(wanted, now_s().cast_unsigned()).await?;
+                Done::line(format_args!("backup made: {written}"))
+            }
+        },
+        Command::Migrator(wanted) => Done::line(migrator::run(wanted).await?),
+        Command::Restore(wanted) => {
+            let summary = restore::run(wanted).await?;
+            match wanted.dry_run {
+                true => Done::line(format_args!("can be restored: {summary}")),
+                false => Done::line(format_args!("restored: {summary}")),
+            }
         }
-        Err(error) => {
-            error!("{error}");
-            Exit::from(&error).into()
-        }
-    }
-}
-
-fn show_status(args: &Args, wanted: &StatusArgs) -> ExitCode {
-    logging::start(&args.log_level, args.debug);
-    let runtime = match start_runtime() {
-        Ok(runtime) => runtime,
-        Err(exit) => return exit.into(),
-    };
-    match runtime.block_on(status::run(&wanted.storage_dir, wanted.enable_tls, now_s())) {
-        Ok(report) => {
+        Command::RollBack(wanted) => Done::line(roll_back::run(wanted).await?),
+        Command::Status(wanted) => {
+            let report = status::run(&wanted.storage_dir, wanted.enable_tls, now_s()).await?;
             let text = match wanted.json {
                 true => serde_json::to_string_pretty(&report).expect("it has string keys") + "\n",
                 false => report.to_string(),
             };
-            // Whoever closed the pipe has seen enough.
-            let _ = io::stdout().write_all(text.as_bytes());
-            Exit::from(report.health).into()
+            let exit = report.health.into();
+            Done { text, exit }
         }
-        Err(error) => {
-            error!("{error}");
-            Exit::Config.into()
+        Command::Recover(wanted) => Done::text(recover::run(wanted, now_s()).await?),
+        Command::Version => Done::text(versions()),
+        Command::SnapHook { hook } => {
+            let paths = snap::SnapPaths::from_environment()?;
+            snap::run(*hook, &paths, now_s()).await?;
+            Done::text(String::new())
         }
-    }
-}
-
-fn recover_directory(args: &Args, wanted: &RecoverArgs) -> ExitCode {
-    logging::start(&args.log_level, args.debug);
-    let runtime = match start_runtime() {
-        Ok(runtime) => runtime,
-        Err(exit) => return exit.into(),
-    };
-    match runtime.block_on(recover::run(wanted, now_s())) {
-        Ok(text) => {
-            // Whoever closed the pipe has seen enough.
-            let _ = io::stdout().write_all(text.as_bytes());
-            Exit::Stopped.into()
-        }
-        Err(error) => {
-            error!("{error}");
-            Exit::from(&error).into()
-        }
-    }
+    })
 }
 
 /// Returns the time in seconds since 1970.
 fn now_s() -> i64 {
     let since = UNIX_EPOCH.elapsed().unwrap_or_default();
     since.as_secs().cast_signed()
-}
-
-/// Runs a hook. snapd shows its standard error.
-fn run_hook(hook: Hook) -> ExitCode {
-    let runtime = match start_runtime() {
-        Ok(runtime) => runtime,
-        Err(exit) => return exit.into(),
-    };
-    let ran = snap::SnapPaths::from_environment()
-        .and_then(|paths| runtime.block_on(snap::run(hook, &paths, now_s())));
-    match ran {
-        Ok(()) => Exit::Stopped.into(),
-        Err(error) => {
-            eprintln!("{error}");
-            Exit::Failure.into()
-        }
-    }
 }
 
 async fn run(args: &Args) -> Result<(), ServerError> {
