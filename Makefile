@@ -4,6 +4,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 # What `make install` installs: static or dynamic.
 LINK ?= static
+SHARE = $(DESTDIR)$(PREFIX)/share
 
 PROGRAMS = k8s-dqlite k8sd dqlite
 
@@ -12,7 +13,7 @@ PROGRAMS = k8s-dqlite k8sd dqlite
 help:
 	@echo 'make static    the programs in bin/static: they need nothing but a Linux kernel'
 	@echo 'make dynamic   the programs in bin/dynamic: they need libdqlite and OpenSSL where they run'
-	@echo 'make install   the programs, completions and licences below DESTDIR/PREFIX (now $(DESTDIR)$(PREFIX));'
+	@echo 'make install   the programs, completions, man pages and licences below DESTDIR/PREFIX (now $(DESTDIR)$(PREFIX));'
 	@echo '               LINK=dynamic installs those of bin/dynamic; what is not built yet is built first'
 	@echo 'make clean     removes bin/ and what cargo built'
 	@echo 'make help      this text'
@@ -27,13 +28,17 @@ bin/static/k8s-dqlite bin/dynamic/k8s-dqlite:
 	@scripts/build $(notdir $(patsubst %/k8s-dqlite,%,$@))
 
 install: bin/$(LINK)/k8s-dqlite
-	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/share/bash-completion/completions' \
-	    '$(DESTDIR)$(PREFIX)/share/man/man1' '$(DESTDIR)$(PREFIX)/share/doc/k8s-dqlite/licences'
-	for program in $(PROGRAMS); do install -m 0755 bin/$(LINK)/$$program '$(DESTDIR)$(PREFIX)/bin' || exit; done
-	bin/$(LINK)/dqlite --generate bash >'$(DESTDIR)$(PREFIX)/share/bash-completion/completions/dqlite'
-	bin/$(LINK)/k8sd completion bash >'$(DESTDIR)$(PREFIX)/share/bash-completion/completions/k8sd'
-	bin/$(LINK)/dqlite --generate man >'$(DESTDIR)$(PREFIX)/share/man/man1/dqlite.1'
-	install -m 0644 bin/$(LINK)/licences/* '$(DESTDIR)$(PREFIX)/share/doc/k8s-dqlite/licences'
+	install -d '$(DESTDIR)$(PREFIX)/bin' '$(SHARE)/bash-completion/completions' '$(SHARE)/zsh/site-functions' \
+	    '$(SHARE)/fish/vendor_completions.d' '$(SHARE)/man/man1' '$(SHARE)/doc/k8s-dqlite/licences'
+	set -e; for program in $(PROGRAMS); do \
+	    built=bin/$(LINK)/$$program; \
+	    install -m 0755 $$built '$(DESTDIR)$(PREFIX)/bin'; \
+	    $$built --generate bash >"$(SHARE)/bash-completion/completions/$$program"; \
+	    $$built --generate zsh >"$(SHARE)/zsh/site-functions/_$$program"; \
+	    $$built --generate fish >"$(SHARE)/fish/vendor_completions.d/$$program.fish"; \
+	    $$built --generate man >"$(SHARE)/man/man1/$$program.1"; \
+	done
+	install -m 0644 bin/$(LINK)/licences/* '$(SHARE)/doc/k8s-dqlite/licences'
 
 clean:
 	@scripts/build clean

@@ -8,6 +8,7 @@ use std::{
     time::UNIX_EPOCH,
 };
 
+use clap::CommandFactory;
 use k8s_dqlite::{
     args::{Args, BackupCommand, Command},
     commands::{backup, migrator, recover, restore, roll_back, snap, status},
@@ -16,6 +17,7 @@ use k8s_dqlite::{
     process::{limits, signals::StopSignals},
     server::{self, ServerError},
 };
+use program_docs::Generated;
 use telemetry::{
     logging,
     profiling::{self, Sampled, WholeProfile},
@@ -41,6 +43,9 @@ fn main() -> ExitCode {
             return Exit::Usage.into();
         }
     };
+    if let Some(asked) = program_docs::asked(&arguments) {
+        return generate(asked).into();
+    }
     let args = match Args::read(arguments) {
         Ok(args) => args,
         Err(error) => {
@@ -61,6 +66,20 @@ fn main() -> ExitCode {
     match &args.command {
         Some(command) => run_command(&args, command),
         None => serve(&args),
+    }
+}
+
+fn generate(asked: Result<Generated, String>) -> Exit {
+    match asked {
+        Ok(generated) => {
+            // Whoever closed the pipe has seen enough.
+            let _ = generated.write(Args::command(), &mut io::stdout());
+            Exit::Stopped
+        }
+        Err(reason) => {
+            eprintln!("error: {reason}");
+            Exit::Usage
+        }
     }
 }
 

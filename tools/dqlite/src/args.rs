@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{CommandFactory, Parser, ValueEnum};
+use clap::Parser;
 
 use crate::error::ShellError;
 use crate::render::Format;
@@ -91,10 +91,6 @@ pub struct Args {
     #[arg(long)]
     pub no_pager: bool,
 
-    /// Print a completion script for a shell, or the man page, and end
-    #[arg(long, value_name = "WHAT", value_enum, hide = true)]
-    pub generate: Option<Generate>,
-
     /// The database; cluster commands do without
     #[arg(value_name = "DATABASE")]
     pub first: Option<String>,
@@ -106,14 +102,6 @@ pub struct Args {
 
 const EXIT_CODES: &str = "Exit codes: 0 done; 1 the database or the cluster refused; 2 wrong flags, files or \
     commands; 3 no leader, or not reachable; 4 timed out.";
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Generate {
-    Bash,
-    Zsh,
-    Fish,
-    Man,
-}
 
 impl Args {
     /// The database and the command. A single argument that begins with a full stop is a command.
@@ -156,24 +144,10 @@ impl Args {
     }
 }
 
-impl Generate {
-    pub fn write(self, out: &mut dyn std::io::Write) -> std::io::Result<()> {
-        use clap_complete::{Shell, generate};
-        let mut command = Args::command();
-        let shell = match self {
-            Generate::Bash => Shell::Bash,
-            Generate::Zsh => Shell::Zsh,
-            Generate::Fish => Shell::Fish,
-            Generate::Man => return clap_mangen::Man::new(command).render(out),
-        };
-        let mut text = Vec::new();
-        generate(shell, &mut command, "dqlite", &mut text);
-        out.write_all(&text)
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
     use super::*;
 
     fn parse(arguments: &[&str]) -> Args {
@@ -230,11 +204,12 @@ mod tests {
 
     #[test]
     fn completions_and_a_man_page_come_from_the_flags() {
-        for what in [Generate::Bash, Generate::Zsh, Generate::Fish, Generate::Man] {
+        for what in ["bash", "zsh", "fish", "man"] {
             let mut text = Vec::new();
-            what.write(&mut text).unwrap();
+            let generated: program_docs::Generated = what.parse().unwrap();
+            generated.write(Args::command(), &mut text).unwrap();
             let text = String::from_utf8(text).unwrap();
-            assert!(text.contains("microcluster"), "{what:?}");
+            assert!(text.contains("microcluster"), "{what}");
         }
     }
 }

@@ -1,17 +1,23 @@
 //! The dqlite shell.
 #![forbid(unsafe_code)]
 
+use std::env;
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use dqlite_shell::args::Args;
 use dqlite_shell::error::ShellError;
 use dqlite_shell::shell::Shell;
 use dqlite_shell::{interactive, script};
+use program_docs::Generated;
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let arguments: Vec<_> = env::args_os().collect();
+    if let Some(asked) = program_docs::asked(&arguments) {
+        return generate(asked);
+    }
+    let args = Args::parse_from(arguments);
     match run(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(ShellError::OutputClosed) => ExitCode::SUCCESS,
@@ -22,10 +28,22 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(args: &Args) -> Result<(), ShellError> {
-    if let Some(what) = args.generate {
-        return Ok(what.write(&mut io::stdout())?);
+fn generate(asked: Result<Generated, String>) -> ExitCode {
+    match asked {
+        Ok(generated) => {
+            // Whoever closed the pipe has seen enough.
+            let _ = generated.write(Args::command(), &mut io::stdout());
+            ExitCode::SUCCESS
+        }
+        Err(reason) => {
+            let error = ShellError::usage(reason);
+            eprintln!("Error: {error}");
+            ExitCode::from(error.exit_code())
+        }
     }
+}
+
+fn run(args: &Args) -> Result<(), ShellError> {
     args.check()?;
     dqlite::linkage::check().map_err(|error| ShellError::usage(error.to_string()))?;
     // One worker beside the thread of the prompt ends transactions that are left alone.

@@ -88,7 +88,7 @@ pub enum Command {
     Cluster(Check),
     /// Stop the daemon.
     Shutdown,
-    /// Print a completion script for a shell.
+    /// Print a completion script for a shell: the older form of `--generate`.
     #[command(hide = true)]
     Completion { shell: clap_complete::Shell },
 }

@@ -10,11 +10,12 @@ mod serve;
 mod sql;
 mod verbs;
 
-use std::{env, process::ExitCode, thread, time::Duration};
+use std::{env, io::stdout, process::ExitCode, thread, time::Duration};
 
 use clap::{CommandFactory, Parser, error::ErrorKind};
 use k8sd::{DaemonOptions, api::Control, client::Target, state::StateDir};
 use nix::sys::signal::{Signal, raise};
+use program_docs::Generated;
 
 use args::{Args, Command};
 use failure::{Failure, failed};
@@ -33,6 +34,18 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    match program_docs::asked(&arguments) {
+        None => {}
+        Some(Ok(generated)) => {
+            // Whoever closed the pipe has seen enough.
+            let _ = generated.write(Args::command(), &mut stdout());
+            return ExitCode::SUCCESS;
+        }
+        Some(Err(reason)) => {
+            eprintln!("Error: {reason}");
+            return ExitCode::FAILURE;
+        }
+    }
     let args = match Args::try_parse_from(arguments) {
         Ok(args) => args,
         Err(error) => {
@@ -122,8 +135,7 @@ async fn run(args: Args) -> Result<ExitCode, Failure> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Completion { shell } => {
-            let mut out = std::io::stdout();
-            clap_complete::generate(shell, &mut Args::command(), "k8sd", &mut out);
+            Generated::Completion(shell).write(Args::command(), &mut stdout())?;
             Ok(ExitCode::SUCCESS)
         }
         command => verbs::run(&Target::Socket(state.control_socket()), command).await,
