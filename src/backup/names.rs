@@ -3,6 +3,7 @@
 use std::{fmt, str::FromStr};
 
 use etcd_state::mvcc::Revision;
+use jiff::{SignedDuration, civil::DateTime};
 
 const PREFIX: &str = "k8s-dqlite-";
 const SUFFIX: &str = ".db.gz";
@@ -10,7 +11,10 @@ const SUFFIX: &str = ".db.gz";
 /// Digits of the revision, so that names of one second sort, too.
 const REVISION_DIGITS: usize = 12;
 
-const DAY_S: u64 = 86_400;
+/// As strftime has it.
+const FORM: &str = "%Y%m%dT%H%M%SZ";
+
+const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
 
 /// Seconds since 1970, written as `20261121T181108Z`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,12 +35,8 @@ impl Time {
 
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (year, month, day) = date(self.0 / DAY_S);
-        let (hour, minute, second) = (self.0 % DAY_S / 3600, self.0 % 3600 / 60, self.0 % 60);
-        write!(
-            f,
-            "{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z"
-        )
+        let at = EPOCH + SignedDuration::from_secs(self.0.cast_signed());
+        write!(f, "{}", at.strftime(FORM))
     }
 }
 
@@ -45,40 +45,11 @@ impl FromStr for Time {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        let digits = |from: usize, to: usize| text.get(from..to)?.parse::<u64>().ok();
-        let parsed = || {
-            let (year, month, day) = (digits(0, 4)?, digits(4, 6)?, digits(6, 8)?);
-            let (hour, minute, second) = (digits(9, 11)?, digits(11, 13)?, digits(13, 15)?);
-            let days = days(year, month, day)?;
-            Some(Self(days * DAY_S + hour * 3600 + minute * 60 + second))
-        };
-        let time = parsed().ok_or(())?;
+        let at = DateTime::strptime(FORM, text).map_err(|_| ())?;
+        let unix_s = at.duration_since(EPOCH).as_secs();
+        let time = Self(unix_s.try_into().map_err(|_| ())?);
         (time.to_string() == text).then_some(time).ok_or(())
     }
-}
-
-/// Year, month and day of a day since 1970, by the calendar that begins on March 1st of year 0, in which leap
-/// days are last.
-fn date(days: u64) -> (u64, u64, u64) {
-    let days = days + 719_468;
-    let (era, of_era) = (days / 146_097, days % 146_097);
-    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let month = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    (year + era * 400 + u64::from(month <= 2), month, day)
-}
-
-fn days(year: u64, month: u64, day: u64) -> Option<u64> {
-    if !(1..=12).contains(&month) || !(1..=31).contains(&day) || year < 1970 {
-        return None;
-    }
-    let year = if month <= 2 { year - 1 } else { year };
-    let month = if month > 2 { month - 3 } else { month + 9 };
-    let of_year = (153 * month + 2) / 5 + day - 1;
-    let of_era = year % 400 * 365 + year % 400 / 4 - year % 400 / 100 + of_year;
-    (year / 400 * 146_097 + of_era).checked_sub(719_468)
 }
 
 /// The name of a scheduled backup. Names are in the order of time, then of revision.

@@ -14,7 +14,7 @@ const SECRET: &str = "correct-horse-battery-staple";
 fn forms_of(secret: &str) -> Vec<String> {
     let bytes = secret.as_bytes();
     let numbers: Vec<String> = bytes.iter().map(ToString::to_string).collect();
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = hex::encode(bytes);
     // Three bytes are four characters, wherever it begins.
     let base64 = (0..3).map(|skipped| base64_of(&bytes[skipped..]));
     let mut forms = vec![secret.to_owned(), numbers.join(", "), hex];

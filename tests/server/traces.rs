@@ -9,7 +9,7 @@ use serde_json::Value;
 use tonic::Request;
 
 use crate::{harness::*, nodes::trio::Trio};
-use collector::{Collector, attribute, hex};
+use collector::{Collector, attribute};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const PARENT: &str = "b7ad6b7169203331";
@@ -66,13 +66,13 @@ async fn a_write_is_traced_to_its_commit() {
     let spans = collector.spans();
     let of_trace: Vec<Span> = spans
         .iter()
-        .filter(|span| hex(&span.trace_id) == TRACE)
+        .filter(|span| hex::encode(&span.trace_id) == TRACE)
         .cloned()
         .collect();
     let call = |name: &str| {
         let called = of_trace.iter().find(|span| span.name == name);
         let called = called.unwrap_or_else(|| panic!("{name} in {spans:#?}"));
-        assert_eq!(hex(&called.parent_span_id), PARENT);
+        assert_eq!(hex::encode(&called.parent_span_id), PARENT);
         assert_eq!(called.kind, SpanKind::Server as i32);
         assert_eq!(attribute(called, "rpc.grpc.status_code"), "0");
         called
@@ -121,7 +121,10 @@ async fn who_does_not_sample_is_not_traced() {
     api.ask(put("without", "context")).await;
     assert!(server.terminate().await.success());
     let spans = collector.spans();
-    let traces: BTreeSet<String> = spans.iter().map(|span| hex(&span.trace_id)).collect();
+    let traces: BTreeSet<String> = spans
+        .iter()
+        .map(|span| hex::encode(&span.trace_id))
+        .collect();
     assert!(traces.contains(OTHER));
     assert!(!traces.contains(TRACE));
     let is_root = |span: &&Span| span.parent_span_id.is_empty() && span.name.ends_with("/Put");
@@ -146,7 +149,7 @@ async fn a_trace_goes_on_at_the_leader() {
     let spans: Vec<Span> = collector
         .spans()
         .into_iter()
-        .filter(|span| hex(&span.trace_id) == TRACE)
+        .filter(|span| hex::encode(&span.trace_id) == TRACE)
         .collect();
     let call = spans.iter().find(|span| span.name == "etcdserverpb.KV/Put");
     let at_follower = child(&spans, call.unwrap(), "put");

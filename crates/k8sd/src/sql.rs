@@ -293,10 +293,7 @@ fn to_json(value: &Value) -> serde_json::Value {
         Value::Boolean(value) => json!(value),
         Value::Text(text) | Value::Iso8601(text) => json!(text),
         Value::UnixTime(seconds) => json!(rfc3339(*seconds)),
-        Value::Blob(bytes) => {
-            let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-            json!(format!("x'{hex}'"))
-        }
+        Value::Blob(bytes) => json!(format!("x'{}'", hex::encode(bytes))),
     }
 }
 

@@ -57,8 +57,7 @@ impl JoinToken {
 
 /// A secret of 256 bits.
 pub fn new_secret() -> String {
-    let bytes: [u8; 32] = rand::random();
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(rand::random::<[u8; 32]>())
 }
 
 #[cfg(test)]

@@ -58,10 +58,8 @@ pub struct Total {
 /// Shows as much of the hash as a person can compare.
 impl fmt::Display for Total {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} keys, {} bytes, hash ", self.keys, self.bytes)?;
-        self.hash[..8]
-            .iter()
-            .try_for_each(|byte| write!(f, "{byte:02x}"))
+        let hash = hex::encode(&self.hash[..8]);
+        write!(f, "{} keys, {} bytes, hash {hash}", self.keys, self.bytes)
     }
 }
 

@@ -10,6 +10,7 @@
 //! of rows; blobs of replies are slices of the received message, for the same reason.
 
 mod bytes;
+mod date;
 mod frame;
 mod params;
 mod reply;
@@ -17,6 +18,7 @@ mod request;
 mod rows;
 mod value;
 
+pub use date::UtcTime;
 pub use frame::{Header, PROTOCOL_VERSION, PROTOCOL_VERSION_LEGACY};
 pub use params::Params;
 pub use reply::{Failure, File, Reply, Role, Server};

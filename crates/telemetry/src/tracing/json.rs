@@ -1,7 +1,8 @@
 //! Spans and metrics as JSON, as Go's `stdouttrace` and `stdoutmetric` write them.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
+use jiff::Timestamp;
 use opentelemetry::{
     InstrumentationScope, KeyValue, SpanId, TraceFlags, TraceId, Value as Attribute,
     trace::{SpanContext, SpanKind, Status},
@@ -12,8 +13,6 @@ use opentelemetry_sdk::{
     trace::SpanData,
 };
 use serde_json::{Value, json};
-
-const SECONDS_PER_DAY: u64 = 86_400;
 
 pub(super) fn span(span: &SpanData, resource: Option<&Resource>) -> Value {
     let has_parent = span.parent_span_id != SpanId::INVALID;
@@ -200,41 +199,13 @@ fn points<T: Copy + serde::Serialize>(data: &MetricData<T>) -> Value {
 
 /// RFC 3339 in UTC, with nanoseconds.
 fn time(at: SystemTime) -> String {
-    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let (days, second) = (
-        since.as_secs() / SECONDS_PER_DAY,
-        since.as_secs() % SECONDS_PER_DAY,
-    );
-    let (year, month, day) = date(days);
-    format!(
-        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{:09}Z",
-        second / 3600,
-        second / 60 % 60,
-        second % 60,
-        since.subsec_nanos()
-    )
-}
-
-/// The date of a day since 1970, by the calendar's periods of 400 years that begin in March.
-fn date(days: u64) -> (u64, u64, u64) {
-    const DAYS_TO_1970: u64 = 719_468;
-    const DAYS_IN_400_YEARS: u64 = 146_097;
-    let days = days + DAYS_TO_1970;
-    let (era, day) = (days / DAYS_IN_400_YEARS, days % DAYS_IN_400_YEARS);
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let (year, month) = match month {
-        0..10 => (era * 400 + year, month + 3),
-        _ => (era * 400 + year + 1, month - 9),
-    };
-    (year, month, day)
+    let at = Timestamp::try_from(at).unwrap_or_default();
+    format!("{at:.9}")
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::time::{Duration, UNIX_EPOCH};
 
     use super::*;
 

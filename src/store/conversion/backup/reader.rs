@@ -9,10 +9,7 @@ use std::{
 use flate2::bufread::MultiGzDecoder;
 use openssl::sha::Sha256;
 
-use super::{
-    format::{FIRST_LINE, HASH_BYTES, Header, MAX_HEADER_BYTES, decode, number},
-    writer::hex,
-};
+use super::format::{FIRST_LINE, HASH_BYTES, Header, MAX_HEADER_BYTES, decode, number};
 use crate::store::conversion::{ConversionError, table::StoredRow};
 
 /// Bytes that are read from the disk at a time, and decompressed at a time.
@@ -95,7 +92,7 @@ impl Reader {
         if rows.cast_unsigned() != self.rows || found != expected {
             return Err(io::Error::other("its checksum is wrong"));
         }
-        self.sha256 = Some(hex(&found));
+        self.sha256 = Some(hex::encode(found));
         Ok(None)
     }
 }

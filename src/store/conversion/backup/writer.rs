@@ -50,15 +50,11 @@ impl Writer {
         let hash = std::mem::take(&mut self.hash).finish();
         self.file.write_all(&hash)?;
         self.file.finish()?.sync_all()?;
-        Ok((rows, hex(&hash)))
+        Ok((rows, hex::encode(hash)))
     }
 
     fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.hash.update(bytes);
         self.file.write_all(bytes)
     }
-}
-
-pub fn hex(hash: &[u8]) -> String {
-    hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }

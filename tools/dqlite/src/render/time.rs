@@ -1,37 +1,11 @@
 //! Times of columns that are declared as such, as Go prints them, in UTC. Pure.
 
-const DAY_S: i64 = 24 * 3600;
+use dqlite::wire::UtcTime;
 
-/// Seconds since 1970, as `2020-01-01 10:00:00 +0000 UTC`.
+/// Returns seconds since 1970 as `2020-01-01 10:00:00 +0000 UTC`.
 pub fn unix_time(seconds: i64) -> String {
-    let (year, month, day) = civil(seconds.div_euclid(DAY_S));
-    let second = seconds.rem_euclid(DAY_S);
-    let (hour, minute) = (second / 3600, second / 60 % 60);
-    format!(
-        "{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{:02} +0000 UTC",
-        second % 60
-    )
-}
-
-/// Year, month and day of a number of days since 1970, by counting from a March, so that the leap day is
-/// the last of its year.
-fn civil(days: i64) -> (i64, i64, i64) {
-    const DAYS_TO_0000_03_01: i64 = 719_468;
-    const ERA_DAYS: i64 = 146_097;
-    let days = i128::from(days) + i128::from(DAYS_TO_0000_03_01);
-    let era = days.div_euclid(ERA_DAYS.into()) as i64;
-    let day_of_era = days.rem_euclid(ERA_DAYS.into()) as i64;
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 {
-        shifted_month + 3
-    } else {
-        shifted_month - 9
-    };
-    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
+    let at = UtcTime::from_unix(seconds);
+    format!("{} {} +0000 UTC", at.date(), at.time())
 }
 
 /// A time in one of the forms that the original reads, or `None`: a date, a time of day with or without
