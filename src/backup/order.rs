@@ -6,10 +6,12 @@
 //! earlier versions, count as made before, in the order of their time.
 
 use std::{
-    fs::{self, File},
-    io::{self, ErrorKind, Read, Write},
+    fs::File,
+    io::{self, ErrorKind, Read},
     path::{Path, PathBuf},
 };
+
+use dqlite::files::replace;
 
 use super::names::Name;
 
@@ -34,17 +36,14 @@ pub fn read(dir: &Path, node_id: u64) -> io::Result<Vec<Name>> {
 
 /// Replaces the file in one step.
 pub fn write(dir: &Path, node_id: u64, names: &[Name]) -> io::Result<()> {
-    let path = path(dir, node_id);
-    let temporary = path.with_extension("order.new");
     let text: String = names.iter().map(|name| format!("{name}\n")).collect();
-    let mut file = File::create(&temporary)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&temporary, &path)
+    replace(&path(dir, node_id), text.as_bytes(), 0o600).map(drop)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::super::names::Time;
     use super::*;
 

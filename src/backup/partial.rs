@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use dqlite::files::{parent, sync_dir};
 use nix::{
     errno::Errno,
     fcntl::{AT_FDCWD, Flock, FlockArg, RenameFlags, renameat2},
@@ -100,10 +101,7 @@ impl PartialFile {
             }
             Err(error) => return Err(self.unwritable(error)),
         }
-        let parent = self.target.parent().filter(|dir| *dir != Path::new(""));
-        let dir = File::open(parent.unwrap_or(Path::new(".")));
-        dir.and_then(|dir| dir.sync_all())
-            .map_err(|error| self.unwritable(error))
+        sync_dir(parent(&self.target)).map_err(|error| self.unwritable(error))
     }
 
     fn rename(&self) -> io::Result<()> {

@@ -28,10 +28,7 @@ pub use self::tls::load as load_pair;
 pub use self::{
     error::ConfigError,
     next::{next_of, take_next},
-    start::{
-        INIT, RESTORING, Start, UPDATE, init_address, init_names_others, prepare_restore,
-        stays_beside_init,
-    },
+    start::{INIT, RESTORING, Start, UPDATE, init_address, init_names_others, prepare_restore},
     tuning::Tuning,
 };
 use crate::{

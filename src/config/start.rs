@@ -10,7 +10,10 @@ use std::{
 };
 
 use dqlite::{
-    files::{self, CLUSTER_FILE, CLUSTER_ID_FILE, INFO_FILE, Identity, Wanted},
+    files::{
+        self, CLUSTER_FILE, CLUSTER_ID_FILE, INFO_FILE, Identity, Wanted, stays_beside_init,
+        sync_dir,
+    },
     node::{DirLock, EngineState, engine_state, mark},
     wire::Server,
 };
@@ -25,18 +28,6 @@ pub const UPDATE: &str = "update.yaml";
 /// The flags of `dqlite::files`.
 const BOOTSTRAP: &str = "bootstrap";
 const JOIN: &str = "join";
-
-/// The files that may lie beside init.yaml: those that the Go server allows, those of a mount
-/// point, and the one that locking the directory leaves behind.
-const BESIDE_INIT: [&str; 7] = [
-    "cluster.crt",
-    "cluster.key",
-    INIT,
-    "failure-domain",
-    "tuning.yaml",
-    "lost+found",
-    "dqlite-lock",
-];
 
 /// The mark of a directory into which a snapshot is being restored.
 pub const RESTORING: &str = "restoring";
@@ -243,11 +234,6 @@ pub fn init_names_others(dir: &Path) -> Result<bool, ConfigError> {
     Ok(others.any(|other| !other.is_empty()))
 }
 
-/// Returns whether a file belongs to the machine and not to the data of the node.
-pub fn stays_beside_init(name: &str) -> bool {
-    BESIDE_INIT.contains(&name) || name.starts_with("tmp-")
-}
-
 /// Makes a directory ready to be restored into, and marks it. The caller has locked it. Files that
 /// an interrupted restore left, by its mark, are deleted; any other file of a node is refused.
 pub fn prepare_restore(dir: &Path) -> Result<(), ConfigError> {
@@ -263,10 +249,7 @@ pub fn prepare_restore(dir: &Path) -> Result<(), ConfigError> {
             let path = dir.join(&name);
             if is_of_an_unborn_node(&text) || text.starts_with("snapshot-") {
                 fs::remove_file(&path).map_err(|source| unwritable(&path, source))?;
-            } else if !BESIDE_INIT.contains(&text.as_ref())
-                && text != RESTORING
-                && !text.starts_with("tmp-")
-            {
+            } else if !stays_beside_init(&text) && text != RESTORING {
                 return Err(foreign(dir, &text));
             }
         }
@@ -275,7 +258,7 @@ pub fn prepare_restore(dir: &Path) -> Result<(), ConfigError> {
     check_beside_init(dir, None, None)?;
     let marked = fs::File::create(&mark).and_then(|file| {
         file.sync_all()?;
-        fs::File::open(dir)?.sync_all()
+        sync_dir(dir)
     });
     marked.map_err(|source| unwritable(&mark, source))
 }
@@ -306,10 +289,8 @@ fn check_beside_init(
     for name in names {
         let is_own_socket = || own_socket == Some(dir.join(&name).as_path());
         let text = name.to_string_lossy();
-        // The engine deletes these.
-        let is_temporary = text.starts_with("tmp-");
-        let is_ours = is_temporary || interrupted.is_some_and(|flag| is_left_by(flag, &text));
-        if !BESIDE_INIT.contains(&text.as_ref()) && !is_ours && !is_own_socket() {
+        let is_ours = interrupted.is_some_and(|flag| is_left_by(flag, &text));
+        if !stays_beside_init(&text) && !is_ours && !is_own_socket() {
             return Err(foreign(dir, &text));
         }
     }

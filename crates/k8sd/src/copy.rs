@@ -4,12 +4,13 @@
 //! readable by its owner alone; what cannot be completed is an error.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
+    fs::{self, DirBuilder, OpenOptions},
     io::{self, Read},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::Path,
 };
 
+use dqlite::files::sync_dir;
 use nix::{fcntl::OFlag, sys::statvfs::statvfs};
 
 use crate::{Error, state::PRIVATE};
@@ -106,8 +107,7 @@ pub fn fresh_dir(path: &Path) -> Result<(), Error> {
 
 /// Syncs a directory, so that new and renamed files survive a power failure.
 pub fn sync(dir: &Path) -> Result<(), Error> {
-    let synced = File::open(dir).and_then(|dir| dir.sync_all());
-    synced.map_err(Error::file(dir))
+    sync_dir(dir).map_err(Error::file(dir))
 }
 
 #[cfg(test)]

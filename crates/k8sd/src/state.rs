@@ -5,12 +5,13 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, DirBuilder, File, OpenOptions},
-    io::{self, Read, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    fs::{self, DirBuilder, File},
+    io::{self, Read},
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
+use dqlite::files;
 use serde::{Deserialize, Serialize};
 use tokio::net::UnixStream;
 
@@ -181,29 +182,13 @@ pub(crate) fn read(path: &Path) -> Result<Option<String>, Error> {
 
 /// Replaces the file. Once this returns, it survives a power failure; one writer at a time.
 pub(crate) fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let temporary = path.with_file_name(format!(".{name}.tmp"));
-    // A leftover may have other permissions.
-    remove_file(&temporary)?;
-    let mut options = OpenOptions::new();
-    let opened = options.write(true).create_new(true).mode(mode);
-    let mut file = opened.open(&temporary).map_err(Error::file(&temporary))?;
-    let written = file
-        .set_permissions(fs::Permissions::from_mode(mode))
-        .and_then(|()| file.write_all(bytes))
-        .and_then(|()| file.sync_all());
-    written.map_err(Error::file(&temporary))?;
-    fs::rename(&temporary, path).map_err(Error::file(path))?;
-    let dir = path.parent().unwrap_or(Path::new("/"));
-    let synced = File::open(dir).and_then(|dir| dir.sync_all());
-    synced.map_err(Error::file(dir))
+    let written = files::replace(path, bytes, mode);
+    written.map(drop).map_err(Error::file(path))
 }
 
 pub(crate) fn remove_file(path: &Path) -> Result<(), Error> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::file(path)(error)),
-        _ => Ok(()),
-    }
+    let removed = files::remove_if_there(path);
+    removed.map(drop).map_err(Error::file(path))
 }
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
 //! The state of a copy until it is done, which shows that the keys in the target are its own.
 
 use std::{
-    fs::{self, File},
-    io::{self, Write},
+    fs, io,
     path::{Path, PathBuf},
 };
 
+use dqlite::files::{remove_if_there, replace};
 use serde::{Deserialize, Serialize};
 
 use super::{MigrateError, directory::Directory};
@@ -49,26 +49,17 @@ impl State {
     pub fn begin(&self, copy: &Begun) -> Result<(), MigrateError> {
         let dir = self.path.parent().unwrap_or(Path::new("."));
         Directory::create(dir)?;
-        self.write(dir, copy)
-            .map_err(|source| self.unwritable(source))
+        self.write(copy).map_err(|source| self.unwritable(source))
     }
 
-    fn write(&self, dir: &Path, copy: &Begun) -> io::Result<()> {
-        let unfinished = self.path.with_extension("part");
-        let mut file = File::create(&unfinished)?;
-        file.write_all(&serde_json::to_vec(copy)?)?;
-        file.sync_all()?;
-        fs::rename(&unfinished, &self.path)?;
-        File::open(dir)?.sync_all()
+    fn write(&self, copy: &Begun) -> io::Result<()> {
+        replace(&self.path, &serde_json::to_vec(copy)?, 0o600).map(drop)
     }
 
     /// Notes that the copy is done.
     pub fn end(&self) -> Result<(), MigrateError> {
-        match fs::remove_file(&self.path) {
-            Ok(()) => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(self.unwritable(error)),
-        }
+        let removed = remove_if_there(&self.path);
+        removed.map(drop).map_err(|error| self.unwritable(error))
     }
 
     fn unwritable(&self, source: io::Error) -> MigrateError {

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use dqlite::node::NodeError;
+use dqlite::{files::sync_dir, node::NodeError};
 
 use super::RecoverError;
 use crate::config::ConfigError;
@@ -20,7 +20,7 @@ pub fn copy(dir: &Path, now_s: i64) -> Result<PathBuf, RecoverError> {
         for name in names {
             copy_file(&dir.join(&name), &to.join(&name))?;
         }
-        sync(&to)
+        sync_dir(&to)
     });
     match copied {
         Ok(()) => Ok(to),
@@ -67,11 +67,6 @@ pub fn move_file(from: &Path, to: &Path) -> io::Result<()> {
 fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
     fs::copy(from, to)?;
     File::open(to)?.sync_all()
-}
-
-/// Makes what was done in a directory last.
-pub fn sync(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
 }
 
 pub fn unwritable(path: &Path, source: io::Error) -> RecoverError {

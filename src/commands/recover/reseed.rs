@@ -1,9 +1,13 @@
 //! A node whose data are damaged, while the others have theirs: moves the data aside, so that it joins again
 //! as one with an empty directory.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
-use dqlite::{files::IDENTITY_FILES, node::DirLock, wire::Server};
+use dqlite::{
+    files::{IDENTITY_FILES, replace, stays_beside_init, sync_dir},
+    node::DirLock,
+    wire::Server,
+};
 
 use super::{
     RecoverError,
@@ -13,7 +17,7 @@ use super::{
 use crate::{
     args::{Accepted, RecoverArgs},
     cluster::status::{StatusTargets, gather},
-    config::{INIT, stays_beside_init},
+    config::INIT,
 };
 
 pub async fn run(dir: &Path, args: &RecoverArgs, now_s: i64) -> Result<String, RecoverError> {
@@ -53,12 +57,11 @@ fn move_data(dir: &Path, to: &Path, own: &Server, others: &[Server]) -> std::io:
     for name in &data {
         backup::move_file(&dir.join(name), &to.join(name))?;
     }
-    let init = dir.join(INIT);
-    fs::write(&init, init_yaml(&own.address, others))?;
-    fs::File::open(&init)?.sync_all()?;
+    let text = init_yaml(&own.address, others);
+    replace(&dir.join(INIT), text.as_bytes(), 0o644)?;
     for name in &identity {
         backup::move_file(&dir.join(name), &to.join(name))?;
     }
-    backup::sync(to)?;
-    backup::sync(dir)
+    sync_dir(to)?;
+    sync_dir(dir)
 }

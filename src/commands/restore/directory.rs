@@ -1,13 +1,12 @@
 //! The directory that becomes a node's.
 
 use std::{
-    fs::{self, DirBuilder, File},
-    io,
+    fs::{self, DirBuilder},
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
 };
 
-use dqlite::node::DirLock;
+use dqlite::{files::sync_dir, node::DirLock};
 
 use super::RestoreError;
 use crate::{
@@ -63,12 +62,8 @@ impl Directory {
             source,
         };
         fs::remove_file(&mark).map_err(unwritable)?;
-        sync(&self.path).map_err(unwritable)
+        sync_dir(&self.path).map_err(unwritable)
     }
-}
-
-fn sync(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
 }
 
 /// The flag, or init.yaml.

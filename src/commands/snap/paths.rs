@@ -5,13 +5,16 @@
 
 use std::{
     env,
-    fs::{self, DirBuilder, File, OpenOptions},
-    io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt, symlink},
+    fs::{self, DirBuilder},
+    io,
+    os::unix::fs::{DirBuilderExt, symlink},
     path::{Path, PathBuf},
 };
 
-use dqlite::{files::read_info, wire::Server};
+use dqlite::{
+    files::{read_info, replace},
+    wire::Server,
+};
 
 use super::HookError;
 use crate::config::ConfigError;
@@ -112,15 +115,6 @@ pub fn read(path: &Path) -> Result<Option<String>, HookError> {
 
 /// Replaces the file as a whole, readable by root only.
 pub fn write(path: &Path, text: &str) -> Result<(), HookError> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let temporary = path.with_file_name(format!(".{name}.new"));
-    let mut options = OpenOptions::new();
-    let options = options.write(true).create(true).truncate(true).mode(0o600);
-    let written = options.open(&temporary).and_then(|mut file| {
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)?;
-        File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
-    });
-    written.map_err(HookError::file(path))
+    let written = replace(path, text.as_bytes(), 0o600);
+    written.map(drop).map_err(HookError::file(path))
 }

@@ -1,4 +1,4 @@
-use dqlite::node::BOOTSTRAP_ID;
+use dqlite::{files::BESIDE_INIT, node::BOOTSTRAP_ID};
 
 use super::*;
 

@@ -7,14 +7,17 @@ mod reader;
 mod writer;
 
 use std::{
-    fs::{self, DirBuilder, File},
+    fs::{self, DirBuilder},
     io,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use dqlite::wire::Param;
+use dqlite::{
+    files::{parent, sync_dir},
+    wire::Param,
+};
 use tokio::sync::mpsc;
 
 pub use self::reader::Reader;
@@ -81,13 +84,6 @@ fn remove_partial(dir: &Path) {
         {
             let _ = fs::remove_file(path);
         }
-    }
-}
-
-pub fn dir_of(path: &Path) -> PathBuf {
-    match path.parent() {
-        Some(dir) if !dir.as_os_str().is_empty() => dir.to_owned(),
-        _ => PathBuf::from("."),
     }
 }
 
@@ -257,9 +253,8 @@ fn publish(partial: &Path, path: &Path) -> Result<(), ConversionError> {
         Err(_) => fs::rename(partial, path).map_err(ConversionError::file(path))?,
         Ok(()) => fs::remove_file(partial).map_err(ConversionError::file(partial))?,
     }
-    let dir = dir_of(path);
-    let synced = File::open(&dir).and_then(|dir| dir.sync_all());
-    synced.map_err(ConversionError::file(&dir))
+    let dir = parent(path);
+    sync_dir(dir).map_err(ConversionError::file(dir))
 }
 
 #[cfg(test)]

@@ -20,7 +20,10 @@ use std::{
     time::Duration,
 };
 
-use dqlite::client::{Endpoint, Error};
+use dqlite::{
+    client::{Endpoint, Error},
+    files::parent,
+};
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
@@ -187,9 +190,9 @@ async fn back_up(
         warn!("no backup is made of the old tables, as --take-over-backup=none demands");
         return Ok(None);
     };
-    let dir = backup::dir_of(&path);
+    let dir = parent(&path);
     // What does not compress takes as much as it does now. Both may be on one disk.
-    check_space(&dir, used_bytes + SPARE_BYTES)?;
+    check_space(dir, used_bytes + SPARE_BYTES)?;
     check_space(storage_dir, conversion_bytes + used_bytes)?;
     let started = Instant::now();
     info!(file = %path.display(), rows = survey.rows, "backing up the old tables");

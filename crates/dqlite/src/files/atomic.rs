@@ -1,20 +1,18 @@
 //! Small files that are there as a whole or not at all.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{ErrorKind, Read, Write},
-    os::unix::fs::OpenOptionsExt,
+    fs::File,
+    io::{ErrorKind, Read},
     path::Path,
 };
 
-use super::FileError;
+use super::{FileError, durable};
 
 /// The largest file that is read: some ten thousand members, where a cluster has a handful.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
-/// The engine deletes what begins like this when a node is created (dqlite: src/raft/uv.c), and
-/// with it what a crash of ours leaves.
-const TEMPORARY_PREFIX: &str = "tmp-";
+/// They say who may speak for this node.
+const MODE: u32 = 0o600;
 
 pub(super) fn read(path: &Path) -> Result<Option<String>, FileError> {
     let file = match File::open(path) {
@@ -35,50 +33,24 @@ pub(super) fn read(path: &Path) -> Result<Option<String>, FileError> {
     Ok(Some(text))
 }
 
-/// Replace the file. Once this returns, it survives a power failure; one writer at a time.
+/// Replaces the file. Once this returns, it survives a power failure; one writer at a time.
 pub(super) fn write(path: &Path, text: &str) -> Result<(), FileError> {
-    let name = path
-        .file_name()
-        .expect("a path with a file name")
-        .to_string_lossy();
-    let temporary = path.with_file_name(format!("{TEMPORARY_PREFIX}{name}"));
-    // A leftover may have other permissions.
-    remove(&temporary)?;
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&temporary)
-        .map_err(FileError::io("create", &temporary))?;
-    let written = file
-        .write_all(text.as_bytes())
-        .and_then(|()| file.sync_all());
-    written.map_err(FileError::io("write", &temporary))?;
-    fs::rename(&temporary, path).map_err(FileError::io("replace", path))?;
-    sync_directory_of(path)
+    let written = durable::replace(path, text.as_bytes(), MODE);
+    written.map(drop).map_err(FileError::io("write", path))
 }
 
-/// Delete the file if it is there.
+/// Deletes the file if it is there.
 pub(super) fn remove(path: &Path) -> Result<(), FileError> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        removed => {
-            removed.map_err(FileError::io("remove", path))?;
-            sync_directory_of(path)
-        }
-    }
-}
-
-fn sync_directory_of(path: &Path) -> Result<(), FileError> {
-    let dir = path.parent().expect("a file in a directory");
-    File::open(dir)
-        .and_then(|dir| dir.sync_all())
-        .map_err(FileError::io("write", dir))
+    let removed = durable::remove_if_there(path).and_then(|was_there| match was_there {
+        true => durable::sync_dir(durable::parent(path)),
+        false => Ok(()),
+    });
+    removed.map_err(FileError::io("remove", path))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::{fs, os::unix::fs::PermissionsExt};
 
     use super::*;
 
@@ -86,7 +58,7 @@ mod tests {
     fn a_written_file_is_private_and_alone() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("info.yaml");
-        fs::write(dir.path().join("tmp-info.yaml"), "left by a crash").unwrap();
+        fs::write(dir.path().join("tmp-info.yaml.part"), "left by a crash").unwrap();
         for text in ["one", "two"] {
             write(&path, text).unwrap();
             assert_eq!(read(&path).unwrap().unwrap(), text);

@@ -14,7 +14,9 @@
 //! whenever the machine stops; no crash leaves a state that needs repair by hand.
 
 mod atomic;
+mod beside;
 mod cluster_id;
+mod durable;
 mod error;
 mod flag;
 mod identity;
@@ -22,7 +24,9 @@ mod yaml;
 
 use std::path::Path;
 
+pub use beside::{BESIDE_INIT, stays_beside_init};
 pub use cluster_id::{CLUSTER_ID_FILE, HistoryId, read_cluster_id, write_cluster_id};
+pub use durable::{TEMPORARY_PREFIX, parent, remove_if_there, replace, sync_dir};
 pub use error::FileError;
 pub use identity::{Identity, Wanted, bootstrapped, identify, joined};
 

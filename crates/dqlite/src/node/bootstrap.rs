@@ -13,6 +13,7 @@ use std::{
 
 use super::{DirLock, NodeError, recover::write_configuration};
 use crate::{
+    files::sync_dir,
     log::{METADATA_NAMES, Metadata},
     wire::{Role, Server},
 };
@@ -43,5 +44,5 @@ fn write_first_term(dir: &Path) -> io::Result<()> {
     let mut file = File::create(dir.join(METADATA_NAMES[0]))?;
     file.write_all(&Metadata::FIRST.encode())?;
     file.sync_all()?;
-    File::open(dir)?.sync_all()
+    sync_dir(dir)
 }

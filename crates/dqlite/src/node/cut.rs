@@ -7,9 +7,12 @@ use std::{
 };
 
 use super::{DirLock, LastEntry, NodeError, check, find_damage, mark};
-use crate::log::{
-    self, Directory,
-    cut::{Change, Cut},
+use crate::{
+    files::{remove_if_there, sync_dir},
+    log::{
+        self, Directory,
+        cut::{Change, Cut},
+    },
 };
 
 /// The name of a shorter segment while it is written. The engine deletes files with such names.
@@ -75,9 +78,9 @@ impl PlannedCut {
         let dir = lock.dir();
         let applied = self.cut.changes.iter().try_for_each(|c| change(dir, c));
         let applied = applied
-            .and_then(|()| sync(dir))
-            .and_then(|()| remove(&dir.join(mark::FILE_NAME)))
-            .and_then(|()| sync(dir));
+            .and_then(|()| sync_dir(dir))
+            .and_then(|()| remove_if_there(&dir.join(mark::FILE_NAME)).map(drop))
+            .and_then(|()| sync_dir(dir));
         applied.map_err(|source| NodeError::Directory {
             dir: dir.to_owned(),
             source,
@@ -87,7 +90,7 @@ impl PlannedCut {
 
 fn change(dir: &Path, change: &Change) -> io::Result<()> {
     match change {
-        Change::Remove(name) => remove(&dir.join(name)),
+        Change::Remove(name) => remove_if_there(&dir.join(name)).map(drop),
         Change::Shorten {
             name,
             to,
@@ -98,8 +101,8 @@ fn change(dir: &Path, change: &Change) -> io::Result<()> {
             io::copy(&mut from, &mut file)?;
             file.sync_all()?;
             fs::rename(dir.join(SCRATCH), dir.join(to))?;
-            sync(dir)?;
-            remove(&dir.join(name))
+            sync_dir(dir)?;
+            remove_if_there(&dir.join(name)).map(drop)
         }
         Change::Clear { name, from_byte } => {
             let file = OpenOptions::new().write(true).open(dir.join(name))?;
@@ -109,15 +112,4 @@ fn change(dir: &Path, change: &Change) -> io::Result<()> {
             file.sync_all()
         }
     }
-}
-
-fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
-}
-
-fn sync(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
 }

@@ -2,7 +2,10 @@
 
 use std::{fs, io, path::Path};
 
-use crate::log::METADATA_NAMES as METADATA;
+use crate::{
+    files::{remove_if_there, sync_dir},
+    log::METADATA_NAMES as METADATA,
+};
 
 /// Names as in dqlite: src/raft/uv.h, uv_metadata.c, uv_segment.c and uv_snapshot.c.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,12 +46,9 @@ pub(super) fn undo_half_a_bootstrap(dir: &Path) -> io::Result<()> {
         return Ok(());
     }
     for name in METADATA {
-        match fs::remove_file(dir.join(name)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        remove_if_there(&dir.join(name))?;
     }
-    fs::File::open(dir)?.sync_all()
+    sync_dir(dir)
 }
 
 /// `0000000000000001-0000000000000042`: first and last index.

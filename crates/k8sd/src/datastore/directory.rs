@@ -7,7 +7,7 @@ use std::{
 };
 
 use dqlite::{
-    files::{self, IDENTITY_FILES},
+    files::{self, IDENTITY_FILES, stays_beside_init},
     node::{EngineState, engine_state},
     wire::Server,
 };
@@ -20,20 +20,6 @@ const CERTIFICATE: &str = "cluster.crt";
 const KEY: &str = "cluster.key";
 const INIT: &str = "init.yaml";
 const FAILURE_DOMAIN: &str = "failure-domain";
-
-/// The files that the server accepts beside init.yaml. It accepts its socket, too.
-const BESIDE_INIT: [&str; 7] = [
-    CERTIFICATE,
-    KEY,
-    INIT,
-    FAILURE_DOMAIN,
-    "tuning.yaml",
-    "lost+found",
-    "dqlite-lock",
-];
-
-/// The engine deletes files whose names begin with this.
-pub const TEMPORARY: &str = "tmp-";
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -215,7 +201,8 @@ fn check_nothing_else(dir: &Path) -> Result<(), Error> {
         let is_socket = entry.file_type().is_ok_and(|kind| kind.is_socket());
         let name = entry.file_name();
         let text = name.to_string_lossy();
-        if !is_socket && !text.starts_with(TEMPORARY) && !BESIDE_INIT.contains(&text.as_ref()) {
+        // The server accepts its socket, too.
+        if !is_socket && !stays_beside_init(&text) {
             names.push(name.into());
         }
     }

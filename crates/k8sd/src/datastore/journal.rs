@@ -6,19 +6,21 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, DirBuilder, File, OpenOptions},
+    fs::{self, DirBuilder, OpenOptions},
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
+use dqlite::files::TEMPORARY_PREFIX;
 use openssl::sha::sha256;
 use serde::{Deserialize, Serialize};
 
-use super::directory::{TEMPORARY, has_data};
+use super::directory::has_data;
 use crate::{
     Error,
     api::DatastoreRequest,
+    copy::sync,
     state::{self, PRIVATE, StateDir},
 };
 
@@ -123,12 +125,11 @@ fn path(state: &StateDir) -> PathBuf {
 }
 
 fn temporary(dir: &Path, name: &str) -> PathBuf {
-    dir.join(format!("{TEMPORARY}k8sd-{name}"))
+    dir.join(format!("{TEMPORARY_PREFIX}k8sd-{name}"))
 }
 
 fn digest(text: &str) -> String {
-    let digest = sha256(text.as_bytes());
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(sha256(text.as_bytes()))
 }
 
 /// There as a whole or not at all, and only where nothing was.
@@ -145,11 +146,6 @@ fn write_new(dir: &Path, name: &str, text: &str) -> Result<(), Error> {
     let linked = fs::hard_link(&temporary, &path).map_err(Error::file(&path));
     state::remove_file(&temporary)?;
     linked
-}
-
-fn sync(dir: &Path) -> Result<(), Error> {
-    let synced = File::open(dir).and_then(|dir| dir.sync_all());
-    synced.map_err(Error::file(dir))
 }
 
 #[cfg(test)]

@@ -18,13 +18,15 @@
 //! All numbers are little endian; the rest is zeros, and so it all is that an earlier version did not write.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, ErrorKind, Read, Seek, SeekFrom, Write},
-    os::unix::fs::OpenOptionsExt,
+    fs::{self, File},
+    io::{self, ErrorKind, Read, Seek, SeekFrom},
     path::Path,
 };
 
-use crate::log::{SnapshotId, crc32};
+use crate::{
+    files::replace,
+    log::{SnapshotId, crc32},
+};
 
 pub const FILE_NAME: &str = "high-water-mark";
 
@@ -225,23 +227,9 @@ pub fn read(dir: &Path) -> io::Result<Option<Content>> {
 
 /// Replaces the file in one step by one with this content, and returns it.
 pub fn create(dir: &Path, content: &Content) -> io::Result<File> {
-    let temporary = dir.join(format!("tmp-{FILE_NAME}"));
-    match fs::remove_file(&temporary) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&temporary)?;
     let mut slots = [[0; SLOT_BYTES]; 2];
     encode(content, &mut slots[usize::from(content.sequence % 2 == 1)]);
-    file.write_all(slots.as_flattened())?;
-    file.sync_all()?;
-    fs::rename(&temporary, dir.join(FILE_NAME))?;
-    File::open(dir)?.sync_all()?;
-    Ok(file)
+    replace(&dir.join(FILE_NAME), slots.as_flattened(), 0o600)
 }
 
 #[cfg(test)]
