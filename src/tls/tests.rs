@@ -1,16 +1,13 @@
 use std::{fs, path::Path};
 
+use dqlite::tls::{CertificateBuilder, new_key};
 use openssl::{
-    asn1::{Asn1Object, Asn1OctetString, Asn1Time},
+    asn1::{Asn1IntegerRef, Asn1Object, Asn1OctetString, Asn1Time},
     bn::BigNum,
-    ec::{EcGroup, EcKey},
     hash::MessageDigest,
     pkey::{PKey, Private},
     ssl::{SslContextBuilder, SslMethod},
-    x509::{
-        X509, X509Builder, X509Crl, X509CrlBuilder, X509Extension, X509NameBuilder,
-        X509RevokedBuilder,
-    },
+    x509::{X509, X509Crl, X509CrlBuilder, X509Extension, X509RevokedBuilder},
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
@@ -19,6 +16,8 @@ use super::*;
 /// Bytes that may be under way in each direction.
 const PIPE_BYTES: usize = 64 * 1024;
 
+const DAY_S: i64 = 24 * 3600;
+
 pub(crate) struct Pair {
     certificate: X509,
     key: PKey<Private>,
@@ -26,26 +25,12 @@ pub(crate) struct Pair {
 
 /// Signed by itself, and for both sides.
 fn pair(common_name: &str) -> Pair {
-    let curve = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
-    let key = PKey::from_ec_key(EcKey::generate(&curve).unwrap()).unwrap();
-    let mut name = X509NameBuilder::new().unwrap();
-    if !common_name.is_empty() {
-        name.append_entry_by_nid(Nid::COMMONNAME, common_name)
-            .unwrap();
-    }
-    let name = name.build();
-    let mut builder = X509Builder::new().unwrap();
-    let serial = BigNum::from_u32(7).unwrap().to_asn1_integer().unwrap();
-    builder.set_version(2).unwrap();
-    builder.set_serial_number(&serial).unwrap();
-    builder.set_subject_name(&name).unwrap();
-    builder.set_issuer_name(&name).unwrap();
-    builder.set_pubkey(&key).unwrap();
-    let days = |days| Asn1Time::days_from_now(days).unwrap();
-    builder.set_not_before(&days(0)).unwrap();
-    builder.set_not_after(&days(1)).unwrap();
-    builder.sign(&key, MessageDigest::sha256()).unwrap();
-    let certificate = builder.build();
+    let key = new_key(Nid::X9_62_PRIME256V1).unwrap();
+    let name = [(Nid::COMMONNAME, common_name)];
+    let subject = &name[..usize::from(!common_name.is_empty())];
+    let now_s = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs() as i64;
+    let builder = CertificateBuilder::new(subject, &key, (now_s, now_s + DAY_S)).unwrap();
+    let certificate = builder.sign_itself(MessageDigest::sha256()).unwrap();
     Pair { certificate, key }
 }
 
@@ -142,11 +127,10 @@ async fn it_does_not_unless_that_is_asked_for() {
     assert_eq!(shake(&server, &pair).await.0.unwrap().common_name, None);
 }
 
-fn revoke(pair: &Pair, serial: u32) -> X509Crl {
+fn revoke(pair: &Pair, serial: &Asn1IntegerRef) -> X509Crl {
     let now = Asn1Time::days_from_now(0).unwrap();
-    let serial = BigNum::from_u32(serial).unwrap().to_asn1_integer().unwrap();
     let mut revoked = X509RevokedBuilder::new().unwrap();
-    revoked.set_serial_number(&serial).unwrap();
+    revoked.set_serial_number(serial).unwrap();
     revoked.set_revocation_date(&now).unwrap();
     let mut list = X509CrlBuilder::new().unwrap();
     list.set_issuer_name(pair.certificate.subject_name())
@@ -181,9 +165,11 @@ async fn revoked_certificates_are_refused() {
     assert!(matches!(load(), Err(ServerTlsError::Revoked(_))));
     fs::write(&list, "nothing").unwrap();
     assert!(matches!(load(), Err(ServerTlsError::NoRevocationList(_))));
-    fs::write(&list, revoke(&pair, 8).to_pem().unwrap()).unwrap();
+    let other = BigNum::from_u32(8).unwrap().to_asn1_integer().unwrap();
+    fs::write(&list, revoke(&pair, &other).to_pem().unwrap()).unwrap();
     assert!(shake(&load().unwrap(), &pair).await.0.is_ok());
-    fs::write(&list, revoke(&pair, 7).to_der().unwrap()).unwrap();
+    let own = pair.certificate.serial_number();
+    fs::write(&list, revoke(&pair, own).to_der().unwrap()).unwrap();
     let (refused, _) = shake(&load().unwrap(), &pair).await;
     let error = refused.err().expect("it is refused").to_string();
     assert!(error.contains("revoked"), "{error}");

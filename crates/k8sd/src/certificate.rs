@@ -2,18 +2,16 @@
 
 use std::net::IpAddr;
 
+use dqlite::tls::{CertificateBuilder, new_key};
 use openssl::{
     asn1::Asn1Time,
-    bn::{BigNum, MsbOption},
-    ec::{EcGroup, EcKey},
     error::ErrorStack,
     hash::MessageDigest,
     nid::Nid,
-    pkey::PKey,
     sha::sha256,
     x509::{
-        X509, X509Builder, X509NameBuilder,
-        extension::{BasicConstraints, ExtendedKeyUsage, KeyUsage, SubjectAlternativeName},
+        X509,
+        extension::{BasicConstraints, ExtendedKeyUsage, KeyUsage},
     },
 };
 
@@ -35,52 +33,39 @@ pub struct PemPair {
     pub key: String,
 }
 
+impl PemPair {
+    pub fn new(certificate: &X509, key_pem: &[u8]) -> Result<Self, ErrorStack> {
+        let text = |pem: &[u8]| String::from_utf8_lossy(pem).into_owned();
+        Ok(Self {
+            certificate: text(&certificate.to_pem()?),
+            key: text(key_pem),
+        })
+    }
+}
+
 impl std::fmt::Debug for PemPair {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("PemPair").finish_non_exhaustive()
     }
 }
 
-/// A new pair that signs itself: P-384, for `name` and the loop-back addresses.
+/// Makes a pair that signs itself: P-384, for `name` and the loop-back addresses.
 pub fn generate(name: &str, now_s: i64) -> Result<PemPair, ErrorStack> {
-    let key = EcKey::generate(&*EcGroup::from_curve_name(Nid::SECP384R1)?)?;
-    let key_pem = key.private_key_to_pem()?;
-    let key = PKey::from_ec_key(key)?;
-    let mut subject = X509NameBuilder::new()?;
-    subject.append_entry_by_nid(Nid::ORGANIZATIONNAME, "LXD")?;
+    let key = new_key(Nid::SECP384R1)?;
     let common: String = format!("root@{name}").chars().take(64).collect();
-    subject.append_entry_by_nid(Nid::COMMONNAME, &common)?;
-    let subject = subject.build();
-    let mut serial = BigNum::new()?;
-    serial.rand(127, MsbOption::MAYBE_ZERO, false)?;
-    let mut builder = X509Builder::new()?;
-    builder.set_version(2)?;
-    builder.set_serial_number(&*serial.to_asn1_integer()?)?;
-    builder.set_subject_name(&subject)?;
-    builder.set_issuer_name(&subject)?;
-    builder.set_not_before(&*Asn1Time::from_unix(now_s - SKEW_S)?)?;
-    builder.set_not_after(&*Asn1Time::from_unix(now_s + VALID_S)?)?;
-    builder.set_pubkey(&key)?;
+    let subject = [(Nid::ORGANIZATIONNAME, "LXD"), (Nid::COMMONNAME, &common)];
     let usage = KeyUsage::new()
         .critical()
         .digital_signature()
         .key_encipherment()
         .build()?;
-    builder.append_extension(usage)?;
-    builder.append_extension(ExtendedKeyUsage::new().server_auth().build()?)?;
-    builder.append_extension(BasicConstraints::new().critical().build()?)?;
-    let names = SubjectAlternativeName::new()
-        .dns(name)
-        .ip("127.0.0.1")
-        .ip("::1")
-        .build(&builder.x509v3_context(None, None))?;
-    builder.append_extension(names)?;
-    builder.sign(&key, MessageDigest::sha384())?;
-    let text = |pem: Vec<u8>| String::from_utf8(pem).expect("PEM is ASCII");
-    Ok(PemPair {
-        certificate: text(builder.build().to_pem()?),
-        key: text(key_pem),
-    })
+    let certificate = CertificateBuilder::new(&subject, &key, (now_s - SKEW_S, now_s + VALID_S))?
+        .with(usage)?
+        .with(ExtendedKeyUsage::new().server_auth().build()?)?
+        .with(BasicConstraints::new().critical().build()?)?
+        .with_names(&[name], &["127.0.0.1", "::1"])?
+        .sign_itself(MessageDigest::sha384())?;
+    PemPair::new(&certificate, &key.ec_key()?.private_key_to_pem()?)
 }
 
 /// The pair of this name in the directory.
@@ -107,8 +92,7 @@ pub fn parse(pem: &str) -> Result<X509, Error> {
 
 /// Lower-case hexadecimal SHA-256 of the DER form.
 pub fn fingerprint(certificate: &X509) -> Result<String, ErrorStack> {
-    let digest = sha256(&certificate.to_der()?);
-    Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex::encode(sha256(&certificate.to_der()?)))
 }
 
 pub fn has_dns_name(certificate: &X509, name: &str) -> bool {
@@ -141,6 +125,8 @@ pub fn check_name(name: &str) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
+    use openssl::pkey::PKey;
+
     use super::*;
 
     #[test]

@@ -5,17 +5,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
-use openssl::asn1::Asn1Time;
-use openssl::bn::BigNum;
-use openssl::ec::{EcGroup, EcKey};
+use dqlite::tls::{CertificateBuilder, new_key};
 use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
 use openssl::pkey::{PKey, Private};
 use openssl::ssl::{Ssl, SslContext, SslContextBuilder, SslFiletype, SslMethod, SslVerifyMode};
-use openssl::x509::extension::{BasicConstraints, ExtendedKeyUsage, SubjectAlternativeName};
-use openssl::x509::{X509, X509Builder, X509NameBuilder};
+use openssl::x509::X509;
+use openssl::x509::extension::{BasicConstraints, ExtendedKeyUsage};
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_openssl::SslStream;
@@ -29,7 +26,6 @@ pub struct Pki {
     dir: TempDir,
     authority: X509,
     key: PKey<Private>,
-    serial: AtomicU32,
 }
 
 /// Certificate and key of somebody, as files.
@@ -43,19 +39,15 @@ pub struct Pair {
 impl Pki {
     pub fn new() -> Arc<Self> {
         let dir = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        let key = new_key();
-        let mut builder = begin("authority", &key, 1, VALID);
+        let key = key();
         let constraints = BasicConstraints::new().critical().ca().build().unwrap();
-        builder.append_extension(constraints).unwrap();
-        sign(&mut builder, None, &key);
-        let authority = builder.build();
+        let builder = begin("authority", &key, VALID).with(constraints).unwrap();
+        let authority = builder.sign_itself(MessageDigest::sha256()).unwrap();
         fs::write(dir.path().join("ca.crt"), authority.to_pem().unwrap()).unwrap();
-        let serial = AtomicU32::new(2);
         let pki = Self {
             dir,
             authority,
             key,
-            serial,
         };
         for name in ["server", "root", "alice"] {
             pki.issue(name, name, VALID);
@@ -102,20 +94,15 @@ impl Pki {
     }
 
     fn issue(&self, file: &str, common_name: &str, valid: (i64, i64)) -> X509 {
-        let key = new_key();
-        let serial = self.serial.fetch_add(1, Ordering::Relaxed);
-        let mut builder = begin(common_name, &key, serial, valid);
-        let context = builder.x509v3_context(Some(&self.authority), None);
-        let names = SubjectAlternativeName::new()
-            .dns("localhost")
-            .ip("127.0.0.1")
-            .build(&context)
-            .unwrap();
+        let key = key();
         let usage = ExtendedKeyUsage::new().server_auth().client_auth().build();
-        builder.append_extension(names).unwrap();
-        builder.append_extension(usage.unwrap()).unwrap();
-        sign(&mut builder, Some(&self.authority), &self.key);
-        let certificate = builder.build();
+        let certificate = begin(common_name, &key, valid)
+            .with_names(&["localhost"], &["127.0.0.1"])
+            .and_then(|builder| builder.with(usage.unwrap()))
+            .and_then(|builder| {
+                builder.sign_by(&self.authority, &self.key, MessageDigest::sha256())
+            })
+            .unwrap();
         let pair = self.pair(file);
         fs::write(pair.key, key.private_key_to_pem_pkcs8().unwrap()).unwrap();
         fs::write(pair.certificate, certificate.to_pem().unwrap()).unwrap();
@@ -139,40 +126,18 @@ impl Pki {
     }
 }
 
-fn new_key() -> PKey<Private> {
-    let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
-    PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap()
+fn key() -> PKey<Private> {
+    new_key(Nid::X9_62_PRIME256V1).unwrap()
 }
 
-fn begin(common_name: &str, key: &PKey<Private>, serial: u32, valid: (i64, i64)) -> X509Builder {
-    let mut name = X509NameBuilder::new().unwrap();
-    name.append_entry_by_nid(Nid::COMMONNAME, common_name)
-        .unwrap();
+fn begin<'a>(
+    common_name: &str,
+    key: &'a PKey<Private>,
+    valid: (i64, i64),
+) -> CertificateBuilder<'a> {
     let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs() as i64;
-    let time = |offset| Asn1Time::from_unix(now + offset).unwrap();
-    let mut builder = X509Builder::new().unwrap();
-    builder.set_version(2).unwrap();
-    let serial = BigNum::from_u32(serial).unwrap().to_asn1_integer();
-    builder.set_serial_number(&serial.unwrap()).unwrap();
-    builder.set_subject_name(&name.build()).unwrap();
-    builder.set_pubkey(key).unwrap();
-    builder.set_not_before(&time(valid.0)).unwrap();
-    builder.set_not_after(&time(valid.1)).unwrap();
-    builder
-}
-
-/// Signs a certificate: without an issuer, by its own key.
-fn sign(builder: &mut X509Builder, issuer: Option<&X509>, key: &PKey<Private>) {
-    match issuer {
-        Some(issuer) => builder.set_issuer_name(issuer.subject_name()).unwrap(),
-        None => {
-            let mut name = X509NameBuilder::new().unwrap();
-            name.append_entry_by_nid(Nid::COMMONNAME, "authority")
-                .unwrap();
-            builder.set_issuer_name(&name.build()).unwrap();
-        }
-    }
-    builder.sign(key, MessageDigest::sha256()).unwrap();
+    let valid = (now + valid.0, now + valid.1);
+    CertificateBuilder::new(&[(Nid::COMMONNAME, common_name)], key, valid).unwrap()
 }
 
 /// The TLS settings of a client.

@@ -8,6 +8,7 @@
 //! first DNS name of the pair's certificate, or the dialled host where it has none (as go-dqlite, which
 //! crashes on such a certificate). Nothing prompts: an encrypted key is refused.
 
+mod certificate;
 mod client;
 mod error;
 mod pair;
@@ -26,6 +27,7 @@ use openssl::x509::{X509, X509VerifyResult};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_openssl::SslStream;
 
+pub use certificate::{CertificateBuilder, new_key};
 pub use client::{ClientOptions, first_dns_name};
 pub use error::TlsError;
 pub use pair::Pair;

@@ -2,17 +2,17 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
-use dqlite::tls::{Tls, TlsOptions, TlsVersion};
-use openssl::asn1::Asn1Time;
-use openssl::bn::BigNum;
-use openssl::ec::{EcGroup, EcKey};
+use dqlite::tls::{CertificateBuilder, Tls, TlsOptions, TlsVersion};
 use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
 use openssl::pkey::{PKey, Private};
-use openssl::x509::extension::{BasicConstraints, ExtendedKeyUsage, SubjectAlternativeName};
-use openssl::x509::{X509, X509NameBuilder};
+use openssl::x509::X509;
+use openssl::x509::extension::{BasicConstraints, ExtendedKeyUsage};
 use tempfile::TempDir;
+
+const VALID_S: i64 = 2 * 24 * 3600;
 
 pub struct PairFiles {
     pub dir: TempDir,
@@ -60,49 +60,18 @@ pub fn options(certificate: &Path, key: &Path) -> TlsOptions {
 }
 
 pub fn new_key() -> PKey<Private> {
-    let curve = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
-    PKey::from_ec_key(EcKey::generate(&curve).unwrap()).unwrap()
+    dqlite::tls::new_key(Nid::X9_62_PRIME256V1).unwrap()
 }
 
 /// Makes a certificate as `config/csr-dqlite.conf.template` asks for it: no authority, usable on
 /// both sides.
 fn certificate(key: &PKey<Private>, dns: &[&str], ips: &[&str]) -> X509 {
-    let mut name = X509NameBuilder::new().unwrap();
-    name.append_entry_by_nid(Nid::COMMONNAME, "k8s").unwrap();
-    let name = name.build();
-    let mut builder = X509::builder().unwrap();
-    builder.set_version(2).unwrap();
-    let serial = BigNum::from_u32(1).unwrap().to_asn1_integer().unwrap();
-    builder.set_serial_number(&serial).unwrap();
-    builder.set_subject_name(&name).unwrap();
-    builder.set_issuer_name(&name).unwrap();
-    builder
-        .set_not_before(&Asn1Time::days_from_now(0).unwrap())
-        .unwrap();
-    builder
-        .set_not_after(&Asn1Time::days_from_now(2).unwrap())
-        .unwrap();
-    builder.set_pubkey(key).unwrap();
-    builder
-        .append_extension(BasicConstraints::new().build().unwrap())
-        .unwrap();
-    let usage = ExtendedKeyUsage::new()
-        .server_auth()
-        .client_auth()
-        .build()
-        .unwrap();
-    builder.append_extension(usage).unwrap();
-    if !dns.is_empty() || !ips.is_empty() {
-        let mut names = SubjectAlternativeName::new();
-        for name in dns {
-            names.dns(name);
-        }
-        for ip in ips {
-            names.ip(ip);
-        }
-        let names = names.build(&builder.x509v3_context(None, None)).unwrap();
-        builder.append_extension(names).unwrap();
-    }
-    builder.sign(key, MessageDigest::sha256()).unwrap();
-    builder.build()
+    let now_s = UNIX_EPOCH.elapsed().unwrap().as_secs() as i64;
+    let usage = ExtendedKeyUsage::new().server_auth().client_auth().build();
+    CertificateBuilder::new(&[(Nid::COMMONNAME, "k8s")], key, (now_s, now_s + VALID_S))
+        .and_then(|builder| builder.with(BasicConstraints::new().build()?))
+        .and_then(|builder| builder.with(usage?))
+        .and_then(|builder| builder.with_names(dns, ips))
+        .and_then(|builder| builder.sign_itself(MessageDigest::sha256()))
+        .unwrap()
 }

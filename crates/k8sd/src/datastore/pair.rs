@@ -2,21 +2,14 @@
 
 use std::{net::IpAddr, path::Path};
 
-use dqlite::tls::{Pair, Tls, TlsVersion};
+use dqlite::tls::{CertificateBuilder, Pair, Tls, TlsVersion};
 use openssl::{
-    asn1::Asn1Time,
-    bn::{BigNum, MsbOption},
     error::ErrorStack,
     hash::MessageDigest,
+    nid::Nid,
     pkey::PKey,
     rsa::Rsa,
-    x509::{
-        X509Builder, X509NameBuilder,
-        extension::{
-            AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, KeyUsage,
-            SubjectAlternativeName, SubjectKeyIdentifier,
-        },
-    },
+    x509::extension::{BasicConstraints, ExtendedKeyUsage, KeyUsage},
 };
 
 use crate::{
@@ -39,58 +32,35 @@ const SKEW_S: i64 = 60;
 /// Takes a second or more.
 pub fn generate(name: &str, host: &str, now_s: i64) -> Result<PemPair, ErrorStack> {
     let key = PKey::from_rsa(Rsa::generate(KEY_BITS)?)?;
-    let mut subject = X509NameBuilder::new()?;
-    subject.append_entry_by_text("CN", "k8s")?;
-    let subject = subject.build();
-    let mut serial = BigNum::new()?;
-    serial.rand(127, MsbOption::MAYBE_ZERO, false)?;
-    let mut builder = X509Builder::new()?;
-    builder.set_version(2)?;
-    builder.set_serial_number(&*serial.to_asn1_integer()?)?;
-    builder.set_subject_name(&subject)?;
-    builder.set_issuer_name(&subject)?;
-    builder.set_not_before(&*Asn1Time::from_unix(now_s - SKEW_S)?)?;
-    builder.set_not_after(&*Asn1Time::from_unix(now_s + VALID_S)?)?;
-    builder.set_pubkey(&key)?;
     let usage = KeyUsage::new()
         .critical()
         .digital_signature()
         .key_encipherment()
         .data_encipherment()
         .build()?;
-    builder.append_extension(usage)?;
     let both_sides = ExtendedKeyUsage::new()
         .server_auth()
         .client_auth()
         .build()?;
-    builder.append_extension(both_sides)?;
-    builder.append_extension(BasicConstraints::new().build()?)?;
-    let own_id = SubjectKeyIdentifier::new().build(&builder.x509v3_context(None, None))?;
-    builder.append_extension(own_id)?;
-    let issuer_id = AuthorityKeyIdentifier::new()
-        .keyid(true)
-        .build(&builder.x509v3_context(None, None))?;
-    builder.append_extension(issuer_id)?;
-    let mut names = SubjectAlternativeName::new();
-    names.dns(name).dns("localhost");
-    names.ip("127.0.0.1").ip("::1");
+    let (mut names, mut ips) = (vec![name, "localhost"], vec!["127.0.0.1", "::1"]);
     match host.parse::<IpAddr>() {
-        Ok(ip) if !ip.is_loopback() => drop(names.ip(host)),
+        Ok(ip) if !ip.is_loopback() => ips.push(host),
         Ok(_) => {}
         Err(_) => {
             if check_name(host).is_ok() && host != name {
-                names.dns(host);
+                names.push(host);
             }
         }
     }
-    let names = names.build(&builder.x509v3_context(None, None))?;
-    builder.append_extension(names)?;
-    builder.sign(&key, MessageDigest::sha256())?;
-    let text = |pem: Vec<u8>| String::from_utf8(pem).expect("PEM is ASCII");
-    Ok(PemPair {
-        certificate: text(builder.build().to_pem()?),
-        key: text(key.private_key_to_pem_pkcs8()?),
-    })
+    let valid_s = (now_s - SKEW_S, now_s + VALID_S);
+    let certificate = CertificateBuilder::new(&[(Nid::COMMONNAME, "k8s")], &key, valid_s)?
+        .with(usage)?
+        .with(both_sides)?
+        .with(BasicConstraints::new().build()?)?
+        .with_key_ids()?
+        .with_names(&names, &ips)?
+        .sign_itself(MessageDigest::sha256())?;
+    PemPair::new(&certificate, &key.private_key_to_pem_pkcs8()?)
 }
 
 fn open(pair: &PemPair) -> Result<Pair, Error> {
