@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use dqlite::{node::LastEntry, wire::Server};
-
-use super::survey::Surveyed;
+use dqlite::{
+    node::{LastEntry, survey::Surveyed},
+    wire::Server,
+};
 
 /// A recovery, for its texts.
 pub struct Plan<'a> {

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use dqlite::{
     cluster_id::ClusterId,
     files::{self, read_cluster, write_cluster, write_info},
-    node::{DirLock, NodeError, last_entry, plan_cut},
+    node::{DirLock, NodeError, last_entry, plan_cut, survey::newer},
     wire::{Role, Server},
 };
 
@@ -56,7 +56,7 @@ async fn recover(args: &RecoverArgs, now_s: i64) -> Result<String, RecoverError>
     let state = target.state.as_ref().map_err(|reason| {
         RecoverError::Refused(format!("{table}\n{}", advice::unusable(target, reason)))
     })?;
-    if let Some(newer) = survey::newest(&surveyed).filter(|newest| newest.state != target.state)
+    if let Some(newer) = newer(&surveyed)
         && !args.force.contains(&Accepted::LoseNewerData)
     {
         return Err(RecoverError::Refused(format!(

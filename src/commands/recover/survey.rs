@@ -1,44 +1,19 @@
 //! The survey of directories: what each holds.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use dqlite::{
     cluster::listening,
     files::{read_cluster, read_info},
     log::verify_directory,
     node::{
-        DirLock, EngineState, LastEntry, NodeError, PlannedCut, engine_state, find_damage,
-        last_entry, plan_cut,
+        DirLock, EngineState, NodeError, engine_state, find_damage, last_entry, plan_cut,
+        survey::{self, DirState, Surveyed},
     },
-    wire::Server,
 };
 
 use super::RecoverError;
 use crate::config::ConfigError;
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Surveyed {
-    pub dir: PathBuf,
-    /// The state, or why it is of no use.
-    pub state: Result<DirState, String>,
-}
-
-#[derive(Debug, Clone)]
-pub struct DirState {
-    pub own: Server,
-    pub last_entry: LastEntry,
-    /// The entries that are given up for that.
-    pub cut: Option<PlannedCut>,
-}
-
-/// States are equal if the same can be recovered from them.
-impl PartialEq for DirState {
-    fn eq(&self, other: &Self) -> bool {
-        self.last_entry == other.last_entry
-    }
-}
-
-impl Eq for DirState {}
 
 /// Surveys a directory. Fails only where nothing can be said, such as on a directory in use. With
 /// `may_cut` a damaged one counts by what would be left of it.
@@ -110,98 +85,9 @@ pub async fn running(dir: &Path) -> Result<Vec<String>, RecoverError> {
     Ok(listening(addresses).await)
 }
 
-/// The first of those that reach furthest.
-pub fn newest(surveyed: &[Surveyed]) -> Option<&Surveyed> {
-    let usable = surveyed.iter().filter(|dir| dir.state.is_ok());
-    usable.rev().max_by_key(|dir| entry(dir))
-}
-
-fn entry(surveyed: &Surveyed) -> Option<LastEntry> {
-    let state = surveyed.state.as_ref().ok()?;
-    Some(state.last_entry)
-}
-
 /// Returns a table with a line for each directory.
 pub fn table(surveyed: &[Surveyed]) -> String {
-    let newest = newest(surveyed).and_then(entry);
-    let mut text = String::new();
-    for dir in surveyed {
-        let path = dir.dir.display();
-        text += &match &dir.state {
-            Ok(DirState {
-                own,
-                last_entry,
-                cut,
-            }) => {
-                let LastEntry { term, index } = last_entry;
-                let rank = if Some(*last_entry) == newest {
-                    "the newest"
-                } else {
-                    "STALE"
-                };
-                let damage = cut.as_ref().map(given_up).unwrap_or_default();
-                format!(
-                    "{path}: node {:x} at {}, term {term}, index {index}: {rank}\n{damage}",
-                    own.id, own.address
-                )
-            }
-            Err(reason) => format!("{path}: of no use: {reason}\n"),
-        };
-    }
-    text
-}
-
-fn given_up(cut: &PlannedCut) -> String {
-    let (reason, index, last) = (&cut.reason, cut.end.index, cut.last_known);
-    let count = last.saturating_sub(index);
-    match count {
-        0 => format!(
-            "  damaged: {reason}\n  What can be named is left; what came after it is given up.\n"
-        ),
-        _ => format!(
-            "  damaged: {reason}\n  At least {count} entries are given up, {} to {last}, and what came after them.\n",
-            index + 1
-        ),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use dqlite::wire::Role;
-
-    use super::*;
-
-    fn dir(name: &str, term: u64, index: u64) -> Surveyed {
-        let own = Server {
-            id: 1,
-            address: "a:1".to_owned(),
-            role: Role::Voter,
-        };
-        Surveyed {
-            dir: name.into(),
-            state: Ok(DirState {
-                own,
-                last_entry: LastEntry { term, index },
-                cut: None,
-            }),
-        }
-    }
-
-    #[test]
-    fn a_higher_term_is_newer_than_a_longer_log() {
-        let mut dirs = vec![dir("a", 2, 100), dir("b", 3, 50), dir("c", 3, 50)];
-        dirs.push(Surveyed {
-            dir: "d".into(),
-            state: Err("gone".to_owned()),
-        });
-        assert_eq!(newest(&dirs).unwrap().dir, PathBuf::from("b"));
-        let table = table(&dirs);
-        assert!(
-            table.contains("a: node 1 at a:1, term 2, index 100: STALE"),
-            "{table}"
-        );
-        assert_eq!(table.matches("the newest").count(), 2, "{table}");
-        assert!(table.contains("d: of no use: gone"), "{table}");
-        assert_eq!(newest(&dirs[3..]), None);
-    }
+    survey::table(surveyed, |own| {
+        format!("node {:x} at {}", own.id, own.address)
+    })
 }

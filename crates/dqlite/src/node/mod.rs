@@ -29,6 +29,7 @@ mod process;
 mod recover;
 pub mod reuse;
 mod state;
+pub mod survey;
 
 pub use check::{engine_bytes, find_damage};
 pub use connect::{DIAL_TIMEOUT, Dial};

@@ -26,7 +26,7 @@ use dqlite::{
     cluster::listening,
     cluster_id::ClusterId,
     files::{bootstrapped, joined, read_cluster, write_cluster, write_info},
-    node::{DirLock, LastEntry},
+    node::{DirLock, LastEntry, survey::newer},
 };
 
 use crate::{
@@ -77,7 +77,7 @@ pub async fn recover(wanted: &Wanted<'_>, now_s: i64) -> Result<String, Error> {
         surveyed.push(survey::survey(&database_in(dir))?);
     }
     let table = survey::table(&surveyed);
-    let target = match &surveyed[0].found {
+    let target = match &surveyed[0].state {
         Ok(found) => found.clone(),
         Err(reason) => {
             return Err(Error::Invalid(format!(
@@ -86,14 +86,14 @@ pub async fn recover(wanted: &Wanted<'_>, now_s: i64) -> Result<String, Error> {
             )));
         }
     };
-    if let Some(newer) = survey::newer(&surveyed)
+    if let Some(newer) = newer(&surveyed)
         && !wanted.loses_newer_data
     {
         return Err(Error::Conflict(format!(
             "{table}{} is not the newest: what {} has beyond it would be lost. Recover that one, on its machine; \
              to lose it, add --force=lose-newer-data",
             database.display(),
-            newer.display()
+            newer.dir.display()
         )));
     }
     let trust = Truststore::load(state)?;
