@@ -213,7 +213,7 @@ pub fn notes(
         let member = &record.member;
         let has_answered = answered.contains(&member.name);
         let role = match server_of(record, servers) {
-            Some(server) if !is_pending(record) || has_answered => role_name(server),
+            Some(server) if !is_pending(record) || has_answered => server.role.name(),
             None if !is_pending(record) => "",
             _ => continue,
         };
@@ -314,10 +314,6 @@ pub fn findings(
         }
     }
     findings
-}
-
-pub fn role_name(server: &Server) -> &'static str {
-    server.role.name()
 }
 
 #[cfg(test)]

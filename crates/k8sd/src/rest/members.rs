@@ -11,7 +11,6 @@ use crate::{
     cluster::Cluster,
     datastore::servers,
     peers::{PEER_TIMEOUT, target},
-    plan::role_name,
     reconcile::{self, Asked},
     rest::{
         Answered, REMOVE_TIMEOUT, Shared,
@@ -67,7 +66,9 @@ fn datastore_role(servers: Option<&[Server]>, address: &str) -> String {
         return String::new();
     };
     let server = servers.iter().find(|server| server.address == address);
-    server.map_or("none", role_name).to_owned()
+    server
+        .map_or("none", |server| server.role.name())
+        .to_owned()
 }
 
 pub async fn remove(State(daemon): Shared, Path(name): Path<String>, request: Request) -> Answered {

@@ -1,19 +1,11 @@
 //! The original's commands that look at the cluster, with its output.
 
 use dqlite::client::Connection;
-use dqlite::wire::{Role, Server};
+use dqlite::wire::Server;
 
 use crate::error::ShellError;
 use crate::render::{Format, quoted, tab_indented};
 use crate::shell::Shell;
-
-pub fn role_name(role: Role) -> &'static str {
-    match role {
-        Role::Voter => "voter",
-        Role::StandBy => "stand-by",
-        Role::Spare => "spare",
-    }
-}
 
 pub async fn cluster(shell: &mut Shell) -> Result<(), ShellError> {
     let servers = shell.session.leader().await?.cluster().await?;
@@ -24,12 +16,7 @@ pub async fn cluster(shell: &mut Shell) -> Result<(), ShellError> {
         ),
         _ => {
             let line = |server: &Server| {
-                format!(
-                    "{:x}|{}|{}",
-                    server.id,
-                    server.address,
-                    role_name(server.role)
-                )
+                format!("{:x}|{}|{}", server.id, server.address, server.role.name())
             };
             servers.iter().map(line).collect::<Vec<_>>().join("\n")
         }

@@ -7,7 +7,6 @@ use dqlite::client::{Connection, Error as ClientError};
 use dqlite::node::generate_node_id;
 use dqlite::wire::{Role, Server};
 
-use super::cluster::role_name;
 use super::survey::survey;
 use crate::error::ShellError;
 use crate::render::quoted;
@@ -35,7 +34,7 @@ pub async fn add(shell: &mut Shell, address: &str, id: Option<&str>) -> Result<(
     leader.add(id, address).await?;
     shell
         .output
-        .line(&format!("{id:x}|{address}|{}", role_name(Role::Spare)))
+        .line(&format!("{id:x}|{address}|{}", Role::Spare.name()))
 }
 
 pub async fn assign(shell: &mut Shell, address: &str, role: &str) -> Result<(), ShellError> {
@@ -66,7 +65,7 @@ pub async fn transfer(shell: &mut Shell, address: &str) -> Result<(), ShellError
     let (mut leader, servers) = members(shell).await?;
     let node = named(&servers, address)?;
     if node.role != Role::Voter {
-        let role = role_name(node.role);
+        let role = node.role.name();
         return Err(ShellError::refused(format!(
             "{address} is a {role}, only a voter can lead"
         )));
@@ -86,7 +85,7 @@ pub async fn remove(shell: &mut Shell, address: &str) -> Result<(), ShellError> 
     if node.role == Role::Voter {
         check_majority(shell, &servers, address).await?;
     }
-    let (role, count) = (role_name(node.role), servers.len());
+    let (role, count) = (node.role.name(), servers.len());
     shell.confirm(&format!(
         "Remove {address}, a {role}, from the cluster of {count} nodes?"
     ))?;

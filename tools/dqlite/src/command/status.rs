@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use dqlite::wire::{Row, Server, Value};
 
-use super::cluster::role_name;
 use super::survey::{Answer, survey};
 use crate::error::ShellError;
 use crate::shell::Shell;
@@ -57,7 +56,7 @@ fn row(answer: &Answer, servers: &[Server]) -> Row {
         member.map_or(Value::Null, |member| {
             Value::Text(format!("{:x}", member.id))
         }),
-        member.map_or(Value::Null, |member| text(role_name(member.role))),
+        member.map_or(Value::Null, |member| text(member.role.name())),
         match about {
             Some(about) => Value::Boolean(about.leader.as_ref() == Some(&answer.address)),
             None => Value::Null,
