@@ -43,7 +43,8 @@ impl fmt::Display for Report {
             writeln!(f, "Database   {}, {} of it free", bytes(total), bytes(free))?;
         }
         writeln!(f)?;
-        write_table(f, &self.nodes)?;
+        let rows = self.nodes.iter().map(|node| row(node).to_vec());
+        f.write_str(&tables::columns(&HEADINGS, rows))?;
         for (title, texts) in [("Problems", &self.problems), ("Warnings", &self.warnings)] {
             if !texts.is_empty() {
                 writeln!(f, "\n{title}")?;
@@ -54,21 +55,6 @@ impl fmt::Display for Report {
         }
         Ok(())
     }
-}
-
-fn write_table(f: &mut fmt::Formatter<'_>, nodes: &[NodeReport]) -> fmt::Result {
-    let mut rows = vec![HEADINGS.map(str::to_owned)];
-    rows.extend(nodes.iter().map(row));
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
-    let widths: [usize; HEADINGS.len()] = std::array::from_fn(|at| width(at).unwrap_or(0));
-    for row in &rows {
-        let cells = row.iter().zip(widths);
-        let line: String = cells
-            .map(|(cell, width)| format!("{cell:width$}  "))
-            .collect();
-        writeln!(f, "{}", line.trim_end())?;
-    }
-    Ok(())
 }
 
 fn row(node: &NodeReport) -> [String; HEADINGS.len()] {

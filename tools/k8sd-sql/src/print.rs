@@ -1,9 +1,13 @@
 //! Results as text.
 
-use std::io::{self, Write};
+use std::{
+    borrow::Cow,
+    io::{self, Write},
+};
 
 use k8sd::api::SqlResult;
 use serde_json::{Value, json};
+use tables::{csv_field, csv_line, go_float};
 
 use crate::args::Format;
 
@@ -23,15 +27,13 @@ pub fn batch(out: &mut impl Write, format: Format, results: &[SqlResult]) -> io:
         match (&result.columns, &result.rows) {
             (Some(columns), rows) => {
                 let rows = rows.as_deref().unwrap_or_default();
-                let names: Vec<&str> = columns.iter().map(String::as_str).collect();
                 if format == Format::Csv {
-                    csv(out, &names, rows)?;
+                    csv(out, columns, rows)?;
                     continue;
                 }
-                let text = rows
-                    .iter()
-                    .map(|row| row.iter().map(|value| cell(value, "NULL")).collect());
-                table(out, &names, &text.collect::<Vec<_>>())?;
+                let names: Vec<&str> = columns.iter().map(String::as_str).collect();
+                let rows = rows.iter().map(|row| row.iter().map(cell).collect());
+                out.write_all(tables::columns(&names, rows).as_bytes())?;
             }
             _ if format == Format::Csv => {}
             _ => writeln!(out, "Rows affected: {}", result.rows_affected)?,
@@ -40,49 +42,24 @@ pub fn batch(out: &mut impl Write, format: Format, results: &[SqlResult]) -> io:
     Ok(())
 }
 
-fn cell(value: &Value, null: &str) -> String {
+fn cell(value: &Value) -> String {
     match value {
-        Value::Null => null.to_owned(),
+        Value::Null => "NULL".to_owned(),
         Value::String(text) => text.clone(),
         value => value.to_string(),
     }
 }
 
-/// Columns under their names, separated by two spaces.
-pub fn table(out: &mut impl Write, columns: &[&str], rows: &[Vec<String>]) -> io::Result<()> {
-    let width = |text: &str| text.chars().count();
-    let mut widths: Vec<usize> = columns.iter().map(|name| width(name)).collect();
-    let rows: Vec<Vec<String>> = rows
-        .iter()
-        .map(|row| row.iter().map(|text| text.replace('\n', "\\n")).collect())
-        .collect();
-    for row in &rows {
-        for (widest, text) in widths.iter_mut().zip(row) {
-            *widest = (*widest).max(width(text));
-        }
-    }
-    let header: Vec<String> = columns.iter().map(|name| (*name).to_owned()).collect();
-    for row in std::iter::once(&header).chain(&rows) {
-        let cells = row
-            .iter()
-            .zip(&widths)
-            .map(|(text, widest)| format!("{text}{}", " ".repeat(widest - width(text))));
-        writeln!(out, "{}", cells.collect::<Vec<_>>().join("  ").trim_end())?;
-    }
-    Ok(())
-}
-
-/// RFC 4180; NULL is an empty field.
-fn csv(out: &mut impl Write, columns: &[&str], rows: &[Vec<Value>]) -> io::Result<()> {
-    let quoted = |text: &str| match text.contains(['"', ',', '\n', '\r']) {
-        true => format!("\"{}\"", text.replace('"', "\"\"")),
-        false => text.to_owned(),
-    };
-    let header: Vec<String> = columns.iter().map(|name| quoted(name)).collect();
-    write!(out, "{}\r\n", header.join(","))?;
+fn csv(out: &mut impl Write, columns: &[String], rows: &[Vec<Value>]) -> io::Result<()> {
+    let header = csv_line(columns.iter().map(|name| csv_field(name)));
+    out.write_all(header.as_bytes())?;
     for row in rows {
-        let fields: Vec<String> = row.iter().map(|value| quoted(&cell(value, ""))).collect();
-        write!(out, "{}\r\n", fields.join(","))?;
+        let fields = row.iter().map(|value| match value {
+            Value::Null => Cow::Borrowed(""),
+            Value::String(text) => csv_field(text),
+            value => Cow::Owned(value.to_string()),
+        });
+        out.write_all(csv_line(fields).as_bytes())?;
     }
     Ok(())
 }
@@ -111,18 +88,6 @@ fn go_value(value: &Value) -> String {
             format!("map{}", bracketed(pairs))
         }
     }
-}
-
-/// The fewest digits; with an exponent below -4 and from 6 on.
-fn go_float(value: f64) -> String {
-    let scientific = format!("{value:e}");
-    let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
-    let exponent: i32 = exponent.parse().unwrap_or(0);
-    if value != 0.0 && !(-4..6).contains(&exponent) {
-        let sign = if exponent < 0 { '-' } else { '+' };
-        return format!("{digits}e{sign}{:02}", exponent.abs());
-    }
-    format!("{value}")
 }
 
 #[cfg(test)]
@@ -187,6 +152,10 @@ mod tests {
         assert_eq!(
             print(Format::Csv, &results[2..]),
             "a,b\r\n\"x,\"\"y\",1.0\r\n"
+        );
+        assert_eq!(
+            print(Format::Csv, &[select(json!([["", null]]))]),
+            "a,b\r\n\"\",\r\n"
         );
         assert_eq!(print(Format::Go, &results[1..]), "[]\n");
     }

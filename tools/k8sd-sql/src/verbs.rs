@@ -15,7 +15,6 @@ use serde_json::{Value, json};
 use crate::{
     args::{self, Check, Command, Token},
     failure::{Failure, failed},
-    print,
 };
 
 const ASK_TIMEOUT: Duration = Duration::from_secs(30);
@@ -99,11 +98,8 @@ pub async fn run(daemon: &Target, command: Command) -> Result<ExitCode, Failure>
                     token.token,
                 ]
             });
-            print::table(
-                &mut out,
-                &["NAME", "EXPIRES", "TOKEN"],
-                &rows.collect::<Vec<_>>(),
-            )?;
+            let table = tables::columns(&["NAME", "EXPIRES", "TOKEN"], rows);
+            out.write_all(table.as_bytes())?;
         }
         Command::Token(Token::Revoke { name }) => {
             let path = format!("/core/1.0/tokens/{name}");
@@ -191,5 +187,5 @@ fn print_members(out: &mut impl Write, members: &[ClusterMember], json: bool) ->
     if has_datastore {
         columns.extend(["DATASTORE", "ITS ROLE"]);
     }
-    print::table(out, &columns, &rows.collect::<Vec<_>>())
+    out.write_all(tables::columns(&columns, rows).as_bytes())
 }

@@ -1,7 +1,6 @@
 //! One value as text, in the formats that are our own.
 
 use std::borrow::Cow;
-use std::fmt::Write;
 
 use dqlite::wire::Value;
 
@@ -14,7 +13,7 @@ pub fn cell_text(value: &Value) -> Option<Cow<'_, str>> {
         Value::Text(text) | Value::Iso8601(text) => return Some(Cow::Borrowed(text)),
         Value::Integer(value) | Value::UnixTime(value) => value.to_string(),
         Value::Float(value) => float_text(*value),
-        Value::Blob(blob) => format!("x'{}'", hex(blob)),
+        Value::Blob(blob) => format!("x'{}'", hex::encode(blob)),
         Value::Boolean(value) => value.to_string(),
     }))
 }
@@ -22,12 +21,4 @@ pub fn cell_text(value: &Value) -> Option<Cow<'_, str>> {
 /// Returns a number with a full stop or an exponent, so that it is not taken for an integer.
 pub fn float_text(value: f64) -> String {
     format!("{value:?}")
-}
-
-pub fn hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        write!(text, "{byte:02x}").expect("a string takes everything");
-    }
-    text
 }

@@ -4,8 +4,9 @@ use std::borrow::Cow;
 use std::io::{self, Write};
 
 use dqlite::wire::{Row, Value};
+use tables::{csv_field, csv_line};
 
-use super::cell::{cell_text, hex};
+use super::cell::cell_text;
 use super::{Renderer, Spool, Style};
 
 pub struct Csv {
@@ -20,15 +21,13 @@ impl Csv {
             null: style.null("").to_owned(),
         };
         if style.has_header {
-            csv.line(columns.iter().map(|column| field(column)))?;
+            csv.line(columns.iter().map(|column| csv_field(column)))?;
         }
         Ok(csv)
     }
 
     fn line<'a>(&mut self, fields: impl Iterator<Item = Cow<'a, str>>) -> io::Result<()> {
-        let mut line = fields.collect::<Vec<_>>().join(",");
-        line.push_str("\r\n");
-        self.text.write_all(line.as_bytes())
+        self.text.write_all(csv_line(fields).as_bytes())
     }
 }
 
@@ -36,9 +35,9 @@ impl Renderer for Csv {
     fn row(&mut self, row: &Row) -> io::Result<()> {
         let null = self.null.clone();
         self.line(row.iter().map(|value| match value {
-            Value::Blob(blob) => Cow::Owned(hex(blob)),
+            Value::Blob(blob) => Cow::Owned(hex::encode(blob)),
             value => match cell_text(value) {
-                Some(Cow::Borrowed(text)) => field(text),
+                Some(Cow::Borrowed(text)) => csv_field(text),
                 Some(text) => text,
                 None => Cow::Owned(null.clone()),
             },
@@ -48,11 +47,4 @@ impl Renderer for Csv {
     fn finish(self: Box<Self>) -> io::Result<Spool> {
         Ok(self.text)
     }
-}
-
-fn field(text: &str) -> Cow<'_, str> {
-    if !text.is_empty() && !text.contains([',', '"', '\r', '\n']) {
-        return Cow::Borrowed(text);
-    }
-    Cow::Owned(format!("\"{}\"", text.replace('"', "\"\"")))
 }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use dqlite::wire::Value;
+use tables::go_float;
 
 use super::time::{iso_time, unix_time};
 
@@ -22,26 +23,6 @@ pub fn go_text(value: &Value) -> Cow<'_, str> {
         Value::UnixTime(seconds) => unix_time(*seconds),
         Value::Boolean(value) => value.to_string(),
     })
-}
-
-/// `%v` of a float64: the fewest digits that tell it apart, with an exponent where C's `%g` has one.
-fn go_float(value: f64) -> String {
-    const FIRST_LARGE_EXPONENT: i32 = 6;
-    const FIRST_SMALL_EXPONENT: i32 = -5;
-    if value.is_nan() {
-        return "NaN".to_owned();
-    }
-    if value.is_infinite() {
-        return if value > 0.0 { "+Inf" } else { "-Inf" }.to_owned();
-    }
-    let scientific = format!("{value:e}");
-    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
-    let exponent: i32 = exponent.parse().unwrap_or(0);
-    if exponent <= FIRST_SMALL_EXPONENT || exponent >= FIRST_LARGE_EXPONENT {
-        let sign = if exponent < 0 { '-' } else { '+' };
-        return format!("{mantissa}e{sign}{:02}", exponent.abs());
-    }
-    value.to_string()
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use dqlite::wire::{Row, Value};
 
-use super::cell::{float_text, hex};
+use super::cell::float_text;
 use super::{Renderer, Spool};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,7 +81,7 @@ fn json_text(value: &Value) -> String {
         Value::Integer(value) | Value::UnixTime(value) => value.to_string(),
         Value::Float(value) if value.is_finite() => float_text(*value),
         Value::Float(_) => "null".to_owned(),
-        Value::Blob(blob) => format!("\"x'{}'\"", hex(blob)),
+        Value::Blob(blob) => format!("\"x'{}'\"", hex::encode(blob)),
         Value::Boolean(value) => value.to_string(),
     }
 }
