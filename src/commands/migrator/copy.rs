@@ -258,6 +258,23 @@ impl Walk {
         Ok(None)
     }
 
+    /// Reads the next wanted and the next present entry in place of those that a step has taken.
+    async fn refill(
+        &mut self,
+        target: &Remote,
+        (wanted, present): (&mut Option<Entry>, &mut Option<Entry>),
+        progress: &mut Progress,
+    ) -> Result<(), MigrateError> {
+        if wanted.is_none() {
+            progress.advance(1);
+            *wanted = self.next_wanted(target).await?;
+        }
+        if present.is_none() {
+            *present = self.target.next().await?;
+        }
+        Ok(())
+    }
+
     /// Copies all entries. Returns the outcome of the writes, and the number of entries that were there.
     async fn copy(&mut self, remote: &Remote, count: u64) -> Result<(Outcome, u64), MigrateError> {
         let is_go = self.target_is_go;
@@ -272,13 +289,8 @@ impl Walk {
                 Step::Delete(key) => writer.write(Write::Delete(key)).await?,
                 Step::Keep(_) => kept += 1,
             }
-            if wanted.is_none() {
-                progress.advance(1);
-                wanted = self.next_wanted(remote).await?;
-            }
-            if present.is_none() {
-                present = self.target.next().await?;
-            }
+            self.refill(remote, (&mut wanted, &mut present), &mut progress)
+                .await?;
         }
         progress.finish();
         Ok((writer.finish().await?, kept))
@@ -314,13 +326,8 @@ impl Walk {
             if differing.len() > NAMED_KEYS {
                 break;
             }
-            if wanted.is_none() {
-                progress.advance(1);
-                wanted = self.next_wanted(remote).await?;
-            }
-            if present.is_none() {
-                present = self.target.next().await?;
-            }
+            self.refill(remote, (&mut wanted, &mut present), &mut progress)
+                .await?;
         }
         progress.finish();
         let (from, to) = (from.finish(), to.finish());

@@ -45,10 +45,7 @@ pub async fn run(daemon: &Target, command: Command) -> Result<ExitCode, Failure>
                 ..Control::default()
             };
             eprintln!("Starting a new cluster …");
-            let body = json!(control);
-            let asked = daemon
-                .call::<Value>(POST, "/core/control", Some(&body), change)
-                .await;
+            let asked = begin(daemon, &control).await;
             asked.map_err(failed("Failed to bootstrap the cluster."))?;
         }
         Command::Join {
@@ -69,10 +66,7 @@ pub async fn run(daemon: &Target, command: Command) -> Result<ExitCode, Failure>
                 ..Control::default()
             };
             eprintln!("Joining the cluster …");
-            let body = json!(control);
-            let asked = daemon
-                .call::<Value>(POST, "/core/control", Some(&body), change)
-                .await;
+            let asked = begin(daemon, &control).await;
             asked.map_err(failed("Failed to join the cluster."))?;
         }
         Command::Token(Token::Add { name, ttl }) => {
@@ -150,6 +144,14 @@ pub async fn run(daemon: &Target, command: Command) -> Result<ExitCode, Failure>
         | Command::Completion { .. } => unreachable!("these do not ask a daemon"),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Makes the node a member, the first or one more.
+async fn begin(daemon: &Target, control: &Control) -> Result<Value, k8sd::Error> {
+    let body = json!(control);
+    daemon
+        .call(POST, "/core/control", Some(&body), CHANGE_TIMEOUT)
+        .await
 }
 
 pub fn wanted(given: args::Datastore) -> io::Result<Option<DatastoreRequest>> {
