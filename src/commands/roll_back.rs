@@ -11,6 +11,7 @@ use tracing::info;
 use crate::{
     args::RollBackArgs,
     commands::restore::{Directory, RestoreError, start_engine},
+    process::progress::Progress,
     store::{
         OpenError,
         conversion::{ConversionError, OldTable, backup::Reader},
@@ -76,7 +77,7 @@ pub async fn run(args: &RollBackArgs) -> Result<Summary, RollBackError> {
     info!(rows = summary.rows, "the backup is whole");
     let (directory, lock) = Directory::prepare(dir, args.address.as_ref())?;
     let (mut node, start) = start_engine(&directory, lock).await?;
-    let filled = fill(Reader::open(&args.file)?, &node).await;
+    let filled = fill(Reader::open(&args.file)?, summary.rows, &node).await;
     let stopped = tokio::task::spawn_blocking(move || node.stop());
     let stopped = stopped.await.expect("stopping does not panic");
     stopped.map_err(RestoreError::from)?;
@@ -87,12 +88,15 @@ pub async fn run(args: &RollBackArgs) -> Result<Summary, RollBackError> {
     Ok(summary)
 }
 
-async fn fill(mut reader: Reader, node: &Node) -> Result<(), RollBackError> {
+async fn fill(mut reader: Reader, rows: u64, node: &Node) -> Result<(), RollBackError> {
     let endpoint = Endpoint::from_address(node.bind_address());
     let mut table = OldTable::create(&endpoint).await?;
+    let mut progress = Progress::rows("rolling back", Some(rows));
     while let Some(row) = reader.next_row()? {
         table.push(row).await?;
+        progress.advance(1);
     }
+    progress.finish();
     table
         .finish(reader.user_version(), reader.sequence())
         .await?;

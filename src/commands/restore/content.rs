@@ -1,11 +1,7 @@
 //! The content of the snapshot, turned into the rows of the change table, and checked on the way as
 //! a start would.
 
-use std::{
-    path::PathBuf,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{path::PathBuf, sync::Arc};
 
 use bbolt::{Bucket, Reader};
 use bytes::Bytes;
@@ -19,16 +15,15 @@ use etcd_state::{
     settings::SettingChange,
 };
 use prost::Message;
-use tracing::info;
 
 use super::{RestoreError, Summary, file::SnapshotSource};
-use crate::store::{
-    self,
-    snapshot::{MEMBERS, SETTINGS, StoredLease, StoredMember, row::RowKey},
+use crate::{
+    process::progress::Progress,
+    store::{
+        self,
+        snapshot::{MEMBERS, SETTINGS, StoredLease, StoredMember, row::RowKey},
+    },
 };
-
-/// The interval at which progress is logged.
-const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 
 const MAX_REVISION: Revision = revision_of(RowId::MAX);
 
@@ -44,8 +39,7 @@ pub struct Contents {
     /// The revision of the store that was saved.
     snapshot_revision: Revision,
     total: u64,
-    read: u64,
-    said: Instant,
+    progress: Progress,
     replay: Replay,
 }
 
@@ -71,8 +65,7 @@ impl Contents {
             last_revision: 0,
             snapshot_revision: 0,
             total: 0,
-            read: 0,
-            said: Instant::now(),
+            progress: Progress::rows("reading the snapshot", None),
             replay: Replay::new(NEVER_COMPACTED),
         };
         contents.survey()?;
@@ -90,6 +83,7 @@ impl Contents {
         contents.replay = Replay::new(contents.compact_revision);
         contents.read_leases()?;
         contents.read_settings()?;
+        contents.progress = Progress::rows("reading the snapshot", Some(contents.total));
         Ok(contents)
     }
 
@@ -131,11 +125,7 @@ impl Contents {
             let Some((key, value)) = self.next_row()? else {
                 return Ok(None);
             };
-            self.read += 1;
-            if self.said.elapsed() > PROGRESS_INTERVAL {
-                self.said = Instant::now();
-                info!(rows = self.read, of = self.total, "reading the snapshot");
-            }
+            self.progress.advance(1);
             let stored = mvccpb::KeyValue::decode(&value[..]).map_err(|_| {
                 self.content(format!("the value of revision {} is damaged", key.revision))
             })?;
@@ -157,7 +147,7 @@ impl Contents {
             revision: head.revision,
             snapshot_revision: self.snapshot_revision,
             compact_revision: history.compact_revision(),
-            rows: self.read,
+            rows: self.progress.done(),
             keys: head.tree.len(),
             leases: self.leases.len(),
             hash: hash?.hash,

@@ -1,9 +1,6 @@
 //! Moves the rows, in steps of one transaction each, from wherever the last one ended.
 
-use std::{
-    sync::atomic::Ordering,
-    time::{Duration, Instant},
-};
+use std::sync::atomic::Ordering;
 
 use dqlite::{
     client::{Error, Statement},
@@ -18,7 +15,10 @@ use super::{
     schema,
     table::{Stage, damaged, stage},
 };
-use crate::store::{OpenError, database::Database, metrics::Metrics, schema as own};
+use crate::{
+    process::progress::Progress,
+    store::{OpenError, database::Database, metrics::Metrics, schema as own},
+};
 
 /// Rows whose decisions are made at a time: bounds what is in memory, not what is written.
 const READ_ROWS: i64 = 4096;
@@ -31,9 +31,6 @@ const STEP_BYTES: usize = 256 * 1024;
 /// Rows of one statement.
 const STATEMENT_ROWS: usize = 256;
 
-/// The interval at which the log says how far the conversion is.
-const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
-
 pub async fn run(database: &mut Database, metrics: &Metrics, halt: &Halt) -> Result<(), OpenError> {
     // A step that was under way is done or undone before anything is read.
     database.fence().await?;
@@ -44,7 +41,8 @@ pub async fn run(database: &mut Database, metrics: &Metrics, halt: &Halt) -> Res
     let mut rules = Rules::new(meta.compact_revision);
     let done = remember(database, &mut rules).await?;
     let rest = database.read_number(schema::COUNT_HALF_ROWS).await?;
-    let mut progress = Progress::new(done, done + rest, metrics);
+    let of = (done + rest).cast_unsigned();
+    let mut conversion = Conversion::new(done.cast_unsigned(), of, metrics);
     if done > 0 {
         info!(rows = done, of = done + rest, "the conversion goes on");
     }
@@ -61,11 +59,11 @@ pub async fn run(database: &mut Database, metrics: &Metrics, halt: &Halt) -> Res
                 step.take(row, &mut rules);
             }
             mover.write(database, &step).await?;
-            progress.moved(step.taken);
+            conversion.moved(step.taken);
             if halt.is_asked() {
                 info!(
-                    rows = progress.done,
-                    of = progress.of,
+                    rows = conversion.done(),
+                    of = conversion.of,
                     "the conversion goes on at the next start"
                 );
                 return Ok(());
@@ -81,10 +79,10 @@ pub async fn run(database: &mut Database, metrics: &Metrics, halt: &Halt) -> Res
         );
     }
     info!(
-        rows = progress.done,
+        rows = conversion.done(),
         left_out = tally.left_out,
         keys = rules.keys(),
-        took = ?progress.started.elapsed(),
+        took = ?conversion.progress.elapsed(),
         "the data of the Go k8s-dqlite is converted"
     );
     Ok(())
@@ -294,43 +292,35 @@ async fn finish(database: &mut Database, rules: &Rules) -> Result<(), OpenError>
     Ok(())
 }
 
-struct Progress<'a> {
+/// The progress of a conversion, which health checks and metrics show as well.
+struct Conversion<'a> {
     metrics: &'a Metrics,
-    begun: i64,
-    done: i64,
-    of: i64,
-    started: Instant,
-    said: Instant,
+    of: u64,
+    progress: Progress,
 }
 
-impl<'a> Progress<'a> {
-    fn new(done: i64, of: i64, metrics: &'a Metrics) -> Self {
-        metrics.take_over_rows.store(of, Ordering::Relaxed);
-        metrics.take_over_done_rows.store(done, Ordering::Relaxed);
-        let now = Instant::now();
-        Self {
+impl<'a> Conversion<'a> {
+    fn new(done: u64, of: u64, metrics: &'a Metrics) -> Self {
+        metrics
+            .take_over_rows
+            .store(of.cast_signed(), Ordering::Relaxed);
+        let what = "converting the data of the Go k8s-dqlite";
+        let mut conversion = Self {
             metrics,
-            begun: done,
-            done,
             of,
-            started: now,
-            said: now,
-        }
+            progress: Progress::rows(what, Some(of)).from(done),
+        };
+        conversion.moved(0);
+        conversion
     }
 
     fn moved(&mut self, rows: usize) {
-        self.done += rows as i64;
+        self.progress.advance(rows as u64);
         let done = &self.metrics.take_over_done_rows;
-        done.store(self.done, Ordering::Relaxed);
-        if self.said.elapsed() > PROGRESS_INTERVAL {
-            self.said = Instant::now();
-            let rate = (self.done - self.begun) as f64 / self.started.elapsed().as_secs_f64();
-            info!(
-                rows = self.done,
-                of = self.of,
-                per_second = rate as i64,
-                "converting the data of the Go k8s-dqlite"
-            );
-        }
+        done.store(self.done().cast_signed(), Ordering::Relaxed);
+    }
+
+    fn done(&self) -> u64 {
+        self.progress.done()
     }
 }
