@@ -69,12 +69,12 @@ impl Admission {
 /// Returns whether the alarm CORRUPT refuses the command.
 fn is_write(command: &Command) -> bool {
     match command {
-        Command::Txn(txn) => writes(txn),
+        Command::Txn(call) => writes(&call.request),
         Command::Put(_)
         | Command::DeleteRange(_)
-        | Command::LeaseGrant { .. }
-        | Command::LeaseRevoke { .. }
-        | Command::Compact { .. } => true,
+        | Command::LeaseGrant(_)
+        | Command::LeaseRevoke(_)
+        | Command::Compact(_) => true,
         _ => false,
     }
 }
@@ -96,6 +96,10 @@ mod tests {
     use prost::Message;
 
     use super::*;
+    use crate::store::{
+        command::{self, Compact, LeaseGrant, LeaseRevoke},
+        reply::ReplySender,
+    };
     use etcd_state::settings::{SettingChange, Space};
 
     fn raised(alarm: AlarmType) -> Settings {
@@ -112,6 +116,10 @@ mod tests {
         settings
     }
 
+    fn command(request: impl command::Request) -> Command {
+        request.into_command(ReplySender::new(None).0)
+    }
+
     fn commands() -> [Command; 6] {
         let range = RequestOp {
             request: Some(Request::RequestRange(RangeRequest::default())),
@@ -120,17 +128,17 @@ mod tests {
             success: vec![range],
             ..Default::default()
         };
-        let compact = Command::Compact {
+        let compact = Compact {
             revision: 1,
             physical: false,
         };
         [
-            Command::Put(PutRequest::default()),
-            Command::LeaseGrant { id: 1, ttl_s: 1 },
-            Command::DeleteRange(DeleteRangeRequest::default()),
-            compact,
-            Command::LeaseRevoke { id: 1 },
-            Command::Txn(read_only),
+            command(PutRequest::default()),
+            command(LeaseGrant { id: 1, ttl_s: 1 }),
+            command(DeleteRangeRequest::default()),
+            command(compact),
+            command(LeaseRevoke { id: 1 }),
+            command(read_only),
         ]
     }
 

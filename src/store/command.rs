@@ -1,6 +1,6 @@
-//! The commands that the writer takes, and its replies.
+//! The commands that the writer takes, each with the type of its reply.
 
-use std::{sync::Arc, time::Instant};
+use std::fmt::Debug;
 
 use etcd_proto::etcdserverpb::{
     AlarmMember, AlarmRequest, DeleteRangeRequest, DeleteRangeResponse, PutRequest, PutResponse,
@@ -13,162 +13,170 @@ use etcd_state::{
     requests::RequestError,
     settings::Settings,
 };
-use telemetry::tracing::{Forwarding, Timeline};
-use tokio::sync::oneshot;
+
+use super::{
+    Pages,
+    reply::{PreparedReply, ReplySender},
+};
 
 /// A request that must take its place in the order of writes.
-#[derive(Debug)]
-pub enum Command {
-    Put(PutRequest),
-    DeleteRange(DeleteRangeRequest),
-    Txn(TxnRequest),
-    LeaseGrant {
-        id: LeaseId,
-        ttl_s: i64,
-    },
-    LeaseRevoke {
-        id: LeaseId,
-    },
-    /// Ends a lease whose time is over, because a client wants to renew it.
-    LeaseExpire {
-        id: LeaseId,
-    },
-    /// Gives a lease its full TTL again.
-    LeaseKeepAlive {
-        id: LeaseId,
-    },
-    /// The lease has its full TTL again, but the database says that less is left.
-    LeaseRenewed {
-        id: LeaseId,
-        ttl_s: i64,
-    },
-    LeaseTimeToLive {
-        id: LeaseId,
-        with_keys: bool,
-    },
-    LeaseList,
-    /// Reads all that is stored beside the keys, and the revision that it belongs to.
-    Copy,
-    Compact {
-        revision: Revision,
-        /// Answer only when the rows are deleted.
-        physical: bool,
-    },
-    Alarm(AlarmRequest),
-    Auth(auth::Change),
-    /// Reads the page counts from the engine.
-    Pages,
-    /// Gives free pages of the database back.
-    Defragment,
-}
+pub trait Request: Debug + Sized + Send + Sync + 'static {
+    type Reply: Debug + Send + Sync + 'static;
 
-impl Command {
     /// The name of its span: etcd's name, where etcd has one.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Put(_) => "put",
-            Self::DeleteRange(_) => "delete_range",
-            Self::Txn(_) => "txn",
-            Self::LeaseGrant { .. } => "lease_grant",
-            Self::LeaseRevoke { .. } => "lease_revoke",
-            Self::LeaseExpire { .. } => "lease_expire",
-            Self::LeaseKeepAlive { .. } | Self::LeaseRenewed { .. } => "lease_keep_alive",
-            Self::LeaseTimeToLive { .. } => "lease_time_to_live",
-            Self::LeaseList => "lease_leases",
-            Self::Copy => "copy",
-            Self::Compact { .. } => "compact",
-            Self::Alarm(_) => "alarm",
-            Self::Auth(_) => "auth",
-            Self::Pages => "pages",
-            Self::Defragment => "defragment",
+    const NAME: &'static str;
+
+    fn into_command(self, reply: ReplySender<Self::Reply>) -> Command;
+}
+
+/// A request, and the sender of its reply.
+#[derive(Debug)]
+pub struct Call<R: Request> {
+    pub request: R,
+    pub reply: ReplySender<R::Reply>,
+}
+
+impl<R: Request> Call<R> {
+    /// Decides the reply, which is sent later.
+    pub fn answer(
+        self,
+        decide: impl FnOnce(R) -> Result<R::Reply, RequestError>,
+    ) -> PreparedReply {
+        PreparedReply::new(self.reply, decide(self.request))
+    }
+}
+
+/// Defines [`Command`] from a table: the command, its request, the type of its reply, its name.
+macro_rules! commands {
+    ($($(#[$doc:meta])* $command:ident($request:ty) -> $reply:ty, $name:literal;)+) => {
+        /// A request of any kind on its way to the writer.
+        #[derive(Debug)]
+        pub enum Command {
+            $($(#[$doc])* $command(Call<$request>),)+
         }
-    }
-}
 
-#[derive(Debug)]
-pub enum Reply {
-    Put(PutResponse),
-    DeleteRange(DeleteRangeResponse),
-    Txn(TxnResponse),
-    LeaseGranted {
-        ttl_s: i64,
-    },
-    LeaseRevoked {
-        revision: Revision,
-    },
-    LeaseRenewed,
-    /// The TTL; none if there is no such lease, or its time is over.
-    LeaseKept(Option<i64>),
-    LeaseTimeToLive(Option<LeaseView>),
-    LeaseList(Vec<LeaseId>),
-    Copy {
-        revision: Revision,
-        leases: Vec<LeaseCopy>,
-        settings: Settings,
-    },
-    Compacted,
-    Alarm(Vec<AlarmMember>),
-    AuthChanged,
-    Pages(super::Pages),
-    Defragmented,
-}
+        impl Command {
+            /// Returns whether nobody waits for the reply any more.
+            pub fn is_abandoned(&self) -> bool {
+                match self {
+                    $(Self::$command(call) => call.reply.is_closed(),)+
+                }
+            }
 
-/// Sends the reply to a request, and keeps the record of what the request waits for.
-#[derive(Debug)]
-pub struct ReplySender {
-    sender: oneshot::Sender<Result<Reply, RequestError>>,
-    timeline: Option<Arc<Timeline>>,
-    /// The span of the request to another node, which ends with the reply.
-    forwarding: Option<Forwarding>,
-}
-
-/// The error for a reply that nobody waits for any more.
-#[derive(Debug)]
-pub struct Gone;
-
-impl ReplySender {
-    pub fn new(
-        sender: oneshot::Sender<Result<Reply, RequestError>>,
-        timeline: Option<Arc<Timeline>>,
-    ) -> Self {
-        Self {
-            sender,
-            timeline,
-            forwarding: None,
+            pub fn refused(self, error: RequestError) -> PreparedReply {
+                match self {
+                    $(Self::$command(call) => call.answer(|_| Err(error)),)+
+                }
+            }
         }
-    }
 
-    pub fn send(self, answer: Result<Reply, RequestError>) -> Result<(), Gone> {
-        self.sender.send(answer).map_err(|_| Gone)
-    }
+        $(impl Request for $request {
+            type Reply = $reply;
 
-    pub fn is_closed(&self) -> bool {
-        self.sender.is_closed()
-    }
+            const NAME: &'static str = $name;
 
-    pub fn timeline(&self) -> Option<&Timeline> {
-        self.timeline.as_deref()
-    }
-
-    /// Notes that another node is asked. Returns the trace context that it is to continue, or an
-    /// empty string.
-    pub fn note_forwarded(&mut self) -> String {
-        let Some(timeline) = &self.timeline else {
-            return String::new();
-        };
-        timeline.forwarded(Instant::now());
-        self.forwarding = Forwarding::begin(timeline);
-        let forwarding = self.forwarding.as_ref();
-        forwarding.map_or_else(String::new, Forwarding::traceparent)
-    }
+            fn into_command(self, reply: ReplySender<Self::Reply>) -> Command {
+                Command::$command(Call { request: self, reply })
+            }
+        })+
+    };
 }
+
+commands! {
+    Put(PutRequest) -> PutResponse, "put";
+    DeleteRange(DeleteRangeRequest) -> DeleteRangeResponse, "delete_range";
+    Txn(TxnRequest) -> TxnResponse, "txn";
+    /// Replies with the TTL that was granted.
+    LeaseGrant(LeaseGrant) -> i64, "lease_grant";
+    /// Replies with the revision at which the keys were deleted.
+    LeaseRevoke(LeaseRevoke) -> Revision, "lease_revoke";
+    LeaseExpire(LeaseExpire) -> (), "lease_expire";
+    /// Replies with the TTL; none if there is no such lease, or its time is over.
+    LeaseKeepAlive(LeaseKeepAlive) -> Option<i64>, "lease_keep_alive";
+    LeaseRenewed(LeaseRenewed) -> (), "lease_keep_alive";
+    /// Replies with none if there is no such lease.
+    LeaseTimeToLive(LeaseTimeToLive) -> Option<LeaseView>, "lease_time_to_live";
+    LeaseList(LeaseList) -> Vec<LeaseId>, "lease_leases";
+    Copy(ReadSnapshotState) -> SnapshotState, "copy";
+    Compact(Compact) -> (), "compact";
+    /// Replies with the alarms that it was about.
+    Alarm(AlarmRequest) -> Vec<AlarmMember>, "alarm";
+    Auth(auth::Change) -> (), "auth";
+    Pages(ReadPages) -> Pages, "pages";
+    Defragment(Defragment) -> (), "defragment";
+}
+
+#[derive(Debug)]
+pub struct LeaseGrant {
+    pub id: LeaseId,
+    pub ttl_s: i64,
+}
+
+#[derive(Debug)]
+pub struct LeaseRevoke {
+    pub id: LeaseId,
+}
+
+/// Ends a lease whose time is over, because a client wants to renew it.
+#[derive(Debug)]
+pub struct LeaseExpire {
+    pub id: LeaseId,
+}
+
+/// Gives a lease its full TTL again.
+#[derive(Debug)]
+pub struct LeaseKeepAlive {
+    pub id: LeaseId,
+}
+
+/// Says that the lease has its full TTL again, while the database says that less is left.
+#[derive(Debug)]
+pub struct LeaseRenewed {
+    pub id: LeaseId,
+    pub ttl_s: i64,
+}
+
+#[derive(Debug)]
+pub struct LeaseTimeToLive {
+    pub id: LeaseId,
+    pub with_keys: bool,
+}
+
+#[derive(Debug)]
+pub struct LeaseList;
+
+/// Reads what a snapshot holds beside the keys.
+#[derive(Debug)]
+pub struct ReadSnapshotState;
+
+/// What a snapshot holds beside the keys, and the revision that it belongs to.
+#[derive(Debug)]
+pub struct SnapshotState {
+    pub revision: Revision,
+    pub leases: Vec<LeaseCopy>,
+    pub settings: Settings,
+}
+
+#[derive(Debug)]
+pub struct Compact {
+    pub revision: Revision,
+    /// Answer only when the rows are deleted.
+    pub physical: bool,
+}
+
+/// Reads the page counts from the engine.
+#[derive(Debug)]
+pub struct ReadPages;
+
+/// Gives free pages of the database back.
+#[derive(Debug)]
+pub struct Defragment;
 
 #[derive(Debug)]
 pub struct Submission {
     pub command: Command,
     /// The revision of the rules that let the request in; none for what the server does by itself.
     pub auth_revision: Option<u64>,
-    pub reply: ReplySender,
     /// The bytes that the request holds in the queue.
     pub weight_bytes: usize,
 }

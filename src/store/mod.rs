@@ -19,6 +19,7 @@ mod probe;
 mod purge;
 mod quota;
 mod replica;
+mod reply;
 mod restore;
 mod schema;
 pub mod snapshot;
@@ -51,19 +52,24 @@ use etcd_state::{
 use prost::Message;
 use telemetry::tracing::{Operation, Timeline};
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{mpsc, watch},
     time::timeout,
 };
 
 pub use self::{
     cluster::{Alone, Cluster, Confirmed},
-    command::{Command, Reply, ReplySender, Submission},
+    command::{
+        Call, Command, Compact, Defragment, LeaseExpire, LeaseGrant, LeaseKeepAlive, LeaseList,
+        LeaseRenewed, LeaseRevoke, LeaseTimeToLive, ReadPages, ReadSnapshotState, Request,
+        SnapshotState, Submission,
+    },
     database::{OpenError, Pages},
     hash::{StoreHash, hash},
     load::empty,
     metrics::Metrics,
     quota::QuotaBytes,
     replica::{ApplyError, Replica, Row},
+    reply::{ReplyReceiver, ReplySender},
     restore::Filling,
     writer::{CommitObserver, Ended, Stop, WriterError},
 };
@@ -291,11 +297,7 @@ impl Store {
 
     pub async fn put(&self, request: PutRequest) -> Result<PutResponse, RequestError> {
         requests::check_put(&request)?;
-        let size_bytes = request.encoded_len();
-        match self.submit(Command::Put(request), size_bytes).await? {
-            Reply::Put(response) => Ok(response),
-            other => unreachable!("put was answered with {other:?}"),
-        }
+        self.write(request).await
     }
 
     pub async fn delete_range(
@@ -303,40 +305,25 @@ impl Store {
         request: DeleteRangeRequest,
     ) -> Result<DeleteRangeResponse, RequestError> {
         requests::check_delete_range(&request)?;
-        let size_bytes = request.encoded_len();
-        match self
-            .submit(Command::DeleteRange(request), size_bytes)
-            .await?
-        {
-            Reply::DeleteRange(response) => Ok(response),
-            other => unreachable!("delete_range was answered with {other:?}"),
-        }
+        self.write(request).await
     }
 
     pub async fn txn(&self, request: TxnRequest) -> Result<TxnResponse, RequestError> {
         requests::check_txn(&request, self.shared.limits.max_txn_operations)?;
-        let size_bytes = request.encoded_len();
-        match self.submit(Command::Txn(request), size_bytes).await? {
-            Reply::Txn(response) => Ok(response),
-            other => unreachable!("txn was answered with {other:?}"),
-        }
+        self.write(request).await
     }
 
     /// Returns the TTL that was granted. An id of 0 must have been replaced by a free one.
     pub async fn lease_grant(&self, id: LeaseId, ttl_s: i64) -> Result<i64, RequestError> {
-        match self.submit(Command::LeaseGrant { id, ttl_s }, 0).await? {
-            Reply::LeaseGranted { ttl_s } => Ok(ttl_s),
-            other => unreachable!("lease_grant was answered with {other:?}"),
-        }
+        self.submit(LeaseGrant { id, ttl_s }).await
     }
 
     /// Returns the revision at which the keys of the lease were deleted.
     pub async fn lease_revoke(&self, id: LeaseId) -> Result<Revision, RequestError> {
-        match self.submit(Command::LeaseRevoke { id }, 0).await? {
+        match self.submit(LeaseRevoke { id }).await? {
             // A leader of an older version does not say.
-            Reply::LeaseRevoked { revision: 0 } => Ok(self.revision()),
-            Reply::LeaseRevoked { revision } => Ok(revision),
-            other => unreachable!("lease_revoke was answered with {other:?}"),
+            0 => Ok(self.revision()),
+            revision => Ok(revision),
         }
     }
 
@@ -344,10 +331,7 @@ impl Store {
     /// renewal after a checkpoint is written.
     pub async fn lease_keep_alive(&self, id: LeaseId) -> Result<Option<i64>, RequestError> {
         if !self.shared.cluster.is_alone() {
-            return match self.submit(Command::LeaseKeepAlive { id }, 0).await? {
-                Reply::LeaseKept(ttl_s) => Ok(ttl_s),
-                other => unreachable!("lease_keep_alive was answered with {other:?}"),
-            };
+            return self.submit(LeaseKeepAlive { id }).await;
         }
         let renewed = {
             let mut leases = self.shared.leases();
@@ -356,7 +340,7 @@ impl Store {
         };
         let Some(renewed) = renewed else {
             // As in etcd: when its client hears that it is over, its keys are gone.
-            self.submit(Command::LeaseExpire { id }, 0).await?;
+            self.submit(LeaseExpire { id }).await?;
             return Ok(None);
         };
         let Some(renewal) = renewed else {
@@ -365,7 +349,7 @@ impl Store {
         self.shared.metrics.leases_renewed.increment();
         let ttl_s = renewal.ttl_s;
         if renewal.needs_checkpoint {
-            self.submit(Command::LeaseRenewed { id, ttl_s }, 0).await?;
+            self.submit(LeaseRenewed { id, ttl_s }).await?;
         }
         Ok(Some(ttl_s))
     }
@@ -375,20 +359,11 @@ impl Store {
         id: LeaseId,
         with_keys: bool,
     ) -> Result<Option<LeaseView>, RequestError> {
-        match self
-            .submit(Command::LeaseTimeToLive { id, with_keys }, 0)
-            .await?
-        {
-            Reply::LeaseTimeToLive(view) => Ok(view),
-            other => unreachable!("lease_time_to_live was answered with {other:?}"),
-        }
+        self.submit(LeaseTimeToLive { id, with_keys }).await
     }
 
     pub async fn lease_list(&self) -> Result<Vec<LeaseId>, RequestError> {
-        match self.submit(Command::LeaseList, 0).await? {
-            Reply::LeaseList(ids) => Ok(ids),
-            other => unreachable!("lease_list was answered with {other:?}"),
-        }
+        self.submit(LeaseList).await
     }
 
     pub async fn compact(&self, revision: Revision, physical: bool) -> Result<(), RequestError> {
@@ -397,32 +372,24 @@ impl Store {
         } else {
             REQUEST_TIMEOUT
         };
-        self.submit_within(limit, Command::Compact { revision, physical }, 0)
+        self.submit_within(limit, Compact { revision, physical })
             .await
-            .map(|_| ())
     }
 
     /// Raises, lowers or lists alarms; returns those that it was about.
     pub async fn alarm(&self, request: AlarmRequest) -> Result<Vec<AlarmMember>, RequestError> {
-        match self.submit(Command::Alarm(request), 0).await? {
-            Reply::Alarm(alarms) => Ok(alarms),
-            other => unreachable!("alarm was answered with {other:?}"),
-        }
+        self.submit(request).await
     }
 
     /// Gives free pages of the database back, if there are many. Writes wait meanwhile.
     pub async fn defragment(&self) -> Result<(), RequestError> {
-        self.submit_within(DEFRAGMENT_TIMEOUT, Command::Defragment, 0)
-            .await?;
+        self.submit_within(DEFRAGMENT_TIMEOUT, Defragment).await?;
         *self.shared.recent_pages.lock().await = None;
         Ok(())
     }
 
     pub async fn change_auth(&self, change: auth::Change) -> Result<(), RequestError> {
-        match self.submit(Command::Auth(change), 0).await? {
-            Reply::AuthChanged => Ok(()),
-            other => unreachable!("change_auth was answered with {other:?}"),
-        }
+        self.submit(change).await
     }
 
     /// The keys of a lease; none if there is no such lease.
@@ -439,34 +406,24 @@ impl Store {
             .map_or_else(Vec::new, |view| view.keys)
     }
 
-    /// Queues a request that another node has checked, of this size in bytes. Fails if the queue is
-    /// full.
-    pub fn forward(
+    /// Queues a request that is checked, of this size in bytes, and notes in `timeline` how far it has
+    /// come. Fails if the queue is full.
+    pub fn enqueue<R: Request>(
         &self,
-        command: Command,
-        size_bytes: usize,
-    ) -> Result<oneshot::Receiver<Result<Reply, RequestError>>, RequestError> {
-        self.forward_noting(command, size_bytes, None)
-    }
-
-    /// Like [`forward`](Self::forward), and notes in `timeline` how far the request has come.
-    pub fn forward_noting(
-        &self,
-        command: Command,
+        request: R,
         size_bytes: usize,
         timeline: Option<Arc<Timeline>>,
-    ) -> Result<oneshot::Receiver<Result<Reply, RequestError>>, RequestError> {
+    ) -> Result<ReplyReceiver<R::Reply>, RequestError> {
         let queued_bytes = &self.shared.queued_bytes;
         if queued_bytes.fetch_add(size_bytes, Ordering::Relaxed) + size_bytes > MAX_QUEUED_BYTES {
             queued_bytes.fetch_sub(size_bytes, Ordering::Relaxed);
             self.shared.metrics.refused.queue_full.increment();
             return Err(RequestError::TooManyRequests);
         }
-        let (reply, answer) = oneshot::channel();
+        let (reply, answer) = ReplySender::new(timeline);
         let submission = Submission {
-            command,
+            command: request.into_command(reply),
             auth_revision: self.auth_revision,
-            reply: ReplySender::new(reply, timeline),
             weight_bytes: size_bytes,
         };
         match self.queue.try_send(submission) {
@@ -485,33 +442,45 @@ impl Store {
     }
 
     pub async fn pages(&self) -> Result<Pages, RequestError> {
-        match self.submit(Command::Pages, 0).await? {
-            Reply::Pages(pages) => Ok(pages),
-            other => unreachable!("pages was answered with {other:?}"),
-        }
+        self.submit(ReadPages).await
     }
 
-    async fn submit(&self, command: Command, size_bytes: usize) -> Result<Reply, RequestError> {
-        self.submit_within(REQUEST_TIMEOUT, command, size_bytes)
-            .await
-    }
-
-    async fn submit_within(
-        &self,
-        limit: Duration,
-        command: Command,
-        size_bytes: usize,
-    ) -> Result<Reply, RequestError> {
+    /// Submits a request of a client to change keys, and measures how long it takes.
+    async fn write<R: Request + Message>(&self, request: R) -> Result<R::Reply, RequestError> {
+        let size_bytes = request.encoded_len();
         if size_bytes > self.shared.limits.max_request_bytes {
             return Err(RequestError::TooLarge);
         }
-        let is_timed = matches!(
-            command,
-            Command::Put(_) | Command::DeleteRange(_) | Command::Txn(_)
-        );
-        let operation = Operation::begin(command.name());
-        let timeline = operation.timeline().cloned();
-        let answer = self.forward_noting(command, size_bytes, timeline)?;
+        let operation = Operation::begin(R::NAME);
+        let answer = self.enqueue(request, size_bytes, operation.timeline().cloned())?;
+        let result = self.answered(REQUEST_TIMEOUT, answer).await;
+        let took = operation.began().elapsed();
+        self.shared
+            .metrics
+            .write_us
+            .observe(took.as_micros() as u64);
+        result
+    }
+
+    async fn submit<R: Request>(&self, request: R) -> Result<R::Reply, RequestError> {
+        self.submit_within(REQUEST_TIMEOUT, request).await
+    }
+
+    async fn submit_within<R: Request>(
+        &self,
+        limit: Duration,
+        request: R,
+    ) -> Result<R::Reply, RequestError> {
+        let operation = Operation::begin(R::NAME);
+        let answer = self.enqueue(request, 0, operation.timeline().cloned())?;
+        self.answered(limit, answer).await
+    }
+
+    async fn answered<T>(
+        &self,
+        limit: Duration,
+        answer: ReplyReceiver<T>,
+    ) -> Result<T, RequestError> {
         let metrics = &self.shared.metrics;
         let _pending = metrics.wait();
         let result = match timeout(limit, answer).await {
@@ -519,11 +488,6 @@ impl Store {
             // The writer stopped with the request in its hands: it may have been written.
             Ok(Err(_)) | Err(_) => Err(RequestError::TimedOut),
         };
-        if is_timed {
-            metrics
-                .write_us
-                .observe(operation.began().elapsed().as_micros() as u64);
-        }
         if matches!(result, Err(RequestError::TimedOut)) {
             metrics.failed.increment();
         }

@@ -11,7 +11,7 @@ use etcd_proto::etcdserverpb::{
 use etcd_state::requests::RequestError;
 use tokio::time::timeout;
 
-use super::{Command, Store};
+use super::Store;
 
 /// The longest wait for the answer: a probe comes every few seconds, and a slower store is not
 /// ready.
@@ -22,7 +22,7 @@ impl Store {
     /// wherever it is. Whatever would refuse a small write refuses this one. At the quota it raises
     /// the alarm NOSPACE, as any write does.
     pub async fn probe_write(&self) -> Result<(), RequestError> {
-        let answer = self.forward(Command::Txn(never()), 0)?;
+        let answer = self.enqueue(never(), 0, None)?;
         match timeout(PROBE_TIMEOUT, answer).await {
             Ok(Ok(result)) => result.map(drop),
             Ok(Err(_)) | Err(_) => Err(RequestError::TimedOut),

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, time::Duration};
 use etcd_state::mvcc::{MAX_POSITION, Revision, RowId, row_id};
 use tracing::info;
 
-use super::command::{Reply, ReplySender};
+use super::reply::ReplySender;
 
 /// Rows of one step, at first and at least: a page or two.
 const MIN_STEP_ROWS: usize = 16;
@@ -80,7 +80,7 @@ pub struct Purge {
     /// The sweep, which runs before any row is deleted that hides what the sweep looks for.
     sweep: Option<Sweep>,
     rows: VecDeque<RowId>,
-    waiting: Vec<ReplySender>,
+    waiting: Vec<ReplySender<()>>,
     step_rows: usize,
     batches: u32,
 }
@@ -101,7 +101,7 @@ impl Purge {
     }
 
     /// Answers when all rows that are known now, and any that are added before, are deleted.
-    pub fn wait(&mut self, reply: ReplySender) {
+    pub fn wait(&mut self, reply: ReplySender<()>) {
         self.waiting.push(reply);
         self.answer_if_done();
     }
@@ -177,8 +177,7 @@ impl Purge {
     fn answer_if_done(&mut self) {
         if self.is_done() {
             for reply in self.waiting.drain(..) {
-                // The client may have gone.
-                let _ = reply.send(Ok(Reply::Compacted));
+                reply.send(Ok(()));
             }
         }
     }
@@ -186,8 +185,6 @@ impl Purge {
 
 #[cfg(test)]
 mod tests {
-    use tokio::sync::oneshot;
-
     use super::*;
 
     fn rows(step: Option<Step>) -> Vec<RowId> {
@@ -222,14 +219,14 @@ mod tests {
     #[test]
     fn whoever_waits_is_answered_after_the_last_step() {
         let mut purge = Purge::new(vec![1], None);
-        let (sender, mut receiver) = oneshot::channel();
+        let (reply, mut receiver) = ReplySender::new(None);
         purge.next_step().unwrap();
         purge.add([2]);
-        purge.wait(ReplySender::new(sender, None));
+        purge.wait(reply);
         assert!(receiver.try_recv().is_err());
         purge.next_step().unwrap();
         purge.finished(Duration::ZERO);
-        assert!(matches!(receiver.try_recv(), Ok(Ok(Reply::Compacted))));
+        assert!(matches!(receiver.try_recv(), Ok(Ok(()))));
     }
 
     #[test]
@@ -239,8 +236,8 @@ mod tests {
         let mut table: std::collections::BTreeSet<RowId> = (0..6000).collect();
         table.extend([end, end + 1]);
         let mut purge = Purge::new(vec![0], Sweep::new(1, kept.clone()));
-        let (sender, mut receiver) = oneshot::channel();
-        purge.wait(ReplySender::new(sender, None));
+        let (reply, mut receiver) = ReplySender::new(None);
+        purge.wait(reply);
         loop {
             let step = match purge.next_step().unwrap() {
                 Step::Sweep(step) => step,

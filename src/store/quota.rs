@@ -134,9 +134,9 @@ impl Pages {
 /// Returns the bytes that a request may add, as etcd estimates them; 0 if it can only free space.
 pub fn cost_bytes(command: &Command) -> u64 {
     match command {
-        Command::Put(put) => put_cost(put),
-        Command::Txn(txn) => txn_cost(txn),
-        Command::LeaseGrant { .. } => LEASE_BYTES,
+        Command::Put(call) => put_cost(&call.request),
+        Command::Txn(call) => txn_cost(&call.request),
+        Command::LeaseGrant(_) => LEASE_BYTES,
         _ => 0,
     }
 }

@@ -27,18 +27,20 @@ use etcd_state::{
     requests::{RequestError, evaluate::Working},
     settings::Settings,
 };
+use telemetry::tracing::Timeline;
 use tokio::{sync::mpsc, time::MissedTickBehavior};
 use tracing::warn;
 
 use self::in_flight::{InFlight, Written, wait};
 use super::{
-    Shared,
+    Pages, Shared,
     admission::Admission,
     batch::Batch,
-    command::{Reply, ReplySender, Submission},
-    compaction::Compactions,
+    command::Submission,
+    compaction::{Compactions, Waiting},
     database::{Database, OpenError},
     purge::Purge,
+    reply::{PreparedReply, ReplySender},
 };
 use crate::store::writer::leases::{CHECKPOINTS_AT_STOP, Expiry};
 
@@ -67,29 +69,61 @@ impl<F: FnMut(&[Arc<Commit>]) + Send + Sync> CommitObserver for F {
     }
 }
 
-/// The answer to a client once its batch is committed.
-pub(super) struct Answer {
-    pub reply: ReplySender,
-    pub result: Result<Reply, RequestError>,
-    pub when: When,
+/// The answer to a client whose request is evaluated.
+pub(super) enum Answer {
+    /// Sent once the batch is committed.
+    Reply(PreparedReply),
+    /// Waits on once the batch is committed: for the history to be dropped from the index.
+    Compaction(Waiting),
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum When {
-    Committed,
-    /// Committed, dropped from the index, and if `is_physical` the rows deleted.
-    Compacted {
-        revision: Revision,
-        is_physical: bool,
-    },
+impl Answer {
+    fn send(self) {
+        match self {
+            Self::Reply(reply) => reply.send(),
+            Self::Compaction(waiting) => waiting.reply.send(Ok(())),
+        }
+    }
+
+    fn refuse(self, error: RequestError) {
+        match self {
+            Self::Reply(reply) => reply.refuse(error),
+            Self::Compaction(waiting) => waiting.reply.send(Err(error)),
+        }
+    }
+
+    fn timeline(&self) -> Option<&Timeline> {
+        match self {
+            Self::Reply(reply) => reply.timeline(),
+            Self::Compaction(waiting) => waiting.reply.timeline(),
+        }
+    }
+}
+
+fn refuse(answers: Vec<Answer>, error: RequestError) {
+    for answer in answers {
+        answer.refuse(error);
+    }
 }
 
 #[derive(Default)]
 pub(super) struct Pending {
     pub batch: Batch,
     pub answers: Vec<Answer>,
-    pub wants_pages: Vec<ReplySender>,
-    pub wants_vacuum: Vec<ReplySender>,
+    pub wants_pages: Vec<ReplySender<Pages>>,
+    pub wants_vacuum: Vec<ReplySender<()>>,
+}
+
+impl Pending {
+    fn refuse(self, error: RequestError) {
+        refuse(self.answers, error);
+        for reply in self.wants_pages {
+            reply.send(Err(error));
+        }
+        for reply in self.wants_vacuum {
+            reply.send(Err(error));
+        }
+    }
 }
 
 pub(super) struct Writer {
@@ -285,19 +319,8 @@ impl Writer {
     /// Answers all waiting requests: the outcome of a batch in flight is unknown, and whatever was
     /// evaluated on top of it never happens.
     pub(super) fn abandon(&mut self, in_flight: Option<Vec<Answer>>) {
-        let Pending {
-            answers,
-            wants_pages,
-            wants_vacuum,
-            ..
-        } = std::mem::take(&mut self.pending);
-        for answer in in_flight.into_iter().flatten() {
-            let _ = answer.reply.send(Err(RequestError::LeaderLost));
-        }
-        let later = answers.into_iter().map(|answer| answer.reply);
-        for reply in later.chain(wants_pages).chain(wants_vacuum) {
-            let _ = reply.send(Err(RequestError::LeaderChanged));
-        }
+        refuse(in_flight.unwrap_or_default(), RequestError::LeaderLost);
+        std::mem::take(&mut self.pending).refuse(RequestError::LeaderChanged);
     }
 
     /// Returns whether the next request must wait for the next batch.

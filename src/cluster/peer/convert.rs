@@ -1,76 +1,277 @@
-//! Requests and answers of the writer on the way between nodes.
+//! Requests of the writer and their replies on the way between nodes.
 
 use bytes::Bytes;
 use etcd_proto::etcdserverpb::{
-    AlarmResponse, CompactionRequest, LeaseGrantRequest, LeaseKeepAliveRequest, LeaseLeasesRequest,
-    LeaseLeasesResponse, LeaseRevokeRequest, LeaseStatus, LeaseTimeToLiveRequest,
+    AlarmMember, AlarmRequest, AlarmResponse, CompactionRequest, DeleteRangeRequest,
+    DeleteRangeResponse, LeaseGrantRequest, LeaseKeepAliveRequest, LeaseLeasesRequest,
+    LeaseLeasesResponse, LeaseRevokeRequest, LeaseStatus, LeaseTimeToLiveRequest, PutRequest,
+    PutResponse, TxnRequest, TxnResponse,
 };
 use etcd_state::{
     auth::Change,
     lease::{LeaseCopy, LeaseView},
-    requests::RequestError,
+    mvcc::{LeaseId, Revision},
 };
-use peer_proto::{self as proto, answer, auth_change, command};
+use peer_proto::{
+    self as proto,
+    answer::Kind as Answer,
+    auth_change,
+    command::Kind,
+};
 
-use super::{errors, rows};
-use crate::store::{Command, Pages, Reply};
+use super::rows;
+use crate::store::{
+    Compact, Defragment, LeaseGrant, LeaseKeepAlive, LeaseList, LeaseRevoke, LeaseTimeToLive,
+    Pages, ReadPages, ReadSnapshotState, Request, SnapshotState,
+};
 
 const NOTHING: proto::Nothing = proto::Nothing {};
 
-/// Returns none for commands that a leader asks only of itself.
-pub fn command_to_proto(command: Command) -> Option<proto::Command> {
-    use command::Kind;
-    let kind = match command {
-        Command::Put(request) => Kind::Put(request),
-        Command::DeleteRange(request) => Kind::DeleteRange(request),
-        Command::Txn(request) => Kind::Txn(request),
-        Command::LeaseGrant { id, ttl_s } => Kind::LeaseGrant(LeaseGrantRequest { ttl: ttl_s, id }),
-        Command::LeaseRevoke { id } => Kind::LeaseRevoke(LeaseRevokeRequest { id }),
-        Command::LeaseKeepAlive { id } => Kind::LeaseKeepAlive(LeaseKeepAliveRequest { id }),
-        Command::LeaseTimeToLive { id, with_keys } => {
-            Kind::LeaseTimeToLive(LeaseTimeToLiveRequest {
-                id,
-                keys: with_keys,
-            })
-        }
-        Command::LeaseList => Kind::LeaseList(LeaseLeasesRequest {}),
-        Command::Copy => Kind::Copy(NOTHING),
-        Command::Compact { revision, physical } => {
-            Kind::Compact(CompactionRequest { revision, physical })
-        }
-        Command::Alarm(request) => Kind::Alarm(request),
-        Command::Auth(change) => Kind::Auth(auth_to_proto(change)),
-        Command::Pages => Kind::Pages(NOTHING),
-        Command::Defragment => Kind::Defragment(NOTHING),
-        Command::LeaseExpire { .. } | Command::LeaseRenewed { .. } => return None,
-    };
-    Some(proto::Command { kind: Some(kind) })
+/// The answer without content.
+const DONE: Answer = Answer::Done(proto::Done { revision: 0 });
+
+/// A request that a follower forwards to the leader.
+pub trait Forwarded: Request {
+    fn into_proto(self) -> Kind;
+
+    fn reply_to_proto(reply: Self::Reply) -> Answer;
+
+    /// Returns none for the answer to another request.
+    fn reply_from_proto(answer: Answer) -> Option<Self::Reply>;
 }
 
-/// Returns none for commands of a newer version.
-pub fn command_from_proto(command: proto::Command) -> Option<Command> {
-    use command::Kind;
-    Some(match command.kind? {
-        Kind::Put(request) => Command::Put(request),
-        Kind::DeleteRange(request) => Command::DeleteRange(request),
-        Kind::Txn(request) => Command::Txn(request),
-        Kind::LeaseGrant(LeaseGrantRequest { ttl, id }) => Command::LeaseGrant { id, ttl_s: ttl },
-        Kind::LeaseRevoke(LeaseRevokeRequest { id }) => Command::LeaseRevoke { id },
-        Kind::LeaseKeepAlive(LeaseKeepAliveRequest { id }) => Command::LeaseKeepAlive { id },
-        Kind::LeaseTimeToLive(LeaseTimeToLiveRequest { id, keys }) => Command::LeaseTimeToLive {
-            id,
-            with_keys: keys,
-        },
-        Kind::LeaseList(_) => Command::LeaseList,
-        Kind::Copy(_) => Command::Copy,
-        Kind::Compact(CompactionRequest { revision, physical }) => {
-            Command::Compact { revision, physical }
+/// Implements [`Forwarded`] for a request that is sent as it is, and so is its reply.
+macro_rules! forwarded_as_it_is {
+    ($($request:ty => $reply:ty, $kind:ident;)+) => {
+        $(impl Forwarded for $request {
+            fn into_proto(self) -> Kind {
+                Kind::$kind(self)
+            }
+
+            fn reply_to_proto(reply: $reply) -> Answer {
+                Answer::$kind(reply)
+            }
+
+            fn reply_from_proto(answer: Answer) -> Option<$reply> {
+                match answer {
+                    Answer::$kind(reply) => Some(reply),
+                    _ => None,
+                }
+            }
+        })+
+    };
+}
+
+forwarded_as_it_is! {
+    PutRequest => PutResponse, Put;
+    DeleteRangeRequest => DeleteRangeResponse, DeleteRange;
+    TxnRequest => TxnResponse, Txn;
+}
+
+/// Implements the reply's part of [`Forwarded`] for a request that is only done.
+macro_rules! answered_by_done {
+    () => {
+        fn reply_to_proto((): ()) -> Answer {
+            DONE
         }
-        Kind::Alarm(request) => Command::Alarm(request),
-        Kind::Auth(change) => Command::Auth(auth_from_proto(change)?),
-        Kind::Pages(_) => Command::Pages,
-        Kind::Defragment(_) => Command::Defragment,
-    })
+
+        fn reply_from_proto(answer: Answer) -> Option<()> {
+            matches!(answer, Answer::Done(_)).then_some(())
+        }
+    };
+}
+
+impl Forwarded for LeaseGrant {
+    fn into_proto(self) -> Kind {
+        let Self { id, ttl_s } = self;
+        Kind::LeaseGrant(LeaseGrantRequest { ttl: ttl_s, id })
+    }
+
+    fn reply_to_proto(ttl_s: i64) -> Answer {
+        Answer::GrantedTtlS(ttl_s)
+    }
+
+    fn reply_from_proto(answer: Answer) -> Option<i64> {
+        match answer {
+            Answer::GrantedTtlS(ttl_s) => Some(ttl_s),
+            _ => None,
+        }
+    }
+}
+
+impl Forwarded for LeaseRevoke {
+    fn into_proto(self) -> Kind {
+        Kind::LeaseRevoke(LeaseRevokeRequest { id: self.id })
+    }
+
+    fn reply_to_proto(revision: Revision) -> Answer {
+        Answer::Done(proto::Done { revision })
+    }
+
+    fn reply_from_proto(answer: Answer) -> Option<Revision> {
+        match answer {
+            Answer::Done(proto::Done { revision }) => Some(revision),
+            _ => None,
+        }
+    }
+}
+
+impl Forwarded for LeaseKeepAlive {
+    fn into_proto(self) -> Kind {
+        Kind::LeaseKeepAlive(LeaseKeepAliveRequest { id: self.id })
+    }
+
+    fn reply_to_proto(ttl_s: Option<i64>) -> Answer {
+        ttl_s.map_or(DONE, Answer::RenewedTtlS)
+    }
+
+    fn reply_from_proto(answer: Answer) -> Option<Option<i64>> {
+        match answer {
+            Answer::RenewedTtlS(ttl_s) => Some(Some(ttl_s)),
+            Answer::Done(_) => Some(None),
+            _ => None,
+        }
+    }
+}
+
+impl Forwarded for LeaseTimeToLive {
+    fn into_proto(self) -> Kind {
+        Kind::LeaseTimeToLive(LeaseTimeToLiveRequest {
+            id: self.id,
+            keys: self.with_keys,
+        })
+    }
+
+    fn reply_to_proto(view: Option<LeaseView>) -> Answer {
+        view.map_or(DONE, |view| {
+            Answer::Lease(proto::Lease {
+                granted_ttl_s: view.granted_ttl_s,
+                remaining_s: view.remaining_s,
+                keys: view.keys,
+            })
+        })
+    }
+
+    fn reply_from_proto(answer: Answer) -> Option<Option<LeaseView>> {
+        match answer {
+            Answer::Lease(lease) => Some(Some(LeaseView {
+                granted_ttl_s: lease.granted_ttl_s,
+                remaining_s: lease.remaining_s,
+                keys: lease.keys,
+            })),
+            Answer::Done(_) => Some(None),
+            _ => None,
+        }
+    }
+}
+
+impl Forwarded for LeaseList {
+    fn into_proto(self) -> Kind {
+        Kind::LeaseList(LeaseLeasesRequest {})
+    }
+
+    fn reply_to_proto(ids: Vec<LeaseId>) -> Answer {
+        Answer::LeaseList(LeaseLeasesResponse {
+            leases: ids.into_iter().map(|id| LeaseStatus { id }).collect(),
+            ..Default::default()
+        })
+    }
+
+    fn reply_from_proto(answer: Answer) -> Option<Vec<LeaseId>> {
+        match answer {
+            Answer::LeaseList(list) => {
+                Some(list.leases.into_iter().map(|lease| lease.id).collect())
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Forwarded for ReadSnapshotState {
+    fn into_proto(self) -> Kind {
+        Kind::Copy(NOTHING)
+    }
+
+    fn reply_to_proto(state: SnapshotState) -> Answer {
+        Answer::Copy(proto::Copy {
+            revision: state.revision,
+            leases: state.leases.into_iter().map(copied_lease).collect(),
+            settings: Some(rows::settings_to_proto(&state.settings)),
+        })
+    }
+
+    fn reply_from_proto(answer: Answer) -> Option<SnapshotState> {
+        match answer {
+            Answer::Copy(copy) => Some(SnapshotState {
+                revision: copy.revision,
+                leases: copy.leases.into_iter().map(lease_copy).collect(),
+                settings: rows::settings_from_proto(copy.settings.unwrap_or_default()),
+            }),
+            _ => None,
+        }
+    }
+}
+
+impl Forwarded for Compact {
+    fn into_proto(self) -> Kind {
+        let Self { revision, physical } = self;
+        Kind::Compact(CompactionRequest { revision, physical })
+    }
+
+    answered_by_done!();
+}
+
+impl Forwarded for AlarmRequest {
+    fn into_proto(self) -> Kind {
+        Kind::Alarm(self)
+    }
+
+    fn reply_to_proto(alarms: Vec<AlarmMember>) -> Answer {
+        Answer::Alarm(AlarmResponse {
+            alarms,
+            ..Default::default()
+        })
+    }
+
+    fn reply_from_proto(answer: Answer) -> Option<Vec<AlarmMember>> {
+        match answer {
+            Answer::Alarm(response) => Some(response.alarms),
+            _ => None,
+        }
+    }
+}
+
+impl Forwarded for Change {
+    fn into_proto(self) -> Kind {
+        Kind::Auth(auth_to_proto(self))
+    }
+
+    answered_by_done!();
+}
+
+impl Forwarded for ReadPages {
+    fn into_proto(self) -> Kind {
+        Kind::Pages(NOTHING)
+    }
+
+    fn reply_to_proto(Pages { total, free }: Pages) -> Answer {
+        Answer::Pages(proto::Pages { total, free })
+    }
+
+    fn reply_from_proto(answer: Answer) -> Option<Pages> {
+        match answer {
+            Answer::Pages(proto::Pages { total, free }) => Some(Pages { total, free }),
+            _ => None,
+        }
+    }
+}
+
+impl Forwarded for Defragment {
+    fn into_proto(self) -> Kind {
+        Kind::Defragment(NOTHING)
+    }
+
+    answered_by_done!();
 }
 
 fn auth_to_proto(change: Change) -> proto::AuthChange {
@@ -92,7 +293,7 @@ fn auth_to_proto(change: Change) -> proto::AuthChange {
     proto::AuthChange { kind: Some(kind) }
 }
 
-fn auth_from_proto(change: proto::AuthChange) -> Option<Change> {
+pub fn auth_from_proto(change: proto::AuthChange) -> Option<Change> {
     use auth_change::Kind;
     let owned = |secret: Bytes| Bytes::copy_from_slice(&secret);
     Some(match change.kind? {
@@ -115,57 +316,6 @@ fn auth_from_proto(change: proto::AuthChange) -> Option<Change> {
     })
 }
 
-pub fn answer_to_proto(number: u64, result: Result<Reply, RequestError>) -> proto::Answer {
-    use answer::Kind;
-    let kind = match result {
-        Err(error) => Kind::Error(errors::number_of(error)),
-        Ok(Reply::Put(response)) => Kind::Put(response),
-        Ok(Reply::DeleteRange(response)) => Kind::DeleteRange(response),
-        Ok(Reply::Txn(response)) => Kind::Txn(response),
-        Ok(Reply::LeaseGranted { ttl_s }) => Kind::GrantedTtlS(ttl_s),
-        Ok(Reply::LeaseRevoked { revision }) => Kind::Done(proto::Done { revision }),
-        Ok(Reply::LeaseKept(Some(ttl_s))) => Kind::RenewedTtlS(ttl_s),
-        Ok(Reply::LeaseTimeToLive(Some(view))) => Kind::Lease(proto::Lease {
-            granted_ttl_s: view.granted_ttl_s,
-            remaining_s: view.remaining_s,
-            keys: view.keys,
-        }),
-        Ok(Reply::LeaseList(ids)) => Kind::LeaseList(LeaseLeasesResponse {
-            leases: ids.into_iter().map(|id| LeaseStatus { id }).collect(),
-            ..Default::default()
-        }),
-        Ok(Reply::Alarm(alarms)) => Kind::Alarm(AlarmResponse {
-            alarms,
-            ..Default::default()
-        }),
-        Ok(Reply::Pages(pages)) => Kind::Pages(proto::Pages {
-            total: pages.total,
-            free: pages.free,
-        }),
-        Ok(Reply::Copy {
-            revision,
-            leases,
-            settings,
-        }) => Kind::Copy(proto::Copy {
-            revision,
-            leases: leases.into_iter().map(copied_lease).collect(),
-            settings: Some(rows::settings_to_proto(&settings)),
-        }),
-        Ok(
-            Reply::LeaseKept(None)
-            | Reply::LeaseTimeToLive(None)
-            | Reply::LeaseRenewed
-            | Reply::Compacted
-            | Reply::AuthChanged
-            | Reply::Defragmented,
-        ) => Kind::Done(proto::Done::default()),
-    };
-    proto::Answer {
-        number,
-        kind: Some(kind),
-    }
-}
-
 fn copied_lease(lease: LeaseCopy) -> proto::CopiedLease {
     proto::CopiedLease {
         id: lease.id,
@@ -174,77 +324,99 @@ fn copied_lease(lease: LeaseCopy) -> proto::CopiedLease {
     }
 }
 
-/// The kind of command that was asked, on which the meaning of `done` depends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Asked {
-    KeepAlive,
-    TimeToLive,
-    Revoke,
-    Compact,
-    Auth,
-    Defragment,
-    /// A command that is never answered by `done`.
-    Other,
-}
-
-impl Asked {
-    pub fn of(command: &Command) -> Self {
-        match command {
-            Command::LeaseKeepAlive { .. } => Self::KeepAlive,
-            Command::LeaseTimeToLive { .. } => Self::TimeToLive,
-            Command::LeaseRevoke { .. } => Self::Revoke,
-            Command::Compact { .. } => Self::Compact,
-            Command::Auth(_) => Self::Auth,
-            Command::Defragment => Self::Defragment,
-            _ => Self::Other,
-        }
-    }
-}
-
-/// Returns none for answers that make no sense.
-pub fn answer_from_proto(
-    asked: Asked,
-    kind: Option<answer::Kind>,
-) -> Option<Result<Reply, RequestError>> {
-    use answer::Kind;
-    Some(Ok(match kind? {
-        Kind::Error(number) => return Some(Err(errors::error_of(number))),
-        Kind::Put(response) => Reply::Put(response),
-        Kind::DeleteRange(response) => Reply::DeleteRange(response),
-        Kind::Txn(response) => Reply::Txn(response),
-        Kind::GrantedTtlS(ttl_s) => Reply::LeaseGranted { ttl_s },
-        Kind::RenewedTtlS(ttl_s) => Reply::LeaseKept(Some(ttl_s)),
-        Kind::Lease(lease) => Reply::LeaseTimeToLive(Some(LeaseView {
-            granted_ttl_s: lease.granted_ttl_s,
-            remaining_s: lease.remaining_s,
-            keys: lease.keys,
-        })),
-        Kind::LeaseList(response) => {
-            Reply::LeaseList(response.leases.into_iter().map(|lease| lease.id).collect())
-        }
-        Kind::Alarm(response) => Reply::Alarm(response.alarms),
-        Kind::Pages(proto::Pages { total, free }) => Reply::Pages(Pages { total, free }),
-        Kind::Copy(copy) => Reply::Copy {
-            revision: copy.revision,
-            leases: copy.leases.into_iter().map(lease_copy).collect(),
-            settings: rows::settings_from_proto(copy.settings.unwrap_or_default()),
-        },
-        Kind::Done(proto::Done { revision }) => match asked {
-            Asked::KeepAlive => Reply::LeaseKept(None),
-            Asked::TimeToLive => Reply::LeaseTimeToLive(None),
-            Asked::Revoke => Reply::LeaseRevoked { revision },
-            Asked::Compact => Reply::Compacted,
-            Asked::Auth => Reply::AuthChanged,
-            Asked::Defragment => Reply::Defragmented,
-            Asked::Other => return None,
-        },
-    }))
-}
-
 fn lease_copy(lease: proto::CopiedLease) -> LeaseCopy {
     LeaseCopy {
         id: lease.id,
         granted_ttl_s: lease.granted_ttl_s,
         remaining_s: lease.remaining_s,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Debug;
+
+    use super::*;
+
+    /// Every answer there is.
+    fn answers() -> Vec<Answer> {
+        vec![
+            Answer::Error(1),
+            DONE,
+            Answer::Put(PutResponse::default()),
+            Answer::DeleteRange(DeleteRangeResponse::default()),
+            Answer::Txn(TxnResponse::default()),
+            Answer::GrantedTtlS(1),
+            Answer::RenewedTtlS(1),
+            Answer::Lease(proto::Lease::default()),
+            Answer::LeaseList(LeaseLeasesResponse::default()),
+            Answer::Alarm(AlarmResponse::default()),
+            Answer::Pages(proto::Pages::default()),
+            Answer::Copy(proto::Copy::default()),
+        ]
+    }
+
+    fn understood<R: Forwarded>(_: &R) -> Vec<Answer> {
+        let mut answers = answers();
+        answers.retain(|answer| R::reply_from_proto(answer.clone()).is_some());
+        answers
+    }
+
+    fn there_and_back<R: Forwarded>(_: &R, reply: R::Reply) -> Option<R::Reply> {
+        R::reply_from_proto(R::reply_to_proto(reply))
+    }
+
+    #[test]
+    fn an_answer_is_read_as_the_reply_to_what_was_asked_or_not_at_all() {
+        let done = |request| understood::<Compact>(request);
+        let compact = Compact {
+            revision: 1,
+            physical: false,
+        };
+        assert_eq!(done(&compact), [DONE]);
+        assert_eq!(understood(&Change::Disable), [DONE]);
+        assert_eq!(understood(&Defragment), [DONE]);
+        assert_eq!(understood(&LeaseRevoke { id: 1 }), [DONE]);
+        assert_eq!(
+            understood(&LeaseKeepAlive { id: 1 }),
+            [DONE, Answer::RenewedTtlS(1)]
+        );
+        let time_to_live = LeaseTimeToLive {
+            id: 1,
+            with_keys: true,
+        };
+        assert_eq!(
+            understood(&time_to_live),
+            [DONE, Answer::Lease(proto::Lease::default())]
+        );
+        assert_eq!(
+            understood(&PutRequest::default()),
+            [Answer::Put(PutResponse::default())]
+        );
+        assert_eq!(
+            understood(&LeaseGrant { id: 1, ttl_s: 1 }),
+            [Answer::GrantedTtlS(1)]
+        );
+        assert_eq!(understood(&LeaseList).len(), 1);
+        assert_eq!(understood(&ReadPages).len(), 1);
+        assert_eq!(understood(&ReadSnapshotState).len(), 1);
+        assert_eq!(understood(&AlarmRequest::default()).len(), 1);
+    }
+
+    #[test]
+    fn replies_arrive_as_they_were_sent() {
+        fn check<R: Forwarded>(request: R, reply: impl Fn() -> R::Reply)
+        where
+            R::Reply: PartialEq + Debug,
+        {
+            assert_eq!(there_and_back(&request, reply()), Some(reply()));
+        }
+        check(LeaseGrant { id: 1, ttl_s: 9 }, || 9);
+        check(LeaseRevoke { id: 1 }, || 12);
+        check(LeaseKeepAlive { id: 1 }, || Some(7));
+        check(LeaseKeepAlive { id: 1 }, || None);
+        check(LeaseList, || vec![3, 1]);
+        check(ReadPages, || Pages { total: 9, free: 2 });
+        check(Defragment, || ());
     }
 }

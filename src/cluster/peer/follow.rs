@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use etcd_state::{mvcc::Replay, requests::RequestError};
 use peer_proto::{
-    self as proto, Confirmation, FromLeader, Hello, ReadIndex, ReadIndexed, Submission, ToLeader,
+    self as proto, Confirmation, FromLeader, Hello, ReadIndex, ReadIndexed, ToLeader,
 };
 use tokio::{
     sync::mpsc,
@@ -15,13 +15,13 @@ use tonic::{Status, Streaming};
 
 use super::{
     Dialer, EngineView, Reads,
-    convert::{Asked, answer_from_proto, command_to_proto},
     lead::{MAX_OUTSTANDING, view_to_proto},
     log_ends::{Remembered, moments_to_tell},
     reads::{Waiting, finish},
+    requests::{Nonsense, Unanswered, to_leader},
     rows::{received, settings_from_proto},
 };
-use crate::store::{ApplyError, Replica, ReplySender};
+use crate::store::{ApplyError, Replica};
 
 /// Messages that the leader has not taken yet.
 const MAX_UNSENT: usize = 4;
@@ -66,7 +66,7 @@ pub struct Follower<'a> {
 #[derive(Default)]
 struct Outstanding {
     next: u64,
-    requests: HashMap<u64, (Asked, ReplySender)>,
+    requests: HashMap<u64, Unanswered>,
     reads: Option<(u64, Vec<Waiting>)>,
 }
 
@@ -91,8 +91,8 @@ impl Follower<'_> {
             wanted = until => Ok(wanted),
         };
         // They reached the leader, for all that is known.
-        for (_, (_, reply)) in outstanding.requests {
-            let _ = reply.send(Err(RequestError::LeaderLost));
+        for request in outstanding.requests.into_values() {
+            request.refuse(RequestError::LeaderLost);
         }
         if let Some((_, waiting)) = outstanding.reads {
             self.reads.give_back(waiting);
@@ -234,11 +234,12 @@ impl Follower<'_> {
             self.replica.apply_compaction(revision).await;
         }
         for answer in message.answers {
-            let Some((asked, reply)) = outstanding.requests.remove(&answer.number) else {
+            let Some(request) = outstanding.requests.remove(&answer.number) else {
                 continue;
             };
-            let result = answer_from_proto(asked, answer.kind).ok_or(FollowError::Confused)?;
-            let _ = reply.send(result);
+            request
+                .answer(answer.kind)
+                .map_err(|Nonsense| FollowError::Confused)?;
         }
         for end in &message.log_ends {
             self.remembered.note(end);
@@ -293,28 +294,16 @@ async fn forward(
     let mut taken = Vec::new();
     replica.requests(&mut taken, REQUESTS_PER_MESSAGE).await;
     let mut submissions = Vec::with_capacity(taken.len());
-    for mut submission in taken {
-        if submission.reply.is_closed() {
+    for submission in taken {
+        if submission.command.is_abandoned() {
             continue;
         }
-        let asked = Asked::of(&submission.command);
-        let Some(command) = command_to_proto(submission.command) else {
-            // Asked by this node of itself, when it led.
-            let _ = submission.reply.send(Err(RequestError::LeaderChanged));
-            continue;
-        };
         outstanding.next += 1;
         let number = outstanding.next;
-        let traceparent = submission.reply.note_forwarded();
-        outstanding
-            .requests
-            .insert(number, (asked, submission.reply));
-        submissions.push(Submission {
-            number,
-            command: Some(command),
-            traceparent,
-            auth_revision: submission.auth_revision.unwrap_or(0),
-        });
+        if let Some((message, unanswered)) = to_leader(submission, number) {
+            outstanding.requests.insert(number, unanswered);
+            submissions.push(message);
+        }
     }
     if !submissions.is_empty() {
         permit.send(ToLeader {

@@ -11,13 +11,11 @@ use std::{
 };
 
 use dqlite::cluster_id::ClusterId;
-use etcd_state::{mvcc::Revision, requests::RequestError, settings::Settings};
+use etcd_state::{mvcc::Revision, settings::Settings};
 use peer_proto::{
     self as proto, AboutRequest, AboutResponse, FromLeader, Hello, ReadIndexed, RememberedRequest,
     RememberedResponse, ToLeader, Welcome, peer_server::Peer,
 };
-use prost::Message;
-use telemetry::tracing::Operation;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinSet,
@@ -29,10 +27,10 @@ use tracing::{debug, error, info};
 
 use super::{
     EngineView, Reads, View,
-    convert::{answer_to_proto, command_from_proto},
     log_ends::{LogEnds, Remembered, moments_to_tell},
     node_info::{OwnFiles, details},
     reads::finish,
+    requests::serve,
     rows::{Transfer, row_of_change, settings_to_proto},
 };
 use crate::store::Store;
@@ -552,36 +550,7 @@ impl Session {
             });
         }
         for submission in message.submissions {
-            self.submit(submission);
+            self.answers.spawn(serve(&self.store, submission));
         }
-    }
-
-    fn submit(&mut self, submission: proto::Submission) {
-        let number = submission.number;
-        let size_bytes = submission.encoded_len();
-        let command = submission.command.and_then(command_from_proto);
-        let operation = command
-            .as_ref()
-            .map(|command| Operation::continued(command.name(), &submission.traceparent));
-        let timeline = operation
-            .as_ref()
-            .and_then(|operation| operation.timeline());
-        let store = match submission.auth_revision {
-            0 => self.store.clone(),
-            auth_revision => self.store.let_in_at(auth_revision),
-        };
-        let forwarded = match command {
-            // A newer version's: not done, and not known.
-            None => Err(RequestError::LeaderChanged),
-            Some(command) => store.forward_noting(command, size_bytes, timeline.cloned()),
-        };
-        self.answers.spawn(async move {
-            let result = match forwarded {
-                Ok(answer) => answer.await.unwrap_or(Err(RequestError::LeaderLost)),
-                Err(error) => Err(error),
-            };
-            drop(operation);
-            answer_to_proto(number, result)
-        });
     }
 }

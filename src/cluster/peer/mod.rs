@@ -22,6 +22,7 @@ mod node_info;
 mod nodes;
 mod reads;
 mod replica;
+mod requests;
 mod rows;
 mod serve;
 

@@ -17,10 +17,7 @@ pub use self::{
     file::{BLOB_BYTES, SnapshotFile},
     member::{MEMBERS, StoredMember},
 };
-use super::{
-    Store,
-    command::{Command, Reply},
-};
+use super::{ReadSnapshotState, SnapshotState, Store};
 
 /// Snapshots that are taken at a time: each keeps the versions that it refers to in memory, for as
 /// long as its client takes to read it.
@@ -45,14 +42,11 @@ impl Store {
     async fn content(&self, origin: Origin) -> Result<Content, RequestError> {
         let mut attempts = MAX_ATTEMPTS;
         loop {
-            let (revision, leases, settings) = match self.submit(Command::Copy, 0).await? {
-                Reply::Copy {
-                    revision,
-                    leases,
-                    settings,
-                } => (revision, leases, settings),
-                other => unreachable!("copy was answered with {other:?}"),
-            };
+            let SnapshotState {
+                revision,
+                leases,
+                settings,
+            } = self.submit(ReadSnapshotState).await?;
             let history = self.history().clone();
             let collecting = tokio::task::spawn_blocking(move || history.versions(revision));
             attempts -= 1;

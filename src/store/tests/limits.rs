@@ -9,7 +9,7 @@ use tokio::{task::JoinSet, time::Instant};
 
 use super::harness::{Engine, Running, put};
 use crate::store::{
-    Alone, Command, MAX_QUEUED, MAX_QUEUED_BYTES, QuotaBytes, StoreOptions, batch::MAX_BYTES, empty,
+    Alone, LeaseList, MAX_QUEUED, MAX_QUEUED_BYTES, QuotaBytes, StoreOptions, batch::MAX_BYTES, empty,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -90,14 +90,14 @@ fn a_full_queue_refuses_at_once() {
     // Nobody takes anything out of the queue.
     let (store, _replica) = empty(options());
     let waiting: Vec<_> = (0..MAX_QUEUED)
-        .map(|_| store.forward(Command::LeaseList, 0).unwrap())
+        .map(|_| store.enqueue(LeaseList, 0, None).unwrap())
         .collect();
-    assert!(too_many(store.forward(Command::LeaseList, 0)));
+    assert!(too_many(store.enqueue(LeaseList, 0, None)));
     assert_eq!(store.queued(), (waiting.len(), 0));
 
     let (store, _replica) = empty(options());
-    let large = store.forward(Command::LeaseList, MAX_QUEUED_BYTES - 1);
+    let large = store.enqueue(LeaseList, MAX_QUEUED_BYTES - 1, None);
     assert!(large.is_ok());
-    assert!(too_many(store.forward(Command::LeaseList, 2)));
-    assert!(store.forward(Command::LeaseList, 1).is_ok());
+    assert!(too_many(store.enqueue(LeaseList, 2, None)));
+    assert!(store.enqueue(LeaseList, 1, None).is_ok());
 }

@@ -21,12 +21,11 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use super::{
-    Answer, Ended, REQUESTS_PER_TURN, Stop, When, Writer, WriterError,
+    Answer, Ended, REQUESTS_PER_TURN, Stop, Writer, WriterError,
     in_flight::{InFlight, Written, timelines},
 };
 use crate::store::{
     batch::{Batch, Record},
-    command::Reply,
     compaction::Waiting,
     database::Database,
     purge::Step,
@@ -185,36 +184,21 @@ impl Writer {
         tokio::spawn(async move {
             let confirmed = timeout(CONFIRM_TIMEOUT, shared.cluster.confirm()).await;
             let is_leading = matches!(confirmed, Ok(Ok(()))) && shared.cluster.leads();
-            for Answer { reply, result, .. } in answers {
-                let _ = reply.send(if is_leading {
-                    result
+            for answer in answers {
+                if is_leading {
+                    answer.send();
                 } else {
-                    Err(RequestError::LeaderChanged)
-                });
+                    answer.refuse(RequestError::LeaderChanged);
+                }
             }
         });
     }
 
     fn answer(&mut self, answers: Vec<Answer>) {
-        for Answer {
-            reply,
-            result,
-            when,
-        } in answers
-        {
-            match when {
-                // The client may have gone.
-                When::Committed => _ = reply.send(result),
-                When::Compacted {
-                    revision,
-                    is_physical,
-                } => {
-                    self.compactions.wait(Waiting {
-                        revision,
-                        is_physical,
-                        reply,
-                    });
-                }
+        for answer in answers {
+            match answer {
+                Answer::Reply(reply) => reply.send(),
+                Answer::Compaction(waiting) => self.compactions.wait(waiting),
             }
         }
     }
@@ -234,7 +218,7 @@ impl Writer {
             if is_physical {
                 self.purge.wait(reply);
             } else {
-                let _ = reply.send(Ok(Reply::Compacted));
+                reply.send(Ok(()));
             }
         }
     }
@@ -267,7 +251,7 @@ impl Writer {
             RequestError::TimedOut
         });
         for reply in self.pending.wants_pages.drain(..) {
-            let _ = reply.send(pages.map(Reply::Pages));
+            reply.send(pages);
         }
     }
 }

@@ -9,9 +9,9 @@ use tracing::{info, warn};
 
 use crate::store::{
     Pages,
-    command::Reply,
     database::Database,
-    writer::{Answer, When, Writer},
+    reply::PreparedReply,
+    writer::{Answer, Writer},
 };
 
 /// The most that may be in use, in bytes: writes then wait for up to 2 s, and the engine takes three
@@ -49,11 +49,7 @@ impl Writer {
         let result = match database.pages().await.map(decide_and_log) {
             Ok(Decision::Vacuum) => {
                 self.admission.quota.outdate();
-                let answer = |reply| Answer {
-                    reply,
-                    result: Ok(Reply::Defragmented),
-                    when: When::Committed,
-                };
+                let answer = |reply| Answer::Reply(PreparedReply::new(reply, Ok(())));
                 return Some(replies.into_iter().map(answer).collect());
             }
             Ok(Decision::Nothing) => Ok(()),
@@ -64,8 +60,7 @@ impl Writer {
             }
         };
         for reply in replies {
-            // The client may have gone.
-            let _ = reply.send(result.map(|()| Reply::Defragmented));
+            reply.send(result);
         }
         None
     }

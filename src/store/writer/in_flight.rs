@@ -70,7 +70,7 @@ impl InFlight {
 }
 
 pub(super) fn timelines(answers: &[Answer]) -> impl Iterator<Item = &Timeline> + Clone {
-    answers.iter().filter_map(|answer| answer.reply.timeline())
+    answers.iter().filter_map(Answer::timeline)
 }
 
 pub(super) async fn wait(in_flight: &mut Option<InFlight>) -> Written {

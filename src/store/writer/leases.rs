@@ -3,13 +3,12 @@
 
 use etcd_state::{
     lease::{LeaseTable, MAX_TTL_S, MIN_TTL_S},
-    mvcc::{LeaseId, MAX_POSITION},
+    mvcc::{LeaseId, MAX_POSITION, Revision},
     requests::RequestError,
 };
 
 use crate::store::{
     batch::{MAX_ROWS, Record},
-    command::Reply,
     writer::Writer,
 };
 
@@ -48,7 +47,7 @@ impl Writer {
         leases: &mut LeaseTable,
         id: LeaseId,
         ttl_s: i64,
-    ) -> Result<Reply, RequestError> {
+    ) -> Result<i64, RequestError> {
         if ttl_s > MAX_TTL_S {
             return Err(RequestError::LeaseTtlTooLarge);
         }
@@ -63,28 +62,26 @@ impl Writer {
         });
         self.shared.metrics.leases_granted.increment();
         self.shared.metrics.lease_ttls_s.observe(ttl_s as u64);
-        Ok(Reply::LeaseGranted { ttl_s })
+        Ok(ttl_s)
     }
 
     pub(super) fn revoke(
         &mut self,
         leases: &mut LeaseTable,
         id: LeaseId,
-    ) -> Result<Reply, RequestError> {
+    ) -> Result<Revision, RequestError> {
         let keys = leases.remove(id).ok_or(RequestError::LeaseNotFound)?;
         self.record(Record::LeaseRemoved { id });
         self.shared.metrics.leases_revoked.increment();
         // One revision, unless there are more keys than one has positions for.
         let mut keys = keys.into_iter();
         loop {
-            let reply = self.change(leases, |evaluation| {
+            let revision = self.change(leases, |evaluation| {
                 evaluation.delete_keys(keys.by_ref().take(MAX_POSITION as usize));
-                Ok(Reply::LeaseRevoked {
-                    revision: evaluation.reported_revision(),
-                })
-            })?;
+                evaluation.reported_revision()
+            });
             if keys.len() == 0 {
-                return Ok(reply);
+                return Ok(revision);
             }
         }
     }

@@ -17,11 +17,11 @@ use tracing::{info, warn};
 
 use crate::store::{
     batch::{Batch, Record},
-    command::{ReplySender, Submission},
+    command::Submission,
     database::{Database, Meta, OpenError, StoredChange, StoredLease},
     folded::{Folded, LeaseFate},
     load::restore_leases,
-    writer::{Answer, Pending, Stop, Writer, WriterError},
+    writer::{Answer, Stop, Writer, WriterError, refuse},
 };
 
 /// Pause between two attempts; requests that arrive meanwhile are refused.
@@ -73,8 +73,7 @@ impl Writer {
         if !is_single && matches!(error, dqlite::client::Error::NotLeader) {
             // Refused before it was written anywhere.
             warn!("this node leads no more");
-            let never = answers.into_iter().map(|answer| answer.reply);
-            refuse(never, RequestError::LeaderChanged);
+            refuse(answers, RequestError::LeaderChanged);
             self.abandon(None);
             return Ok(Recovery::Deposed);
         }
@@ -85,14 +84,7 @@ impl Writer {
         self.shared.metrics.recoveries.increment();
         let started = Instant::now();
         let refusal = self.refusal();
-        let Pending {
-            answers: later,
-            wants_pages,
-            wants_vacuum,
-            ..
-        } = std::mem::take(&mut self.pending);
-        let later = later.into_iter().map(|answer| answer.reply);
-        refuse(later.chain(wants_pages).chain(wants_vacuum), refusal);
+        std::mem::take(&mut self.pending).refuse(refusal);
         for submission in std::mem::take(&mut self.backlog) {
             self.refuse_submission(submission);
         }
@@ -168,7 +160,7 @@ impl Writer {
             self.tell(batch, answers);
         } else {
             self.purge.failed(batch.purge);
-            refuse(answers.into_iter().map(|answer| answer.reply), refusal);
+            refuse(answers, refusal);
         }
         Ok(Recovery::Done)
     }
@@ -221,7 +213,7 @@ impl Writer {
     fn refuse_submission(&self, submission: Submission) {
         let queued_bytes = &self.shared.queued_bytes;
         queued_bytes.fetch_sub(submission.weight_bytes, Ordering::Relaxed);
-        refuse([submission.reply], self.refusal());
+        submission.command.refused(self.refusal()).send();
     }
 
     /// Makes the working state what is committed.
@@ -291,12 +283,6 @@ fn holds(fate: LeaseFate, stored: Option<&StoredLease>) -> bool {
             stored.is_some_and(|s| s.remaining_s == remaining_s)
         }
         LeaseFate::Gone => stored.is_none(),
-    }
-}
-
-fn refuse(replies: impl IntoIterator<Item = ReplySender>, error: RequestError) {
-    for reply in replies {
-        let _ = reply.send(Err(error));
     }
 }
 

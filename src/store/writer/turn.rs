@@ -5,16 +5,19 @@ use std::sync::atomic::Ordering;
 use etcd_state::{
     auth::{self, AuthError},
     lease::LeaseTable,
-    mvcc::Revision,
     requests::{RequestError, evaluate::Evaluation},
     settings::{self, SettingChange, Space},
 };
 
-use super::{Answer, When, Writer};
+use super::{Answer, Writer};
 use crate::store::{
     admission::Decision,
     batch::Record,
-    command::{Command, Reply, Submission},
+    command::{
+        Call, Command, Compact, LeaseExpire, LeaseGrant, LeaseKeepAlive, LeaseList, LeaseRenewed,
+        LeaseRevoke, LeaseTimeToLive, ReadSnapshotState, SnapshotState, Submission,
+    },
+    compaction::Waiting,
 };
 
 impl Writer {
@@ -39,13 +42,12 @@ impl Writer {
             let Submission {
                 command,
                 auth_revision,
-                reply,
                 weight_bytes,
             } = submission;
             shared
                 .queued_bytes
                 .fetch_sub(weight_bytes, Ordering::Relaxed);
-            if reply.is_closed() {
+            if command.is_abandoned() {
                 // Its client has given up: after a stall there may be thousands of these.
                 continue;
             }
@@ -62,45 +64,19 @@ impl Writer {
             };
             if let Some(error) = refusal {
                 shared.metrics.refused(&error);
-                self.pending.answers.push(Answer {
-                    reply,
-                    result: Err(error),
-                    when: When::Committed,
-                });
+                let answer = Answer::Reply(command.refused(error));
+                self.pending.answers.push(answer);
                 continue;
             }
-            match command {
-                Command::Pages => self.pending.wants_pages.push(reply),
-                Command::Defragment => self.pending.wants_vacuum.push(reply),
-                Command::Compact { revision, physical } => {
-                    let result = self.compact(revision);
-                    let when = match result {
-                        Ok(_) => When::Compacted {
-                            revision,
-                            is_physical: physical,
-                        },
-                        Err(_) => When::Committed,
-                    };
-                    self.pending.answers.push(Answer {
-                        reply,
-                        result,
-                        when,
-                    });
-                }
-                command => {
-                    let result = self.evaluate_one(command, &mut leases);
-                    if let Some(timeline) = reply.timeline() {
-                        let now = std::time::Instant::now();
-                        timeline.evaluated(from, now);
-                        from = now;
-                    }
-                    self.pending.answers.push(Answer {
-                        reply,
-                        result,
-                        when: When::Committed,
-                    });
-                }
+            let Some(answer) = self.evaluate_one(command, &mut leases) else {
+                continue;
+            };
+            if let Some(timeline) = answer.timeline() {
+                let now = std::time::Instant::now();
+                timeline.evaluated(from, now);
+                from = now;
             }
+            self.pending.answers.push(answer);
         }
         self.backlog.extend(received);
     }
@@ -111,35 +87,45 @@ impl Writer {
         enforced.is_some() && enforced != auth_revision
     }
 
-    fn evaluate_one(
-        &mut self,
-        command: Command,
-        leases: &mut LeaseTable,
-    ) -> Result<Reply, RequestError> {
-        match command {
-            Command::Put(request) => self.change(leases, |evaluation| {
-                Ok(Reply::Put(evaluation.put(&request)?))
+    /// Returns none if the engine is to be asked first.
+    fn evaluate_one(&mut self, command: Command, leases: &mut LeaseTable) -> Option<Answer> {
+        let reply = match command {
+            Command::Pages(call) => {
+                self.pending.wants_pages.push(call.reply);
+                return None;
+            }
+            Command::Defragment(call) => {
+                self.pending.wants_vacuum.push(call.reply);
+                return None;
+            }
+            Command::Compact(call) => return Some(self.compact(call)),
+            Command::Put(call) => call.answer(|request| {
+                self.change(leases, |evaluation| evaluation.put(&request))
             }),
-            Command::DeleteRange(request) => self.change(leases, |evaluation| {
-                Ok(Reply::DeleteRange(evaluation.delete_range(&request)?))
+            Command::DeleteRange(call) => call.answer(|request| {
+                self.change(leases, |evaluation| evaluation.delete_range(&request))
             }),
-            Command::Txn(request) => self.change(leases, |evaluation| {
-                Ok(Reply::Txn(evaluation.txn(&request)?))
+            Command::Txn(call) => call.answer(|request| {
+                self.change(leases, |evaluation| evaluation.txn(&request))
             }),
-            Command::LeaseGrant { id, ttl_s } => self.grant(leases, id, ttl_s),
-            Command::LeaseRevoke { id } => self.revoke(leases, id),
-            Command::LeaseExpire { id } => {
+            Command::LeaseGrant(call) => {
+                call.answer(|LeaseGrant { id, ttl_s }| self.grant(leases, id, ttl_s))
+            }
+            Command::LeaseRevoke(call) => {
+                call.answer(|LeaseRevoke { id }| self.revoke(leases, id))
+            }
+            Command::LeaseExpire(call) => call.answer(|LeaseExpire { id }| {
                 if self.admission.is_corrupt() {
                     // The lease stays until the alarm is lowered.
                     return Err(RequestError::Corrupt);
                 }
                 self.expire(leases, id);
-                Ok(Reply::LeaseRevoked {
-                    revision: self.working.revision,
-                })
+                Ok(())
+            }),
+            Command::LeaseKeepAlive(call) => {
+                call.answer(|LeaseKeepAlive { id }| self.keep_alive(leases, id))
             }
-            Command::LeaseKeepAlive { id } => Ok(Reply::LeaseKept(self.keep_alive(leases, id)?)),
-            Command::LeaseRenewed { id, ttl_s } => {
+            Command::LeaseRenewed(call) => call.answer(|LeaseRenewed { id, ttl_s }| {
                 if leases.contains(id) {
                     leases.checkpoint(id, ttl_s);
                     self.record(Record::LeaseCheckpoint {
@@ -147,41 +133,39 @@ impl Writer {
                         remaining_s: ttl_s,
                     });
                 }
-                Ok(Reply::LeaseRenewed)
-            }
-            Command::LeaseTimeToLive { id, with_keys } => Ok(Reply::LeaseTimeToLive(leases.view(
-                id,
-                with_keys,
-                self.shared.now_ms(),
-            ))),
-            Command::Alarm(request) => {
+                Ok(())
+            }),
+            Command::LeaseTimeToLive(call) => call.answer(|LeaseTimeToLive { id, with_keys }| {
+                Ok(leases.view(id, with_keys, self.shared.now_ms()))
+            }),
+            Command::LeaseList(call) => call.answer(|LeaseList| Ok(leases.ids())),
+            Command::Alarm(call) => call.answer(|request| {
                 let (change, alarms) = settings::change_alarm(&self.settings, &request);
                 change.into_iter().for_each(|change| self.set(change));
-                Ok(Reply::Alarm(alarms))
-            }
-            Command::Auth(change) => {
+                Ok(alarms)
+            }),
+            Command::Auth(call) => call.answer(|change| {
                 for change in auth::change(&self.settings, &change)? {
                     self.set(change);
                 }
-                Ok(Reply::AuthChanged)
-            }
-            Command::LeaseList => Ok(Reply::LeaseList(leases.ids())),
-            Command::Copy => Ok(Reply::Copy {
-                revision: self.working.revision,
-                leases: leases.copies(self.shared.now_ms()),
-                settings: self.settings.clone(),
+                Ok(())
             }),
-            Command::Compact { .. } | Command::Pages | Command::Defragment => {
-                unreachable!("handled by the caller")
-            }
-        }
+            Command::Copy(call) => call.answer(|ReadSnapshotState| {
+                Ok(SnapshotState {
+                    revision: self.working.revision,
+                    leases: leases.copies(self.shared.now_ms()),
+                    settings: self.settings.clone(),
+                })
+            }),
+        };
+        Some(Answer::Reply(reply))
     }
 
-    pub(in crate::store) fn change(
+    pub(in crate::store) fn change<T>(
         &mut self,
         leases: &mut LeaseTable,
-        evaluate: impl FnOnce(&mut Evaluation<'_>) -> Result<Reply, RequestError>,
-    ) -> Result<Reply, RequestError> {
+        evaluate: impl FnOnce(&mut Evaluation<'_>) -> T,
+    ) -> T {
         let mut evaluation = Evaluation::new(&mut self.working, leases, &self.shared.history);
         let reply = evaluate(&mut evaluation);
         self.shared.metrics.evaluated(evaluation.operations());
@@ -196,16 +180,25 @@ impl Writer {
         reply
     }
 
-    fn compact(&mut self, revision: Revision) -> Result<Reply, RequestError> {
-        if revision <= self.compact_revision {
-            return Err(RequestError::Compacted);
-        }
-        if revision > self.working.revision {
-            return Err(RequestError::FutureRevision);
+    fn compact(&mut self, call: Call<Compact>) -> Answer {
+        let Compact { revision, physical } = call.request;
+        let refusal = if revision <= self.compact_revision {
+            Some(RequestError::Compacted)
+        } else if revision > self.working.revision {
+            Some(RequestError::FutureRevision)
+        } else {
+            None
+        };
+        if let Some(error) = refusal {
+            return Answer::Reply(call.answer(|_| Err(error)));
         }
         self.compact_revision = revision;
         self.record(Record::Compacted { revision });
-        Ok(Reply::Compacted)
+        Answer::Compaction(Waiting {
+            revision,
+            is_physical: physical,
+            reply: call.reply,
+        })
     }
 
     /// Changes a setting with the batch.

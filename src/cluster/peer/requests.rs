@@ -1,0 +1,184 @@
+//! Requests that a follower forwards to the leader: sending one and reading its answer on the one
+//! side, queueing it on the other.
+
+use std::pin::Pin;
+
+use etcd_state::requests::RequestError;
+use peer_proto::{self as proto, answer, command::Kind};
+use prost::Message;
+use telemetry::tracing::Operation;
+
+use super::{
+    convert::{Forwarded, auth_from_proto},
+    errors,
+};
+use crate::store::{
+    Call, Command, Compact, Defragment, LeaseGrant, LeaseKeepAlive, LeaseList, LeaseRevoke,
+    LeaseTimeToLive, ReadPages, ReadSnapshotState, Store, Submission,
+};
+
+/// An answer of the leader that does not belong to what it was asked.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Nonsense;
+
+/// A request that the leader has not answered, whose client waits here.
+pub struct Unanswered(Box<Answering>);
+
+/// Tells the client the result, if it belongs to the request.
+type Answering = dyn FnOnce(Result<answer::Kind, RequestError>) -> Result<(), Nonsense> + Send;
+
+impl Unanswered {
+    fn new<R: Forwarded>(reply: crate::store::ReplySender<R::Reply>) -> Self {
+        Self(Box::new(move |result| {
+            let result = match result {
+                Ok(kind) => Ok(R::reply_from_proto(kind).ok_or(Nonsense)?),
+                Err(error) => Err(error),
+            };
+            reply.send(result);
+            Ok(())
+        }))
+    }
+
+    /// Reads the answer as the reply to this request.
+    pub fn answer(self, kind: Option<answer::Kind>) -> Result<(), Nonsense> {
+        (self.0)(match kind.ok_or(Nonsense)? {
+            answer::Kind::Error(number) => Err(errors::error_of(number)),
+            kind => Ok(kind),
+        })
+    }
+
+    pub fn refuse(self, error: RequestError) {
+        // An error belongs to every request.
+        let _ = (self.0)(Err(error));
+    }
+}
+
+/// Makes the message that forwards a request under a number. Returns none for a request that this
+/// node asked of itself when it led: it is refused.
+pub fn to_leader(submission: Submission, number: u64) -> Option<(proto::Submission, Unanswered)> {
+    let (kind, traceparent, unanswered) = match submission.command {
+        Command::Put(call) => split(call),
+        Command::DeleteRange(call) => split(call),
+        Command::Txn(call) => split(call),
+        Command::LeaseGrant(call) => split(call),
+        Command::LeaseRevoke(call) => split(call),
+        Command::LeaseKeepAlive(call) => split(call),
+        Command::LeaseTimeToLive(call) => split(call),
+        Command::LeaseList(call) => split(call),
+        Command::Copy(call) => split(call),
+        Command::Compact(call) => split(call),
+        Command::Alarm(call) => split(call),
+        Command::Auth(call) => split(call),
+        Command::Pages(call) => split(call),
+        Command::Defragment(call) => split(call),
+        command @ (Command::LeaseExpire(_) | Command::LeaseRenewed(_)) => {
+            command.refused(RequestError::LeaderChanged).send();
+            return None;
+        }
+    };
+    let message = proto::Submission {
+        number,
+        command: Some(proto::Command { kind: Some(kind) }),
+        traceparent,
+        auth_revision: submission.auth_revision.unwrap_or(0),
+    };
+    Some((message, unanswered))
+}
+
+fn split<R: Forwarded>(mut call: Call<R>) -> (Kind, String, Unanswered) {
+    let traceparent = call.reply.note_forwarded();
+    let kind = call.request.into_proto();
+    (kind, traceparent, Unanswered::new::<R>(call.reply))
+}
+
+/// An answer to come, for a follower.
+pub type Answer = Pin<Box<dyn Future<Output = proto::Answer> + Send>>;
+
+/// Queues a request of a follower before it returns.
+pub fn serve(store: &Store, submission: proto::Submission) -> Answer {
+    let size_bytes = submission.encoded_len();
+    let store = match submission.auth_revision {
+        0 => store.clone(),
+        auth_revision => store.let_in_at(auth_revision),
+    };
+    let asked = Asked {
+        number: submission.number,
+        traceparent: submission.traceparent,
+        size_bytes,
+        store,
+    };
+    match submission.command.and_then(|command| command.kind) {
+        Some(kind) => asked.kind(kind),
+        None => asked.unknown(),
+    }
+}
+
+/// A request of a follower but for its content.
+struct Asked {
+    number: u64,
+    traceparent: String,
+    size_bytes: usize,
+    store: Store,
+}
+
+impl Asked {
+    fn kind(self, kind: Kind) -> Answer {
+        match kind {
+            Kind::Put(request) => self.queue(request),
+            Kind::DeleteRange(request) => self.queue(request),
+            Kind::Txn(request) => self.queue(request),
+            Kind::LeaseGrant(request) => self.queue(LeaseGrant {
+                id: request.id,
+                ttl_s: request.ttl,
+            }),
+            Kind::LeaseRevoke(request) => self.queue(LeaseRevoke { id: request.id }),
+            Kind::LeaseKeepAlive(request) => self.queue(LeaseKeepAlive { id: request.id }),
+            Kind::LeaseTimeToLive(request) => self.queue(LeaseTimeToLive {
+                id: request.id,
+                with_keys: request.keys,
+            }),
+            Kind::LeaseList(_) => self.queue(LeaseList),
+            Kind::Copy(_) => self.queue(ReadSnapshotState),
+            Kind::Compact(request) => self.queue(Compact {
+                revision: request.revision,
+                physical: request.physical,
+            }),
+            Kind::Alarm(request) => self.queue(request),
+            Kind::Auth(change) => match auth_from_proto(change) {
+                Some(change) => self.queue(change),
+                None => self.unknown(),
+            },
+            Kind::Pages(_) => self.queue(ReadPages),
+            Kind::Defragment(_) => self.queue(Defragment),
+        }
+    }
+
+    fn queue<R: Forwarded>(self, request: R) -> Answer {
+        let number = self.number;
+        let operation = Operation::continued(R::NAME, &self.traceparent);
+        let timeline = operation.timeline().cloned();
+        let queued = self.store.enqueue(request, self.size_bytes, timeline);
+        Box::pin(async move {
+            let result = match queued {
+                Ok(reply) => reply.await.unwrap_or(Err(RequestError::LeaderLost)),
+                Err(error) => Err(error),
+            };
+            drop(operation);
+            answer(number, result.map(R::reply_to_proto))
+        })
+    }
+
+    /// Answers a request of a newer version: it is not done, since it is not known.
+    fn unknown(self) -> Answer {
+        let answer = answer(self.number, Err(RequestError::LeaderChanged));
+        Box::pin(std::future::ready(answer))
+    }
+}
+
+fn answer(number: u64, result: Result<answer::Kind, RequestError>) -> proto::Answer {
+    let kind = result.unwrap_or_else(|error| answer::Kind::Error(errors::number_of(error)));
+    proto::Answer {
+        number,
+        kind: Some(kind),
+    }
+}
