@@ -1,13 +1,13 @@
-//! The batch of one commit: the changes of many requests, and the records that go with them.
+//! What one write to the database does: the batch of many requests, or a task beside them.
 
 use std::sync::Arc;
 
 use etcd_state::{
-    mvcc::{Commit, LeaseId, Revision, RowId},
+    mvcc::{Commit, LeaseId, Revision},
     settings::SettingChange,
 };
 
-use super::purge::SweepStep;
+use super::purge::Step;
 
 /// Rows of one batch. More does not make a row cheaper (spec'd by measurement: 6-10 us of CPU each
 /// from 64 rows on), it only makes the first request of a batch wait longer. A request that changes
@@ -27,42 +27,43 @@ pub enum Record {
     Setting(SettingChange),
 }
 
+/// One write to the database, which takes effect as a whole or not at all.
+#[derive(Debug)]
+pub enum Write {
+    Batch(Batch),
+    /// Deletes rows that compaction made superfluous.
+    Purge(Step),
+    /// Gives free pages back.
+    Vacuum,
+}
+
+impl Write {
+    pub fn rows(&self) -> usize {
+        self.batch().map_or(0, Batch::rows)
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.batch().map_or(0, Batch::bytes)
+    }
+
+    pub fn batch(&self) -> Option<&Batch> {
+        match self {
+            Self::Batch(batch) => Some(batch),
+            Self::Purge(_) | Self::Vacuum => None,
+        }
+    }
+}
+
+/// The changes of many requests, and the records that go with them.
 #[derive(Debug, Default)]
 pub struct Batch {
     pub commits: Vec<Arc<Commit>>,
     pub records: Vec<Record>,
-    /// Rows to delete, in order; never together with the others.
-    pub purge: Vec<RowId>,
-    /// A step of the sweep; never together with anything else.
-    pub sweep: Option<SweepStep>,
-    /// Give free pages back; never together with anything else.
-    pub is_vacuum: bool,
     rows: usize,
     bytes: usize,
 }
 
 impl Batch {
-    pub fn purge(ids: Vec<RowId>) -> Self {
-        Self {
-            purge: ids,
-            ..Self::default()
-        }
-    }
-
-    pub fn sweep(step: SweepStep) -> Self {
-        Self {
-            sweep: Some(step),
-            ..Self::default()
-        }
-    }
-
-    pub fn vacuum() -> Self {
-        Self {
-            is_vacuum: true,
-            ..Self::default()
-        }
-    }
-
     pub fn of_records(records: Vec<Record>) -> Self {
         Self {
             records,
@@ -87,14 +88,38 @@ impl Batch {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.commits.is_empty()
-            && self.records.is_empty()
-            && self.purge.is_empty()
-            && self.sweep.is_none()
+        self.commits.is_empty() && self.records.is_empty()
     }
 
     /// Returns whether the next request must wait for the next batch.
     pub fn is_full(&self) -> bool {
         self.rows >= MAX_ROWS || self.bytes >= MAX_BYTES || self.records.len() >= MAX_ROWS
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_empty_until_it_has_a_commit_or_a_record() {
+        assert!(Batch::default().is_empty());
+        let record = Record::LeaseRemoved { id: 1 };
+        assert!(!Batch::of_records(vec![record]).is_empty());
+        let mut batch = Batch::default();
+        batch.push(Arc::new(Commit {
+            revision: 2,
+            changes: Vec::new(),
+        }));
+        assert!(!batch.is_empty());
+    }
+
+    #[test]
+    fn only_a_batch_has_rows_of_requests() {
+        let purge = Write::Purge(Step::Delete(vec![1, 2]));
+        for write in [purge, Write::Vacuum, Write::Batch(Batch::default())] {
+            assert_eq!((write.rows(), write.bytes()), (0, 0), "{write:?}");
+            assert_eq!(write.batch().is_some(), matches!(write, Write::Batch(_)));
+        }
     }
 }

@@ -14,9 +14,9 @@ use etcd_state::{
 };
 
 use super::{
-    batch::{Batch, MAX_ROWS},
+    batch::{Batch, MAX_ROWS, Write},
     folded::Folded,
-    purge::{MAX_STEP_ROWS, SweepStep},
+    purge::{MAX_STEP_ROWS, Step, SweepStep},
     schema,
 };
 
@@ -320,13 +320,28 @@ impl Database {
         }
     }
 
-    /// Writes the batch as a whole or not at all: one autocommit statement where one is enough,
-    /// since each statement is two thread hops in the engine. Returns how many rows a sweep deleted.
-    pub async fn write(&mut self, batch: &Batch) -> Result<u64, Error> {
-        if let Some(step) = &batch.sweep {
-            return self.sweep(step).await;
+    /// Returns the number of rows that were deleted.
+    pub async fn write(&mut self, write: &Write) -> Result<u64, Error> {
+        match write {
+            Write::Batch(batch) => self.write_batch(batch).await.map(|()| 0),
+            Write::Purge(Step::Delete(rows)) => self.delete(rows).await,
+            Write::Purge(Step::Sweep(step)) => self.sweep(step).await,
+            Write::Vacuum => self.vacuum().await.map(|()| 0),
         }
-        self.write_all(batch).await.map(|()| 0)
+    }
+
+    async fn delete(&mut self, rows: &[RowId]) -> Result<u64, Error> {
+        let params: Vec<_> = rows.iter().copied().map(Param::Integer).collect();
+        let sql = schema::purge_changes(params.len());
+        self.connection.exec_sql(&sql, &params).await?;
+        Ok(rows.len() as u64)
+    }
+
+    async fn vacuum(&mut self) -> Result<(), Error> {
+        self.connection
+            .exec_sql(schema::VACUUM, &[])
+            .await
+            .map(|_| ())
     }
 
     async fn sweep(&mut self, step: &SweepStep) -> Result<u64, Error> {
@@ -339,14 +354,9 @@ impl Database {
         Ok(result.rows_affected)
     }
 
-    async fn write_all(&mut self, batch: &Batch) -> Result<(), Error> {
-        if batch.is_vacuum {
-            return self
-                .connection
-                .exec_sql(schema::VACUUM, &[])
-                .await
-                .map(|_| ());
-        }
+    /// Writes the batch as a whole or not at all: one autocommit statement where one is enough,
+    /// since each statement is two thread hops in the engine.
+    pub async fn write_batch(&mut self, batch: &Batch) -> Result<(), Error> {
         let changes: Vec<&Change> = batch.commits.iter().flat_map(|c| &c.changes).collect();
         let others = statements(batch);
         if changes.len().div_ceil(MAX_ROWS) + others.len() == 1 {
@@ -433,10 +443,6 @@ fn statements(batch: &Batch) -> Vec<SqlText<'_>> {
         statements.push((schema::SET_COMPACT_REVISION.into(), params));
     }
     statements.extend(folded.settings.into_values().map(setting_statement));
-    if !batch.purge.is_empty() {
-        let params: Vec<_> = batch.purge.iter().map(|id| Param::Integer(*id)).collect();
-        statements.push((schema::purge_changes(params.len()).into(), params));
-    }
     statements
 }
 

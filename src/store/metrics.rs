@@ -11,7 +11,7 @@ use etcd_state::{
 };
 use telemetry::metrics::{Counter, Histogram};
 
-use super::batch::Batch;
+use super::batch::Write;
 
 /// Bounds from 1 ms to 8.192 s, as etcd's, in microseconds.
 const COMMIT_FIRST_US: u64 = 1000;
@@ -143,18 +143,18 @@ impl Metrics {
         }
     }
 
-    pub(super) fn committed(&self, batch: &Batch, requests: usize, swept: u64, took: Duration) {
+    pub(super) fn committed(&self, write: &Write, requests: usize, deleted: u64, took: Duration) {
         let took_us = took.as_micros() as u64;
         self.commit_us.observe(took_us);
         self.engine_us.observe(took_us);
         self.slow_commits.add(u64::from(took > SLOW_COMMIT));
-        self.purged_rows.add(batch.purge.len() as u64 + swept);
-        if batch.purge.is_empty() && batch.sweep.is_none() {
+        self.purged_rows.add(deleted);
+        if !matches!(write, Write::Purge(_)) {
             self.batch_requests.observe(requests as u64);
-            self.batch_bytes.observe(batch.bytes() as u64);
+            self.batch_bytes.observe(write.bytes() as u64);
         }
         let mut put_bytes = 0;
-        for commit in &batch.commits {
+        for commit in write.batch().iter().flat_map(|batch| &batch.commits) {
             self.rows.add(commit.changes.len() as u64);
             let puts = commit.changes.iter();
             let puts = puts.filter(|change| change.kind == ChangeKind::Put);

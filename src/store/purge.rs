@@ -124,8 +124,15 @@ impl Purge {
         (count > 0).then(|| Step::Delete(self.rows.drain(..count).collect()))
     }
 
-    /// The step was done, and deleted this many rows.
-    pub fn swept(&mut self, step: &SweepStep, deleted: u64, took: Duration) {
+    /// Notes that the step was done, and deleted this many rows.
+    pub fn done(&mut self, step: &Step, deleted: u64, took: Duration) {
+        match step {
+            Step::Delete(_) => self.finished(took),
+            Step::Sweep(step) => self.swept(step, deleted, took),
+        }
+    }
+
+    fn swept(&mut self, step: &SweepStep, deleted: u64, took: Duration) {
         if let Some(sweep) = &mut self.sweep {
             sweep.found += deleted;
             // With fewer, none is left.
@@ -146,7 +153,7 @@ impl Purge {
         self.finished(took);
     }
 
-    pub fn finished(&mut self, took: Duration) {
+    fn finished(&mut self, took: Duration) {
         self.step_rows = if took > STEP_TARGET {
             (self.step_rows / 2).max(MIN_STEP_ROWS)
         } else if took < STEP_TARGET / 2 {
@@ -157,10 +164,12 @@ impl Purge {
         self.answer_if_done();
     }
 
-    /// Takes rows back whose deletion failed.
-    pub fn failed(&mut self, rows: Vec<RowId>) {
-        for row in rows.into_iter().rev() {
-            self.rows.push_front(row);
+    /// Takes back a step that failed.
+    pub fn failed(&mut self, step: Step) {
+        if let Step::Delete(rows) = step {
+            for row in rows.into_iter().rev() {
+                self.rows.push_front(row);
+            }
         }
         self.step_rows = MIN_STEP_ROWS;
     }
@@ -212,7 +221,7 @@ mod tests {
     fn rows_of_a_failed_step_come_again_in_order() {
         let mut purge = Purge::new((0..40).collect(), None);
         let first = rows(purge.next_step());
-        purge.failed(first.clone());
+        purge.failed(Step::Delete(first.clone()));
         assert_eq!(rows(purge.next_step()), first);
     }
 

@@ -86,7 +86,7 @@ impl Filling {
         while !records.is_empty() {
             let rest = records.split_off(records.len().min(MAX_RECORDS));
             let batch = Batch::of_records(records);
-            self.database.write(&batch).await?;
+            self.database.write_batch(&batch).await?;
             records = rest;
         }
         Ok(())
@@ -104,7 +104,7 @@ impl Filling {
         self.bytes = 0;
         let mut batch = Batch::default();
         batch.push(Arc::new(commit));
-        self.database.write(&batch).await?;
+        self.database.write_batch(&batch).await?;
         Ok(())
     }
 }

@@ -14,7 +14,8 @@ const MANY: i64 = MAX_ROWS as i64 + 10;
 type Rows = BTreeMap<i64, (i64, i64)>;
 
 async fn write(database: &mut Database, records: Vec<Record>) -> Rows {
-    database.write(&Batch::of_records(records)).await.unwrap();
+    let batch = Batch::of_records(records);
+    database.write_batch(&batch).await.unwrap();
     let leases = database.read_leases().await.unwrap();
     leases
         .iter()
@@ -59,7 +60,7 @@ async fn a_grant_of_a_lease_that_is_stored_already_is_refused_with_its_whole_bat
     database.prepare_schema(1).await.unwrap();
     let before = write(&mut database, vec![granted(1, 10)]).await;
     let twice = Batch::of_records(vec![granted(2, 10), granted(1, 20)]);
-    assert!(database.write(&twice).await.is_err());
+    assert!(database.write_batch(&twice).await.is_err());
     let after = write(&mut database, vec![Record::LeaseRemoved { id: 9 }]).await;
     assert_eq!(after, before);
 }

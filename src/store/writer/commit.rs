@@ -25,10 +25,9 @@ use super::{
     in_flight::{InFlight, Written, timelines},
 };
 use crate::store::{
-    batch::{Batch, Record},
+    batch::{Record, Write},
     compaction::Waiting,
     database::Database,
-    purge::Step,
     writer::recovery::Recovery,
 };
 
@@ -54,14 +53,10 @@ impl Writer {
         }
         let is_purging = self.is_open && (!self.has_work() || self.purge.is_due());
         if is_purging && let Some(step) = self.purge.next_step() {
-            let batch = match step {
-                Step::Delete(rows) => Batch::purge(rows),
-                Step::Sweep(step) => Batch::sweep(step),
-            };
             let database = self.database.take()?;
             let tree = self.shared.history.head().tree.clone();
             self.admission.quota.outdate();
-            return Some(InFlight::start(database, batch, tree, Vec::new()).await);
+            return Some(InFlight::start(database, Write::Purge(step), tree, Vec::new()).await);
         }
         if !self.has_work() {
             return None;
@@ -74,7 +69,7 @@ impl Writer {
             && let Some(answers) = self.begin_vacuum(&mut database).await
         {
             let tree = self.shared.history.head().tree.clone();
-            return Some(InFlight::start(database, Batch::vacuum(), tree, answers).await);
+            return Some(InFlight::start(database, Write::Vacuum, tree, answers).await);
         }
         let batch = std::mem::take(&mut self.pending.batch);
         let answers = std::mem::take(&mut self.pending.answers);
@@ -84,7 +79,8 @@ impl Writer {
             self.answer_confirmed(answers);
             return None;
         }
-        Some(InFlight::start(database, batch, self.working.tree.clone(), answers).await)
+        let tree = self.working.tree.clone();
+        Some(InFlight::start(database, Write::Batch(batch), tree, answers).await)
     }
 
     /// Publishes what was written. With few clients the next batch is sent before anybody is told, so
@@ -98,22 +94,22 @@ impl Writer {
     ) -> Result<ControlFlow<Ended, Option<InFlight>>, WriterError> {
         let Written {
             database,
-            batch,
+            write,
             result,
             took,
         } = written;
         let size = BatchSize {
             requests: answers.len(),
-            rows: batch.rows(),
-            bytes: batch.bytes(),
+            rows: write.rows(),
+            bytes: write.bytes(),
         };
         batch_written(timelines(&answers), size, took, result.is_ok());
         slow::commit(took, size);
-        let swept = match result {
-            Ok(swept) => swept,
+        let deleted = match result {
+            Ok(deleted) => deleted,
             Err(error) => {
                 drop(database);
-                return match self.recover(batch, tree, answers, error, stop).await? {
+                return match self.recover(write, tree, answers, error, stop).await? {
                     Recovery::Done => Ok(ControlFlow::Continue(None)),
                     Recovery::Stopped => Ok(ControlFlow::Break(Ended::Stopped)),
                     Recovery::Deposed => Ok(ControlFlow::Break(Ended::Deposed)),
@@ -122,26 +118,23 @@ impl Writer {
         };
         self.database = Some(database);
         let metrics = &self.shared.metrics;
-        metrics.committed(&batch, answers.len(), swept, took);
-        if !batch.purge.is_empty() {
-            self.purge.finished(took);
-        }
-        if let Some(step) = &batch.sweep {
-            self.purge.swept(step, swept, took);
+        metrics.committed(&write, answers.len(), deleted, took);
+        if let Write::Purge(step) = &write {
+            self.purge.done(step, deleted, took);
         }
         self.note_purge();
-        self.publish(&batch, tree);
+        self.publish(&write, tree);
         let is_busy = answers.len() >= GATHER_MIN_ANSWERS;
         let asks_engine =
             !self.pending.wants_pages.is_empty() || !self.pending.wants_vacuum.is_empty();
         if !is_busy && !asks_engine {
             let next = self.next_write().await;
-            self.tell(batch, answers);
+            self.tell(&write, answers);
             return Ok(ControlFlow::Continue(next));
         }
         let expected = self.pending.answers.len() + answers.len();
         // The engine is asked something else first, and may take its time.
-        self.tell(batch, answers);
+        self.tell(&write, answers);
         if is_busy {
             self.gather(expected).await;
         }
@@ -168,9 +161,11 @@ impl Writer {
         }
     }
 
-    pub(in crate::store) fn tell(&mut self, batch: Batch, answers: Vec<Answer>) {
+    pub(in crate::store) fn tell(&mut self, write: &Write, answers: Vec<Answer>) {
         self.answer(answers);
-        if !batch.commits.is_empty() {
+        if let Write::Batch(batch) = write
+            && !batch.commits.is_empty()
+        {
             self.observer.committed(&batch.commits);
         }
     }
@@ -223,8 +218,11 @@ impl Writer {
         }
     }
 
-    /// Makes a committed batch readable.
-    pub(in crate::store) fn publish(&mut self, batch: &Batch, tree: Tree) {
+    /// Makes what is committed readable.
+    pub(in crate::store) fn publish(&mut self, write: &Write, tree: Tree) {
+        let Write::Batch(batch) = write else {
+            return;
+        };
         if !batch.commits.is_empty() {
             self.shared.history.append(&batch.commits, tree);
         }

@@ -1,4 +1,4 @@
-//! A batch on its way to the disk.
+//! A write on its way to the disk.
 
 use std::{future::poll_fn, pin::Pin, task::Poll, time::Duration};
 
@@ -7,42 +7,42 @@ use telemetry::tracing::{Timeline, batch_sent};
 use tokio::time::Instant;
 
 use super::Answer;
-use crate::store::{batch::Batch, database::Database};
+use crate::store::{batch::Write, database::Database};
 
 type Writing = Pin<Box<dyn Future<Output = Written> + Send>>;
 
 pub(super) struct Written {
     pub database: Database,
-    pub batch: Batch,
-    /// The number of rows that a sweep deleted, or the error of the engine.
+    pub write: Write,
+    /// The number of rows that were deleted, or the error of the engine.
     pub result: Result<u64, dqlite::client::Error>,
     pub took: Duration,
 }
 
-/// A batch on its way to the disk.
+/// A write on its way to the disk.
 pub(super) struct InFlight {
     writing: Writing,
     /// Set if the first poll already finished it.
     written: Option<Written>,
-    /// The tree that the batch leads to.
+    /// The tree that the write leads to.
     pub tree: Tree,
     pub answers: Vec<Answer>,
 }
 
 impl InFlight {
-    /// Sends the batch before it returns; the answer of the engine is awaited by `wait`.
+    /// Sends it before it returns; the answer of the engine is awaited by `wait`.
     pub async fn start(
         mut database: Database,
-        batch: Batch,
+        write: Write,
         tree: Tree,
         answers: Vec<Answer>,
     ) -> Self {
         let mut writing: Writing = Box::pin(async move {
             let started = Instant::now();
-            let result = database.write(&batch).await;
+            let result = database.write(&write).await;
             Written {
                 database,
-                batch,
+                write,
                 result,
                 took: started.elapsed(),
             }

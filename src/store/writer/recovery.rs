@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout_at};
 use tracing::{info, warn};
 
 use crate::store::{
-    batch::{Batch, Record},
+    batch::{Record, Write},
     command::Submission,
     database::{Database, Meta, OpenError, StoredChange, StoredLease},
     folded::{Folded, LeaseFate},
@@ -63,7 +63,7 @@ async fn passed(deadline: Option<Instant>) {
 impl Writer {
     pub(super) async fn recover(
         &mut self,
-        batch: Batch,
+        write: Write,
         tree: Tree,
         answers: Vec<Answer>,
         error: dqlite::client::Error,
@@ -142,7 +142,7 @@ impl Writer {
             .is_engine_lost
             .store(false, Ordering::Relaxed);
         let head: Revision = self.shared.history.head().revision;
-        let Some(is_written) = is_written(&batch, &truth) else {
+        let Some(is_written) = is_written(&write, &truth) else {
             if is_single {
                 return Err(WriterError::ForeignWriter(head + 1));
             }
@@ -152,14 +152,16 @@ impl Writer {
         };
         info!(is_written, took = ?started.elapsed(), "the outcome of the commit is known");
         if is_written {
-            self.publish(&batch, tree);
+            self.publish(&write, tree);
         }
         self.database = Some(database);
         self.reset(&truth);
         if is_written {
-            self.tell(batch, answers);
+            self.tell(&write, answers);
         } else {
-            self.purge.failed(batch.purge);
+            if let Write::Purge(step) = write {
+                self.purge.failed(step);
+            }
             refuse(answers, refusal);
         }
         Ok(Recovery::Done)
@@ -237,8 +239,12 @@ impl Writer {
     }
 }
 
-/// Returns whether the batch took effect; none if the table holds something else in its place.
-fn is_written(batch: &Batch, truth: &Truth) -> Option<bool> {
+/// Returns whether the write took effect; none if the table holds something else in its place.
+/// What can be done again without harm counts as not done.
+fn is_written(write: &Write, truth: &Truth) -> Option<bool> {
+    let Write::Batch(batch) = write else {
+        return truth.changes.is_empty().then_some(false);
+    };
     if batch.commits.is_empty() {
         return truth
             .changes
@@ -289,6 +295,7 @@ fn holds(fate: LeaseFate, stored: Option<&StoredLease>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::{batch::Batch, purge::Step};
     use etcd_state::mvcc::LeaseId;
 
     fn truth(compact_revision: Revision, leases: &[(LeaseId, i64)]) -> Truth {
@@ -309,10 +316,8 @@ mod tests {
         }
     }
 
-    fn batch(records: impl IntoIterator<Item = Record>) -> Batch {
-        let mut batch = Batch::default();
-        batch.records.extend(records);
-        batch
+    fn batch(records: impl IntoIterator<Item = Record>) -> Write {
+        Write::Batch(Batch::of_records(records.into_iter().collect()))
     }
 
     #[test]
@@ -346,7 +351,8 @@ mod tests {
 
     #[test]
     fn a_purge_counts_as_not_done() {
-        let purge = Batch::purge(vec![1, 2]);
+        let purge = Write::Purge(Step::Delete(vec![1, 2]));
         assert_eq!(is_written(&purge, &truth(5, &[])), Some(false));
+        assert_eq!(is_written(&Write::Vacuum, &truth(5, &[])), Some(false));
     }
 }
