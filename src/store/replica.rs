@@ -200,9 +200,9 @@ impl Replica {
         let queue = std::mem::replace(&mut self.queue, placeholder);
         let observer = std::mem::replace(&mut self.observer, Box::new(|_: &[Arc<Commit>]| {}));
         let Leading { database, purge } = leading;
-        let mut writer = Writer::new(self.shared.clone(), queue, database, purge);
+        let mut writer = Writer::new(self.shared.clone(), queue, purge);
         writer.backlog = std::mem::take(&mut self.backlog);
-        let returned = writer.run(observer, stop).await;
+        let returned = writer.run(database, observer, stop).await;
         self.queue = returned.queue;
         self.backlog = returned.backlog;
         self.observer = returned.observer;

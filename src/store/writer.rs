@@ -31,7 +31,7 @@ use telemetry::tracing::Timeline;
 use tokio::{sync::mpsc, time::MissedTickBehavior};
 use tracing::warn;
 
-use self::in_flight::{InFlight, Written, wait};
+use self::in_flight::{Connection, Written};
 use super::{
     Pages, Shared,
     admission::Admission,
@@ -131,7 +131,6 @@ pub(super) struct Writer {
     pub(super) queue: mpsc::Receiver<Submission>,
     pub(super) observer: Box<dyn CommitObserver>,
     pub(super) working: Working,
-    pub(super) database: Option<Database>,
     pub(super) purge: Purge,
     compactions: Compactions,
     pub(super) pending: Pending,
@@ -197,7 +196,6 @@ impl Writer {
     pub(super) fn new(
         shared: Arc<Shared>,
         queue: mpsc::Receiver<Submission>,
-        database: Database,
         purge: Purge,
     ) -> Self {
         let head = shared.history.head();
@@ -214,7 +212,6 @@ impl Writer {
             queue,
             observer: Box::new(|_: &[Arc<Commit>]| {}),
             working,
-            database: Some(database),
             purge,
             compactions,
             pending: Pending::default(),
@@ -232,11 +229,12 @@ impl Writer {
     /// Runs until `stop` says how to end, or this node leads no more.
     pub async fn run(
         mut self,
+        database: Database,
         observer: Box<dyn CommitObserver>,
         stop: impl Future<Output = Stop>,
     ) -> Returned {
         self.observer = observer;
-        let ended = self.serve(pin!(stop)).await;
+        let ended = self.serve(database, pin!(stop)).await;
         // Nobody waits for the rows any more: whoever does is told that the server stopped.
         self.compactions.join().await;
         Returned {
@@ -249,34 +247,34 @@ impl Writer {
 
     async fn serve(
         &mut self,
+        database: Database,
         mut stop: Pin<&mut impl Future<Output = Stop>>,
     ) -> Result<Ended, WriterError> {
         let mut ticks = tokio::time::interval(LEASE_TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut in_flight: Option<InFlight> = None;
+        let mut connection = Connection::Idle(database);
         let mut received = Vec::with_capacity(REQUESTS_PER_TURN);
-        while self.is_open
-            || in_flight.is_some()
-            || self.has_work()
-            || self.compactions.is_running()
-        {
+        let database = loop {
+            connection = match connection {
+                Connection::Idle(database) if self.is_done() => break database,
+                going_on => going_on,
+            };
             if self.is_open {
                 self.expire_leases();
             }
             received.extend(self.backlog.drain(..));
             self.evaluate(&mut received);
-            if in_flight.is_none() {
-                in_flight = self.next_write().await;
+            if let Connection::Idle(database) = connection {
+                connection = self.next_write(database).await;
                 if !self.backlog.is_empty() {
                     continue;
                 }
             }
             tokio::select! {
                 biased;
-                written = wait(&mut in_flight), if in_flight.is_some() => {
-                    let InFlight { tree, answers, .. } = in_flight.take().expect("just written");
-                    match self.finish_write(written, tree, answers, &mut stop).await? {
-                        ControlFlow::Continue(next) => in_flight = next,
+                written = connection.written(), if connection.is_writing() => {
+                    match self.finish_write(written, &mut stop).await? {
+                        ControlFlow::Continue(next) => connection = next,
                         ControlFlow::Break(ended) => return Ok(ended),
                     }
                 }
@@ -287,7 +285,7 @@ impl Writer {
                         Stop::Close => self.queue.close(),
                         Stop::HandOver => self.is_open = false,
                         Stop::Deposed => {
-                            self.abandon(in_flight.map(|in_flight| in_flight.answers));
+                            self.abandon(connection.into_answers());
                             return Ok(Ended::Deposed);
                         }
                     }
@@ -305,11 +303,11 @@ impl Writer {
                 }
                 else => {}
             }
-        }
+        };
         self.checkpoint_leases(1, CHECKPOINTS_AT_STOP);
-        if let Some(mut last) = self.next_write().await {
-            let Written { result, .. } = last.wait().await;
-            if let Err(error) = result {
+        if let Connection::Writing(mut last) = self.next_write(database).await {
+            let Written { outcome, .. } = last.wait().await;
+            if let Err(error) = outcome.result {
                 warn!(%error, "the remaining TTL of leases was not stored: they will live longer");
             }
         }
@@ -318,8 +316,8 @@ impl Writer {
 
     /// Answers all waiting requests: the outcome of a batch in flight is unknown, and whatever was
     /// evaluated on top of it never happens.
-    pub(super) fn abandon(&mut self, in_flight: Option<Vec<Answer>>) {
-        refuse(in_flight.unwrap_or_default(), RequestError::LeaderLost);
+    pub(super) fn abandon(&mut self, in_flight: Vec<Answer>) {
+        refuse(in_flight, RequestError::LeaderLost);
         std::mem::take(&mut self.pending).refuse(RequestError::LeaderChanged);
     }
 
@@ -328,6 +326,10 @@ impl Writer {
         self.pending.batch.is_full()
             || self.pending.answers.len() >= MAX_ANSWERS
             || self.admission.quota.wants_reading()
+    }
+
+    fn is_done(&self) -> bool {
+        !(self.is_open || self.has_work() || self.compactions.is_running())
     }
 
     fn has_work(&self) -> bool {

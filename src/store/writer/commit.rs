@@ -22,7 +22,7 @@ use tracing::warn;
 
 use super::{
     Answer, Ended, REQUESTS_PER_TURN, Stop, Writer, WriterError,
-    in_flight::{InFlight, Written, timelines},
+    in_flight::{Connection, Outcome, Written, send, timelines},
 };
 use crate::store::{
     batch::{Record, Write},
@@ -44,24 +44,20 @@ const GATHER_TURNS: usize = 8;
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Writer {
-    /// Sends the pending batch, or a step of the purge, to the engine.
-    pub(super) async fn next_write(&mut self) -> Option<InFlight> {
+    /// Sends the pending batch, or a step of the purge, to the engine, if there is something to send.
+    pub(super) async fn next_write(&mut self, mut database: Database) -> Connection {
         if self.admission.quota.wants_reading() && self.pending.batch.is_empty() {
-            let mut database = self.database.take()?;
             self.read_quota(&mut database).await;
-            self.database = Some(database);
         }
         let is_purging = self.is_open && (!self.has_work() || self.purge.is_due());
         if is_purging && let Some(step) = self.purge.next_step() {
-            let database = self.database.take()?;
             let tree = self.shared.history.head().tree.clone();
             self.admission.quota.outdate();
-            return Some(InFlight::start(database, Write::Purge(step), tree, Vec::new()).await);
+            return send(database, Write::Purge(step), tree, Vec::new()).await;
         }
         if !self.has_work() {
-            return None;
+            return Connection::Idle(database);
         }
-        let mut database = self.database.take()?;
         if !self.pending.wants_pages.is_empty() {
             self.answer_pages(&mut database).await;
         }
@@ -69,18 +65,17 @@ impl Writer {
             && let Some(answers) = self.begin_vacuum(&mut database).await
         {
             let tree = self.shared.history.head().tree.clone();
-            return Some(InFlight::start(database, Write::Vacuum, tree, answers).await);
+            return send(database, Write::Vacuum, tree, answers).await;
         }
         let batch = std::mem::take(&mut self.pending.batch);
         let answers = std::mem::take(&mut self.pending.answers);
         if batch.is_empty() {
             // Nothing that these requests saw is still uncommitted.
-            self.database = Some(database);
             self.answer_confirmed(answers);
-            return None;
+            return Connection::Idle(database);
         }
         let tree = self.working.tree.clone();
-        Some(InFlight::start(database, Write::Batch(batch), tree, answers).await)
+        send(database, Write::Batch(batch), tree, answers).await
     }
 
     /// Publishes what was written. With few clients the next batch is sent before anybody is told, so
@@ -88,16 +83,19 @@ impl Writer {
     pub(super) async fn finish_write(
         &mut self,
         written: Written,
-        tree: Tree,
-        answers: Vec<Answer>,
         stop: &mut Pin<&mut impl Future<Output = Stop>>,
-    ) -> Result<ControlFlow<Ended, Option<InFlight>>, WriterError> {
+    ) -> Result<ControlFlow<Ended, Connection>, WriterError> {
         let Written {
+            outcome,
+            tree,
+            answers,
+        } = written;
+        let Outcome {
             database,
             write,
             result,
             took,
-        } = written;
+        } = outcome;
         let size = BatchSize {
             requests: answers.len(),
             rows: write.rows(),
@@ -110,13 +108,14 @@ impl Writer {
             Err(error) => {
                 drop(database);
                 return match self.recover(write, tree, answers, error, stop).await? {
-                    Recovery::Done => Ok(ControlFlow::Continue(None)),
+                    Recovery::Done(database) => {
+                        Ok(ControlFlow::Continue(Connection::Idle(database)))
+                    }
                     Recovery::Stopped => Ok(ControlFlow::Break(Ended::Stopped)),
                     Recovery::Deposed => Ok(ControlFlow::Break(Ended::Deposed)),
                 };
             }
         };
-        self.database = Some(database);
         let metrics = &self.shared.metrics;
         metrics.committed(&write, answers.len(), deleted, took);
         if let Write::Purge(step) = &write {
@@ -128,7 +127,7 @@ impl Writer {
         let asks_engine =
             !self.pending.wants_pages.is_empty() || !self.pending.wants_vacuum.is_empty();
         if !is_busy && !asks_engine {
-            let next = self.next_write().await;
+            let next = self.next_write(database).await;
             self.tell(&write, answers);
             return Ok(ControlFlow::Continue(next));
         }
@@ -138,7 +137,7 @@ impl Writer {
         if is_busy {
             self.gather(expected).await;
         }
-        Ok(ControlFlow::Continue(self.next_write().await))
+        Ok(ControlFlow::Continue(self.next_write(database).await))
     }
 
     /// Lets the clients that were just answered come back with their next requests, so that these go

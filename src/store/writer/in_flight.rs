@@ -1,4 +1,4 @@
-//! A write on its way to the disk.
+//! The connection to the engine, and the write that is on its way to the disk.
 
 use std::{future::poll_fn, pin::Pin, task::Poll, time::Duration};
 
@@ -9,9 +9,45 @@ use tokio::time::Instant;
 use super::Answer;
 use crate::store::{batch::Write, database::Database};
 
-type Writing = Pin<Box<dyn Future<Output = Written> + Send>>;
+type Writing = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
+/// The writer's connection to the engine, which does one thing at a time.
+pub(super) enum Connection {
+    Idle(Database),
+    Writing(InFlight),
+}
+
+impl Connection {
+    pub fn is_writing(&self) -> bool {
+        matches!(self, Self::Writing(_))
+    }
+
+    /// Waits until the write ends; for ever if there is none.
+    pub async fn written(&mut self) -> Written {
+        match self {
+            Self::Idle(_) => std::future::pending().await,
+            Self::Writing(in_flight) => in_flight.wait().await,
+        }
+    }
+
+    /// Returns the answers that wait for the write.
+    pub fn into_answers(self) -> Vec<Answer> {
+        match self {
+            Self::Idle(_) => Vec::new(),
+            Self::Writing(in_flight) => in_flight.answers,
+        }
+    }
+}
+
+/// A write that has ended.
 pub(super) struct Written {
+    pub outcome: Outcome,
+    /// The tree that the write leads to.
+    pub tree: Tree,
+    pub answers: Vec<Answer>,
+}
+
+pub(super) struct Outcome {
     pub database: Database,
     pub write: Write,
     /// The number of rows that were deleted, or the error of the engine.
@@ -22,60 +58,50 @@ pub(super) struct Written {
 /// A write on its way to the disk.
 pub(super) struct InFlight {
     writing: Writing,
-    /// Set if the first poll already finished it.
-    written: Option<Written>,
-    /// The tree that the write leads to.
-    pub tree: Tree,
-    pub answers: Vec<Answer>,
+    tree: Tree,
+    answers: Vec<Answer>,
 }
 
 impl InFlight {
-    /// Sends it before it returns; the answer of the engine is awaited by `wait`.
-    pub async fn start(
-        mut database: Database,
-        write: Write,
-        tree: Tree,
-        answers: Vec<Answer>,
-    ) -> Self {
-        let mut writing: Writing = Box::pin(async move {
-            let started = Instant::now();
-            let result = database.write(&write).await;
-            Written {
-                database,
-                write,
-                result,
-                took: started.elapsed(),
-            }
-        });
-        batch_sent(timelines(&answers));
-        let written = poll_fn(|context| match writing.as_mut().poll(context) {
-            Poll::Ready(written) => Poll::Ready(Some(written)),
-            Poll::Pending => Poll::Ready(None),
-        });
-        let written = written.await;
-        Self {
-            writing,
-            written,
-            tree,
-            answers,
-        }
-    }
-
+    /// Waits until it ends, after which there is nothing to wait for. Cancel safe.
     pub async fn wait(&mut self) -> Written {
-        match self.written.take() {
-            Some(written) => written,
-            None => self.writing.as_mut().await,
+        Written {
+            outcome: self.writing.as_mut().await,
+            tree: self.tree.clone(),
+            answers: std::mem::take(&mut self.answers),
         }
     }
+}
+
+/// Sends a write before it returns.
+pub(super) async fn send(
+    mut database: Database,
+    write: Write,
+    tree: Tree,
+    answers: Vec<Answer>,
+) -> Connection {
+    let mut writing: Writing = Box::pin(async move {
+        let started = Instant::now();
+        let result = database.write(&write).await;
+        Outcome {
+            database,
+            write,
+            result,
+            took: started.elapsed(),
+        }
+    });
+    batch_sent(timelines(&answers));
+    let first_poll = poll_fn(|context| Poll::Ready(writing.as_mut().poll(context)));
+    if let Poll::Ready(outcome) = first_poll.await {
+        writing = Box::pin(std::future::ready(outcome));
+    }
+    Connection::Writing(InFlight {
+        writing,
+        tree,
+        answers,
+    })
 }
 
 pub(super) fn timelines(answers: &[Answer]) -> impl Iterator<Item = &Timeline> + Clone {
     answers.iter().filter_map(Answer::timeline)
-}
-
-pub(super) async fn wait(in_flight: &mut Option<InFlight>) -> Written {
-    match in_flight {
-        Some(in_flight) => in_flight.wait().await,
-        None => std::future::pending().await,
-    }
 }

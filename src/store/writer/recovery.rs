@@ -35,9 +35,9 @@ const GIVE_UP: Duration = Duration::from_secs(60);
 /// given to stop.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
-#[derive(Debug, PartialEq, Eq)]
 pub(super) enum Recovery {
-    Done,
+    /// The outcome is known; goes on with a new connection.
+    Done(Database),
     /// The server is to stop, and the engine does not answer.
     Stopped,
     /// Another node leads, or did so meanwhile.
@@ -74,7 +74,7 @@ impl Writer {
             // Refused before it was written anywhere.
             warn!("this node leads no more");
             refuse(answers, RequestError::LeaderChanged);
-            self.abandon(None);
+            self.abandon(Vec::new());
             return Ok(Recovery::Deposed);
         }
         if let dqlite::client::Error::Corrupt { message, .. } = error {
@@ -103,7 +103,7 @@ impl Writer {
                         Stop::Close => self.queue.close(),
                         Stop::HandOver => self.is_open = false,
                         Stop::Deposed => {
-                            self.abandon(Some(answers));
+                            self.abandon(answers);
                             return Ok(Recovery::Deposed);
                         }
                     }
@@ -117,7 +117,7 @@ impl Writer {
                 Ok(truth) => break truth,
                 Err(OpenError::Dqlite(dqlite::client::Error::NotLeader)) if !is_single => {
                     warn!("this node leads no more, and the outcome of its last commit is unknown");
-                    self.abandon(Some(answers));
+                    self.abandon(answers);
                     return Ok(Recovery::Deposed);
                 }
                 Err(OpenError::Damaged(reason)) => return Err(WriterError::Damaged(reason)),
@@ -147,14 +147,13 @@ impl Writer {
                 return Err(WriterError::ForeignWriter(head + 1));
             }
             warn!("another node has led meanwhile");
-            self.abandon(Some(answers));
+            self.abandon(answers);
             return Ok(Recovery::Deposed);
         };
         info!(is_written, took = ?started.elapsed(), "the outcome of the commit is known");
         if is_written {
             self.publish(&write, tree);
         }
-        self.database = Some(database);
         self.reset(&truth);
         if is_written {
             self.tell(&write, answers);
@@ -164,7 +163,7 @@ impl Writer {
             }
             refuse(answers, refusal);
         }
-        Ok(Recovery::Done)
+        Ok(Recovery::Done(database))
     }
 
     /// Returns the error for a client whose request was not written.
