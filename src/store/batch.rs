@@ -99,6 +99,8 @@ impl Batch {
 
 #[cfg(test)]
 mod tests {
+    use etcd_state::mvcc::RowId;
+
     use super::*;
 
     #[test]
@@ -116,7 +118,7 @@ mod tests {
 
     #[test]
     fn only_a_batch_has_rows_of_requests() {
-        let purge = Write::Purge(Step::Delete(vec![1, 2]));
+        let purge = Write::Purge(Step::Delete(vec![RowId::new(2, 0), RowId::new(3, 0)]));
         for write in [purge, Write::Vacuum, Write::Batch(Batch::default())] {
             assert_eq!((write.rows(), write.bytes()), (0, 0), "{write:?}");
             assert_eq!(write.batch().is_some(), matches!(write, Write::Batch(_)));

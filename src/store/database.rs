@@ -9,7 +9,7 @@ use dqlite::{
     wire::{Param, Row, Value},
 };
 use etcd_state::{
-    mvcc::{Change, ChangeKind, KeyValue, LeaseId, Revision, RowId, position_of, revision_of},
+    mvcc::{Change, ChangeKind, KeyValue, LeaseId, Revision, RowId},
     settings::{SettingChange, Settings, Space},
 };
 
@@ -237,7 +237,7 @@ impl Database {
         let mut count = 0;
         let statement = self.connection.prepare(schema::READ_CHANGES).await?;
         loop {
-            let params = [Param::Integer(after), Param::Integer(LOAD_ROWS)];
+            let params = [Param::Integer(after.number()), Param::Integer(LOAD_ROWS)];
             let mut rows = self.connection.query(&statement, &params).await?;
             let mut read = 0;
             while let Some(part) = rows.next_part().await? {
@@ -331,7 +331,7 @@ impl Database {
     }
 
     async fn delete(&mut self, rows: &[RowId]) -> Result<u64, Error> {
-        let params: Vec<_> = rows.iter().copied().map(Param::Integer).collect();
+        let params: Vec<_> = rows.iter().map(|row| Param::Integer(row.number())).collect();
         let sql = schema::purge_changes(params.len());
         self.connection.exec_sql(&sql, &params).await?;
         Ok(rows.len() as u64)
@@ -346,7 +346,7 @@ impl Database {
 
     async fn sweep(&mut self, step: &SweepStep) -> Result<u64, Error> {
         let bounds = [step.after, step.upto];
-        let numbers = bounds.iter().chain(&step.kept).copied();
+        let numbers = bounds.iter().chain(&step.kept).map(|row| row.number());
         let limit = MAX_STEP_ROWS as i64;
         let params: Vec<_> = numbers.chain([limit]).map(Param::Integer).collect();
         let sql = schema::sweep_changes(step.kept.len());
@@ -397,7 +397,7 @@ impl Database {
                 ChangeKind::Delete => (KIND_DELETE, Param::Null),
             };
             params.extend([
-                Param::Integer(kv.row_id()),
+                Param::Integer(kv.row_id().number()),
                 Param::Blob(&kv.key),
                 Param::Integer(kind),
                 Param::Integer(kv.create_revision),
@@ -510,14 +510,15 @@ fn stored_change(row: Row) -> Result<StoredChange, OpenError> {
             )));
         }
     };
+    let row_id = RowId::from_number(*id);
     let kv = KeyValue {
         key: Bytes::copy_from_slice(key),
         value,
         create_revision: *create_revision,
-        mod_revision: revision_of(*id),
+        mod_revision: row_id.revision(),
         version: *version,
         lease: *lease,
-        position: position_of(*id),
+        position: row_id.position(),
     };
     Ok(StoredChange {
         kind,

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use etcd_state::mvcc::{MAX_POSITION, Revision, RowId, row_id};
+use etcd_state::mvcc::{Revision, RowId};
 use tracing::info;
 
 use super::reply::ReplySender;
@@ -39,7 +39,7 @@ impl Sweep {
     pub fn new(compact_revision: Revision, kept: Vec<RowId>) -> Option<Self> {
         (compact_revision > 0).then(|| Self {
             kept,
-            end: row_id(compact_revision, MAX_POSITION),
+            end: RowId::last_of(compact_revision),
             after: RowId::MIN,
             done: 0,
             found: 0,
@@ -194,6 +194,8 @@ impl Purge {
 
 #[cfg(test)]
 mod tests {
+    use std::{collections::BTreeSet, ops::Bound};
+
     use super::*;
 
     fn rows(step: Option<Step>) -> Vec<RowId> {
@@ -205,7 +207,7 @@ mod tests {
 
     #[test]
     fn steps_grow_while_they_are_fast_and_shrink_when_slow() {
-        let mut purge = Purge::new((0..10_000).collect(), None);
+        let mut purge = Purge::new((0..10_000).map(RowId::from_number).collect(), None);
         assert_eq!(rows(purge.next_step()).len(), MIN_STEP_ROWS);
         purge.finished(Duration::from_micros(100));
         assert_eq!(rows(purge.next_step()).len(), 2 * MIN_STEP_ROWS);
@@ -219,7 +221,7 @@ mod tests {
 
     #[test]
     fn rows_of_a_failed_step_come_again_in_order() {
-        let mut purge = Purge::new((0..40).collect(), None);
+        let mut purge = Purge::new((0..40).map(RowId::from_number).collect(), None);
         let first = rows(purge.next_step());
         purge.failed(Step::Delete(first.clone()));
         assert_eq!(rows(purge.next_step()), first);
@@ -227,10 +229,10 @@ mod tests {
 
     #[test]
     fn whoever_waits_is_answered_after_the_last_step() {
-        let mut purge = Purge::new(vec![1], None);
+        let mut purge = Purge::new(vec![RowId::new(1, 0)], None);
         let (reply, mut receiver) = ReplySender::new(None);
         purge.next_step().unwrap();
-        purge.add([2]);
+        purge.add([RowId::new(2, 0)]);
         purge.wait(reply);
         assert!(receiver.try_recv().is_err());
         purge.next_step().unwrap();
@@ -240,21 +242,20 @@ mod tests {
 
     #[test]
     fn a_sweep_deletes_what_is_not_kept_and_comes_before_the_rows() {
-        let kept: Vec<RowId> = (0..2000).map(|n| n * 3).collect();
-        let end = row_id(1, MAX_POSITION);
-        let mut table: std::collections::BTreeSet<RowId> = (0..6000).collect();
-        table.extend([end, end + 1]);
-        let mut purge = Purge::new(vec![0], Sweep::new(1, kept.clone()));
+        let kept: Vec<_> = (0..2000).map(|n| RowId::from_number(n * 3)).collect();
+        let (first, end, next) = (RowId::new(0, 0), RowId::last_of(1), RowId::new(2, 0));
+        let mut table: BTreeSet<_> = (0..6000).map(RowId::from_number).collect();
+        table.extend([end, next]);
+        let mut purge = Purge::new(vec![first], Sweep::new(1, kept.clone()));
         let (reply, mut receiver) = ReplySender::new(None);
         purge.wait(reply);
         loop {
             let step = match purge.next_step().unwrap() {
                 Step::Sweep(step) => step,
-                Step::Delete(rows) => break assert_eq!(rows, [0]),
+                Step::Delete(rows) => break assert_eq!(rows, [first]),
             };
-            let within = table
-                .range(step.after.saturating_add(1)..=step.upto)
-                .copied();
+            let bounds = (Bound::Excluded(step.after), Bound::Included(step.upto));
+            let within = table.range(bounds).copied();
             let gone: Vec<_> = within
                 .filter(|row| !step.kept.contains(row))
                 .take(MAX_STEP_ROWS)
@@ -265,7 +266,7 @@ mod tests {
             purge.swept(&step, gone.len() as u64, Duration::ZERO);
             assert!(receiver.try_recv().is_err());
         }
-        let expected: std::collections::BTreeSet<_> = kept.into_iter().chain([end + 1]).collect();
+        let expected: BTreeSet<_> = kept.into_iter().chain([next]).collect();
         assert_eq!(table, expected);
     }
 

@@ -8,7 +8,7 @@ use std::{
 
 use etcd_state::{
     auth::Rules,
-    mvcc::{Commit, MAX_POSITION, Replay, ReplayError, Revision, row_id},
+    mvcc::{Commit, Replay, ReplayError, Revision, RowId},
     settings::Settings,
 };
 use tokio::sync::mpsc;
@@ -175,7 +175,7 @@ impl Replica {
     ) -> Result<(), OpenError> {
         let head = self.shared.history.head();
         let mut replay = Replay::after(&head, self.compact_revision());
-        let after = row_id(head.revision, MAX_POSITION);
+        let after = RowId::last_of(head.revision);
         let damaged = |error: ReplayError| OpenError::Damaged(error.to_string());
         database
             .read_changes(after, |change| {

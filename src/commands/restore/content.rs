@@ -10,7 +10,6 @@ use etcd_state::{
     lease::{LeaseCopy, MAX_TTL_S, MIN_TTL_S},
     mvcc::{
         Change, ChangeKind, KeyValue, MAX_POSITION, NEVER_COMPACTED, Replay, Revision, RowId,
-        revision_of,
     },
     settings::SettingChange,
 };
@@ -25,7 +24,7 @@ use crate::{
     },
 };
 
-const MAX_REVISION: Revision = revision_of(RowId::MAX);
+const MAX_REVISION: Revision = RowId::MAX.revision();
 
 pub struct Contents {
     reader: Reader<SnapshotSource>,

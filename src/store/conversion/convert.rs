@@ -6,7 +6,7 @@ use dqlite::{
     client::{Error, Statement},
     wire::{Param, Row, Value},
 };
-use etcd_state::mvcc::{ChangeKind, Revision, RowId, revision_of};
+use etcd_state::mvcc::{ChangeKind, Revision, RowId};
 use tracing::{info, warn};
 
 use super::{
@@ -92,7 +92,7 @@ pub async fn run(database: &mut Database, metrics: &Metrics, halt: &Halt) -> Res
 async fn remember(database: &mut Database, rules: &mut Rules) -> Result<i64, OpenError> {
     let (mut after, mut count) = (RowId::MIN, 0);
     loop {
-        let params = [Param::Integer(after), Param::Integer(READ_ROWS)];
+        let params = [Param::Integer(after.number()), Param::Integer(READ_ROWS)];
         let connection = database.connection();
         let mut rows = connection
             .query_sql(schema::READ_CONVERTED, &params)
@@ -128,8 +128,9 @@ fn converted_row(row: &Row) -> Result<(RowId, NewRow), OpenError> {
             row.first()
         )));
     };
+    let id = RowId::from_number(*id);
     let row = NewRow {
-        revision: revision_of(*id),
+        revision: id.revision(),
         key: key.to_vec().into(),
         kind: match kind {
             0 => ChangeKind::Put,
@@ -140,7 +141,7 @@ fn converted_row(row: &Row) -> Result<(RowId, NewRow), OpenError> {
         version: *version,
         lease: *lease,
     };
-    Ok((*id, row))
+    Ok((id, row))
 }
 
 /// The next rows, each with the bytes that it will have.

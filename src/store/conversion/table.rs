@@ -6,13 +6,13 @@ use dqlite::{
     client::{Connection, Endpoint, Error},
     wire::{Param, Row, Value},
 };
-use etcd_state::mvcc::{NEVER_COMPACTED, Revision, RowId, revision_of};
+use etcd_state::mvcc::{NEVER_COMPACTED, Revision, RowId};
 
 use super::{ConversionError, schema};
 use crate::store::{OpenError, database::Database, schema as own};
 
 /// The highest revision that a row id can carry.
-const MAX_REVISION: Revision = revision_of(RowId::MAX);
+const MAX_REVISION: Revision = RowId::MAX.revision();
 
 /// Indexes that a table may have; the Go k8s-dqlite makes two at most.
 const MAX_INDEXES: usize = 64;

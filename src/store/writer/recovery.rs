@@ -8,7 +8,7 @@ use std::{collections::HashMap, pin::Pin, sync::atomic::Ordering, time::Duration
 
 use etcd_state::{
     auth,
-    mvcc::{MAX_POSITION, Revision, Tree, row_id},
+    mvcc::{Revision, RowId, Tree},
     requests::RequestError,
     settings::Settings,
 };
@@ -187,7 +187,7 @@ impl Writer {
         let leases = database.read_leases().await?;
         let settings = database.read_settings().await?;
         let mut changes = Vec::new();
-        let after = row_id(self.shared.history.head().revision, MAX_POSITION);
+        let after = RowId::last_of(self.shared.history.head().revision);
         database
             .read_changes(after, |change| {
                 changes.push(change);
@@ -350,7 +350,7 @@ mod tests {
 
     #[test]
     fn a_purge_counts_as_not_done() {
-        let purge = Write::Purge(Step::Delete(vec![1, 2]));
+        let purge = Write::Purge(Step::Delete(vec![RowId::new(2, 0), RowId::new(3, 0)]));
         assert_eq!(is_written(&purge, &truth(5, &[])), Some(false));
         assert_eq!(is_written(&Write::Vacuum, &truth(5, &[])), Some(false));
     }

@@ -3,6 +3,7 @@
 //! Pure: no I/O, no clock. It is exactly the replay of the change table.
 
 mod history;
+mod ids;
 mod key_range;
 mod record;
 mod replay;
@@ -11,10 +12,8 @@ mod tree;
 pub use history::{
     History, HistoryError, HistorySize, NEVER_COMPACTED, Snapshot, Versions, VersionsCursor,
 };
+pub use ids::{LeaseId, MAX_POSITION, Revision, RowId};
 pub use key_range::KeyRange;
-pub use record::{
-    Change, ChangeKind, Commit, KeyValue, LeaseId, MAX_POSITION, Revision, RowId, position_of,
-    revision_of, row_id,
-};
+pub use record::{Change, ChangeKind, Commit, KeyValue};
 pub use replay::{Replay, ReplayError};
 pub use tree::{Range, Tree};

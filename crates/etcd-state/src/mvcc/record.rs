@@ -4,11 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-/// The store's logical clock: one per transaction that changed something. The empty store is at 1.
-pub type Revision = i64;
-
-/// Identifies a lease; 0 means none.
-pub type LeaseId = i64;
+use super::{LeaseId, Revision, RowId};
 
 /// One version of a key. A tombstone has only `key`, `mod_revision` and `position`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,33 +42,9 @@ pub struct Commit {
     pub changes: Vec<Change>,
 }
 
-/// The primary key of a change's row: revision in the high bits, position in the low ones, so that
-/// the order of the table is the order of changes.
-pub type RowId = i64;
-
-const POSITION_BITS: u32 = 20;
-
-/// The highest position in a revision: one transaction changes at most 1,048,575 keys, and 43 bits
-/// are left for revisions, enough for 270 years at 1,000 per second.
-pub const MAX_POSITION: u32 = (1 << POSITION_BITS) - 1;
-
-/// The row of a change. `position` must not be above [`MAX_POSITION`].
-pub const fn row_id(revision: Revision, position: u32) -> RowId {
-    debug_assert!(position <= MAX_POSITION);
-    (revision << POSITION_BITS) | position as RowId
-}
-
-pub const fn revision_of(row_id: RowId) -> Revision {
-    row_id >> POSITION_BITS
-}
-
-pub const fn position_of(row_id: RowId) -> u32 {
-    (row_id & MAX_POSITION as RowId) as u32
-}
-
 impl KeyValue {
     pub fn row_id(&self) -> RowId {
-        row_id(self.mod_revision, self.position)
+        RowId::new(self.mod_revision, self.position)
     }
 
     /// Returns the tombstone that the deletion of `key` at this place in the order leaves.
@@ -96,20 +68,5 @@ impl Change {
         self.prev
             .as_ref()
             .filter(|_| self.kv.mod_revision > compact_revision)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn row_ids_sort_by_revision_then_position() {
-        assert!(row_id(7, MAX_POSITION) < row_id(8, 0));
-        let id = row_id(Revision::MAX >> POSITION_BITS, MAX_POSITION);
-        assert_eq!(
-            (revision_of(id), position_of(id)),
-            (Revision::MAX >> POSITION_BITS, MAX_POSITION)
-        );
     }
 }

@@ -75,7 +75,7 @@ impl Replay {
             continues_from: Some(head.revision),
             tree: head.tree.clone(),
             revision: head.revision,
-            last_row: super::row_id(head.revision, super::MAX_POSITION),
+            last_row: RowId::last_of(head.revision),
             ..Replay::new(compact_revision)
         }
     }

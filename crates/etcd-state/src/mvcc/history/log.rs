@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::mvcc::{Change, ChangeKind, Commit, KeyValue, Revision, RowId, Tree, row_id};
+use crate::mvcc::{Change, ChangeKind, Commit, KeyValue, Revision, RowId, Tree};
 
 /// The bytes of a version beside its key and value: itself with its reference counts, and a share
 /// of a tree node.
@@ -175,7 +175,7 @@ impl Dropped {
                     rows.extend(change.prev.as_ref().map(|prev| prev.row_id()));
                 }
                 if change.kind == ChangeKind::Delete && commit.revision < current {
-                    rows.push(row_id(commit.revision, change.kv.position));
+                    rows.push(change.kv.row_id());
                 }
             }
         }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
-use crate::mvcc::{Change, ChangeKind, KeyValue, row_id};
+use crate::mvcc::{Change, ChangeKind, KeyValue};
 
 type State = BTreeMap<Bytes, Arc<KeyValue>>;
 
@@ -139,7 +139,7 @@ impl Model {
             .map(|kv| kv.row_id());
         let logged = self
             .rows
-            .range(row_id(compact_revision, 0)..)
+            .range(RowId::new(compact_revision, 0)..)
             .map(|(id, _)| *id);
         live.chain(logged).collect()
     }
@@ -187,7 +187,7 @@ impl Model {
         let ids = |versions: Versions| versions.iter().map(|kv| kv.row_id()).collect::<Vec<_>>();
         let compact_revision = self.compact_revision;
         for revision in compact_revision.max(1)..=self.revision() {
-            let end = row_id(revision + 1, 0);
+            let end = RowId::new(revision + 1, 0);
             let kept = self.needed().into_iter().filter(|id| *id < end);
             let kept: Vec<_> = kept.collect();
             let found = history.versions(revision).expect("is readable");
@@ -224,7 +224,7 @@ impl Model {
             }
             found.extend(next);
         }
-        let mut rows = self.rows.range(row_id(compact_revision, 0)..);
+        let mut rows = self.rows.range(RowId::new(compact_revision, 0)..);
         for change in found.iter().flat_map(|commit| &commit.changes) {
             let (id, row) = rows.next().expect("as many rows as changes");
             let prev = row
@@ -246,7 +246,7 @@ impl Model {
         assert_eq!(size.keys, state.len());
         assert_eq!(
             size.changes,
-            self.rows.range(row_id(self.compact_revision, 0)..).count()
+            self.rows.range(RowId::new(self.compact_revision, 0)..).count()
         );
         let bytes: usize = state.values().map(|kv| kv.key.len() + kv.value.len()).sum();
         assert!(size.live_bytes >= bytes as u64 && size.live_bytes < (bytes + 256 * 24) as u64);

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 
 use super::model::{Model, Op, Step, steps};
 use super::*;
-use crate::mvcc::{ChangeKind, MAX_POSITION, Replay, row_id};
+use crate::mvcc::{ChangeKind, Replay};
 
 fn append(history: &History, model: &mut Model, transactions: &[Vec<Op>]) {
     let commits: Vec<_> = transactions
@@ -76,7 +76,7 @@ proptest! {
         model.assert_same(&history);
         let (compact_revision, rows) = history.rows_to_compaction();
         let needed = model.needed();
-        let needed: Vec<_> = needed.range(..=row_id(compact_revision, MAX_POSITION)).copied().collect();
+        let needed: Vec<_> = needed.range(..=RowId::last_of(compact_revision)).copied().collect();
         prop_assert_eq!(rows, needed);
         let (replayed, garbage) = replay(&model);
         prop_assert_eq!(garbage, Vec::<RowId>::new());
@@ -199,8 +199,8 @@ fn the_compaction_revision_stays_readable_and_watchable() {
 #[test]
 fn a_tombstone_at_the_compaction_revision_goes_with_the_next_compaction() {
     let (history, _) = filled(&[vec![Op::Put(1)], vec![Op::Delete(1)], vec![Op::Put(2)]]);
-    assert_eq!(history.compact(3), Ok(vec![row_id(2, 0)]));
-    assert_eq!(history.compact(4), Ok(vec![row_id(3, 0)]));
+    assert_eq!(history.compact(3), Ok(vec![RowId::new(2, 0)]));
+    assert_eq!(history.compact(4), Ok(vec![RowId::new(3, 0)]));
 }
 
 #[test]
@@ -209,7 +209,7 @@ fn a_version_older_than_the_last_compaction_goes_once_it_is_superseded() {
     assert_eq!(history.compact(3), Ok(vec![]));
     model.compact_revision = 3;
     append(&history, &mut model, &[vec![Op::Put(1)]]);
-    assert_eq!(history.compact(4), Ok(vec![row_id(2, 0)]));
+    assert_eq!(history.compact(4), Ok(vec![RowId::new(2, 0)]));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 use bytes::Bytes;
 
 use super::*;
-use crate::mvcc::{History, NEVER_COMPACTED, row_id};
+use crate::mvcc::{History, NEVER_COMPACTED, RowId};
 
 fn version(key: &'static str, mod_revision: i64, create_revision: i64, version: i64) -> KeyValue {
     KeyValue {
@@ -70,8 +70,8 @@ fn rows_out_of_order_are_refused() {
     assert_eq!(
         refused,
         Err(ReplayError::Order {
-            row_id: row_id(2, 0),
-            last: row_id(3, 0)
+            row_id: RowId::new(2, 0),
+            last: RowId::new(3, 0)
         })
     );
 }
@@ -89,7 +89,7 @@ fn a_lost_row_is_noticed_by_the_next_one_of_its_key() {
             .row(Put, version("a", 2, 2, 1), 0)
             .expect("continues");
         let refused = replay.row(Put, row, prev_revision);
-        let (row_id, found) = (row_id(4, 0), 2);
+        let (row_id, found) = (RowId::new(4, 0), 2);
         assert_eq!(
             refused,
             Err(ReplayError::MissingVersion {
@@ -106,7 +106,7 @@ fn a_lost_row_is_not_taken_for_a_purged_one() {
     let mut replay = Replay::new(3);
     let refused = replay.row(Put, version("a", 4, 2, 2), 2);
     let error = ReplayError::MissingVersion {
-        row_id: row_id(4, 0),
+        row_id: RowId::new(4, 0),
         prev_revision: 2,
         found: 0,
     };
@@ -127,7 +127,7 @@ fn a_version_that_does_not_count_on_is_refused() {
         assert_eq!(
             replay.row(Put, row, 2),
             Err(ReplayError::Version {
-                row_id: row_id(3, 0)
+                row_id: RowId::new(3, 0)
             })
         );
     }
@@ -147,7 +147,7 @@ fn a_key_twice_in_one_revision_is_refused() {
     assert_eq!(
         refused,
         Err(ReplayError::SecondChange {
-            row_id: row_id(2, 1)
+            row_id: RowId::new(2, 1)
         })
     );
 }
@@ -165,7 +165,7 @@ fn revisions_may_be_missing_in_a_table_but_not_after_a_known_head() {
     let mut replay = Replay::after(&head, NEVER_COMPACTED);
     let refused = replay.row(Put, version("b", 9, 9, 1), 0);
     let error = ReplayError::MissingCommit {
-        row_id: row_id(9, 0),
+        row_id: RowId::new(9, 0),
         current_revision: 7,
     };
     assert_eq!(refused, Err(error));

@@ -1,0 +1,79 @@
+//! The numbers that name revisions, leases and rows.
+
+use std::fmt;
+
+/// The store's logical clock: one per transaction that changed something. The empty store is at 1.
+pub type Revision = i64;
+
+/// Identifies a lease; 0 means none.
+pub type LeaseId = i64;
+
+const POSITION_BITS: u32 = 20;
+
+/// The highest position in a revision: one transaction changes at most 1,048,575 keys, and 43 bits
+/// are left for revisions, enough for 270 years at 1,000 per second.
+pub const MAX_POSITION: u32 = (1 << POSITION_BITS) - 1;
+
+/// The primary key of a change's row: revision in the high bits, position in the low ones, so that
+/// the order of the table is the order of changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(transparent)]
+pub struct RowId(i64);
+
+impl RowId {
+    /// Below the row of every change.
+    pub const MIN: Self = Self(i64::MIN);
+
+    pub const MAX: Self = Self(i64::MAX);
+
+    /// Returns the row of a change. `position` must not be above [`MAX_POSITION`].
+    pub const fn new(revision: Revision, position: u32) -> Self {
+        debug_assert!(position <= MAX_POSITION);
+        Self((revision << POSITION_BITS) | position as i64)
+    }
+
+    /// Returns the last row that a revision can have.
+    pub const fn last_of(revision: Revision) -> Self {
+        Self::new(revision, MAX_POSITION)
+    }
+
+    /// Returns the row whose primary key in the table is `number`.
+    pub const fn from_number(number: i64) -> Self {
+        Self(number)
+    }
+
+    /// Returns the primary key in the table.
+    pub const fn number(self) -> i64 {
+        self.0
+    }
+
+    pub const fn revision(self) -> Revision {
+        self.0 >> POSITION_BITS
+    }
+
+    pub const fn position(self) -> u32 {
+        (self.0 & MAX_POSITION as i64) as u32
+    }
+}
+
+impl fmt::Display for RowId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn row_ids_sort_by_revision_then_position() {
+        assert!(RowId::last_of(7) < RowId::new(8, 0));
+        let id = RowId::last_of(Revision::MAX >> POSITION_BITS);
+        assert_eq!(
+            (id.revision(), id.position()),
+            (Revision::MAX >> POSITION_BITS, MAX_POSITION)
+        );
+        assert_eq!(id, RowId::MAX);
+    }
+}
