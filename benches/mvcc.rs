@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use etcd_state::mvcc::{
-    Change, ChangeKind, Commit, History, KeyRange, KeyValue, NEVER_COMPACTED, Replay, Tree,
+    Change, ChangeKind, Commit, History, KeyRange, KeyValue, LeaseId, NEVER_COMPACTED, Replay, Tree,
 };
 
 const KEYS: usize = 1_000_000;
@@ -196,7 +196,7 @@ fn raw(key: &Bytes, revision: i64, prev: Option<&KeyValue>) -> KeyValue {
         create_revision: prev.map_or(revision, |prev| prev.create_revision),
         mod_revision: revision,
         version: prev.map_or(1, |prev| prev.version + 1),
-        lease: 0,
+        lease: LeaseId::NONE,
         position: 0,
     }
 }

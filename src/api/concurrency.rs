@@ -23,7 +23,7 @@ use etcd_state::{
 };
 use tonic::Request;
 
-use super::{Identity, access::Access};
+use super::{Identity, access::Access, lease::random_lease};
 use crate::{
     store::Store,
     watch::{FollowError, Follower, Options, WatchHub},
@@ -98,16 +98,15 @@ pub struct Session {
 }
 
 impl Session {
-    /// Returns `id`, or grants a new lease if that is 0.
+    /// Returns `id`, or grants a new lease if that is none.
     pub async fn lease(&self, id: LeaseId) -> Result<LeaseId, RecipeError> {
-        if id != 0 {
+        if !id.is_none() {
             return Ok(id);
         }
         if let Some(caller) = &self.caller {
             caller.check_user()?;
         }
-        // 63 random bits: that they are taken is as likely as in etcd.
-        let id = rand::random_range(1..=LeaseId::MAX);
+        let id = random_lease();
         self.gated.lease_grant(id, SESSION_TTL_S).await?;
         Ok(id)
     }
@@ -181,8 +180,9 @@ impl Prefix {
     }
 
     pub fn key(&self, lease: LeaseId) -> Bytes {
-        let sign = if lease < 0 { "-" } else { "" };
-        let suffix = format!("{sign}{:x}", lease.unsigned_abs());
+        let number = lease.number();
+        let sign = if number < 0 { "-" } else { "" };
+        let suffix = format!("{sign}{:x}", number.unsigned_abs());
         [&self.0, suffix.as_bytes()].concat().into()
     }
 
@@ -248,10 +248,10 @@ mod tests {
     #[test]
     fn a_key_ends_in_the_lease_in_hex_as_go_prints_it() {
         let prefix = Prefix::new(b"name");
-        assert_eq!(prefix.key(0x1fe), "name/1fe");
-        assert_eq!(prefix.key(-5), "name/-5");
-        assert_eq!(prefix.key(LeaseId::MIN), "name/-8000000000000000");
-        assert_eq!(Prefix::new(b"").key(1), "/1");
+        assert_eq!(prefix.key(LeaseId::new(0x1fe)), "name/1fe");
+        assert_eq!(prefix.key(LeaseId::new(-5)), "name/-5");
+        assert_eq!(prefix.key(LeaseId::new(i64::MIN)), "name/-8000000000000000");
+        assert_eq!(Prefix::new(b"").key(LeaseId::new(1)), "/1");
     }
 
     #[test]

@@ -34,7 +34,7 @@ impl ElectionService {
     ) -> Result<CampaignResponse, RecipeError> {
         let session = self.0.session(&request)?;
         let CampaignRequest { name, lease, value } = request.into_inner();
-        let lease = session.lease(lease).await?;
+        let lease = session.lease(LeaseId::new(lease)).await?;
         let prefix = Prefix::new(&name);
         let entry = session.enter(&prefix, lease, value.clone()).await?;
         if let Err(error) = win(&session, &prefix, &entry, lease, value).await {
@@ -45,7 +45,7 @@ impl ElectionService {
             name,
             key: entry.key.clone(),
             rev: entry.revision,
-            lease,
+            lease: lease.number(),
         };
         let header = self.0.header(entry.read_revision);
         entry.keep();
@@ -62,7 +62,7 @@ impl ElectionService {
         let leader = request.get_ref().leader.clone();
         let leader = leader.ok_or(RecipeError::LeaderMissing)?;
         let session = self.0.session(&request)?;
-        let lease = session.lease(leader.lease).await?;
+        let lease = session.lease(LeaseId::new(leader.lease)).await?;
         let value = request.into_inner().value;
         let revision = proclaim(&session, leader.key, leader.rev, lease, value).await?;
         let header = self.0.header(revision);
@@ -128,7 +128,7 @@ async fn proclaim(
     let put = request_op::Request::RequestPut(PutRequest {
         key: key.clone(),
         value,
-        lease,
+        lease: lease.number(),
         ..Default::default()
     });
     let response = session

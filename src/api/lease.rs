@@ -44,6 +44,11 @@ impl LeaseService {
     }
 }
 
+/// Returns an id with 63 random bits: that it is taken is as likely as in etcd.
+pub fn random_lease() -> LeaseId {
+    LeaseId::new(rand::random_range(1..=i64::MAX))
+}
+
 fn check_renewal(store: &Store, opener: &StreamCaller, id: LeaseId) -> Result<(), AuthError> {
     let Some(caller) = opener.caller()? else {
         return Ok(());
@@ -62,17 +67,15 @@ impl Lease for LeaseService {
     ) -> Result<Response<LeaseGrantResponse>, Status> {
         let store = self.permit(&request, Caller::check_user)?;
         let LeaseGrantRequest { ttl, id } = request.into_inner();
-        // 63 random bits: that they are taken is as likely as in etcd.
-        let id = if id == 0 {
-            rand::random_range(1..=LeaseId::MAX)
-        } else {
-            id
+        let id = match LeaseId::new(id) {
+            LeaseId::NONE => random_lease(),
+            id => id,
         };
         let ttl = store.lease_grant(id, ttl).await.map_err(status)?;
         let header = Some(self.identity.header(self.store.revision()));
         Ok(Response::new(LeaseGrantResponse {
             header,
-            id,
+            id: id.number(),
             ttl,
             error: String::new(),
         }))
@@ -82,15 +85,12 @@ impl Lease for LeaseService {
         &self,
         request: Request<LeaseRevokeRequest>,
     ) -> Result<Response<LeaseRevokeResponse>, Status> {
-        let id = request.get_ref().id;
+        let id = LeaseId::new(request.get_ref().id);
         let store = self.permit(&request, |caller| {
             caller.check_user()?;
             caller.check_lease_write(id, &|id| self.store.leased_keys(id))
         })?;
-        let revision = store
-            .lease_revoke(request.into_inner().id)
-            .await
-            .map_err(status)?;
+        let revision = store.lease_revoke(id).await.map_err(status)?;
         let header = Some(self.identity.header(revision));
         Ok(Response::new(LeaseRevokeResponse { header }))
     }
@@ -112,7 +112,7 @@ impl Lease for LeaseService {
             let (store, identity) = (store.clone(), identity.clone());
             let opener = opener.clone();
             async move {
-                let id = request?.id;
+                let id = LeaseId::new(request?.id);
                 let gated = opener.access.gate(&store);
                 check_renewal(&store, &opener, id)
                     .map_err(|error| status(RequestError::Auth(error)))?;
@@ -124,7 +124,11 @@ impl Lease for LeaseService {
                     .await
                     .map_err(status)?
                     .unwrap_or(0);
-                Ok(LeaseKeepAliveResponse { header, id, ttl })
+                Ok(LeaseKeepAliveResponse {
+                    header,
+                    id: id.number(),
+                    ttl,
+                })
             }
         });
         Ok(Response::new(self.stopping.end(answers)))
@@ -135,14 +139,18 @@ impl Lease for LeaseService {
         request: Request<LeaseTimeToLiveRequest>,
     ) -> Result<Response<LeaseTimeToLiveResponse>, Status> {
         let LeaseTimeToLiveRequest { id, keys } = *request.get_ref();
+        let lease = LeaseId::new(id);
         let store = self.permit(&request, |caller| {
             caller.check_user()?;
             match keys {
-                true => caller.check_lease_read(id, &|id| self.store.leased_keys(id)),
+                true => caller.check_lease_read(lease, &|id| self.store.leased_keys(id)),
                 false => Ok(()),
             }
         })?;
-        let view = store.lease_time_to_live(id, keys).await.map_err(status)?;
+        let view = store
+            .lease_time_to_live(lease, keys)
+            .await
+            .map_err(status)?;
         let header = Some(self.identity.header(self.store.revision()));
         let response = match view {
             Some(view) => LeaseTimeToLiveResponse {
@@ -172,7 +180,10 @@ impl Lease for LeaseService {
             ids.iter()
                 .try_for_each(|id| caller.check_lease_read(*id, &|id| self.store.leased_keys(id)))
         })?;
-        let leases = ids.into_iter().map(|id| LeaseStatus { id }).collect();
+        let leases = ids
+            .into_iter()
+            .map(|id| LeaseStatus { id: id.number() })
+            .collect();
         let header = Some(self.identity.header(self.store.revision()));
         Ok(Response::new(LeaseLeasesResponse { header, leases }))
     }

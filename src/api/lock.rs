@@ -5,7 +5,10 @@ use etcd_proto::{
     etcdserverpb::{DeleteRangeRequest, RangeRequest},
     v3lockpb::{LockRequest, LockResponse, UnlockRequest, UnlockResponse, lock_server::Lock},
 };
-use etcd_state::{mvcc::Revision, requests::check_delete_range};
+use etcd_state::{
+    mvcc::{LeaseId, Revision},
+    requests::check_delete_range,
+};
 use tonic::{Request, Response, Status};
 
 use super::{
@@ -19,7 +22,7 @@ impl LockService {
     async fn take(&self, request: Request<LockRequest>) -> Result<LockResponse, RecipeError> {
         let session = self.0.session(&request)?;
         let LockRequest { name, lease } = request.into_inner();
-        let lease = session.lease(lease).await?;
+        let lease = session.lease(LeaseId::new(lease)).await?;
         let prefix = Prefix::new(&name);
         let entry = session.enter(&prefix, lease, Bytes::new()).await?;
         let revision = match wait(&session, &prefix, &entry).await {

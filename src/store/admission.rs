@@ -100,7 +100,10 @@ mod tests {
         command::{self, Compact, LeaseGrant, LeaseRevoke},
         reply::ReplySender,
     };
-    use etcd_state::settings::{SettingChange, Space};
+    use etcd_state::{
+        mvcc::LeaseId,
+        settings::{SettingChange, Space},
+    };
 
     fn raised(alarm: AlarmType) -> Settings {
         let alarm = AlarmMember {
@@ -128,16 +131,17 @@ mod tests {
             success: vec![range],
             ..Default::default()
         };
+        let id = LeaseId::new(1);
         let compact = Compact {
             revision: 1,
             physical: false,
         };
         [
             command(PutRequest::default()),
-            command(LeaseGrant { id: 1, ttl_s: 1 }),
+            command(LeaseGrant { id, ttl_s: 1 }),
             command(DeleteRangeRequest::default()),
             command(compact),
-            command(LeaseRevoke { id: 1 }),
+            command(LeaseRevoke { id }),
             command(read_only),
         ]
     }

@@ -106,7 +106,9 @@ mod tests {
     #[test]
     fn a_batch_is_empty_until_it_has_a_commit_or_a_record() {
         assert!(Batch::default().is_empty());
-        let record = Record::LeaseRemoved { id: 1 };
+        let record = Record::LeaseRemoved {
+            id: LeaseId::new(1),
+        };
         assert!(!Batch::of_records(vec![record]).is_empty());
         let mut batch = Batch::default();
         batch.push(Arc::new(Commit {

@@ -38,10 +38,7 @@ pub struct Call<R: Request> {
 
 impl<R: Request> Call<R> {
     /// Decides the reply, which is sent later.
-    pub fn answer(
-        self,
-        decide: impl FnOnce(R) -> Result<R::Reply, RequestError>,
-    ) -> PreparedReply {
+    pub fn answer(self, decide: impl FnOnce(R) -> Result<R::Reply, RequestError>) -> PreparedReply {
         PreparedReply::new(self.reply, decide(self.request))
     }
 }

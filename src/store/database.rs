@@ -286,7 +286,7 @@ impl Database {
                     )));
                 };
                 leases.push(StoredLease {
-                    id,
+                    id: LeaseId::new(id),
                     granted_ttl_s,
                     remaining_s,
                 });
@@ -331,7 +331,10 @@ impl Database {
     }
 
     async fn delete(&mut self, rows: &[RowId]) -> Result<u64, Error> {
-        let params: Vec<_> = rows.iter().map(|row| Param::Integer(row.number())).collect();
+        let params: Vec<_> = rows
+            .iter()
+            .map(|row| Param::Integer(row.number()))
+            .collect();
         let sql = schema::purge_changes(params.len());
         self.connection.exec_sql(&sql, &params).await?;
         Ok(rows.len() as u64)
@@ -403,7 +406,7 @@ impl Database {
                 Param::Integer(kv.create_revision),
                 Param::Integer(change.prev.as_ref().map_or(0, |prev| prev.mod_revision)),
                 Param::Integer(kv.version),
-                Param::Integer(kv.lease),
+                Param::Integer(kv.lease.number()),
                 value,
             ]);
         }
@@ -429,7 +432,11 @@ type SqlText<'a> = (Cow<'static, str>, Vec<Param<'a>>);
 /// before it is granted again.
 fn statements(batch: &Batch) -> Vec<SqlText<'_>> {
     let folded = Folded::new(&batch.records);
-    let removed: Vec<_> = folded.removed().into_iter().map(|id| [id]).collect();
+    let removed: Vec<_> = folded
+        .removed()
+        .into_iter()
+        .map(|id| [id.number()])
+        .collect();
     let mut statements = Vec::new();
     extend(&mut statements, &removed, schema::delete_leases);
     extend(&mut statements, &folded.inserted(), schema::insert_leases);
@@ -517,7 +524,7 @@ fn stored_change(row: Row) -> Result<StoredChange, OpenError> {
         create_revision: *create_revision,
         mod_revision: row_id.revision(),
         version: *version,
-        lease: *lease,
+        lease: LeaseId::new(*lease),
         position: row_id.position(),
     };
     Ok(StoredChange {

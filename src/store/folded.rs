@@ -100,7 +100,7 @@ impl<'a> Folded<'a> {
             LeaseFate::Inserted {
                 granted_ttl_s,
                 remaining_s,
-            } => Some([*id, granted_ttl_s, remaining_s]),
+            } => Some([id.number(), granted_ttl_s, remaining_s]),
             _ => None,
         };
         self.leases.iter().filter_map(inserted).collect()
@@ -109,7 +109,7 @@ impl<'a> Folded<'a> {
     /// Rows that are updated: id, and what is left in seconds.
     pub fn checkpointed(&self) -> Vec<[i64; 2]> {
         let checkpointed = |(id, lease): (&LeaseId, &FoldedLease)| match lease.fate {
-            LeaseFate::Checkpointed { remaining_s } => Some([*id, remaining_s]),
+            LeaseFate::Checkpointed { remaining_s } => Some([id.number(), remaining_s]),
             _ => None,
         };
         self.leases.iter().filter_map(checkpointed).collect()
@@ -125,7 +125,7 @@ mod tests {
     type Table = BTreeMap<LeaseId, (i64, i64)>;
 
     fn record() -> impl Strategy<Value = Record> {
-        let id = 1..5i64;
+        let id = (1..5i64).prop_map(LeaseId::new);
         prop_oneof![
             (id.clone(), 2..20i64)
                 .prop_map(|(id, granted_ttl_s)| Record::LeaseGranted { id, granted_ttl_s }),
@@ -158,7 +158,7 @@ mod tests {
     proptest! {
         #[test]
         fn few_statements_leave_the_same_table_as_one_per_record(
-            before in proptest::collection::btree_map(1..5i64, (2..20i64, 1..20i64), 0..4),
+            before in proptest::collection::btree_map((1..5i64).prop_map(LeaseId::new), (2..20i64, 1..20i64), 0..4),
             records in proptest::collection::vec(record(), 0..20),
         ) {
             let mut expected: Table = before.clone();
@@ -170,10 +170,10 @@ mod tests {
                 table.remove(&id);
             }
             for [id, granted_ttl_s, remaining_s] in folded.inserted() {
-                prop_assert_eq!(table.insert(id, (granted_ttl_s, remaining_s)), None);
+                prop_assert_eq!(table.insert(LeaseId::new(id), (granted_ttl_s, remaining_s)), None);
             }
             for [id, remaining_s] in folded.checkpointed() {
-                if let Some(row) = table.get_mut(&id) {
+                if let Some(row) = table.get_mut(&LeaseId::new(id)) {
                     row.1 = remaining_s;
                 }
             }
@@ -183,15 +183,16 @@ mod tests {
 
     #[test]
     fn a_grant_after_a_removal_wins_and_replaces_the_row() {
+        let id = LeaseId::new(7);
         let records = [
-            Record::LeaseRemoved { id: 7 },
+            Record::LeaseRemoved { id },
             Record::LeaseGranted {
-                id: 7,
+                id,
                 granted_ttl_s: 20,
             },
         ];
         let folded = Folded::new(&records);
-        assert_eq!(folded.removed(), [7]);
+        assert_eq!(folded.removed(), [id]);
         assert_eq!(folded.inserted(), [[7, 20, 20]]);
     }
 

@@ -139,7 +139,7 @@ pub(super) fn restore_leases(stored: &[StoredLease], tree: &Tree, now_ms: u64) -
         leases.insert(lease.id, lease.granted_ttl_s, lease.remaining_s, now_ms);
     }
     if !leases.is_empty() {
-        for kv in tree.iter().filter(|kv| kv.lease != 0) {
+        for kv in tree.iter().filter(|kv| !kv.lease.is_none()) {
             leases.attach(kv.lease, &kv.key);
         }
     }

@@ -313,7 +313,7 @@ impl Store {
         self.write(request).await
     }
 
-    /// Returns the TTL that was granted. An id of 0 must have been replaced by a free one.
+    /// Returns the TTL that was granted. An id of none must have been replaced by a free one.
     pub async fn lease_grant(&self, id: LeaseId, ttl_s: i64) -> Result<i64, RequestError> {
         self.submit(LeaseGrant { id, ttl_s }).await
     }
@@ -397,7 +397,10 @@ impl Store {
         if !self.shared.cluster.leads() {
             // Only the leader has the table of leases.
             let head = self.shared.history.head();
-            let leased = head.tree.iter().filter(|kv| kv.lease == id && id != 0);
+            let leased = head
+                .tree
+                .iter()
+                .filter(|kv| kv.lease == id && !id.is_none());
             return leased.map(|kv| kv.key.clone()).collect();
         }
         self.shared

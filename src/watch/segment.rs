@@ -1,6 +1,6 @@
 //! Cuts a watcher's events into responses. Pure.
 
-use etcd_state::mvcc::{Change, ChangeKind, KeyValue, Revision};
+use etcd_state::mvcc::{Change, ChangeKind, KeyValue, LeaseId, Revision};
 
 use super::wire;
 
@@ -114,7 +114,7 @@ mod tests {
             create_revision: revision,
             mod_revision: revision,
             version: 1,
-            lease: 0,
+            lease: LeaseId::NONE,
             position: 0,
         };
         Change {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use etcd_state::mvcc::{Change, ChangeKind, Commit, History, KeyValue, Revision};
+use etcd_state::mvcc::{Change, ChangeKind, Commit, History, KeyValue, LeaseId, Revision};
 
 /// One operation of a transaction: a key, and its new value or none to delete it.
 pub type Op = (Bytes, Option<Bytes>);
@@ -52,7 +52,7 @@ impl TestStore {
                 create_revision: 0,
                 mod_revision: revision,
                 version: 0,
-                lease: 0,
+                lease: LeaseId::NONE,
                 position,
             };
             let kind = match (value, &prev) {

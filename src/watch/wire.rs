@@ -88,6 +88,7 @@ fn start_message(len: usize) -> BytesMut {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use etcd_state::mvcc::LeaseId;
     use std::sync::Arc;
 
     fn kv(value: &'static str, version: i64) -> KeyValue {
@@ -97,7 +98,7 @@ mod tests {
             create_revision: 3,
             mod_revision: 300,
             version,
-            lease: 7,
+            lease: LeaseId::new(7),
             position: 0,
         }
     }
@@ -121,7 +122,7 @@ mod tests {
             create_revision: 0,
             mod_revision: 301,
             version: 0,
-            lease: 0,
+            lease: LeaseId::NONE,
             position: 0,
         };
         let prev = kv("old", 1);

@@ -56,7 +56,7 @@ fn enter_request(prefix: &Prefix, key: &Bytes, lease: LeaseId, value: Bytes) -> 
     let put = request_op::Request::RequestPut(PutRequest {
         key: key.clone(),
         value,
-        lease,
+        lease: lease.number(),
         ..Default::default()
     });
     let get = request_op::Request::RequestRange(RangeRequest {

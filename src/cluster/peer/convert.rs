@@ -12,12 +12,7 @@ use etcd_state::{
     lease::{LeaseCopy, LeaseView},
     mvcc::{LeaseId, Revision},
 };
-use peer_proto::{
-    self as proto,
-    answer::Kind as Answer,
-    auth_change,
-    command::Kind,
-};
+use peer_proto::{self as proto, answer::Kind as Answer, auth_change, command::Kind};
 
 use super::rows;
 use crate::store::{
@@ -84,7 +79,10 @@ macro_rules! answered_by_done {
 impl Forwarded for LeaseGrant {
     fn into_proto(self) -> Kind {
         let Self { id, ttl_s } = self;
-        Kind::LeaseGrant(LeaseGrantRequest { ttl: ttl_s, id })
+        Kind::LeaseGrant(LeaseGrantRequest {
+            ttl: ttl_s,
+            id: id.number(),
+        })
     }
 
     fn reply_to_proto(ttl_s: i64) -> Answer {
@@ -101,7 +99,9 @@ impl Forwarded for LeaseGrant {
 
 impl Forwarded for LeaseRevoke {
     fn into_proto(self) -> Kind {
-        Kind::LeaseRevoke(LeaseRevokeRequest { id: self.id })
+        Kind::LeaseRevoke(LeaseRevokeRequest {
+            id: self.id.number(),
+        })
     }
 
     fn reply_to_proto(revision: Revision) -> Answer {
@@ -118,7 +118,9 @@ impl Forwarded for LeaseRevoke {
 
 impl Forwarded for LeaseKeepAlive {
     fn into_proto(self) -> Kind {
-        Kind::LeaseKeepAlive(LeaseKeepAliveRequest { id: self.id })
+        Kind::LeaseKeepAlive(LeaseKeepAliveRequest {
+            id: self.id.number(),
+        })
     }
 
     fn reply_to_proto(ttl_s: Option<i64>) -> Answer {
@@ -137,7 +139,7 @@ impl Forwarded for LeaseKeepAlive {
 impl Forwarded for LeaseTimeToLive {
     fn into_proto(self) -> Kind {
         Kind::LeaseTimeToLive(LeaseTimeToLiveRequest {
-            id: self.id,
+            id: self.id.number(),
             keys: self.with_keys,
         })
     }
@@ -172,16 +174,22 @@ impl Forwarded for LeaseList {
 
     fn reply_to_proto(ids: Vec<LeaseId>) -> Answer {
         Answer::LeaseList(LeaseLeasesResponse {
-            leases: ids.into_iter().map(|id| LeaseStatus { id }).collect(),
+            leases: ids
+                .into_iter()
+                .map(|id| LeaseStatus { id: id.number() })
+                .collect(),
             ..Default::default()
         })
     }
 
     fn reply_from_proto(answer: Answer) -> Option<Vec<LeaseId>> {
         match answer {
-            Answer::LeaseList(list) => {
-                Some(list.leases.into_iter().map(|lease| lease.id).collect())
-            }
+            Answer::LeaseList(list) => Some(
+                list.leases
+                    .into_iter()
+                    .map(|lease| LeaseId::new(lease.id))
+                    .collect(),
+            ),
             _ => None,
         }
     }
@@ -318,7 +326,7 @@ pub fn auth_from_proto(change: proto::AuthChange) -> Option<Change> {
 
 fn copied_lease(lease: LeaseCopy) -> proto::CopiedLease {
     proto::CopiedLease {
-        id: lease.id,
+        id: lease.id.number(),
         granted_ttl_s: lease.granted_ttl_s,
         remaining_s: lease.remaining_s,
     }
@@ -326,7 +334,7 @@ fn copied_lease(lease: LeaseCopy) -> proto::CopiedLease {
 
 fn lease_copy(lease: proto::CopiedLease) -> LeaseCopy {
     LeaseCopy {
-        id: lease.id,
+        id: LeaseId::new(lease.id),
         granted_ttl_s: lease.granted_ttl_s,
         remaining_s: lease.remaining_s,
     }
@@ -337,6 +345,8 @@ mod tests {
     use std::fmt::Debug;
 
     use super::*;
+
+    const ID: LeaseId = LeaseId::new(1);
 
     /// Every answer there is.
     fn answers() -> Vec<Answer> {
@@ -376,13 +386,13 @@ mod tests {
         assert_eq!(done(&compact), [DONE]);
         assert_eq!(understood(&Change::Disable), [DONE]);
         assert_eq!(understood(&Defragment), [DONE]);
-        assert_eq!(understood(&LeaseRevoke { id: 1 }), [DONE]);
+        assert_eq!(understood(&LeaseRevoke { id: ID }), [DONE]);
         assert_eq!(
-            understood(&LeaseKeepAlive { id: 1 }),
+            understood(&LeaseKeepAlive { id: ID }),
             [DONE, Answer::RenewedTtlS(1)]
         );
         let time_to_live = LeaseTimeToLive {
-            id: 1,
+            id: ID,
             with_keys: true,
         };
         assert_eq!(
@@ -394,7 +404,7 @@ mod tests {
             [Answer::Put(PutResponse::default())]
         );
         assert_eq!(
-            understood(&LeaseGrant { id: 1, ttl_s: 1 }),
+            understood(&LeaseGrant { id: ID, ttl_s: 1 }),
             [Answer::GrantedTtlS(1)]
         );
         assert_eq!(understood(&LeaseList).len(), 1);
@@ -411,11 +421,11 @@ mod tests {
         {
             assert_eq!(there_and_back(&request, reply()), Some(reply()));
         }
-        check(LeaseGrant { id: 1, ttl_s: 9 }, || 9);
-        check(LeaseRevoke { id: 1 }, || 12);
-        check(LeaseKeepAlive { id: 1 }, || Some(7));
-        check(LeaseKeepAlive { id: 1 }, || None);
-        check(LeaseList, || vec![3, 1]);
+        check(LeaseGrant { id: ID, ttl_s: 9 }, || 9);
+        check(LeaseRevoke { id: ID }, || 12);
+        check(LeaseKeepAlive { id: ID }, || Some(7));
+        check(LeaseKeepAlive { id: ID }, || None);
+        check(LeaseList, || vec![LeaseId::new(3), ID]);
         check(ReadPages, || Pages { total: 9, free: 2 });
         check(Defragment, || ());
     }

@@ -3,7 +3,7 @@
 
 use std::pin::Pin;
 
-use etcd_state::requests::RequestError;
+use etcd_state::{mvcc::LeaseId, requests::RequestError};
 use peer_proto::{self as proto, answer, command::Kind};
 use prost::Message;
 use telemetry::tracing::Operation;
@@ -128,13 +128,17 @@ impl Asked {
             Kind::DeleteRange(request) => self.queue(request),
             Kind::Txn(request) => self.queue(request),
             Kind::LeaseGrant(request) => self.queue(LeaseGrant {
-                id: request.id,
+                id: LeaseId::new(request.id),
                 ttl_s: request.ttl,
             }),
-            Kind::LeaseRevoke(request) => self.queue(LeaseRevoke { id: request.id }),
-            Kind::LeaseKeepAlive(request) => self.queue(LeaseKeepAlive { id: request.id }),
+            Kind::LeaseRevoke(request) => self.queue(LeaseRevoke {
+                id: LeaseId::new(request.id),
+            }),
+            Kind::LeaseKeepAlive(request) => self.queue(LeaseKeepAlive {
+                id: LeaseId::new(request.id),
+            }),
             Kind::LeaseTimeToLive(request) => self.queue(LeaseTimeToLive {
-                id: request.id,
+                id: LeaseId::new(request.id),
                 with_keys: request.keys,
             }),
             Kind::LeaseList(_) => self.queue(LeaseList),

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use etcd_state::{
-    mvcc::{Change, ChangeKind, KeyValue, Versions, VersionsCursor},
+    mvcc::{Change, ChangeKind, KeyValue, LeaseId, Versions, VersionsCursor},
     settings::{SettingChange, Settings, Space},
 };
 use peer_proto as proto;
@@ -28,7 +28,7 @@ fn row(kv: &KeyValue, kind: ChangeKind, prev_revision: i64) -> proto::Row {
         mod_revision: kv.mod_revision,
         position: kv.position,
         version: kv.version,
-        lease: kv.lease,
+        lease: kv.lease.number(),
         prev_revision,
     }
 }
@@ -47,7 +47,7 @@ pub fn received(row: proto::Row) -> Row {
             create_revision: row.create_revision,
             mod_revision: row.mod_revision,
             version: row.version,
-            lease: row.lease,
+            lease: LeaseId::new(row.lease),
             position: row.position,
         },
         prev_revision: row.prev_revision,

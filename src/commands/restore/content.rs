@@ -9,7 +9,8 @@ use etcd_proto::mvccpb;
 use etcd_state::{
     lease::{LeaseCopy, MAX_TTL_S, MIN_TTL_S},
     mvcc::{
-        Change, ChangeKind, KeyValue, MAX_POSITION, NEVER_COMPACTED, Replay, Revision, RowId,
+        Change, ChangeKind, KeyValue, LeaseId, MAX_POSITION, NEVER_COMPACTED, Replay, Revision,
+        RowId,
     },
     settings::SettingChange,
 };
@@ -178,7 +179,7 @@ impl Contents {
                 create_revision: stored.create_revision,
                 mod_revision: revision,
                 version: stored.version,
-                lease: stored.lease,
+                lease: LeaseId::new(stored.lease),
                 position,
             };
             (ChangeKind::Put, kv)
@@ -258,7 +259,7 @@ impl Contents {
                 remaining_s => remaining_s.min(granted_ttl_s),
             };
             self.leases.push(LeaseCopy {
-                id: lease.id,
+                id: LeaseId::new(lease.id),
                 granted_ttl_s,
                 remaining_s,
             });

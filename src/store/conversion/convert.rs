@@ -6,7 +6,7 @@ use dqlite::{
     client::{Error, Statement},
     wire::{Param, Row, Value},
 };
-use etcd_state::mvcc::{ChangeKind, Revision, RowId};
+use etcd_state::mvcc::{ChangeKind, LeaseId, Revision, RowId};
 use tracing::{info, warn};
 
 use super::{
@@ -139,7 +139,7 @@ fn converted_row(row: &Row) -> Result<(RowId, NewRow), OpenError> {
         create_revision: *create_revision,
         prev_revision: 0,
         version: *version,
-        lease: *lease,
+        lease: LeaseId::new(*lease),
     };
     Ok((id, row))
 }
@@ -258,7 +258,7 @@ impl Mover {
                 row.create_revision,
                 row.prev_revision,
                 row.version,
-                row.lease,
+                row.lease.number(),
             ];
             params.extend(numbers.map(Param::Integer));
         }
@@ -282,7 +282,9 @@ async fn finish(database: &mut Database, rules: &Rules) -> Result<(), OpenError>
     connection.exec_sql("BEGIN IMMEDIATE", &[]).await?;
     let leases: Vec<_> = rules.leases().into_iter().collect();
     for leases in leases.chunks(STATEMENT_ROWS) {
-        let rows = leases.iter().flat_map(|(id, ttl_s)| [*id, *ttl_s, *ttl_s]);
+        let rows = leases
+            .iter()
+            .flat_map(|(id, ttl_s)| [id.number(), *ttl_s, *ttl_s]);
         let params: Vec<_> = rows.map(Param::Integer).collect();
         let sql = own::insert_leases(leases.len());
         connection.exec_sql(&sql, &params).await?;

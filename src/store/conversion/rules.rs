@@ -95,7 +95,7 @@ impl Rules {
                     lease: row.lease,
                 };
                 self.living.insert(row.key.clone(), living);
-                if row.lease != 0 {
+                if !row.lease.is_none() {
                     *self.rows_by_ttl.entry(ttl_of(row.lease)).or_default() += 1;
                 }
             }
@@ -139,7 +139,7 @@ impl Rules {
             create_revision: 0,
             prev_revision,
             version: 0,
-            lease: 0,
+            lease: LeaseId::NONE,
         })
     }
 
@@ -176,19 +176,19 @@ impl Rules {
     /// The id that clients of the Go k8s-dqlite know is the TTL itself: it is the first one's.
     fn next_lease(&self, ttl_s: i64) -> LeaseId {
         if ttl_s <= 0 {
-            return 0;
+            return LeaseId::NONE;
         }
         let ttl_s = ttl_s.min(MAX_TTL_S);
         let rows = self.rows_by_ttl.get(&ttl_s).copied().unwrap_or(0);
-        ttl_s | (rows / ROWS_PER_LEASE) << TTL_BITS
+        LeaseId::new(ttl_s | (rows / ROWS_PER_LEASE) << TTL_BITS)
     }
 
     /// The leases that exist at the end, with their TTL: those of living keys, and one for each TTL that any row
     /// had, since a client may have been granted it a moment before.
     pub fn leases(&self) -> BTreeSet<(LeaseId, i64)> {
         let attached = self.living.values().map(|living| living.lease);
-        let granted = self.rows_by_ttl.keys().copied();
-        let ids = attached.chain(granted).filter(|id| *id != 0);
+        let granted = self.rows_by_ttl.keys().map(|ttl_s| LeaseId::new(*ttl_s));
+        let ids = attached.chain(granted).filter(|id| !id.is_none());
         ids.map(|id| (id, ttl_of(id).clamp(MIN_TTL_S, MAX_TTL_S)))
             .collect()
     }
@@ -203,7 +203,7 @@ impl Rules {
 }
 
 fn ttl_of(lease: LeaseId) -> i64 {
-    lease & ((1 << TTL_BITS) - 1)
+    lease.number() & ((1 << TTL_BITS) - 1)
 }
 
 /// The revision of the version that a row replaced, if it may have been that one; else another that may.

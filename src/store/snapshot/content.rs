@@ -112,16 +112,16 @@ impl Content {
     pub fn end(&self, pass: &mut impl Pass) {
         pass.bucket("lease");
         // In the order of bytes, negative ids come last.
-        let negative = self.leases.partition_point(|lease| lease.id < 0);
+        let negative = self.leases.partition_point(|lease| lease.id.number() < 0);
         let (negative, positive) = self.leases.split_at(negative);
         for lease in positive.iter().chain(negative) {
             let is_full = lease.remaining_s >= lease.granted_ttl_s;
             let stored = StoredLease {
-                id: lease.id,
+                id: lease.id.number(),
                 ttl_s: lease.granted_ttl_s,
                 remaining_ttl_s: if is_full { 0 } else { lease.remaining_s },
             };
-            pass.entry(&lease.id.to_be_bytes(), &stored.encode_to_vec());
+            pass.entry(&lease.id.number().to_be_bytes(), &stored.encode_to_vec());
         }
         self.members(pass);
         pass.bucket("members_removed");

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use dqlite::wire::{Role, Server};
 use etcd_state::{
     lease::LeaseCopy,
-    mvcc::{Change, ChangeKind, Commit, History, KeyValue},
+    mvcc::{Change, ChangeKind, Commit, History, KeyValue, LeaseId},
     settings::{SettingChange, Settings, Space},
 };
 use prost::Message;
@@ -26,7 +26,7 @@ fn history(value_bytes: impl Iterator<Item = usize>) -> History {
             create_revision: revision,
             mod_revision: revision,
             version: 1,
-            lease: 0,
+            lease: LeaseId::NONE,
             position: 0,
         });
         tree.insert(Arc::clone(&kv));
@@ -142,7 +142,7 @@ fn an_empty_store_is_a_file_with_all_buckets() {
 #[test]
 fn leases_come_with_what_is_left_of_them_and_settings_with_their_names() {
     let copy = |id, granted_ttl_s, remaining_s| LeaseCopy {
-        id,
+        id: LeaseId::new(id),
         granted_ttl_s,
         remaining_s,
     };

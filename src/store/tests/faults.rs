@@ -1,6 +1,6 @@
 //! Commits whose outcome is unknown.
 
-use etcd_state::requests::RequestError;
+use etcd_state::{mvcc::LeaseId, requests::RequestError};
 
 use super::harness::{Engine, Fault, Running, contents, put};
 
@@ -44,15 +44,24 @@ async fn a_write_that_never_arrived_is_refused_and_leaves_nothing() {
 async fn a_lease_whose_grant_was_lost_does_not_exist() {
     let engine = Engine::start();
     let running = Running::open(engine.faulty_endpoint()).await;
-    assert_eq!(running.store.lease_grant(7, 100).await, Ok(100));
+    assert_eq!(
+        running.store.lease_grant(LeaseId::new(7), 100).await,
+        Ok(100)
+    );
     engine.inject(Fault::LoseRequest);
     assert_eq!(
-        running.store.lease_grant(8, 100).await,
+        running.store.lease_grant(LeaseId::new(8), 100).await,
         Err(RequestError::TimedOut)
     );
-    assert_eq!(running.store.lease_list().await, Ok(vec![7]));
+    assert_eq!(running.store.lease_list().await, Ok(vec![LeaseId::new(7)]));
     engine.inject(Fault::LoseReply);
-    assert_eq!(running.store.lease_grant(8, 100).await, Ok(100));
-    assert_eq!(running.store.lease_list().await, Ok(vec![7, 8]));
+    assert_eq!(
+        running.store.lease_grant(LeaseId::new(8), 100).await,
+        Ok(100)
+    );
+    assert_eq!(
+        running.store.lease_list().await,
+        Ok([7, 8].map(LeaseId::new).to_vec())
+    );
     running.stop().await;
 }

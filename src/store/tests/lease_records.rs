@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use etcd_state::mvcc::LeaseId;
+
 use super::harness::Engine;
 use crate::store::{
     batch::{Batch, MAX_ROWS, Record},
@@ -19,15 +21,22 @@ async fn write(database: &mut Database, records: Vec<Record>) -> Rows {
     let leases = database.read_leases().await.unwrap();
     leases
         .iter()
-        .map(|lease| (lease.id, (lease.granted_ttl_s, lease.remaining_s)))
+        .map(|lease| (lease.id.number(), (lease.granted_ttl_s, lease.remaining_s)))
         .collect()
 }
 
 fn granted(id: i64, granted_ttl_s: i64) -> Record {
+    let id = LeaseId::new(id);
     Record::LeaseGranted { id, granted_ttl_s }
 }
 
+fn removed(id: i64) -> Record {
+    let id = LeaseId::new(id);
+    Record::LeaseRemoved { id }
+}
+
 fn checkpoint(id: i64, remaining_s: i64) -> Record {
+    let id = LeaseId::new(id);
     Record::LeaseCheckpoint { id, remaining_s }
 }
 
@@ -47,7 +56,7 @@ async fn many_leases_are_granted_checkpointed_and_removed_in_one_batch_each() {
     let stored = write(&mut database, all.into_iter().chain(absent).collect()).await;
     assert_eq!(stored, expected);
 
-    let all = (0..MANY).map(|id| Record::LeaseRemoved { id });
+    let all = (0..MANY).map(removed);
     let again = [granted(3, 30), checkpoint(3, 20), granted(4, 40)];
     let stored = write(&mut database, all.chain(again).collect()).await;
     assert_eq!(stored, Rows::from([(3, (30, 20)), (4, (40, 40))]));
@@ -61,6 +70,6 @@ async fn a_grant_of_a_lease_that_is_stored_already_is_refused_with_its_whole_bat
     let before = write(&mut database, vec![granted(1, 10)]).await;
     let twice = Batch::of_records(vec![granted(2, 10), granted(1, 20)]);
     assert!(database.write_batch(&twice).await.is_err());
-    let after = write(&mut database, vec![Record::LeaseRemoved { id: 9 }]).await;
+    let after = write(&mut database, vec![removed(9)]).await;
     assert_eq!(after, before);
 }

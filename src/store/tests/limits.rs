@@ -4,12 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use dqlite::{client::Endpoint, cluster_id::ClusterId};
 use etcd_proto::etcdserverpb::{PutRequest, RequestOp, TxnRequest, request_op::Request};
-use etcd_state::requests::RequestError;
+use etcd_state::{mvcc::LeaseId, requests::RequestError};
 use tokio::{task::JoinSet, time::Instant};
 
 use super::harness::{Engine, Running, put};
 use crate::store::{
-    Alone, LeaseList, MAX_QUEUED, MAX_QUEUED_BYTES, QuotaBytes, StoreOptions, batch::MAX_BYTES, empty,
+    Alone, LeaseList, MAX_QUEUED, MAX_QUEUED_BYTES, QuotaBytes, StoreOptions, batch::MAX_BYTES,
+    empty,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -41,7 +42,7 @@ async fn leases_with_many_keys_expire_without_waiting_for_a_tick_each() {
     let running = Running::open(engine.endpoint()).await;
     let store = &running.store;
     for lease in 1..=LEASES {
-        store.lease_grant(lease, 3).await.unwrap();
+        store.lease_grant(LeaseId::new(lease), 3).await.unwrap();
         for part in 0..3 {
             let puts = (0..100).map(|at| RequestOp {
                 request: Some(Request::RequestPut(PutRequest {

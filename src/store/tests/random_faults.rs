@@ -18,7 +18,7 @@ use etcd_proto::etcdserverpb::{
     request_op::Request,
 };
 use etcd_state::{
-    mvcc::{ChangeKind, Commit, Revision},
+    mvcc::{ChangeKind, Commit, LeaseId, Revision},
     requests::RequestError,
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};
@@ -38,9 +38,9 @@ type Written = (String, Option<String>);
 struct Journal {
     writes: Vec<(Vec<Written>, Option<Revision>)>,
     refused: Vec<Written>,
-    granted: BTreeSet<i64>,
-    revoked: BTreeSet<i64>,
-    doubtful_leases: BTreeSet<i64>,
+    granted: BTreeSet<LeaseId>,
+    revoked: BTreeSet<LeaseId>,
+    doubtful_leases: BTreeSet<LeaseId>,
 }
 
 impl Journal {
@@ -52,7 +52,7 @@ impl Journal {
         }
     }
 
-    fn note_lease(&mut self, id: i64, is_grant: bool, result: Result<(), RequestError>) {
+    fn note_lease(&mut self, id: LeaseId, is_grant: bool, result: Result<(), RequestError>) {
         match result {
             Ok(()) if is_grant => drop(self.granted.insert(id)),
             Ok(()) => drop(self.revoked.insert(id)),
@@ -91,7 +91,7 @@ async fn client(store: Store, index: u64, seed: u64, done: Arc<AtomicBool>) -> J
         request += 1;
         let key = format!("k{}", random.random_range(0..20));
         let value = format!("{index}.{request}");
-        let lease = (index as i64 + 1) * 1_000_000 + request;
+        let lease = LeaseId::new((index as i64 + 1) * 1_000_000 + request);
         match random.random_range(0..10) {
             0..5 => {
                 let result = store.put(put(&key, &value)).await;
@@ -129,7 +129,7 @@ async fn client(store: Store, index: u64, seed: u64, done: Arc<AtomicBool>) -> J
                 let key = format!("leased{index}.{}", random.random_range(0..3));
                 let result = store
                     .put(PutRequest {
-                        lease,
+                        lease: lease.number(),
                         ..put(&key, &value)
                     })
                     .await;
@@ -220,7 +220,7 @@ fn check_history(commits: &[Arc<Commit>], journals: &[Journal]) {
 }
 
 async fn check_leases(store: &Store, journals: &[Journal]) {
-    let existing: BTreeSet<i64> = store.lease_list().await.unwrap().into_iter().collect();
+    let existing: BTreeSet<LeaseId> = store.lease_list().await.unwrap().into_iter().collect();
     for journal in journals {
         for id in &journal.granted {
             let may_be_gone = journal.revoked.contains(id) || journal.doubtful_leases.contains(id);

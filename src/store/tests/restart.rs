@@ -5,7 +5,7 @@ use etcd_proto::etcdserverpb::{
     AlarmRequest, AlarmType, DeleteRangeRequest, PutRequest, RangeRequest,
     alarm_request::AlarmAction,
 };
-use etcd_state::requests::RequestError;
+use etcd_state::{mvcc::LeaseId, requests::RequestError};
 
 use super::harness::{Engine, Running, contents, put};
 
@@ -14,7 +14,7 @@ async fn keys_history_and_leases_survive() {
     let mut engine = Engine::start();
     let running = Running::open(engine.endpoint()).await;
     let store = &running.store;
-    store.lease_grant(42, 1000).await.unwrap();
+    store.lease_grant(LeaseId::new(42), 1000).await.unwrap();
     for round in 0..3 {
         for key in ["a", "b", "c"] {
             store.put(put(key, &format!("{key}{round}"))).await.unwrap();
@@ -42,7 +42,11 @@ async fn keys_history_and_leases_survive() {
     let running = Running::open(engine.endpoint()).await;
     let store = &running.store;
     assert_eq!(contents(store), before);
-    let view = store.lease_time_to_live(42, true).await.unwrap().unwrap();
+    let view = store
+        .lease_time_to_live(LeaseId::new(42), true)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(
         (view.granted_ttl_s, view.keys),
         (1000, vec!["leased".into()])
@@ -68,7 +72,7 @@ async fn keys_history_and_leases_survive() {
 async fn keys_of_an_expired_lease_go_in_one_revision_and_stay_away() {
     let mut engine = Engine::start();
     let running = Running::open(engine.endpoint()).await;
-    running.store.lease_grant(1, 2).await.unwrap();
+    running.store.lease_grant(LeaseId::new(1), 2).await.unwrap();
     for key in ["x", "y", "z"] {
         running
             .store
@@ -102,16 +106,19 @@ async fn a_lease_that_is_over_is_not_renewed() {
     let engine = Engine::start();
     let running = Running::open(engine.endpoint()).await;
     let store = &running.store;
-    store.lease_grant(42, 1000).await.unwrap();
+    store.lease_grant(LeaseId::new(42), 1000).await.unwrap();
     let leased = PutRequest {
         lease: 42,
         ..put("leased", "x")
     };
     store.put(leased).await.unwrap();
-    assert_eq!(store.lease_keep_alive(42).await, Ok(Some(1000)));
+    assert_eq!(
+        store.lease_keep_alive(LeaseId::new(42)).await,
+        Ok(Some(1000))
+    );
     let over = |id| store.shared.leases.lock().unwrap().set_expires_ms(id, 0);
-    over(42);
-    assert_eq!(store.lease_keep_alive(42).await, Ok(None));
+    over(LeaseId::new(42));
+    assert_eq!(store.lease_keep_alive(LeaseId::new(42)).await, Ok(None));
     assert_eq!(contents(store), (vec![], 3), "its keys are gone by then");
     assert_eq!(store.lease_list().await, Ok(vec![]));
     running.stop().await;

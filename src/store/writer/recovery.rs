@@ -297,6 +297,8 @@ mod tests {
     use crate::store::{batch::Batch, purge::Step};
     use etcd_state::mvcc::LeaseId;
 
+    const ID: LeaseId = LeaseId::new(7);
+
     fn truth(compact_revision: Revision, leases: &[(LeaseId, i64)]) -> Truth {
         let leases = leases.iter().map(|(id, ttl_s)| StoredLease {
             id: *id,
@@ -322,28 +324,28 @@ mod tests {
     #[test]
     fn the_last_record_of_a_lease_decides() {
         let granted = |granted_ttl_s| Record::LeaseGranted {
-            id: 7,
+            id: ID,
             granted_ttl_s,
         };
-        let removed = Record::LeaseRemoved { id: 7 };
+        let removed = Record::LeaseRemoved { id: ID };
         let compacted = Record::Compacted { revision: 5 };
         let flash = batch([granted(10), removed.clone(), compacted.clone()]);
         assert_eq!(is_written(&flash, &truth(5, &[])), Some(true));
         assert_eq!(is_written(&flash, &truth(4, &[])), Some(false));
         let again = batch([removed, granted(20)]);
-        assert_eq!(is_written(&again, &truth(-1, &[(7, 20)])), Some(true));
-        assert_eq!(is_written(&again, &truth(-1, &[(7, 10)])), Some(false));
+        assert_eq!(is_written(&again, &truth(-1, &[(ID, 20)])), Some(true));
+        assert_eq!(is_written(&again, &truth(-1, &[(ID, 10)])), Some(false));
         assert_eq!(
             is_written(&batch([granted(10)]), &truth(-1, &[])),
             Some(false)
         );
         let checkpoint = Record::LeaseCheckpoint {
-            id: 7,
+            id: ID,
             remaining_s: 5,
         };
         let short = batch([granted(10), checkpoint]);
-        assert_eq!(is_written(&short, &truth(-1, &[(7, 10)])), Some(false));
-        let mut stored = truth(-1, &[(7, 10)]);
+        assert_eq!(is_written(&short, &truth(-1, &[(ID, 10)])), Some(false));
+        let mut stored = truth(-1, &[(ID, 10)]);
         stored.leases[0].remaining_s = 5;
         assert_eq!(is_written(&short, &stored), Some(true));
     }

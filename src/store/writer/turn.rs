@@ -99,21 +99,19 @@ impl Writer {
                 return None;
             }
             Command::Compact(call) => return Some(self.compact(call)),
-            Command::Put(call) => call.answer(|request| {
-                self.change(leases, |evaluation| evaluation.put(&request))
-            }),
+            Command::Put(call) => {
+                call.answer(|request| self.change(leases, |evaluation| evaluation.put(&request)))
+            }
             Command::DeleteRange(call) => call.answer(|request| {
                 self.change(leases, |evaluation| evaluation.delete_range(&request))
             }),
-            Command::Txn(call) => call.answer(|request| {
-                self.change(leases, |evaluation| evaluation.txn(&request))
-            }),
+            Command::Txn(call) => {
+                call.answer(|request| self.change(leases, |evaluation| evaluation.txn(&request)))
+            }
             Command::LeaseGrant(call) => {
                 call.answer(|LeaseGrant { id, ttl_s }| self.grant(leases, id, ttl_s))
             }
-            Command::LeaseRevoke(call) => {
-                call.answer(|LeaseRevoke { id }| self.revoke(leases, id))
-            }
+            Command::LeaseRevoke(call) => call.answer(|LeaseRevoke { id }| self.revoke(leases, id)),
             Command::LeaseExpire(call) => call.answer(|LeaseExpire { id }| {
                 if self.admission.is_corrupt() {
                     // The lease stays until the alarm is lowered.

@@ -75,7 +75,7 @@ impl Caller {
     pub fn check_put(&self, put: &PutRequest, leased: LeasedKeys<'_>) -> Result<(), AuthError> {
         self.check_write(&put.key, &[])?;
         // Or a user could attach a key to a lease that they may not revoke.
-        self.check_lease_write(put.lease, leased)?;
+        self.check_lease_write(LeaseId::new(put.lease), leased)?;
         if put.prev_kv {
             self.check_read(&put.key, &[])?;
         }
@@ -117,7 +117,7 @@ impl Caller {
 
     /// Fails unless the caller may write every key of the lease.
     pub fn check_lease_write(&self, id: LeaseId, leased: LeasedKeys<'_>) -> Result<(), AuthError> {
-        if id == 0 || self.check_admin().is_ok() {
+        if id.is_none() || self.check_admin().is_ok() {
             return Ok(());
         }
         let keys = leased(id);

@@ -224,7 +224,7 @@ mod tests {
     }
 
     fn step() -> impl Strategy<Value = Step> {
-        let id = 1..6i64;
+        let id = (1..6i64).prop_map(LeaseId::new);
         prop_oneof![
             (id.clone(), 2..20i64).prop_map(|(id, ttl)| Step::Insert(id, ttl)),
             id.clone().prop_map(Step::Remove),
@@ -286,12 +286,13 @@ mod tests {
     #[test]
     fn a_checkpoint_is_due_when_enough_time_passed_since_the_last() {
         let mut table = LeaseTable::default();
-        table.insert(1, 3600, 3600, 0);
+        let id = LeaseId::new(1);
+        table.insert(id, 3600, 3600, 0);
         assert_eq!(table.stale_checkpoints(299_000, 300, 10), []);
-        assert_eq!(table.stale_checkpoints(300_000, 300, 10), [(1, 3300)]);
-        table.checkpoint(1, 3300);
+        assert_eq!(table.stale_checkpoints(300_000, 300, 10), [(id, 3300)]);
+        table.checkpoint(id, 3300);
         assert_eq!(table.stale_checkpoints(300_000, 300, 10), []);
-        let renewal = table.renew(1, 301_000).unwrap();
+        let renewal = table.renew(id, 301_000).unwrap();
         assert_eq!(
             renewal,
             Renewal {

@@ -5,8 +5,40 @@ use std::fmt;
 /// The store's logical clock: one per transaction that changed something. The empty store is at 1.
 pub type Revision = i64;
 
-/// Identifies a lease; 0 means none.
-pub type LeaseId = i64;
+/// Identifies a lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(transparent)]
+pub struct LeaseId(i64);
+
+impl LeaseId {
+    /// No lease, of a key without one.
+    pub const NONE: Self = Self(0);
+
+    pub const fn new(number: i64) -> Self {
+        Self(number)
+    }
+
+    /// Returns the number as which clients know the lease.
+    pub const fn number(self) -> i64 {
+        self.0
+    }
+
+    pub const fn is_none(self) -> bool {
+        self.0 == 0
+    }
+}
+
+impl fmt::Display for LeaseId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
+
+impl fmt::LowerHex for LeaseId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::LowerHex::fmt(&self.0, formatter)
+    }
+}
 
 const POSITION_BITS: u32 = 20;
 

@@ -55,7 +55,7 @@ impl KeyValue {
             create_revision: 0,
             mod_revision,
             version: 0,
-            lease: 0,
+            lease: LeaseId::NONE,
             position,
         }
     }

@@ -193,7 +193,8 @@ impl<'a> Evaluation<'a> {
     }
 
     fn check_lease(&self, request: &PutRequest) -> Result<(), RequestError> {
-        if request.lease != 0 && !self.leases.contains(request.lease) {
+        let lease = LeaseId::new(request.lease);
+        if !lease.is_none() && !self.leases.contains(lease) {
             return Err(RequestError::LeaseNotFound);
         }
         Ok(())
@@ -281,10 +282,10 @@ impl<'a> Evaluation<'a> {
                 if request.ignore_lease {
                     prev.lease
                 } else {
-                    request.lease
+                    LeaseId::new(request.lease)
                 },
             ),
-            None => (&request.value, request.lease),
+            None => (&request.value, LeaseId::new(request.lease)),
         };
         let (key, value) = own(&request.key, value, prev.as_deref());
         let revision = self.working.revision + 1;
@@ -297,7 +298,8 @@ impl<'a> Evaluation<'a> {
             lease,
             position: self.changes.len() as u32,
         });
-        self.move_lease(prev.as_ref().map_or(0, |prev| prev.lease), lease, &kv.key);
+        let prev_lease = prev.as_ref().map_or(LeaseId::NONE, |prev| prev.lease);
+        self.move_lease(prev_lease, lease, &kv.key);
         let response = PutResponse {
             header: revision_header(revision),
             prev_kv: prev.as_deref().filter(|_| request.prev_kv).map(to_proto),
@@ -337,7 +339,7 @@ impl<'a> Evaluation<'a> {
         let Some(prev) = self.working.tree.remove(key) else {
             return;
         };
-        self.move_lease(prev.lease, 0, &prev.key);
+        self.move_lease(prev.lease, LeaseId::NONE, &prev.key);
         let (revision, position) = (self.working.revision + 1, self.changes.len() as u32);
         let tombstone = Arc::new(KeyValue::tombstone(prev.key.clone(), revision, position));
         self.changes.push(Change {
@@ -390,7 +392,7 @@ fn compare_key_value(compare: &Compare, kv: &KeyValue) -> bool {
         Ok(CompareTarget::Version) => kv.version,
         Ok(CompareTarget::Create) => kv.create_revision,
         Ok(CompareTarget::Mod) => kv.mod_revision,
-        Ok(CompareTarget::Lease) => kv.lease,
+        Ok(CompareTarget::Lease) => kv.lease.number(),
         Err(_) => return holds(compare, std::cmp::Ordering::Equal),
     };
     holds(compare, number.cmp(&expected_number(compare)))

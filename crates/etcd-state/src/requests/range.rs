@@ -17,7 +17,7 @@ pub fn to_proto(kv: &KeyValue) -> mvccpb::KeyValue {
         mod_revision: kv.mod_revision,
         version: kv.version,
         value: kv.value.clone(),
-        lease: kv.lease,
+        lease: kv.lease.number(),
     }
 }
 

@@ -98,7 +98,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::mvcc::KeyValue;
+    use crate::mvcc::{KeyValue, LeaseId};
 
     fn tree(keys: usize, value_bytes: usize) -> Tree {
         let mut tree = Tree::new();
@@ -109,7 +109,7 @@ mod tests {
                 create_revision: 2,
                 mod_revision: 2,
                 version: 1,
-                lease: 0,
+                lease: LeaseId::NONE,
                 position: index as u32,
             }));
         }

@@ -92,13 +92,16 @@ fn clients_find_the_lease_that_they_were_granted() {
         ttl_s,
         ..row(revision, "event")
     };
-    assert_eq!(rules.convert(leased(2, 3660)).unwrap().lease, 3660);
+    assert_eq!(
+        rules.convert(leased(2, 3660)).unwrap().lease,
+        LeaseId::new(3660)
+    );
     rules.convert(deletion(3, "event", 2, 2)).unwrap();
-    assert_eq!(rules.convert(leased(4, 1)).unwrap().lease, 1);
+    assert_eq!(rules.convert(leased(4, 1)).unwrap().lease, LeaseId::new(1));
     // The first one has no key any more, but a client may put with it the next moment.
     assert_eq!(
         rules.leases().into_iter().collect::<Vec<_>>(),
-        [(1, MIN_TTL_S), (3660, 3660)]
+        [(LeaseId::new(1), MIN_TTL_S), (LeaseId::new(3660), 3660)]
     );
 }
 
@@ -114,7 +117,8 @@ fn no_lease_holds_more_keys_than_expire_well_at_once() {
         });
     }
     let leases: Vec<_> = rules.leases().into_iter().collect();
-    assert_eq!(leases, [(60, 60), (60 | 1 << TTL_BITS, 60)]);
+    let ids = [60, 60 | 1 << TTL_BITS].map(LeaseId::new);
+    assert_eq!(leases, ids.map(|id| (id, 60)));
 }
 
 fn histories() -> impl Strategy<Value = (Revision, Vec<OldRow>)> {

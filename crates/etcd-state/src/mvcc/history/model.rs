@@ -7,7 +7,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
-use crate::mvcc::{Change, ChangeKind, KeyValue};
+use crate::mvcc::{Change, ChangeKind, KeyValue, LeaseId};
 
 type State = BTreeMap<Bytes, Arc<KeyValue>>;
 
@@ -246,7 +246,9 @@ impl Model {
         assert_eq!(size.keys, state.len());
         assert_eq!(
             size.changes,
-            self.rows.range(RowId::new(self.compact_revision, 0)..).count()
+            self.rows
+                .range(RowId::new(self.compact_revision, 0)..)
+                .count()
         );
         let bytes: usize = state.values().map(|kv| kv.key.len() + kv.value.len()).sum();
         assert!(size.live_bytes >= bytes as u64 && size.live_bytes < (bytes + 256 * 24) as u64);
@@ -273,7 +275,7 @@ fn next_version(
         create_revision: prev.map_or(revision, |prev| prev.create_revision),
         mod_revision: revision,
         version: prev.map_or(1, |prev| prev.version + 1),
-        lease: 0,
+        lease: LeaseId::NONE,
         position,
     }
 }

@@ -1,7 +1,7 @@
 use bytes::Bytes;
 
 use super::*;
-use crate::mvcc::{History, NEVER_COMPACTED, RowId};
+use crate::mvcc::{History, LeaseId, NEVER_COMPACTED, RowId};
 
 fn version(key: &'static str, mod_revision: i64, create_revision: i64, version: i64) -> KeyValue {
     KeyValue {
@@ -10,7 +10,7 @@ fn version(key: &'static str, mod_revision: i64, create_revision: i64, version: 
         create_revision,
         mod_revision,
         version,
-        lease: 0,
+        lease: LeaseId::NONE,
         position: 0,
     }
 }

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
+use crate::mvcc::LeaseId;
 
 type Model = BTreeMap<Bytes, Arc<KeyValue>>;
 
@@ -14,7 +15,7 @@ fn kv(key: impl Into<Bytes>, revision: i64) -> Arc<KeyValue> {
         create_revision: revision,
         mod_revision: revision,
         version: 1,
-        lease: 0,
+        lease: LeaseId::NONE,
         position: 0,
     })
 }

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     lease::LeaseTable,
-    mvcc::{ChangeKind, Commit, History, KeyValue, Tree},
+    mvcc::{ChangeKind, Commit, History, KeyValue, LeaseId, Tree},
     requests::{self, check_txn, to_proto},
 };
 
@@ -318,11 +318,11 @@ fn run(real: &mut Real, model: &mut Model, step: &Step) -> Result<(), TestCaseEr
         }
         Step::Grant(id) => {
             if model.leases.insert(*id) {
-                real.leases.insert(*id, 10, 10, 0);
+                real.leases.insert(LeaseId::new(*id), 10, 10, 0);
             }
         }
         Step::Revoke(id) => {
-            let keys = real.leases.remove(*id);
+            let keys = real.leases.remove(LeaseId::new(*id));
             prop_assert_eq!(keys.is_some(), model.leases.remove(id));
             let Some(keys) = keys else { return Ok(()) };
             let attached = model.attached(*id);
@@ -361,7 +361,7 @@ fn check_invariants(real: &Real, model: &Model) -> Result<(), TestCaseError> {
     prop_assert_eq!(&state_of(&real.working.tree), model.current());
     prop_assert_eq!(real.leases.len(), model.leases.len());
     for id in &model.leases {
-        let view = real.leases.view(*id, true, 0).unwrap();
+        let view = real.leases.view(LeaseId::new(*id), true, 0).unwrap();
         let keys: Vec<Vec<u8>> = view.keys.iter().map(|key| key.to_vec()).collect();
         prop_assert_eq!(keys, model.attached(*id));
     }
