@@ -24,7 +24,7 @@ use super::{
     status::status,
 };
 
-use crate::watch::{CatchUp, CloseReason, CreateRequest, Options, WatchHub, WatchStream};
+use crate::watch::{CatchUp, CloseReason, CreateRequest, Options, WatchHub, WatchId, WatchStream};
 use body::WatchBody;
 
 const WATCH_PATH: &str = "/etcdserverpb.Watch/Watch";
@@ -173,7 +173,7 @@ fn handle(stream: &WatchStream, opener: &StreamCaller, request: WatchRequest) {
             Ok(()) => stream.create(read_create(create)),
             Err(error) => stream.refuse(&refusal_text(error)),
         },
-        Some(RequestUnion::CancelRequest(cancel)) => stream.cancel(cancel.watch_id),
+        Some(RequestUnion::CancelRequest(cancel)) => stream.cancel(WatchId::new(cancel.watch_id)),
         Some(RequestUnion::ProgressRequest(_)) => stream.request_progress(),
         // As in etcd: what a later version may ask for does not end the stream.
         None => {}
@@ -186,7 +186,7 @@ fn read_create(request: WatchCreateRequest) -> CreateRequest {
     // The copies let go of the connection's read buffer.
     let copy = |bytes: &Bytes| Bytes::copy_from_slice(bytes);
     CreateRequest {
-        watch_id: request.watch_id,
+        watch_id: (request.watch_id != 0).then(|| WatchId::new(request.watch_id)),
         range: KeyRange::new(copy(&key), copy(&request.range_end)),
         start_revision: request.start_revision,
         options: Options {

@@ -129,7 +129,7 @@ impl WatchStream {
         let response = WatchResponse {
             // As in etcd, without a revision.
             header: Some((self.hub.header)(0)),
-            watch_id,
+            watch_id: watch_id.number(),
             canceled: true,
             compact_revision,
             ..Default::default()

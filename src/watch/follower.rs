@@ -39,7 +39,7 @@ impl Follower {
     ) -> Result<Self, FollowError> {
         let stream = hub.open(false).ok_or(FollowError::Stopped)?;
         stream.create(CreateRequest {
-            watch_id: 0,
+            watch_id: None,
             range,
             start_revision: from,
             options,

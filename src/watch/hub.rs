@@ -11,7 +11,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use super::stream::{Phase, StreamState, WatchStream};
 use super::synced::{Round, StreamId, Synced, WatcherId};
 use super::wire::HeaderFn;
-use super::{CloseReason, CommitSource, Inbox, Metrics, Outbound, SourceError};
+use super::{CloseReason, CommitSource, Inbox, Metrics, Outbound, SourceError, WatchId};
 
 /// Changes distributed under one lock. Bounds how long a new watcher waits for the lock, and how
 /// long the events of the first change wait for those of the last.
@@ -25,7 +25,7 @@ const MIN_PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SlowWatcher {
     pub stream_id: u64,
-    pub watch_id: i64,
+    pub watch_id: WatchId,
     pub behind_revisions: i64,
 }
 

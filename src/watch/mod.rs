@@ -24,6 +24,7 @@ mod segment;
 mod source;
 mod stream;
 mod synced;
+mod watch_id;
 mod wire;
 
 pub use catch_up::CatchUp;
@@ -35,12 +36,7 @@ pub use outbound::{CloseReason, Outbound, Popped};
 pub use segment::Options;
 pub use source::{CommitSource, SourceError};
 pub use stream::{CreateRequest, WatchStream};
-
-/// Names a watcher within its stream.
-pub type WatchId = i64;
-
-/// The id that speaks for no watcher or for all of them.
-pub const NO_WATCH_ID: WatchId = -1;
+pub use watch_id::WatchId;
 
 #[cfg(test)]
 pub(crate) mod testing;

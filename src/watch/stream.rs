@@ -11,7 +11,7 @@ use etcd_state::mvcc::{KeyRange, Revision};
 use super::hub::{State, WatchHub, wake_all};
 use super::synced::{self, Member, Round, StreamId, WatcherId};
 use super::wire::{self, HeaderFn};
-use super::{CloseReason, NO_WATCH_ID, Options, Outbound, WatchId};
+use super::{CloseReason, Options, Outbound, WatchId};
 
 /// Watchers of one stream, so that a client in a loop cannot take all memory: about 0.3 KiB each.
 /// Kubernetes has one per stream, etcd's own benchmark a few thousand.
@@ -27,8 +27,8 @@ const TOO_MANY: &str = "etcdserver: too many watchers on the watch stream";
 /// A client's request for a watch.
 #[derive(Debug, Clone)]
 pub struct CreateRequest {
-    /// 0 leaves the choice to the stream.
-    pub watch_id: WatchId,
+    /// None leaves the choice to the stream.
+    pub watch_id: Option<WatchId>,
     pub range: KeyRange,
     /// 0 is the revision after the current one.
     pub start_revision: Revision,
@@ -79,7 +79,7 @@ impl StreamState {
             requires_leader,
             watchers: HashMap::new(),
             lagging: VecDeque::new(),
-            next_watch_id: 0,
+            next_watch_id: WatchId::FIRST,
             progress_wanted: None,
         }
     }
@@ -106,24 +106,26 @@ impl StreamState {
             return None;
         }
         self.progress_wanted = None;
-        let response = synced::progress_response(&header(position), NO_WATCH_ID);
+        let response = synced::progress_response(&header(position), WatchId::NONE);
         Some(self.outbound.push_control(response))
     }
 
     fn choose_watch_id(&mut self) -> WatchId {
         while self.watchers.contains_key(&self.next_watch_id) {
-            self.next_watch_id += 1;
+            self.next_watch_id = self.next_watch_id.next();
         }
-        self.next_watch_id += 1;
-        self.next_watch_id - 1
+        let chosen = self.next_watch_id;
+        self.next_watch_id = chosen.next();
+        chosen
     }
 
     fn refusal(&self, request: &CreateRequest) -> Option<&'static str> {
+        let is_taken = |id| self.watchers.contains_key(&id);
         if request.start_revision < 0 {
             Some(COMPACTED)
         } else if request.range.is_empty() {
             Some(EMPTY_RANGE)
-        } else if request.watch_id != 0 && self.watchers.contains_key(&request.watch_id) {
+        } else if request.watch_id.is_some_and(is_taken) {
             Some(DUPLICATE_ID)
         } else if self.watchers.len() >= WATCHER_LIMIT {
             Some(TOO_MANY)
@@ -153,7 +155,7 @@ impl WatchStream {
         };
         let mut response = WatchResponse {
             header: Some((self.hub.header)(head)),
-            watch_id: NO_WATCH_ID,
+            watch_id: WatchId::NONE.number(),
             created: true,
             ..Default::default()
         };
@@ -162,10 +164,10 @@ impl WatchStream {
             return self.refuse(reason);
         }
         let watch_id = match request.watch_id {
-            0 => stream.choose_watch_id(),
-            chosen => chosen,
+            None => stream.choose_watch_id(),
+            Some(chosen) => chosen,
         };
-        response.watch_id = watch_id;
+        response.watch_id = watch_id.number();
         let phase = match request.start_revision {
             0 => Phase::Synced { from: head + 1 },
             start if start > position => Phase::Synced { from: start },
@@ -201,7 +203,7 @@ impl WatchStream {
         let head = self.hub.source.head_revision();
         self.send_control(&WatchResponse {
             header: Some((self.hub.header)(head)),
-            watch_id: NO_WATCH_ID,
+            watch_id: WatchId::NONE.number(),
             created: true,
             canceled: true,
             cancel_reason: reason.to_owned(),
@@ -224,7 +226,7 @@ impl WatchStream {
         let head = self.hub.source.head_revision();
         self.send_control(&WatchResponse {
             header: Some((self.hub.header)(head)),
-            watch_id,
+            watch_id: watch_id.number(),
             canceled: true,
             ..Default::default()
         });

@@ -228,7 +228,7 @@ impl Synced {
     pub fn notify_progress(&mut self, header: &ResponseHeader, round: &mut Round) {
         for group in self.slots.iter_mut().flat_map(|slot| &mut slot.groups) {
             let mut framed = Framed {
-                watch_id: 0,
+                watch_id: WatchId::NONE,
                 responses: Vec::new(),
             };
             for member in group
@@ -255,7 +255,7 @@ impl Synced {
 pub fn progress_response(header: &ResponseHeader, watch_id: WatchId) -> Bytes {
     let response = WatchResponse {
         header: Some(*header),
-        watch_id,
+        watch_id: watch_id.number(),
         ..Default::default()
     };
     wire::control_response(&response)
@@ -301,7 +301,7 @@ impl Delivery<'_> {
         let header = self.header;
         for segment in self.segments(group.options, events, first_revision) {
             let mut framed = Framed {
-                watch_id: 0,
+                watch_id: WatchId::NONE,
                 responses: Vec::new(),
             };
             for member in group

@@ -48,6 +48,7 @@ pub fn events_response(
     has_more_fragments: bool,
     events: &[u8],
 ) -> Bytes {
+    let watch_id = watch_id.number();
     let fragment_len = if has_more_fragments { 2 } else { 0 };
     let watch_id_len = if watch_id == 0 {
         0
@@ -136,7 +137,7 @@ mod tests {
         put_event(&delete, Some(&prev), &mut events);
 
         for (watch_id, has_more) in [(0, false), (1, true), (-5, false), (i64::MAX, true)] {
-            let framed = events_response(&header, watch_id, has_more, &events);
+            let framed = events_response(&header, WatchId::new(watch_id), has_more, &events);
             let expected = WatchResponse {
                 header: Some(header),
                 watch_id,

@@ -19,7 +19,7 @@ use super::*;
 use crate::{
     api::Identity,
     watch::{
-        HubSettings, Inbox, NO_WATCH_ID,
+        HubSettings, Inbox, WatchId,
         testing::{Op, TestStore, delete, put},
     },
 };
@@ -187,7 +187,7 @@ async fn a_watch_as_kube_apiserver_makes_it() {
     let progress = client.response().await;
     assert_eq!(
         (progress.watch_id, progress.header.unwrap().revision),
-        (NO_WATCH_ID, 5)
+        (WatchId::NONE.number(), 5)
     );
 }
 

@@ -11,7 +11,7 @@ use etcd_state::mvcc::Revision;
 use super::client::{event_revisions, hub, pop, receive, request, settle};
 
 use crate::watch::{
-    CatchUp, CloseReason, CreateRequest, Inbox, NO_WATCH_ID, Options, WatchHub, WatchStream,
+    CatchUp, CloseReason, CreateRequest, Inbox, Options, WatchHub, WatchId, WatchStream,
     testing::{TestStore, delete, put},
 };
 
@@ -137,7 +137,7 @@ async fn a_watch_from_the_future_is_silent_until_then() {
     let progress = one(receive(&stream));
     assert_eq!(
         (progress.watch_id, progress.header.unwrap().revision),
-        (NO_WATCH_ID, 3)
+        (WatchId::NONE.number(), 3)
     );
     fixture.put("a", "4").await;
     assert_eq!(event_revisions(&receive(&stream)), [4]);
@@ -213,7 +213,7 @@ async fn a_compacted_start_ends_the_watch_with_the_compaction_revision() {
     // The id is the client's until it cancels.
     stream.create(request("a", "", 0));
     assert_eq!(one(receive(&stream)).watch_id, 1);
-    stream.cancel(0);
+    stream.cancel(WatchId::new(0));
     assert!(one(receive(&stream)).canceled);
 }
 
@@ -222,14 +222,14 @@ async fn refused_watches_are_created_and_canceled_with_etcds_reasons() {
     let fixture = Fixture::new();
     let stream = fixture.open();
     stream.create(CreateRequest {
-        watch_id: 5,
+        watch_id: Some(WatchId::new(5)),
         ..request("a", "", 0)
     });
     assert_eq!(one(receive(&stream)).watch_id, 5);
     let refused = [
         (
             CreateRequest {
-                watch_id: 5,
+                watch_id: Some(WatchId::new(5)),
                 ..request("a", "", 0)
             },
             "mvcc: duplicate watch ID provided on the WatchStream",
@@ -247,7 +247,7 @@ async fn refused_watches_are_created_and_canceled_with_etcds_reasons() {
         assert!(response.created && response.canceled);
         assert_eq!(
             (response.watch_id, response.cancel_reason.as_str()),
-            (NO_WATCH_ID, reason)
+            (WatchId::NONE.number(), reason)
         );
         assert_eq!(response.header.unwrap().revision, 1);
     }
@@ -257,9 +257,9 @@ async fn refused_watches_are_created_and_canceled_with_etcds_reasons() {
 async fn ids_count_from_zero_and_skip_those_that_are_taken() {
     let fixture = Fixture::new();
     let stream = fixture.open();
-    for (asked, given) in [(0, 0), (2, 2), (0, 1), (0, 3)] {
+    for (asked, given) in [(None, 0), (Some(2), 2), (None, 1), (None, 3)] {
         stream.create(CreateRequest {
-            watch_id: asked,
+            watch_id: asked.map(WatchId::new),
             ..request("a", "", 0)
         });
         assert_eq!(one(receive(&stream)).watch_id, given);
@@ -272,9 +272,9 @@ async fn a_canceled_watch_says_so_and_is_silent_and_an_unknown_one_is_ignored() 
     let stream = fixture.open();
     stream.create(request("a", "b", 0));
     receive(&stream);
-    stream.cancel(9);
+    stream.cancel(WatchId::new(9));
     assert!(receive(&stream).is_empty());
-    stream.cancel(0);
+    stream.cancel(WatchId::new(0));
     let canceled = one(receive(&stream));
     assert!(canceled.canceled && !canceled.created && canceled.compact_revision == 0);
     fixture.put("a", "1").await;
@@ -336,7 +336,7 @@ async fn progress_waits_for_the_events_before_it() {
     assert_eq!(event_revisions(&responses[..1]), [2]);
     assert_eq!(
         (responses[1].watch_id, responses[1].header.unwrap().revision),
-        (NO_WATCH_ID, 2)
+        (WatchId::NONE.number(), 2)
     );
     assert!(responses[1].events.is_empty() && responses.len() == 2);
 }
@@ -355,7 +355,7 @@ async fn progress_waits_for_watchers_that_catch_up() {
     assert_eq!(event_revisions(&responses[..1]), [2]);
     assert_eq!(
         (responses[1].watch_id, responses[1].header.unwrap().revision),
-        (NO_WATCH_ID, 2)
+        (WatchId::NONE.number(), 2)
     );
 }
 
@@ -368,12 +368,12 @@ async fn canceling_the_watcher_that_held_progress_back_releases_it() {
     receive(&stream);
     stream.request_progress();
     assert!(receive(&stream).is_empty());
-    stream.cancel(1);
+    stream.cancel(WatchId::new(1));
     let responses = receive(&stream);
     assert!(responses[0].canceled);
     assert_eq!(
         (responses[1].watch_id, responses[1].header.unwrap().revision),
-        (NO_WATCH_ID, 1)
+        (WatchId::NONE.number(), 1)
     );
 }
 

@@ -38,7 +38,7 @@ pub fn hub(
 pub fn request(key: &str, range_end: &str, start_revision: Revision) -> CreateRequest {
     let bytes = |text: &str| Bytes::copy_from_slice(text.as_bytes());
     CreateRequest {
-        watch_id: 0,
+        watch_id: None,
         range: KeyRange::new(bytes(key), bytes(range_end)),
         start_revision,
         options: Options::default(),

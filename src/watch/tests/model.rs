@@ -14,8 +14,7 @@ use proptest::prelude::*;
 use super::client::{hub, pop, settle};
 
 use crate::watch::{
-    CatchUp, CloseReason, CreateRequest, Inbox, NO_WATCH_ID, Options, WatchHub, WatchId,
-    WatchStream,
+    CatchUp, CloseReason, CreateRequest, Inbox, Options, WatchHub, WatchId, WatchStream,
     testing::{Op, TestStore},
 };
 
@@ -28,7 +27,7 @@ enum Step {
     Compact(f64),
     Open,
     Create(usize, Create),
-    Cancel(usize, WatchId),
+    Cancel(usize, i64),
     RequestProgress(usize),
     CatchUp(usize),
     /// The client takes up to so many pieces.
@@ -38,7 +37,7 @@ enum Step {
 
 #[derive(Debug, Clone)]
 struct Create {
-    watch_id: WatchId,
+    watch_id: Option<WatchId>,
     key: u8,
     range_end: Option<u8>,
     start: Start,
@@ -84,7 +83,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Start::Compaction),
     ];
     let create = (
-        prop_oneof![3 => Just(0), 1 => 1..6i64],
+        prop_oneof![3 => Just(None), 1 => (1..6i64).prop_map(|id| Some(WatchId::new(id)))],
         0..9u8,
         prop::option::weighted(0.8, 0..12u8),
         start,
@@ -125,16 +124,16 @@ struct Seen {
 
 struct Client {
     stream: WatchStream,
-    watchers: BTreeMap<WatchId, Seen>,
+    watchers: BTreeMap<i64, Seen>,
     /// Creations without an answer: the next `created` is for the first.
     asked: Vec<CreateRequest>,
     /// Cancellations without an answer.
-    canceling: BTreeSet<WatchId>,
+    canceling: BTreeSet<i64>,
     /// The heads at requests for progress, without one for each answer. Several may get one.
     progress_asked: VecDeque<Revision>,
     progress: Revision,
     /// A part of a fragmented response is still to come for this watcher.
-    fragments: BTreeMap<WatchId, Vec<mvccpb::Event>>,
+    fragments: BTreeMap<i64, Vec<mvccpb::Event>>,
 }
 
 struct World {
@@ -209,11 +208,12 @@ impl Client {
     fn check_created(&mut self, response: &WatchResponse, revision: Revision) {
         let request = self.asked.remove(0);
         if response.canceled {
-            assert_eq!(response.watch_id, NO_WATCH_ID);
+            assert_eq!(response.watch_id, WatchId::NONE.number());
             assert!(!response.cancel_reason.is_empty());
             return;
         }
-        assert!(request.watch_id == 0 || request.watch_id == response.watch_id);
+        let given = WatchId::new(response.watch_id);
+        assert!(request.watch_id.is_none_or(|asked| asked == given));
         let from = if request.start_revision == 0 {
             revision + 1
         } else {
@@ -233,8 +233,8 @@ impl Client {
         );
     }
 
-    fn check_progress(&mut self, watch_id: WatchId, revision: Revision, log: &[Arc<Commit>]) {
-        assert_eq!(watch_id, NO_WATCH_ID);
+    fn check_progress(&mut self, watch_id: i64, revision: Revision, log: &[Arc<Commit>]) {
+        assert_eq!(watch_id, WatchId::NONE.number());
         assert!(revision >= self.progress);
         let asked = self
             .progress_asked
@@ -391,7 +391,7 @@ impl World {
                     if client.watchers.contains_key(&id) {
                         client.canceling.insert(id);
                     }
-                    client.stream.cancel(id);
+                    client.stream.cancel(WatchId::new(id));
                 }
             }
             Step::RequestProgress(choice) => {

@@ -12,7 +12,7 @@ use rand::{Rng, SeedableRng};
 use super::client::{hub, pop, request};
 
 use crate::watch::{
-    CatchUp, CreateRequest, Inbox, NO_WATCH_ID, WatchHub, WatchStream, testing::TestStore,
+    CatchUp, Inbox, WatchHub, WatchId, WatchStream, testing::TestStore,
 };
 
 const REVISIONS: Revision = 4000;
@@ -59,10 +59,7 @@ async fn listen(hub: Arc<WatchHub>, stream: WatchStream, seed: u64) -> Vec<Heard
     let ends = [("a", "c"), ("b", ""), ("a", "z"), ("c", "e")];
     for (key, end) in ends.into_iter().cycle().take(random.random_range(1..6)) {
         let start_revision = random.random_range(0..=hub.position());
-        let request = CreateRequest {
-            watch_id: 0,
-            ..request(key, end, start_revision)
-        };
+        let request = request(key, end, start_revision);
         let range = request.range.clone();
         heard.push(Heard {
             range,
@@ -81,7 +78,7 @@ async fn listen(hub: Arc<WatchHub>, stream: WatchStream, seed: u64) -> Vec<Heard
         let is_synced = stream.catch_up() == CatchUp::Synced;
         for response in pop(&stream).expect("the stream is open") {
             let revision = response.header.as_ref().unwrap().revision;
-            if response.watch_id == NO_WATCH_ID {
+            if response.watch_id == WatchId::NONE.number() {
                 for watcher in &heard {
                     let last = watcher.revisions.last().copied().unwrap_or(0);
                     assert!(

@@ -102,7 +102,7 @@ fn watches(sources: &Sources) -> Value {
     let slow = slow.map(|watcher| {
         json!({
             "stream": watcher.stream_id,
-            "watch": watcher.watch_id,
+            "watch": watcher.watch_id.number(),
             "behind_revisions": watcher.behind_revisions,
         })
     });
