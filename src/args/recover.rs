@@ -29,8 +29,8 @@ pub struct RecoverArgs {
     #[arg(long, value_name = "WORD,...", value_delimiter = ',')]
     pub force: Vec<Accepted>,
 
-    /// Recover a damaged directory: from the damage on, its log is given up. How many entries those are is
-    /// said first. The last resort: other nodes, or a backup, may have them.
+    /// Recover a damaged directory by cutting its log off at the damage. The number of entries that are given up is
+    /// printed first. This is the last resort: other nodes, or a backup, may have them.
     #[arg(long, conflicts_with = "reseed")]
     pub cut: bool,
 

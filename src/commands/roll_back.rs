@@ -1,4 +1,4 @@
-//! Makes a single node's storage directory for the Go k8s-dqlite again, from the backup that a take-over made.
+//! Makes a single node's storage directory for the Go k8s-dqlite again, from the backup that a conversion made.
 //!
 //! Invariants: the backup is read as a whole before the directory is touched; until all of it is written, the directory
 //! holds a mark with which no server of this program starts.

@@ -488,7 +488,7 @@ impl Session {
             let rows: Vec<_> = changes.map(row_of_change).collect();
             match commits.last() {
                 Some(commit) => self.sent_revision = commit.revision,
-                // After a take-over the newest revisions may have no commits.
+                // After a conversion the newest revisions may have no commits.
                 None => self.sent_revision = self.sent_revision.max(head),
             }
             let is_last = self.sent_revision >= self.store.revision();

@@ -11,9 +11,7 @@ use rand::{Rng, SeedableRng};
 
 use super::client::{hub, pop, request};
 
-use crate::watch::{
-    CatchUp, Inbox, WatchHub, WatchId, WatchStream, testing::TestStore,
-};
+use crate::watch::{CatchUp, Inbox, WatchHub, WatchId, WatchStream, testing::TestStore};
 
 const REVISIONS: Revision = 4000;
 /// More than a queue holds, times this many bytes.

@@ -1,4 +1,4 @@
-//! The backup before a take-over, and the way back.
+//! The backup before a conversion, and the way back.
 
 use std::{
     path::{Path, PathBuf},
@@ -43,7 +43,7 @@ async fn the_way_back_leads_to_the_same_rows() {
     let dir = back.storage_dir();
     let said = roll_back(&file, &["--storage-dir", dir.to_str().unwrap()]);
     assert!(said.status.success(), "{said:?}");
-    // Were it not the same table, it would not be taken over to the same store.
+    // A different table would not be converted to the same store.
     back.restart().await;
     let api = back.api().await;
     assert_eq!(hash(&api).await, before);

@@ -1,4 +1,4 @@
-//! Kill -9 at any moment of a take-over.
+//! Kill -9 at any moment of a conversion.
 
 use std::path::Path;
 
@@ -11,10 +11,10 @@ use crate::harness::*;
 /// Kills; TAKE_OVER_KILLS overrides it.
 const KILLS: u64 = 6;
 
-/// Rows of the table: a take-over takes a second or more.
+/// Rows of the table: a conversion takes a second or more.
 const ROWS: usize = 12_000;
 
-/// The time of the kill, as a part of the time that a whole take-over took.
+/// The time of the kill, as a part of the time that a whole conversion took.
 const KILLED_AT: std::ops::Range<f64> = 0.0..1.05;
 
 /// The share of the kills that are meant for the conversion itself, wherever the machine's load has
@@ -22,7 +22,7 @@ const KILLED_AT: std::ops::Range<f64> = 0.0..1.05;
 const AIMED: f64 = 0.7;
 const AIMED_AT: std::ops::Range<f64> = 0.0..0.9;
 
-/// The number of times that one take-over is interrupted in a row.
+/// The number of times that one conversion is interrupted in a row.
 const IN_A_ROW: std::ops::RangeInclusive<u32> = 1..=3;
 
 fn copy(from: &Path, to: &Path) {

@@ -1,4 +1,4 @@
-//! Time and memory of a large take-over, for docs/operations.md. With K8S_DQLITE_BIN a release build:
+//! Time and memory of a large conversion, for docs/operations.md. With K8S_DQLITE_BIN a release build:
 //!
 //!     K8S_DQLITE_BIN=… cargo test --test server -- --ignored --nocapture a_large_table
 

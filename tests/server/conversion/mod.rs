@@ -1,4 +1,4 @@
-//! The data of a Go k8s-dqlite, taken over where it is.
+//! The data of a Go k8s-dqlite, converted in place.
 
 mod backup;
 mod interrupted;

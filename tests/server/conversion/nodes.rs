@@ -1,4 +1,4 @@
-//! A cluster of several nodes, taken over by all of them.
+//! A cluster of several nodes whose data is converted.
 
 use std::time::Duration;
 

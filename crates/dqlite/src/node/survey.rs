@@ -8,7 +8,7 @@ use crate::wire::Server;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Surveyed {
     pub dir: PathBuf,
-    /// The state, or why it is of no use.
+    /// The state, or the reason why the directory cannot be recovered.
     pub state: Result<DirState, String>,
 }
 
@@ -67,7 +67,7 @@ pub fn table(surveyed: &[Surveyed], name: impl Fn(&Server) -> String) -> String 
                 let node = name(own);
                 format!("{path}: {node}, term {term}, index {index}: {rank}\n{damage}")
             }
-            Err(reason) => format!("{path}: of no use: {reason}\n"),
+            Err(reason) => format!("{path}: cannot be recovered: {reason}\n"),
         };
     }
     text
@@ -78,10 +78,13 @@ fn given_up(cut: &PlannedCut) -> String {
     let count = last.saturating_sub(index);
     match count {
         0 => format!(
-            "  damaged: {reason}\n  What can be named is left; what came after it is given up.\n"
+            "  damaged: {reason}\n  All entries that can be identified are kept; any later ones are given up.\n"
+        ),
+        1 => format!(
+            "  damaged: {reason}\n  At least 1 entry is given up, {last}, and any later ones.\n"
         ),
         _ => format!(
-            "  damaged: {reason}\n  At least {count} entries are given up, {} to {last}, and what came after them.\n",
+            "  damaged: {reason}\n  At least {count} entries are given up, {} to {last}, and any later ones.\n",
             index + 1
         ),
     }
@@ -127,7 +130,7 @@ mod tests {
             "{table}"
         );
         assert_eq!(table.matches("the newest").count(), 2, "{table}");
-        assert!(table.contains("d: of no use: gone"), "{table}");
+        assert!(table.contains("d: cannot be recovered: gone"), "{table}");
         assert_eq!(newest(&dirs[3..]), None);
     }
 }

@@ -81,7 +81,7 @@ pub async fn recover(wanted: &Wanted<'_>, now_s: i64) -> Result<String, Error> {
         Ok(found) => found.clone(),
         Err(reason) => {
             return Err(Error::Invalid(format!(
-                "{table}{} is of no use: {reason}. Recover another member's directory.",
+                "{table}{} cannot be recovered: {reason}. Recover another member's directory.",
                 database.display()
             )));
         }
