@@ -1,4 +1,4 @@
-//! What one write to the database does: the batch of many requests, or a task beside them.
+//! The work of one write to the database: a batch of many requests, or a task beside them.
 
 use std::sync::Arc;
 

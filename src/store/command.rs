@@ -142,11 +142,11 @@ pub struct LeaseTimeToLive {
 #[derive(Debug)]
 pub struct LeaseList;
 
-/// Reads what a snapshot holds beside the keys.
+/// Reads the content of a snapshot beside the keys.
 #[derive(Debug)]
 pub struct ReadSnapshotState;
 
-/// What a snapshot holds beside the keys, and the revision that it belongs to.
+/// The content of a snapshot beside the keys, and the revision that it belongs to.
 #[derive(Debug)]
 pub struct SnapshotState {
     pub revision: Revision,

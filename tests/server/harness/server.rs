@@ -237,7 +237,7 @@ impl Server {
         !has_ended
     }
 
-    /// Whether it was started, and its end was not noticed yet.
+    /// Returns whether it was started, and its end was not noticed yet.
     pub fn is_started(&self) -> bool {
         self.process.is_some()
     }

@@ -7,10 +7,10 @@ use super::{rust::line_of, tree::Tree};
 /// A comment is a sentence, or names a thing; one that begins like this has to be read twice.
 pub fn heads(tree: &Tree) -> Vec<String> {
     let head = Regex::new(r"(?m)^\s*//[/!] (What|Who|How|Where|Whether|Hears)\b").unwrap();
-    let places = ["src/", "crates/", "tools/", "benches/", "fuzz/"];
+    let places = ["src/", "crates/", "tools/", "benches/", "fuzz/", "tests/"];
     let mut faults = Vec::new();
     for (path, text) in tree.files(&places, ".rs") {
-        if path.contains("/gen/") {
+        if path.contains("/gen/") || path.starts_with("tests/tidy/") {
             continue;
         }
         // Only the first line of a comment is a head.

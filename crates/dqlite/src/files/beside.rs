@@ -1,4 +1,4 @@
-//! What may lie in a storage directory before its node has run. Pure.
+//! The files that a storage directory may hold before its node has run. Pure.
 
 use super::durable::TEMPORARY_PREFIX;
 
