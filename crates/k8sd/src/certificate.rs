@@ -1,4 +1,4 @@
-//! Key pairs of the form that microcluster makes, and what certificates say.
+//! Key pairs of the form that microcluster makes, and the parts of certificates.
 
 use std::net::IpAddr;
 

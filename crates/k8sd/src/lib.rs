@@ -1,12 +1,12 @@
-//! The cluster manager: which nodes there are, who of them is trusted, and the database that says so.
+//! The cluster manager: the members of the cluster, the trust in them, and the database with both.
 //!
 //! | Module | Owns |
 //! |---|---|
 //! | `state` | the state directory: where each file is, its mode, replacing it as a whole |
 //! | `certificate` | key pairs, fingerprints |
-//! | `trust` | who is trusted: the truststore and its files |
+//! | `trust` | the truststore: the trusted certificates and their files |
 //! | `token` | join tokens. Pure |
-//! | `plan` | what is wrong with a cluster, and what may be done about it. Pure |
+//! | `plan` | finds what is wrong with a cluster, and decides what may be repaired. Pure |
 //! | `schema` | all SQL |
 //! | `database` | the leader's database |
 //! | `sql` | statements of a user |
@@ -21,12 +21,12 @@
 //! | `client` | requests to a daemon, by its socket or over the network |
 //! | `peers` | asking the other members |
 //! | `reconcile` | rows, dqlite's servers and trust kept in step; removals |
-//! | `failpoint` | what tests change; nothing in a release build |
+//! | `failpoint` | faults that tests cause; none in a release build |
 //! | `strangers` | slots for connections of clients that are no members |
 //! | `server` | listeners and connections |
 //! | `cluster` | a node in its cluster: engine, port, membership |
 //! | `daemon` | the daemon's phases: waiting, bootstrap, join, reset, stop |
-//! | `rest` | the endpoints, and who may use which |
+//! | `rest` | the endpoints, and who may use each |
 //! | `run` | a daemon from its start to its end |
 //!
 //! Imports point up this table: `run` → `rest` → `daemon` → `reconcile` → `peers` → `cluster` → the rest.

@@ -122,7 +122,7 @@ pub fn move_member(name: &str, address: &str) -> String {
     format!("UPDATE core_cluster_members SET address = {address} WHERE name = {name};")
 }
 
-/// A member whose node is gone.
+/// Deletes a member whose node is gone.
 pub fn drop_member(name: &str) -> String {
     format!(
         "DELETE FROM core_cluster_members WHERE name = {};",

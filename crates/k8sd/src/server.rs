@@ -1,7 +1,7 @@
 //! Listeners and their connections.
 //!
 //! Invariants: connections, heads and bodies are bounded in number, size and time; the certificate of a client
-//! is proven by the handshake, and judged by whoever answers.
+//! is proven by the handshake, and checked by the handler of the request.
 
 use std::{
     convert::Infallible, fs, io, os::unix::fs::PermissionsExt, path::Path, pin::Pin, sync::Arc,
@@ -150,7 +150,7 @@ pub fn tls(pair: &PemPair) -> Result<SslContext, Error> {
     Ok(context.build())
 }
 
-/// `is_member`: whether a certificate is that of a member, whose connections have places of their own.
+/// `is_member`: whether a certificate is that of a member, whose connections have slots of their own.
 pub async fn serve_network(
     listener: TcpListener,
     tls: SslContext,

@@ -1,7 +1,7 @@
 //! Slots for connections whose client has not proven to be a member.
 //!
-//! Anybody may connect, so anybody can take them all. Then the one that came first goes: who is slow on purpose
-//! waits in vain, and a member has its certificate judged within milliseconds.
+//! Everybody may connect, so an attacker can take all slots. Then the oldest connection is closed: a client that is
+//! slow on purpose waits in vain, and a member has its certificate judged within milliseconds.
 
 use std::{
     collections::BTreeMap,

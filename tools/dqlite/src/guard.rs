@@ -13,7 +13,7 @@ use dqlite::wire::Row;
 
 use crate::error::ShellError;
 
-/// Refuses what must not run. The connection is in the transaction that it would run in.
+/// Refuses statements that must not run. The connection is in the transaction that the statement would run in.
 pub async fn check(connection: &mut Connection, sql: &str, force: bool) -> Result<(), ShellError> {
     let effects = match look(connection, sql).await {
         Err(ClientError::Sql { message, .. }) if message.starts_with("no such table") => {
@@ -72,7 +72,7 @@ pub async fn check_vacuum(connection: &mut Connection, force: bool) -> Result<()
     Ok(())
 }
 
-/// A database is there for whoever opens it; so a wrong name is noticed by what it lacks.
+/// Opening a database creates it, so a wrong name is noticed by the missing tables.
 async fn explained_lack(
     connection: &mut Connection,
     message: String,

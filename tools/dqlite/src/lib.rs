@@ -3,12 +3,12 @@
 //! | Module | Owns |
 //! |---|---|
 //! | `args` | the command line |
-//! | `servers` | whom to ask, and how to reach them |
-//! | `session` | the connection to the leader, and what runs on it |
-//! | `guard` | what must not be sent, because it would harm a server |
-//! | `command` | what begins with a full stop |
+//! | `servers` | the list of servers, and connections to them |
+//! | `session` | the connection to the leader, and the statements on it |
+//! | `guard` | refuses statements that would harm a server |
+//! | `command` | the commands, which begin with a full stop |
 //! | `render` | rows as text |
-//! | `output` | where text goes: a stream, a file, a pager |
+//! | `output` | the destination of text: a stream, a file, a pager |
 //! | `shell` | one session of a user: settings, statements and commands in their order |
 //! | `script` | a command line's text, and standard input |
 //! | `interactive` | the prompt |

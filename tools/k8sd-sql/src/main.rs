@@ -1,4 +1,4 @@
-//! The `k8sd` command: the daemon, and what asks it.
+//! The `k8sd` command: the daemon, and the commands that ask it.
 #![forbid(unsafe_code)]
 
 mod args;

@@ -1,4 +1,4 @@
-//! Writing to the storage directory, and taking back what was written.
+//! Writes to the storage directory, and undoes it.
 //!
 //! Invariants: datastore.yaml in the state directory says what is written before it is; a file is taken back
 //! only as it was written, and only while no node has begun to run in the directory; nothing that is there
@@ -75,7 +75,7 @@ pub fn write(
     sync(dir)
 }
 
-/// Takes back what was written for a membership that is none.
+/// Removes the files that were written for a membership that failed.
 pub fn withdraw(state: &StateDir) -> Result<Withdrawn, Error> {
     let path = path(state);
     let Some(text) = state::read(&path)? else {
@@ -132,7 +132,7 @@ fn digest(text: &str) -> String {
     hex::encode(sha256(text.as_bytes()))
 }
 
-/// There as a whole or not at all, and only where nothing was.
+/// Creates a file completely or not at all, and only if there was none.
 fn write_new(dir: &Path, name: &str, text: &str) -> Result<(), Error> {
     let (temporary, path) = (temporary(dir, name), dir.join(name));
     state::remove_file(&temporary)?;

@@ -1,4 +1,5 @@
-//! The pair that all nodes of the datastore share: certificate of servers, of clients, and what both trust.
+//! The key pair that all nodes of the datastore share: it is the certificate of servers and clients, and the one that
+//! both trust.
 
 use std::{net::IpAddr, path::Path};
 

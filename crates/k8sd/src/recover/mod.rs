@@ -2,12 +2,12 @@
 //!
 //! | Module | Owns |
 //! |---|---|
-//! | `survey` | what directories hold, and which is newest |
+//! | `survey` | the state of each directory, and the newest of them |
 //! | `plan` | the members afterwards, and the text for the operator. Pure |
 //! | `swap` | one directory in the place of another |
 //! | `archive` | the recovered database for the other members |
 //! | `members` | the members of a recovered cluster, and how the archive lists them |
-//! | `start` | what a daemon does about a recovery before it opens its database |
+//! | `start` | completes a recovery before the daemon opens its database |
 //!
 //! Invariants: nothing is changed unless it is wanted; the database is rewritten on a copy, and what it was
 //! before stays, byte by byte; a daemon that answers, here or on another member, is in the way. Until the last
@@ -160,7 +160,7 @@ fn write_files(state: &StateDir, plan: &Plan, trust: &Truststore) -> Result<(), 
     write(&path, patch.as_bytes(), PRIVATE)
 }
 
-/// Makes these members trusted, under these addresses, and nobody else.
+/// Trusts exactly these members, under these addresses.
 fn set_trust<'a>(
     trust: &Truststore,
     members: impl Iterator<Item = (&'a String, &'a String)>,

@@ -161,7 +161,7 @@ fn keep_own(from: &Path, to: &Path) -> Result<(), Error> {
     }
 }
 
-/// Runs the SQL that was left for whoever opens the database next, all of it or nothing, once.
+/// Runs the SQL that was left for the next start, once, and all of it or nothing.
 pub async fn apply_patch(state: &StateDir, database: &Database) -> Result<(), Error> {
     let path = state.patch();
     let Some(text) = read(&path)? else {

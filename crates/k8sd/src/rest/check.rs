@@ -14,7 +14,8 @@ use crate::{
     },
 };
 
-/// Compares rows, dqlite's cluster and trust; `repair=1` repairs what is certainly nobody's work in progress.
+/// Compares rows, dqlite's cluster and trust; `repair=1` repairs entries that are certainly not part of a change in
+/// progress.
 pub async fn check(State(daemon): Shared, request: Request) -> Answered {
     only_socket(&request)?;
     let repair = flag(&request, "repair");

@@ -91,7 +91,7 @@ pub async fn remove(State(daemon): Shared, Path(name): Path<String>, request: Re
     answer(json!({}))
 }
 
-/// Another member does it: this node loses what it needs for it on the way.
+/// Another member carries the removal out, because this node loses its trust during it.
 async fn leave(cluster: &Cluster, asked: Asked) -> Result<(), Error> {
     let name = &cluster.own.name;
     let flags = (u8::from(asked.force), u8::from(asked.only_pending));

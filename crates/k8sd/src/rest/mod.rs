@@ -1,13 +1,13 @@
-//! The endpoints, and who may use which.
+//! The endpoints, and who may use each.
 //!
 //! | Module | Owns |
 //! |---|---|
-//! | `access` | who a request comes from, its body and flags |
+//! | `access` | the sender of a request, its body and flags |
 //! | `control` | bootstrap, join, stop; the node itself |
 //! | `tokens` | join tokens |
 //! | `members` | the list of members, a removal |
 //! | `admit` | letting a node in |
-//! | `fanout` | what other members tell this one |
+//! | `fanout` | messages of other members to this one |
 //! | `check` | rows, dqlite's cluster and trust compared |
 //! | `sql` | statements and dumps |
 //! | `upgrade` | from HTTP to dqlite's protocol |

@@ -1,4 +1,4 @@
-//! Changing who is in the cluster, and in which role.
+//! The commands that change the nodes of the cluster and their roles.
 //!
 //! A change that leaves fewer voters that answer than a majority would stop the cluster, perhaps for good:
 //! it is refused without `--force`.

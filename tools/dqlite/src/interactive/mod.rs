@@ -30,7 +30,7 @@ const NAMES_TIMEOUT: Duration = Duration::from_secs(2);
 
 type Prompt = Editor<Helper, FileHistory>;
 
-/// Says what went wrong, on standard error.
+/// Prints an error on standard error.
 pub fn complain(error: &ShellError, args: &Args) {
     match uses_colour(args, &io::stderr()) {
         true => eprintln!("\x1b[31mError:\x1b[0m {error}"),
