@@ -1,6 +1,6 @@
 //! Cuts a watcher's events into responses. Pure.
 
-use etcd_state::mvcc::{Change, ChangeKind, KeyValue, LeaseId, Revision};
+use etcd_state::mvcc::{Change, ChangeKind, KeyValue, Revision};
 
 use super::wire;
 
@@ -103,6 +103,7 @@ mod tests {
     use super::*;
     use bytes::Bytes;
     use etcd_proto::etcdserverpb::WatchResponse;
+    use etcd_state::mvcc::LeaseId;
     use proptest::prelude::*;
     use prost::Message;
     use std::sync::Arc;
