@@ -9,7 +9,7 @@ use etcd_state::{
 
 use super::purge::Step;
 
-/// Rows of one batch. More does not make a row cheaper (spec'd by measurement: 6-10 us of CPU each
+/// Rows of one batch. More rows do not make each one cheaper (measured: 6-10 us of CPU each
 /// from 64 rows on), it only makes the first request of a batch wait longer. A request that changes
 /// more than this is still one batch.
 pub const MAX_ROWS: usize = 256;

@@ -1,6 +1,6 @@
 //! The store: evaluates writes, commits them to dqlite, and keeps the index in step.
 //!
-//! `Store` is the handle that everybody holds; `Writer` is the one task that changes anything.
+//! `Store` is the handle that all users share; `Writer` is the only task that changes anything.
 //! Reads never wait for it: they take the head snapshot of `history`.
 
 mod admission;

@@ -1,5 +1,5 @@
 //! The only writer of the database: takes everything that is queued, evaluates it in order, commits
-//! it as one batch, and tells everybody. While one batch is committing the next is evaluated.
+//! it as one batch, and answers and notifies all who wait. While one batch is committing the next is evaluated.
 //!
 //! Invariants: the index that is published (`History`) is exactly what is committed; `working` is
 //! that plus the batch in flight plus the pending one. A request is answered only after everything

@@ -1,8 +1,8 @@
-//! Gives free pages of the database back.
+//! Returns free pages of the database to the file system.
 //!
 //! SQLite's VACUUM writes the pages in use again, which is one Raft entry. Writes wait for it, 1 to
 //! 2 s for 100 MB, so it is not done for little, nor for a database that is too large. Nothing
-//! depends on it: free pages are used again without. Measured in docs/decisions/0011-defragment.md.
+//! depends on it: free pages are reused without it. Measured in docs/decisions/0012-quota-and-defragment.md.
 
 use etcd_state::requests::RequestError;
 use tracing::{info, warn};

@@ -1,5 +1,4 @@
-//! The writer's care for leases: granting, revoking, expiry, and what is stored of the time that is
-//! left.
+//! Grants, revokes and expires leases, and stores their remaining time.
 
 use etcd_state::{
     lease::{LeaseTable, MAX_TTL_S, MIN_TTL_S},

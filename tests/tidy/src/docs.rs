@@ -127,8 +127,9 @@ fn joined(dir: &str, target: &str) -> String {
     parts.join("/")
 }
 
-/// Decisions by their numbers, in pages and in comments.
+/// Decisions by their numbers and files, in pages and in comments.
 pub fn decisions(tree: &Tree) -> Vec<String> {
+    let file = Regex::new(r"decisions/(\d{4}-[a-z0-9-]+\.md)").unwrap();
     let number = Regex::new(r"(?:decisions/|\bdecision )(\d{4})\b").unwrap();
     let known: BTreeSet<&str> = tree
         .files(&["docs/decisions/"], ".md")
@@ -144,6 +145,12 @@ pub fn decisions(tree: &Tree) -> Vec<String> {
             if !known.contains(&found[1]) {
                 let line = line_of(text, found.get(0).unwrap().start());
                 faults.push(format!("{path}:{line}: there is no decision {}", &found[1]));
+            }
+        }
+        for found in file.captures_iter(text) {
+            if !tree.has(&format!("docs/decisions/{}", &found[1])) {
+                let line = line_of(text, found.get(0).unwrap().start());
+                faults.push(format!("{path}:{line}: {} does not exist", &found[1]));
             }
         }
     }

@@ -104,6 +104,10 @@ fn each_rule_is_broken_by_what_it_forbids() {
             with(&tree, "src/store/mod.rs", line("// decision 9999")),
         ),
         (
+            "decisions",
+            with(&tree, "src/store/mod.rs", line("// decisions/0012-no.md")),
+        ),
+        (
             "flags in pages",
             with(&tree, "docs/compat.md", line("`--no-such-flag-anywhere`")),
         ),
