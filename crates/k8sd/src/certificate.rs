@@ -1,8 +1,6 @@
 //! Key pairs of the form that microcluster makes, and the parts of certificates.
 
-use std::net::IpAddr;
-
-use dqlite::tls::{CertificateBuilder, new_key};
+use dqlite::tls::{CertificateBuilder, is_host_name, new_key};
 use openssl::{
     asn1::Asn1Time,
     error::ErrorStack,
@@ -105,17 +103,9 @@ pub fn is_valid_at(certificate: &X509, now_s: i64) -> bool {
         .is_ok_and(|now| certificate.not_before() <= &*now && certificate.not_after() >= &*now)
 }
 
-/// A name that fits a DNS name of a certificate and the name of a file.
+/// Fails unless the name fits a DNS name of a certificate and the name of a file.
 pub fn check_name(name: &str) -> Result<(), Error> {
-    let fits = |label: &str| {
-        (1..=63).contains(&label.len())
-            && label
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'-')
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
-    match name.len() <= 255 && name.split('.').all(fits) && name.parse::<IpAddr>().is_err() {
+    match is_host_name(name) {
         true => Ok(()),
         false => Err(Error::Invalid(format!(
             "Invalid member name {name:?}: it must be a host name"

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use dqlite::tls::is_host_name;
 use serde_json::{Map, Value};
 
 use super::HookError;
@@ -101,15 +102,7 @@ pub fn is_on(values: &Map<String, Value>, key: &str) -> bool {
 }
 
 fn name(text: &str) -> Result<String, String> {
-    let fits = |label: &str| {
-        (1..=63).contains(&label.len())
-            && label
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'-')
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
-    match text.len() <= 255 && text.split('.').all(fits) && text.parse::<IpAddr>().is_err() {
+    match is_host_name(text) {
         true => Ok(text.to_owned()),
         false => Err(format!("{text:?} is not the name of a host")),
     }

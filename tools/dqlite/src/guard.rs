@@ -9,7 +9,6 @@
 
 use dqlite::client::{Connection, Error as ClientError};
 use dqlite::guard::{GuardError, check_rows, look};
-use dqlite::wire::Row;
 
 use crate::error::ShellError;
 
@@ -77,7 +76,9 @@ async fn explained_lack(
     connection: &mut Connection,
     message: String,
 ) -> Result<String, ClientError> {
-    let rows = all(connection, "SELECT count(*) FROM sqlite_master", 1).await?;
+    let rows = connection
+        .read_all("SELECT count(*) FROM sqlite_master", 1)
+        .await?;
     Ok(match rows.first().and_then(|row| row[0].as_integer()) {
         Some(0) => format!("{message}; the database has no tables at all: is its name right?"),
         _ => message,
@@ -93,19 +94,6 @@ fn ends_the_server() -> ShellError {
 async fn is_k8s_dqlite(connection: &mut Connection) -> Result<bool, ClientError> {
     const SQL: &str = "SELECT count(*) FROM sqlite_master \
         WHERE type = 'table' AND name IN ('change', 'lease', 'meta', 'setting')";
-    let rows = all(connection, SQL, 1).await?;
+    let rows = connection.read_all(SQL, 1).await?;
     Ok(rows.first().and_then(|row| row[0].as_integer()) == Some(4))
-}
-
-/// All rows of a query of our own.
-async fn all(
-    connection: &mut Connection,
-    sql: &str,
-    max_rows: usize,
-) -> Result<Vec<Row>, ClientError> {
-    connection
-        .query_sql(sql, &[])
-        .await?
-        .collect(max_rows)
-        .await
 }

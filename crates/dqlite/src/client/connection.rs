@@ -162,6 +162,11 @@ impl Connection {
         self.start_query(&request).await
     }
 
+    /// Returns all rows of a query without parameters; more than `max_rows` are an error.
+    pub async fn read_all(&mut self, sql: &str, max_rows: usize) -> Result<Vec<Row>, Error> {
+        self.query_sql(sql, &[]).await?.collect(max_rows).await
+    }
+
     /// Frees a statement on the server.
     pub async fn finalize(&mut self, statement: Statement) -> Result<(), Error> {
         self.check_session(&statement)?;

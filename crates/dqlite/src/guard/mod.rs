@@ -51,7 +51,9 @@ fn effects(program: &[Row]) -> Effects {
 
 /// Looks at a statement. The connection is in the transaction that it would run in.
 pub async fn look(connection: &mut Connection, sql: &str) -> Result<Effects, ClientError> {
-    let program = all(connection, &format!("EXPLAIN {sql}"), MAX_INSTRUCTIONS).await?;
+    let program = connection
+        .read_all(&format!("EXPLAIN {sql}"), MAX_INSTRUCTIONS)
+        .await?;
     Ok(effects(&program))
 }
 
@@ -65,19 +67,6 @@ pub async fn check_rows(
         true => typed::check(connection, sql, effects).await,
         false => Ok(()),
     }
-}
-
-/// All rows of a query of our own.
-async fn all(
-    connection: &mut Connection,
-    sql: &str,
-    max_rows: usize,
-) -> Result<Vec<Row>, ClientError> {
-    connection
-        .query_sql(sql, &[])
-        .await?
-        .collect(max_rows)
-        .await
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use crate::client::{Connection, Error as ClientError};
 use crate::wire::{Row, Value};
 
-use super::{Effects, GuardError, all};
+use super::{Effects, GuardError};
 
 /// Typed columns of all tables that are looked at.
 const MAX_TYPED_COLUMNS: usize = 10_000;
@@ -39,7 +39,7 @@ pub(super) async fn check(
             continue;
         }
         let columns = typed_columns(schema, master);
-        for row in all(connection, &columns, MAX_TYPED_COLUMNS).await? {
+        for row in connection.read_all(&columns, MAX_TYPED_COLUMNS).await? {
             let (Some(page), Some(table), Some(column), Some(class)) = (
                 row[0].as_integer(),
                 row[1].as_text(),
@@ -120,7 +120,7 @@ async fn poison(
         typed.schema,
         quoted(typed.table),
     );
-    let rows = all(connection, &sql, 1).await?;
+    let rows = connection.read_all(&sql, 1).await?;
     Ok(rows
         .first()
         .and_then(|row| row[0].as_text())
@@ -137,7 +137,7 @@ async fn returns_no_typed_column(
         let objects = format!(
             "SELECT sql FROM {master} WHERE type IN ('table', 'view') AND sql IS NOT NULL ORDER BY rowid"
         );
-        statements.extend(all(connection, &objects, MAX_OBJECTS).await?);
+        statements.extend(connection.read_all(&objects, MAX_OBJECTS).await?);
     }
     Ok(has_no_typed_column(&statements, sql).unwrap_or(false))
 }

@@ -1,5 +1,7 @@
 //! Makes certificates, of which OpenSSL wants to be told a dozen things each.
 
+use std::net::IpAddr;
+
 use openssl::{
     asn1::Asn1Time,
     bn::{BigNum, MsbOption},
@@ -110,6 +112,19 @@ fn finish(
     builder.set_issuer_name(issuer)?;
     builder.sign(key, digest)?;
     Ok(builder.build())
+}
+
+/// Returns whether a name is that of a host, and so fits the DNS name of a certificate and the name of a file.
+pub fn is_host_name(name: &str) -> bool {
+    let fits = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    name.len() <= 255 && name.split('.').all(fits) && name.parse::<IpAddr>().is_err()
 }
 
 /// Makes a key on a curve.

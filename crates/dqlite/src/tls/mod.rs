@@ -27,7 +27,7 @@ use openssl::x509::{X509, X509VerifyResult};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_openssl::SslStream;
 
-pub use certificate::{CertificateBuilder, new_key};
+pub use certificate::{CertificateBuilder, is_host_name, new_key};
 pub use client::{ClientOptions, first_dns_name};
 pub use error::TlsError;
 pub use pair::Pair;
