@@ -7,6 +7,8 @@
 //! is part of the tests.
 #![forbid(unsafe_code)]
 
+pub mod coordinator;
+pub mod monitor;
 pub mod proofs;
 pub mod reads;
 mod view;
