@@ -8,9 +8,17 @@
 #![forbid(unsafe_code)]
 
 pub mod coordinator;
+pub mod feed;
+pub mod forwarded;
+pub mod intake;
 pub mod monitor;
 pub mod proofs;
 pub mod reads;
 mod view;
 
-pub use self::view::View;
+pub use self::{
+    feed::{Beginning, Feed, Flush, Revision, StoreState},
+    forwarded::Forwarded,
+    intake::Intake,
+    view::View,
+};
