@@ -1,0 +1,48 @@
+//! What a schedule is made of.
+
+/// A mistake that is made on purpose, to see whether it is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mistake {
+    /// A proof answers reads that arrived after it had begun.
+    LateReadsShareProof,
+    /// A leader believes its own engine, and asks no other node.
+    OwnEngineIsEnough,
+    /// A proof does not compare the term.
+    TermIgnored,
+    /// Requests that a session has forwarded are forwarded again when it breaks.
+    ForwardedAgain,
+    /// The writer publishes and answers when it sends a batch to the engine.
+    PublishedBeforeCommit,
+    /// A batch whose outcome is unknown is sent again with the next revision.
+    RetriedBlindly,
+    /// A new leader reads the rows before an entry of its term is committed.
+    NoFence,
+    /// Requests that changed nothing are answered without a proof.
+    ChecksUnproven,
+    /// A session sends answers as soon as they are there, before the rows.
+    AnswersOvertakeRows,
+    /// A session goes on from the follower's revision although that is below the compaction.
+    CompactionForgotten,
+}
+
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub seed: u64,
+    pub mistake: Option<Mistake>,
+    /// libdqlite's acknowledgement of its whole log; see docs/testing.
+    pub acks_whole_log: bool,
+}
+
+impl Options {
+    pub fn new(seed: u64) -> Self {
+        Self {
+            seed,
+            mistake: None,
+            acks_whole_log: false,
+        }
+    }
+
+    pub fn makes(&self, mistake: Mistake) -> bool {
+        self.mistake == Some(mistake)
+    }
+}
