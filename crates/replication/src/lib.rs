@@ -14,6 +14,8 @@ pub mod intake;
 pub mod monitor;
 pub mod proofs;
 pub mod reads;
+#[cfg(test)]
+mod simulator;
 mod view;
 
 pub use self::{

@@ -1,0 +1,272 @@
+//! A node that follows: it applies what the leader sends, forwards requests, and asks for proofs.
+
+use super::{
+    index::{Index, Row},
+    options::Mistake,
+    process::{Read, Submission},
+    session::{Down, SessionId, Up},
+    truth::{Answer, Violation},
+    world::{Asker, Event, World},
+};
+use crate::{
+    Forwarded, Intake, Revision, View, coordinator,
+    intake::Command,
+    proofs::ProofId,
+    reads::{Asked, Settled},
+};
+
+/// Requests in one message.
+const REQUESTS: usize = 4;
+
+const READ_PAUSE_US: u64 = 50_000;
+
+pub struct Following {
+    session: SessionId,
+    /// None before the leader's welcome.
+    intake: Option<Intake<Row>>,
+    welcome: (Revision, Revision),
+    collected: Vec<Row>,
+    forwarded: Forwarded<Submission>,
+    asked: Asked<Read>,
+}
+
+impl Following {
+    fn is_loaded(&self) -> bool {
+        self.intake.as_ref().is_some_and(Intake::is_loaded)
+    }
+}
+
+impl World {
+    pub fn follow(&mut self, node: usize, address: &str) {
+        let Some(leader) = self.node_at(address) else {
+            return;
+        };
+        let session = self.open_session(node, leader);
+        self.nodes[node].process.following = Some(Following {
+            session,
+            intake: None,
+            welcome: (0, 0),
+            collected: Vec::new(),
+            forwarded: Forwarded::default(),
+            asked: Asked::default(),
+        });
+    }
+
+    fn following(&mut self, node: usize, session: SessionId) -> Option<&mut Following> {
+        let following = self.nodes[node].process.following.as_mut();
+        following.filter(|following| following.session == session)
+    }
+
+    /// The leader has ended the session, or cannot be reached.
+    pub fn session_ended(&mut self, node: usize, session: SessionId) {
+        if self.following(node, session).is_some() {
+            self.end_following(node);
+        }
+    }
+
+    pub fn end_following(&mut self, node: usize) {
+        let process = &mut self.nodes[node].process;
+        let Some(following) = process.following.take() else {
+            return;
+        };
+        process.waiting.give_back(following.asked.end());
+        let session = following.session;
+        // They reached the leader, for all that is known.
+        let unknown = following.forwarded.end();
+        if self.options.makes(Mistake::ForwardedAgain) {
+            process.queue.extend(unknown);
+        } else {
+            for submission in unknown {
+                self.answer_submission(node, submission, Answer::Unknown);
+            }
+        }
+        if let Some(session) = self.sessions.get(&session) {
+            let leader = session.leader;
+            let delay_us = self.rng.delay_us(2_000);
+            self.at_node(leader, delay_us, Event::OtherEndGone(following.session));
+        }
+        self.coordinate(node, coordinator::Event::SessionEnded);
+    }
+
+    pub fn take_down(&mut self, node: usize, session: SessionId, message: Down) {
+        let Some(following) = self.following(node, session) else {
+            return;
+        };
+        match message {
+            Down::Welcome {
+                beginning,
+                revision,
+                compact_revision,
+            } => {
+                following.intake = Some(Intake::new(beginning, revision));
+                following.welcome = (revision, compact_revision);
+                if following.is_loaded() {
+                    self.wake_follower(node);
+                }
+            }
+            Down::Message(message) => {
+                let Some(intake) = &mut following.intake else {
+                    return self.end_following(node);
+                };
+                for command in intake.decide(message, |row| row.revision) {
+                    self.carry_out_intake(node, session, command);
+                }
+            }
+            Down::End => {}
+        }
+    }
+
+    fn wake_follower(&mut self, node: usize) {
+        self.at_node(node, 1, Event::Forward);
+        self.at_node(node, 1, Event::ReadsTurn);
+    }
+
+    fn carry_out_intake(
+        &mut self,
+        node: usize,
+        session: SessionId,
+        command: Command<Row, u64, (u64, Answer)>,
+    ) {
+        let process = &mut self.nodes[node].process;
+        let Some(following) = &mut process.following else {
+            return;
+        };
+        match command {
+            Command::Collect(rows) => following.collected.extend(rows),
+            Command::Replace => {
+                let rows = std::mem::take(&mut following.collected);
+                let (revision, compact_revision) = following.welcome;
+                let whole = Index::whole(&rows, compact_revision, revision);
+                self.replace(node, whole);
+            }
+            Command::Apply(rows) => {
+                let applied = process.index.apply(&rows);
+                match applied {
+                    Ok(()) => self.published(node),
+                    Err(reason) => self.truth.report(Violation::NotAPrefix { node, reason }),
+                }
+            }
+            Command::ApplySettings(_) => {}
+            Command::NoteLoaded => self.wake_follower(node),
+            Command::ApplyCompaction(revision) => {
+                process.index.compact(revision);
+                self.published(node);
+            }
+            Command::Answer((number, answer)) => {
+                if let Some(submission) = following.forwarded.answered(number) {
+                    self.answer_submission(node, submission, answer);
+                }
+                self.at_node(node, 1, Event::Forward);
+            }
+            Command::SettleReads(number, revision) => self.settle_reads(node, number, revision),
+            Command::Confirm(proof) => self.ask(node, Asker::Confirmation(session, proof)),
+        }
+    }
+
+    fn replace(&mut self, node: usize, whole: Result<Index, String>) {
+        match whole {
+            Ok(index) => {
+                self.nodes[node].process.index = index;
+                self.published(node);
+            }
+            Err(reason) => self.truth.report(Violation::NotAPrefix { node, reason }),
+        }
+    }
+
+    fn settle_reads(&mut self, node: usize, number: u64, revision: Option<Revision>) {
+        let process = &mut self.nodes[node].process;
+        let Some(following) = &mut process.following else {
+            return;
+        };
+        let own = process.index.state.revision;
+        match following.asked.settle(number, revision.is_some()) {
+            Settled::Answer(reads) => {
+                if revision.is_some_and(|revision| revision > own) {
+                    let reason = format!("a read index above {own}");
+                    self.truth.report(Violation::NotAPrefix { node, reason });
+                }
+                self.finish_reads(node, reads);
+            }
+            Settled::TryAgain(reads) => {
+                self.at_node(node, READ_PAUSE_US, Event::ReadsReturn(reads));
+            }
+            Settled::Unknown => {}
+        }
+        self.at_node(node, 1, Event::ReadsTurn);
+    }
+
+    /// Asks for a proof, if reads wait and none is under way.
+    pub fn follower_reads_turn(&mut self, node: usize) {
+        let process = &mut self.nodes[node].process;
+        let Some(following) = &mut process.following else {
+            return;
+        };
+        if !following.is_loaded()
+            || following.asked.is_under_way()
+            || !following.forwarded.has_room()
+            || process.waiting.is_empty()
+        {
+            return;
+        }
+        // Before the engine is asked: its answer is a proof for these.
+        let number = following.asked.begin(process.waiting.take(|_| false));
+        let session = following.session;
+        self.ask(node, Asker::ReadIndex(session, number));
+    }
+
+    pub fn ask_read_index(
+        &mut self,
+        node: usize,
+        session: SessionId,
+        number: u64,
+        view: Option<View>,
+    ) {
+        if self.following(node, session).is_some() {
+            let view = view.unwrap_or_default();
+            self.send_up(session, Up::ReadIndex { number, view });
+        }
+    }
+
+    pub fn confirm(&mut self, node: usize, session: SessionId, proof: ProofId, view: Option<View>) {
+        if self.following(node, session).is_some() {
+            let view = view.unwrap_or_default();
+            self.send_up(session, Up::Confirmation { proof, view });
+        }
+    }
+
+    /// Forwards requests that wait.
+    pub fn forward(&mut self, node: usize) {
+        let process = &mut self.nodes[node].process;
+        let Some(following) = &mut process.following else {
+            return;
+        };
+        if !following.is_loaded() || !following.forwarded.has_room() {
+            return;
+        }
+        let count = process.queue.len().min(REQUESTS);
+        let taken: Vec<_> = process.queue.drain(..count).collect();
+        let mut submissions = Vec::new();
+        for submission in taken {
+            if self.is_given_up(submission) {
+                continue;
+            }
+            if let Some(following) = &mut self.nodes[node].process.following {
+                let number = following.forwarded.forward(submission);
+                submissions.push((number, submission.operation));
+            }
+        }
+        let session = self.nodes[node]
+            .process
+            .following
+            .as_ref()
+            .map(|following| following.session);
+        if let Some(session) = session
+            && !submissions.is_empty()
+        {
+            self.send_up(session, Up::Submissions(submissions));
+        }
+        if !self.nodes[node].process.queue.is_empty() {
+            self.at_node(node, 100, Event::Forward);
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Runs several nodes on a model of the engine, in virtual time, while processes end and sleep, messages are lost, and
+//! outcomes stay unknown. Everything follows from a seed, so that a failure can be replayed:
+//!
+//! `SIMULATOR_SEED=7 cargo test -p replication simulator` runs the schedule 7 alone, with `SIMULATOR_TRACE=1` it prints each
+//! event; `SIMULATOR_SECONDS=600` runs schedules from the seed on for ten minutes.
+//!
+//! Map: `world` (time, and who hears what when) · `engine`, `index` (models of the engine and of a store) · `process` (one
+//! node: the decisions under test) · `leading`, `writer`, `following`, `session` (what carries them out) · `client`,
+//! `faults` · `truth` (judges) · `options` (mistakes on purpose).
+
+mod client;
+mod engine;
+mod faults;
+mod following;
+mod index;
+mod leading;
+mod options;
+mod process;
+mod rng;
+mod session;
+mod tests;
+mod truth;
+mod world;
+mod writer;
+
+use self::{
+    options::Options,
+    truth::{Answer, Kind, Violation},
+    world::World,
+};
+
+/// The time with faults, in microseconds.
+const FAULTY_US: u64 = 4_000_000;
+
+/// The time after the faults in which clients go on.
+const HEALING_US: u64 = 4_000_000;
+
+/// The time in which the nodes catch up after that.
+const QUIET_US: u64 = 500_000;
+
+/// What happened in one schedule.
+#[derive(Debug)]
+pub struct Report {
+    pub faults: u64,
+    pub events: u64,
+    pub operations: u64,
+    /// How often a node has begun to lead.
+    pub leaders: u64,
+    pub violation: Option<Violation>,
+}
+
+/// Runs one schedule.
+pub fn run(options: Options) -> Report {
+    let mut world = World::new(options);
+    world.run(FAULTY_US);
+    world.heal();
+    let begun = world.truth.operations().len();
+    world.run(FAULTY_US + HEALING_US);
+    world.clients.are_done = true;
+    world.run(FAULTY_US + HEALING_US + QUIET_US);
+    if world.truth.violation.is_none() {
+        check_convergence(&mut world, begun);
+    }
+    Report {
+        faults: world.faults.count,
+        events: world.events,
+        operations: world.truth.operations().len() as u64,
+        leaders: world.next_tenure - 1,
+        violation: world.truth.violation,
+    }
+}
+
+/// Once all faults are over, the nodes are one store again, and serve everything.
+fn check_convergence(world: &mut World, begun: usize) {
+    let revision = world.truth.revision();
+    for node in 0..world.nodes.len() {
+        let state = world.nodes[node].process.index.state;
+        if state.revision != revision {
+            let reason = format!("node {node} is at {} of {revision}", state.revision);
+            world.truth.report(Violation::NoConvergence { reason });
+        }
+    }
+    let after = &world.truth.operations()[begun..];
+    let succeeds = |is_kind: fn(&Kind) -> bool| {
+        after.iter().any(|operation| {
+            is_kind(&operation.kind) && matches!(operation.answer, Some(Answer::At(_)))
+        })
+    };
+    let served = [
+        succeeds(|kind| matches!(kind, Kind::Write { .. })),
+        succeeds(|kind| *kind == Kind::Check),
+        succeeds(|kind| *kind == Kind::Read),
+    ];
+    if served != [true; 3] {
+        let reason = format!("writes, checks and reads succeed: {served:?}");
+        world.truth.report(Violation::NoConvergence { reason });
+    }
+}
