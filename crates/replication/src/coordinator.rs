@@ -138,12 +138,13 @@ impl Coordinator {
         }
     }
 
-    /// Returns whether only the queued requests are still committed.
-    pub fn is_stopping(&self) -> bool {
-        self.is_stopping
+    /// Returns whether this node has handed over, and waits for another one to lead.
+    pub fn waits_for_successor(&self) -> bool {
+        matches!(self.doing, Doing::HandedOver { .. })
     }
 
-    /// Decides what to do after an event at `now`. The last command says what is under way from then on.
+    /// Decides what to do after an event at `now`. The last command says what is under way from then on; before it there is
+    /// at most [`Command::AnswerHandOver`]. What begins is followed by an event [`Event::Looked`].
     pub fn decide(&mut self, event: Event, facts: &Facts, now: Duration) -> Vec<Command> {
         let leads = facts.view.leader_id() == self.own_id;
         match (self.doing.clone(), event) {
@@ -165,7 +166,7 @@ impl Coordinator {
             // All of it was in one term, or it is done again.
             (Doing::Checking { term }, Event::EngineSaid(view)) => {
                 match view.is_some_and(|view| view.names(self.own_id, term)) {
-                    true => self.write(term),
+                    true => vec![self.write(term)],
                     false => vec![self.pause(now)],
                 }
             }
@@ -285,11 +286,9 @@ impl Coordinator {
         vec![Command::HaltConversion]
     }
 
-    fn write(&mut self, term: u64) -> Vec<Command> {
-        let stops = self.is_stopping.then_some(Stop::Close);
-        self.doing = Doing::Writing { term, stops };
-        let stop = stops.map(Command::StopWriting);
-        [Command::Write { term }].into_iter().chain(stop).collect()
+    fn write(&mut self, term: u64) -> Command {
+        self.doing = Doing::Writing { term, stops: None };
+        Command::Write { term }
     }
 
     fn while_writing(
@@ -303,6 +302,7 @@ impl Coordinator {
         let stop = match event {
             Event::WriterEnded => return self.after_writing(stops, facts, now),
             _ if stops.is_some() => return vec![Command::GoOn],
+            Event::Looked if self.is_stopping => Stop::Close,
             Event::Looked if self.is_deposed(Some(term), facts) => Stop::Deposed,
             Event::Ordered(Order::HandOver) => Stop::HandOver,
             Event::Ordered(Order::Stop) => {

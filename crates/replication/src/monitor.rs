@@ -42,7 +42,7 @@ pub enum Command {
     /// Ask the own engine who leads.
     AskEngine,
     /// Ask the own engine for the nodes.
-    AskMembers,
+    AskMembers { purpose: Purpose },
     /// Ask the nodes at these addresses at once who leads.
     AskOthers { addresses: Vec<String> },
     /// Note how many nodes there are, by an answer to a question that was asked at `asked`. Only the leader's counts.
@@ -51,9 +51,12 @@ pub enum Command {
     Publish { view: View, is_lost: bool },
 }
 
+/// The use of the nodes that the engine is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Purpose {
+pub enum Purpose {
+    /// The configuration is told to other tasks, and followed by cluster.yaml.
     Configuration,
+    /// They are asked who leads.
     Others,
 }
 
@@ -106,8 +109,7 @@ impl Monitor {
                 let is_due = has_passed(self.members_asked, NODES_INTERVAL, now);
                 if self.leads() || is_due {
                     self.members_asked = Some(self.asked);
-                    self.purpose = Purpose::Configuration;
-                    return vec![Command::AskMembers];
+                    return self.ask_members(Purpose::Configuration);
                 }
                 self.ask_others_or_publish(now)
             }
@@ -145,6 +147,11 @@ impl Monitor {
         commands
     }
 
+    fn ask_members(&mut self, purpose: Purpose) -> Vec<Command> {
+        self.purpose = purpose;
+        vec![Command::AskMembers { purpose }]
+    }
+
     fn note_addresses(&mut self, mut members: Vec<Member>) {
         members.retain(|member| member.id != self.own_id);
         members.sort_by_key(|member| !member.is_voter);
@@ -157,8 +164,7 @@ impl Monitor {
             && has_passed(self.last_asked, ASK_INTERVAL, now)
         {
             self.last_asked = Some(self.asked);
-            self.purpose = Purpose::Others;
-            return vec![Command::AskMembers];
+            return self.ask_members(Purpose::Others);
         }
         self.publish(now)
     }

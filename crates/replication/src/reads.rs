@@ -59,7 +59,7 @@ impl<T> Waiting<T> {
 
 /// The one proof that a follower has asked the leader for, with the reads that it stands for.
 #[derive(Debug)]
-pub struct Asked<T> {
+pub struct AskedProof<T> {
     next: u64,
     under_way: Option<(u64, Vec<T>)>,
 }
@@ -75,7 +75,7 @@ pub enum Settled<T> {
     Unknown,
 }
 
-impl<T> Default for Asked<T> {
+impl<T> Default for AskedProof<T> {
     fn default() -> Self {
         Self {
             next: 1,
@@ -84,7 +84,7 @@ impl<T> Default for Asked<T> {
     }
 }
 
-impl<T> Asked<T> {
+impl<T> AskedProof<T> {
     pub fn is_under_way(&self) -> bool {
         self.under_way.is_some()
     }
@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn reads_that_arrive_during_a_proof_wait_for_the_next() {
-        let (mut waiting, mut asked) = (Waiting::default(), Asked::default());
+        let (mut waiting, mut asked) = (Waiting::default(), AskedProof::default());
         waiting.add(1, NEVER).unwrap();
         let number = asked.begin(waiting.take(NEVER));
         waiting.add(2, NEVER).unwrap();
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn reads_without_a_proof_wait_on() {
-        let (mut waiting, mut asked) = (Waiting::default(), Asked::default());
+        let (mut waiting, mut asked) = (Waiting::default(), AskedProof::default());
         let number = asked.begin(vec![1]);
         assert_eq!(asked.settle(number, false), Settled::TryAgain(vec![1]));
         asked.begin(vec![2]);

@@ -42,7 +42,7 @@ impl Cluster {
                 Some(Command::AskEngine) => Event::EngineSaid {
                     view: self.engine.clone(),
                 },
-                Some(Command::AskMembers) => Event::MembersAre {
+                Some(Command::AskMembers { .. }) => Event::MembersAre {
                     members: self.engine.as_ref().map(|_| members()),
                 },
                 Some(Command::AskOthers { .. }) => Event::OthersSaid {

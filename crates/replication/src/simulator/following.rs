@@ -12,7 +12,7 @@ use crate::{
     Forwarded, Intake, Revision, View, coordinator,
     intake::Command,
     proofs::ProofId,
-    reads::{Asked, Settled},
+    reads::{AskedProof, Settled},
 };
 
 /// Requests in one message.
@@ -27,7 +27,7 @@ pub struct Following {
     welcome: (Revision, Revision),
     collected: Vec<Row>,
     forwarded: Forwarded<Submission>,
-    asked: Asked<Read>,
+    asked: AskedProof<Read>,
 }
 
 impl Following {
@@ -48,7 +48,7 @@ impl World {
             welcome: (0, 0),
             collected: Vec::new(),
             forwarded: Forwarded::default(),
-            asked: Asked::default(),
+            asked: AskedProof::default(),
         });
     }
 

@@ -177,7 +177,7 @@ impl World {
         for command in self.nodes[node].process.monitor.decide(event, now) {
             match command {
                 monitor::Command::AskEngine => self.ask(node, Asker::Monitor),
-                monitor::Command::AskMembers => self.ask(node, Asker::MonitorForMembers),
+                monitor::Command::AskMembers { .. } => self.ask(node, Asker::MonitorForMembers),
                 monitor::Command::AskOthers { addresses } => {
                     let delay_us = self.rng.delay_us(STEP_US);
                     self.at_node(node, delay_us, Event::OthersAsked(addresses));
