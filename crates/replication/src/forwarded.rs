@@ -28,12 +28,14 @@ impl<T> Forwarded<T> {
         self.outstanding.len() < MAX_OUTSTANDING
     }
 
-    /// Notes a request that is about to be forwarded, by what is needed to answer it. Returns its number in the session.
-    pub fn forward(&mut self, request: T) -> u64 {
+    /// Makes the message that forwards a request, by its number in the session, and notes what is needed to answer it.
+    /// Returns the message, if there is one.
+    pub fn forward<M>(&mut self, request: impl FnOnce(u64) -> Option<(M, T)>) -> Option<M> {
         let number = self.next;
         self.next += 1;
+        let (message, request) = request(number)?;
         self.outstanding.insert(number, request);
-        number
+        Some(message)
     }
 
     /// Takes the request that an answer is for; none if it is for none.
@@ -56,7 +58,9 @@ mod tests {
     #[test]
     fn each_request_is_answered_once_or_of_unknown_outcome() {
         let mut forwarded = Forwarded::default();
-        let numbers = ["a", "b", "c"].map(|request| forwarded.forward(request));
+        let numbers = ["a", "b", "c"]
+            .map(|request| forwarded.forward(|number| Some((number, request))).unwrap());
+        assert_eq!(forwarded.forward(|_| None::<((), _)>), None);
         assert_eq!(forwarded.answered(numbers[1]), Some("b"));
         assert_eq!(forwarded.answered(numbers[1]), None);
         assert_eq!(forwarded.answered(77), None);
@@ -66,7 +70,9 @@ mod tests {
     #[test]
     fn a_follower_waits_for_answers_before_it_forwards_more() {
         let mut forwarded = Forwarded::default();
-        let numbers: Vec<_> = (0..MAX_OUTSTANDING).map(|n| forwarded.forward(n)).collect();
+        let numbers = (0..MAX_OUTSTANDING)
+            .map(|request| forwarded.forward(|number| Some((number, request))).unwrap());
+        let numbers: Vec<_> = numbers.collect();
         assert!(!forwarded.has_room());
         forwarded.answered(numbers[0]);
         assert!(forwarded.has_room());

@@ -7,6 +7,7 @@ use dqlite::{
     node::stored_term,
     wire::{Role, Server},
 };
+use replication::View;
 use tokio::sync::Mutex;
 
 /// The engine answers in microseconds, unless its loop is held up by the disk.
@@ -14,20 +15,6 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The number of attempts to read a term that changes while it is read.
 const MAX_ATTEMPTS: usize = 3;
-
-/// The leader and the term.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct View {
-    /// None during an election, and on a node that is not told of the leader.
-    pub leader: Option<(u64, String)>,
-    pub term: u64,
-}
-
-impl View {
-    pub fn leader_id(&self) -> u64 {
-        self.leader.as_ref().map_or(0, |(id, _)| *id)
-    }
-}
 
 /// Asks the engine through one connection.
 pub struct EngineView {

@@ -1,10 +1,13 @@
 //! The follower's side of a session with the leader.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use etcd_state::{mvcc::Replay, requests::RequestError};
-use peer_proto::{
-    self as proto, Confirmation, FromLeader, Hello, ReadIndex, ReadIndexed, ToLeader,
+use peer_proto::{self as proto, Confirmation, FromLeader, Hello, ReadIndex, ToLeader};
+use replication::{
+    Beginning, Forwarded, Intake,
+    intake::{Command, Message},
+    reads::{AskedProof, Settled},
 };
 use tokio::{
     sync::mpsc,
@@ -15,13 +18,13 @@ use tonic::{Status, Streaming};
 
 use super::{
     Dialer, EngineView, Reads,
-    lead::{MAX_OUTSTANDING, view_to_proto},
+    lead::view_to_proto,
     log_ends::{Remembered, moments_to_tell},
     reads::{Waiting, finish},
     requests::{Nonsense, Unanswered, to_leader},
     rows::{received, settings_from_proto},
 };
-use crate::store::{ApplyError, Replica};
+use crate::store::{ApplyError, Replica, Row};
 
 /// Messages that the leader has not taken yet.
 const MAX_UNSENT: usize = 4;
@@ -65,16 +68,16 @@ pub struct Follower<'a> {
 /// The questions to the leader that it has not answered.
 #[derive(Default)]
 struct Outstanding {
-    next: u64,
-    requests: HashMap<u64, Unanswered>,
-    reads: Option<(u64, Vec<Waiting>)>,
+    requests: Forwarded<Unanswered>,
+    reads: AskedProof<Waiting>,
 }
 
-/// The parts of the leader's store that have arrived so far.
+/// The store of this node, as the leader sends it.
 struct Receiving {
-    replay: Replay,
+    intake: Intake<Row>,
+    /// The whole store, while it arrives.
+    replay: Option<Replay>,
     cluster_id: u64,
-    until: i64,
 }
 
 impl Follower<'_> {
@@ -91,12 +94,10 @@ impl Follower<'_> {
             wanted = until => Ok(wanted),
         };
         // They reached the leader, for all that is known.
-        for request in outstanding.requests.into_values() {
+        for request in outstanding.requests.end() {
             request.refuse(RequestError::LeaderLost);
         }
-        if let Some((_, waiting)) = outstanding.reads {
-            self.reads.give_back(waiting);
-        }
+        self.reads.give_back(outstanding.reads.end());
         ended
     }
 
@@ -130,17 +131,23 @@ impl Follower<'_> {
         let opened = timeout(HELLO_TIMEOUT, opening).await;
         let (mut incoming, first) = opened.map_err(|_| FollowError::Silent)??;
         let welcome = first.welcome.ok_or(FollowError::Confused)?;
-        let mut receiving = welcome.is_whole.then(|| Receiving {
-            replay: Replay::new(welcome.compact_revision).at_least(welcome.revision),
+        let beginning = match welcome.is_whole {
+            true => Beginning::Whole,
+            false => Beginning::Continues,
+        };
+        let mut receiving = Receiving {
+            intake: Intake::new(beginning, welcome.revision),
+            replay: welcome
+                .is_whole
+                .then(|| Replay::new(welcome.compact_revision).at_least(welcome.revision)),
             cluster_id: welcome.cluster_id,
-            until: welcome.revision,
-        });
-        if receiving.is_none() {
+        };
+        if receiving.intake.is_loaded() {
             (self.on_loaded)();
         }
         let (mut moments, mut told) = (moments_to_tell(), None);
         loop {
-            let can_ask = receiving.is_none() && outstanding.requests.len() < MAX_OUTSTANDING;
+            let can_ask = receiving.intake.is_loaded() && outstanding.requests.has_room();
             tokio::select! {
                 biased;
                 _ = moments.tick() => self.tell_log_end(&out, &mut told),
@@ -160,13 +167,10 @@ impl Follower<'_> {
                         let _ = out.try_send(message);
                     }
                 }
-                permit = reserve(&out, self.reads), if can_ask && outstanding.reads.is_none() => {
+                permit = reserve(&out, self.reads), if can_ask && !outstanding.reads.is_under_way() => {
                     let permit = permit?;
                     // Before the engine is asked: its answer is a proof for these.
-                    let waiting = self.reads.take();
-                    outstanding.next += 1;
-                    let number = outstanding.next;
-                    outstanding.reads = Some((number, waiting));
+                    let number = outstanding.reads.begin(self.reads.take());
                     let view = self.engine.view().await.unwrap_or_default();
                     permit.send(ToLeader {
                         read_index: Some(ReadIndex { number, view: Some(view_to_proto(&view)) }),
@@ -197,79 +201,71 @@ impl Follower<'_> {
     async fn take(
         &mut self,
         message: FromLeader,
-        receiving: &mut Option<Receiving>,
+        receiving: &mut Receiving,
         outstanding: &mut Outstanding,
     ) -> Result<Option<u64>, FollowError> {
-        let rows = message.rows.into_iter().map(received);
-        match receiving {
-            None => self.replica.apply(rows)?,
-            Some(whole) => {
-                let mut continuing = Vec::new();
-                for row in rows {
-                    if row.kv.mod_revision > whole.until {
-                        continuing.push(row);
-                        continue;
+        let read_index = message.read_index;
+        let parts = Message {
+            rows: message.rows.into_iter().map(received).collect(),
+            settings: message.settings,
+            compact_revision: message.compact_revision,
+            answers: message.answers,
+            read_index: read_index.map(|read| (read.number, read.revision)),
+            confirm: message.confirm,
+        };
+        let mut confirm = None;
+        for command in receiving.intake.decide(parts, |row| row.kv.mod_revision) {
+            match command {
+                Command::Collect(rows) => {
+                    let replay = receiving.replay.as_mut().ok_or(FollowError::Confused)?;
+                    for row in rows {
+                        replay
+                            .row(row.kind, row.kv, row.prev_revision)
+                            .map_err(ApplyError::from)?;
                     }
-                    whole
-                        .replay
-                        .row(row.kind, row.kv, row.prev_revision)
-                        .map_err(ApplyError::from)?;
                 }
-                // The settings follow upon the rows.
-                if message.settings.is_some()
-                    && let Some(whole) = receiving.take()
-                {
-                    self.replica.replace(whole.replay, whole.cluster_id);
-                    self.replica.apply(continuing)?;
-                } else if !continuing.is_empty() {
-                    return Err(FollowError::Confused);
+                Command::Replace => {
+                    let replay = receiving.replay.take().ok_or(FollowError::Confused)?;
+                    self.replica.replace(replay, receiving.cluster_id);
                 }
+                Command::Apply(rows) => self.replica.apply(rows)?,
+                Command::ApplySettings(settings) => {
+                    self.replica.apply_settings(settings_from_proto(settings));
+                }
+                Command::NoteLoaded => (self.on_loaded)(),
+                Command::ApplyCompaction(revision) => self.replica.apply_compaction(revision).await,
+                Command::Answer(answer) => {
+                    let Some(request) = outstanding.requests.answered(answer.number) else {
+                        continue;
+                    };
+                    request
+                        .answer(answer.kind)
+                        .map_err(|Nonsense| FollowError::Confused)?;
+                }
+                Command::SettleReads(number, revision) => {
+                    debug_assert!(revision.is_none_or(|it| self.replica.revision() >= it));
+                    self.settle(outstanding.reads.settle(number, revision.is_some()));
+                }
+                Command::Confirm(round) => confirm = Some(round),
             }
-        }
-        if let Some(settings) = message.settings {
-            self.replica.apply_settings(settings_from_proto(settings));
-            (self.on_loaded)();
-        }
-        if let Some(revision) = message.compact_revision {
-            self.replica.apply_compaction(revision).await;
-        }
-        for answer in message.answers {
-            let Some(request) = outstanding.requests.remove(&answer.number) else {
-                continue;
-            };
-            request
-                .answer(answer.kind)
-                .map_err(|Nonsense| FollowError::Confused)?;
         }
         for end in &message.log_ends {
             self.remembered.note(end);
         }
-        if let Some(read) = message.read_index {
-            self.finish_reads(read, outstanding);
-        }
-        Ok(message.confirm)
+        Ok(confirm)
     }
 
-    fn finish_reads(&self, read: ReadIndexed, outstanding: &mut Outstanding) {
-        let Some((number, waiting)) = outstanding.reads.take() else {
-            return;
-        };
-        if number != read.number {
-            outstanding.reads = Some((number, waiting));
-            return;
-        }
-        match read.revision {
-            Some(revision) => {
-                debug_assert!(self.replica.revision() >= revision);
-                finish(waiting, Ok(()));
-            }
-            None => {
+    fn settle(&self, settled: Settled<Waiting>) {
+        match settled {
+            Settled::Answer(waiting) => finish(waiting, Ok(())),
+            Settled::TryAgain(waiting) => {
                 let reads = self.reads.clone();
                 tokio::spawn(async move {
                     sleep(READ_PAUSE).await;
                     reads.give_back(waiting);
                 });
             }
+            Settled::Unknown => {}
         }
     }
 }
@@ -298,12 +294,10 @@ async fn forward(
         if submission.command.is_abandoned() {
             continue;
         }
-        outstanding.next += 1;
-        let number = outstanding.next;
-        if let Some((message, unanswered)) = to_leader(submission, number) {
-            outstanding.requests.insert(number, unanswered);
-            submissions.push(message);
-        }
+        let message = outstanding
+            .requests
+            .forward(|number| to_leader(submission, number));
+        submissions.extend(message);
     }
     if !submissions.is_empty() {
         permit.send(ToLeader {

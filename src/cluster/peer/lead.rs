@@ -1,32 +1,37 @@
 //! The leader's side: one session for each follower, and the proof that this node leads still.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     pin::pin,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use dqlite::cluster_id::ClusterId;
-use etcd_state::{mvcc::Revision, settings::Settings};
+use etcd_state::settings::Settings;
 use peer_proto::{
     self as proto, AboutRequest, AboutResponse, FromLeader, Hello, ReadIndexed, RememberedRequest,
     RememberedResponse, ToLeader, Welcome, peer_server::Peer,
 };
+use replication::{
+    Beginning, Feed, Flush, StoreState, View, feed,
+    forwarded::MAX_OUTSTANDING,
+    proofs::{self, ProofId, Proofs},
+};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinSet,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout_at},
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{debug, error, info};
 
 use super::{
-    EngineView, Reads, View,
+    EngineView, Reads,
     log_ends::{LogEnds, Remembered, moments_to_tell},
     node_info::{OwnFiles, details},
     reads::finish,
@@ -45,48 +50,32 @@ const CHANGES_PER_MESSAGE: usize = 1024;
 /// Rounds that a follower was not asked for yet.
 const MAX_ROUNDS: usize = 16;
 
-/// The longest that the nodes may take to confirm.
-const ROUND_TIMEOUT: Duration = Duration::from_secs(1);
-
 /// Pause after a proof that failed: the nodes do not answer, or there is an election.
 const PROOF_PAUSE: Duration = Duration::from_millis(50);
-
-/// Answers that a follower waits for; it forwards no more requests before it has some.
-pub const MAX_OUTSTANDING: usize = 4096;
 
 /// The time during which this node leads without a break.
 pub struct Tenure {
     pub term: u64,
-    own_id: u64,
     engine: Arc<EngineView>,
-    rounds: Mutex<HashMap<u64, Round>>,
-    sessions: Mutex<HashMap<u64, mpsc::Sender<u64>>>,
-    next: AtomicU64,
+    started: Instant,
+    proofs: Mutex<Proofs>,
+    /// Told of the proofs for which nodes are asked.
+    asking: Mutex<HashMap<ProofId, oneshot::Sender<()>>>,
+    sessions: Mutex<HashMap<u64, mpsc::Sender<ProofId>>>,
+    next_session: AtomicU64,
     ended: watch::Sender<bool>,
-}
-
-/// A question to all nodes who leads.
-struct Round {
-    voters: HashSet<u64>,
-    confirmed: HashSet<u64>,
-    done: Option<oneshot::Sender<()>>,
-}
-
-impl Round {
-    fn has_majority(&self) -> bool {
-        self.confirmed.intersection(&self.voters).count() * 2 > self.voters.len()
-    }
 }
 
 impl Tenure {
     pub fn new(own_id: u64, term: u64, engine: Arc<EngineView>) -> Arc<Self> {
         Arc::new(Self {
             term,
-            own_id,
             engine,
-            rounds: Mutex::default(),
+            started: Instant::now(),
+            proofs: Mutex::new(Proofs::new(own_id, term)),
+            asking: Mutex::default(),
             sessions: Mutex::default(),
-            next: AtomicU64::new(1),
+            next_session: AtomicU64::new(1),
             ended: watch::Sender::new(false),
         })
     }
@@ -95,68 +84,66 @@ impl Tenure {
         self.ended.send_replace(true);
     }
 
-    fn is_this(&self, view: &View) -> bool {
-        view.leader_id() == self.own_id && view.term == self.term
-    }
-
-    /// Returns whether this node led at some moment after the call: a majority of the voters named
-    /// it, in its term, and a voter that names it has not elected another leader yet. `told` is
-    /// what a node said just now.
+    /// Returns whether this node led at some moment after the call. `told` is what a node said just
+    /// now.
     async fn prove(&self, told: Option<(u64, View)>) -> bool {
-        let Ok(view) = self.engine.view().await else {
-            return false;
-        };
-        if !self.is_this(&view) {
-            return false;
-        }
-        let Ok(voters) = self.engine.voters().await else {
-            return false;
-        };
-        let mut round = Round {
-            voters: voters.into_iter().collect(),
-            confirmed: HashSet::from([self.own_id]),
-            done: None,
-        };
-        if let Some((id, view)) = told
-            && self.is_this(&view)
-        {
-            round.confirmed.insert(id);
-        }
-        if round.has_majority() {
-            return true;
-        }
-        let (done, has_majority) = oneshot::channel();
-        round.done = Some(done);
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        self.rounds().insert(number, round);
-        for session in self.sessions().values() {
-            // One that is full asks for an earlier round still, and its end is near.
-            let _ = session.try_send(number);
-        }
-        let proven = timeout(ROUND_TIMEOUT, has_majority).await;
-        self.rounds().remove(&number);
-        matches!(proven, Ok(Ok(())))
-    }
-
-    fn confirmed(&self, id: u64, number: u64, view: &View) {
-        if !self.is_this(view) {
-            return;
-        }
-        if let Some(round) = self.rounds().get_mut(&number) {
-            round.confirmed.insert(id);
-            if round.has_majority()
-                && let Some(done) = round.done.take()
-            {
-                let _ = done.send(());
+        let mut event = proofs::Event::Wanted { told };
+        loop {
+            event = match self.decide(event) {
+                None => return false,
+                Some(proofs::Command::AskEngine { proof }) => {
+                    let view = self.engine.view().await.ok();
+                    proofs::Event::EngineSaid { proof, view }
+                }
+                Some(proofs::Command::AskVoters { proof }) => {
+                    let voters = self.engine.voters().await.ok();
+                    proofs::Event::VotersAre { proof, voters }
+                }
+                Some(proofs::Command::AskNodes { proof, until }) => {
+                    if self.ask_nodes(proof, until).await {
+                        return true;
+                    }
+                    proofs::Event::TimeIsUp { proof }
+                }
+                Some(proofs::Command::Settle { is_proven, .. }) => return is_proven,
             }
         }
     }
 
-    fn rounds(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Round>> {
-        self.rounds.lock().expect("no panic while it is held")
+    fn decide(&self, event: proofs::Event) -> Option<proofs::Command> {
+        let mut proofs = self.proofs.lock().expect("no panic while it is held");
+        proofs.decide(event, self.started.elapsed())
     }
 
-    fn sessions(&self) -> std::sync::MutexGuard<'_, HashMap<u64, mpsc::Sender<u64>>> {
+    /// Asks all followers, and returns whether they made it a proof.
+    async fn ask_nodes(&self, proof: ProofId, until: Duration) -> bool {
+        let (done, is_proven) = oneshot::channel();
+        self.asking().insert(proof, done);
+        for session in self.sessions().values() {
+            // One that is full asks for an earlier round still, and its end is near.
+            let _ = session.try_send(proof);
+        }
+        let proven = timeout_at(self.started + until, is_proven).await;
+        self.asking().remove(&proof);
+        matches!(proven, Ok(Ok(())))
+    }
+
+    fn confirmed(&self, id: u64, proof: ProofId, view: View) {
+        let command = self.decide(proofs::Event::NodeSaid { id, proof, view });
+        if let Some(proofs::Command::Settle {
+            is_proven: true, ..
+        }) = command
+            && let Some(done) = self.asking().remove(&proof)
+        {
+            let _ = done.send(());
+        }
+    }
+
+    fn asking(&self) -> MutexGuard<'_, HashMap<ProofId, oneshot::Sender<()>>> {
+        self.asking.lock().expect("no panic while it is held")
+    }
+
+    fn sessions(&self) -> MutexGuard<'_, HashMap<u64, mpsc::Sender<ProofId>>> {
         self.sessions.lock().expect("no panic while it is held")
     }
 
@@ -227,9 +214,7 @@ impl Peer for PeerService {
             tenure,
             incoming: request.into_inner(),
             out,
-            sent_revision: 0,
-            sent_compact_revision: 0,
-            sent_settings: None,
+            feed: Feed::new(0, 0),
             remembered: self.remembered.clone(),
             sent_log_ends: LogEnds::default(),
             answers: JoinSet::new(),
@@ -287,15 +272,23 @@ fn view_from_proto(view: proto::View) -> View {
     }
 }
 
+/// The settings, compared by version.
+#[derive(Clone)]
+struct SettingsVersion(Arc<Settings>);
+
+impl PartialEq for SettingsVersion {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
 /// The session with one follower.
 struct Session {
     store: Store,
     tenure: Arc<Tenure>,
     incoming: Streaming<ToLeader>,
     out: mpsc::Sender<Result<FromLeader, Status>>,
-    sent_revision: Revision,
-    sent_compact_revision: Revision,
-    sent_settings: Option<Arc<Settings>>,
+    feed: Feed<SettingsVersion>,
     remembered: Arc<Remembered>,
     sent_log_ends: LogEnds,
     answers: JoinSet<proto::Answer>,
@@ -325,7 +318,7 @@ impl Session {
         let Ok(hello) = self.hello().await else {
             return;
         };
-        let number = self.tenure.next.fetch_add(1, Ordering::Relaxed);
+        let number = self.tenure.next_session.fetch_add(1, Ordering::Relaxed);
         let (confirm, confirms) = mpsc::channel(MAX_ROUNDS);
         self.tenure.sessions().insert(number, confirm);
         let id = hello.member_id;
@@ -394,13 +387,13 @@ impl Session {
     }
 
     /// A follower has only what was committed, and a leader has all of that.
-    fn check_is_not_ahead(&self, hello: &Hello, head: Revision) {
-        if hello.cluster_id == self.store.cluster_id() && hello.revision > head {
+    fn check_is_not_ahead(&self, hello: &Hello, follower: StoreState, own: StoreState) {
+        if feed::is_ahead(follower, own) {
             self.store.metrics().nodes_ahead.increment();
             error!(
                 id = format_args!("{:x}", hello.member_id),
                 revision = hello.revision,
-                own_revision = head,
+                own_revision = own.revision,
                 "a node has revisions that this leader does not have: what was acknowledged is lost, since an old copy \
                  of a directory came back; the node forgets them"
             );
@@ -422,12 +415,18 @@ impl Session {
     /// Sends everything that the follower needs to be where the leader is now.
     async fn welcome(&mut self, hello: Hello) -> Result<(), End> {
         let history = self.store.history().clone();
-        let (head, compact) = (self.store.revision(), history.compact_revision());
-        self.check_is_not_ahead(&hello, head);
-        let continues = hello.cluster_id == self.store.cluster_id()
-            && hello.revision > 0
-            && hello.revision >= compact
-            && hello.revision <= head;
+        let own = StoreState {
+            cluster_id: self.store.cluster_id(),
+            revision: self.store.revision(),
+            compact_revision: history.compact_revision(),
+        };
+        let follower = StoreState {
+            cluster_id: hello.cluster_id,
+            revision: hello.revision,
+            compact_revision: hello.compact_revision,
+        };
+        self.check_is_not_ahead(&hello, follower, own);
+        let continues = feed::beginning(follower, own) == Beginning::Continues;
         let mut welcome = Welcome {
             cluster_id: self.store.cluster_id(),
             term: self.tenure.term,
@@ -436,8 +435,7 @@ impl Session {
             revision: hello.revision,
         };
         if continues {
-            self.sent_revision = hello.revision;
-            self.sent_compact_revision = hello.compact_revision;
+            self.feed = Feed::new(hello.revision, hello.compact_revision);
             return self.send_welcome(welcome).await;
         }
         let collecting = tokio::task::spawn_blocking(move || history.versions(0));
@@ -445,8 +443,7 @@ impl Session {
         let mut transfer = Transfer::new(versions.map_err(|_| End::Compacted)?);
         welcome.revision = transfer.revision();
         welcome.compact_revision = transfer.compact_revision();
-        self.sent_revision = welcome.revision;
-        self.sent_compact_revision = welcome.compact_revision;
+        self.feed = Feed::new(welcome.revision, welcome.compact_revision);
         info!(
             id = format_args!("{:x}", hello.member_id),
             revision = welcome.revision,
@@ -476,9 +473,9 @@ impl Session {
     async fn flush(&mut self, last: FromLeader) -> Result<(), End> {
         // First: a compaction is published after the commits that it is above.
         let compact_revision = self.store.history().compact_revision();
-        let head = self.store.revision();
+        let flush = Flush::new(compact_revision, self.store.revision());
         loop {
-            let from = self.sent_revision + 1;
+            let from = self.feed.next_revision();
             let commits = self
                 .store
                 .history()
@@ -486,44 +483,34 @@ impl Session {
                 .map_err(|_| End::Compacted)?;
             let changes = commits.iter().flat_map(|commit| &commit.changes);
             let rows: Vec<_> = changes.map(row_of_change).collect();
-            match commits.last() {
-                Some(commit) => self.sent_revision = commit.revision,
-                // After a conversion the newest revisions may have no commits.
-                None => self.sent_revision = self.sent_revision.max(head),
+            let newest = commits.last().map(|commit| commit.revision);
+            let (head, store) = (self.store.revision(), &self.store);
+            let settings = || SettingsVersion(store.settings());
+            match self.feed.decide(flush, newest, head, settings) {
+                feed::Command::SendRows => {
+                    self.send(FromLeader {
+                        rows,
+                        ..Default::default()
+                    })
+                    .await?;
+                }
+                feed::Command::SendLast {
+                    settings,
+                    compact_revision,
+                } => {
+                    let message = FromLeader {
+                        rows,
+                        settings: settings.map(|settings| settings_to_proto(&settings.0)),
+                        compact_revision,
+                        ..last
+                    };
+                    if message == FromLeader::default() {
+                        return Ok(());
+                    }
+                    return self.send(message).await;
+                }
             }
-            let is_last = self.sent_revision >= self.store.revision();
-            if is_last {
-                return self.flush_last(rows, compact_revision, last).await;
-            }
-            self.send(FromLeader {
-                rows,
-                ..Default::default()
-            })
-            .await?;
         }
-    }
-
-    async fn flush_last(
-        &mut self,
-        rows: Vec<proto::Row>,
-        compact_revision: Revision,
-        mut message: FromLeader,
-    ) -> Result<(), End> {
-        message.rows = rows;
-        let settings = self.store.settings();
-        let is_sent = |sent: &Arc<Settings>| Arc::ptr_eq(sent, &settings);
-        if !self.sent_settings.as_ref().is_some_and(is_sent) {
-            message.settings = Some(settings_to_proto(&settings));
-            self.sent_settings = Some(settings);
-        }
-        if compact_revision > self.sent_compact_revision {
-            self.sent_compact_revision = compact_revision;
-            message.compact_revision = Some(compact_revision);
-        }
-        if message == FromLeader::default() {
-            return Ok(());
-        }
-        self.send(message).await
     }
 
     async fn send(&mut self, message: FromLeader) -> Result<(), End> {
@@ -536,7 +523,7 @@ impl Session {
         }
         if let Some(confirmation) = message.confirmation {
             let view = view_from_proto(confirmation.view.unwrap_or_default());
-            self.tenure.confirmed(id, confirmation.round, &view);
+            self.tenure.confirmed(id, confirmation.round, view);
         }
         if let Some(read) = message.read_index {
             let told = (id, view_from_proto(read.view.unwrap_or_default()));

@@ -5,6 +5,8 @@
 //! up, answers down, and the questions by which linearizable reads are proven. Consensus itself is the
 //! engine's; nothing here is committed that the engine has not committed.
 //!
+//! What is decided is in the crate `replication`, without I/O; the tasks here ask, send, and carry out.
+//!
 //! Invariants: the index of a node is always a prefix of what is committed. A request that may have
 //! reached a leader's writer is never forwarded a second time. A linearizable read waits for a
 //! proof that was begun after it arrived.
@@ -35,7 +37,4 @@ pub use self::{
     replica::CoordinatorError,
     serve::PeerPort,
 };
-use self::{
-    engine::{EngineView, View},
-    incompatible_nodes::IncompatibleNodes,
-};
+use self::{engine::EngineView, incompatible_nodes::IncompatibleNodes};

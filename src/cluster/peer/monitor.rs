@@ -3,31 +3,20 @@
 use std::{sync::Arc, time::Duration};
 
 use dqlite::wire::{Role, Server};
+use replication::{
+    View,
+    monitor::{Command, Event, INTERVAL, Member, Monitor as Decisions, Purpose},
+};
 use tokio::{
     sync::watch,
     time::{Instant, MissedTickBehavior},
 };
 use tracing::{debug, info, warn};
 
-use super::{Dialer, EngineView, Reads, View};
-
-/// The interval at which the engine is asked: a change of leader is noticed within this. One
-/// question costs some 30 us.
-const INTERVAL: Duration = Duration::from_millis(50);
-
-/// The interval at which a node that does not lead asks its engine for the configuration:
-/// cluster.yaml follows it.
-const NODES_INTERVAL: Duration = Duration::from_millis(500);
-
-/// The interval at which other nodes are asked if the engine of this one does not know the leader:
-/// a spare is told by none.
-const ASK_INTERVAL: Duration = Duration::from_millis(500);
+use super::{Dialer, EngineView, Reads};
 
 /// The longest that one other node may take to say who leads.
 const ASK_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// The time without a leader after which clients that want to know are told: some elections.
-const LOST_AFTER: Duration = Duration::from_secs(3);
 
 /// The leader and the nodes, as this node knows them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -53,104 +42,78 @@ impl Monitor {
     pub async fn run(mut self, cluster_view: watch::Sender<ClusterView>) {
         let mut ticks = tokio::time::interval(INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut last_leader = Instant::now();
-        let mut last_asked = None::<Instant>;
-        let mut servers_asked = None::<Instant>;
+        let started = Instant::now();
+        let addresses = std::mem::take(&mut self.addresses);
+        let mut decisions = Decisions::new(self.own_id, addresses, Duration::ZERO);
+        let mut servers = Vec::new();
         loop {
             ticks.tick().await;
-            let asked = Instant::now();
-            let mut view = match self.engine.view().await {
-                Ok(view) => {
-                    self.reads.note_answer();
-                    view
-                }
-                Err(error) => {
-                    debug!(%error, "cannot ask dqlite who leads");
-                    View {
-                        term: cluster_view.borrow().view.term,
-                        ..View::default()
-                    }
-                }
-            };
-            let leads = view.leader_id() == self.own_id;
-            let mut servers = cluster_view.borrow().servers.clone();
-            if leads || servers_asked.is_none_or(|at| at.elapsed() > NODES_INTERVAL) {
-                servers_asked = Some(asked);
-                match self.engine.servers().await {
-                    Ok(found) => {
-                        if leads {
-                            self.reads.note_nodes(found.len(), asked);
-                            self.note(&found);
+            let mut next = Some(Event::TimeToAsk);
+            while let Some(event) = next.take() {
+                for command in decisions.decide(event, started.elapsed()) {
+                    next = match command {
+                        Command::AskEngine => Some(self.ask_engine().await),
+                        Command::AskMembers { purpose } => {
+                            Some(self.ask_members(purpose, &mut servers).await)
                         }
-                        servers = found;
-                    }
-                    Err(error) => warn!(%error, "cannot ask dqlite for the nodes"),
-                }
-            }
-            if view.leader.is_none()
-                && last_leader.elapsed() > ASK_INTERVAL
-                && last_asked.is_none_or(|at| at.elapsed() > ASK_INTERVAL)
-            {
-                last_asked = Some(asked);
-                if let Some(told) = self.ask_others().await {
-                    view.leader = told.leader;
-                }
-            }
-            if view.leader.is_some() {
-                last_leader = asked;
-            } else if let Some(old) = &cluster_view.borrow().view.leader
-                && last_asked.is_some_and(|at| at.elapsed() <= ASK_INTERVAL)
-                && cluster_view.borrow().view.term == view.term
-            {
-                // Between two questions to others, what they said last counts.
-                view.leader = Some(old.clone());
-            }
-            let next = ClusterView {
-                view,
-                is_lost: last_leader.elapsed() > LOST_AFTER,
-                servers,
-            };
-            cluster_view.send_if_modified(|cluster_view| {
-                if *cluster_view == next {
-                    return false;
-                }
-                if cluster_view.view.leader != next.view.leader {
-                    match &next.view.leader {
-                        Some((id, address)) => {
-                            self.reads.note_leader_change();
-                            info!(
-                                id = format_args!("{id:x}"),
-                                address,
-                                term = next.view.term,
-                                "the cluster has a leader"
-                            );
+                        Command::AskOthers { addresses } => {
+                            let view = self.ask_others(addresses).await;
+                            Some(Event::OthersSaid { view })
                         }
-                        None => info!(term = next.view.term, "the cluster has no leader"),
-                    }
+                        Command::NoteCount { count, asked } => {
+                            self.reads.note_nodes(count, started + asked);
+                            None
+                        }
+                        Command::Publish { view, is_lost } => {
+                            let servers = servers.clone();
+                            let next = ClusterView {
+                                view,
+                                is_lost,
+                                servers,
+                            };
+                            self.publish(&cluster_view, next);
+                            None
+                        }
+                    };
                 }
-                *cluster_view = next;
-                true
-            });
+            }
         }
     }
 
-    fn note(&mut self, servers: &[Server]) {
-        let others = servers.iter().filter(|server| server.id != self.own_id);
-        let mut others: Vec<_> = others.collect();
-        others.sort_by_key(|server| server.role != Role::Voter);
-        let addresses = others.iter().map(|server| server.address.clone());
-        self.addresses = addresses.collect();
+    async fn ask_engine(&self) -> Event {
+        let view = match self.engine.view().await {
+            Ok(view) => {
+                self.reads.note_answer();
+                Some(view)
+            }
+            Err(error) => {
+                debug!(%error, "cannot ask dqlite who leads");
+                None
+            }
+        };
+        Event::EngineSaid { view }
     }
 
-    /// The first answer of another node that knows a leader.
-    async fn ask_others(&mut self) -> Option<View> {
-        if let Ok(servers) = self.engine.servers().await
-            && !servers.is_empty()
-        {
-            self.note(&servers);
+    async fn ask_members(&self, purpose: Purpose, servers: &mut Vec<Server>) -> Event {
+        let found = self.engine.servers().await;
+        let members = match &found {
+            Ok(found) => Some(found.iter().map(member).collect()),
+            Err(_) => None,
+        };
+        match (purpose, found) {
+            (Purpose::Configuration, Ok(found)) => *servers = found,
+            (Purpose::Configuration, Err(error)) => {
+                warn!(%error, "cannot ask dqlite for the nodes");
+            }
+            (Purpose::Others, _) => {}
         }
+        Event::MembersAre { members }
+    }
+
+    /// Returns the first answer of another node that knows a leader.
+    async fn ask_others(&self, addresses: Vec<String>) -> Option<View> {
         let mut asking = tokio::task::JoinSet::new();
-        for address in self.addresses.clone() {
+        for address in addresses {
             let dialer = self.dialer.clone();
             asking.spawn(async move {
                 tokio::time::timeout(ASK_TIMEOUT, dialer.about(&address))
@@ -169,5 +132,37 @@ impl Monitor {
             }
         }
         None
+    }
+
+    fn publish(&self, cluster_view: &watch::Sender<ClusterView>, next: ClusterView) {
+        cluster_view.send_if_modified(|known| {
+            if *known == next {
+                return false;
+            }
+            if known.view.leader != next.view.leader {
+                match &next.view.leader {
+                    Some((id, address)) => {
+                        self.reads.note_leader_change();
+                        info!(
+                            id = format_args!("{id:x}"),
+                            address,
+                            term = next.view.term,
+                            "the cluster has a leader"
+                        );
+                    }
+                    None => info!(term = next.view.term, "the cluster has no leader"),
+                }
+            }
+            *known = next;
+            true
+        });
+    }
+}
+
+fn member(server: &Server) -> Member {
+    Member {
+        id: server.id,
+        address: server.address.clone(),
+        is_voter: server.role == Role::Voter,
     }
 }

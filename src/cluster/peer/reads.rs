@@ -10,20 +10,13 @@ use std::{
 };
 
 use etcd_state::requests::RequestError;
+use replication::reads::{Waiting as WaitingReads, is_alone};
 use tokio::{
     sync::{Notify, oneshot},
     time::Instant,
 };
 
 use crate::store::{Cluster, Confirmed};
-
-/// Reads that may wait; a client that does not limit itself runs into the limits of connections and
-/// streams before.
-const MAX_WAITING: usize = 64 * 1024;
-
-/// The time for which the engine's answer that there is no other node is believed. Below the time
-/// that any other node needs to be made a voter and to be elected.
-const ALONE_MS: u64 = 150;
 
 /// The role of this node in the cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +31,7 @@ pub type Waiting = oneshot::Sender<Result<(), RequestError>>;
 
 #[derive(Debug)]
 pub struct Reads {
-    waiting: Mutex<Vec<Waiting>>,
+    waiting: Mutex<WaitingReads<Waiting>>,
     arrived: Notify,
     role: AtomicU8,
     /// The engine said so when it was asked last.
@@ -101,20 +94,18 @@ impl Reads {
 
     /// Takes the reads that wait now: a proof that begins after this call is one for them.
     pub fn take(&self) -> Vec<Waiting> {
-        let mut waiting = std::mem::take(&mut *self.lock());
-        waiting.retain(|waiting| !waiting.is_closed());
-        waiting
+        self.lock().take(Waiting::is_closed)
     }
 
     /// Puts reads back, to wait for another proof.
     pub fn give_back(&self, waiting: Vec<Waiting>) {
         if !waiting.is_empty() {
-            self.lock().extend(waiting);
+            self.lock().give_back(waiting);
             self.arrived.notify_one();
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Waiting>> {
+    fn lock(&self) -> MutexGuard<'_, WaitingReads<Waiting>> {
         self.waiting.lock().expect("no panic while it is held")
     }
 }
@@ -127,10 +118,13 @@ pub fn finish(waiting: Vec<Waiting>, result: Result<(), RequestError>) {
 
 impl Cluster for Reads {
     fn is_alone(&self) -> bool {
-        self.is_single()
-            && self.leads()
-            && self.started.elapsed().as_millis() as u64
-                <= self.alone_ms.load(Ordering::Acquire) + ALONE_MS
+        let asked = Duration::from_millis(self.alone_ms.load(Ordering::Acquire));
+        is_alone(
+            self.leads(),
+            self.is_single(),
+            asked,
+            self.started.elapsed(),
+        )
     }
 
     fn is_single(&self) -> bool {
@@ -156,15 +150,8 @@ impl Cluster for Reads {
 
     fn confirm(&self) -> Confirmed<'_> {
         let (sender, confirmed) = oneshot::channel();
-        {
-            let mut waiting = self.lock();
-            if waiting.len() >= MAX_WAITING {
-                waiting.retain(|waiting| !waiting.is_closed());
-            }
-            if waiting.len() >= MAX_WAITING {
-                return Box::pin(std::future::ready(Err(RequestError::TooManyRequests)));
-            }
-            waiting.push(sender);
+        if self.lock().add(sender, Waiting::is_closed).is_err() {
+            return Box::pin(std::future::ready(Err(RequestError::TooManyRequests)));
         }
         self.arrived.notify_one();
         Box::pin(async move { confirmed.await.unwrap_or(Err(RequestError::LeaderChanged)) })

@@ -251,8 +251,8 @@ impl World {
                 continue;
             }
             if let Some(following) = &mut self.nodes[node].process.following {
-                let number = following.forwarded.forward(submission);
-                submissions.push((number, submission.operation));
+                let message = |number| Some(((number, submission.operation), submission));
+                submissions.extend(following.forwarded.forward(message));
             }
         }
         let session = self.nodes[node]
