@@ -68,7 +68,7 @@ pub use self::{
     load::empty,
     metrics::Metrics,
     quota::QuotaBytes,
-    replica::{ApplyError, Replica, Row},
+    replica::{ApplyError, Leading, Replica, Row},
     reply::{ReplyReceiver, ReplySender},
     restore::Filling,
     writer::{CommitObserver, Ended, Stop, WriterError},

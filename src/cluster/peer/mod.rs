@@ -12,6 +12,7 @@
 //! proof that was begun after it arrived.
 
 mod convert;
+mod decisions;
 mod dial;
 mod engine;
 mod errors;

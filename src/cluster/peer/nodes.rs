@@ -15,6 +15,7 @@ use tracing::error;
 
 use super::{
     Dialer, EngineView, Reads,
+    decisions::Decisions,
     lead::PeerService,
     log_ends::Remembered,
     monitor::{ClusterView, Monitor},
@@ -106,17 +107,17 @@ impl Nodes {
             cluster_id,
             remembered: remembered.clone(),
         };
+        let decisions =
+            Decisions::new(own_id, cluster_view.clone(), orders_receiver, reads.clone());
         let coordinator = Coordinator {
             own_id,
+            decisions,
             replica,
             engine,
             reads,
             dialer,
-            cluster_view: cluster_view.clone(),
             tenure: tenure_sender,
             is_loaded: loaded_sender,
-            orders: orders_receiver,
-            is_stopping: false,
             conversion,
             reminded: None,
             remembered,

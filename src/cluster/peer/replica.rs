@@ -1,35 +1,30 @@
 //! Leads or follows, as the engine says, and changes from one to the other.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
+use replication::coordinator::{self, Command, Event};
 use tokio::{
-    sync::{mpsc, oneshot, watch},
-    time::{Instant, sleep, timeout},
+    sync::{oneshot, watch},
+    time::{Instant, timeout},
 };
 use tracing::{debug, info, warn};
 
 use super::{
     Dialer, EngineView, IncompatibleNodes, Reads,
+    decisions::Decisions,
     follow::{FollowError, Follower},
     lead::Tenure,
     log_ends::Remembered,
-    monitor::ClusterView,
     reads::Role,
 };
 use crate::store::{
-    Cluster, Ended, OpenError, Replica, Stop, WriterError,
+    Ended, Leading, OpenError, Replica, Stop, WriterError,
     conversion::{ConversionOptions, Halt, Remedy, remedy},
 };
 
 /// The longest that a step of a take-over may take to end: it is a fraction of a second on a disk
 /// that works.
 const HALT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Pause after an attempt to lead or to follow that failed. An election or a restart takes longer.
-const RETRY_PAUSE: Duration = Duration::from_millis(50);
-
-/// The longest that a leader that has handed over waits for the new one, before it goes on itself.
-const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The interval at which the log says why this node serves nothing.
 const REMIND_INTERVAL: Duration = Duration::from_secs(30);
@@ -60,126 +55,80 @@ pub struct Coordinator {
     pub engine: Arc<EngineView>,
     pub reads: Arc<Reads>,
     pub dialer: Dialer,
-    pub cluster_view: watch::Receiver<ClusterView>,
+    pub decisions: Decisions,
     pub tenure: watch::Sender<Option<Arc<Tenure>>>,
     pub is_loaded: watch::Sender<bool>,
-    pub orders: mpsc::Receiver<Order>,
-    /// Set once only the queued requests are still committed.
-    pub is_stopping: bool,
     pub conversion: ConversionOptions,
     /// The time when the log last said what this node waits for.
     pub reminded: Option<Instant>,
     pub remembered: Arc<Remembered>,
 }
 
-/// Tells the loop of the coordinator whether to go on.
-#[derive(PartialEq, Eq)]
-enum Next {
-    Again,
-    Stop,
-}
-
 impl Coordinator {
     /// Runs until it is told to stop, or cannot go on.
     pub async fn run(mut self) -> Result<(), CoordinatorError> {
+        let (mut event, mut until) = (Event::Started, None);
+        // The database, from when it is open until it is written to.
+        let mut opened = None;
         loop {
-            let view = self.cluster_view.borrow_and_update().view.clone();
-            let next = match view.leader {
-                Some((id, _)) if id == self.own_id => self.lead(view.term).await?,
-                Some((_, address)) => self.follow(&address).await,
-                None => self.wait().await,
+            let command = self.decisions.decide(event, self.replica.is_loaded());
+            event = match command {
+                Command::AskEngine => Event::EngineSaid(self.engine.view().await.ok()),
+                Command::Write { term } => match opened.take() {
+                    Some(leading) => self.write(leading, term).await?,
+                    None => Event::WriterEnded,
+                },
+                Command::End => return Ok(()),
+                Command::GoOn => self.decisions.next(until).await,
+                other => {
+                    opened = None;
+                    match other {
+                        Command::Open => {
+                            opened = self.open().await?;
+                            match opened {
+                                Some(_) => Event::Opened,
+                                None => Event::NotOpened,
+                            }
+                        }
+                        Command::Convert => self.convert().await?,
+                        Command::Follow { address } => self.follow(&address).await,
+                        Command::Wait { until: next } => {
+                            until = next;
+                            self.decisions.next(until).await
+                        }
+                        // They end what `heed` is called beside.
+                        _ => self.decisions.next(until).await,
+                    }
+                }
             };
-            if next == Next::Stop {
-                return Ok(());
-            }
         }
     }
 
-    /// Waits for a leader.
-    async fn wait(&mut self) -> Next {
-        if self.is_stopping {
-            return Next::Stop;
-        }
-        tokio::select! {
-            changed = self.cluster_view.changed() => {
-                if changed.is_err() { Next::Stop } else { Next::Again }
-            }
-            order = self.orders.recv() => self.obey_without_leading(order),
-        }
-    }
-
-    fn obey_without_leading(&mut self, order: Option<Order>) -> Next {
-        match order {
-            Some(Order::HandOver(done)) => {
-                let _ = done.send(());
-                Next::Again
-            }
-            Some(Order::LeadOn) => Next::Again,
-            Some(Order::Stop) | None => Next::Stop,
-        }
-    }
-
-    async fn lead(&mut self, term: u64) -> Result<Next, CoordinatorError> {
-        if !self.replica.is_loaded()
-            && let Some(next) = self.convert().await?
-        {
-            return Ok(next);
-        }
-        let leading = match self.replica.become_leader().await {
-            Ok(leading) => leading,
+    /// Opens the database, unless that is not possible now.
+    async fn open(&mut self) -> Result<Option<Leading>, CoordinatorError> {
+        match self.replica.become_leader().await {
+            Ok(leading) => Ok(Some(leading)),
             Err(error @ OpenError::Dqlite(_)) => {
                 debug!(%error, "cannot take over yet");
-                return Ok(self.pause().await);
+                Ok(None)
             }
-            Err(error) => return Err(error.into()),
-        };
-        // All of it was in one term, or it is done again.
-        match self.engine.view().await {
-            Ok(view) if view.leader_id() == self.own_id && view.term == term => {}
-            _ => return Ok(self.pause().await),
+            Err(error) => Err(error.into()),
         }
+    }
+
+    async fn write(&mut self, leading: Leading, term: u64) -> Result<Event, CoordinatorError> {
         info!(term, revision = self.replica.revision(), "leading");
         let tenure = Tenure::new(self.own_id, term, self.engine.clone());
         self.reads.set_role(Role::Leader);
         self.tenure.send_replace(Some(tenure.clone()));
         self.is_loaded.send_replace(true);
         let serving = tokio::spawn(tenure.clone().serve_reads(self.reads.clone()));
-        let mut handed_over = None;
-        let must_stop = self.is_stopping;
-        let stop = {
-            let (own_id, cluster_view, orders) =
-                (self.own_id, &mut self.cluster_view, &mut self.orders);
-            let reads = self.reads.clone();
-            let (handed_over, is_stopping) = (&mut handed_over, &mut self.is_stopping);
-            async move {
-                if must_stop {
-                    return Stop::Close;
-                }
-                let is_over = |cluster_view: &ClusterView| {
-                    // The only node finds out by itself what became of a write.
-                    let is_this =
-                        cluster_view.view.leader_id() == own_id && cluster_view.view.term == term;
-                    !is_this && !reads.is_single()
-                };
-                let mut order = async || loop {
-                    match orders.recv().await {
-                        Some(Order::LeadOn) => {}
-                        order => return order,
-                    }
-                };
-                tokio::select! {
-                    _ = cluster_view.wait_for(is_over) => Stop::Deposed,
-                    order = order() => match order {
-                        Some(Order::HandOver(done)) => {
-                            *handed_over = Some(done);
-                            Stop::HandOver
-                        }
-                        _ => {
-                            *is_stopping = true;
-                            Stop::Close
-                        }
-                    },
-                }
+        let decisions = &mut self.decisions;
+        let stop = async {
+            match decisions.heed(true).await {
+                Command::StopWriting(coordinator::Stop::Deposed) => Stop::Deposed,
+                Command::StopWriting(coordinator::Stop::HandOver) => Stop::HandOver,
+                _ => Stop::Close,
             }
         };
         let ended = self.replica.write(leading, stop).await;
@@ -190,92 +139,68 @@ impl Coordinator {
         if ended? == Ended::Deposed {
             info!(term, "leading no more");
         }
-        if self.is_stopping {
-            return Ok(Next::Stop);
-        }
-        if let Some(done) = handed_over {
-            let _ = done.send(());
-            self.wait_for_other().await;
-        }
-        Ok(Next::Again)
+        Ok(Event::WriterEnded)
     }
 
-    /// Converts what a Go k8s-dqlite has left, which may take minutes. None when this node can go on.
-    async fn convert(&mut self) -> Result<Option<Next>, CoordinatorError> {
+    /// Converts what a Go k8s-dqlite has left, which may take minutes.
+    async fn convert(&mut self) -> Result<Event, CoordinatorError> {
         let incompatible = IncompatibleNodes {
             own_id: self.own_id,
             engine: &self.engine,
             dialer: &self.dialer,
         };
-        let (own_id, reads) = (self.own_id, &self.reads);
-        let is_over = |cluster_view: &ClusterView| {
-            cluster_view.view.leader_id() != own_id && !reads.is_single()
-        };
-        let (cluster_view, orders) = (&mut self.cluster_view, &mut self.orders);
-        let until = async {
-            tokio::select! {
-                _ = cluster_view.wait_for(is_over) => None,
-                order = orders.recv() => Some(order),
-            }
-        };
         let halt = Halt::default();
         let mut converting = Box::pin(self.replica.convert(&self.conversion, &incompatible, &halt));
-        let ended = tokio::select! {
-            converted = &mut converting => Ok(converted),
-            ended = until => {
+        let converted = tokio::select! {
+            converted = &mut converting => Some(converted),
+            _ = self.decisions.heed(false) => {
                 halt.ask();
                 if timeout(HALT_TIMEOUT, &mut converting).await.is_err() {
                     warn!("a step of the take-over has not ended within {HALT_TIMEOUT:?}");
                 }
-                Err(ended)
+                None
             }
         };
         drop(converting);
-        let converted = match ended {
-            Ok(converted) => converted,
-            Err(Some(order)) => return Ok(Some(self.obey_without_leading(order))),
-            Err(None) => return Ok(Some(Next::Again)),
+        let Some(Err(error)) = converted else {
+            return Ok(match converted {
+                Some(_) => Event::Converted,
+                None => Event::NotConverted,
+            });
         };
-        match converted {
-            Ok(()) => Ok(None),
-            Err(error) => {
-                match remedy(&error) {
-                    Remedy::Again => debug!(%error, "cannot look into the database yet"),
-                    Remedy::AgainAloud => {
-                        if self.is_reminder_due() {
-                            warn!(%error, "taking over the data of a Go k8s-dqlite: trying again");
-                        }
-                    }
-                    Remedy::None => return Err(error.into()),
+        match remedy(&error) {
+            Remedy::Again => debug!(%error, "cannot look into the database yet"),
+            Remedy::AgainAloud => {
+                if self.is_reminder_due() {
+                    warn!(%error, "taking over the data of a Go k8s-dqlite: trying again");
                 }
-                Ok(Some(self.pause().await))
             }
+            Remedy::None => return Err(error.into()),
         }
+        Ok(Event::NotConverted)
     }
 
-    /// Waits until another node leads, or goes on here after [`HAND_OVER_TIMEOUT`].
-    async fn wait_for_other(&mut self) {
-        let own_id = self.own_id;
-        let mut deadline = pin!(sleep(HAND_OVER_TIMEOUT));
-        loop {
-            tokio::select! {
-                _ = self.cluster_view.wait_for(|cluster_view| cluster_view.view.leader_id() != own_id) => return,
-                order = self.orders.recv() => match order {
-                    // It writes nothing already.
-                    Some(Order::HandOver(done)) => drop(done.send(())),
-                    Some(Order::LeadOn) => return,
-                    // What is queued meanwhile is committed here.
-                    Some(Order::Stop) | None => {
-                        self.is_stopping = true;
-                        return;
-                    }
-                },
-                () = &mut deadline => {
-                    warn!("no other node took over within {HAND_OVER_TIMEOUT:?}: leading on");
-                    return;
-                }
-            }
+    async fn follow(&mut self, address: &str) -> Event {
+        self.reads.set_role(Role::Follower);
+        let is_loaded = self.is_loaded.clone();
+        let on_loaded = move || {
+            is_loaded.send_replace(true);
+        };
+        let was_loaded = self.replica.is_loaded();
+        let mut follower = Follower {
+            own_id: self.own_id,
+            replica: &mut self.replica,
+            engine: &self.engine,
+            reads: &self.reads,
+            remembered: &self.remembered,
+            on_loaded: &on_loaded,
+        };
+        let until = self.decisions.heed(was_loaded);
+        if let Err(reason) = follower.run(&self.dialer, address, until).await {
+            debug!(%reason, address, "not following any more");
+            self.remind(address, &reason);
         }
+        Event::SessionEnded
     }
 
     /// Says why nothing is served, for as long as this node has nothing.
@@ -293,57 +218,5 @@ impl Coordinator {
             self.reminded = Some(Instant::now());
         }
         is_due
-    }
-
-    async fn pause(&mut self) -> Next {
-        if self.is_stopping {
-            return Next::Stop;
-        }
-        tokio::select! {
-            order = self.orders.recv() => self.obey_without_leading(order),
-            () = sleep(RETRY_PAUSE) => Next::Again,
-        }
-    }
-
-    async fn follow(&mut self, address: &str) -> Next {
-        if self.is_stopping {
-            return Next::Stop;
-        }
-        self.reads.set_role(Role::Follower);
-        let is_loaded = self.is_loaded.clone();
-        let on_loaded = move || {
-            is_loaded.send_replace(true);
-        };
-        let mut follower = Follower {
-            own_id: self.own_id,
-            replica: &mut self.replica,
-            engine: &self.engine,
-            reads: &self.reads,
-            remembered: &self.remembered,
-            on_loaded: &on_loaded,
-        };
-        let is_other = |cluster_view: &ClusterView| {
-            let leader = cluster_view.view.leader.as_ref();
-            leader.is_some_and(|(_, other)| other != address)
-        };
-        let (cluster_view, orders) = (&mut self.cluster_view, &mut self.orders);
-        let until = async {
-            tokio::select! {
-                _ = cluster_view.wait_for(is_other) => None,
-                order = orders.recv() => Some(order),
-            }
-        };
-        let order = match follower.run(&self.dialer, address, until).await {
-            Ok(order) => order,
-            Err(reason) => {
-                debug!(%reason, address, "not following any more");
-                self.remind(address, &reason);
-                None
-            }
-        };
-        match order {
-            Some(order) => self.obey_without_leading(order),
-            None => self.pause().await,
-        }
     }
 }
