@@ -19,6 +19,12 @@ pub trait Cluster: Send + Sync + 'static {
     /// Returns whether this node takes the writes.
     fn leads(&self) -> bool;
 
+    /// Returns a number that is another one each time this node begins to take the writes; none while
+    /// it does not.
+    fn reign(&self) -> Option<u64> {
+        self.leads().then_some(0)
+    }
+
     /// Returns whether some node takes the writes, as far as this node knows.
     fn has_leader(&self) -> bool;
 

@@ -34,6 +34,8 @@ pub struct Reads {
     waiting: Mutex<WaitingReads<Waiting>>,
     arrived: Notify,
     role: AtomicU8,
+    /// Counts how often this node began to lead.
+    reigns: AtomicU64,
     /// The engine said so when it was asked last.
     is_single: AtomicBool,
     started: Instant,
@@ -50,6 +52,7 @@ impl Default for Reads {
             waiting: Mutex::default(),
             arrived: Notify::new(),
             role: AtomicU8::new(Role::Unknown as u8),
+            reigns: AtomicU64::new(0),
             is_single: AtomicBool::new(false),
             started: Instant::now(),
             alone_ms: AtomicU64::new(0),
@@ -71,6 +74,9 @@ impl Reads {
     }
 
     pub fn set_role(&self, role: Role) {
+        if role == Role::Leader {
+            self.reigns.fetch_add(1, Ordering::AcqRel);
+        }
         self.role.store(role as u8, Ordering::Release);
     }
 
@@ -133,6 +139,11 @@ impl Cluster for Reads {
 
     fn leads(&self) -> bool {
         self.role.load(Ordering::Acquire) == Role::Leader as u8
+    }
+
+    fn reign(&self) -> Option<u64> {
+        let reign = self.reigns.load(Ordering::Acquire);
+        self.leads().then_some(reign)
     }
 
     fn has_leader(&self) -> bool {

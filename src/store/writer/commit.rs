@@ -175,9 +175,13 @@ impl Writer {
             return self.answer(answers);
         }
         let shared = self.shared.clone();
+        // Another leader may have committed something between this time of leading and the next one.
+        let reign = shared.cluster.reign();
         tokio::spawn(async move {
             let confirmed = timeout(CONFIRM_TIMEOUT, shared.cluster.confirm()).await;
-            let is_leading = matches!(confirmed, Ok(Ok(()))) && shared.cluster.leads();
+            let is_leading = matches!(confirmed, Ok(Ok(())))
+                && reign.is_some()
+                && shared.cluster.reign() == reign;
             for answer in answers {
                 if is_leading {
                     answer.send();

@@ -19,6 +19,8 @@ pub enum Mistake {
     NoFence,
     /// Requests that changed nothing are answered without a proof.
     ChecksUnproven,
+    /// A request that changed nothing, evaluated during one time of leading, is answered by a proof of a later one.
+    ChecksOutliveLeading,
     /// A session sends answers as soon as they are there, before the rows.
     AnswersOvertakeRows,
     /// A session goes on from the follower's revision although that is below the compaction.
@@ -29,7 +31,7 @@ pub enum Mistake {
 pub struct Options {
     pub seed: u64,
     pub mistake: Option<Mistake>,
-    /// libdqlite's acknowledgement of its whole log; see docs/testing.
+    /// A node of the engine acknowledges its whole log, as libdqlite does, although the end of it may be another leader's.
     pub acks_whole_log: bool,
 }
 

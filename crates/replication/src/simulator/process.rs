@@ -9,6 +9,7 @@ use super::{
     following::Following,
     index::Index,
     leading::Tenure,
+    options::Mistake,
     session::SessionId,
     truth::{Answer, Kind, Violation},
     world::{Asker, Event, World},
@@ -381,8 +382,13 @@ impl World {
         }
     }
 
-    fn leads_since(&self, node: usize, _reign: u64) -> bool {
-        self.nodes[node].process.is_leader
+    /// Returns whether a node has led without a break since it evaluated a request.
+    fn leads_since(&self, node: usize, reign: u64) -> bool {
+        let process = &self.nodes[node].process;
+        match self.options.makes(Mistake::ChecksOutliveLeading) {
+            true => process.is_leader,
+            false => process.tenure.as_ref().map(|tenure| tenure.id) == Some(reign),
+        }
     }
 
     fn answer_read(&mut self, node: usize, operation: usize) {
