@@ -84,6 +84,9 @@ pub enum Workload {
         shape: Shape,
         #[arg(long, default_value_t = 512)]
         value_bytes: usize,
+        /// Write objects that look and compress like pods, of about 5 KB
+        #[arg(long, conflicts_with = "value_bytes")]
+        pods: bool,
     },
     /// Update existing keys, each by a transaction that expects its last revision
     Update {
@@ -237,6 +240,7 @@ impl Workload {
 
     pub fn title(&self) -> String {
         match self {
+            Workload::CreateTxn { pods: true, .. } => "create-txn pods".into(),
             Workload::CreateTxn { value_bytes, .. } => format!("create-txn {value_bytes} B"),
             Workload::Update {
                 value_bytes, keys, ..

@@ -61,7 +61,7 @@ fn heading(names: &[&str]) -> String {
     columns.extend(["ratio".to_owned(), format!("p99 ms {all}")]);
     columns.push("ratio".to_owned());
     columns.extend(names.iter().map(|name| format!("{name} CPU us/op")));
-    columns.extend(["ratio", "RSS MiB", "others cores"].map(str::to_owned));
+    columns.extend(["ratio", "RSS MiB", "disk KiB/op", "others cores"].map(str::to_owned));
     let rule = "---|".repeat(columns.len());
     format!("| {} |\n|{rule}", columns.join(" | "))
 }
@@ -78,6 +78,7 @@ fn row(comparison: &Comparison, measured: &[Vec<Measurement>]) -> String {
     let p99 = all(&|m| m.latency_ms(0.99));
     let cpu = all(&|m| m.server_us_per_operation().unwrap_or(f64::NAN));
     let rss = all(&|m| m.server_rss_mib().unwrap_or(f64::NAN));
+    let written = all(&|m| m.written_kib_per_operation().unwrap_or(f64::NAN));
     let others = all(&|m| m.cost.others_cores);
     let errors: u64 = measured.iter().flatten().map(|m| m.failures.count).sum();
     let mut title = comparison.workload.title();
@@ -94,6 +95,7 @@ fn row(comparison: &Comparison, measured: &[Vec<Measurement>]) -> String {
     columns.extend(cpu.iter().map(|spread| spread.text(1)));
     columns.push(ratios(&cpu));
     columns.push(joined(&rss, |spread| format!("{:.0}", spread.max)));
+    columns.push(joined(&written, |spread| format!("{:.1}", spread.median)));
     let most = others.iter().map(|spread| spread.max).fold(0.0, f64::max);
     columns.push(format!("{most:.1}"));
     format!("| {} |", columns.join(" | "))

@@ -6,6 +6,8 @@ use rand::{Rng, SeedableRng};
 use std::fmt::Write;
 use std::sync::Arc;
 
+use crate::pods::pod;
+
 const KINDS: [&str; 8] = [
     "pods",
     "leases",
@@ -19,6 +21,8 @@ const KINDS: [&str; 8] = [
 const NAMESPACES: u32 = 64;
 /// Different values that one run writes: enough that a page never holds one value twice in a row.
 const VALUES: usize = 64;
+/// Different pods that one run writes.
+const PODS: usize = 1000;
 
 /// Makes keys that no other call, run or process makes.
 pub struct KeyMaker {
@@ -73,6 +77,12 @@ impl Values {
     pub fn new(value_bytes: usize) -> Self {
         let mut rng = SmallRng::from_os_rng();
         Values((0..VALUES).map(|_| value(&mut rng, value_bytes)).collect())
+    }
+
+    /// Makes pods: so many that few are written twice within what a codec looks back on.
+    pub fn pods() -> Self {
+        let mut rng = SmallRng::from_os_rng();
+        Values((0..PODS).map(|_| pod(&mut rng)).collect())
     }
 
     pub fn pick(&self, rng: &mut SmallRng) -> Bytes {

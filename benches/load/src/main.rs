@@ -17,6 +17,7 @@ mod histogram;
 mod keys;
 mod meter;
 mod operation;
+mod pods;
 mod report;
 mod target;
 mod watch;

@@ -17,6 +17,8 @@ pub struct Cost {
     /// Cores kept busy by everything else on the machine: how noisy the measurement was.
     pub others_cores: f64,
     pub server_rss_bytes: Option<u64>,
+    /// Bytes that the servers made the disk write. None without processes, and where the kernel does not count them.
+    pub server_written_bytes: Option<u64>,
 }
 
 /// Readings at the start of a window.
@@ -26,6 +28,7 @@ pub struct Meter {
     server: Option<Duration>,
     client: Duration,
     machine: Duration,
+    written: Option<u64>,
 }
 
 impl Meter {
@@ -36,6 +39,8 @@ impl Meter {
             server: sum(server_pids, process_cpu)?,
             client: process_cpu(std::process::id())?,
             machine: machine_cpu()?,
+            // Another user's process does not show it.
+            written: sum(server_pids, process_written_bytes).unwrap_or(None),
         })
     }
 
@@ -55,6 +60,10 @@ impl Meter {
             client_cpu,
             others_cores: others.as_secs_f64() / elapsed.as_secs_f64(),
             server_rss_bytes: sum(&self.server_pids, process_rss_bytes)?,
+            server_written_bytes: now
+                .written
+                .zip(self.written)
+                .map(|(now, before)| now - before),
         })
     }
 }
@@ -117,6 +126,21 @@ fn process_rss_bytes(pid: u32) -> Result<u64, Failure> {
     kib.map(|kib| kib << 10).ok_or_else(|| unreadable(&path))
 }
 
+/// Bytes that a process has sent to the disk, or made dirty in the page cache.
+fn process_written_bytes(pid: u32) -> Result<u64, Failure> {
+    let path = format!("/proc/{pid}/io");
+    written_bytes(&read(&path)?).ok_or_else(|| unreadable(&path))
+}
+
+fn written_bytes(io: &str) -> Option<u64> {
+    let mut lines = io.lines();
+    lines
+        .find_map(|line| line.strip_prefix("write_bytes:"))?
+        .trim()
+        .parse()
+        .ok()
+}
+
 fn ticks(count: u64) -> Duration {
     Duration::from_millis(count * 1000 / TICKS_PER_S)
 }
@@ -149,6 +173,13 @@ mod tests {
             Some(63)
         );
         assert_eq!(busy_ticks(""), None);
+    }
+
+    #[test]
+    fn bytes_are_those_for_the_disk() {
+        let io = "rchar: 1\nwchar: 2\nread_bytes: 3\nwrite_bytes: 4096\ncancelled_write_bytes: 5\n";
+        assert_eq!(written_bytes(io), Some(4096));
+        assert_eq!(written_bytes("rchar: 1\n"), None);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::args::Workload;
 use crate::workload::Measurement;
 
 pub const HEADING: &str = "workload                          clients    ops/s   p50 ms   p99 ms  \
-                           errors  server us/op  client us/op  others cores  RSS MiB";
+                           errors  server us/op  client us/op  others cores  RSS MiB  disk KiB/op";
 
 impl Measurement {
     pub fn operations_per_s(&self) -> f64 {
@@ -32,6 +32,12 @@ impl Measurement {
             .map(|bytes| bytes as f64 / f64::from(1 << 20))
     }
 
+    /// KiB that the servers had the disk write for each operation.
+    pub fn written_kib_per_operation(&self) -> Option<f64> {
+        let bytes = self.cost.server_written_bytes? as f64;
+        Some(bytes / 1024.0 / self.operations.max(1) as f64)
+    }
+
     fn us_per_operation(&self, cpu: Duration) -> f64 {
         cpu.as_secs_f64() * 1e6 / self.operations.max(1) as f64
     }
@@ -40,7 +46,7 @@ impl Measurement {
 pub fn row(workload: &Workload, m: &Measurement) -> String {
     let unknown = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.1}"));
     format!(
-        "{:<33} {:>7} {:>8.0} {:>8.2} {:>8.2} {:>7} {:>13} {:>13.1} {:>13.2} {:>8}",
+        "{:<33} {:>7} {:>8.0} {:>8.2} {:>8.2} {:>7} {:>13} {:>13.1} {:>13.2} {:>8} {:>12}",
         workload.title(),
         workload.clients(),
         m.operations_per_s(),
@@ -51,6 +57,7 @@ pub fn row(workload: &Workload, m: &Measurement) -> String {
         m.client_us_per_operation(),
         m.cost.others_cores,
         unknown(m.server_rss_mib()),
+        unknown(m.written_kib_per_operation()),
     )
 }
 
@@ -83,6 +90,10 @@ pub fn json(server: &str, workload: &Workload, m: &Measurement) -> String {
     );
     field("others_cores", format!("{:.2}", m.cost.others_cores));
     field("server_rss_mib", null(m.server_rss_mib()));
+    field(
+        "written_kib_per_operation",
+        null(m.written_kib_per_operation()),
+    );
     line.push('}');
     line
 }

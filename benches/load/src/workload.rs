@@ -50,8 +50,13 @@ impl Session<'_> {
             Workload::CreateTxn {
                 ref shape,
                 value_bytes,
+                pods,
             } => {
-                let values = Values::new(value_bytes);
+                let values = if pods {
+                    Values::pods()
+                } else {
+                    Values::new(value_bytes)
+                };
                 self.drive(shape, schedule, |_| CreateTxn::new(values.clone()))
             }
             Workload::Put {
@@ -149,8 +154,9 @@ mod tests {
         length: Duration::from_secs(30),
         operations: Some(200),
     };
-    const CHECKED: [&str; 5] = [
+    const CHECKED: [&str; 6] = [
         "create-txn --clients 3",
+        "create-txn --pods --clients 3",
         "update --clients 3 --keys 20",
         "get --clients 3 --keys 20",
         "range --clients 3 --keys 20 --limit 6",
