@@ -134,6 +134,11 @@ impl Database {
         };
         let mut connection = Connection::connect(endpoint, options).await?;
         connection.open(NAME).await?;
+        connection
+            .query_sql(schema::KEEP_FREED_PAGES, &[])
+            .await?
+            .collect(1)
+            .await?;
         let inserts = (0..MAX_ROWS).map(|_| None).collect();
         Ok(Self {
             connection,

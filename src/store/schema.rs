@@ -6,6 +6,10 @@ pub const VERSION: i64 = (2 << 16) | 1;
 /// The first version of these tables, which `UPGRADE` completes.
 pub const OLDEST_VERSION: i64 = 2 << 16;
 
+/// Keeps SQLite from overwriting what it frees, as some distributions build it to do: each page of a deleted row
+/// would be in the log once more, as zeros. Returns a row.
+pub const KEEP_FREED_PAGES: &str = "PRAGMA secure_delete = OFF";
+
 pub const READ_VERSION: &str = "PRAGMA user_version";
 
 pub const COUNT_TABLES: &str = "SELECT count(*) FROM sqlite_master";

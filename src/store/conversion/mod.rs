@@ -98,7 +98,6 @@ pub(super) async fn run(
     halt: &Halt,
 ) -> Result<(), OpenError> {
     let mut database = Database::open_on_leader(endpoint).await?;
-    database.read_number(schema::KEEP_FREED_PAGES).await?;
     let mut is_announced = false;
     while !halt.is_asked() {
         match table::stage(&mut database).await? {

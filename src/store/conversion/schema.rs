@@ -46,10 +46,6 @@ pub const COUNT_HALF_ROWS: &str = "SELECT count(*) FROM go_kine";
 pub const READ_CONVERTED: &str = "SELECT id, key, kind, create_revision, version, lease FROM change \
      WHERE id > ? ORDER BY id LIMIT ?";
 
-/// Keeps SQLite from overwriting what it frees, as some distributions build it to do: each page of
-/// a moved row would be in the log once more, as zeros. Returns a row.
-pub const KEEP_FREED_PAGES: &str = "PRAGMA secure_delete = OFF";
-
 pub const RENAME: &str = "ALTER TABLE kine RENAME TO go_kine";
 pub const DELETE_MOVED: &str = "DELETE FROM go_kine WHERE id <= ?";
 pub const DROP: &str = "DROP TABLE go_kine";

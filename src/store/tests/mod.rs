@@ -4,6 +4,7 @@ mod faults;
 mod harness;
 mod lease_records;
 mod limits;
+mod log_bytes;
 mod random_faults;
 mod restart;
 mod stop;
