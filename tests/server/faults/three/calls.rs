@@ -114,7 +114,10 @@ async fn no_call_on_a_file_of_one_node_of_three_fails_in_silence() {
         cases = cases.into_iter().step_by(step).collect();
     }
     let mut outcomes: BTreeMap<(When, String), usize> = BTreeMap::new();
-    for (when, armed) in &cases {
+    // After a run that ended early, the first ones need not be tried again.
+    let skipped = std::env::var("FAULT_SKIP");
+    let skipped = skipped.map_or(0, |number| number.parse().expect("FAULT_SKIP"));
+    for (when, armed) in cases.iter().skip(skipped) {
         let (_, code) = cluster.run(*when, Some(armed)).await;
         let outcome = match (failed(&log), code) {
             (None, 0) => "not reached".to_owned(),
@@ -127,5 +130,5 @@ async fn no_call_on_a_file_of_one_node_of_three_fails_in_silence() {
         cluster.check().await;
         *outcomes.entry((*when, outcome)).or_default() += 1;
     }
-    println!("{} calls: {outcomes:?}", cases.len());
+    println!("{} calls without the first {skipped}: {outcomes:?}", cases.len());
 }
