@@ -1,4 +1,4 @@
-//! What is written is read, and nothing else is.
+//! A batch is read as it was written, and nothing else is accepted.
 
 use bytes::Bytes;
 use etcd_state::mvcc::{ChangeKind, KeyValue, LeaseId, MAX_POSITION, Revision};

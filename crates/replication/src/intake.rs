@@ -61,7 +61,8 @@ pub struct Intake<R> {
 struct Whole<R> {
     /// The revision up to which rows belong to it.
     until: Revision,
-    /// What was committed meanwhile. It may be more than one message holds, and is applied once the settings are there.
+    /// The rows that were committed meanwhile. They may be more than one message holds, and are applied once the
+    /// settings are there.
     later: Vec<R>,
 }
 

@@ -1,5 +1,5 @@
-//! Decides who leads, from the answers of the own engine and of other nodes. The engine has to be asked: it reports nothing
-//! by itself.
+//! Decides who leads, from the answers of the own engine and of other nodes. The engine has to be asked: it reports
+//! nothing by itself.
 
 use std::time::Duration;
 
@@ -11,7 +11,8 @@ pub const INTERVAL: Duration = Duration::from_millis(50);
 /// The interval at which a node that does not lead asks its engine for the configuration: cluster.yaml follows it.
 const NODES_INTERVAL: Duration = Duration::from_millis(500);
 
-/// The interval at which other nodes are asked if the engine of this one does not know the leader: a spare is told by none.
+/// The interval at which other nodes are asked if this node's engine does not know the leader: that of a spare never
+/// does.
 const ASK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// The time without a leader after which clients that want to know are told: some elections.
@@ -65,7 +66,7 @@ pub struct Monitor {
     own_id: u64,
     /// The addresses of other nodes, voters first.
     addresses: Vec<String>,
-    /// What was published last.
+    /// The view that was published last.
     known: View,
     /// The time when there was a leader last, by a question that was asked then.
     last_leader: Duration,
@@ -73,7 +74,7 @@ pub struct Monitor {
     members_asked: Option<Duration>,
     /// The time when this round of questions began.
     asked: Duration,
-    /// What is known so far in this round.
+    /// The view as far as it is known in this round.
     view: View,
     purpose: Purpose,
 }

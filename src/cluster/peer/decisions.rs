@@ -42,7 +42,9 @@ impl Decisions {
     /// Decides what to do after an event.
     pub fn decide(&mut self, event: Event, is_loaded: bool) -> Command {
         if event == Event::TimeIsUp && self.coordinator.waits_for_successor() {
-            warn!("no other node took over within {HAND_OVER_TIMEOUT:?}: leading on");
+            warn!(
+                "no other node took the leadership within {HAND_OVER_TIMEOUT:?}: this node leads on"
+            );
         }
         let facts = Facts {
             view: self.cluster_view.borrow_and_update().view.clone(),

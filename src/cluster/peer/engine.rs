@@ -29,7 +29,7 @@ pub enum ViewError {
     Engine(#[from] Error),
     #[error("cannot read the Raft term: {0}")]
     Term(#[from] std::io::Error),
-    #[error("terms follow each other too fast")]
+    #[error("the term changed while it was read, again and again")]
     Unsettled,
 }
 

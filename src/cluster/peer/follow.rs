@@ -51,7 +51,7 @@ pub enum FollowError {
     Closed,
     #[error(transparent)]
     Apply(#[from] ApplyError),
-    #[error("the leader sent something without a meaning")]
+    #[error("the leader sent a message that breaks the protocol")]
     Confused,
 }
 

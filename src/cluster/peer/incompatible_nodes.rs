@@ -22,7 +22,11 @@ impl Others for IncompatibleNodes<'_> {
     async fn missing(&self) -> Vec<String> {
         let servers = match self.engine.servers().await {
             Ok(servers) => servers,
-            Err(error) => return vec![format!("the nodes that dqlite does not tell: {error}")],
+            Err(error) => {
+                return vec![format!(
+                    "nodes that are unknown, because dqlite does not list them: {error}"
+                )];
+            }
         };
         let mut asking = JoinSet::new();
         for server in servers

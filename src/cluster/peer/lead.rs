@@ -165,7 +165,7 @@ impl Tenure {
     }
 }
 
-/// Reads that wait on, unless they are taken.
+/// Reads that stay queued when this is dropped, unless they were taken.
 struct Returning<'a> {
     reads: &'a Reads,
     waiting: Vec<super::reads::Waiting>,
@@ -304,7 +304,7 @@ enum End {
     Broken(#[from] Status),
     #[error("the node missed a compaction")]
     Compacted,
-    #[error("this node leads no more")]
+    #[error("this node does not lead any more")]
     Deposed,
 }
 
@@ -330,7 +330,7 @@ impl Session {
             End::Gone => return,
             End::Broken(status) => status,
             End::Compacted => Status::aborted("compacted"),
-            End::Deposed => Status::failed_precondition("this node leads no more"),
+            End::Deposed => Status::failed_precondition("this node does not lead any more"),
         };
         let _ = self.out.send(Err(status)).await;
     }

@@ -5,7 +5,7 @@
 //! its engine does. One that [`has_lost`] entries would elect a leader without them, although they
 //! may be committed.
 //!
-//! Why this refuses no log that is whole: let a node have told that entry `i`, of term `e`, is on its disk.
+//! No complete log is refused, for this reason: let a node have told that entry `i`, of term `e`, is on its disk.
 //!
 //! - Its log was that of the leader of term `e` up to there, which changes nothing that it has appended. So only a
 //!   leader of a later term can have the node take the entry back (a conflict), and the node stores that term before
@@ -19,8 +19,8 @@
 //! Acknowledgements of Raft would not do: the index in them covers entries of an earlier term that the present
 //! leader is about to have replaced. And the leader's own log is acknowledged by nobody.
 //!
-//! A copy from after a node has heard of a later term, and before it has an entry of that, is not told from the
-//! node: the next leader commits one as it begins. So the newest entry told is of the newest term but for moments.
+//! A copy that was made after a node heard of a later term, and before it had an entry of that term, cannot be
+//! distinguished from the node itself. Such moments are short: a new leader commits an entry as it begins.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard},
@@ -35,8 +35,8 @@ use tokio::time::{Interval, MissedTickBehavior};
 /// it, the one that was silent for longest is forgotten.
 const MAX_NODES: usize = 64;
 
-/// The interval at which a log that has grown is told of: the loss of the last moments before a
-/// kill may go unseen.
+/// The interval at which a node reports that its log has grown: a loss of the last moments before a
+/// kill may go unnoticed.
 const TELL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// The term and the last entry that a node finds in its directory.
@@ -138,7 +138,7 @@ fn to_proto(id: u64, end: LastEntry) -> proto::LogEnd {
     }
 }
 
-/// The moments at which a session tells; the first is now.
+/// The moments at which a session reports the log; the first is now.
 pub fn moments_to_tell() -> Interval {
     let mut moments = tokio::time::interval(TELL_INTERVAL);
     moments.set_missed_tick_behavior(MissedTickBehavior::Delay);

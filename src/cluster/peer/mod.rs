@@ -1,11 +1,11 @@
-//! Makes one store of several nodes: who leads, what followers hear from the leader, and which
-//! requests they forward to it.
+//! Makes one store of several nodes: finds the leader, sends committed changes to followers, and forwards
+//! requests to the leader.
 //!
 //! One stream between each follower and the leader carries everything, in order: commits down, writes
 //! up, answers down, and the questions by which linearizable reads are proven. Consensus itself is the
 //! engine's; nothing here is committed that the engine has not committed.
 //!
-//! What is decided is in the crate `replication`, without I/O; the tasks here ask, send, and carry out.
+//! The crate `replication` decides, without I/O; the tasks here ask, send, and carry out its commands.
 //!
 //! Invariants: the index of a node is always a prefix of what is committed. A request that may have
 //! reached a leader's writer is never forwarded a second time. A linearizable read waits for a

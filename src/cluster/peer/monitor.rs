@@ -24,7 +24,7 @@ pub struct ClusterView {
     pub view: View,
     /// True if there has been no leader for longer than an election should take.
     pub is_lost: bool,
-    /// The nodes, as the engine of this one knows them.
+    /// The nodes, as this node's engine knows them.
     pub servers: Vec<Server>,
 }
 

@@ -1,4 +1,4 @@
-//! The facts that a node tells about itself, beyond who leads.
+//! The details that a node tells about itself, beyond who leads.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -10,10 +10,10 @@ use tokio::time::timeout;
 
 use crate::store::Store;
 
-/// The longest wait for the writer, before the facts that only it knows are left out.
+/// The longest wait for the writer, before the details that only it knows are left out.
 const WRITER_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The place of this node's own files.
+/// The directory of this node's own files.
 #[derive(Debug, Clone)]
 pub struct OwnFiles {
     pub dir: PathBuf,

@@ -1,4 +1,4 @@
-//! The tasks that make this node one of several.
+//! The tasks of a node in a cluster of several.
 
 use std::{path::PathBuf, pin::Pin, sync::Arc, time::Duration};
 
@@ -46,7 +46,7 @@ pub struct NodeOptions {
     pub log_end: Option<LogEnd>,
 }
 
-/// This node among the others.
+/// The tasks of this node, and the handles to them.
 pub struct Nodes {
     coordinator: JoinHandle<Result<(), CoordinatorError>>,
     monitor: JoinHandle<()>,
@@ -200,7 +200,9 @@ impl Nodes {
             match tokio::time::timeout(timeout, stopping).await {
                 Ok(ended) => ended,
                 Err(_) => {
-                    error!("writes did not end within {timeout:?}: their clients see them as lost");
+                    error!(
+                        "writes did not end within {timeout:?}: their outcome is unknown to their clients"
+                    );
                     self.coordinator.abort();
                     Ok(())
                 }
@@ -215,7 +217,7 @@ impl Nodes {
     }
 }
 
-/// Waits until the writer here takes nothing more.
+/// Waits until this node's writer takes no more requests.
 async fn pause_writes(orders: mpsc::Sender<Order>, timeout: Duration) {
     let (done, is_done) = oneshot::channel();
     let paused = async {

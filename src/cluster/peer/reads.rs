@@ -34,9 +34,9 @@ pub struct Reads {
     waiting: Mutex<WaitingReads<Waiting>>,
     arrived: Notify,
     role: AtomicU8,
-    /// Counts how often this node began to lead.
+    /// The number of times that this node began to lead.
     reigns: AtomicU64,
-    /// The engine said so when it was asked last.
+    /// True if the cluster has one node, by the engine's last answer.
     is_single: AtomicBool,
     started: Instant,
     /// The time, since `started`, when the engine last said that there is no other node.

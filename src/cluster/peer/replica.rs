@@ -22,7 +22,7 @@ use crate::store::{
     conversion::{ConversionOptions, Halt, Remedy, remedy},
 };
 
-/// The longest that a step of a take-over may take to end: it is a fraction of a second on a disk
+/// The longest that a step of a conversion may take to end: it is a fraction of a second on a disk
 /// that works.
 const HALT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -109,7 +109,7 @@ impl Coordinator {
         match self.replica.become_leader().await {
             Ok(leading) => Ok(Some(leading)),
             Err(error @ OpenError::Dqlite(_)) => {
-                debug!(%error, "cannot take over yet");
+                debug!(%error, "cannot lead yet");
                 Ok(None)
             }
             Err(error) => Err(error.into()),
@@ -156,7 +156,7 @@ impl Coordinator {
             _ = self.decisions.heed(false) => {
                 halt.ask();
                 if timeout(HALT_TIMEOUT, &mut converting).await.is_err() {
-                    warn!("a step of the take-over has not ended within {HALT_TIMEOUT:?}");
+                    warn!("a step of the conversion has not ended within {HALT_TIMEOUT:?}");
                 }
                 None
             }
@@ -169,10 +169,10 @@ impl Coordinator {
             });
         };
         match remedy(&error) {
-            Remedy::Again => debug!(%error, "cannot look into the database yet"),
+            Remedy::Again => debug!(%error, "cannot read the database yet"),
             Remedy::AgainAloud => {
                 if self.is_reminder_due() {
-                    warn!(%error, "taking over the data of a Go k8s-dqlite: trying again");
+                    warn!(%error, "cannot convert the data of a Go k8s-dqlite yet; trying again");
                 }
             }
             Remedy::None => return Err(error.into()),
@@ -197,7 +197,7 @@ impl Coordinator {
         };
         let until = self.decisions.heed(was_loaded);
         if let Err(reason) = follower.run(&self.dialer, address, until).await {
-            debug!(%reason, address, "not following any more");
+            debug!(%reason, address, "stopped following the leader");
             self.remind(address, &reason);
         }
         Event::SessionEnded

@@ -72,7 +72,7 @@ impl Writer {
         let is_single = self.shared.cluster.is_single();
         if !is_single && matches!(error, dqlite::client::Error::NotLeader) {
             // Refused before it was written anywhere.
-            warn!("this node leads no more");
+            warn!("this node does not lead any more");
             refuse(answers, RequestError::LeaderChanged);
             self.abandon(Vec::new());
             return Ok(Recovery::Deposed);
@@ -116,7 +116,9 @@ impl Writer {
             match read {
                 Ok(truth) => break truth,
                 Err(OpenError::Dqlite(dqlite::client::Error::NotLeader)) if !is_single => {
-                    warn!("this node leads no more, and the outcome of its last commit is unknown");
+                    warn!(
+                        "this node does not lead any more, and the outcome of its last commit is unknown"
+                    );
                     self.abandon(answers);
                     return Ok(Recovery::Deposed);
                 }

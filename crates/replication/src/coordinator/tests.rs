@@ -176,7 +176,7 @@ fn a_node_that_stops_commits_what_is_queued_if_it_leads() {
     );
 }
 
-/// What may happen while a command is carried out.
+/// Returns an event that may happen while a command is carried out.
 fn event(number: u8, view: &View) -> Event {
     match number {
         0 => Event::Ordered(Order::HandOver),
@@ -194,8 +194,8 @@ fn event(number: u8, view: &View) -> Event {
 }
 
 proptest::proptest! {
-    /// A node writes only in a term in which it opened the database and asked its engine afterwards, and whatever comes,
-    /// each decision ends with a command.
+    /// A node writes only in a term in which it opened the database and asked its engine afterwards, and whatever
+    /// comes, each decision ends with a command.
     #[test]
     fn a_node_writes_only_in_a_term_that_it_has_checked(
         steps in proptest::collection::vec((0_u8..14, 0_u64..3, 1_u64..4), 0..80),

@@ -41,7 +41,7 @@ impl Watcher {
 #[derive(Debug)]
 struct Client {
     node: usize,
-    /// What it waits for.
+    /// The operation that it waits for.
     operation: Option<usize>,
     think_us: u64,
 }

@@ -1,4 +1,4 @@
-//! What goes wrong: processes end and sleep, the network is cut, disks get slow, leaders are asked to give way.
+//! The faults: processes end and sleep, the network is cut, disks get slow, leaders are asked to give way.
 
 use super::{
     rng::Rng,

@@ -20,7 +20,7 @@ use crate::{
 /// Pause after a proof that failed.
 const PROOF_PAUSE_US: u64 = 50_000;
 
-/// Who wants a proof.
+/// The requester of a proof.
 #[derive(Debug, Clone, Copy)]
 pub enum Target {
     /// The reads of this node's own clients.

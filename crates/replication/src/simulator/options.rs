@@ -1,4 +1,4 @@
-//! What a schedule is made of.
+//! The parameters of a schedule.
 
 /// A mistake that is made on purpose, to see whether it is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +31,8 @@ pub enum Mistake {
 pub struct Options {
     pub seed: u64,
     pub mistake: Option<Mistake>,
-    /// A node of the engine acknowledges its whole log, as libdqlite does, although the end of it may be another leader's.
+    /// A node of the engine acknowledges its whole log, as libdqlite does, although the end of it may be another
+    /// leader's.
     pub acks_whole_log: bool,
 }
 

@@ -27,7 +27,7 @@ const STEP_US: u64 = 500;
 /// The time after which a node that gave the leadership away in vain is told to lead on.
 const LEAD_ON_US: u64 = 300_000;
 
-/// Who waits for the answer to a request.
+/// The origin of a request, which waits for the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
     Client,

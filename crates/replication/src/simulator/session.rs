@@ -76,7 +76,7 @@ pub struct LeaderEnd {
     /// The rest of the whole store.
     whole: VecDeque<Vec<Row>>,
     flush: Option<(Flush, FromLeader)>,
-    /// What the next flush ends with.
+    /// The message with which the next flush ends.
     last: FromLeader,
     is_behind: bool,
     is_scheduled: bool,

@@ -1,8 +1,8 @@
-//! What is committed, and whether clients, indexes and watchers were told the truth.
+//! The committed history, with which the answers to clients, indexes and watchers are compared.
 //!
-//! The state of the store is the list of its writes. So an order that explains all answers exists exactly if each operation
-//! can stand at the revision that it was answered with: not before anything that had ended when it began, and not before the
-//! writes that it saw.
+//! The state of the store is the list of its writes. So an order that explains all answers exists exactly if each
+//! operation can stand at the revision that it was answered with: not before anything that had ended when it began, and
+//! not before the writes that it saw.
 
 use std::{fmt, rc::Rc};
 
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::Revision;
 
-/// What is wrong.
+/// A violation of the guarantees.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Violation {
     /// The engine has committed two different entries in one place.

@@ -158,7 +158,7 @@ pub struct World {
     pub nodes: Vec<Node>,
     pub config: Rc<Configuration>,
     pub sessions: BTreeMap<SessionId, Session>,
-    /// Whether messages of the engine, and of sessions, are lost from one node to another.
+    /// True where messages of the engine, and of sessions, are lost from one node to another.
     pub cut: Vec<Vec<bool>>,
     /// Of 100 messages of the engine, so many are lost.
     pub loss_percent: u64,

@@ -130,5 +130,8 @@ async fn no_call_on_a_file_of_one_node_of_three_fails_in_silence() {
         cluster.check().await;
         *outcomes.entry((*when, outcome)).or_default() += 1;
     }
-    println!("{} calls without the first {skipped}: {outcomes:?}", cases.len());
+    println!(
+        "{} calls without the first {skipped}: {outcomes:?}",
+        cases.len()
+    );
 }

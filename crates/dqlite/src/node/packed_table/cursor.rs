@@ -1,4 +1,4 @@
-//! What SQLite calls to plan and to run a query of the table.
+//! The functions that SQLite calls to plan and to run a query of the table.
 
 use std::{
     ffi::{CStr, c_char, c_int, c_void},

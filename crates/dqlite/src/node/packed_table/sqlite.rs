@@ -27,7 +27,7 @@ pub mod op {
     pub const GE: c_uchar = 32;
 }
 
-/// What SQLite hides behind a pointer.
+/// Defines types of SQLite whose content is private to it.
 macro_rules! opaque {
     ($($(#[$doc:meta])* $name:ident),* $(,)?) => { $(
         $(#[$doc])*

@@ -1,4 +1,4 @@
-//! What goes into the log, from node to node, and from the engine to its process.
+//! The entries of the log, the messages between nodes, and those from the engine to its process.
 
 use std::rc::Rc;
 
