@@ -1,12 +1,12 @@
 //! Runs several nodes on a model of the engine, in virtual time, while processes end and sleep, messages are lost, and
 //! outcomes stay unknown. Everything follows from a seed, so that a failure can be replayed:
 //!
-//! `SIMULATOR_SEED=7 cargo test -p replication simulator` runs the schedule 7 alone, with `SIMULATOR_TRACE=1` it prints
-//! each event; `SIMULATOR_SECONDS=600` runs schedules from the seed on for ten minutes.
+//! `scripts/test simulator --seed 7 --trace` runs the schedule 7 alone and prints each event; with `--seconds 600` schedules
+//! are run from the seed on for ten minutes. `SIMULATOR_SURVEY=1000` and `--ignored` look for seeds that find mistakes.
 //!
-//! Map: `world` (time, and who hears what when) · `engine`, `index` (models of the engine and of a store) · `process`
-//! (one node: the decisions under test) · `leading`, `writer`, `following`, `session` (what carries them out) ·
-//! `client`, `faults` · `truth` (judges) · `options` (mistakes on purpose).
+//! Map: `world` (time, and who hears what when) · `engine`, `index` (models of the engine and of a store) · `process` (one
+//! node: the decisions under test) · `leading`, `writer`, `following`, `session` (what carries them out) · `client`,
+//! `faults` · `truth` (judges) · `options` (mistakes on purpose).
 
 mod client;
 mod engine;
@@ -38,13 +38,13 @@ const HEALING_US: u64 = 4_000_000;
 /// The time in which the nodes catch up after that.
 const QUIET_US: u64 = 500_000;
 
-/// The report on one schedule.
+/// What happened in one schedule.
 #[derive(Debug)]
 pub struct Report {
     pub faults: u64,
     pub events: u64,
     pub operations: u64,
-    /// The number of times that a node has begun to lead.
+    /// How often a node has begun to lead.
     pub leaders: u64,
     pub violation: Option<Violation>,
 }

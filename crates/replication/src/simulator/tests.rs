@@ -17,9 +17,7 @@ fn passes(options: Options) -> Report {
     let seed = options.seed;
     let report = run(options);
     if let Some(violation) = &report.violation {
-        panic!(
-            "{violation}\nreplay: SIMULATOR_SEED={seed} SIMULATOR_TRACE=1 cargo test -p replication simulator::tests::schedules"
-        );
+        panic!("{violation}\nreplay: scripts/test simulator --seed {seed} --trace");
     }
     report
 }
@@ -57,23 +55,111 @@ fn schedules_of_faults_break_no_promise() {
     );
 }
 
-/// Returns the first seed that finds a mistake, and what it finds.
-fn find(mistake: Mistake, seeds: u64) -> Option<(u64, String)> {
-    (1..=seeds).find_map(|seed| {
+/// Returns the first of some seeds whose schedule finds a mistake, and what it finds.
+fn find(mistake: Mistake, seeds: impl IntoIterator<Item = u64>) -> Option<(u64, Violation)> {
+    seeds.into_iter().find_map(|seed| {
         let mut options = Options::new(seed);
         options.mistake = Some(mistake);
-        let violation = run(options).violation?;
-        if matches!(violation, Violation::NoConvergence { .. }) {
-            return None;
-        }
-        Some((seed, violation.to_string()))
+        run(options).violation.map(|violation| (seed, violation))
     })
 }
 
+/// A mistake, the first seed that is tried, and what has to be found within a few.
+fn finds(mistake: Mistake, first: u64, is_expected: fn(&Violation) -> bool) {
+    let found = find(mistake, first..first + 40);
+    match &found {
+        Some((_, violation)) => assert!(is_expected(violation), "{mistake:?}: {found:?}"),
+        None => panic!("{mistake:?} is not found: SIMULATOR_SURVEY=1000 finds other seeds"),
+    }
+}
+
+fn is_stale(violation: &Violation) -> bool {
+    matches!(violation, Violation::Stale { .. })
+}
+
+fn is_written_twice(violation: &Violation) -> bool {
+    matches!(violation, Violation::WrittenTwice { .. })
+}
+
 #[test]
-#[ignore = "survey"]
+fn a_proof_by_the_own_engine_alone_is_found() {
+    finds(Mistake::OwnEngineIsEnough, 1, is_stale);
+}
+
+#[test]
+fn a_proof_that_began_before_its_reads_is_found() {
+    finds(Mistake::LateReadsShareProof, 1385, is_stale);
+}
+
+#[test]
+fn a_request_that_changed_nothing_and_is_answered_without_a_proof_is_found() {
+    finds(Mistake::ChecksUnproven, 60, is_stale);
+}
+
+#[test]
+fn a_new_leader_that_reads_before_it_has_committed_is_found() {
+    finds(Mistake::NoFence, 1, is_stale);
+}
+
+#[test]
+fn a_request_that_is_forwarded_again_is_found() {
+    finds(Mistake::ForwardedAgain, 1, is_written_twice);
+}
+
+#[test]
+fn a_batch_of_unknown_outcome_that_is_sent_again_is_found() {
+    finds(Mistake::RetriedBlindly, 1, is_written_twice);
+}
+
+#[test]
+fn a_leader_that_publishes_before_the_commit_is_found() {
+    finds(Mistake::PublishedBeforeCommit, 1, |violation| {
+        matches!(violation, Violation::NotAPrefix { .. })
+    });
+}
+
+#[test]
+fn an_answer_that_overtakes_its_rows_is_found() {
+    finds(Mistake::AnswersOvertakeRows, 1, |violation| {
+        matches!(violation, Violation::AnswerBeforeRows { .. })
+    });
+}
+
+#[test]
+fn a_session_that_goes_on_below_the_compaction_is_found() {
+    finds(Mistake::CompactionForgotten, 1, |violation| {
+        matches!(violation, Violation::NoConvergence { .. })
+    });
+}
+
+/// Prints how often a hazard of libdqlite comes true in the model. A follower answers a message without entries with the last
+/// index on its disk, which may belong to an earlier leader's log, and the leader clamps that to its own last index at the
+/// moment when the answer arrives (`replicationUpdate`). An entry that was appended in between counts as stored by a node
+/// that has another one in its place. If the leader ends before that node has taken it, what was acknowledged is lost.
+#[test]
+#[ignore = "a hazard of libdqlite: for SIMULATOR_SURVEY=n, tries n seeds"]
+fn the_acknowledgement_of_a_whole_log_may_lose_what_was_committed() {
+    let seeds = number("SIMULATOR_SURVEY").unwrap_or(SCHEDULES);
+    let lost = (1..=seeds).filter_map(|seed| {
+        let mut options = Options::new(seed);
+        options.acks_whole_log = true;
+        let violation = run(options).violation?;
+        Some((seed, violation))
+    });
+    let lost: Vec<_> = lost.collect();
+    println!(
+        "{} of {seeds} schedules, the first: {:?}",
+        lost.len(),
+        lost.first()
+    );
+}
+
+/// Prints the first seed that finds each mistake.
+#[test]
+#[ignore = "for SIMULATOR_SURVEY=n: tries n seeds for each mistake"]
 fn survey() {
     use Mistake::*;
+    let seeds = number("SIMULATOR_SURVEY").unwrap_or(SCHEDULES);
     for mistake in [
         LateReadsShareProof,
         OwnEngineIsEnough,
@@ -83,12 +169,10 @@ fn survey() {
         RetriedBlindly,
         NoFence,
         ChecksUnproven,
+        ChecksOutliveLeading,
         AnswersOvertakeRows,
         CompactionForgotten,
     ] {
-        println!(
-            "{mistake:?}: {:?}",
-            find(mistake, number("SURVEY").unwrap_or(300))
-        );
+        println!("{mistake:?}: {:?}", find(mistake, 1..=seeds));
     }
 }

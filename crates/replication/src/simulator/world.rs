@@ -197,7 +197,11 @@ impl World {
             config,
             sessions: BTreeMap::new(),
             cut: vec![vec![false; count]; count],
-            loss_percent: rng.choose(&[0, 0, 2, 10]),
+            loss_percent: match options.acks_whole_log {
+                // It takes answers that are late, and leaders that are cut off.
+                true => 30,
+                false => rng.choose(&[0, 0, 2, 10]),
+            },
             slow_until_us: 0,
             clients: Clients::new(&mut rng),
             faults: Faults::new(&mut rng),
@@ -377,7 +381,11 @@ impl World {
         if self.cut[from][to] || self.rng.chance(self.loss_percent) {
             return;
         }
-        let delay_us = self.rng.delay_us(NETWORK_US);
+        let usual_us = match self.options.acks_whole_log {
+            true => 50 * NETWORK_US,
+            false => NETWORK_US,
+        };
+        let delay_us = self.rng.delay_us(usual_us);
         let event = Event::MessageArrives {
             from,
             term,
