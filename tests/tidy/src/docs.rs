@@ -197,7 +197,8 @@ pub fn flags(tree: &Tree) -> Vec<String> {
 }
 
 /// Flags of etcd and kube-apiserver.
-const FOREIGN_FLAGS: [&str; 8] = [
+const FOREIGN_FLAGS: [&str; 9] = [
+    "--encryption-provider-config",
     "--host-whitelist",
     "--auto-tls",
     "--client-cert-allowed-hostname",

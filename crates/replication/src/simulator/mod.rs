@@ -38,13 +38,13 @@ const HEALING_US: u64 = 4_000_000;
 /// The time in which the nodes catch up after that.
 const QUIET_US: u64 = 500_000;
 
-/// What happened in one schedule.
+/// The report on one schedule.
 #[derive(Debug)]
 pub struct Report {
     pub faults: u64,
     pub events: u64,
     pub operations: u64,
-    /// How often a node has begun to lead.
+    /// The number of times that a node has begun to lead.
     pub leaders: u64,
     pub violation: Option<Violation>,
 }
