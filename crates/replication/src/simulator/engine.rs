@@ -13,6 +13,8 @@ use crate::{Revision, View};
 
 mod message;
 mod raft;
+#[cfg(test)]
+mod tests;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Role {

@@ -132,10 +132,7 @@ fn a_session_that_goes_on_below_the_compaction_is_found() {
     });
 }
 
-/// Prints how often a hazard of libdqlite comes true in the model. A follower answers a message without entries with the last
-/// index on its disk, which may belong to an earlier leader's log, and the leader clamps that to its own last index at the
-/// moment when the answer arrives (`replicationUpdate`). An entry that was appended in between counts as stored by a node
-/// that has another one in its place. If the leader ends before that node has taken it, what was acknowledged is lost.
+/// Prints how often a hazard of libdqlite, which the tests of the model of the engine describe, comes true under a bad network.
 #[test]
 #[ignore = "a hazard of libdqlite: for SIMULATOR_SURVEY=n, tries n seeds"]
 fn the_acknowledgement_of_a_whole_log_may_lose_what_was_committed() {
