@@ -1,10 +1,11 @@
 //! Clients: each asks for one thing at a time, of one node or another; watchers go from node to node too.
 
 use super::{
+    event::Event,
     index::{Index, KEYS},
     rng::Rng,
     truth::{Answer, Kind, Truth},
-    world::{Event, World},
+    world::World,
 };
 use crate::Revision;
 

@@ -1,10 +1,6 @@
 //! The faults: processes end and sleep, the network is cut, disks get slow, leaders are asked to give way.
 
-use super::{
-    rng::Rng,
-    truth::Answer,
-    world::{Event, World},
-};
+use super::{event::Event, rng::Rng, truth::Answer, world::World};
 use crate::coordinator::Order;
 
 #[derive(Debug)]

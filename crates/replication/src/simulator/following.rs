@@ -1,12 +1,13 @@
 //! A node that follows: it applies what the leader sends, forwards requests, and asks for proofs.
 
 use super::{
+    event::{Asker, Event},
     index::{Index, Row},
     options::Mistake,
     process::{Read, Submission},
     session::{Down, SessionId, Up},
     truth::{Answer, Violation},
-    world::{Asker, Event, World},
+    world::World,
 };
 use crate::{
     Forwarded, Intake, Revision, View, coordinator,

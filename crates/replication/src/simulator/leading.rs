@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use super::{
     engine::{Outcome, What},
+    event::{Asker, Event},
     index::Index,
     options::Mistake,
     process::{Purpose, Read},
     session::SessionId,
     truth::Violation,
-    world::{Asker, Event, World},
+    world::World,
     writer::Writer,
 };
 use crate::{

@@ -4,12 +4,13 @@
 //! `scripts/test simulator --seed 7 --trace` runs the schedule 7 alone and prints each event; with `--seconds 600` schedules
 //! are run from the seed on for ten minutes. `SIMULATOR_SURVEY=1000` and `--ignored` look for seeds that find mistakes.
 //!
-//! Map: `world` (time, and who hears what when) · `engine`, `index` (models of the engine and of a store) · `process` (one
-//! node: the decisions under test) · `leading`, `writer`, `following`, `session` (what carries them out) · `client`,
+//! Map: `world`, `event` (time, and who hears what when) · `engine`, `index` (models of the engine and of a store) · `process` (one
+//! node: the decisions under test) · `watching`, `leading`, `writer`, `following`, `session` (what carries them out) · `client`,
 //! `faults` · `truth` (judges) · `options` (mistakes on purpose).
 
 mod client;
 mod engine;
+mod event;
 mod faults;
 mod following;
 mod index;
@@ -20,6 +21,7 @@ mod rng;
 mod session;
 mod tests;
 mod truth;
+mod watching;
 mod world;
 mod writer;
 

@@ -6,18 +6,19 @@ use std::{
 };
 
 use super::{
+    event::{Asker, Event},
     following::Following,
     index::Index,
     leading::Tenure,
     options::Mistake,
     session::SessionId,
     truth::{Answer, Kind, Violation},
-    world::{Asker, Event, World},
+    world::World,
 };
 use crate::{
     View,
     coordinator::{self, Command, Coordinator, Facts, Order},
-    monitor::{self, Member, Monitor},
+    monitor::{self, Monitor},
     reads::{Waiting, is_alone},
 };
 
@@ -76,7 +77,7 @@ pub struct Process {
     pub opening: u64,
     pub tenure: Option<Tenure>,
     pub following: Option<Following>,
-    is_listening: bool,
+    pub is_listening: bool,
     is_halted: bool,
     orders: VecDeque<Order>,
 }
@@ -145,81 +146,6 @@ impl World {
             Event::Requested(operation) => self.requested(node, operation),
             _ => unreachable!("{event:?} happens to no process"),
         }
-    }
-
-    fn told(&mut self, node: usize, asker: Asker, view: Option<View>) {
-        match asker {
-            Asker::Monitor => self.watch(node, monitor::Event::EngineSaid { view }),
-            Asker::MonitorForMembers => {
-                let members = view.map(|_| self.members());
-                self.watch(node, monitor::Event::MembersAre { members });
-            }
-            Asker::Coordinator => self.coordinate(node, coordinator::Event::EngineSaid(view)),
-            Asker::Proof(tenure, proof) => self.engine_said(node, tenure, proof, view),
-            Asker::ProofForVoters(tenure, proof) => {
-                self.voters_are(node, tenure, proof, view.is_some());
-            }
-            Asker::Confirmation(session, proof) => self.confirm(node, session, proof, view),
-            Asker::ReadIndex(session, number) => self.ask_read_index(node, session, number, view),
-        }
-    }
-
-    fn members(&self) -> Vec<Member> {
-        let member = |node: usize| Member {
-            id: node as u64 + 1,
-            address: (node + 1).to_string(),
-            is_voter: self.config.voters.contains(&node),
-        };
-        (0..self.nodes.len()).map(member).collect()
-    }
-
-    fn watch(&mut self, node: usize, event: monitor::Event) {
-        let now = self.now();
-        for command in self.nodes[node].process.monitor.decide(event, now) {
-            match command {
-                monitor::Command::AskEngine => self.ask(node, Asker::Monitor),
-                monitor::Command::AskMembers { .. } => self.ask(node, Asker::MonitorForMembers),
-                monitor::Command::AskOthers { addresses } => {
-                    let delay_us = self.rng.delay_us(STEP_US);
-                    self.at_node(node, delay_us, Event::OthersAsked(addresses));
-                }
-                monitor::Command::NoteCount { count, asked } => {
-                    let process = &mut self.nodes[node].process;
-                    (process.is_single, process.alone_asked) = (count == 1, asked);
-                }
-                monitor::Command::Publish { view, .. } => {
-                    let process = &mut self.nodes[node].process;
-                    let has_changed = process.view != view;
-                    process.view = view;
-                    if has_changed && process.is_listening {
-                        self.coordinate(node, coordinator::Event::Looked);
-                    }
-                    let interval_us = monitor::INTERVAL.as_micros() as u64;
-                    self.at_node(node, interval_us, Event::MonitorTicks);
-                }
-            }
-        }
-    }
-
-    fn ask_others(&mut self, node: usize, addresses: &[String]) {
-        let mut view = None;
-        for address in addresses {
-            let Some(other) = self.node_at(address) else {
-                continue;
-            };
-            let state = &self.nodes[other];
-            let is_reached = state.is_up
-                && state.asleep_until_us <= self.now_us
-                && !self.cut[node][other]
-                && !self.cut[other][node];
-            let told = state.engine.view();
-            if is_reached && told.leader.is_some() {
-                view = Some(told);
-                break;
-            }
-        }
-        let delay_us = self.rng.delay_us(STEP_US);
-        self.at_node(node, delay_us, Event::OthersTold(view));
     }
 
     pub fn node_at(&self, address: &str) -> Option<usize> {

@@ -3,12 +3,13 @@
 use std::collections::VecDeque;
 
 use super::{
+    event::Event,
     index::Row,
     leading::Target,
     options::Mistake,
     process::{Origin, Submission},
     truth::Answer,
-    world::{Event, World},
+    world::World,
 };
 use crate::{
     Beginning, Feed, Flush, Revision, StoreState, View,

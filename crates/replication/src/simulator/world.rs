@@ -9,15 +9,15 @@ use std::{
 
 use super::{
     client::Clients,
-    engine::{Configuration, Effect, Engine, Message, Outcome, Ticket},
+    engine::{Configuration, Effect, Engine, Message, Ticket},
+    event::{Asker, Event},
     faults::Faults,
     options::Options,
-    process::{Process, Read},
+    process::Process,
     rng::Rng,
-    session::{Direction, Session, SessionId},
+    session::{Session, SessionId},
     truth::{Answer, Truth},
 };
-use crate::{View, coordinator::Order, proofs::ProofId};
 
 /// The time of a message between two nodes, in microseconds.
 const NETWORK_US: u64 = 400;
@@ -30,84 +30,6 @@ const ENGINE_TICK_US: u64 = 20_000;
 
 /// The longest that an engine that is held up takes to answer.
 const HELD_UP_US: u64 = 900_000;
-
-/// The asker of an engine.
-#[derive(Debug, Clone)]
-pub enum Asker {
-    Monitor,
-    MonitorForMembers,
-    Proof(u64, ProofId),
-    ProofForVoters(u64, ProofId),
-    Coordinator,
-    Confirmation(SessionId, ProofId),
-    ReadIndex(SessionId, u64),
-}
-
-#[derive(Debug, Clone)]
-pub enum Event {
-    EngineTicks,
-    MessageArrives {
-        from: usize,
-        term: u64,
-        message: Message,
-    },
-    Stored {
-        length: usize,
-        term: u64,
-    },
-    Executed {
-        ticket: Ticket,
-        outcome: Outcome,
-    },
-    Asked(Asker),
-    Told(Asker, Option<View>),
-    MonitorTicks,
-    OthersAsked(Vec<String>),
-    OthersTold(Option<View>),
-    /// The coordinator has waited long enough.
-    TimeIsUp,
-    ConversionEnds,
-    TableRead {
-        tenure: u64,
-    },
-    ReadBack {
-        tenure: u64,
-    },
-    FenceAgain {
-        tenure: u64,
-    },
-    WriterTurns {
-        tenure: u64,
-    },
-    ProofTimeIsUp {
-        tenure: u64,
-        proof: ProofId,
-    },
-    ReadsTurn,
-    ReadsReturn(Vec<Read>),
-    Forward,
-    Ordered(Order),
-    /// The leadership may be given away.
-    GivesAway,
-    SessionArrives(SessionId, Direction),
-    SessionTurns(SessionId),
-    /// One end of a session learns that the other has gone.
-    OtherEndGone(SessionId),
-    /// A client's request arrives.
-    Requested(usize),
-    // What follows happens to no node.
-    Arrives(SessionId, Direction, u64),
-    ClientTurns(usize),
-    ClientGivesUp(usize),
-    Answered {
-        operation: usize,
-        answer: Answer,
-    },
-    FaultTurns,
-    Restarts(usize),
-    Heals(usize, usize),
-    HealsDisk(usize),
-}
 
 struct Scheduled {
     at_us: u64,

@@ -2,11 +2,12 @@
 
 use super::{
     engine::{Outcome, What},
+    event::Event,
     index::Row,
     options::Mistake,
     process::{Origin, Purpose, Read, Submission},
     truth::{Answer, Kind},
-    world::{Event, World},
+    world::World,
 };
 use crate::{
     Revision,
