@@ -118,7 +118,12 @@ impl Tenure {
     /// Asks all followers, and returns whether they made it a proof.
     async fn ask_nodes(&self, proof: ProofId, until: Duration) -> bool {
         let (done, is_proven) = oneshot::channel();
-        self.asking().insert(proof, done);
+        {
+            let mut asking = self.asking();
+            // Proofs that a session had begun before it ended.
+            asking.retain(|_, done| !done.is_closed());
+            asking.insert(proof, done);
+        }
         for session in self.sessions().values() {
             // One that is full asks for an earlier round still, and its end is near.
             let _ = session.try_send(proof);
