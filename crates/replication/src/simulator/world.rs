@@ -25,6 +25,9 @@ const NETWORK_US: u64 = 400;
 /// The time of a write to the disk.
 const DISK_US: u64 = 500;
 
+/// The longest time of a write: what has begun before the faults end has to end before the nodes are judged.
+const LONGEST_DISK_US: u64 = 1_000_000;
+
 /// The interval at which the engine looks at its clock.
 const ENGINE_TICK_US: u64 = 20_000;
 
@@ -281,7 +284,7 @@ impl World {
                     Effect::Send { to, term, message } => self.send(node, to, term, message),
                     Effect::Store { length, term } => {
                         let usual_us = DISK_US * self.nodes[node].disk_slowness;
-                        let delay_us = self.rng.delay_us(usual_us);
+                        let delay_us = self.rng.delay_us(usual_us).min(LONGEST_DISK_US);
                         self.at_node(node, delay_us, Event::Stored { length, term });
                     }
                     Effect::Finished { ticket, outcome } => {
