@@ -34,8 +34,9 @@ use self::{
 /// The time with faults, in microseconds.
 const FAULTY_US: u64 = 4_000_000;
 
-/// The time after the faults in which clients go on.
-const HEALING_US: u64 = 4_000_000;
+/// The time after the faults in which clients go on: several elections that fail, since the model has no votes before
+/// the vote, and requests that wait out their timeout.
+const HEALING_US: u64 = 8_000_000;
 
 /// The time in which the nodes catch up after that.
 const QUIET_US: u64 = 500_000;
