@@ -34,9 +34,11 @@ pub struct PackedTable {
     /// The same, descending.
     pub select_descending: &'static CStr,
     pub group_bits: u32,
-    /// Unpacks a blob, or says why not.
-    pub unpack: fn(&[u8]) -> Result<Box<dyn PackedRows>, String>,
+    pub unpack: Unpack,
 }
+
+/// Unpacks a blob, or says why not.
+pub type Unpack = fn(&[u8]) -> Result<Box<dyn PackedRows>, String>;
 
 /// The rows of one blob.
 pub trait PackedRows {
