@@ -200,7 +200,7 @@ fn an_open_segment_that_was_closed_since_is_noticed() {
     };
     let text = damage.to_string();
     assert!(
-        text.starts_with("open-1 is a copy of 0000000000000002-"),
+        text.starts_with("open-1 is an older copy of 0000000000000002-"),
         "{text}"
     );
     assert_eq!(
