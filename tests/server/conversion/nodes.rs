@@ -38,7 +38,7 @@ async fn nothing_is_converted_before_every_node_is_there() {
     assert!(
         trio.nodes[..2]
             .iter()
-            .all(|node| !node.output().contains("converting"))
+            .all(|node| !node.output().contains("the conversion begins"))
     );
     trio.nodes[2].launch();
     for node in &mut trio.nodes {

@@ -112,7 +112,7 @@ fn the_servers_own_tables_are_not_written() {
         "begin; drop view kine; commit",
     ] {
         let error = cluster.shell(&["k8s", sql]).failed(1);
-        assert!(error.contains("k8s-dqlite's"), "{sql}: {error}");
+        assert!(error.contains("belongs to k8s-dqlite"), "{sql}: {error}");
     }
     assert!(
         cluster
