@@ -168,7 +168,7 @@ fn errors_are_told_with_the_servers_text() {
         (
             "502 Bad Gateway",
             "<html>no</html>".to_owned(),
-            "a strange answer: expected value at line 1 column 1",
+            "the answer cannot be decoded: expected value at line 1 column 1",
         ),
     ] {
         let (_, output) = exchange(&["select 1"], status, &answer);

@@ -114,7 +114,7 @@ fn live(places: [Place; 3], binary: &Path) {
     nodes[1].kill_daemon();
     nodes[1].kill_server();
     let told = nodes[0].bad(&["remove", "node2"]);
-    assert!(told.contains("not reachable"), "{told}");
+    assert!(told.contains("cannot be reached"), "{told}");
     nodes[0].good(&["remove", "node2", "--force"]);
     let place = nodes[1].place.clone();
     assert!(!nodes[0].server_addresses().contains(&place.datastore));
