@@ -65,7 +65,7 @@ pub async fn check_pragma(
 pub async fn check_vacuum(connection: &mut Connection, force: bool) -> Result<(), ShellError> {
     if !force && is_k8s_dqlite(connection).await? {
         return Err(ShellError::refused(
-            "the database is k8s-dqlite's: `etcdctl defrag` does it without stopping writes for long (--force overrides)",
+            "the database belongs to k8s-dqlite: `etcdctl defrag` does it without stopping writes for long (--force overrides)",
         ));
     }
     Ok(())
