@@ -55,34 +55,30 @@ use_clients() {
     fi
 }
 
+# Exports as $1 what the script $2 builds or finds. If it cannot, $3 says what was not tested.
+use_built() {
+    local path
+    if path=$("scripts/$2"); then
+        export "$1=$path"
+    else
+        note "$3"
+    fi
+}
+
 # go-dqlite's shell, to compare ours with.
 use_go_dqlite() {
-    local path
-    if path=$(scripts/go-dqlite); then
-        export GO_DQLITE_BIN=$path
-    else
-        note 'no Go, or go-dqlite cannot be built: the dqlite shell was not compared with the original'
-    fi
+    use_built GO_DQLITE_BIN go-dqlite \
+        'no Go, or go-dqlite cannot be built: the dqlite shell was not compared with the original'
 }
 
 # The cluster manager whose state k8sd takes over.
 use_microcluster() {
-    local path
-    if path=$(scripts/microcluster); then
-        export MICROD_BIN=$path
-    else
-        note 'no Go, or microcluster cannot be built: k8sd was not tried beside it'
-    fi
+    use_built MICROD_BIN microcluster 'no Go, or microcluster cannot be built: k8sd was not tried beside it'
 }
 
 # Prometheus, for metrics and alerts.
 use_promtool() {
-    local path
-    if path=$(scripts/promtool); then
-        export PROMTOOL_BIN=$path
-    else
-        note 'no promtool: metrics and alert rules were not judged by Prometheus'
-    fi
+    use_built PROMTOOL_BIN promtool 'no promtool: metrics and alert rules were not judged by Prometheus'
 }
 
 # A browser, for the status page.
