@@ -241,7 +241,7 @@ impl Writer {
 }
 
 /// Returns whether the write took effect; none if the table holds something else in its place.
-/// What can be done again without harm counts as not done.
+/// A write that can be done again without harm counts as not done.
 fn is_written(write: &Write, truth: &Truth) -> Option<bool> {
     let Write::Batch(batch) = write else {
         return truth.changes.is_empty().then_some(false);

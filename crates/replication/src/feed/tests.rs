@@ -61,8 +61,8 @@ fn revisions_without_rows_are_passed_over() {
 }
 
 proptest::proptest! {
-    /// Whatever is published between the steps of a session, each revision is sent once, in order, and a compaction only
-    /// after all revisions that it is above.
+    /// Each revision is sent once, in order, and a compaction only after all revisions that it is above, whatever is
+    /// published between the steps of a session.
     #[test]
     fn the_feed_is_gapless(published in proptest::collection::vec((0_i64..6, 0_i64..3), 1..60), chunk in 1_i64..4) {
         let (mut head, mut compacted) = (10, 0);
