@@ -134,16 +134,13 @@ impl Database {
         };
         let mut connection = Connection::connect(endpoint, options).await?;
         connection.open(NAME).await?;
-        connection
-            .query_sql(schema::KEEP_FREED_PAGES, &[])
-            .await?
-            .collect(1)
-            .await?;
         let inserts = (0..MAX_ROWS).map(|_| None).collect();
-        Ok(Self {
+        let mut database = Self {
             connection,
             inserts,
-        })
+        };
+        database.read_number(schema::KEEP_FREED_PAGES).await?;
+        Ok(database)
     }
 
     /// Makes the tables in an empty database, refuses what it does not know. `cluster_id` is taken
