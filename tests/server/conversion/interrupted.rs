@@ -11,6 +11,9 @@ use crate::harness::*;
 /// Kills; TAKE_OVER_KILLS overrides it.
 const KILLS: u64 = 6;
 
+/// The most kills, as a multiple, of a run in which none has met a conversion so far.
+const PATIENCE: u64 = 20;
+
 /// Rows of the table: a conversion takes a second or more.
 const ROWS: usize = 12_000;
 
@@ -92,7 +95,8 @@ async fn a_take_over_that_was_killed_goes_on() {
     server.kill9();
 
     let (mut killed, mut went_on) = (0, 0);
-    while killed < kills {
+    // Where a conversion is short, every kill of a run may miss it.
+    while killed < kills || (went_on == 0 && killed < kills * PATIENCE) {
         copy(&pristine, &server.storage_dir());
         let before = server.output().len();
         for _ in 0..random.random_range(IN_A_ROW) {
@@ -122,5 +126,5 @@ async fn a_take_over_that_was_killed_goes_on() {
         let _ = std::fs::remove_dir_all(server.path().join("data.take-over"));
     }
     println!("{killed} kills, {went_on} conversions went on, a whole one took {whole:?}");
-    assert!(went_on > 0 || kills < 5, "no kill met a conversion");
+    assert!(went_on > 0, "no kill met a conversion");
 }
