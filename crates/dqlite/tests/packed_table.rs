@@ -42,7 +42,8 @@ impl PackedRows for Bytes {
     }
 }
 
-fn unpack(blob: &[u8]) -> Result<Box<dyn PackedRows>, String> {
+fn unpack(blob: &[u8], beside: &[u8]) -> Result<Box<dyn PackedRows>, String> {
+    assert!(beside.is_empty(), "one column is selected");
     let (first, bytes) = blob.split_at_checked(8).ok_or("it is too short")?;
     assert_ne!(bytes, b"panic");
     Ok(Box::new(Bytes {

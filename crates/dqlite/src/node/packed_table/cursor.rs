@@ -320,15 +320,26 @@ impl Cursor {
                 sqlite::DONE => return Ok(false),
                 code => return Err(Failure::Sqlite(code)),
             }
-            // In this order, as SQLite asks for it.
-            let start = (SQLITE.sqlite3_column_blob)(self.blobs, 0).cast::<u8>();
-            let length = (SQLITE.sqlite3_column_bytes)(self.blobs, 0);
-            let length = if start.is_null() { 0 } else { length };
-            let blob = array(start, usize::try_from(length).unwrap_or(0));
-            let rows = (table.table.unpack)(blob).map_err(Failure::Unreadable)?;
+            let (blob, beside) = (self.selected_bytes(0), self.selected_bytes(1));
+            let rows = (table.table.unpack)(blob, beside).map_err(Failure::Unreadable)?;
             self.rows = Some(rows);
         }
         Ok(true)
+    }
+
+    /// Returns the bytes of a column of the blobs' query; of NULL, and of a column that is not there, none.
+    ///
+    /// # Safety
+    ///
+    /// The query is at a row, and stays there as long as the bytes are used.
+    unsafe fn selected_bytes(&self, column: c_int) -> &[u8] {
+        // SAFETY: the caller's promise; in this order, as SQLite asks for it.
+        unsafe {
+            let start = (SQLITE.sqlite3_column_blob)(self.blobs, column).cast::<u8>();
+            let length = (SQLITE.sqlite3_column_bytes)(self.blobs, column);
+            let length = if start.is_null() { 0 } else { length };
+            array(start, usize::try_from(length).unwrap_or(0))
+        }
     }
 
     /// Returns the id of the row, or none behind the last one of its blob.

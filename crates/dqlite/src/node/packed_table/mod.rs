@@ -29,7 +29,8 @@ pub struct PackedTable {
     /// `CREATE TABLE x (…)`: names and types of the columns. The name of the table is ignored.
     pub declaration: &'static CStr,
     pub columns: usize,
-    /// Returns the blobs that may have ids from ?1 to ?2, as their first column, ascending.
+    /// Returns the blobs that may have ids from ?1 to ?2, as their first column, ascending. A second column, if there is
+    /// one, has what else the unpacking needs.
     pub select_ascending: &'static CStr,
     /// The same, descending.
     pub select_descending: &'static CStr,
@@ -37,8 +38,8 @@ pub struct PackedTable {
     pub unpack: Unpack,
 }
 
-/// Unpacks a blob, or says why not.
-pub type Unpack = fn(&[u8]) -> Result<Box<dyn PackedRows>, String>;
+/// Unpacks a blob, or says why not. The second argument is what was selected beside it, empty if that is NULL.
+pub type Unpack = fn(&[u8], &[u8]) -> Result<Box<dyn PackedRows>, String>;
 
 /// The rows of one blob.
 pub trait PackedRows {
