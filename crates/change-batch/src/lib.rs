@@ -46,6 +46,7 @@ use etcd_state::mvcc::RowId;
 
 mod codec;
 mod reader;
+mod row_ids;
 #[cfg(test)]
 mod tests;
 mod varint;
@@ -54,6 +55,7 @@ mod writer;
 pub use self::{
     codec::Codec,
     reader::{ChangeRef, ReadError, Reader},
+    row_ids::{pack_row_ids, unpack_row_ids},
     writer::{Packed, Writer},
 };
 
