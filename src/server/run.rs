@@ -30,7 +30,7 @@ use crate::{
     monitoring::{self, FilePaths, NodeView, Observed, ObservedOptions, ViewNow, watch_log_writes},
     process::disk::{self, Change, LowStorageAction},
     store::{
-        self, Cluster, CommitObserver, OpenError, Store, StoreOptions, WriterError,
+        self, Cluster, CommitObserver, Layout, OpenError, Store, StoreOptions, WriterError,
         snapshot::Origin,
     },
     watch::{HubSettings, Inbox, WatchHub},
@@ -102,6 +102,7 @@ pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result
         Some(address) => Some(Listener::bind(address, None).await?),
         None => None,
     };
+    store::register_change_table();
     let (peer_port, peer_connections) = PeerPort::new();
     let node = RunningNode::start_with_peers(&config, Some(Arc::new(peer_port))).await?;
     let reads = Arc::new(Reads::default());
@@ -115,6 +116,7 @@ pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result
         member_id: node.identity.id,
         quota: config.quota,
         limits: config.limits,
+        layout: Layout::NEW,
     });
     monitoring::export_metrics(&store);
     let watchers = Watchers::default();

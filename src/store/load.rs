@@ -41,6 +41,7 @@ pub fn empty(options: StoreOptions) -> (Store, Replica) {
         member_id: options.member_id,
         quota: options.quota,
         limits: options.limits,
+        layout: options.layout,
         is_disk_low: AtomicBool::new(false),
         is_loaded: AtomicBool::new(false),
         history: Arc::default(),

@@ -5,6 +5,7 @@
 
 mod admission;
 mod batch;
+mod change_table;
 mod cluster;
 mod command;
 mod compaction;
@@ -57,13 +58,14 @@ use tokio::{
 };
 
 pub use self::{
+    change_table::register as register_change_table,
     cluster::{Alone, Cluster, Confirmed},
     command::{
         Call, Command, Compact, Defragment, LeaseExpire, LeaseGrant, LeaseKeepAlive, LeaseList,
         LeaseRenewed, LeaseRevoke, LeaseTimeToLive, ReadPages, ReadSnapshotState, Request,
         SnapshotState, Submission,
     },
-    database::{OpenError, Pages},
+    database::{Layout, OpenError, Pages},
     hash::{StoreHash, hash},
     load::empty,
     metrics::Metrics,
@@ -103,6 +105,8 @@ pub struct StoreOptions {
     pub member_id: u64,
     pub quota: QuotaBytes,
     pub limits: Limits,
+    /// That of a new database.
+    pub layout: Layout,
 }
 
 /// The state that the writer and the handles share.
@@ -116,6 +120,7 @@ pub(crate) struct Shared {
     member_id: u64,
     quota: QuotaBytes,
     limits: Limits,
+    layout: Layout,
     /// Set by the task that watches the disk: writes that grow the database are refused.
     is_disk_low: AtomicBool,
     /// Set once the index holds what was committed before this node started.

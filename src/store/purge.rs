@@ -75,6 +75,15 @@ pub enum Step {
     Sweep(SweepStep),
 }
 
+/// What a write did beside its batch.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Done {
+    /// Rows that were deleted.
+    pub deleted: u64,
+    /// Rows of the step that it had no time for, ascending.
+    pub rest: Vec<RowId>,
+}
+
 #[derive(Debug)]
 pub struct Purge {
     /// The sweep, which runs before any row is deleted that hides what the sweep looks for.
@@ -124,19 +133,28 @@ impl Purge {
         (count > 0).then(|| Step::Delete(self.rows.drain(..count).collect()))
     }
 
-    /// Notes that the step was done, and deleted this many rows.
-    pub fn done(&mut self, step: &Step, deleted: u64, took: Duration) {
+    /// Notes that the step was done.
+    pub fn done(&mut self, step: &Step, done: Done, took: Duration) {
         match step {
-            Step::Delete(_) => self.finished(took),
-            Step::Sweep(step) => self.swept(step, deleted, took),
+            Step::Delete(_) => {
+                self.put_back(done.rest);
+                self.finished(took);
+            }
+            Step::Sweep(step) => self.swept(step, &done, took),
         }
     }
 
-    fn swept(&mut self, step: &SweepStep, deleted: u64, took: Duration) {
+    fn put_back(&mut self, rows: Vec<RowId>) {
+        for row in rows.into_iter().rev() {
+            self.rows.push_front(row);
+        }
+    }
+
+    fn swept(&mut self, step: &SweepStep, done: &Done, took: Duration) {
         if let Some(sweep) = &mut self.sweep {
-            sweep.found += deleted;
+            sweep.found += done.deleted;
             // With fewer, none is left.
-            if deleted < MAX_STEP_ROWS as u64 {
+            if done.rest.is_empty() && done.deleted < MAX_STEP_ROWS as u64 {
                 sweep.after = step.upto;
                 sweep.done += step.kept.len();
             }
@@ -167,9 +185,7 @@ impl Purge {
     /// Takes back a step that failed.
     pub fn failed(&mut self, step: Step) {
         if let Step::Delete(rows) = step {
-            for row in rows.into_iter().rev() {
-                self.rows.push_front(row);
-            }
+            self.put_back(rows);
         }
         self.step_rows = MIN_STEP_ROWS;
     }
@@ -228,6 +244,18 @@ mod tests {
     }
 
     #[test]
+    fn rows_that_a_step_had_no_time_for_come_next() {
+        let mut purge = Purge::new((0..40).map(RowId::from_number).collect(), None);
+        let first = rows(purge.next_step());
+        let done = Done {
+            deleted: 6,
+            rest: first[6..].to_vec(),
+        };
+        purge.done(&Step::Delete(first.clone()), done, Duration::ZERO);
+        assert_eq!(rows(purge.next_step())[..10], first[6..]);
+    }
+
+    #[test]
     fn whoever_waits_is_answered_after_the_last_step() {
         let mut purge = Purge::new(vec![RowId::new(1, 0)], None);
         let (reply, mut receiver) = ReplySender::new(None);
@@ -263,7 +291,11 @@ mod tests {
             for row in &gone {
                 table.remove(row);
             }
-            purge.swept(&step, gone.len() as u64, Duration::ZERO);
+            let done = Done {
+                deleted: gone.len() as u64,
+                rest: Vec::new(),
+            };
+            purge.swept(&step, &done, Duration::ZERO);
             assert!(receiver.try_recv().is_err());
         }
         let expected: BTreeSet<_> = kept.into_iter().chain([next]).collect();

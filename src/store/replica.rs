@@ -129,7 +129,7 @@ impl Replica {
             Database::open_on_leader(&shared.endpoint).await?
         };
         let cluster_id = shared.cluster_id.load(Ordering::Acquire);
-        let mut meta = database.prepare_schema(cluster_id).await?;
+        let mut meta = database.prepare_schema(cluster_id, shared.layout).await?;
         meta.cluster_id = database.settle(meta.cluster_id, &shared.history_id).await?;
         // Commits an entry in this node's term: after it nothing of an earlier term changes.
         database.fence().await?;

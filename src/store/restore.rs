@@ -12,7 +12,7 @@ use etcd_state::{
 use super::{
     OpenError,
     batch::{Batch, Record},
-    database::Database,
+    database::{Database, Layout},
 };
 
 /// Rows of one transaction. Unlike the writer's batches, nobody waits for the first of them.
@@ -37,7 +37,7 @@ impl Filling {
     /// Makes the tables; refuses a database that has rows.
     pub async fn begin(endpoint: &Endpoint, cluster_id: u64) -> Result<Self, OpenError> {
         let mut database = Database::open(endpoint).await?;
-        database.prepare_schema(cluster_id).await?;
+        database.prepare_schema(cluster_id, Layout::NEW).await?;
         if database.count_changes().await? > 0 {
             return Err(OpenError::Damaged("it should be empty".to_owned()));
         }

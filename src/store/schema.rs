@@ -1,7 +1,14 @@
 //! The tables, and the only place with SQL. docs/data-model.md explains them.
 
-/// `PRAGMA user_version`: major and minor in 16 bits each. The Go k8s-dqlite used 0.0, 0.1 and 1.0.
-pub const VERSION: i64 = (2 << 16) | 1;
+/// `PRAGMA user_version`: major and minor in 16 bits each. The Go k8s-dqlite used 0.0, 0.1 and 1.0. The newest version
+/// that this program knows: one row per commit batch.
+pub const VERSION: i64 = BATCHES_VERSION;
+
+/// One row per commit batch.
+pub const BATCHES_VERSION: i64 = 3 << 16;
+
+/// One row per change.
+pub const ROWS_VERSION: i64 = (2 << 16) | 1;
 
 /// The first version of these tables, which `UPGRADE` completes.
 pub const OLDEST_VERSION: i64 = 2 << 16;
@@ -18,9 +25,10 @@ pub const COUNT_TABLES: &str = "SELECT count(*) FROM sqlite_master";
 /// version that an earlier program knows, so that it refuses, and below 3.0. See `conversion`.
 pub const CONVERTING_VERSION: i64 = (2 << 16) | 0xf000;
 
-/// The tables. `prev_revision` is there for checks and inspection. Column types are only INTEGER, TEXT and
-/// BLOB: libdqlite cannot return the wrong value from a column of date or boolean type without aborting.
-macro_rules! tables {
+/// The table of changes, one row each. `prev_revision` is there for checks and inspection. Column types are only
+/// INTEGER, TEXT and BLOB: libdqlite cannot return the wrong value from a column of date or boolean type without
+/// aborting.
+macro_rules! change_table {
     () => {
         "
 CREATE TABLE change (
@@ -32,7 +40,33 @@ CREATE TABLE change (
     version INTEGER NOT NULL,
     lease INTEGER NOT NULL,
     value BLOB
+);"
+    };
+}
+
+/// The tables of changes, one row for each commit batch: the row ids of its last change, which no change of it is above,
+/// and of its first one, the number of its changes, and the changes themselves, as the crate change-batch packs them.
+/// Table `dead` has the row ids of changes that are purged, and still lie in a batch.
+macro_rules! batch_tables {
+    () => {
+        "
+CREATE TABLE batch (
+    id INTEGER PRIMARY KEY,
+    first INTEGER NOT NULL,
+    changes INTEGER NOT NULL,
+    content BLOB NOT NULL
 );
+CREATE TABLE dead (
+    id INTEGER PRIMARY KEY,
+    ids BLOB NOT NULL
+);"
+    };
+}
+
+/// The tables beside the changes.
+macro_rules! other_tables {
+    () => {
+        "
 CREATE TABLE lease (
     id INTEGER PRIMARY KEY,
     granted_ttl_s INTEGER NOT NULL,
@@ -58,10 +92,13 @@ CREATE TABLE setting (
 /// The view has no `old_value` to give, values are not stored twice. The names of its columns are the Go
 /// k8s-dqlite's.
 macro_rules! view {
-    () => {
-        "
+    ($revision:literal) => {
+        concat!(
+            "
 CREATE VIEW kine AS SELECT
-    id >> 20 AS id,
+    ",
+            $revision,
+            " AS id,
     CAST(key AS TEXT) AS name,
     kind = 0 AND version = 1 AS created,
     kind = 1 AS deleted,
@@ -71,21 +108,32 @@ CREATE VIEW kine AS SELECT
     value,
     NULL AS old_value
 FROM change;"
+        )
     };
 }
 
 /// The schema in one text, so that a new database has all of it or nothing.
 pub const CREATE: &str = concat!(
     "BEGIN IMMEDIATE;",
-    tables!(),
-    view!(),
+    change_table!(),
+    other_tables!(),
+    view!("id >> 20"),
     "PRAGMA user_version = 131073; COMMIT"
+);
+
+/// The same with one row per batch. `change` is no table then, but what this program makes of the batches.
+pub const CREATE_BATCHES: &str = concat!(
+    "BEGIN IMMEDIATE;",
+    batch_tables!(),
+    other_tables!(),
+    view!("revision"),
+    "PRAGMA user_version = 196608; COMMIT"
 );
 
 /// The schema in two parts, for a conversion: its own view has to wait until the old table of that
 /// name is gone.
-pub const CREATE_TABLES: &str = tables!();
-pub const CREATE_VIEW: &str = concat!(view!(), "PRAGMA user_version = 131073;");
+pub const CREATE_TABLES: &str = concat!(change_table!(), other_tables!());
+pub const CREATE_VIEW: &str = concat!(view!("id >> 20"), "PRAGMA user_version = 131073;");
 
 /// The upgrade from schema 2.0 to 2.1.
 pub const UPGRADE: &str = "
@@ -114,6 +162,34 @@ pub const FENCE: &str = "UPDATE meta SET value = value + 1 WHERE name = 'writer_
 pub const READ_CHANGES: &str = "SELECT id, key, kind, create_revision, prev_revision, version, lease, value \
      FROM change WHERE id > ? ORDER BY id LIMIT ?";
 pub const COUNT_CHANGES: &str = "SELECT count(*) FROM change";
+
+pub const READ_BATCHES: &str = "SELECT batch.id, content, dead.ids FROM batch LEFT JOIN dead ON dead.id = batch.id \
+     WHERE batch.id > ? ORDER BY batch.id LIMIT ?";
+/// Those that are purged and not yet gone are counted as well.
+pub const COUNT_BATCHED_CHANGES: &str = "SELECT ifnull(sum(changes), 0) FROM batch";
+/// NULL without batches.
+pub const READ_LAST_BATCH: &str = "SELECT max(id) FROM batch";
+
+/// Appends a batch behind the one that its writer believes to be the last: another writer, whose batches have other
+/// boundaries, and this one cannot both succeed. The parameters are the columns, and the id of that batch or NULL.
+pub const APPEND_BATCH: &str = "INSERT INTO batch (id, first, changes, content) SELECT ?, ?, ?, ? \
+     WHERE (SELECT max(id) FROM batch) IS ?";
+pub const REWRITE_BATCH: &str = "UPDATE batch SET first = ?, changes = ?, content = ? WHERE id = ?";
+
+/// The batches that may have changes from row ?1 to row ?2.
+macro_rules! select_batches {
+    ($order:literal) => {
+        concat!(
+            "SELECT content, dead.ids FROM batch LEFT JOIN dead ON dead.id = batch.id \
+             WHERE batch.id >= ?1 AND batch.id <= ifnull((SELECT min(id) FROM batch WHERE id >= ?2), ?2) \
+             ORDER BY batch.id",
+            $order,
+            "\0"
+        )
+    };
+}
+pub const SELECT_ASCENDING: &str = select_batches!("");
+pub const SELECT_DESCENDING: &str = select_batches!(" DESC");
 
 pub const READ_LEASES: &str = "SELECT id, granted_ttl_s, remaining_s FROM lease";
 
@@ -148,6 +224,51 @@ pub fn sweep_changes(kept: usize) -> String {
     format!(
         "DELETE FROM change WHERE id IN (SELECT id FROM change \
          WHERE id > ? AND id <= ? AND id NOT IN ({kept}) ORDER BY id LIMIT ?)"
+    )
+}
+
+/// Finds the batches that rows lie in, or would, ascending: their ids and the bytes of their content. The parameters are
+/// the rows.
+pub fn find_batches(rows: usize) -> String {
+    format!(
+        "WITH row (id) AS (VALUES {}) \
+         SELECT DISTINCT batch.id, length(content) FROM row \
+         JOIN batch ON batch.id = (SELECT min(id) FROM batch WHERE id >= row.id) ORDER BY batch.id",
+        values("(?)", rows)
+    )
+}
+
+pub fn read_batches(batches: usize) -> String {
+    format!(
+        "SELECT batch.id, content, dead.ids FROM batch LEFT JOIN dead ON dead.id = batch.id \
+         WHERE batch.id IN ({}) ORDER BY batch.id",
+        values("?", batches)
+    )
+}
+
+pub fn delete_batches(batches: usize) -> String {
+    format!("DELETE FROM batch WHERE id IN ({})", values("?", batches))
+}
+
+/// Forgets which changes of batches are dead.
+pub fn forget_dead(batches: usize) -> String {
+    format!("DELETE FROM dead WHERE id IN ({})", values("?", batches))
+}
+
+/// Sets the dead rows of batches. The parameters of each are its id and the rows, packed.
+pub fn set_dead(batches: usize) -> String {
+    format!(
+        "INSERT INTO dead (id, ids) VALUES {} ON CONFLICT (id) DO UPDATE SET ids = excluded.ids",
+        values("(?,?)", batches)
+    )
+}
+
+/// Finds the rows between two ids except for `kept` ones, ascending. The parameters are the two ids, the kept ids, and
+/// the most rows to find.
+pub fn find_superfluous(kept: usize) -> String {
+    format!(
+        "SELECT id FROM change WHERE id > ? AND id <= ? AND id NOT IN ({}) ORDER BY id LIMIT ?",
+        values("?", kept)
     )
 }
 

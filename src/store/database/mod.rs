@@ -1,10 +1,14 @@
 //! The store's tables in dqlite: opening, writing batches, reading everything back.
 
+mod batches;
+mod rows;
+
 use std::{borrow::Cow, time::Duration};
 
 use bytes::Bytes;
+use change_batch::{ChangeRef, Packed};
 use dqlite::{
-    client::{ConnectOptions, Connection, Endpoint, Error, Statement},
+    client::{ConnectOptions, Connection, Endpoint, Error},
     cluster_id::{ClusterId, Foreign, Settled},
     wire::{Param, Row, Value},
 };
@@ -16,7 +20,7 @@ use etcd_state::{
 use super::{
     batch::{Batch, MAX_ROWS, Write},
     folded::Folded,
-    purge::{MAX_STEP_ROWS, Step, SweepStep},
+    purge::{Done, Step},
     schema,
 };
 
@@ -26,9 +30,6 @@ const NAME: &str = "k8s";
 /// The longest wait for the answer to one statement. The engine answers within two election
 /// timeouts if it lost its quorum; a purge or a checkpoint of a big database takes less.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// Rows of one read while loading: a bound of the rows in flight, not of the rows read.
-const LOAD_ROWS: i64 = 20_000;
 
 /// Pauses between attempts to open the database while the node elects itself leader.
 const LEADER_POLL: Duration = Duration::from_millis(20);
@@ -80,6 +81,16 @@ pub struct StoredChange {
     pub prev_revision: Revision,
 }
 
+impl From<ChangeRef<'_>> for StoredChange {
+    fn from(change: ChangeRef<'_>) -> Self {
+        Self {
+            kind: change.kind,
+            kv: change.to_key_value(),
+            prev_revision: change.prev_revision,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Meta {
     pub compact_revision: Revision,
@@ -106,8 +117,28 @@ pub struct Pages {
 #[derive(Debug)]
 pub struct Database {
     connection: Connection,
-    /// Prepared inserts by number of rows less one: at most [`MAX_ROWS`] of about 100 KB.
-    inserts: Vec<Option<Statement>>,
+    changes: Changes,
+}
+
+/// How changes lie in the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// One row for each change: schema 2.
+    Rows,
+    /// One row for each commit batch: schema 3.
+    Batches,
+}
+
+impl Layout {
+    /// That of a new database.
+    pub const NEW: Self = Self::Rows;
+}
+
+/// What writes changes, by their layout.
+#[derive(Debug)]
+enum Changes {
+    Rows(rows::Inserts),
+    Batches(Box<batches::Appender>),
 }
 
 impl Database {
@@ -134,29 +165,45 @@ impl Database {
         };
         let mut connection = Connection::connect(endpoint, options).await?;
         connection.open(NAME).await?;
-        let inserts = (0..MAX_ROWS).map(|_| None).collect();
         let mut database = Self {
             connection,
-            inserts,
+            changes: Changes::Rows(rows::Inserts::default()),
         };
         database.read_number(schema::KEEP_FREED_PAGES).await?;
         Ok(database)
     }
 
-    /// Makes the tables in an empty database, refuses what it does not know. `cluster_id` is taken
-    /// when the tables are made.
-    pub async fn prepare_schema(&mut self, cluster_id: u64) -> Result<Meta, OpenError> {
-        let version = self.read_number(schema::READ_VERSION).await?;
+    /// Makes the tables in an empty database, refuses what it does not know. `cluster_id` and `layout` are taken when the
+    /// tables are made. What is written from now on follows what is in the database at this moment.
+    pub async fn prepare_schema(
+        &mut self,
+        cluster_id: u64,
+        layout: Layout,
+    ) -> Result<Meta, OpenError> {
+        let mut version = self.read_number(schema::READ_VERSION).await?;
         if version == 0 && self.read_number(schema::COUNT_TABLES).await? == 0 {
             let params = [Param::Integer(-1), Param::Integer(cluster_id.cast_signed())];
-            self.connection.exec_sql(schema::CREATE, &params).await?;
+            let create;
+            (create, version) = match layout {
+                Layout::Rows => (schema::CREATE, schema::ROWS_VERSION),
+                Layout::Batches => (schema::CREATE_BATCHES, schema::BATCHES_VERSION),
+            };
+            self.connection.exec_sql(create, &params).await?;
         } else if version < schema::OLDEST_VERSION {
             return Err(OpenError::ForeignSchema(version));
-        } else if version < schema::VERSION {
+        } else if version < schema::ROWS_VERSION {
             self.connection.exec_sql(schema::UPGRADE, &[]).await?;
-        } else if version > schema::VERSION {
-            return Err(OpenError::NewerSchema(version));
+            version = schema::ROWS_VERSION;
         }
+        self.changes = match version {
+            schema::ROWS_VERSION => Changes::Rows(rows::Inserts::default()),
+            schema::BATCHES_VERSION => {
+                let mut appender = Box::<batches::Appender>::default();
+                appender.read_last(&mut self.connection).await?;
+                Changes::Batches(appender)
+            }
+            version => return Err(OpenError::NewerSchema(version)),
+        };
         self.read_meta().await
     }
 
@@ -223,38 +270,22 @@ impl Database {
     }
 
     pub async fn count_changes(&mut self) -> Result<u64, OpenError> {
-        Ok(self
-            .read_number(schema::COUNT_CHANGES)
-            .await?
-            .max(0)
-            .cast_unsigned())
+        let count = match self.changes {
+            Changes::Rows(_) => schema::COUNT_CHANGES,
+            Changes::Batches(_) => schema::COUNT_BATCHED_CHANGES,
+        };
+        Ok(self.read_number(count).await?.max(0).cast_unsigned())
     }
 
     /// Gives `each` the changes after row `after` in order, and returns how many there were.
     pub async fn read_changes(
         &mut self,
-        mut after: RowId,
-        mut each: impl FnMut(StoredChange) -> Result<(), OpenError>,
+        after: RowId,
+        each: impl FnMut(StoredChange) -> Result<(), OpenError>,
     ) -> Result<u64, OpenError> {
-        let mut count = 0;
-        let statement = self.connection.prepare(schema::READ_CHANGES).await?;
-        loop {
-            let params = [Param::Integer(after.number()), Param::Integer(LOAD_ROWS)];
-            let mut rows = self.connection.query(&statement, &params).await?;
-            let mut read = 0;
-            while let Some(part) = rows.next_part().await? {
-                for row in part {
-                    let change = stored_change(row)?;
-                    after = change.kv.row_id();
-                    read += 1;
-                    each(change)?;
-                }
-            }
-            count += read as u64;
-            if read < LOAD_ROWS {
-                self.connection.finalize(statement).await?;
-                return Ok(count);
-            }
+        match self.changes {
+            Changes::Rows(_) => rows::read(&mut self.connection, after, each).await,
+            Changes::Batches(_) => batches::read(&mut self.connection, after, each).await,
         }
     }
 
@@ -322,24 +353,26 @@ impl Database {
         }
     }
 
-    /// Returns the number of rows that were deleted.
-    pub async fn write(&mut self, write: &Write) -> Result<u64, Error> {
+    pub async fn write(&mut self, write: &Write) -> Result<Done, Error> {
         match write {
-            Write::Batch(batch) => self.write_batch(batch).await.map(|()| 0),
-            Write::Purge(Step::Delete(rows)) => self.delete(rows).await,
-            Write::Purge(Step::Sweep(step)) => self.sweep(step).await,
-            Write::Vacuum => self.vacuum().await.map(|()| 0),
+            Write::Batch(batch) => self.write_batch(batch).await.map(|()| Done::default()),
+            Write::Purge(step) => self.purge(step).await,
+            Write::Vacuum => self.vacuum().await.map(|()| Done::default()),
         }
     }
 
-    async fn delete(&mut self, rows: &[RowId]) -> Result<u64, Error> {
-        let params: Vec<_> = rows
-            .iter()
-            .map(|row| Param::Integer(row.number()))
-            .collect();
-        let sql = schema::purge_changes(params.len());
-        self.connection.exec_sql(&sql, &params).await?;
-        Ok(rows.len() as u64)
+    async fn purge(&mut self, step: &Step) -> Result<Done, Error> {
+        let connection = &mut self.connection;
+        match (&self.changes, step) {
+            (Changes::Rows(_), Step::Delete(rows)) => rows::delete(connection, rows).await,
+            (Changes::Rows(_), Step::Sweep(step)) => rows::sweep(connection, step).await,
+            (Changes::Batches(appender), Step::Delete(rows)) => {
+                appender.purge(connection, rows).await
+            }
+            (Changes::Batches(appender), Step::Sweep(step)) => {
+                appender.sweep(connection, step).await
+            }
+        }
     }
 
     async fn vacuum(&mut self) -> Result<(), Error> {
@@ -349,83 +382,59 @@ impl Database {
             .map(|_| ())
     }
 
-    async fn sweep(&mut self, step: &SweepStep) -> Result<u64, Error> {
-        let bounds = [step.after, step.upto];
-        let numbers = bounds.iter().chain(&step.kept).map(|row| row.number());
-        let limit = MAX_STEP_ROWS as i64;
-        let params: Vec<_> = numbers.chain([limit]).map(Param::Integer).collect();
-        let sql = schema::sweep_changes(step.kept.len());
-        let result = self.connection.exec_sql(&sql, &params).await?;
-        Ok(result.rows_affected)
-    }
-
     /// Writes the batch as a whole or not at all: one autocommit statement where one is enough,
     /// since each statement is two thread hops in the engine.
     pub async fn write_batch(&mut self, batch: &Batch) -> Result<(), Error> {
         let changes: Vec<&Change> = batch.commits.iter().flat_map(|c| &c.changes).collect();
+        let packed = match &mut self.changes {
+            Changes::Rows(_) => Vec::new(),
+            Changes::Batches(appender) => appender.pack(&changes),
+        };
+        let inserts = match &self.changes {
+            Changes::Rows(_) => changes.len().div_ceil(MAX_ROWS),
+            Changes::Batches(_) => packed.len(),
+        };
         let others = statements(batch);
-        if changes.len().div_ceil(MAX_ROWS) + others.len() == 1 {
-            return self.write_statements(&changes, &others).await;
-        }
-        self.connection.exec_sql("BEGIN IMMEDIATE", &[]).await?;
-        match self.write_statements(&changes, &others).await {
-            // The outcome of COMMIT is the outcome of the batch.
-            Ok(()) => self.connection.exec_sql("COMMIT", &[]).await.map(|_| ()),
-            Err(error) => {
-                // If this fails too, the connection is replaced, which also rolls back.
-                let _ = self.connection.exec_sql("ROLLBACK", &[]).await;
-                Err(error)
+        if inserts + others.len() == 1 {
+            self.write_statements(&changes, &packed, &others).await?;
+        } else {
+            self.connection.exec_sql("BEGIN IMMEDIATE", &[]).await?;
+            match self.write_statements(&changes, &packed, &others).await {
+                // The outcome of COMMIT is the outcome of the batch.
+                Ok(()) => drop(self.connection.exec_sql("COMMIT", &[]).await?),
+                Err(error) => {
+                    // If this fails too, the connection is replaced, which also rolls back.
+                    let _ = self.connection.exec_sql("ROLLBACK", &[]).await;
+                    return Err(error);
+                }
             }
         }
+        if let Changes::Batches(appender) = &mut self.changes {
+            appender.appended(&packed);
+        }
+        Ok(())
     }
 
     async fn write_statements(
         &mut self,
         changes: &[&Change],
+        packed: &[Packed],
         others: &[SqlText<'_>],
     ) -> Result<(), Error> {
-        for chunk in changes.chunks(MAX_ROWS) {
-            self.insert(chunk).await?;
+        match &mut self.changes {
+            Changes::Rows(inserts) => {
+                for chunk in changes.chunks(MAX_ROWS) {
+                    inserts.insert(&mut self.connection, chunk).await?;
+                }
+            }
+            Changes::Batches(appender) => appender.append(&mut self.connection, packed).await?,
         }
         for (sql, params) in others {
             self.connection.exec_sql(sql, params).await?;
         }
         Ok(())
     }
-
-    async fn insert(&mut self, changes: &[&Change]) -> Result<(), Error> {
-        let mut params = Vec::with_capacity(changes.len() * schema::CHANGE_PARAMS);
-        for change in changes {
-            let kv = &change.kv;
-            let (kind, value) = match change.kind {
-                ChangeKind::Put => (KIND_PUT, Param::Blob(&kv.value)),
-                ChangeKind::Delete => (KIND_DELETE, Param::Null),
-            };
-            params.extend([
-                Param::Integer(kv.row_id().number()),
-                Param::Blob(&kv.key),
-                Param::Integer(kind),
-                Param::Integer(kv.create_revision),
-                Param::Integer(change.prev.as_ref().map_or(0, |prev| prev.mod_revision)),
-                Param::Integer(kv.version),
-                Param::Integer(kv.lease.number()),
-                value,
-            ]);
-        }
-        let slot = &mut self.inserts[changes.len() - 1];
-        let statement = match slot {
-            Some(statement) => statement,
-            None => {
-                let sql = schema::insert_changes(changes.len());
-                slot.insert(self.connection.prepare(&sql).await?)
-            }
-        };
-        self.connection.exec(statement, &params).await.map(|_| ())
-    }
 }
-
-const KIND_PUT: i64 = 0;
-const KIND_DELETE: i64 = 1;
 
 /// A statement that is not prepared, with its parameters.
 type SqlText<'a> = (Cow<'static, str>, Vec<Param<'a>>);
@@ -491,47 +500,4 @@ fn stored_setting(row: &Row) -> Result<SettingChange, OpenError> {
     Err(OpenError::Damaged(format!(
         "table setting has the row {row:?}"
     )))
-}
-
-fn stored_change(row: Row) -> Result<StoredChange, OpenError> {
-    let [
-        Value::Integer(id),
-        Value::Blob(key),
-        Value::Integer(kind),
-        Value::Integer(create_revision),
-        Value::Integer(prev_revision),
-        Value::Integer(version),
-        Value::Integer(lease),
-        value,
-    ] = &row[..]
-    else {
-        return Err(OpenError::Damaged(format!(
-            "table change has the row {row:?}"
-        )));
-    };
-    let (kind, value) = match (*kind, value) {
-        // A copy: the received message would stay in memory as long as any value of it.
-        (KIND_PUT, Value::Blob(value)) => (ChangeKind::Put, Bytes::copy_from_slice(value)),
-        (KIND_DELETE, Value::Null) => (ChangeKind::Delete, Bytes::new()),
-        _ => {
-            return Err(OpenError::Damaged(format!(
-                "row {id} of table change has kind {kind}"
-            )));
-        }
-    };
-    let row_id = RowId::from_number(*id);
-    let kv = KeyValue {
-        key: Bytes::copy_from_slice(key),
-        value,
-        create_revision: *create_revision,
-        mod_revision: row_id.revision(),
-        version: *version,
-        lease: LeaseId::new(*lease),
-        position: row_id.position(),
-    };
-    Ok(StoredChange {
-        kind,
-        kv,
-        prev_revision: *prev_revision,
-    })
 }

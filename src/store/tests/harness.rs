@@ -23,7 +23,10 @@ use tokio::{
     task::JoinHandle,
 };
 
-use crate::store::{Alone, Ended, QuotaBytes, Stop, Store, StoreOptions, WriterError, empty};
+use crate::store::{
+    Alone, Ended, Layout, QuotaBytes, Stop, Store, StoreOptions, WriterError, empty,
+    register_change_table,
+};
 
 /// The fault that hits the next request on the socket.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -39,6 +42,14 @@ pub enum Fault {
     Tear,
 }
 
+/// The layout of new databases: STORE_LAYOUT=batches overrides it.
+pub fn layout() -> Layout {
+    match std::env::var("STORE_LAYOUT").as_deref() {
+        Ok("batches") => Layout::Batches,
+        _ => Layout::NEW,
+    }
+}
+
 pub struct Engine {
     node: Option<Node>,
     pub dir: tempfile::TempDir,
@@ -47,6 +58,7 @@ pub struct Engine {
 
 impl Engine {
     pub fn start() -> Self {
+        register_change_table();
         let dir = tempfile::tempdir().unwrap();
         let mut engine = Self {
             node: None,
@@ -153,6 +165,11 @@ pub struct Running {
 
 impl Running {
     pub async fn open(endpoint: Endpoint) -> Self {
+        Self::open_with(endpoint, layout()).await
+    }
+
+    /// `layout` is that of a new database.
+    pub async fn open_with(endpoint: Endpoint, layout: Layout) -> Self {
         let options = StoreOptions {
             endpoint,
             is_disk_full: Box::new(|| false),
@@ -160,6 +177,7 @@ impl Running {
             member_id: BOOTSTRAP_ID,
             quota: QuotaBytes(-1),
             limits: Default::default(),
+            layout,
             cluster_id: ClusterId::fixed(0xc1),
         };
         let (store, mut replica) = empty(options);

@@ -7,7 +7,7 @@ use etcd_proto::etcdserverpb::{PutRequest, RequestOp, TxnRequest, request_op::Re
 use etcd_state::{mvcc::LeaseId, requests::RequestError};
 use tokio::{task::JoinSet, time::Instant};
 
-use super::harness::{Engine, Running, put};
+use super::harness::{Engine, Running, layout, put};
 use crate::store::{
     Alone, LeaseList, MAX_QUEUED, MAX_QUEUED_BYTES, QuotaBytes, StoreOptions, batch::MAX_BYTES,
     empty,
@@ -83,6 +83,7 @@ fn a_full_queue_refuses_at_once() {
         member_id: 1,
         quota: QuotaBytes(-1),
         limits: Default::default(),
+        layout: layout(),
         cluster_id: ClusterId::fixed(1),
     };
     let too_many = |answer: Result<_, RequestError>| {

@@ -1,5 +1,6 @@
 //! The store on the real engine.
 
+mod batches;
 mod faults;
 mod harness;
 mod lease_records;

@@ -1,6 +1,6 @@
 //! Rows that an earlier leader should have deleted.
 
-use std::sync::Arc;
+use std::{ops::RangeInclusive, sync::Arc};
 
 use dqlite::{
     client::{ConnectOptions, Connection, Endpoint},
@@ -9,10 +9,11 @@ use dqlite::{
     wire::Value,
 };
 use etcd_proto::etcdserverpb::DeleteRangeRequest;
+use etcd_state::mvcc::{ChangeKind, KeyValue, LeaseId, RowId};
 use tokio::sync::oneshot;
 
 use super::harness::{Engine, Running, contents, put};
-use crate::store::{Alone, QuotaBytes, Replica, Stop, Store, StoreOptions, empty};
+use crate::store::{Alone, Layout, QuotaBytes, Replica, Stop, Store, StoreOptions, empty};
 
 /// Leads for as long as `work` takes.
 async fn lead(replica: &mut Replica, work: impl Future<Output = ()>) {
@@ -30,7 +31,7 @@ async fn lead(replica: &mut Replica, work: impl Future<Output = ()>) {
     ended.unwrap();
 }
 
-fn start(endpoint: Endpoint) -> (Store, Replica) {
+fn start(endpoint: Endpoint, layout: Layout) -> (Store, Replica) {
     empty(StoreOptions {
         endpoint,
         is_disk_full: Box::new(|| false),
@@ -38,6 +39,7 @@ fn start(endpoint: Endpoint) -> (Store, Replica) {
         member_id: BOOTSTRAP_ID,
         quota: QuotaBytes(-1),
         limits: Default::default(),
+        layout,
         cluster_id: ClusterId::fixed(0xc1),
     })
 }
@@ -59,10 +61,52 @@ async fn delete(store: &Store, key: &'static str) {
     store.delete_range(request).await.unwrap();
 }
 
+/// Puts rows back, as if an earlier leader had lost its place before it could delete them.
+async fn leave_behind(
+    connection: &mut Connection,
+    layout: Layout,
+    key: &'static str,
+    rows: RangeInclusive<u32>,
+) {
+    let (first, last) = (RowId::new(2, *rows.start()), RowId::new(2, *rows.end()));
+    let mut writer = change_batch::Writer::default();
+    let mut values = Vec::new();
+    for position in rows {
+        let kv = KeyValue {
+            key: key.into(),
+            value: "x".into(),
+            create_revision: 2,
+            mod_revision: 2,
+            version: 1,
+            lease: LeaseId::NONE,
+            position,
+        };
+        writer.push(ChangeKind::Put, &kv, 0);
+        let id = kv.row_id();
+        values.push(format!(
+            "({id}, CAST('{key}' AS BLOB), 0, 2, 0, 1, 0, x'78')"
+        ));
+    }
+    let sql = match layout {
+        Layout::Rows => format!("INSERT INTO change VALUES {}", values.join(",")),
+        Layout::Batches => {
+            let packed = writer.finish().unwrap();
+            let (changes, content) = (packed.changes, hex::encode(packed.blob));
+            format!("INSERT INTO batch VALUES ({last}, {first}, {changes}, x'{content}')")
+        }
+    };
+    connection.exec_sql(&sql, &[]).await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_version_that_was_left_behind_goes_before_the_tombstone_above_it() {
+    check_one(Layout::Rows).await;
+    check_one(Layout::Batches).await;
+}
+
+async fn check_one(layout: Layout) {
     let mut engine = Engine::start();
-    let (store, mut replica) = start(engine.endpoint());
+    let (store, mut replica) = start(engine.endpoint(), layout);
     lead(&mut replica, async {
         store.put(put("key", "old")).await.unwrap();
         delete(&store, "key").await;
@@ -71,10 +115,8 @@ async fn a_version_that_was_left_behind_goes_before_the_tombstone_above_it() {
         store.compact(3, true).await.unwrap();
     })
     .await;
-    // As if that leader had lost its place before the row was deleted.
     let mut connection = connect(&engine).await;
-    let left = "INSERT INTO change VALUES (2 << 20, CAST('key' AS BLOB), 0, 2, 0, 1, 0, x'00')";
-    connection.exec_sql(left, &[]).await.unwrap();
+    leave_behind(&mut connection, layout, "key", 0..=0).await;
 
     lead(&mut replica, async {
         store.put(put("key", "new")).await.unwrap();
@@ -97,8 +139,13 @@ async fn a_version_that_was_left_behind_goes_before_the_tombstone_above_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn more_rows_than_one_step_takes_are_all_deleted_and_writes_go_on() {
+    check_many(Layout::Rows).await;
+    check_many(Layout::Batches).await;
+}
+
+async fn check_many(layout: Layout) {
     let engine = Engine::start();
-    let (store, mut replica) = start(engine.endpoint());
+    let (store, mut replica) = start(engine.endpoint(), layout);
     lead(&mut replica, async {
         for n in 0..50 {
             store.put(put(&format!("key{n}"), "kept")).await.unwrap();
@@ -107,9 +154,7 @@ async fn more_rows_than_one_step_takes_are_all_deleted_and_writes_go_on() {
     })
     .await;
     let mut connection = connect(&engine).await;
-    let many = "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 5000) \
-                INSERT INTO change SELECT (2 << 20) + n, x'61', 0, 2, 0, 1, 0, x'00' FROM n";
-    connection.exec_sql(many, &[]).await.unwrap();
+    leave_behind(&mut connection, layout, "a", 1..=5000).await;
     lead(&mut replica, async {
         for n in 0..50 {
             store.put(put(&format!("key{n}"), "new")).await.unwrap();

@@ -7,11 +7,17 @@ use dqlite::{
 use etcd_proto::etcdserverpb::DeleteRangeRequest;
 
 use super::harness::{Engine, Running, put};
+use crate::store::Layout;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_view_shows_every_change_under_the_names_of_the_go_program() {
+    check(Layout::Rows).await;
+    check(Layout::Batches).await;
+}
+
+async fn check(layout: Layout) {
     let engine = Engine::start();
-    let running = Running::open(engine.endpoint()).await;
+    let running = Running::open_with(engine.endpoint(), layout).await;
     running.store.put(put("a", "1")).await.unwrap();
     running.store.put(put("a", "2")).await.unwrap();
     let delete = DeleteRangeRequest {

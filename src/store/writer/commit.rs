@@ -103,8 +103,8 @@ impl Writer {
         };
         batch_written(timelines(&answers), size, took, result.is_ok());
         slow::commit(took, size);
-        let deleted = match result {
-            Ok(deleted) => deleted,
+        let done = match result {
+            Ok(done) => done,
             Err(error) => {
                 drop(database);
                 return match self.recover(write, tree, answers, error, stop).await? {
@@ -117,9 +117,9 @@ impl Writer {
             }
         };
         let metrics = &self.shared.metrics;
-        metrics.committed(&write, answers.len(), deleted, took);
+        metrics.committed(&write, answers.len(), done.deleted, took);
         if let Write::Purge(step) = &write {
-            self.purge.done(step, deleted, took);
+            self.purge.done(step, done, took);
         }
         self.note_purge();
         self.publish(&write, tree);

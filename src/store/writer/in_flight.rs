@@ -7,7 +7,7 @@ use telemetry::tracing::{Timeline, batch_sent};
 use tokio::time::Instant;
 
 use super::Answer;
-use crate::store::{batch::Write, database::Database};
+use crate::store::{batch::Write, database::Database, purge::Done};
 
 type Writing = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
@@ -50,8 +50,7 @@ pub(super) struct Written {
 pub(super) struct Outcome {
     pub database: Database,
     pub write: Write,
-    /// The number of rows that were deleted, or the error of the engine.
-    pub result: Result<u64, dqlite::client::Error>,
+    pub result: Result<Done, dqlite::client::Error>,
     pub took: Duration,
 }
 

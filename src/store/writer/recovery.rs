@@ -185,7 +185,9 @@ impl Writer {
         };
         database.fence().await?;
         let cluster_id = self.shared.cluster_id.load(Ordering::Relaxed);
-        let meta = database.prepare_schema(cluster_id).await?;
+        let meta = database
+            .prepare_schema(cluster_id, self.shared.layout)
+            .await?;
         let leases = database.read_leases().await?;
         let settings = database.read_settings().await?;
         let mut changes = Vec::new();
