@@ -20,6 +20,14 @@ pub async fn check(connection: &mut Connection, sql: &str, force: bool) -> Resul
                 explained_lack(connection, message).await?,
             ));
         }
+        // Table `change` of schema 3 is what the server makes of packed ones.
+        Err(ClientError::Sql { message, .. })
+            if message.ends_with("may not be modified")
+                && !force
+                && is_k8s_dqlite(connection).await? =>
+        {
+            return Err(ends_the_server());
+        }
         effects => effects?,
     };
     if effects.writes && !force && is_k8s_dqlite(connection).await? {
@@ -92,8 +100,9 @@ fn ends_the_server() -> ShellError {
 }
 
 async fn is_k8s_dqlite(connection: &mut Connection) -> Result<bool, ClientError> {
-    const SQL: &str = "SELECT count(*) FROM sqlite_master \
-        WHERE type = 'table' AND name IN ('change', 'lease', 'meta', 'setting')";
+    // The changes are rows of their own in schema 2, and of batches in schema 3.
+    const SQL: &str = "SELECT count(DISTINCT iif(name = 'batch', 'change', name)) FROM sqlite_master \
+        WHERE type = 'table' AND name IN ('batch', 'change', 'lease', 'meta', 'setting')";
     let rows = connection.read_all(SQL, 1).await?;
     Ok(rows.first().and_then(|row| row[0].as_integer()) == Some(4))
 }

@@ -9,7 +9,7 @@ use dqlite::client::Connection;
 use dqlite::wire::File as Dumped;
 use rusqlite::OpenFlags;
 
-use super::cluster::node;
+use super::{cluster::node, unpack::unpack};
 use crate::error::ShellError;
 use crate::shell::Shell;
 
@@ -73,15 +73,17 @@ fn assemble(path: &Path, files: &[Dumped]) -> Result<(), ShellError> {
             write(&beside(path, "-wal"), &file.data, true)?;
         }
     }
-    verify(path).map_err(|error| ShellError::refused(format!("the copy is damaged: {error}")))?;
+    finish(path).map_err(|error| ShellError::refused(format!("the copy is damaged: {error}")))?;
     let synced = File::open(path).and_then(|file| file.sync_all());
     synced.map_err(|error| ShellError::file("write", path, &error))
 }
 
-fn verify(path: &Path) -> Result<(), String> {
+/// Verifies a copy, and leaves one file that SQLite reads by itself.
+fn finish(path: &Path) -> Result<(), String> {
     let text = |error: rusqlite::Error| error.to_string();
-    let database = rusqlite::Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
-        .map_err(text)?;
+    let mut database =
+        rusqlite::Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
+            .map_err(text)?;
     // Leaves one file, which can also be opened where nothing may be written.
     let mode: String = database
         .query_row("PRAGMA journal_mode = DELETE", [], |row| row.get(0))
@@ -90,7 +92,7 @@ fn verify(path: &Path) -> Result<(), String> {
         .query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))
         .map_err(text)?;
     match (found.as_str(), mode.as_str()) {
-        ("ok", "delete") => Ok(()),
+        ("ok", "delete") => unpack(&mut database),
         ("ok", mode) => Err(format!("its journal mode could not be changed from {mode}")),
         (found, _) => Err(found.to_owned()),
     }

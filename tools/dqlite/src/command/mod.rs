@@ -8,6 +8,7 @@ mod schema;
 mod settings;
 mod status;
 mod survey;
+mod unpack;
 
 pub use self::schema::NAMES;
 use crate::error::ShellError;

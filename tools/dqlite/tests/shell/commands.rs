@@ -118,7 +118,7 @@ fn tables_and_their_sql_are_listed() {
     let cluster = Cluster::start(1);
     assert_eq!(
         cluster.shell(&["k8s", ".tables"]).good(),
-        "change\nkine\nlease\nmeta\nsetting\n"
+        "batch\ndead\nkine\nlease\nmeta\nsetting\n"
     );
     let schema = cluster.shell(&["k8s", ".schema META"]).good();
     assert!(
