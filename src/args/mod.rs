@@ -246,8 +246,8 @@ pub struct Args {
     #[command(flatten)]
     pub backup: ScheduledBackupFlags,
 
-    /// File to which the tables of a Go k8s-dqlite are saved before they are converted, or none.
-    /// Empty: a file in a directory beside the storage directory.
+    /// File to which the data is saved before the tables of a Go k8s-dqlite, or those of an earlier version, are
+    /// converted, or none. Empty: a file in a directory beside the storage directory.
     #[arg(long, value_name = "FILE", value_parser = conversion::backup_to, default_value = "")]
     pub take_over_backup: BackupTo,
 

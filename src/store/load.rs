@@ -64,6 +64,7 @@ pub fn empty(options: StoreOptions) -> (Store, Replica) {
         shared,
         queue,
         backlog: VecDeque::new(),
+        is_converted: false,
         observer: Box::new(|_: &[Arc<Commit>]| {}),
     };
     (store, replica)

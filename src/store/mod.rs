@@ -73,6 +73,7 @@ pub use self::{
     replica::{ApplyError, Leading, Replica, Row},
     reply::{ReplyReceiver, ReplySender},
     restore::Filling,
+    schema::{ROWS_VERSION as ROWS_SCHEMA, VERSION as NEWEST_SCHEMA},
     writer::{CommitObserver, Ended, Stop, WriterError},
 };
 

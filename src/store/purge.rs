@@ -75,7 +75,7 @@ pub enum Step {
     Sweep(SweepStep),
 }
 
-/// What a write did beside its batch.
+/// The effect of a write beside its batch.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Done {
     /// Rows that were deleted.

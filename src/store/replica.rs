@@ -18,7 +18,7 @@ use super::{
     OpenError, Shared,
     command::Submission,
     conversion::{self, ConversionOptions},
-    database::{Database, StoredChange},
+    database::{Database, Layout, StoredChange},
     load::{load, restore_leases},
     purge::{Purge, Sweep},
     writer::{CommitObserver, Ended, Stop, Writer, WriterError},
@@ -31,6 +31,8 @@ pub struct Replica {
     /// Requests that were received but not evaluated.
     pub(super) backlog: VecDeque<Submission>,
     pub(super) observer: Box<dyn CommitObserver>,
+    /// The database had the newest schema when this node led last.
+    pub(super) is_converted: bool,
 }
 
 /// A row as the leader sends it.
@@ -50,6 +52,11 @@ impl Replica {
 
     pub fn is_loaded(&self) -> bool {
         self.shared.is_loaded.load(Ordering::Acquire)
+    }
+
+    /// Returns whether this node has seen, when it led, that the database has the newest schema.
+    pub fn is_converted(&self) -> bool {
+        self.is_converted
     }
 
     pub fn cluster_id(&self) -> u64 {
@@ -100,7 +107,7 @@ impl Replica {
             .fetch_sub(weight, Ordering::Relaxed);
     }
 
-    /// Converts what a Go k8s-dqlite has left in the database of this node, which must lead.
+    /// Brings the database of this node, which must lead, to the newest schema, if all nodes know it.
     pub async fn convert(
         &self,
         options: &ConversionOptions,
@@ -108,11 +115,14 @@ impl Replica {
         halt: &conversion::Halt,
     ) -> Result<(), OpenError> {
         let shared = &self.shared;
-        let cluster_id = shared.cluster_id.load(Ordering::Acquire);
+        let node = conversion::Node {
+            member_id: shared.member_id,
+            cluster_id: shared.cluster_id.load(Ordering::Acquire),
+        };
         conversion::run(
             &shared.endpoint,
             options,
-            cluster_id,
+            &node,
             others,
             &shared.metrics,
             halt,
@@ -133,6 +143,7 @@ impl Replica {
         meta.cluster_id = database.settle(meta.cluster_id, &shared.history_id).await?;
         // Commits an entry in this node's term: after it nothing of an earlier term changes.
         database.fence().await?;
+        self.is_converted = database.layout() == Layout::Batches;
         let head = shared.history.head();
         let (mut garbage, mut sweep) = (Vec::new(), None);
         if !self.is_loaded() || head.revision < meta.compact_revision {

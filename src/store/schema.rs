@@ -44,6 +44,9 @@ CREATE TABLE change (
     };
 }
 
+/// The schema version while rows are being packed into batches.
+pub const PACKING_VERSION: i64 = (2 << 16) | 0xf001;
+
 /// The tables of changes, one row for each commit batch: the row ids of its last change, which no change of it is above,
 /// and of its first one, the number of its changes, and the changes themselves, as the crate change-batch packs them.
 /// Table `dead` has the row ids of changes that are purged, and still lie in a batch.
@@ -129,6 +132,24 @@ pub const CREATE_BATCHES: &str = concat!(
     view!("revision"),
     "PRAGMA user_version = 196608; COMMIT"
 );
+
+/// Makes the tables of batches beside that of rows.
+pub const BEGIN_PACKING: &str = concat!(batch_tables!(), "PRAGMA user_version = 192513");
+
+/// Replaces the table of rows, which is empty, by what this program makes of the batches.
+pub const FINISH_PACKING: &str = concat!(
+    "BEGIN IMMEDIATE; DROP VIEW kine; DROP TABLE change;",
+    view!("revision"),
+    "PRAGMA user_version = 196608; COMMIT"
+);
+
+/// Reads the figures by which a changed table is told from an unchanged one.
+pub const READ_ROW_FIGURES: &str = "SELECT count(*), ifnull(max(id), 0) FROM change";
+pub const READ_ROW_SIZES: &str =
+    "SELECT id, length(key) + ifnull(length(value), 0) FROM change ORDER BY id LIMIT ?";
+pub const READ_ROWS_UP_TO: &str = "SELECT id, key, kind, create_revision, prev_revision, version, lease, value \
+     FROM change WHERE id <= ? ORDER BY id";
+pub const DELETE_ROWS_UP_TO: &str = "DELETE FROM change WHERE id <= ?";
 
 /// The schema in two parts, for a conversion: its own view has to wait until the old table of that
 /// name is gone.

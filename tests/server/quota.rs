@@ -40,7 +40,8 @@ fn no_space() -> (Code, String) {
 async fn fill(api: &Api) -> usize {
     // etcd notices only once its backend has committed, each 100 ms.
     for count in 0..1000 {
-        let put = put(format!("k{count:03}"), vec![b'x'; VALUE_BYTES]);
+        let value = incompressible(count as u64, VALUE_BYTES);
+        let put = put(format!("k{count:03}"), value);
         if let Err(status) = api.try_ask(put).await {
             assert_eq!((status.code(), status.message().to_owned()), no_space());
             return count;
@@ -115,7 +116,7 @@ async fn space_that_is_freed_can_be_used_after_the_alarm_is_disarmed(server: Ser
     let api = server.api().await;
     fill(&api).await;
     disarm(&api).await;
-    let value = vec![b'x'; VALUE_BYTES];
+    let value = incompressible(0, VALUE_BYTES);
     assert_eq!(api.refused(put("more", value.clone())).await, no_space());
     assert_eq!(
         api.ask(AlarmRequest::default()).await.alarms.len(),
@@ -146,8 +147,8 @@ async fn defragmentation_gives_free_pages_back(server: Server) {
     let api = server.api().await;
     api.put("kept", "1").await;
     for count in 0..100 {
-        api.ask(put(format!("k{count:03}"), vec![b'x'; VALUE_BYTES]))
-            .await;
+        let value = incompressible(count, VALUE_BYTES);
+        api.ask(put(format!("k{count:03}"), value)).await;
     }
     api.ask(delete_prefix("k0")).await;
     let mut compact = compact(api.revision().await);

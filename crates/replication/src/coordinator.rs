@@ -32,8 +32,8 @@ pub struct Facts {
     pub view: View,
     /// There is no other node, as far as this one last knew.
     pub is_single: bool,
-    /// This node has the store.
-    pub is_loaded: bool,
+    /// The database is known to have the newest schema.
+    pub is_converted: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,7 +78,7 @@ pub enum Command {
     GoOn,
     /// Do nothing but wait for events, until a time if one is named.
     Wait { until: Option<Duration> },
-    /// Convert what a Go k8s-dqlite has left. Orders and changes are events meanwhile.
+    /// Bring the database to the newest schema. Orders and changes are events meanwhile.
     Convert,
     /// Stop the conversion after its present step.
     HaltConversion,
@@ -199,7 +199,7 @@ impl Coordinator {
         match &facts.view.leader {
             Some((id, _)) if *id == self.own_id => {
                 let term = facts.view.term;
-                if facts.is_loaded {
+                if facts.is_converted {
                     self.doing = Doing::Opening { term };
                     Command::Open
                 } else {

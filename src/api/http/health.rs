@@ -196,7 +196,7 @@ fn loading(store: &Store) -> String {
     let rows = metrics.take_over_rows.load(Ordering::Relaxed);
     let done = metrics.take_over_done_rows.load(Ordering::Relaxed);
     match rows > done {
-        true => format!("converting the data of a Go k8s-dqlite: {done} of {rows} rows"),
+        true => format!("converting the database to another schema: {done} of {rows} rows"),
         false => "the store is being loaded".to_owned(),
     }
 }

@@ -40,7 +40,7 @@ impl Decisions {
     }
 
     /// Decides what to do after an event.
-    pub fn decide(&mut self, event: Event, is_loaded: bool) -> Command {
+    pub fn decide(&mut self, event: Event, is_converted: bool) -> Command {
         if event == Event::TimeIsUp && self.coordinator.waits_for_successor() {
             warn!(
                 "no other node took the leadership within {HAND_OVER_TIMEOUT:?}: this node leads on"
@@ -49,7 +49,7 @@ impl Decisions {
         let facts = Facts {
             view: self.cluster_view.borrow_and_update().view.clone(),
             is_single: self.reads.is_single(),
-            is_loaded,
+            is_converted,
         };
         let now = self.started.elapsed();
         let mut last = Command::GoOn;
@@ -94,10 +94,10 @@ impl Decisions {
     }
 
     /// Waits until what is under way is to end. Returns the command that says so. Cancel safe.
-    pub async fn heed(&mut self, is_loaded: bool) -> Command {
+    pub async fn heed(&mut self, is_converted: bool) -> Command {
         let mut event = Event::Looked;
         loop {
-            match self.decide(event, is_loaded) {
+            match self.decide(event, is_converted) {
                 Command::GoOn => event = self.next(None).await,
                 command => return command,
             }

@@ -1,17 +1,18 @@
-//! Finds the nodes that do not run this program.
+//! Finds the nodes that do not run this program, or an older version of it.
 
 use std::time::Duration;
 
 use dqlite::wire::Server;
+use peer_proto::AboutResponse;
 use tokio::{task::JoinSet, time::timeout};
 
 use super::{Dialer, EngineView};
-use crate::store::conversion::Others;
+use crate::store::{ROWS_SCHEMA, conversion::Others};
 
 /// The longest that a node may take to answer: a connection is made within two seconds.
 const ASK_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// Asks all other nodes, stand-bys and spares too, whether they speak as this program does.
+/// Asks all other nodes, stand-bys and spares too, whether they know a schema of the database.
 pub struct IncompatibleNodes<'a> {
     pub own_id: u64,
     pub engine: &'a EngineView,
@@ -19,7 +20,7 @@ pub struct IncompatibleNodes<'a> {
 }
 
 impl Others for IncompatibleNodes<'_> {
-    async fn missing(&self) -> Vec<String> {
+    async fn missing(&self, schema: i64) -> Vec<String> {
         let servers = match self.engine.servers().await {
             Ok(servers) => servers,
             Err(error) => {
@@ -37,7 +38,9 @@ impl Others for IncompatibleNodes<'_> {
             asking.spawn(async move {
                 let about = timeout(ASK_TIMEOUT, dialer.about(&server.address)).await;
                 match about {
-                    Ok(Some(about)) if about.member_id == server.id => None,
+                    Ok(Some(about)) if about.member_id == server.id && knows(&about, schema) => {
+                        None
+                    }
                     _ => Some(name(&server)),
                 }
             });
@@ -46,6 +49,11 @@ impl Others for IncompatibleNodes<'_> {
         missing.sort_unstable();
         missing
     }
+}
+
+/// Nodes before version 0.2 do not tell, and know one row for each change.
+fn knows(about: &AboutResponse, schema: i64) -> bool {
+    schema <= about.newest_schema.max(ROWS_SCHEMA)
 }
 
 fn name(server: &Server) -> String {

@@ -38,7 +38,7 @@ use super::{
     requests::serve,
     rows::{Transfer, row_of_change, settings_to_proto},
 };
-use crate::store::Store;
+use crate::store::{NEWEST_SCHEMA, Store};
 
 /// Messages that a follower has not taken yet: beyond this its session waits, and the history keeps
 /// what comes.
@@ -247,6 +247,7 @@ impl Peer for PeerService {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             details,
             cluster_id: self.cluster_id.known().unwrap_or(0),
+            newest_schema: NEWEST_SCHEMA,
         }))
     }
 

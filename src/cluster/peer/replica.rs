@@ -71,7 +71,7 @@ impl Coordinator {
         // The database, from when it is open until it is written to.
         let mut opened = None;
         loop {
-            let command = self.decisions.decide(event, self.replica.is_loaded());
+            let command = self.decisions.decide(event, self.replica.is_converted());
             event = match command {
                 Command::AskEngine => Event::EngineSaid(self.engine.view().await.ok()),
                 Command::Write { term } => match opened.take() {
@@ -142,7 +142,7 @@ impl Coordinator {
         Ok(Event::WriterEnded)
     }
 
-    /// Converts what a Go k8s-dqlite has left, which may take minutes.
+    /// Brings the database to the newest schema, which may take minutes.
     async fn convert(&mut self) -> Result<Event, CoordinatorError> {
         let incompatible = IncompatibleNodes {
             own_id: self.own_id,
@@ -172,7 +172,7 @@ impl Coordinator {
             Remedy::Again => debug!(%error, "cannot read the database yet"),
             Remedy::AgainAloud => {
                 if self.is_reminder_due() {
-                    warn!(%error, "cannot convert the data of a Go k8s-dqlite yet; trying again");
+                    warn!(%error, "cannot convert the database yet; trying again");
                 }
             }
             Remedy::None => return Err(error.into()),

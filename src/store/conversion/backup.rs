@@ -32,7 +32,7 @@ use crate::store::{OpenError, database::Database};
 const SUFFIX: &str = ".take-over";
 
 /// The extension of a file that is not complete.
-const PARTIAL: &str = "partial";
+pub const PARTIAL: &str = "partial";
 
 /// Rows of one query, which streams them.
 const READ_ROWS: i64 = 4096;
@@ -57,7 +57,11 @@ impl WrittenBackup {
 }
 
 /// A new name in the directory beside the storage directory.
-pub fn path_beside(storage_dir: &Path) -> Result<PathBuf, ConversionError> {
+pub fn path_beside(
+    storage_dir: &Path,
+    prefix: &str,
+    extension: &str,
+) -> Result<PathBuf, ConversionError> {
     let storage_dir = fs::canonicalize(storage_dir).map_err(ConversionError::file(storage_dir))?;
     let mut dir = storage_dir.into_os_string();
     dir.push(SUFFIX);
@@ -71,7 +75,7 @@ pub fn path_beside(storage_dir: &Path) -> Result<PathBuf, ConversionError> {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
-    Ok(dir.join(format!("kine-{}.gz", since.as_millis())))
+    Ok(dir.join(format!("{prefix}{}.{extension}", since.as_millis())))
 }
 
 /// Removes the incomplete files of attempts that were killed.
@@ -244,7 +248,7 @@ fn verify(path: &Path, header: &Header, rows: u64, sha256: &str) -> Result<(), C
 }
 
 /// Gives a file its name, which nothing may have taken meanwhile.
-fn publish(partial: &Path, path: &Path) -> Result<(), ConversionError> {
+pub fn publish(partial: &Path, path: &Path) -> Result<(), ConversionError> {
     match fs::hard_link(partial, path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             return Err(ConversionError::Exists(path.to_owned()));

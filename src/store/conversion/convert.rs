@@ -1,6 +1,6 @@
 //! Moves the rows, in steps of one transaction each, from wherever the last one ended.
 
-use std::sync::atomic::Ordering;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use dqlite::{
     client::{Error, Statement},
@@ -42,7 +42,8 @@ pub async fn run(database: &mut Database, metrics: &Metrics, halt: &Halt) -> Res
     let done = remember(database, &mut rules).await?;
     let rest = database.read_number(schema::COUNT_HALF_ROWS).await?;
     let of = (done + rest).cast_unsigned();
-    let mut conversion = Conversion::new(done.cast_unsigned(), of, metrics);
+    let what = "converting the data of the Go k8s-dqlite";
+    let mut conversion = Conversion::new(what, done.cast_unsigned(), of, metrics);
     if done > 0 {
         info!(rows = done, of = done + rest, "the conversion goes on");
     }
@@ -82,7 +83,7 @@ pub async fn run(database: &mut Database, metrics: &Metrics, halt: &Halt) -> Res
         rows = conversion.done(),
         left_out = tally.left_out,
         keys = rules.keys(),
-        took = ?conversion.progress.elapsed(),
+        took = ?conversion.elapsed(),
         "the data of the Go k8s-dqlite is converted"
     );
     Ok(())
@@ -296,18 +297,17 @@ async fn finish(database: &mut Database, rules: &Rules) -> Result<(), OpenError>
 }
 
 /// The progress of a conversion, which health checks and metrics show as well.
-struct Conversion<'a> {
+pub(super) struct Conversion<'a> {
     metrics: &'a Metrics,
     of: u64,
     progress: Progress,
 }
 
 impl<'a> Conversion<'a> {
-    fn new(done: u64, of: u64, metrics: &'a Metrics) -> Self {
+    pub fn new(what: &'static str, done: u64, of: u64, metrics: &'a Metrics) -> Self {
         metrics
             .take_over_rows
             .store(of.cast_signed(), Ordering::Relaxed);
-        let what = "converting the data of the Go k8s-dqlite";
         let mut conversion = Self {
             metrics,
             of,
@@ -317,13 +317,17 @@ impl<'a> Conversion<'a> {
         conversion
     }
 
-    fn moved(&mut self, rows: usize) {
+    pub fn moved(&mut self, rows: usize) {
         self.progress.advance(rows as u64);
         let done = &self.metrics.take_over_done_rows;
         done.store(self.done().cast_signed(), Ordering::Relaxed);
     }
 
-    fn done(&self) -> u64 {
+    pub fn done(&self) -> u64 {
         self.progress.done()
+    }
+
+    pub fn elapsed(&self) -> Duration {
+        self.progress.elapsed()
     }
 }

@@ -1,15 +1,19 @@
-//! Converts the database of a Go k8s-dqlite: its table of rows becomes this program's tables.
+//! Brings a database to the newest schema. That of a Go k8s-dqlite is converted: its table of rows becomes this
+//! program's tables.
 //!
 //! Invariants: nothing is changed before every node runs this program and the old rows are in a backup that was
 //! read back. From then on each step is one transaction that moves some of the rows: a row is always in one of
 //! the two tables, so whoever leads next goes on where the last step ended. Until all rows are moved the schema
 //! version is one that other programs refuse.
 //!
+//! The same holds for the rows of schema 2, which are packed into batches: see `pack`.
+//!
 //! Values never leave the engine: the rules see the rest of a row, and SQL copies what they decided about.
 
 pub mod backup;
 mod convert;
 mod error;
+mod pack;
 mod rules;
 mod schema;
 mod table;
@@ -24,7 +28,7 @@ use dqlite::{
     client::{Endpoint, Error},
     files::parent,
 };
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
 pub use self::error::ConversionError;
@@ -35,6 +39,9 @@ use crate::process::disk;
 
 /// The interval at which the other nodes are asked whether they are ready.
 const ASK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The longest that a new leader asks whether all nodes know the schema of batches: they answer within milliseconds.
+const PACKING_ASK_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// The interval at which the log says what the conversion waits for.
 const REMIND_INTERVAL: Duration = Duration::from_secs(30);
@@ -81,30 +88,58 @@ impl Halt {
     }
 }
 
-/// The other nodes, each of which must run this program before anything is changed.
+/// The other nodes, each of which must know a schema version before anything is changed to it.
 pub trait Others: Sync {
-    /// Returns those that do not, each with what an operator has to know. Empty if all do.
-    fn missing(&self) -> impl Future<Output = Vec<String>> + Send;
+    /// Returns those that do not know `schema`, each with what an operator has to know. Empty if all do.
+    fn missing(&self, schema: i64) -> impl Future<Output = Vec<String>> + Send;
 }
 
-/// Converts the data of a Go k8s-dqlite in the database of this node, which leads. Returns at once
-/// if there is none. The result means nothing once `halt` was asked.
+/// The node that converts.
+pub(super) struct Node {
+    pub member_id: u64,
+    /// That of the database, if it has none yet.
+    pub cluster_id: u64,
+}
+
+/// Brings the database of this node, which leads, to the newest schema: converts the data of a Go k8s-dqlite, and packs
+/// rows into batches. Returns at once if there is nothing to do. The result means nothing once `halt` was asked.
 pub(super) async fn run(
     endpoint: &Endpoint,
     options: &ConversionOptions,
-    cluster_id: u64,
+    node: &Node,
     others: &impl Others,
     metrics: &Metrics,
     halt: &Halt,
 ) -> Result<(), OpenError> {
     let mut database = Database::open_on_leader(endpoint).await?;
     let mut is_announced = false;
+    let mut is_saved = false;
     while !halt.is_asked() {
         match table::stage(&mut database).await? {
             Stage::None => return Ok(()),
             Stage::Half => {
-                return convert::run(&mut database, metrics, halt).await;
+                convert::run(&mut database, metrics, halt).await?;
+                // Its rows are in the backup of the old tables.
+                is_saved = true;
             }
+            Stage::Rows => {
+                // Whoever waits for a leader does not wait for a node that is away.
+                let asked = timeout(PACKING_ASK_TIMEOUT, others.missing(schema::NEWEST)).await;
+                let missing =
+                    asked.unwrap_or_else(|_| vec!["a node that does not answer".to_owned()]);
+                if !missing.is_empty() {
+                    info!(
+                        "the database stays at schema 2.1 until this node leads again while every node knows 3.0. \
+                         Not yet: {}",
+                        missing.join(", ")
+                    );
+                    return Ok(());
+                }
+                if !pack::prepare(&mut database, options, node.member_id, is_saved).await? {
+                    return Ok(());
+                }
+            }
+            Stage::Packing => pack::run(&mut database, metrics, halt).await?,
             Stage::Old(version) => {
                 if !is_announced {
                     is_announced = true;
@@ -117,7 +152,15 @@ pub(super) async fn run(
                 if halt.is_asked() {
                     break;
                 }
-                prepare(&mut database, options, version, others, cluster_id, halt).await?;
+                prepare(
+                    &mut database,
+                    options,
+                    version,
+                    others,
+                    node.cluster_id,
+                    halt,
+                )
+                .await?;
             }
         }
     }
@@ -127,7 +170,7 @@ pub(super) async fn run(
 async fn wait_for_others(others: &impl Others, halt: &Halt) {
     let mut reminded: Option<Instant> = None;
     loop {
-        let missing = others.missing().await;
+        let missing = others.missing(schema::ROWS).await;
         if missing.is_empty() || halt.is_asked() {
             return;
         }
@@ -156,7 +199,7 @@ async fn prepare(
     survey.check()?;
     let used_bytes = used_bytes(database).await?;
     let backup = back_up(database, options, version, &survey, used_bytes, halt).await?;
-    let has_begun = others.missing().await.is_empty()
+    let has_begun = others.missing(schema::ROWS).await.is_empty()
         && table::begin(database, version, &survey, cluster_id).await?;
     if has_begun {
         info!(rows = survey.rows, "the conversion begins");
@@ -174,6 +217,11 @@ async fn used_bytes(database: &mut Database) -> Result<u64, OpenError> {
     Ok((pages.total - pages.free.min(pages.total)) * PAGE_BYTES)
 }
 
+/// Free bytes that a conversion of as many bytes needs beside its backup.
+fn conversion_bytes(used_bytes: u64) -> u64 {
+    CONVERSION_SPACE * used_bytes + SPARE_BYTES
+}
+
 async fn back_up(
     database: &mut Database,
     options: &ConversionOptions,
@@ -183,7 +231,7 @@ async fn back_up(
     halt: &Halt,
 ) -> Result<Option<WrittenBackup>, OpenError> {
     let storage_dir = &options.storage_dir;
-    let conversion_bytes = CONVERSION_SPACE * used_bytes + SPARE_BYTES;
+    let conversion_bytes = conversion_bytes(used_bytes);
     let Some(path) = backup_path(options)? else {
         check_space(storage_dir, conversion_bytes)?;
         warn!("no backup is made of the old tables, as --take-over-backup=none demands");
@@ -211,7 +259,7 @@ fn backup_path(options: &ConversionOptions) -> Result<Option<PathBuf>, Conversio
     match &options.backup {
         BackupTo::Nowhere => Ok(None),
         BackupTo::File(path) => Ok(Some(path.clone())),
-        BackupTo::Beside => backup::path_beside(&options.storage_dir).map(Some),
+        BackupTo::Beside => backup::path_beside(&options.storage_dir, "kine-", "gz").map(Some),
     }
 }
 

@@ -3,6 +3,10 @@
 /// `PRAGMA user_version` of the Go k8s-dqlite: without versions, 0.1, and 1.0.
 pub const VERSIONS: [i64; 3] = [0, 1, 1 << 16];
 
+/// The schema that the data of a Go k8s-dqlite is converted to at first, and the newest one.
+pub const ROWS: i64 = crate::store::schema::ROWS_VERSION;
+pub const NEWEST: i64 = crate::store::schema::BATCHES_VERSION;
+
 /// Counts the old tables: 1 or 0.
 pub const COUNT_OLD: &str =
     "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'kine'";

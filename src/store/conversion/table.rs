@@ -26,15 +26,20 @@ pub enum Stage {
     Old(i64),
     /// Some of the rows are converted.
     Half,
+    /// Rows of this program, schema 2.
+    Rows,
+    /// Some of those are packed into batches.
+    Packing,
 }
 
 pub async fn stage(database: &mut Database) -> Result<Stage, OpenError> {
     let version = database.read_number(own::READ_VERSION).await?;
-    if version == own::CONVERTING_VERSION {
-        return Ok(Stage::Half);
-    }
-    if version >= own::OLDEST_VERSION {
-        return Ok(Stage::None);
+    match version {
+        own::CONVERTING_VERSION => return Ok(Stage::Half),
+        own::PACKING_VERSION => return Ok(Stage::Packing),
+        own::OLDEST_VERSION..=own::ROWS_VERSION => return Ok(Stage::Rows),
+        own::OLDEST_VERSION.. => return Ok(Stage::None),
+        _ => {}
     }
     let has_old = database.read_number(schema::COUNT_OLD).await? == 1;
     match has_old && schema::VERSIONS.contains(&version) {

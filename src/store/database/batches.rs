@@ -10,7 +10,7 @@ use dqlite::{
     client::{Connection, Error, Statement},
     wire::{Param, Row, Value},
 };
-use etcd_state::mvcc::{Change, RowId};
+use etcd_state::mvcc::{ChangeKind, KeyValue, Revision, RowId};
 use tokio::task::JoinHandle;
 
 use super::{OpenError, StoredChange};
@@ -57,12 +57,15 @@ impl Appender {
         Ok(())
     }
 
-    /// Packs changes in as many batches as they need.
-    pub fn pack(&mut self, changes: &[&Change]) -> Vec<Packed> {
+    /// Packs changes, each with the revision that it replaced, in as many batches as they need.
+    pub fn pack<'a>(
+        &mut self,
+        changes: impl IntoIterator<Item = (ChangeKind, &'a KeyValue, Revision)>,
+    ) -> Vec<Packed> {
         let mut batches = Vec::new();
         let mut rows = 0;
-        for change in changes {
-            self.writer.push_change(change);
+        for (kind, kv, prev_revision) in changes {
+            self.writer.push(kind, kv, prev_revision);
             rows += 1;
             if rows >= MAX_ROWS || self.writer.content_bytes() >= MAX_BYTES {
                 rows = 0;
@@ -193,7 +196,7 @@ async fn find(
     Ok((batches, Vec::new()))
 }
 
-/// What a step of the purge does to batches.
+/// A step of the purge, as what it does to batches.
 #[derive(Default)]
 struct BatchPurge {
     writer: Writer,
@@ -228,7 +231,7 @@ impl BatchPurge {
             })?;
             let packed = self.writer.finish().expect("something in it lives");
             self.rewritten.push((batch.id, packed));
-        } else {
+        } else if dead.len() > batch.dead.len() {
             self.dead.push((batch.id, pack_row_ids(&dead)));
         }
         Ok(())

@@ -1,7 +1,10 @@
 //! The store's tables in dqlite: opening, writing batches, reading everything back.
 
 mod batches;
+mod packing;
 mod rows;
+
+pub use self::packing::RowSize;
 
 use std::{borrow::Cow, time::Duration};
 
@@ -120,7 +123,7 @@ pub struct Database {
     changes: Changes,
 }
 
-/// How changes lie in the database.
+/// The way in which changes lie in the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layout {
     /// One row for each change: schema 2.
@@ -131,10 +134,10 @@ pub enum Layout {
 
 impl Layout {
     /// That of a new database.
-    pub const NEW: Self = Self::Rows;
+    pub const NEW: Self = Self::Batches;
 }
 
-/// What writes changes, by their layout.
+/// The statements that write changes, by their layout.
 #[derive(Debug)]
 enum Changes {
     Rows(rows::Inserts),
@@ -221,6 +224,13 @@ impl Database {
             "the cluster {stored:x} was recovered, and is the cluster {id:x} from now on"
         );
         Ok(id)
+    }
+
+    pub fn layout(&self) -> Layout {
+        match self.changes {
+            Changes::Rows(_) => Layout::Rows,
+            Changes::Batches(_) => Layout::Batches,
+        }
     }
 
     /// Returns the connection, for work that is done before the tables are this program's.
@@ -388,7 +398,10 @@ impl Database {
         let changes: Vec<&Change> = batch.commits.iter().flat_map(|c| &c.changes).collect();
         let packed = match &mut self.changes {
             Changes::Rows(_) => Vec::new(),
-            Changes::Batches(appender) => appender.pack(&changes),
+            Changes::Batches(appender) => appender.pack(changes.iter().map(|change| {
+                let prev_revision = change.prev.as_ref().map_or(0, |prev| prev.mod_revision);
+                (change.kind, &*change.kv, prev_revision)
+            })),
         };
         let inserts = match &self.changes {
             Changes::Rows(_) => changes.len().div_ceil(MAX_ROWS),

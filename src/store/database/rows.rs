@@ -95,6 +95,29 @@ pub async fn read(
     }
 }
 
+/// Reads the rows up to one, of which there must be as many.
+pub async fn read_up_to(
+    connection: &mut Connection,
+    last: &[Param<'_>],
+    count: usize,
+) -> Result<Vec<StoredChange>, OpenError> {
+    let rows = connection.query_sql(schema::READ_ROWS_UP_TO, last).await?;
+    let changes: Result<Vec<_>, _> = rows
+        .collect(count)
+        .await?
+        .into_iter()
+        .map(stored_change)
+        .collect();
+    let changes = changes?;
+    if changes.len() != count {
+        let found = changes.len();
+        return Err(OpenError::Damaged(format!(
+            "table change has {found} rows where there were {count}"
+        )));
+    }
+    Ok(changes)
+}
+
 pub async fn delete(connection: &mut Connection, rows: &[RowId]) -> Result<Done, Error> {
     let params: Vec<_> = rows
         .iter()

@@ -1,11 +1,18 @@
 //! The file, made while it is read: blob after blob, then its checksum.
 
 use bbolt::Writer;
-use etcd_state::mvcc::{Revision, VersionsCursor};
+use etcd_state::{
+    lease::LeaseCopy,
+    mvcc::{History, Revision, VersionsCursor},
+    settings::Settings,
+};
 use openssl::sha::Sha256;
 use tokio::sync::SemaphorePermit;
 
-use super::{content::Content, row};
+use super::{
+    content::{Content, Origin},
+    row,
+};
 
 /// Bytes that are handed out at a time, as etcd does: some 50 us of work.
 pub const BLOB_BYTES: usize = 32 * 1024;
@@ -20,7 +27,7 @@ pub struct SnapshotFile {
     remaining_bytes: u64,
     row: Vec<u8>,
     /// Returned when the file is dropped.
-    _permit: SemaphorePermit<'static>,
+    _permit: Option<SemaphorePermit<'static>>,
 }
 
 enum Stage {
@@ -38,7 +45,7 @@ pub struct Blob {
 impl SnapshotFile {
     /// Looks at every version once, to know the length of the file: not for a thread that serves
     /// requests.
-    pub(super) fn new(content: Content, permit: SemaphorePermit<'static>) -> Self {
+    pub(super) fn new(content: Content, permit: Option<SemaphorePermit<'static>>) -> Self {
         let plan = content.measure();
         Self {
             content,
@@ -49,6 +56,22 @@ impl SnapshotFile {
             row: Vec::new(),
             _permit: permit,
         }
+    }
+
+    /// The current revision of a store that nothing writes to, and nothing compacts.
+    pub fn of_history(
+        history: &History,
+        leases: Vec<LeaseCopy>,
+        settings: Settings,
+        origin: Origin,
+    ) -> Self {
+        let content = Content {
+            versions: history.versions(0).expect("nothing compacts it meanwhile"),
+            leases,
+            settings,
+            origin,
+        };
+        Self::new(content, None)
     }
 
     pub fn revision(&self) -> Revision {

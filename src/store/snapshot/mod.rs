@@ -35,7 +35,8 @@ impl Store {
             .try_acquire()
             .map_err(|_| RequestError::TooManyRequests)?;
         let content = self.content(origin).await?;
-        let measuring = tokio::task::spawn_blocking(move || SnapshotFile::new(content, permit));
+        let measuring =
+            tokio::task::spawn_blocking(move || SnapshotFile::new(content, Some(permit)));
         Ok(measuring.await.expect("measuring does not panic"))
     }
 

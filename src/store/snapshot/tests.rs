@@ -53,7 +53,7 @@ fn file(history: &History, leases: Vec<LeaseCopy>, settings: Settings) -> Snapsh
             members: members(),
         },
     };
-    SnapshotFile::new(content, PERMITS.try_acquire().unwrap())
+    SnapshotFile::new(content, Some(PERMITS.try_acquire().unwrap()))
 }
 
 /// In the order of bytes, the second comes first.

@@ -21,7 +21,7 @@ use crate::store::{
     purge::Step,
 };
 
-async fn connect(engine: &Engine) -> Connection {
+pub async fn connect(engine: &Engine) -> Connection {
     let options = ConnectOptions::default();
     let mut connection = Connection::connect(&engine.endpoint(), options)
         .await
@@ -30,13 +30,13 @@ async fn connect(engine: &Engine) -> Connection {
     connection
 }
 
-async fn query(connection: &mut Connection, sql: &str) -> Vec<Vec<Value>> {
+pub async fn query(connection: &mut Connection, sql: &str) -> Vec<Vec<Value>> {
     let rows = connection.query_sql(sql, &[]).await.unwrap();
     let rows = rows.collect(100_000).await.unwrap();
     rows.iter().map(|row| row.to_vec()).collect()
 }
 
-async fn number(connection: &mut Connection, sql: &str) -> i64 {
+pub async fn number(connection: &mut Connection, sql: &str) -> i64 {
     match query(connection, sql).await[0][0] {
         Value::Integer(number) => number,
         ref other => panic!("{other:?}"),
@@ -237,20 +237,20 @@ async fn a_purge_that_is_done_again_takes_nothing_else() {
 }
 
 /// A store that clients of the same seed change in the same way, in either layout.
-struct Workload {
+pub struct Workload {
     random: StdRng,
     revision: i64,
 }
 
 impl Workload {
-    fn new(seed: u64) -> Self {
+    pub fn new(seed: u64) -> Self {
         Self {
             random: StdRng::seed_from_u64(seed),
             revision: 1,
         }
     }
 
-    async fn round(&mut self, running: &Running) {
+    pub async fn round(&mut self, running: &Running) {
         let store = &running.store;
         for _ in 0..20 {
             let random = &mut self.random;
@@ -286,7 +286,8 @@ impl Workload {
     }
 }
 
-const ALL: &str = "SELECT id, name, created, deleted, create_revision, prev_revision, lease, value FROM kine \
+/// All that the view shows of every change.
+pub const ALL: &str = "SELECT id, name, created, deleted, create_revision, prev_revision, lease, value FROM kine \
                    ORDER BY id, name";
 
 #[tokio::test]

@@ -247,7 +247,7 @@ impl Planter {
             .await
             .expect("dqlite's port");
         connection.open("k8s").await.unwrap();
-        let replace = "BEGIN; DROP VIEW kine; DROP TABLE change; DROP TABLE lease; DROP TABLE meta; \
+        let replace = "BEGIN; DROP VIEW kine; DROP TABLE batch; DROP TABLE dead; DROP TABLE lease; DROP TABLE meta; \
              DROP TABLE setting; CREATE TABLE kine (id INTEGER PRIMARY KEY AUTOINCREMENT, \
              name TEXT NOT NULL, created INTEGER, deleted INTEGER, \
              create_revision INTEGER NOT NULL, prev_revision INTEGER, lease INTEGER, \

@@ -6,6 +6,7 @@ use etcd_proto::etcdserverpb::request_op::Request;
 use etcd_proto::etcdserverpb::response_op::Response;
 use etcd_proto::etcdserverpb::*;
 use etcd_proto::mvccpb::{Event, KeyValue};
+use rand::{RngCore, SeedableRng, rngs::StdRng};
 
 /// The end of the range of all keys that begin with `prefix`, whose last byte must not be 0xff.
 pub fn prefix_end(prefix: &[u8]) -> Bytes {
@@ -263,4 +264,11 @@ pub fn event_line(event: &Event) -> String {
 
 pub fn event_lines(events: &[Event]) -> Vec<String> {
     events.iter().map(event_line).collect()
+}
+
+/// Bytes that no codec makes smaller, the same for the same seed.
+pub fn incompressible(seed: u64, length: usize) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    StdRng::seed_from_u64(seed).fill_bytes(&mut bytes);
+    bytes
 }

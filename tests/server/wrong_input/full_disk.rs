@@ -93,7 +93,7 @@ async fn a_full_disk_refuses_writes_until_there_is_space() {
     disk.fill();
     // What is allocated already takes some. Of the write that meets the end, nobody knows at first
     // whether it is done; those after it are refused.
-    let value = vec![b'x'; 512 * 1024];
+    let value = incompressible(0, 512 * 1024);
     let mut answered = 0;
     while api
         .try_ask(put(format!("k{answered}"), value.clone()))
@@ -153,7 +153,7 @@ async fn a_full_disk_does_not_hold_up_a_stop() {
     server.restart().await;
     let api = server.api().await;
     disk.fill();
-    let value = vec![b'x'; 512 * 1024];
+    let value = incompressible(0, 512 * 1024);
     let mut answered = 0;
     while api
         .try_ask(put(format!("k{answered}"), value.clone()))
@@ -279,7 +279,7 @@ async fn the_engine_is_spared_the_end_of_the_disk() {
     server.restart().await;
     let api = server.api().await;
     disk.fill_to(40_000_000);
-    let value = vec![b'x'; 256 * 1024];
+    let value = incompressible(0, 256 * 1024);
     let mut written = 0;
     let refused = loop {
         match api.try_ask(put(format!("k{written}"), value.clone())).await {

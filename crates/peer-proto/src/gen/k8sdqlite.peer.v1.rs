@@ -46,6 +46,9 @@ pub struct AboutResponse {
     /// Of the history that it belongs to; 0 if it does not know.
     #[prost(uint64, tag = "8")]
     pub cluster_id: u64,
+    /// The newest schema version of the database that it knows; 0 from nodes before version 0.2.
+    #[prost(int64, tag = "9")]
+    pub newest_schema: i64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Details {

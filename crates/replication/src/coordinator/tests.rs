@@ -12,7 +12,7 @@ struct Node {
 impl Node {
     fn new() -> Self {
         let facts = Facts {
-            is_loaded: true,
+            is_converted: true,
             ..Facts::default()
         };
         Self {
@@ -79,9 +79,9 @@ fn a_node_follows_the_leader_and_goes_over_to_the_next() {
 }
 
 #[test]
-fn a_node_without_the_store_converts_what_the_go_program_left() {
+fn a_database_that_may_have_an_older_schema_is_converted_before_it_is_opened() {
     let mut node = Node::new();
-    node.facts.is_loaded = false;
+    node.facts.is_converted = false;
     node.facts.view = view(OWN, 5);
     assert_eq!(node.decide(Event::Started), [Command::Convert]);
     assert_eq!(node.decide(Event::NotConverted), [pause(&node)]);

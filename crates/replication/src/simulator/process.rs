@@ -176,7 +176,7 @@ impl World {
         let facts = Facts {
             view: process.view.clone(),
             is_single: process.is_single,
-            is_loaded: process.index.is_loaded,
+            is_converted: process.index.is_loaded,
         };
         for command in process.coordinator.decide(event, &facts, now) {
             self.carry_out_command(node, command);

@@ -125,10 +125,10 @@ impl Sources {
         let is_loaded = u8::from(self.store.is_loaded());
         page.gauge("k8s_dqlite_loaded", help, is_loaded);
         let metrics = self.store.metrics();
-        let help = "Rows of a Go k8s-dqlite's table that this node has converted since it started.";
+        let help = "Rows that this node has converted to another schema since it started.";
         let done = metrics.take_over_done_rows.load(Ordering::Relaxed);
         page.gauge("k8s_dqlite_take_over_done_rows", help, done);
-        let help = "Rows that such a table had when this node began or went on to convert it.";
+        let help = "Rows that there were when this node began or went on to convert them.";
         let rows = metrics.take_over_rows.load(Ordering::Relaxed);
         page.gauge("k8s_dqlite_take_over_rows", help, rows);
         let name = "k8s_dqlite_alarms";
