@@ -46,8 +46,9 @@ pub fn beginning(follower: StoreState, leader: StoreState) -> Beginning {
 /// The message to send next.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Command<S> {
-    /// Only the rows that were read. More are to be read: call [`Feed::decide`] again with what follows them.
-    SendRows,
+    /// Only the rows that were read, and settings that are at least as new. More are to be read: call [`Feed::decide`] again
+    /// with what follows them.
+    SendRows { settings: Option<S> },
     /// The rows that were read, then what changed beside them, then what the caller has for the end of the message.
     SendLast {
         settings: Option<S>,
@@ -110,14 +111,15 @@ impl<S: Clone + PartialEq> Feed<S> {
             // After a conversion the newest revisions may have no rows.
             None => self.sent_revision.max(flush.head),
         };
-        if self.sent_revision < head {
-            return Command::SendRows;
-        }
+        // They are not older than the rows of any message.
         let settings = settings();
         let is_news = self.sent_settings.as_ref() != Some(&settings);
         let settings = is_news.then_some(settings);
         if settings.is_some() {
             self.sent_settings.clone_from(&settings);
+        }
+        if self.sent_revision < head {
+            return Command::SendRows { settings };
         }
         let compact_revision = flush.compact_revision;
         let is_news = compact_revision > self.sent_compact_revision;

@@ -90,9 +90,16 @@ impl<R> Intake<R> {
         revision_of: impl Fn(&R) -> Revision,
     ) -> Vec<Command<R, S, A>> {
         let mut commands = Vec::new();
+        // They go before the rows: whoever has lost a permission does not see what was written afterwards.
+        let mut settings = message.settings;
+        let has_settings = settings.is_some();
         match &mut self.whole {
-            None if message.rows.is_empty() => {}
-            None => commands.push(Command::Apply(message.rows)),
+            None => {
+                commands.extend(settings.take().map(Command::ApplySettings));
+                if !message.rows.is_empty() {
+                    commands.push(Command::Apply(message.rows));
+                }
+            }
             Some(whole) => {
                 let is_of_whole = |row: &R| revision_of(row) <= whole.until;
                 let (rows, later): (Vec<_>, Vec<_>) =
@@ -102,16 +109,16 @@ impl<R> Intake<R> {
                 }
                 whole.later.extend(later);
                 // The settings follow upon the rows.
-                if message.settings.is_some()
+                if let Some(settings) = settings.take()
                     && let Some(whole) = self.whole.take()
                 {
+                    commands.push(Command::ApplySettings(settings));
                     commands.push(Command::Replace);
                     commands.push(Command::Apply(whole.later));
                 }
             }
         }
-        if let Some(settings) = message.settings {
-            commands.push(Command::ApplySettings(settings));
+        if has_settings {
             commands.push(Command::NoteLoaded);
         }
         let compaction = message.compact_revision.map(Command::ApplyCompaction);

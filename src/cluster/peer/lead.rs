@@ -493,9 +493,10 @@ impl Session {
             let (head, store) = (self.store.revision(), &self.store);
             let settings = || SettingsVersion(store.settings());
             match self.feed.decide(flush, newest, head, settings) {
-                feed::Command::SendRows => {
+                feed::Command::SendRows { settings } => {
                     self.send(FromLeader {
                         rows,
+                        settings: settings.map(|settings| settings_to_proto(&settings.0)),
                         ..Default::default()
                     })
                     .await?;

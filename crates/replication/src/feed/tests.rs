@@ -27,19 +27,21 @@ fn a_follower_continues_if_the_history_has_all_that_it_lacks() {
 }
 
 #[test]
-fn settings_and_compactions_are_sent_once_and_after_the_rows() {
+fn settings_are_sent_once_with_the_first_rows_and_compactions_once_after_the_last() {
     let mut feed = Feed::new(10, 3);
     let settings = || "first";
     assert_eq!(feed.next_revision(), 11);
     let flush = Flush::new(5, 14);
     assert_eq!(
         feed.decide(flush, Some(13), 14, settings),
-        Command::SendRows
+        Command::SendRows {
+            settings: Some("first")
+        }
     );
     assert_eq!(
         feed.decide(flush, Some(14), 14, settings),
         Command::SendLast {
-            settings: Some("first"),
+            settings: None,
             compact_revision: Some(5),
         }
     );
@@ -80,7 +82,7 @@ proptest::proptest! {
             let last = (from <= head).then(|| head.min(from + chunk - 1));
             sent = last.unwrap_or(sent);
             match feed.decide(at, last, head, || ()) {
-                Command::SendRows => proptest::prop_assert!(sent < head),
+                Command::SendRows { .. } => proptest::prop_assert!(sent < head),
                 Command::SendLast { compact_revision, .. } => {
                     proptest::prop_assert_eq!(sent, head);
                     proptest::prop_assert!(compact_revision.is_none_or(|revision| revision <= sent));

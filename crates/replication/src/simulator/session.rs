@@ -398,10 +398,11 @@ impl World {
             .feed
             .decide(flush, newest, index.state.revision, settings)
         {
-            feed::Command::SendRows => {
+            feed::Command::SendRows { settings } => {
                 end.flush = Some((flush, last));
                 let message = FromLeader {
                     rows,
+                    settings,
                     ..FromLeader::default()
                 };
                 self.send_down(id, Down::Message(message));
