@@ -38,7 +38,7 @@ pub async fn stage(database: &mut Database) -> Result<Stage, OpenError> {
         own::CONVERTING_VERSION => return Ok(Stage::Half),
         own::PACKING_VERSION => return Ok(Stage::Packing),
         own::OLDEST_VERSION..=own::ROWS_VERSION => return Ok(Stage::Rows),
-        own::OLDEST_VERSION.. => return Ok(Stage::None),
+        _ if version > own::ROWS_VERSION => return Ok(Stage::None),
         _ => {}
     }
     let has_old = database.read_number(schema::COUNT_OLD).await? == 1;
