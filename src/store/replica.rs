@@ -118,6 +118,7 @@ impl Replica {
         let node = conversion::Node {
             member_id: shared.member_id,
             cluster_id: shared.cluster_id.load(Ordering::Acquire),
+            is_loaded: self.is_loaded(),
         };
         conversion::run(
             &shared.endpoint,

@@ -192,9 +192,11 @@ pub const COUNT_BATCHED_CHANGES: &str = "SELECT ifnull(sum(changes), 0) FROM bat
 pub const READ_LAST_BATCH: &str = "SELECT max(id) FROM batch";
 
 /// Appends a batch behind the one that its writer believes to be the last: another writer, whose batches have other
-/// boundaries, and this one cannot both succeed. The parameters are the columns, and the id of that batch or NULL.
-pub const APPEND_BATCH: &str = "INSERT INTO batch (id, first, changes, content) SELECT ?, ?, ?, ? \
-     WHERE (SELECT max(id) FROM batch) IS ?";
+/// boundaries, and this one cannot both succeed. The parameters are the columns, and the id of that batch or NULL. If it is
+/// not the last, `first` would be NULL, which the table refuses. An INSERT that selects from its own table would copy the
+/// content to a temporary one, and a large content to a temporary file.
+pub const APPEND_BATCH: &str = "INSERT INTO batch (id, first, changes, content) \
+     VALUES (?1, iif((SELECT max(id) FROM batch) IS ?5, ?2, NULL), ?3, ?4)";
 pub const REWRITE_BATCH: &str = "UPDATE batch SET first = ?, changes = ?, content = ? WHERE id = ?";
 
 /// The batches that may have changes from row ?1 to row ?2.

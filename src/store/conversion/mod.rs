@@ -8,7 +8,8 @@
 //!
 //! The same holds for the rows of schema 2, which are packed into batches: see `pack`.
 //!
-//! Values never leave the engine: the rules see the rest of a row, and SQL copies what they decided about.
+//! Values of a Go k8s-dqlite never leave the engine: the rules see the rest of a row, and SQL copies what they decided
+//! about.
 
 pub mod backup;
 mod convert;
@@ -40,8 +41,10 @@ use crate::process::disk;
 /// The interval at which the other nodes are asked whether they are ready.
 const ASK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The longest that a new leader asks whether all nodes know the schema of batches: they answer within milliseconds.
-const PACKING_ASK_TIMEOUT: Duration = Duration::from_millis(300);
+/// The longest that a leader asks whether all nodes know the schema of batches. Clients of a cluster that has the store wait
+/// meanwhile, and a node that is away does not answer.
+const LOADED_ASK_TIMEOUT: Duration = Duration::from_millis(500);
+const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The interval at which the log says what the conversion waits for.
 const REMIND_INTERVAL: Duration = Duration::from_secs(30);
@@ -99,6 +102,8 @@ pub(super) struct Node {
     pub member_id: u64,
     /// That of the database, if it has none yet.
     pub cluster_id: u64,
+    /// It has the store, from the leader before.
+    pub is_loaded: bool,
 }
 
 /// Brings the database of this node, which leads, to the newest schema: converts the data of a Go k8s-dqlite, and packs
@@ -123,19 +128,17 @@ pub(super) async fn run(
                 is_saved = true;
             }
             Stage::Rows => {
-                // Whoever waits for a leader does not wait for a node that is away.
-                let asked = timeout(PACKING_ASK_TIMEOUT, others.missing(schema::NEWEST)).await;
-                let missing =
-                    asked.unwrap_or_else(|_| vec!["a node that does not answer".to_owned()]);
-                if !missing.is_empty() {
-                    info!(
-                        "the database stays at schema 2.1 until this node leads again while every node knows 3.0. \
-                         Not yet: {}",
-                        missing.join(", ")
-                    );
+                if !all_know_batches(node, others).await {
                     return Ok(());
                 }
-                if !pack::prepare(&mut database, options, node.member_id, is_saved).await? {
+                let Some(saved) =
+                    pack::save(&mut database, options, node.member_id, is_saved).await?
+                else {
+                    return Ok(());
+                };
+                // That may have taken minutes.
+                let is_time = !halt.is_asked() && all_know_batches(node, others).await;
+                if !pack::begin(&mut database, &saved, is_time).await? {
                     return Ok(());
                 }
             }
@@ -165,6 +168,23 @@ pub(super) async fn run(
         }
     }
     Ok(())
+}
+
+/// Returns whether all nodes know the schema of batches, and says which do not.
+async fn all_know_batches(node: &Node, others: &impl Others) -> bool {
+    let ask_timeout = match node.is_loaded {
+        true => LOADED_ASK_TIMEOUT,
+        false => ASK_TIMEOUT,
+    };
+    let missing = timeout(ask_timeout, others.missing(schema::NEWEST)).await;
+    let missing = missing.unwrap_or_else(|_| vec!["a node that does not answer".to_owned()]);
+    if !missing.is_empty() {
+        info!(
+            "the database stays at schema 2.1 until this node leads again while every node knows 3.0. Not yet: {}",
+            missing.join(", ")
+        );
+    }
+    missing.is_empty()
 }
 
 async fn wait_for_others(others: &impl Others, halt: &Halt) {

@@ -2,22 +2,24 @@
 //! ended: a change is always in one of the two tables.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, OpenOptions},
     io::{self, BufWriter, Read, Write},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
+use dqlite::files::parent;
 use etcd_state::lease::LeaseCopy;
 use openssl::sha::Sha256;
 use tracing::{info, warn};
 
 use super::{
-    BackupTo, ConversionError, ConversionOptions, Halt, backup, check_space, conversion_bytes,
-    convert::Conversion, used_bytes,
+    BackupTo, ConversionError, ConversionOptions, Halt, SPARE_BYTES, backup, check_space,
+    conversion_bytes, convert::Conversion, used_bytes,
 };
 use crate::store::{
     OpenError,
-    database::{Database, RowSize},
+    database::{Database, RowFigures, RowSize},
     load::load,
     metrics::Metrics,
     snapshot::{Origin, SnapshotFile},
@@ -27,37 +29,69 @@ use crate::store::{
 /// committed.
 const STEP_BYTES: u64 = 1024 * 1024;
 
-/// Saves the rows, unless they are saved already, and makes the tables of schema 3 beside theirs. Returns whether the rows can be packed now; a backup
-/// that cannot be made is no reason not to serve them as they are.
-pub async fn prepare(
+/// Files of one name, with numbers, beside which no further one is made.
+const MAX_BACKUPS: u32 = 100;
+
+/// The rows, and the file that they are saved to, if there is one.
+pub struct Saved {
+    figures: RowFigures,
+    file: Option<PathBuf>,
+}
+
+impl Saved {
+    /// Deletes what does not hold what the table holds now, or is not needed.
+    fn discard(&self) {
+        if let Some(file) = &self.file {
+            let _ = fs::remove_file(file);
+        }
+    }
+}
+
+/// Saves the rows, unless they are saved already. None if that is not possible, which is no reason not to serve them as they
+/// are.
+pub async fn save(
     database: &mut Database,
     options: &ConversionOptions,
     member_id: u64,
     is_saved: bool,
-) -> Result<bool, OpenError> {
+) -> Result<Option<Saved>, OpenError> {
     database.complete_rows().await?;
     let figures = database.row_figures().await?;
-    let saved = match is_saved {
-        true => Ok(()),
+    let file = match is_saved {
+        true => Ok(None),
         false => back_up(database, options, member_id).await,
     };
-    match saved {
-        Ok(()) => {}
+    match file {
+        Ok(file) => Ok(Some(Saved { figures, file })),
         Err(OpenError::Conversion(error)) => {
             warn!(%error, "the database stays at schema 2.1: its rows could not be saved before they are packed");
-            return Ok(false);
+            Ok(None)
         }
-        Err(error) => return Err(error),
+        Err(error) => Err(error),
     }
-    if !database.begin_packing(&figures).await? {
-        warn!("another program still writes to the database: it stays at schema 2.1");
+}
+
+/// Makes the tables of schema 3 beside that of the rows, unless the time for it is over. Returns whether they can be packed.
+pub async fn begin(
+    database: &mut Database,
+    saved: &Saved,
+    is_time: bool,
+) -> Result<bool, OpenError> {
+    if !is_time {
+        saved.discard();
         return Ok(false);
     }
-    info!(
-        rows = figures.rows,
-        "rows are packed into batches: schema 3.0"
-    );
-    Ok(true)
+    let begun = database.begin_packing(&saved.figures).await?;
+    if begun {
+        info!(
+            rows = saved.figures.rows,
+            "rows are packed into batches: schema 3.0"
+        );
+    } else {
+        saved.discard();
+        warn!("another program still writes to the database: it stays at schema 2.1");
+    }
+    Ok(begun)
 }
 
 pub async fn run(database: &mut Database, metrics: &Metrics, halt: &Halt) -> Result<(), OpenError> {
@@ -111,22 +145,25 @@ fn steps(sizes: &[RowSize]) -> impl Iterator<Item = &[RowSize]> {
     })
 }
 
+/// Returns the file, if there is to be one.
 async fn back_up(
     database: &mut Database,
     options: &ConversionOptions,
     member_id: u64,
-) -> Result<(), OpenError> {
+) -> Result<Option<PathBuf>, OpenError> {
     let storage_dir = &options.storage_dir;
     let used_bytes = used_bytes(database).await?;
     check_space(storage_dir, conversion_bytes(used_bytes))?;
     let path = match &options.backup {
         BackupTo::Nowhere => {
             warn!("no backup is made of the rows, as --take-over-backup=none demands");
-            return Ok(());
+            return Ok(None);
         }
-        BackupTo::File(path) => path.clone(),
+        BackupTo::File(path) => unused(path)?,
         BackupTo::Beside => backup::path_beside(storage_dir, "schema-2.1-", "db")?,
     };
+    // Before all is read for it.
+    check_space(parent(&path), used_bytes + SPARE_BYTES)?;
     let meta = database.read_meta().await?;
     let (history, _) = load(database, meta).await?;
     let leases = database.read_leases().await?;
@@ -144,31 +181,48 @@ async fn back_up(
     };
     let writing = tokio::task::spawn_blocking(move || {
         let snapshot = SnapshotFile::of_history(&history, leases, settings, origin);
-        write(&path, snapshot)
+        write(&path, snapshot).map(|bytes| (path, bytes))
     });
     let (path, bytes) = writing.await.expect("writing does not panic")?;
     info!(file = %path.display(), bytes, "the rows are saved, as a snapshot that `restore` takes");
-    Ok(())
+    Ok(Some(path))
 }
 
-/// Writes the file under another name, reads it back, and names it.
-fn write(path: &Path, snapshot: SnapshotFile) -> Result<(PathBuf, u64), ConversionError> {
-    if path.symlink_metadata().is_ok() {
-        return Err(ConversionError::Exists(path.to_owned()));
-    }
+/// Returns the path, or, if there is a file already, the same with a number: it may be of an attempt before.
+fn unused(path: &Path) -> Result<PathBuf, ConversionError> {
+    let is_unused = |path: &Path| path.symlink_metadata().is_err();
+    let numbered = (1..MAX_BACKUPS).map(|number| with_suffix(path, &format!(".{number}")));
+    std::iter::once(path.to_owned())
+        .chain(numbered)
+        .find(|path| is_unused(path))
+        .ok_or_else(|| ConversionError::Exists(path.to_owned()))
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut path = path.as_os_str().to_owned();
+    path.push(suffix);
+    path.into()
+}
+
+/// Writes the file under another name, reads it back, and names it. Returns its length.
+fn write(path: &Path, snapshot: SnapshotFile) -> Result<u64, ConversionError> {
     let bytes = snapshot.remaining_bytes();
-    check_space(dqlite::files::parent(path), bytes)?;
-    let partial = path.with_extension(backup::PARTIAL);
+    check_space(parent(path), bytes)?;
+    let partial = with_suffix(path, ".partial");
     let written = write_partial(&partial, snapshot)
         .map_err(ConversionError::file(&partial))
         .and_then(|()| backup::publish(&partial, path));
     written.inspect_err(|_| drop(fs::remove_file(&partial)))?;
-    Ok((path.to_owned(), bytes))
+    Ok(bytes)
 }
 
 fn write_partial(path: &Path, snapshot: SnapshotFile) -> io::Result<()> {
+    // Of an attempt that was killed.
+    let _ = fs::remove_file(path);
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600);
+    let mut file = BufWriter::new(options.open(path)?);
     let mut written = Sha256::new();
-    let mut file = BufWriter::new(File::create_new(path)?);
     for blob in snapshot {
         written.update(&blob.bytes);
         file.write_all(&blob.bytes)?;

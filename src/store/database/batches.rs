@@ -26,6 +26,9 @@ const LOAD_BATCHES: i64 = 20_000;
 /// Bytes of batches that are unpacked at a time, on a thread of their own: two such pieces are in memory while loading.
 const PIECE_BYTES: usize = 1024 * 1024;
 
+/// Rows of one step of the purge at the most: to find their batches takes a millisecond.
+const STEP_ROWS: usize = 256;
+
 /// Bytes of the batches, as they are stored, from which on a step of the purge takes no more of them.
 const STEP_BYTES: i64 = 512 * 1024;
 
@@ -124,7 +127,9 @@ impl Appender {
         // Of several compactions.
         let mut rows = rows.to_vec();
         rows.sort_unstable();
-        let (batches, rest) = find(connection, &mut rows).await?;
+        let later = rows.split_off(rows.len().min(STEP_ROWS));
+        let (batches, mut rest) = find(connection, &mut rows).await?;
+        rest.extend(later);
         let mut purge = BatchPurge::default();
         let params: Vec<_> = numbers(&batches).collect();
         let found = connection
@@ -231,7 +236,7 @@ impl BatchPurge {
             })?;
             let packed = self.writer.finish().expect("something in it lives");
             self.rewritten.push((batch.id, packed));
-        } else if dead.len() > batch.dead.len() {
+        } else if dead.iter().any(|row| !batch.is_dead(*row)) {
             self.dead.push((batch.id, pack_row_ids(&dead)));
         }
         Ok(())
@@ -279,10 +284,17 @@ async fn in_one_transaction(
     }
     connection.exec_sql("BEGIN IMMEDIATE", &[]).await?;
     for (sql, params) in statements {
-        // The connection is replaced after an error, which rolls back.
-        connection.exec_sql(sql, params).await?;
+        if let Err(error) = connection.exec_sql(sql, params).await {
+            roll_back(connection).await;
+            return Err(error);
+        }
     }
     connection.exec_sql("COMMIT", &[]).await.map(drop)
+}
+
+/// Ends a transaction that failed. If this fails too, the connection is replaced, which also rolls back.
+pub async fn roll_back(connection: &mut Connection) {
+    let _ = connection.exec_sql("ROLLBACK", &[]).await;
 }
 
 /// Gives `each` the changes after row `after` in order, and returns how many there were.
@@ -415,9 +427,13 @@ impl RawBatch {
             if row > self.id || previous.is_some_and(|previous| row <= previous) {
                 return Err(damaged(format!("batch {} has the row {row}", self.id)));
             }
-            each(change, self.dead.binary_search(&row).is_ok());
+            each(change, self.is_dead(row));
         }
         Ok(())
+    }
+
+    fn is_dead(&self, row: RowId) -> bool {
+        self.dead.binary_search(&row).is_ok()
     }
 }
 

@@ -4,7 +4,7 @@ mod batches;
 mod packing;
 mod rows;
 
-pub use self::packing::RowSize;
+pub use self::packing::{RowFigures, RowSize};
 
 use std::{borrow::Cow, time::Duration};
 
@@ -416,8 +416,7 @@ impl Database {
                 // The outcome of COMMIT is the outcome of the batch.
                 Ok(()) => drop(self.connection.exec_sql("COMMIT", &[]).await?),
                 Err(error) => {
-                    // If this fails too, the connection is replaced, which also rolls back.
-                    let _ = self.connection.exec_sql("ROLLBACK", &[]).await;
+                    batches::roll_back(&mut self.connection).await;
                     return Err(error);
                 }
             }

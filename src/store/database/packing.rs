@@ -1,12 +1,17 @@
 //! The way from one row for each change to one row for each batch, in steps. See `conversion::pack`.
 
+use change_batch::Packed;
 use dqlite::{
-    client::Error,
+    client::{Connection, Error},
     wire::{Param, Value},
 };
 use etcd_state::mvcc::RowId;
 
-use super::{Changes, Database, OpenError, batches::Appender, rows};
+use super::{
+    Changes, Database, OpenError,
+    batches::{Appender, roll_back},
+    rows,
+};
 use crate::store::schema;
 
 /// Rows whose sizes are read at a time.
@@ -50,17 +55,26 @@ impl Database {
         }
     }
 
-    /// Makes the tables of batches beside that of rows, if it is still as it was. Returns whether it was.
+    /// Makes the tables of batches beside that of rows, if that is still as it was. Returns whether the packing can go on, which
+    /// somebody else may have begun.
     pub async fn begin_packing(&mut self, figures: &RowFigures) -> Result<bool, OpenError> {
         self.connection.exec_sql("BEGIN IMMEDIATE", &[]).await?;
-        let version = self.read_number(schema::READ_VERSION).await?;
-        let is_same = version == schema::ROWS_VERSION && self.row_figures().await? == *figures;
-        if !is_same {
-            self.connection.exec_sql("ROLLBACK", &[]).await?;
+        let begun = self.begin_packing_within(figures).await;
+        match begun {
+            Ok(true) => drop(self.connection.exec_sql("COMMIT", &[]).await?),
+            _ => roll_back(&mut self.connection).await,
+        }
+        begun
+    }
+
+    async fn begin_packing_within(&mut self, figures: &RowFigures) -> Result<bool, OpenError> {
+        if self.read_number(schema::READ_VERSION).await? != schema::ROWS_VERSION {
+            return Ok(true);
+        }
+        if self.row_figures().await? != *figures {
             return Ok(false);
         }
         self.connection.exec_sql(schema::BEGIN_PACKING, &[]).await?;
-        self.connection.exec_sql("COMMIT", &[]).await?;
         Ok(true)
     }
 
@@ -113,16 +127,9 @@ impl Database {
                 .map(|change| (change.kind, &change.kv, change.prev_revision)),
         );
         connection.exec_sql("BEGIN IMMEDIATE", &[]).await?;
-        appender.append(connection, &packed).await?;
-        let deleted = connection
-            .exec_sql(schema::DELETE_ROWS_UP_TO, &last)
-            .await?;
-        if deleted.rows_affected != rows.len() as u64 {
-            return Err(OpenError::Damaged(format!(
-                "{} rows of table change were deleted for {} that were packed",
-                deleted.rows_affected,
-                rows.len()
-            )));
+        if let Err(error) = replace(connection, appender, &packed, &last, rows.len()).await {
+            roll_back(connection).await;
+            return Err(error);
         }
         connection.exec_sql("COMMIT", &[]).await?;
         appender.appended(&packed);
@@ -136,4 +143,23 @@ impl Database {
             .await?;
         Ok(())
     }
+}
+
+/// Appends what rows were packed into, and deletes those up to `last`, which are `count`.
+async fn replace(
+    connection: &mut Connection,
+    appender: &mut Appender,
+    packed: &[Packed],
+    last: &[Param<'_>],
+    count: usize,
+) -> Result<(), OpenError> {
+    appender.append(connection, packed).await?;
+    let deleted = connection.exec_sql(schema::DELETE_ROWS_UP_TO, last).await?;
+    if deleted.rows_affected == count as u64 {
+        return Ok(());
+    }
+    Err(OpenError::Damaged(format!(
+        "{} rows of table change were deleted for {count} that were packed",
+        deleted.rows_affected
+    )))
 }

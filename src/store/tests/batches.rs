@@ -5,7 +5,7 @@ use std::sync::Arc;
 use change_batch::{Reader, unpack_row_ids};
 use dqlite::{
     client::{ConnectOptions, Connection, Error},
-    wire::Value,
+    wire::{Param, Value},
 };
 use etcd_proto::etcdserverpb::DeleteRangeRequest;
 use etcd_state::mvcc::{Change, ChangeKind, Commit, KeyValue, LeaseId, RowId};
@@ -19,6 +19,7 @@ use crate::store::{
     batch::{Batch, MAX_ROWS, Write},
     database::Database,
     purge::Step,
+    schema,
 };
 
 pub async fn connect(engine: &Engine) -> Connection {
@@ -147,6 +148,24 @@ async fn a_transaction_of_many_changes_lies_in_several_rows_and_is_read_from_any
         let found = rows(&mut database, expected[after]).await;
         assert_eq!(found, expected[after + 1..]);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_append_makes_no_temporary_table() {
+    let engine = Engine::start();
+    let _database = database(&engine).await;
+    let mut connection = connect(&engine).await;
+    let explained = format!("EXPLAIN {}", schema::APPEND_BATCH);
+    let steps = connection
+        .query_sql(&explained, &[Param::Integer(1); 5])
+        .await
+        .unwrap();
+    let steps = steps.collect(100).await.unwrap();
+    let codes = steps.iter().map(|step| step[1].clone());
+    let is_ephemeral = |code: &Value| *code == Value::Text("OpenEphemeral".into());
+    // A content of some MiB would go through a file in the directory for temporary files.
+    assert!(!codes.clone().any(|code| is_ephemeral(&code)), "{codes:?}");
+    assert!(steps.len() > 10);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,7 +10,10 @@ use rusqlite::{Connection, params};
 /// The schema of the copy: 2.1.
 const USER_VERSION: i64 = (2 << 16) | 1;
 
-const IS_PACKED: &str =
+/// The schemas whose changes are packed, all or some of them: 3.0, and the way to it.
+const PACKED_VERSIONS: [i64; 2] = [3 << 16, (2 << 16) | 0xf001];
+
+const COUNT_TABLES: &str =
     "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name IN ('batch', 'dead')";
 
 const CREATE: &str = "
@@ -50,10 +53,9 @@ DROP TABLE dead;";
 /// Unpacks the changes, if there are packed ones. Other databases stay as they are.
 pub fn unpack(database: &mut Connection) -> Result<(), String> {
     let text = |error: rusqlite::Error| error.to_string();
-    let tables: i64 = database
-        .query_row(IS_PACKED, [], |row| row.get(0))
-        .map_err(text)?;
-    if tables < 2 {
+    let number = |sql| database.query_row(sql, [], |row| row.get::<_, i64>(0));
+    let version = number("PRAGMA user_version").map_err(text)?;
+    if !PACKED_VERSIONS.contains(&version) || number(COUNT_TABLES).map_err(text)? < 2 {
         return Ok(());
     }
     let transaction = database.transaction().map_err(text)?;

@@ -41,8 +41,8 @@ pub struct PackedTable {
 /// Unpacks a blob, or says why not. The second argument is what was selected beside it, empty if that is NULL.
 pub type Unpack = fn(&[u8], &[u8]) -> Result<Box<dyn PackedRows>, String>;
 
-/// The rows of one blob.
-pub trait PackedRows {
+/// The rows of one blob. The engine runs the steps of a query on any of its threads, one after the other.
+pub trait PackedRows: Send {
     /// Returns the number of rows.
     fn count(&self) -> usize;
 
