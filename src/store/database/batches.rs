@@ -273,6 +273,8 @@ impl BatchPurge {
     }
 }
 
+/// Runs statements in one request, which takes fewer turns of the engine, and leaves the transaction open for no longer than it
+/// takes: a connection that goes away within one may keep the engine from stopping.
 async fn in_one_transaction(
     connection: &mut Connection,
     statements: &[(String, Vec<Param<'_>>)],
@@ -282,14 +284,17 @@ async fn in_one_transaction(
         [(sql, params)] => return connection.exec_sql(sql, params).await.map(drop),
         _ => {}
     }
-    connection.exec_sql("BEGIN IMMEDIATE", &[]).await?;
-    for (sql, params) in statements {
-        if let Err(error) = connection.exec_sql(sql, params).await {
-            roll_back(connection).await;
-            return Err(error);
-        }
+    let statements_sql: Vec<_> = statements.iter().map(|(sql, _)| sql.as_str()).collect();
+    let sql = format!("BEGIN IMMEDIATE; {}; COMMIT", statements_sql.join("; "));
+    let params: Vec<_> = statements
+        .iter()
+        .flat_map(|(_, params)| params.iter().copied())
+        .collect();
+    let done = connection.exec_sql(&sql, &params).await;
+    if done.is_err() {
+        roll_back(connection).await;
     }
-    connection.exec_sql("COMMIT", &[]).await.map(drop)
+    done.map(drop)
 }
 
 /// Ends a transaction that failed. If this fails too, the connection is replaced, which also rolls back.
