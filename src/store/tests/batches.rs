@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use change_batch::{Reader, unpack_row_ids};
 use dqlite::{
-    client::{ConnectOptions, Connection, Error},
+    client::{Connection, Error},
     wire::{Param, Value},
 };
 use etcd_proto::etcdserverpb::DeleteRangeRequest;
 use etcd_state::mvcc::{Change, ChangeKind, Commit, KeyValue, LeaseId, RowId};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
-use super::harness::{Engine, Running, contents, put};
+use super::harness::{Engine, Running, connect, contents, put};
 use tokio::task::JoinSet;
 
 use crate::store::{
@@ -21,15 +21,6 @@ use crate::store::{
     purge::Step,
     schema,
 };
-
-pub async fn connect(engine: &Engine) -> Connection {
-    let options = ConnectOptions::default();
-    let mut connection = Connection::connect(&engine.endpoint(), options)
-        .await
-        .unwrap();
-    connection.open("k8s").await.unwrap();
-    connection
-}
 
 pub async fn query(connection: &mut Connection, sql: &str) -> Vec<Vec<Value>> {
     let rows = connection.query_sql(sql, &[]).await.unwrap();

@@ -10,7 +10,7 @@ use std::{
 };
 
 use dqlite::{
-    client::Endpoint,
+    client::{ConnectOptions, Connection, Endpoint},
     cluster_id::ClusterId,
     node::{BOOTSTRAP_ID, Dial, Node, NodeOptions},
 };
@@ -218,6 +218,16 @@ impl Running {
         self.ask_to_stop();
         self.writer.take().unwrap().await.unwrap().unwrap();
     }
+}
+
+/// A client of the engine beside the store.
+pub async fn connect(engine: &Engine) -> Connection {
+    let options = ConnectOptions::default();
+    let mut connection = Connection::connect(&engine.endpoint(), options)
+        .await
+        .unwrap();
+    connection.open("k8s").await.unwrap();
+    connection
 }
 
 pub fn put(key: &str, value: &str) -> PutRequest {

@@ -6,8 +6,8 @@ use dqlite::wire::Value;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
 use super::{
-    batches::{ALL, Workload, connect, number, query},
-    harness::{Engine, Running, contents},
+    batches::{ALL, Workload, number, query},
+    harness::{Engine, Running, connect, contents},
 };
 use crate::store::{
     Layout, OpenError,

@@ -3,7 +3,7 @@
 use std::{ops::RangeInclusive, sync::Arc};
 
 use dqlite::{
-    client::{ConnectOptions, Connection, Endpoint},
+    client::{Connection, Endpoint},
     cluster_id::ClusterId,
     node::BOOTSTRAP_ID,
     wire::Value,
@@ -12,7 +12,7 @@ use etcd_proto::etcdserverpb::DeleteRangeRequest;
 use etcd_state::mvcc::{ChangeKind, KeyValue, LeaseId, RowId};
 use tokio::sync::oneshot;
 
-use super::harness::{Engine, Running, contents, put};
+use super::harness::{Engine, Running, connect, contents, put};
 use crate::store::{Alone, Layout, QuotaBytes, Replica, Stop, Store, StoreOptions, empty};
 
 /// Leads for as long as `work` takes.
@@ -42,15 +42,6 @@ fn start(endpoint: Endpoint, layout: Layout) -> (Store, Replica) {
         layout,
         cluster_id: ClusterId::fixed(0xc1),
     })
-}
-
-async fn connect(engine: &Engine) -> Connection {
-    let options = ConnectOptions::default();
-    let mut connection = Connection::connect(&engine.endpoint(), options)
-        .await
-        .unwrap();
-    connection.open("k8s").await.unwrap();
-    connection
 }
 
 async fn delete(store: &Store, key: &'static str) {

@@ -1,12 +1,9 @@
 //! The view `kine`, which operators of the Go k8s-dqlite know.
 
-use dqlite::{
-    client::{ConnectOptions, Connection},
-    wire::Value,
-};
+use dqlite::wire::Value;
 use etcd_proto::etcdserverpb::DeleteRangeRequest;
 
-use super::harness::{Engine, Running, put};
+use super::harness::{Engine, Running, connect, put};
 use crate::store::Layout;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -26,10 +23,7 @@ async fn check(layout: Layout) {
     };
     running.store.delete_range(delete).await.unwrap();
 
-    let mut shell = Connection::connect(&engine.endpoint(), ConnectOptions::default())
-        .await
-        .unwrap();
-    shell.open("k8s").await.unwrap();
+    let mut shell = connect(&engine).await;
     let sql = "select id, name, value from kine limit 100";
     let rows = shell.query_sql(sql, &[]).await.unwrap();
     assert_eq!(rows.columns(), ["id", "name", "value"]);
