@@ -1,4 +1,4 @@
-//! The rows that compaction made superfluous, and how many to delete in one step.
+//! The rows that compaction made superfluous, how many to delete in one step, and the merging of what is left of them.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -69,10 +69,18 @@ pub struct SweepStep {
     pub kept: Vec<RowId>,
 }
 
+/// Merges small batches above `after` up to `upto`, as many as one step may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MergeStep {
+    pub after: RowId,
+    pub upto: RowId,
+}
+
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step {
     Delete(Vec<RowId>),
     Sweep(SweepStep),
+    Merge(MergeStep),
 }
 
 /// The effect of a write beside its batch.
@@ -80,8 +88,20 @@ pub enum Step {
 pub struct Done {
     /// Rows that were deleted.
     pub deleted: u64,
-    /// Rows of the step that it had no time for, ascending.
-    pub rest: Vec<RowId>,
+    pub rest: Rest,
+}
+
+/// The part of a step that is left.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub enum Rest {
+    #[default]
+    Nothing,
+    /// These of the rows to delete, ascending.
+    Rows(Vec<RowId>),
+    /// Whatever the same step finds.
+    Again,
+    /// Everything behind this row.
+    Behind(RowId),
 }
 
 #[derive(Debug)]
@@ -89,6 +109,8 @@ pub struct Purge {
     /// The sweep, which runs before any row is deleted that hides what the sweep looks for.
     sweep: Option<Sweep>,
     rows: VecDeque<RowId>,
+    /// The merging, which comes last: what is deleted need not be merged, and nobody waits for it.
+    merge: Option<MergeStep>,
     waiting: Vec<ReplySender<()>>,
     step_rows: usize,
     batches: u32,
@@ -99,6 +121,7 @@ impl Purge {
         Self {
             sweep,
             rows: rows.into(),
+            merge: None,
             waiting: Vec::new(),
             step_rows: MIN_STEP_ROWS,
             batches: 0,
@@ -107,6 +130,15 @@ impl Purge {
 
     pub fn add(&mut self, rows: impl IntoIterator<Item = RowId>) {
         self.rows.extend(rows);
+    }
+
+    /// Merges small batches up to a revision, once everything is deleted. What is newer is read and superseded too often.
+    pub fn merge_up_to(&mut self, compact_revision: Revision) {
+        if compact_revision > 0 {
+            let after = self.merge.map_or(RowId::MIN, |merge| merge.after);
+            let upto = RowId::last_of(compact_revision);
+            self.merge = Some(MergeStep { after, upto });
+        }
     }
 
     /// Answers when all rows that are known now, and any that are added before, are deleted.
@@ -118,7 +150,7 @@ impl Purge {
     /// Counts a batch of writes; whether a step is due although more writes wait.
     pub fn is_due(&mut self) -> bool {
         self.batches += 1;
-        if self.is_done() || self.batches < BATCHES_PER_STEP {
+        if (self.is_done() && self.merge.is_none()) || self.batches < BATCHES_PER_STEP {
             return false;
         }
         self.batches = 0;
@@ -130,17 +162,29 @@ impl Purge {
             return Some(Step::Sweep(sweep.step(self.step_rows)));
         }
         let count = self.rows.len().min(self.step_rows);
-        (count > 0).then(|| Step::Delete(self.rows.drain(..count).collect()))
+        if count > 0 {
+            return Some(Step::Delete(self.rows.drain(..count).collect()));
+        }
+        self.merge.map(Step::Merge)
     }
 
     /// Notes that the step was done.
     pub fn done(&mut self, step: &Step, done: Done, took: Duration) {
         match step {
             Step::Delete(_) => {
-                self.put_back(done.rest);
+                if let Rest::Rows(rows) = done.rest {
+                    self.put_back(rows);
+                }
                 self.finished(took);
             }
-            Step::Sweep(step) => self.swept(step, &done, took),
+            Step::Sweep(step) => {
+                self.swept(step, &done);
+                self.finished(took);
+            }
+            Step::Merge(_) => match (done.rest, &mut self.merge) {
+                (Rest::Behind(row), Some(merge)) if row < merge.upto => merge.after = row,
+                _ => self.merge = None,
+            },
         }
     }
 
@@ -150,25 +194,24 @@ impl Purge {
         }
     }
 
-    fn swept(&mut self, step: &SweepStep, done: &Done, took: Duration) {
-        if let Some(sweep) = &mut self.sweep {
-            sweep.found += done.deleted;
-            // With fewer, none is left.
-            if done.rest.is_empty() && done.deleted < MAX_STEP_ROWS as u64 {
-                sweep.after = step.upto;
-                sweep.done += step.kept.len();
-            }
-            if sweep.after == sweep.end {
-                if sweep.found > 0 {
-                    info!(
-                        rows = sweep.found,
-                        "deleted superfluous rows of earlier leaders"
-                    );
-                }
-                self.sweep = None;
-            }
+    fn swept(&mut self, step: &SweepStep, done: &Done) {
+        let Some(sweep) = &mut self.sweep else {
+            return;
+        };
+        sweep.found += done.deleted;
+        if done.rest == Rest::Nothing {
+            sweep.after = step.upto;
+            sweep.done += step.kept.len();
         }
-        self.finished(took);
+        if sweep.after == sweep.end {
+            if sweep.found > 0 {
+                info!(
+                    rows = sweep.found,
+                    "deleted superfluous rows of earlier leaders"
+                );
+            }
+            self.sweep = None;
+        }
     }
 
     fn finished(&mut self, took: Duration) {
@@ -249,7 +292,7 @@ mod tests {
         let first = rows(purge.next_step());
         let done = Done {
             deleted: 6,
-            rest: first[6..].to_vec(),
+            rest: Rest::Rows(first[6..].to_vec()),
         };
         purge.done(&Step::Delete(first.clone()), done, Duration::ZERO);
         assert_eq!(rows(purge.next_step())[..10], first[6..]);
@@ -280,7 +323,7 @@ mod tests {
         loop {
             let step = match purge.next_step().unwrap() {
                 Step::Sweep(step) => step,
-                Step::Delete(rows) => break assert_eq!(rows, [first]),
+                other => break assert_eq!(other, Step::Delete(vec![first])),
             };
             let bounds = (Bound::Excluded(step.after), Bound::Included(step.upto));
             let within = table.range(bounds).copied();
@@ -293,13 +336,43 @@ mod tests {
             }
             let done = Done {
                 deleted: gone.len() as u64,
-                rest: Vec::new(),
+                rest: if gone.len() < MAX_STEP_ROWS {
+                    Rest::Nothing
+                } else {
+                    Rest::Again
+                },
             };
-            purge.swept(&step, &done, Duration::ZERO);
+            purge.done(&Step::Sweep(step), done, Duration::ZERO);
             assert!(receiver.try_recv().is_err());
         }
         let expected: BTreeSet<_> = kept.into_iter().chain([next]).collect();
         assert_eq!(table, expected);
+    }
+
+    #[test]
+    fn batches_are_merged_when_everything_is_deleted() {
+        let mut purge = Purge::new(vec![RowId::new(1, 0)], None);
+        purge.merge_up_to(9);
+        let delete = purge.next_step().unwrap();
+        assert!(matches!(delete, Step::Delete(_)), "{delete:?}");
+        purge.done(&delete, Done::default(), Duration::ZERO);
+        let upto = RowId::last_of(9);
+        let first = purge.next_step().unwrap();
+        let after = RowId::MIN;
+        assert_eq!(first, Step::Merge(MergeStep { after, upto }));
+        let rest = Rest::Behind(RowId::new(4, 0));
+        purge.done(&first, Done { deleted: 0, rest }, Duration::ZERO);
+        // A later compaction goes on where this one is.
+        purge.merge_up_to(12);
+        let next = purge.next_step().unwrap();
+        let (after, upto) = (RowId::new(4, 0), RowId::last_of(12));
+        assert_eq!(next, Step::Merge(MergeStep { after, upto }));
+        // Nobody waits for it.
+        let (reply, mut receiver) = ReplySender::new(None);
+        purge.wait(reply);
+        assert!(matches!(receiver.try_recv(), Ok(Ok(()))));
+        purge.done(&next, Done::default(), Duration::ZERO);
+        assert_eq!(purge.next_step(), None);
     }
 
     #[test]

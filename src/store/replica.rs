@@ -173,10 +173,9 @@ impl Replica {
             leases = stored.len(),
             "this node leads and takes writes"
         );
-        Ok(Leading {
-            database,
-            purge: Purge::new(garbage, sweep),
-        })
+        let mut purge = Purge::new(garbage, sweep);
+        purge.merge_up_to(meta.compact_revision);
+        Ok(Leading { database, purge })
     }
 
     /// Reads what the index does not have yet.

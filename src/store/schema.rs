@@ -186,6 +186,14 @@ pub const COUNT_CHANGES: &str = "SELECT count(*) FROM change";
 
 pub const READ_BATCHES: &str = "SELECT batch.id, content, dead.ids FROM batch LEFT JOIN dead ON dead.id = batch.id \
      WHERE batch.id > ? ORDER BY batch.id LIMIT ?";
+/// The parameters are the bounds: the first one is not included in the sizes, and is in the batches.
+pub const READ_BATCH_SIZES: &str =
+    "SELECT id, changes, length(content) FROM batch WHERE id > ? AND id <= ? ORDER BY id LIMIT ?";
+pub const READ_BATCHES_BETWEEN: &str = "SELECT batch.id, content, dead.ids FROM batch LEFT JOIN dead ON dead.id = batch.id \
+     WHERE batch.id >= ? AND batch.id <= ? ORDER BY batch.id";
+pub const DELETE_BATCHES_BEFORE: &str = "DELETE FROM batch WHERE id >= ? AND id < ?";
+pub const DELETE_BATCHES_UP_TO: &str = "DELETE FROM batch WHERE id >= ? AND id <= ?";
+pub const FORGET_DEAD_BETWEEN: &str = "DELETE FROM dead WHERE id >= ? AND id <= ?";
 /// Those that are purged and not yet gone are counted as well.
 pub const COUNT_BATCHED_CHANGES: &str = "SELECT ifnull(sum(changes), 0) FROM batch";
 /// NULL without batches.

@@ -373,14 +373,18 @@ impl Database {
 
     async fn purge(&mut self, step: &Step) -> Result<Done, Error> {
         let connection = &mut self.connection;
-        match (&self.changes, step) {
+        match (&mut self.changes, step) {
             (Changes::Rows(_), Step::Delete(rows)) => rows::delete(connection, rows).await,
             (Changes::Rows(_), Step::Sweep(step)) => rows::sweep(connection, step).await,
+            (Changes::Rows(_), Step::Merge(_)) => Ok(Done::default()),
             (Changes::Batches(appender), Step::Delete(rows)) => {
                 appender.purge(connection, rows).await
             }
             (Changes::Batches(appender), Step::Sweep(step)) => {
                 appender.sweep(connection, step).await
+            }
+            (Changes::Batches(appender), Step::Merge(step)) => {
+                appender.merge(connection, step).await
             }
         }
     }

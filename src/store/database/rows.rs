@@ -10,7 +10,7 @@ use etcd_state::mvcc::{Change, ChangeKind, KeyValue, LeaseId, RowId};
 use super::{OpenError, StoredChange};
 use crate::store::{
     batch::MAX_ROWS,
-    purge::{Done, MAX_STEP_ROWS, SweepStep},
+    purge::{Done, MAX_STEP_ROWS, Rest, SweepStep},
     schema,
 };
 
@@ -127,7 +127,7 @@ pub async fn delete(connection: &mut Connection, rows: &[RowId]) -> Result<Done,
     connection.exec_sql(&sql, &params).await?;
     Ok(Done {
         deleted: rows.len() as u64,
-        rest: Vec::new(),
+        rest: Rest::Nothing,
     })
 }
 
@@ -138,10 +138,13 @@ pub async fn sweep(connection: &mut Connection, step: &SweepStep) -> Result<Done
     let params: Vec<_> = numbers.chain([limit]).map(Param::Integer).collect();
     let sql = schema::sweep_changes(step.kept.len());
     let result = connection.exec_sql(&sql, &params).await?;
-    Ok(Done {
-        deleted: result.rows_affected,
-        rest: Vec::new(),
-    })
+    let deleted = result.rows_affected;
+    let rest = if deleted < MAX_STEP_ROWS as u64 {
+        Rest::Nothing
+    } else {
+        Rest::Again
+    };
+    Ok(Done { deleted, rest })
 }
 
 fn stored_change(row: Row) -> Result<StoredChange, OpenError> {

@@ -18,7 +18,7 @@ use crate::store::{
     Layout, OpenError,
     batch::{Batch, MAX_ROWS, Write},
     database::Database,
-    purge::Step,
+    purge::{Rest, Step},
     schema,
 };
 
@@ -36,14 +36,14 @@ pub async fn number(connection: &mut Connection, sql: &str) -> i64 {
 }
 
 /// A database in this layout with nothing in it.
-async fn database(engine: &Engine) -> Database {
+pub async fn database(engine: &Engine) -> Database {
     let mut database = Database::open(&engine.endpoint()).await.unwrap();
     database.prepare_schema(1, Layout::Batches).await.unwrap();
     database
 }
 
 /// A commit that creates as many keys.
-fn creations(revision: i64, keys: u32) -> Commit {
+pub fn creations(revision: i64, keys: u32) -> Commit {
     let change = |position| Change {
         kind: ChangeKind::Put,
         kv: Arc::new(KeyValue {
@@ -63,7 +63,7 @@ fn creations(revision: i64, keys: u32) -> Commit {
     }
 }
 
-fn batch(commits: impl IntoIterator<Item = Commit>) -> Batch {
+pub fn batch(commits: impl IntoIterator<Item = Commit>) -> Batch {
     let mut batch = Batch::default();
     for commit in commits {
         batch.push(Arc::new(commit));
@@ -71,7 +71,7 @@ fn batch(commits: impl IntoIterator<Item = Commit>) -> Batch {
     batch
 }
 
-async fn rows(database: &mut Database, after: RowId) -> Vec<RowId> {
+pub async fn rows(database: &mut Database, after: RowId) -> Vec<RowId> {
     let mut found = Vec::new();
     database
         .read_changes(after, |change| {
@@ -230,7 +230,7 @@ async fn a_purge_that_is_done_again_takes_nothing_else() {
         for _ in 0..2 {
             let write = Write::Purge(Step::Delete(purged.to_vec()));
             let done = database.write(&write).await.unwrap();
-            assert_eq!(done.rest, []);
+            assert_eq!(done.rest, Rest::Nothing);
             assert_eq!(rows(&mut database, RowId::MIN).await, expected);
         }
     }

@@ -6,6 +6,7 @@ mod harness;
 mod lease_records;
 mod limits;
 mod log_bytes;
+mod merge;
 mod packing;
 mod random_faults;
 mod restart;

@@ -208,6 +208,8 @@ impl Writer {
 
     pub(super) fn finish_compaction(&mut self, rows: Vec<RowId>, waiting: Vec<Waiting>) {
         self.purge.add(rows);
+        self.purge
+            .merge_up_to(self.shared.history.compact_revision());
         self.note_purge();
         for Waiting {
             is_physical, reply, ..
