@@ -1,31 +1,27 @@
-//! The store's tables in dqlite: opening, writing batches, reading everything back.
+//! The store's tables in dqlite: opening, and reading everything back.
 
 mod batches;
 mod packing;
 mod rows;
+mod write;
 
 pub use self::packing::{RowFigures, RowSize};
 
-use std::{borrow::Cow, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
-use change_batch::{ChangeRef, Packed};
+use change_batch::ChangeRef;
 use dqlite::{
     client::{ConnectOptions, Connection, Endpoint, Error},
     cluster_id::{ClusterId, Foreign, Settled},
     wire::{Param, Row, Value},
 };
 use etcd_state::{
-    mvcc::{Change, ChangeKind, KeyValue, LeaseId, Revision, RowId},
+    mvcc::{ChangeKind, KeyValue, LeaseId, Revision, RowId},
     settings::{SettingChange, Settings, Space},
 };
 
-use super::{
-    batch::{Batch, MAX_ROWS, Write},
-    folded::Folded,
-    purge::{Done, Step},
-    schema,
-};
+use super::schema;
 
 /// The database's name, as in the Go k8s-dqlite.
 const NAME: &str = "k8s";
@@ -361,145 +357,6 @@ impl Database {
             }),
             other => Err(OpenError::Damaged(format!("page counts are {other:?}"))),
         }
-    }
-
-    pub async fn write(&mut self, write: &Write) -> Result<Done, Error> {
-        match write {
-            Write::Batch(batch) => self.write_batch(batch).await.map(|()| Done::default()),
-            Write::Purge(step) => self.purge(step).await,
-            Write::Vacuum => self.vacuum().await.map(|()| Done::default()),
-        }
-    }
-
-    async fn purge(&mut self, step: &Step) -> Result<Done, Error> {
-        let connection = &mut self.connection;
-        match (&mut self.changes, step) {
-            (Changes::Rows(_), Step::Delete(rows)) => rows::delete(connection, rows).await,
-            (Changes::Rows(_), Step::Sweep(step)) => rows::sweep(connection, step).await,
-            (Changes::Rows(_), Step::Merge(_)) => Ok(Done::default()),
-            (Changes::Batches(appender), Step::Delete(rows)) => {
-                appender.purge(connection, rows).await
-            }
-            (Changes::Batches(appender), Step::Sweep(step)) => {
-                appender.sweep(connection, step).await
-            }
-            (Changes::Batches(appender), Step::Merge(step)) => {
-                appender.merge(connection, step).await
-            }
-        }
-    }
-
-    async fn vacuum(&mut self) -> Result<(), Error> {
-        self.connection
-            .exec_sql(schema::VACUUM, &[])
-            .await
-            .map(|_| ())
-    }
-
-    /// Writes the batch as a whole or not at all: one autocommit statement where one is enough,
-    /// since each statement is two thread hops in the engine.
-    pub async fn write_batch(&mut self, batch: &Batch) -> Result<(), Error> {
-        let changes: Vec<&Change> = batch.commits.iter().flat_map(|c| &c.changes).collect();
-        let packed = match &mut self.changes {
-            Changes::Rows(_) => Vec::new(),
-            Changes::Batches(appender) => appender.pack(changes.iter().map(|change| {
-                let prev_revision = change.prev.as_ref().map_or(0, |prev| prev.mod_revision);
-                (change.kind, &*change.kv, prev_revision)
-            })),
-        };
-        let inserts = match &self.changes {
-            Changes::Rows(_) => changes.len().div_ceil(MAX_ROWS),
-            Changes::Batches(_) => packed.len(),
-        };
-        let others = statements(batch);
-        if inserts + others.len() == 1 {
-            self.write_statements(&changes, &packed, &others).await?;
-        } else {
-            self.connection.exec_sql("BEGIN IMMEDIATE", &[]).await?;
-            match self.write_statements(&changes, &packed, &others).await {
-                // The outcome of COMMIT is the outcome of the batch.
-                Ok(()) => drop(self.connection.exec_sql("COMMIT", &[]).await?),
-                Err(error) => {
-                    batches::roll_back(&mut self.connection).await;
-                    return Err(error);
-                }
-            }
-        }
-        if let Changes::Batches(appender) = &mut self.changes {
-            appender.appended(&packed);
-        }
-        Ok(())
-    }
-
-    async fn write_statements(
-        &mut self,
-        changes: &[&Change],
-        packed: &[Packed],
-        others: &[SqlText<'_>],
-    ) -> Result<(), Error> {
-        match &mut self.changes {
-            Changes::Rows(inserts) => {
-                for chunk in changes.chunks(MAX_ROWS) {
-                    inserts.insert(&mut self.connection, chunk).await?;
-                }
-            }
-            Changes::Batches(appender) => appender.append(&mut self.connection, packed).await?,
-        }
-        for (sql, params) in others {
-            self.connection.exec_sql(sql, params).await?;
-        }
-        Ok(())
-    }
-}
-
-/// A statement that is not prepared, with its parameters.
-type SqlText<'a> = (Cow<'static, str>, Vec<Param<'a>>);
-
-/// Returns the statements for everything in a batch but the changes, in order: a lease is deleted
-/// before it is granted again.
-fn statements(batch: &Batch) -> Vec<SqlText<'_>> {
-    let folded = Folded::new(&batch.records);
-    let removed: Vec<_> = folded
-        .removed()
-        .into_iter()
-        .map(|id| [id.number()])
-        .collect();
-    let mut statements = Vec::new();
-    extend(&mut statements, &removed, schema::delete_leases);
-    extend(&mut statements, &folded.inserted(), schema::insert_leases);
-    extend(
-        &mut statements,
-        &folded.checkpointed(),
-        schema::checkpoint_leases,
-    );
-    if let Some(revision) = folded.compact_revision {
-        let params = vec![Param::Integer(revision)];
-        statements.push((schema::SET_COMPACT_REVISION.into(), params));
-    }
-    statements.extend(folded.settings.into_values().map(setting_statement));
-    statements
-}
-
-fn extend<const N: usize>(
-    statements: &mut Vec<SqlText<'_>>,
-    rows: &[[i64; N]],
-    sql: fn(usize) -> String,
-) {
-    for chunk in rows.chunks(MAX_ROWS) {
-        let params = chunk.iter().flatten().copied().map(Param::Integer);
-        statements.push((sql(chunk.len()).into(), params.collect()));
-    }
-}
-
-fn setting_statement(change: &SettingChange) -> SqlText<'_> {
-    let space = Param::Integer(change.space as i64);
-    let name = Param::Blob(&change.name);
-    match &change.value {
-        Some(value) => (
-            schema::SET_SETTING.into(),
-            vec![space, name, Param::Blob(value)],
-        ),
-        None => (schema::DELETE_SETTING.into(), vec![space, name]),
     }
 }
 

@@ -13,6 +13,7 @@ use etcd_state::mvcc::RowId;
 use super::{Appender, damaged, in_one_transaction, read::RawBatch};
 use crate::store::{
     batch::MAX_BYTES,
+    database::write::SqlText,
     purge::{Done, MergeStep, Rest},
     schema,
 };
@@ -125,7 +126,7 @@ struct MergedRun {
 }
 
 impl MergedRun {
-    fn write<'a>(&'a self, statements: &mut Vec<(String, Vec<Param<'a>>)>) {
+    fn write<'a>(&'a self, statements: &mut Vec<SqlText<'a>>) {
         if self.is_too_large {
             return;
         }
@@ -134,7 +135,7 @@ impl MergedRun {
             Some(_) => schema::DELETE_BATCHES_BEFORE,
             None => schema::DELETE_BATCHES_UP_TO,
         };
-        statements.push((deletion.to_owned(), bounds.to_vec()));
+        statements.push((deletion.into(), bounds.to_vec()));
         if let Some(packed) = &self.packed {
             let params = vec![
                 Param::Integer(packed.first.number()),
@@ -142,10 +143,10 @@ impl MergedRun {
                 Param::Blob(&packed.blob),
                 Param::Integer(self.last.number()),
             ];
-            statements.push((schema::REWRITE_BATCH.to_owned(), params));
+            statements.push((schema::REWRITE_BATCH.into(), params));
         }
         if self.has_dead {
-            statements.push((schema::FORGET_DEAD_BETWEEN.to_owned(), bounds.to_vec()));
+            statements.push((schema::FORGET_DEAD_BETWEEN.into(), bounds.to_vec()));
         }
     }
 }

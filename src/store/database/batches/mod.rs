@@ -17,13 +17,15 @@ use dqlite::{
 use etcd_state::mvcc::{ChangeKind, KeyValue, Revision, RowId};
 
 pub use self::read::read;
+use super::write::SqlText;
 use crate::store::{
     batch::{MAX_BYTES, MAX_ROWS},
     schema,
 };
 
-/// SQLite's code of a constraint that does not hold.
-const SQLITE_CONSTRAINT: u64 = 19;
+/// Bytes of batches, as they are stored, that are sent in one request with what belongs to them. More are sent one after the
+/// other.
+const REQUEST_BYTES: usize = 2 * 1024 * 1024;
 
 /// SQLite's code of damage.
 const SQLITE_CORRUPT: u64 = 11;
@@ -47,6 +49,50 @@ impl Appender {
             Some([Value::Integer(id)]) => Some(RowId::from_number(*id)),
             other => return Err(damaged(format!("the last batch is {other:?}"))),
         };
+        Ok(())
+    }
+
+    /// Appends the changes of a commit, and runs the statements that belong to it, as a whole or not at all.
+    pub async fn write<'a>(
+        &mut self,
+        connection: &mut Connection,
+        changes: impl IntoIterator<Item = (ChangeKind, &'a KeyValue, Revision)>,
+        others: Vec<SqlText<'_>>,
+    ) -> Result<(), Error> {
+        let packed = self.pack(changes);
+        let bytes: usize = packed.iter().map(|batch| batch.blob.len()).sum();
+        if others.is_empty() && packed.len() == 1 {
+            self.append(connection, &packed).await?;
+        } else if bytes <= REQUEST_BYTES {
+            let mut statements: Vec<_> = self
+                .appends(&packed)
+                .map(|params| (schema::APPEND_BATCH.into(), params.to_vec()))
+                .collect();
+            statements.extend(others);
+            in_one_transaction(connection, &statements).await?;
+        } else {
+            connection.exec_sql("BEGIN IMMEDIATE", &[]).await?;
+            if let Err(error) = self.append_with(connection, &packed, &others).await {
+                roll_back(connection).await;
+                return Err(error);
+            }
+            // The outcome of COMMIT is the outcome of the batch.
+            connection.exec_sql("COMMIT", &[]).await?;
+        }
+        self.appended(&packed);
+        Ok(())
+    }
+
+    async fn append_with(
+        &mut self,
+        connection: &mut Connection,
+        packed: &[Packed],
+        others: &[SqlText<'_>],
+    ) -> Result<(), Error> {
+        self.append(connection, packed).await?;
+        for (sql, params) in others {
+            connection.exec_sql(sql, params).await?;
+        }
         Ok(())
     }
 
@@ -79,31 +125,30 @@ impl Appender {
         connection: &mut Connection,
         batches: &[Packed],
     ) -> Result<(), Error> {
-        let mut last = self.last;
-        for batch in batches {
+        let appends: Vec<_> = self.appends(batches).collect();
+        for params in appends {
             let statement = match &mut self.statement {
                 Some(statement) => statement,
                 slot => slot.insert(connection.prepare(schema::APPEND_BATCH).await?),
             };
-            let params = [
+            connection.exec(statement, &params).await?;
+        }
+        Ok(())
+    }
+
+    /// Returns the parameters by which each batch is appended behind the one before it.
+    fn appends<'a>(&self, batches: &'a [Packed]) -> impl Iterator<Item = [Param<'a>; 5]> {
+        let mut last = self.last;
+        batches.iter().map(move |batch| {
+            let behind = last.replace(batch.last);
+            [
                 Param::Integer(batch.last.number()),
                 Param::Integer(batch.first.number()),
                 Param::Integer(batch.changes as i64),
                 Param::Blob(&batch.blob),
-                last.map_or(Param::Null, |last| Param::Integer(last.number())),
-            ];
-            if connection.exec(statement, &params).await?.rows_affected != 1 {
-                return Err(Error::Constraint {
-                    code: SQLITE_CONSTRAINT,
-                    message: format!(
-                        "somebody else has appended to table batch, before {}",
-                        batch.first
-                    ),
-                });
-            }
-            last = Some(batch.last);
-        }
-        Ok(())
+                behind.map_or(Param::Null, |row| Param::Integer(row.number())),
+            ]
+        })
     }
 
     /// Notes that the batches are committed.
@@ -116,14 +161,14 @@ impl Appender {
 /// takes: a connection that goes away within one may keep the engine from stopping.
 async fn in_one_transaction(
     connection: &mut Connection,
-    statements: &[(String, Vec<Param<'_>>)],
+    statements: &[SqlText<'_>],
 ) -> Result<(), Error> {
     match statements {
         [] => return Ok(()),
         [(sql, params)] => return connection.exec_sql(sql, params).await.map(drop),
         _ => {}
     }
-    let statements_sql: Vec<_> = statements.iter().map(|(sql, _)| sql.as_str()).collect();
+    let statements_sql: Vec<_> = statements.iter().map(|(sql, _)| &**sql).collect();
     let sql = format!("BEGIN IMMEDIATE; {}; COMMIT", statements_sql.join("; "));
     let params: Vec<_> = statements
         .iter()

@@ -162,22 +162,22 @@ impl BatchPurge {
                 Param::Blob(&packed.blob),
                 Param::Integer(id.number()),
             ];
-            statements.push((schema::REWRITE_BATCH.to_owned(), params));
+            statements.push((schema::REWRITE_BATCH.into(), params));
             forgotten.push(*id);
         }
         if !self.deleted.is_empty() {
             let sql = schema::delete_batches(self.deleted.len());
-            statements.push((sql, numbers(&self.deleted).collect()));
+            statements.push((sql.into(), numbers(&self.deleted).collect()));
         }
         if !forgotten.is_empty() {
             let sql = schema::forget_dead(forgotten.len());
-            statements.push((sql, numbers(&forgotten).collect()));
+            statements.push((sql.into(), numbers(&forgotten).collect()));
         }
         for chunk in self.dead.chunks(MAX_ROWS) {
             let params = chunk
                 .iter()
                 .flat_map(|(id, dead)| [Param::Integer(id.number()), Param::Blob(dead)]);
-            statements.push((schema::set_dead(chunk.len()), params.collect()));
+            statements.push((schema::set_dead(chunk.len()).into(), params.collect()));
         }
         in_one_transaction(connection, &statements).await
     }
