@@ -7,7 +7,7 @@ use std::{
     rc::Rc,
 };
 
-pub use self::message::{Configuration, Effect, Entry, Message, Outcome, Ticket, What};
+pub use self::message::{Batch, Configuration, Effect, Entry, Message, Outcome, Ticket, What};
 use super::{index::Row, rng::Rng};
 use crate::{Revision, View};
 
@@ -29,6 +29,8 @@ pub struct Engine {
     config: Rc<Configuration>,
     /// libdqlite's answer to an empty message is its last index, which may be of another leader's log.
     acks_whole_log: bool,
+    /// Only the primary key refuses a batch, as where each row is one change.
+    pub fence_is_primary_key: bool,
     // On the disk.
     term: u64,
     voted_for: Option<usize>,
@@ -60,6 +62,7 @@ impl Engine {
             own,
             config,
             acks_whole_log,
+            fence_is_primary_key: false,
             term: 0,
             voted_for: None,
             log: Vec::new(),
@@ -120,8 +123,8 @@ impl Engine {
         self.is_leader().then(|| {
             let applied = self.log[..self.commit].iter().rev();
             let rows = applied.map_while(|entry| match &entry.what {
-                What::Rows(rows) if rows.last()?.revision > after => Some(rows.as_slice()),
-                What::Rows(_) => None,
+                What::Batch(batch) if batch.id() > after => Some(batch.rows.as_slice()),
+                What::Batch(_) => None,
                 _ => Some(&[][..]),
             });
             let mut rows: Vec<_> = rows.flat_map(|rows| rows.iter().rev().copied()).collect();
@@ -188,10 +191,8 @@ impl Engine {
         let Some((ticket, what)) = self.statements.pop_front() else {
             return;
         };
-        if let What::Rows(rows) = &what
-            && rows
-                .first()
-                .is_some_and(|row| row.revision <= self.last_revision)
+        if let What::Batch(batch) = &what
+            && self.is_refused(batch)
         {
             let outcome = Outcome::Conflict;
             self.effects.push(Effect::Finished { ticket, outcome });
@@ -199,6 +200,20 @@ impl Engine {
         }
         self.under_way.insert(self.log.len(), ticket);
         self.push(ticket, what);
+    }
+
+    /// Returns whether the statement that appends the batch fails: the fence.
+    fn is_refused(&self, batch: &Batch) -> bool {
+        if !self.fence_is_primary_key {
+            return batch.behind != self.last_revision;
+        }
+        let applied = self.log[..self.commit].iter().rev();
+        applied
+            .filter_map(|entry| match &entry.what {
+                What::Batch(applied) => Some(applied.id()),
+                _ => None,
+            })
+            .any(|id| id == batch.id())
     }
 
     fn push(&mut self, ticket: Ticket, what: What) {

@@ -56,7 +56,11 @@ impl World {
         let tenure = self.next_tenure;
         self.next_tenure += 1;
         self.nodes[node].process.opening = tenure;
-        if self.options.makes(Mistake::NoFence) {
+        let has_no_fence = [Mistake::NoFence, Mistake::FencedByKey];
+        if has_no_fence
+            .into_iter()
+            .any(|mistake| self.options.makes(mistake))
+        {
             return self.at_node(node, 1, Event::TableRead { tenure });
         }
         self.execute(node, What::Fence, Purpose::Open(tenure));

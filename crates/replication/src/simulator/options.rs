@@ -17,6 +17,9 @@ pub enum Mistake {
     RetriedBlindly,
     /// A new leader reads the rows before an entry of its term is committed.
     NoFence,
+    /// The same, and a batch is refused only if there is one with its id: not if another writer has ended its batches at
+    /// other changes.
+    FencedByKey,
     /// Requests that changed nothing are answered without a proof.
     ChecksUnproven,
     /// A request that changed nothing, evaluated during one time of leading, is answered by a proof of a later one.

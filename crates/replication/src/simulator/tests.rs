@@ -101,6 +101,20 @@ fn a_new_leader_that_reads_before_it_has_committed_is_found() {
     finds(Mistake::NoFence, 1, is_stale);
 }
 
+/// A new leader that knows too little answers wrongly in either case; only where keys are the fence does it overwrite as well.
+#[test]
+fn a_second_writer_whose_batches_end_elsewhere_is_found() {
+    let overwrites = |mistake| {
+        (1..=40).any(|seed| {
+            let mut options = Options::new(seed);
+            options.mistake = Some(mistake);
+            matches!(run(options).violation, Some(Violation::Gap { .. }))
+        })
+    };
+    assert!(overwrites(Mistake::FencedByKey));
+    assert!(!overwrites(Mistake::NoFence));
+}
+
 #[test]
 fn a_request_that_is_forwarded_again_is_found() {
     finds(Mistake::ForwardedAgain, 1, is_written_twice);
@@ -165,6 +179,7 @@ fn survey() {
         PublishedBeforeCommit,
         RetriedBlindly,
         NoFence,
+        FencedByKey,
         ChecksUnproven,
         ChecksOutliveLeading,
         AnswersOvertakeRows,

@@ -146,8 +146,8 @@ impl Truth {
             return;
         }
         self.entries.push(entry.clone());
-        if let What::Rows(rows) = &entry.what {
-            for row in rows {
+        if let What::Batch(batch) = &entry.what {
+            for row in &batch.rows {
                 self.row(*row);
             }
         }

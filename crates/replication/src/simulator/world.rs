@@ -12,7 +12,7 @@ use super::{
     engine::{Configuration, Effect, Engine, Message, Ticket},
     event::{Asker, Event},
     faults::Faults,
-    options::Options,
+    options::{Mistake, Options},
     process::Process,
     rng::Rng,
     session::{Session, SessionId},
@@ -107,13 +107,18 @@ impl World {
         let config = Rc::new(configuration(&mut rng));
         let count = config.voters.len() + config.stand_bys.len() + config.spares.len();
         let addresses: Vec<_> = (1..=count).map(|id| id.to_string()).collect();
+        let engine = |node| {
+            let mut engine = Engine::new(node, config.clone(), options.acks_whole_log);
+            engine.fence_is_primary_key = options.makes(Mistake::FencedByKey);
+            engine
+        };
         let nodes = (0..count).map(|node| Node {
             is_up: true,
             life: 0,
             asleep_until_us: 0,
             held_up_until_us: 0,
             disk_slowness: 1,
-            engine: Engine::new(node, config.clone(), options.acks_whole_log),
+            engine: engine(node),
             process: Process::new(node as u64 + 1, &addresses, Duration::ZERO),
         });
         let mut world = Self {

@@ -1,7 +1,7 @@
 //! A model of the store's writer: one batch at a time, and a look at the table when its outcome is unknown.
 
 use super::{
-    engine::{Outcome, What},
+    engine::{Batch, Outcome, What},
     event::Event,
     index::Row,
     options::Mistake,
@@ -103,7 +103,8 @@ impl World {
             self.answer_confirmed(node, tenure, answers);
             return self.at_node(node, 1, Event::WriterTurns { tenure });
         }
-        let what = What::Rows(rows);
+        let behind = self.nodes[node].process.index.state.revision;
+        let what = What::Batch(Batch { behind, rows });
         self.send_batch(node, tenure, InFlight { what, answers });
     }
 
@@ -144,9 +145,9 @@ impl World {
     fn publish(&mut self, node: usize, what: &What) {
         let index = &mut self.nodes[node].process.index;
         match what {
-            What::Rows(rows) => {
+            What::Batch(batch) => {
                 let is_new = |row: &&Row| row.revision > index.state.revision;
-                let rows: Vec<_> = rows.iter().filter(is_new).copied().collect();
+                let rows: Vec<_> = batch.rows.iter().filter(is_new).copied().collect();
                 let _ = index.apply(&rows);
             }
             What::Compact(revision) => index.compact(*revision),
@@ -172,9 +173,10 @@ impl World {
                 let Some(mut batch) = writer.in_flight.take() else {
                     return;
                 };
-                if let What::Rows(rows) = &mut batch.what {
-                    let behind = rows.len() as Revision;
-                    rows.iter_mut().for_each(|row| row.revision += behind);
+                if let What::Batch(again) = &mut batch.what {
+                    let count = again.rows.len() as Revision;
+                    again.behind += count;
+                    again.rows.iter_mut().for_each(|row| row.revision += count);
                     batch.answers.clear();
                 }
                 self.send_batch(node, tenure, batch);
@@ -243,7 +245,7 @@ impl World {
             return;
         };
         let is_written = match &batch.what {
-            What::Rows(rows) if *rows == found => true,
+            What::Batch(batch) if batch.rows == found => true,
             What::Compact(revision) if found.is_empty() => compact_revision >= *revision,
             _ if found.is_empty() => false,
             // Another node has led meanwhile.

@@ -12,8 +12,22 @@ pub enum What {
     Barrier,
     /// A write that changes no row.
     Fence,
-    Rows(Vec<Row>),
+    Batch(Batch),
     Compact(Revision),
+}
+
+/// Rows in one row of the table of batches, whose id is the revision of the last one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Batch {
+    /// The batch that its writer believes to be the last one; the first revision if there is none.
+    pub behind: Revision,
+    pub rows: Vec<Row>,
+}
+
+impl Batch {
+    pub fn id(&self) -> Revision {
+        self.rows.last().map_or(self.behind, |row| row.revision)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,7 +66,7 @@ pub enum Outcome {
     Committed,
     /// Refused before it was written anywhere.
     NotLeader,
-    /// The primary key is taken.
+    /// Another writer has appended a batch.
     Conflict,
     /// Not known.
     Unknown,

@@ -286,9 +286,7 @@ impl Engine {
         self.commit = until;
         for entry in &self.log[from..until] {
             match &entry.what {
-                What::Rows(rows) => {
-                    self.last_revision = rows.last().map_or(self.last_revision, |row| row.revision);
-                }
+                What::Batch(batch) => self.last_revision = batch.id(),
                 What::Compact(revision) => self.compact_revision = *revision,
                 What::Barrier | What::Fence => {}
             }
