@@ -97,6 +97,8 @@ fn serve(args: &Args) -> ExitCode {
     if let Err(error) = limits::raise_open_files() {
         warn!(%error, "the limit of open files stays as it is");
     }
+    // Before the threads of the runtime and the engine, which inherit it.
+    dqlite::node::raise_priority();
     let runtime = match start_runtime() {
         Ok(runtime) => runtime,
         Err(exit) => return exit.into(),

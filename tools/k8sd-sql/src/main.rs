@@ -65,6 +65,10 @@ fn main() -> ExitCode {
         eprintln!("Error: {error}");
         return ExitCode::FAILURE;
     }
+    if matches!(args.command, Command::Daemon { .. }) {
+        // Before the threads of the runtime and the engine, which inherit it.
+        dqlite::node::raise_priority();
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build();

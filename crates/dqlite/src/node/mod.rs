@@ -27,6 +27,7 @@ pub mod mark;
 mod options;
 pub mod packed_table;
 mod poison;
+mod priority;
 mod process;
 mod recover;
 pub mod reuse;
@@ -46,6 +47,7 @@ pub use options::{
     default_bind_address, generate_node_id,
 };
 pub use poison::{FailureHandler, FileFailure, on_file_failure};
+pub use priority::raise_priority;
 pub use process::{POOL_THREADS, Versions, prepare_process, trim_memory, versions};
 pub use recover::recover;
 pub use state::{EngineState, engine_state, stored_term};
