@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dqlite::wire::{Role, Server};
+use dqlite::wire::{NodeId, Role, Server};
 use etcd_proto::etcdserverpb::{
     Member, MemberAddRequest, MemberAddResponse, MemberListRequest, MemberListResponse,
     MemberPromoteRequest, MemberPromoteResponse, MemberRemoveRequest, MemberRemoveResponse,
@@ -34,7 +34,7 @@ impl ClusterService {
     fn member(&self, server: &Server) -> Member {
         let is_own = server.id == self.membership.own_id();
         Member {
-            id: server.id,
+            id: server.id.number(),
             name: server.address.clone(),
             peer_ur_ls: vec![self.membership.peer_url(server)],
             client_ur_ls: is_own
@@ -75,7 +75,7 @@ impl Cluster for ClusterService {
         &self,
         request: Request<MemberRemoveRequest>,
     ) -> Result<Response<MemberRemoveResponse>, Status> {
-        let id = request.into_inner().id;
+        let id = NodeId::new(request.into_inner().id);
         let servers = self
             .membership
             .remove(id)
@@ -92,7 +92,7 @@ impl Cluster for ClusterService {
         request: Request<MemberUpdateRequest>,
     ) -> Result<Response<MemberUpdateResponse>, Status> {
         let MemberUpdateRequest { id, peer_ur_ls } = request.into_inner();
-        let updated = self.membership.update(id, &peer_ur_ls).await;
+        let updated = self.membership.update(NodeId::new(id), &peer_ur_ls).await;
         Ok(Response::new(MemberUpdateResponse {
             header: self.header(),
             members: self.members(updated.map_err(membership_status)?),
@@ -103,7 +103,7 @@ impl Cluster for ClusterService {
         &self,
         request: Request<MemberPromoteRequest>,
     ) -> Result<Response<MemberPromoteResponse>, Status> {
-        let id = request.into_inner().id;
+        let id = NodeId::new(request.into_inner().id);
         let servers = self
             .membership
             .promote(id)

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use dqlite::wire::Role;
+use dqlite::wire::{NodeId, Role};
 use etcd_proto::etcdserverpb::{
     AlarmMember, AlarmRequest, AlarmResponse, AlarmType, DefragmentRequest, DefragmentResponse,
     DowngradeInfo, DowngradeRequest, DowngradeResponse, HashKvRequest, HashKvResponse, HashRequest,
@@ -117,14 +117,14 @@ impl Maintenance for MaintenanceService {
         let own = view
             .servers
             .iter()
-            .find(|server| server.id == self.identity.member_id);
+            .find(|server| server.id.number() == self.identity.member_id);
         let revision = self.store.revision();
         Ok(Response::new(StatusResponse {
             header: Some(self.identity.header(revision)),
             version: ETCD_VERSION.to_owned(),
             db_size: pages.total_bytes().cast_signed(),
             db_size_in_use: pages.used_bytes().cast_signed(),
-            leader: view.leader_id.unwrap_or(0),
+            leader: view.leader_id.unwrap_or_default().number(),
             // libdqlite does not tell its Raft index; the revision moves like it.
             raft_index: revision.cast_unsigned(),
             raft_applied_index: revision.cast_unsigned(),
@@ -171,7 +171,7 @@ impl Maintenance for MaintenanceService {
         request: Request<MoveLeaderRequest>,
     ) -> Result<Response<MoveLeaderResponse>, Status> {
         let target_id = request.into_inner().target_id;
-        let moved = self.membership.move_leader(target_id).await;
+        let moved = self.membership.move_leader(NodeId::new(target_id)).await;
         moved.map_err(membership_status)?;
         // etcd leaves the header out.
         Ok(Response::new(MoveLeaderResponse { header: None }))

@@ -3,6 +3,7 @@
 use std::{path::PathBuf, str::FromStr};
 
 use clap::{ArgAction, Parser, ValueEnum};
+use dqlite::wire::NodeId;
 
 use super::boolean;
 use crate::address::NodeAddress;
@@ -61,7 +62,7 @@ pub enum Accepted {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemberArg {
-    pub id: u64,
+    pub id: NodeId,
     pub address: NodeAddress,
 }
 
@@ -74,8 +75,8 @@ impl FromStr for MemberArg {
             Some(digits) => u64::from_str_radix(digits, 16),
             None => id.parse(),
         };
-        let id = parsed.map_err(|error| format!("{id:?} is no id: {error}"))?;
-        if id == 0 {
+        let id = NodeId::new(parsed.map_err(|error| format!("{id:?} is no id: {error}"))?);
+        if id.is_unknown() {
             return Err("the id is 0".to_owned());
         }
         let address = address
@@ -94,9 +95,12 @@ mod tests {
         let member: MemberArg = "0x2dc@10.0.0.1:9000".parse().unwrap();
         assert_eq!(
             (member.id, member.address.as_str()),
-            (0x2dc, "10.0.0.1:9000")
+            (NodeId::new(0x2dc), "10.0.0.1:9000")
         );
-        assert_eq!("732@a:1".parse::<MemberArg>().unwrap().id, 0x2dc);
+        assert_eq!(
+            "732@a:1".parse::<MemberArg>().unwrap().id,
+            NodeId::new(0x2dc)
+        );
         for text in ["1", "0@a:1", "x@a:1", "1@a", "@a:1"] {
             assert!(text.parse::<MemberArg>().is_err(), "{text}");
         }

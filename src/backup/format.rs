@@ -18,6 +18,7 @@
 //! | | | | id of the node, 0 if unknown | 8 |
 //! | | | | SHA-256 of all bytes before it, from the file's first | 32 |
 
+use dqlite::wire::NodeId;
 use etcd_state::mvcc::Revision;
 use openssl::sha::Sha256;
 
@@ -57,7 +58,7 @@ pub struct SnapshotInfo {
     pub revision: Option<Revision>,
     pub hash: Option<KnownHash>,
     pub cluster_id: u64,
-    pub node_id: u64,
+    pub node_id: NodeId,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -182,7 +183,7 @@ impl Trailer {
         bytes.extend_from_slice(&hash.to_be_bytes());
         bytes.extend_from_slice(&compact_revision.to_be_bytes());
         bytes.extend_from_slice(&cluster_id.to_be_bytes());
-        bytes.extend_from_slice(&node_id.to_be_bytes());
+        bytes.extend_from_slice(&node_id.number().to_be_bytes());
         bytes
     }
 
@@ -206,7 +207,7 @@ impl Trailer {
                 revision: (revision > 0).then_some(revision),
                 hash: (is_known == 1).then_some(known),
                 cluster_id: u64::from_be_bytes(fields.take()),
-                node_id: u64::from_be_bytes(fields.take()),
+                node_id: NodeId::new(u64::from_be_bytes(fields.take())),
             },
             file_bytes,
             snapshot_bytes,
@@ -247,7 +248,7 @@ mod tests {
                     compact_revision,
                 }),
                 cluster_id,
-                node_id,
+                node_id: NodeId::new(node_id),
             },
         )
     }

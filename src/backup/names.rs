@@ -2,6 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
+use dqlite::wire::NodeId;
 use etcd_state::mvcc::Revision;
 use jiff::{SignedDuration, civil::DateTime};
 
@@ -57,7 +58,7 @@ impl FromStr for Time {
 pub struct Name {
     pub time: Time,
     pub revision: Revision,
-    pub node_id: u64,
+    pub node_id: NodeId,
 }
 
 impl fmt::Display for Name {
@@ -86,7 +87,7 @@ impl FromStr for Name {
         let name = Self {
             time: time.parse()?,
             revision: revision.parse().map_err(|_| ())?,
-            node_id: u64::from_str_radix(node, 16).map_err(|_| ())?,
+            node_id: NodeId::new(u64::from_str_radix(node, 16).map_err(|_| ())?),
         };
         (name.to_string() == text).then_some(name).ok_or(())
     }
@@ -127,7 +128,7 @@ mod tests {
             revisions in (1..1_000_000_000_000_i64, 1..1_000_000_000_000_i64),
             node_id: u64
         ) {
-            let name = |time, revision| Name { time: Time::from_unix(time), revision, node_id };
+            let name = |time, revision| Name { time: Time::from_unix(time), revision, node_id: NodeId::new(node_id) };
             let (a, b) = (name(times.0, revisions.0), name(times.1, revisions.1));
             prop_assert_eq!(a.to_string().parse(), Ok(a));
             prop_assert_eq!(a.to_string().cmp(&b.to_string()), a.cmp(&b));

@@ -2,6 +2,8 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use dqlite::wire::NodeId;
+
 use super::names::{Name, Time};
 
 /// The pause after a failure; each failure in a row doubles it, up to the last.
@@ -35,14 +37,14 @@ pub fn retry_in(failures: u32, interval: Duration) -> Duration {
 }
 
 /// Returns the time of the newest backup that this node made.
-pub fn newest(names: &[Name], node_id: u64) -> Option<Time> {
+pub fn newest(names: &[Name], node_id: NodeId) -> Option<Time> {
     let own = names.iter().filter(|name| name.node_id == node_id);
     own.map(|name| name.time).max()
 }
 
 /// Returns the backups that this node made, in the order in which it made them. `order` lists the
 /// later ones; those that are not in it were made before.
-pub fn in_order(names: &[Name], node_id: u64, order: &[Name]) -> Vec<Name> {
+pub fn in_order(names: &[Name], node_id: NodeId, order: &[Name]) -> Vec<Name> {
     let own = names.iter().filter(|name| name.node_id == node_id);
     let mut own: Vec<Name> = own.copied().collect();
     own.sort_by_key(|name| (order.iter().rposition(|made| made == name), *name));
@@ -85,7 +87,7 @@ mod tests {
         ) {
             let mut names: Vec<Name> = Vec::new();
             for (time, revision) in made {
-                let name = Name { time: Time::from_unix(time), revision, node_id: 1 };
+                let name = Name { time: Time::from_unix(time), revision, node_id: NodeId::new(1) };
                 if !names.contains(&name) {
                     names.push(name);
                 }
@@ -93,11 +95,11 @@ mod tests {
             // An earlier version made the first ones, while the clock was right.
             let first = names.len() - listed.min(names.len());
             names[..first].sort();
-            let other = Name { time: Time::from_unix(9), revision: 3, node_id: 2 };
+            let other = Name { time: Time::from_unix(9), revision: 3, node_id: NodeId::new(2) };
             let mut found = names.clone();
             found.push(other);
             found.reverse();
-            prop_assert_eq!(in_order(&found, 1, &names[first..]), names);
+            prop_assert_eq!(in_order(&found, NodeId::new(1), &names[first..]), names);
         }
     }
 }

@@ -15,6 +15,7 @@ use std::{
     time::SystemTime,
 };
 
+use dqlite::wire::NodeId;
 use telemetry::metrics::{Counter, Page};
 use tokio::time::sleep;
 use tracing::{info, warn};
@@ -109,7 +110,7 @@ pub async fn run<F: Future<Output = Maker>>(
     maker: impl Fn() -> F,
 ) {
     BACKUPS.is_on.store(true, Ordering::Relaxed);
-    let node_id = maker().await.origin.member_id;
+    let node_id = NodeId::new(maker().await.origin.member_id);
     let mut failures = 0;
     let mut wait = match prepare(&settings.dir, node_id) {
         Ok(newest) => due_in(newest, now(), settings.interval),
@@ -144,7 +145,7 @@ fn now() -> Time {
 }
 
 /// Makes the directory and deletes what this node left there unfinished. Says when it made the newest.
-fn prepare(dir: &Path, node_id: u64) -> io::Result<Option<Time>> {
+fn prepare(dir: &Path, node_id: NodeId) -> io::Result<Option<Time>> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     for entry in fs::read_dir(dir)?.take(MAX_NAMES).flatten() {
         let name = entry.file_name();
@@ -209,7 +210,7 @@ async fn make(
         .map_err(unwritable)?;
     check_space(settings)?;
     let Maker { cluster_id, origin } = maker;
-    let node_id = origin.member_id;
+    let node_id = NodeId::new(origin.member_id);
     let snapshot = store.snapshot(origin).await?;
     let revision = snapshot.revision();
     let hash = store.hash(revision).await.ok();
@@ -307,7 +308,7 @@ mod tests {
         let name = Name {
             time: Time::from_unix(unix_s),
             revision: 3,
-            node_id,
+            node_id: NodeId::new(node_id),
         };
         name.to_string()
     }
@@ -324,17 +325,20 @@ mod tests {
     fn only_its_own_unfinished_and_old_files_are_deleted() {
         let root = tempfile::tempdir().unwrap();
         let dir = root.path().join("backups");
-        assert_eq!(prepare(&dir, 7).unwrap(), None);
+        assert_eq!(prepare(&dir, NodeId::new(7)).unwrap(), None);
         let unfinished = |node| name(9, node) + UNFINISHED;
         let mut stays = vec![name(2, 7), name(1, 7), name(1, 8), unfinished(8)];
         stays.push("something.part".to_owned());
         for file in stays.iter().chain(&[name(3, 7), unfinished(7)]) {
             fs::write(dir.join(file), "").unwrap();
         }
-        assert_eq!(prepare(&dir, 7).unwrap(), Some(Time::from_unix(3)));
+        assert_eq!(
+            prepare(&dir, NodeId::new(7)).unwrap(),
+            Some(Time::from_unix(3))
+        );
         // The clock was ahead when the second was made; the last one has been made just now.
         let made = |unix_s| name(unix_s, 7).parse().unwrap();
-        order::write(&dir, 7, &[made(3), made(2)]).unwrap();
+        order::write(&dir, NodeId::new(7), &[made(3), made(2)]).unwrap();
         fs::write(dir.join(name(1, 7)), "").unwrap();
         forget_old(&settings(&dir, 0), made(1));
         let entries = fs::read_dir(&dir).unwrap();

@@ -2,7 +2,7 @@
 
 use dqlite::{
     tls::Tls,
-    wire::{Role, Server},
+    wire::{NodeId, Role, Server},
 };
 
 use crate::cluster::status::StatusTargets;
@@ -10,11 +10,11 @@ use crate::cluster::status::StatusTargets;
 /// The node's view of the cluster at this moment.
 #[derive(Debug, Clone, Default)]
 pub struct NodeView {
-    pub own_id: u64,
+    pub own_id: NodeId,
     pub own_address: String,
     /// None before it is known.
     pub role: Option<Role>,
-    pub leader: Option<(u64, String)>,
+    pub leader: Option<(NodeId, String)>,
     pub term: u64,
     /// None before it is known.
     pub cluster_id: Option<u64>,

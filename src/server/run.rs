@@ -11,6 +11,7 @@ use dqlite::{
     client::{ConnectOptions, Connection, Endpoint},
     cluster::{HandedOver, Member, MemberState, MemberStatus, Prepare},
     node::{NodeError, trim_memory},
+    wire::NodeId,
 };
 use etcd_state::mvcc::Commit;
 use telemetry::profiling::{self, ProfileError};
@@ -113,7 +114,7 @@ pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result
         is_disk_full: Box::new(move || is_disk_full(&dir)),
         cluster: reads.clone(),
         cluster_id: node.cluster_id.clone(),
-        member_id: node.identity.id,
+        member_id: node.identity.id.number(),
         quota: config.quota,
         limits: config.limits,
         layout: Layout::NEW,
@@ -167,7 +168,7 @@ pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result
     tokio::task::spawn_blocking(trim_memory);
     let identity = Arc::new(Identity::new(
         store.cluster_id(),
-        node.identity.id,
+        node.identity.id.number(),
         node.term,
     ));
     let hub = start_hub(
@@ -312,7 +313,10 @@ fn view(node: &RunningNode, cluster_view: watch::Receiver<ClusterView>) -> ViewN
             own_id,
             own_address: own_address.clone(),
             role: own.map(|own| own.role),
-            leader: cluster_view.view.leader,
+            leader: cluster_view
+                .view
+                .leader
+                .map(|(id, address)| (NodeId::new(id), address)),
             term: cluster_view.view.term,
             cluster_id: cluster_id.known(),
             refused: cluster_id.refused(),

@@ -1,6 +1,9 @@
 //! The Cluster service, MoveLeader and Downgrade, on a cluster of one.
 
-use dqlite::client::{ConnectOptions, Connection, Endpoint};
+use dqlite::{
+    client::{ConnectOptions, Connection, Endpoint},
+    wire::NodeId,
+};
 use etcd_proto::etcdserverpb::{
     DowngradeRequest, Member, MemberAddRequest, MemberListRequest, MemberPromoteRequest,
     MemberRemoveRequest, MemberUpdateRequest, MoveLeaderRequest, StatusRequest,
@@ -192,7 +195,7 @@ async fn a_node_that_does_not_vote_is_a_learner_and_can_be_removed() {
     let mut node = Connection::connect(&endpoint, ConnectOptions::default())
         .await
         .unwrap();
-    node.add(7, "127.0.0.1:1").await.unwrap();
+    node.add(NodeId::new(7), "127.0.0.1:1").await.unwrap();
     let members = members(&api).await;
     let learner = members.iter().find(|member| member.id == 7).unwrap();
     assert_eq!((members.len(), learner.is_learner), (2, true));

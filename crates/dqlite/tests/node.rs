@@ -17,6 +17,7 @@ use dqlite::{
         BOOTSTRAP_ID, DirLock, EngineState, LastEntry, Node, NodeError, NodeOptions,
         describe_last_entry, engine_state, mark,
     },
+    wire::NodeId,
 };
 
 use engine::{Client, DEADLINE, options, start};
@@ -113,11 +114,14 @@ fn an_occupied_socket_is_named_in_the_error() {
 fn a_node_joins_nothing_by_itself() {
     let dir = tempfile::tempdir().unwrap();
     let node = start(&NodeOptions {
-        id: 42,
+        id: NodeId::new(42),
         bootstrap: false,
         ..options(dir.path())
     });
-    assert_eq!(Client::connect(&node).leader(), (0, String::new()));
+    assert_eq!(
+        Client::connect(&node).leader(),
+        (NodeId::UNKNOWN, String::new())
+    );
 }
 
 #[test]
@@ -172,7 +176,7 @@ fn a_cluster_begins_under_any_id_with_the_log_that_the_engine_would_write() {
         node.stop().unwrap();
         log
     };
-    let [metadata, segment] = of(0x0123_4567_89ab_cdef);
+    let [metadata, segment] = of(NodeId::new(0x0123_4567_89ab_cdef));
     let [expected, with_its_id] = of(BOOTSTRAP_ID);
     assert_eq!(metadata, expected);
     assert_eq!(segment.len(), with_its_id.len());
@@ -186,7 +190,7 @@ fn a_whole_segment_of_another_log_is_neither_loaded_nor_left_by_a_cut() {
     let dirs = [7, 8].map(|id| {
         let dir = tempfile::tempdir().unwrap();
         let options = NodeOptions {
-            id,
+            id: NodeId::new(id),
             ..options(dir.path())
         };
         start(&options).stop().unwrap();
@@ -204,7 +208,7 @@ fn a_whole_segment_of_another_log_is_neither_loaded_nor_left_by_a_cut() {
 #[test]
 fn an_empty_directory_becomes_a_cluster_only_when_asked_for() {
     let dir = tempfile::tempdir().unwrap();
-    for id in [1, BOOTSTRAP_ID] {
+    for id in [NodeId::new(1), BOOTSTRAP_ID] {
         let error = Node::create(&NodeOptions {
             id,
             bootstrap: false,
@@ -282,7 +286,7 @@ fn the_mark_says_how_far_the_log_must_reach() {
     fs::write(&last, bytes).unwrap();
     // Another node's.
     let other = NodeOptions {
-        id: 7,
+        id: NodeId::new(7),
         bootstrap: false,
         ..options(dir.path())
     };
@@ -347,7 +351,7 @@ fn unusable_options_are_refused_before_anything_is_touched() {
         options
     };
     let wrong = [
-        (with(|o| o.id = 0), "id"),
+        (with(|o| o.id = NodeId::UNKNOWN), "id"),
         (with(|o| o.address.clear()), "address"),
         (with(|o| o.address = "a\0b".to_owned()), "NUL"),
         (

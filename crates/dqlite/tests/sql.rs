@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use dqlite::client::{ConnectOptions, Connection, Endpoint, Error};
 use dqlite::node::{BOOTSTRAP_ID, Node, NodeOptions};
-use dqlite::wire::{Param, Role, Value};
+use dqlite::wire::{NodeId, Param, Role, Value};
 use tempfile::TempDir;
 
 const ADDRESS: &str = "10.1.2.3:9000";
@@ -333,10 +333,13 @@ async fn node_tells_about_its_cluster_and_itself() {
     connection.interrupt().await.unwrap();
     let error = connection.remove(BOOTSTRAP_ID).await.unwrap_err();
     assert!(matches!(error, Error::Invalid(_)), "{error:?}");
-    connection.add(2, "10.1.2.4:9000").await.unwrap();
+    connection
+        .add(NodeId::new(2), "10.1.2.4:9000")
+        .await
+        .unwrap();
     assert_eq!(connection.cluster().await.unwrap().len(), 2);
     assert_eq!(connection.cluster().await.unwrap()[1].role, Role::Spare);
-    connection.remove(2).await.unwrap();
+    connection.remove(NodeId::new(2)).await.unwrap();
     assert_eq!(connection.cluster().await.unwrap().len(), 1);
 }
 

@@ -6,7 +6,7 @@ use std::cell::Cell;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use dqlite::wire::{
-    DECODE_EXPANSION, Failure, File, Header, MAX_PARAMS, Param, Reply, Request, Role, Row,
+    DECODE_EXPANSION, Failure, File, Header, MAX_PARAMS, NodeId, Param, Reply, Request, Role, Row,
     RowsPart, Server, Value, WireError,
 };
 use proptest::collection::vec;
@@ -150,21 +150,25 @@ impl AnyRequest {
             },
             9 => Request::Interrupt { db: first },
             10 => Request::Connect {
-                id: first,
+                id: NodeId::new(first),
                 address: text,
             },
             11 => Request::Add {
-                id: first,
+                id: NodeId::new(first),
                 address: text,
             },
             12 => Request::Assign {
-                id: first,
+                id: NodeId::new(first),
                 role: second,
             },
-            13 => Request::Remove { id: first },
+            13 => Request::Remove {
+                id: NodeId::new(first),
+            },
             14 => Request::Dump { name: text },
             15 => Request::Cluster { format: first },
-            16 => Request::Transfer { id: first },
+            16 => Request::Transfer {
+                id: NodeId::new(first),
+            },
             17 => Request::Describe { format: first },
             _ => Request::Weight { weight: first },
         })
@@ -214,7 +218,11 @@ fn rows_part() -> impl Strategy<Value = RowsPart> {
 
 fn server() -> impl Strategy<Value = Server> {
     let role = prop_oneof![Just(Role::Voter), Just(Role::StandBy), Just(Role::Spare)];
-    (any::<u64>(), text(), role).prop_map(|(id, address, role)| Server { id, address, role })
+    (any::<u64>(), text(), role).prop_map(|(id, address, role)| Server {
+        id: NodeId::new(id),
+        address,
+        role,
+    })
 }
 
 fn file() -> impl Strategy<Value = File> {
@@ -228,7 +236,10 @@ fn reply() -> impl Strategy<Value = Reply> {
     prop_oneof![
         (0..1u64 << 56, text())
             .prop_map(|(code, message)| Reply::Failure(Failure { code, message })),
-        (any::<u64>(), text()).prop_map(|(id, address)| Reply::Server { id, address }),
+        (any::<u64>(), text()).prop_map(|(id, address)| Reply::Server {
+            id: NodeId::new(id),
+            address,
+        }),
         any::<u64>().prop_map(|heartbeat_timeout_ms| Reply::Welcome {
             heartbeat_timeout_ms
         }),

@@ -5,7 +5,7 @@ mod datastore;
 use dqlite::{
     client::{ConnectOptions, Connection, Error as ClientError, LeaderConnector, Resolve},
     cluster::MemberStatus,
-    wire::{Param, Row, Server, Value},
+    wire::{NodeId, Param, Row, Server, Value},
 };
 use tokio::sync::watch;
 
@@ -219,7 +219,7 @@ impl Database {
         let begin = vec![
             Param::Text(&removal.name),
             Param::Text(&removal.address),
-            Param::Integer(removal.server.unwrap_or(0).cast_signed()),
+            Param::Integer(removal.server.unwrap_or_default().number().cast_signed()),
             Param::Integer(i64::from(removal.force)),
             Param::Text(&removal.nonce),
             Param::Integer(removal.started_s),
@@ -364,11 +364,11 @@ fn text(value: &Value) -> String {
 }
 
 fn removal(row: &[Value]) -> Removal {
-    let server = row[2].as_integer().unwrap_or(0).cast_unsigned();
+    let server = NodeId::new(row[2].as_integer().unwrap_or(0).cast_unsigned());
     Removal {
         name: text(&row[0]),
         address: text(&row[1]),
-        server: (server != 0).then_some(server),
+        server: (!server.is_unknown()).then_some(server),
         force: row[3].as_integer() == Some(1),
         nonce: text(&row[4]),
         started_s: row[5].as_integer().unwrap_or(0),

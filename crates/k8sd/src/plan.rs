@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dqlite::wire::{Role, Server};
+use dqlite::wire::{NodeId, Role, Server};
 
 use crate::api::{ClusterMember, PENDING};
 
@@ -48,7 +48,7 @@ pub struct Removal {
     pub name: String,
     pub address: String,
     /// Its id in dqlite's cluster, if it had one.
-    pub server: Option<u64>,
+    pub server: Option<NodeId>,
     /// The removal goes on even if the datastore cannot be changed.
     pub force: bool,
     /// Tells two removals of one name apart.
@@ -83,7 +83,7 @@ pub enum Repair {
         only_pending: bool,
     },
     /// Remove dqlite's server.
-    RemoveServer(u64),
+    RemoveServer(NodeId),
     Finish(Removal),
     /// Write the truststore from the rows.
     Trust,
@@ -184,7 +184,7 @@ fn server_of<'a>(record: &Record, servers: &'a [Server]) -> Option<&'a Server> {
     servers.iter().find(|server| server.address == *address)
 }
 
-fn server_key(id: u64) -> String {
+fn server_key(id: NodeId) -> String {
     format!("server {id:x}")
 }
 
@@ -241,7 +241,7 @@ pub fn findings(
     trusted: &[String],
     memory: &Memory,
     grace_periods: GracePeriods,
-    own_id: u64,
+    own_id: NodeId,
     (now, now_s): (Instant, i64),
 ) -> Vec<Finding> {
     let mut findings = Vec::new();

@@ -6,7 +6,7 @@ use dqlite::{
     files::{INFO_FILE, Identity, read_info_copy},
     log::Report,
     node::mark,
-    wire::Server,
+    wire::{NodeId, Server},
 };
 
 use super::address::FORMER_INFO;
@@ -43,7 +43,7 @@ fn contradiction(
     own: &Identity,
     known: &[Server],
     former: Option<&Server>,
-    marked_id: Option<u64>,
+    marked_id: Option<NodeId>,
 ) -> Option<String> {
     let Identity { id, address, .. } = own;
     if let Some(of_id) = known.iter().find(|server| server.id == *id) {
@@ -76,7 +76,7 @@ mod tests {
 
     fn server(id: u64, address: &str) -> Server {
         Server {
-            id,
+            id: NodeId::new(id),
             address: address.to_owned(),
             role: Role::Voter,
         }
@@ -84,7 +84,7 @@ mod tests {
 
     fn identity(id: u64, address: &str) -> Identity {
         Identity {
-            id,
+            id: NodeId::new(id),
             address: address.to_owned(),
             cluster: Vec::new(),
             is_joining: false,
@@ -111,7 +111,10 @@ mod tests {
         assert!(foreign.contains("the node 2 at b:1"), "{foreign}");
         // It took the place of node 2, and was killed before its log said so.
         let joined = identity(7, "b:1");
-        assert_eq!(contradiction(&joined, &known, None, Some(7)), None);
-        assert!(contradiction(&joined, &known, None, Some(2)).is_some());
+        assert_eq!(
+            contradiction(&joined, &known, None, Some(NodeId::new(7))),
+            None
+        );
+        assert!(contradiction(&joined, &known, None, Some(NodeId::new(2))).is_some());
     }
 }

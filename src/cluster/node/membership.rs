@@ -10,7 +10,7 @@ use dqlite::{
     client::{ConnectOptions, Connection, Endpoint, Error, Loss, Resolve},
     cluster::{self, ClusterError, MemberStatus, Nodes, Prepare, resolver},
     roles::RoleTargets,
-    wire::{Role, Server},
+    wire::{NodeId, Role, Server},
 };
 use tokio::{sync::watch, time::timeout};
 use tracing::warn;
@@ -89,7 +89,7 @@ impl From<ClusterError> for MembershipError {
 pub struct View {
     pub servers: Vec<Server>,
     /// None during an election.
-    pub leader_id: Option<u64>,
+    pub leader_id: Option<NodeId>,
 }
 
 /// The calls that pause this node's writer for a change of leader, and resume it.
@@ -104,7 +104,7 @@ pub struct Pauses {
 #[derive(Clone)]
 pub struct Membership {
     endpoint: Endpoint,
-    own_id: u64,
+    own_id: NodeId,
     /// `http` or `https`: the scheme of the traffic between nodes.
     peer_scheme: &'static str,
     resolve: Resolve,
@@ -116,7 +116,7 @@ pub struct Membership {
 impl Membership {
     /// Builds a membership that asks its own node only or, without a key pair, reaches others in
     /// clear. See [`with_others`](Self::with_others) for a cluster with a key pair.
-    pub fn new(endpoint: Endpoint, own_id: u64, peer_scheme: &'static str) -> Self {
+    pub fn new(endpoint: Endpoint, own_id: NodeId, peer_scheme: &'static str) -> Self {
         let resolve: Resolve = match peer_scheme {
             "http" => resolver(None),
             _ => {
@@ -151,7 +151,7 @@ impl Membership {
         }
     }
 
-    pub fn own_id(&self) -> u64 {
+    pub fn own_id(&self) -> NodeId {
         self.own_id
     }
 
@@ -215,7 +215,11 @@ impl Membership {
     }
 
     /// Takes the addresses that the node has; they cannot be changed from here.
-    pub async fn update(&self, id: u64, urls: &[String]) -> Result<Vec<Server>, MembershipError> {
+    pub async fn update(
+        &self,
+        id: NodeId,
+        urls: &[String],
+    ) -> Result<Vec<Server>, MembershipError> {
         let servers = self.view().await?.servers;
         let own = find(&servers, id)?;
         if urls == [self.peer_url(own)] {
@@ -232,12 +236,12 @@ impl Membership {
     }
 
     /// The last node stays. Unlike etcd's, the last voter may go: a stand-by gets its vote first.
-    pub async fn remove(&self, id: u64) -> Result<Vec<Server>, MembershipError> {
+    pub async fn remove(&self, id: NodeId) -> Result<Vec<Server>, MembershipError> {
         let mut nodes = self.nodes().await?;
         Ok(cluster::remove(&mut nodes, id).await?)
     }
 
-    pub async fn promote(&self, id: u64) -> Result<Vec<Server>, MembershipError> {
+    pub async fn promote(&self, id: NodeId) -> Result<Vec<Server>, MembershipError> {
         let mut leader = self.nodes().await?.leader().await?;
         if find(&leader.cluster().await?, id)?.role == Role::Voter {
             return Err(MembershipError::NotLearner);
@@ -247,7 +251,7 @@ impl Membership {
     }
 
     /// Makes another voter the leader. As in etcd, this node must be it.
-    pub async fn move_leader(&self, id: u64) -> Result<(), MembershipError> {
+    pub async fn move_leader(&self, id: NodeId) -> Result<(), MembershipError> {
         let mut connection = self.connect().await?;
         let leader = connection.leader().await?;
         if leader.is_none_or(|leader| leader.id != self.own_id) {
@@ -298,7 +302,7 @@ impl Membership {
     }
 }
 
-fn find(servers: &[Server], id: u64) -> Result<&Server, MembershipError> {
+fn find(servers: &[Server], id: NodeId) -> Result<&Server, MembershipError> {
     let found = servers.iter().find(|server| server.id == id);
     found.ok_or(MembershipError::NotFound)
 }

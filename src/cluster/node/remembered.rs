@@ -95,14 +95,14 @@ fn lost(found: Found, address: &str, answer: &RememberedResponse) -> Option<Stri
 mod tests {
     use dqlite::{
         log::Configuration,
-        wire::{Role, Server},
+        wire::{NodeId, Role, Server},
     };
 
     use super::*;
 
     fn server(id: u64, address: &str) -> Server {
         Server {
-            id,
+            id: NodeId::new(id),
             address: address.to_owned(),
             role: Role::Voter,
         }
@@ -110,7 +110,7 @@ mod tests {
 
     fn identity(cluster: Vec<Server>) -> Identity {
         Identity {
-            id: 1,
+            id: NodeId::new(1),
             address: "a:1".to_owned(),
             cluster,
             is_joining: false,
@@ -121,7 +121,7 @@ mod tests {
     fn report(servers: Vec<Server>) -> Report {
         Report {
             term: 3,
-            voted_for: 0,
+            voted_for: NodeId::UNKNOWN,
             snapshot: None,
             first_index: 1,
             last_index: 90,

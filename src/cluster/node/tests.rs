@@ -3,6 +3,7 @@ use std::{ffi::OsString, fs, path::Path};
 use dqlite::{
     cluster::{MemberState, MemberStatus},
     files::read_cluster,
+    wire::NodeId,
 };
 use tokio::time::timeout;
 
@@ -90,7 +91,7 @@ async fn nodes_join_by_init_yaml_and_any_of_them_changes_the_cluster() {
     assert!(matches!(refused, MembershipError::NotLeader), "{refused}");
     let refused = by_second.promote(third_id).await.unwrap_err();
     assert!(matches!(refused, MembershipError::NotLearner), "{refused}");
-    let refused = by_second.remove(7).await.unwrap_err();
+    let refused = by_second.remove(NodeId::new(7)).await.unwrap_err();
     assert!(matches!(refused, MembershipError::NotFound), "{refused}");
     // The leader itself, by another node.
     let left = by_second.remove(first.running.identity.id).await.unwrap();

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use dqlite::wire::NodeId;
 use replication::coordinator::{self, Command, Event, Facts, HAND_OVER_TIMEOUT};
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -24,13 +25,13 @@ pub struct Decisions {
 
 impl Decisions {
     pub fn new(
-        own_id: u64,
+        own_id: NodeId,
         cluster_view: watch::Receiver<ClusterView>,
         orders: mpsc::Receiver<Order>,
         reads: Arc<Reads>,
     ) -> Self {
         Self {
-            coordinator: coordinator::Coordinator::new(own_id),
+            coordinator: coordinator::Coordinator::new(own_id.number()),
             cluster_view,
             orders,
             reads,

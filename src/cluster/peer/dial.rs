@@ -2,7 +2,7 @@
 
 use std::{io, time::Duration};
 
-use dqlite::{client::Resolve, proxy::connect_peer};
+use dqlite::{client::Resolve, proxy::connect_peer, wire::NodeId};
 use hyper_util::rt::TokioIo;
 use peer_proto::{
     AboutRequest, AboutResponse, RememberedRequest, RememberedResponse, peer_client::PeerClient,
@@ -70,9 +70,13 @@ impl Dialer {
     }
 
     /// Returns the end of a node's log as another node has heard of it; none if it does not answer.
-    pub async fn remembered(&self, address: &str, member_id: u64) -> Option<RememberedResponse> {
+    pub async fn remembered(&self, address: &str, member_id: NodeId) -> Option<RememberedResponse> {
         let mut client = self.dial(address).await.ok()?;
-        let answer = client.remembered(RememberedRequest { member_id }).await;
+        let answer = client
+            .remembered(RememberedRequest {
+                member_id: member_id.number(),
+            })
+            .await;
         // One of an earlier version has no such call.
         answer.ok().map(tonic::Response::into_inner)
     }

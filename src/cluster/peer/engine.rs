@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use dqlite::{
     client::{ConnectOptions, Connection, Endpoint, Error},
     node::stored_term,
-    wire::{Role, Server},
+    wire::{NodeId, Role, Server},
 };
 use replication::View;
 use tokio::sync::Mutex;
@@ -60,7 +60,7 @@ impl EngineView {
         let mut connection = self.take(&mut slot).await?;
         let leader = connection.leader().await?;
         *slot = Some(connection);
-        Ok(leader.map(|leader| (leader.id, leader.address)))
+        Ok(leader.map(|leader| (leader.id.number(), leader.address)))
     }
 
     /// The nodes of the cluster, as this node's engine knows them.
@@ -72,7 +72,7 @@ impl EngineView {
         Ok(servers)
     }
 
-    pub async fn voters(&self) -> Result<Vec<u64>, Error> {
+    pub async fn voters(&self) -> Result<Vec<NodeId>, Error> {
         let servers = self.servers().await?;
         let voters = servers
             .iter()

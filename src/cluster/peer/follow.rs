@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use dqlite::wire::NodeId;
 use etcd_state::{mvcc::Replay, requests::RequestError};
 use peer_proto::{self as proto, Confirmation, FromLeader, Hello, ReadIndex, ToLeader};
 use replication::{
@@ -56,7 +57,7 @@ pub enum FollowError {
 }
 
 pub struct Follower<'a> {
-    pub own_id: u64,
+    pub own_id: NodeId,
     pub replica: &'a mut Replica,
     pub engine: &'a EngineView,
     pub reads: &'a Arc<Reads>,
@@ -110,7 +111,7 @@ impl Follower<'_> {
         let mut client = dialer.dial(address).await?;
         let (out, messages) = mpsc::channel(MAX_UNSENT);
         let hello = Hello {
-            member_id: self.own_id,
+            member_id: self.own_id.number(),
             revision: self.replica.revision(),
             compact_revision: self.replica.compact_revision(),
             cluster_id: self.replica.cluster_id(),

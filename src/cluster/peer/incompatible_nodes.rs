@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dqlite::wire::Server;
+use dqlite::wire::{NodeId, Server};
 use peer_proto::AboutResponse;
 use tokio::{task::JoinSet, time::timeout};
 
@@ -14,7 +14,7 @@ const ASK_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Asks all other nodes, stand-bys and spares too, whether they know a schema of the database.
 pub struct IncompatibleNodes<'a> {
-    pub own_id: u64,
+    pub own_id: NodeId,
     pub engine: &'a EngineView,
     pub dialer: &'a Dialer,
 }
@@ -38,7 +38,9 @@ impl Others for IncompatibleNodes<'_> {
             asking.spawn(async move {
                 let about = timeout(ASK_TIMEOUT, dialer.about(&server.address)).await;
                 match about {
-                    Ok(Some(about)) if about.member_id == server.id && knows(&about, schema) => {
+                    Ok(Some(about))
+                        if about.member_id == server.id.number() && knows(&about, schema) =>
+                    {
                         None
                     }
                     _ => Some(name(&server)),

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use dqlite::cluster_id::ClusterId;
+use dqlite::{cluster_id::ClusterId, wire::NodeId};
 use etcd_state::settings::Settings;
 use peer_proto::{
     self as proto, AboutRequest, AboutResponse, FromLeader, Hello, ReadIndexed, RememberedRequest,
@@ -67,12 +67,12 @@ pub struct Tenure {
 }
 
 impl Tenure {
-    pub fn new(own_id: u64, term: u64, engine: Arc<EngineView>) -> Arc<Self> {
+    pub fn new(own_id: NodeId, term: u64, engine: Arc<EngineView>) -> Arc<Self> {
         Arc::new(Self {
             term,
             engine,
             started: Instant::now(),
-            proofs: Mutex::new(Proofs::new(own_id, term)),
+            proofs: Mutex::new(Proofs::new(own_id.number(), term)),
             asking: Mutex::default(),
             sessions: Mutex::default(),
             next_session: AtomicU64::new(1),
@@ -97,6 +97,7 @@ impl Tenure {
                 }
                 Some(proofs::Command::AskVoters { proof }) => {
                     let voters = self.engine.voters().await.ok();
+                    let voters = voters.map(|ids| ids.into_iter().map(NodeId::number).collect());
                     proofs::Event::VotersAre { proof, voters }
                 }
                 Some(proofs::Command::AskNodes { proof, until }) => {
@@ -191,7 +192,7 @@ impl Drop for Returning<'_> {
 /// The service that other nodes call.
 #[derive(Clone)]
 pub struct PeerService {
-    pub own_id: u64,
+    pub own_id: NodeId,
     pub store: Store,
     pub engine: Arc<EngineView>,
     /// None while another node leads.
@@ -240,7 +241,7 @@ impl Peer for PeerService {
             false => None,
         };
         Ok(Response::new(AboutResponse {
-            member_id: self.own_id,
+            member_id: self.own_id.number(),
             view: Some(view_to_proto(&view)),
             revision: if is_loaded { self.store.revision() } else { 0 },
             compact_revision: self.store.history().compact_revision(),
@@ -256,8 +257,10 @@ impl Peer for PeerService {
         request: Request<RememberedRequest>,
     ) -> Result<Response<RememberedResponse>, Status> {
         Ok(Response::new(RememberedResponse {
-            member_id: self.own_id,
-            log_end: self.remembered.of(request.into_inner().member_id),
+            member_id: self.own_id.number(),
+            log_end: self
+                .remembered
+                .of(NodeId::new(request.into_inner().member_id)),
         }))
     }
 }

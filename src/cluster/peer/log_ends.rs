@@ -27,7 +27,10 @@ use std::{
     time::Duration,
 };
 
-use dqlite::node::{LastEntry, LogEnd};
+use dqlite::{
+    node::{LastEntry, LogEnd},
+    wire::NodeId,
+};
 use peer_proto as proto;
 use tokio::time::{Interval, MissedTickBehavior};
 
@@ -55,10 +58,10 @@ pub fn has_lost(found: Found, remembered: LastEntry) -> bool {
 
 /// The farthest entry that each node has told of. Pure.
 #[derive(Debug, Clone, Default)]
-pub struct LogEnds(Vec<(u64, LastEntry)>);
+pub struct LogEnds(Vec<(NodeId, LastEntry)>);
 
 impl LogEnds {
-    pub fn note(&mut self, id: u64, end: LastEntry) {
+    pub fn note(&mut self, id: NodeId, end: LastEntry) {
         let known = self.0.iter().position(|(known, _)| *known == id);
         let former = known.map(|at| self.0.remove(at).1);
         if self.0.len() == MAX_NODES {
@@ -68,14 +71,14 @@ impl LogEnds {
             .push((id, former.map_or(end, |former| former.max(end))));
     }
 
-    pub fn of(&self, id: u64) -> Option<LastEntry> {
+    pub fn of(&self, id: NodeId) -> Option<LastEntry> {
         let of_id = self.0.iter().find(|(known, _)| *known == id);
         of_id.map(|(_, end)| *end)
     }
 
     /// Returns what is not in `told` yet, and notes it there.
-    fn news(&self, told: &mut Self) -> Vec<(u64, LastEntry)> {
-        let is_news = |(id, end): &(u64, LastEntry)| told.of(*id) != Some(*end);
+    fn news(&self, told: &mut Self) -> Vec<(NodeId, LastEntry)> {
+        let is_news = |(id, end): &(NodeId, LastEntry)| told.of(*id) != Some(*end);
         let news = self.0.iter().copied().filter(is_news).collect();
         told.clone_from(self);
         news
@@ -84,14 +87,14 @@ impl LogEnds {
 
 /// The log ends that this process remembers of all nodes, its own among them.
 pub struct Remembered {
-    own_id: u64,
+    own_id: NodeId,
     own: Option<LogEnd>,
     ends: Mutex<LogEnds>,
 }
 
 impl Remembered {
     /// Builds the memory. Without `own`, it holds only what other nodes tell.
-    pub fn new(own_id: u64, own: Option<LogEnd>) -> Arc<Self> {
+    pub fn new(own_id: NodeId, own: Option<LogEnd>) -> Arc<Self> {
         Arc::new(Self {
             own_id,
             own,
@@ -105,10 +108,11 @@ impl Remembered {
 
     pub fn note(&self, told: &proto::LogEnd) {
         let (term, index) = (told.term, told.index);
-        self.ends().note(told.member_id, LastEntry { term, index });
+        self.ends()
+            .note(NodeId::new(told.member_id), LastEntry { term, index });
     }
 
-    pub fn of(&self, id: u64) -> Option<proto::LogEnd> {
+    pub fn of(&self, id: NodeId) -> Option<proto::LogEnd> {
         self.ends().of(id).map(|end| to_proto(id, end))
     }
 
@@ -130,9 +134,9 @@ impl Remembered {
     }
 }
 
-fn to_proto(id: u64, end: LastEntry) -> proto::LogEnd {
+fn to_proto(id: NodeId, end: LastEntry) -> proto::LogEnd {
     proto::LogEnd {
-        member_id: id,
+        member_id: id.number(),
         term: end.term,
         index: end.index,
     }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use dqlite::wire::{Role, Server};
+use dqlite::wire::{NodeId, Role, Server};
 use replication::{
     View,
     monitor::{Command, Event, INTERVAL, Member, Monitor as Decisions, Purpose},
@@ -29,7 +29,7 @@ pub struct ClusterView {
 }
 
 pub struct Monitor {
-    pub own_id: u64,
+    pub own_id: NodeId,
     pub engine: Arc<EngineView>,
     pub reads: Arc<Reads>,
     pub dialer: Dialer,
@@ -44,7 +44,7 @@ impl Monitor {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let started = Instant::now();
         let addresses = std::mem::take(&mut self.addresses);
-        let mut decisions = Decisions::new(self.own_id, addresses, Duration::ZERO);
+        let mut decisions = Decisions::new(self.own_id.number(), addresses, Duration::ZERO);
         let mut servers = Vec::new();
         loop {
             ticks.tick().await;
@@ -161,7 +161,7 @@ impl Monitor {
 
 fn member(server: &Server) -> Member {
     Member {
-        id: server.id,
+        id: server.id.number(),
         address: server.address.clone(),
         is_voter: server.role == Role::Voter,
     }

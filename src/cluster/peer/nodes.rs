@@ -6,6 +6,7 @@ use dqlite::{
     client::{Endpoint, Resolve},
     cluster_id::ClusterId,
     node::LogEnd,
+    wire::NodeId,
 };
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -29,7 +30,7 @@ use crate::store::{
 };
 
 pub struct NodeOptions {
-    pub own_id: u64,
+    pub own_id: NodeId,
     /// The endpoint of the engine.
     pub endpoint: Endpoint,
     pub storage_dir: PathBuf,

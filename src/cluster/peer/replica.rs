@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use dqlite::wire::NodeId;
 use replication::coordinator::{self, Command, Event};
 use tokio::{
     sync::{oneshot, watch},
@@ -50,7 +51,7 @@ pub enum CoordinatorError {
 }
 
 pub struct Coordinator {
-    pub own_id: u64,
+    pub own_id: NodeId,
     pub replica: Replica,
     pub engine: Arc<EngineView>,
     pub reads: Arc<Reads>,

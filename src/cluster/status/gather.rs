@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use dqlite::{
     cluster::{probe, resolver},
-    wire::{Role, Server},
+    wire::{NodeId, Role, Server},
 };
 use peer_proto::AboutResponse;
 use tokio::{task::JoinSet, time::timeout};
@@ -134,7 +134,7 @@ fn told(gathered: &Gathered) -> Vec<Server> {
     let leaders = gathered.own_answers().filter_map(|answer| {
         let view = answer.info.as_ref().ok()?.view.as_ref()?;
         (view.leader_id != 0).then(|| Server {
-            id: view.leader_id,
+            id: NodeId::new(view.leader_id),
             address: view.leader_address.clone(),
             role: Role::Voter,
         })

@@ -1,7 +1,7 @@
 //! The report that is made of the answers. Pure. The names of the fields are those of the JSON
 //! document: they are kept, and new ones may come.
 
-use dqlite::wire::Server;
+use dqlite::wire::{NodeId, Server};
 use etcd_proto::etcdserverpb::AlarmMember;
 use peer_proto::Details;
 use serde::Serialize;
@@ -162,10 +162,10 @@ fn node(server: &Server, gathered: &Gathered, leader_revision: Option<i64>) -> N
         None => Some("not asked".to_owned()),
     };
     let details: Option<&Details> = info.and_then(|info| info.details.as_ref());
-    let id = info.map_or(server.id, |info| info.member_id);
+    let id = info.map_or(server.id, |info| NodeId::new(info.member_id));
     let revision = info.map(|info| info.revision).filter(|r| *r > 0);
     NodeReport {
-        id: (id != 0).then(|| format!("{id:x}")),
+        id: (!id.is_unknown()).then(|| format!("{id:x}")),
         address: server.address.clone(),
         role: server.role.name(),
         is_own: false,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use dqlite::wire::NodeId;
 use etcd_proto::etcdserverpb::{HashKvRequest, SnapshotRequest, SnapshotResponse};
 use etcd_state::mvcc::Revision;
 use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
@@ -88,7 +89,7 @@ impl Fetching {
         };
         if let Some(header) = &first.header {
             info.cluster_id = header.cluster_id;
-            info.node_id = header.member_id;
+            info.node_id = NodeId::new(header.member_id);
         }
         let total = first.remaining_bytes + first.blob.len() as u64;
         let mut progress = Progress::bytes("backup", Some(total));

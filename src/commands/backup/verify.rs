@@ -31,7 +31,7 @@ impl fmt::Display for Verified {
         let time = Time::from_unix(*created_s);
         write!(f, "; made {time}")?;
         let info = &trailer.info;
-        if info.node_id != 0 {
+        if !info.node_id.is_unknown() {
             let (node, cluster) = (info.node_id, info.cluster_id);
             write!(f, " by node {node:x} of cluster {cluster:x}")?;
         }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use dqlite::{
     node::{LastEntry, survey::Surveyed},
-    wire::Server,
+    wire::{NodeId, Server},
 };
 
 /// A recovery, for its texts.
@@ -13,7 +13,7 @@ pub struct Plan<'a> {
     pub members: &'a [Server],
     /// The members as cluster.yaml had them.
     pub former: &'a [Server],
-    pub own_id: u64,
+    pub own_id: NodeId,
 }
 
 impl Plan<'_> {

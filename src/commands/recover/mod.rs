@@ -17,7 +17,7 @@ use dqlite::{
     cluster_id::ClusterId,
     files::{self, read_cluster, write_cluster, write_info},
     node::{DirLock, NodeError, last_entry, plan_cut, survey::newer},
-    wire::{Role, Server},
+    wire::{NodeId, Role, Server},
 };
 
 use self::survey::survey;
@@ -125,7 +125,7 @@ async fn refuse_running(dir: &Path, table: &str) -> Result<(), RecoverError> {
     }
 }
 
-fn write_files(dir: &Path, own_id: u64, members: &[Server]) -> Result<(), ConfigError> {
+fn write_files(dir: &Path, own_id: NodeId, members: &[Server]) -> Result<(), ConfigError> {
     write_cluster(dir, members)?;
     if let Some(own) = members.iter().find(|member| member.id == own_id) {
         write_info(dir, own)?;
@@ -181,14 +181,14 @@ mod tests {
     #[test]
     fn the_node_of_the_directory_is_a_member() {
         let own = Server {
-            id: 7,
+            id: NodeId::new(7),
             address: "10.0.0.1:9000".to_owned(),
             role: Role::StandBy,
         };
         let alone = members(&own, &[]).unwrap();
         assert_eq!(
             (alone[0].id, alone[0].role, alone.len()),
-            (7, Role::Voter, 1)
+            (NodeId::new(7), Role::Voter, 1)
         );
         let wanted = |texts: &[&str]| -> Vec<MemberArg> {
             texts.iter().map(|text| text.parse().unwrap()).collect()

@@ -66,7 +66,7 @@ fn known(dir: &Path) -> Vec<String> {
 mod tests {
     use dqlite::{
         files::write_cluster,
-        wire::{Role, Server},
+        wire::{NodeId, Role, Server},
     };
     use tokio::net::TcpListener;
 
@@ -82,7 +82,7 @@ mod tests {
             let beside = root.path().join(name);
             fs::create_dir(&beside).unwrap();
             let server = Server {
-                id: 1,
+                id: NodeId::new(1),
                 address: address.clone(),
                 role: Role::Voter,
             };

@@ -30,7 +30,7 @@ fn is_false(value: &bool) -> bool {
 impl StoredMember {
     pub fn new(server: &Server, peer_url: String) -> Self {
         Self {
-            id: server.id,
+            id: server.id.number(),
             peer_urls: vec![peer_url],
             is_learner: server.role != Role::Voter,
             name: server.address.clone(),
@@ -61,12 +61,14 @@ impl StoredMember {
 
 #[cfg(test)]
 mod tests {
+    use dqlite::wire::NodeId;
+
     use super::*;
 
     #[test]
     fn a_node_is_a_member_in_the_form_of_etcd() {
         let server = |role| Server {
-            id: 0xab,
+            id: NodeId::new(0xab),
             address: "10.0.0.1:9000".to_owned(),
             role,
         };

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use bbolt::Reader;
 use bytes::Bytes;
-use dqlite::wire::{Role, Server};
+use dqlite::wire::{NodeId, Role, Server};
 use etcd_state::{
     lease::LeaseCopy,
     mvcc::{Change, ChangeKind, Commit, History, KeyValue, LeaseId},
@@ -60,7 +60,7 @@ fn file(history: &History, leases: Vec<LeaseCopy>, settings: Settings) -> Snapsh
 fn members() -> Vec<StoredMember> {
     let member = |id| {
         let server = Server {
-            id,
+            id: NodeId::new(id),
             address: format!("10.0.0.{id}:9000"),
             role: Role::Voter,
         };

@@ -174,7 +174,7 @@ impl Running {
             endpoint,
             is_disk_full: Box::new(|| false),
             cluster: Arc::new(Alone),
-            member_id: BOOTSTRAP_ID,
+            member_id: BOOTSTRAP_ID.number(),
             quota: QuotaBytes(-1),
             limits: Default::default(),
             layout,

@@ -36,7 +36,7 @@ fn start(endpoint: Endpoint, layout: Layout) -> (Store, Replica) {
         endpoint,
         is_disk_full: Box::new(|| false),
         cluster: Arc::new(Alone),
-        member_id: BOOTSTRAP_ID,
+        member_id: BOOTSTRAP_ID.number(),
         quota: QuotaBytes(-1),
         limits: Default::default(),
         layout,

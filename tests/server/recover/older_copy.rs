@@ -39,7 +39,7 @@ async fn write(trio: &Trio, at: usize, prefix: &str) {
 
 async fn make_leader(trio: &Trio, wanted: usize) {
     let info = read_info(&trio.nodes[wanted].storage_dir()).unwrap();
-    let target_id = info.unwrap().id;
+    let target_id = info.unwrap().id.number();
     until("it leads", async || {
         let leader = trio.leader().await;
         if leader != wanted {

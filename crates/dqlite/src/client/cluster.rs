@@ -2,7 +2,7 @@
 
 use super::exchange::Effect;
 use super::{Connection, Error};
-use crate::wire::{File, MAX_MESSAGE_BYTES, Reply, Request, Role, Server};
+use crate::wire::{File, MAX_MESSAGE_BYTES, NodeId, Reply, Request, Role, Server};
 
 /// The largest dump that is accepted, in bytes: it is held in memory here and in the server, whose
 /// arithmetic is not safe from 2 GiB on.
@@ -18,7 +18,7 @@ pub struct Metadata {
 /// The leader, as another node knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leader {
-    pub id: u64,
+    pub id: NodeId,
     pub address: String,
 }
 
@@ -59,13 +59,13 @@ impl Connection {
     }
 
     /// Adds a server as a spare. Only the leader does it.
-    pub async fn add(&mut self, id: u64, address: &str) -> Result<(), Error> {
+    pub async fn add(&mut self, id: NodeId, address: &str) -> Result<(), Error> {
         self.change(&Request::Add { id, address }).await
     }
 
     /// Gives a server a role. Only the leader does it, and answers a promotion when the server has
     /// caught up: set a long request timeout.
-    pub async fn assign(&mut self, id: u64, role: Role) -> Result<(), Error> {
+    pub async fn assign(&mut self, id: NodeId, role: Role) -> Result<(), Error> {
         self.change(&Request::Assign {
             id,
             role: role as u64,
@@ -75,7 +75,7 @@ impl Connection {
 
     /// Removes a server. Only the leader does it. The removal of the last one, which aborts the
     /// server, is refused here; two clients that remove the last two at the same time are not.
-    pub async fn remove(&mut self, id: u64) -> Result<(), Error> {
+    pub async fn remove(&mut self, id: NodeId) -> Result<(), Error> {
         if self.cluster().await?.len() <= 1 {
             return Err(Error::Invalid(
                 "the last server of a cluster cannot be removed",
@@ -85,7 +85,7 @@ impl Connection {
     }
 
     /// Makes another voter the leader. Only the leader does it.
-    pub async fn transfer(&mut self, id: u64) -> Result<(), Error> {
+    pub async fn transfer(&mut self, id: NodeId) -> Result<(), Error> {
         self.change(&Request::Transfer { id }).await
     }
 

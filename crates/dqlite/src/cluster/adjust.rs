@@ -6,7 +6,7 @@ use super::{ClusterError, Nodes};
 use crate::{
     client::{Connection, Error},
     roles::Change,
-    wire::{Role, Server},
+    wire::{NodeId, Role, Server},
 };
 
 /// Changes in a row. Even a large cluster settles in fewer, and the next round goes on.
@@ -14,7 +14,7 @@ const MAX_ADJUST_STEPS: usize = 32;
 
 /// Returns the role that this node should have from its start, if it differs from the current one. If it becomes the
 /// second voter, a third one is promoted with it.
-pub async fn promote_self(nodes: &mut Nodes, own_id: u64) -> Result<Option<Role>, ClusterError> {
+pub async fn promote_self(nodes: &mut Nodes, own_id: NodeId) -> Result<Option<Role>, ClusterError> {
     let mut look = nodes.look().await?;
     let Some(role) = look.roles.assume(own_id) else {
         return Ok(None);
@@ -33,7 +33,7 @@ pub async fn promote_self(nodes: &mut Nodes, own_id: u64) -> Result<Option<Role>
 
 /// Brings the roles of all nodes closer to what they should be, as far as it goes. Does nothing on
 /// a node that does not lead. Returns the number of changes.
-pub async fn adjust(nodes: &mut Nodes, own_id: u64) -> Result<usize, ClusterError> {
+pub async fn adjust(nodes: &mut Nodes, own_id: NodeId) -> Result<usize, ClusterError> {
     for steps in 0..MAX_ADJUST_STEPS {
         let mut look = nodes.look().await?;
         if look.leader_id != own_id {

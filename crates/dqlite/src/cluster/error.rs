@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use crate::{client::Error, files::FileError, wire::Role};
+use crate::{
+    client::Error,
+    files::FileError,
+    wire::{NodeId, Role},
+};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
@@ -11,13 +15,13 @@ pub enum ClusterError {
     #[error(transparent)]
     File(#[from] FileError),
     #[error("no node of the cluster has the id {id:x}")]
-    NotFound { id: u64 },
+    NotFound { id: NodeId },
     #[error("the cluster already has a node with this node's id {id:x}, at the address {address}")]
-    IdTaken { id: u64, address: String },
+    IdTaken { id: NodeId, address: String },
     #[error("the leader of the cluster already uses the address of this node, {address}")]
     AddressTaken { address: String },
     #[error("the node {id:x} of the cluster already uses the address {address}")]
-    AddressInUse { id: u64, address: String },
+    AddressInUse { id: NodeId, address: String },
     #[error("this node is still running: it answers at its old address, {address}; stop it there")]
     StillRuns { address: String },
     #[error("the last node of a cluster cannot be removed")]
@@ -26,7 +30,7 @@ pub enum ClusterError {
         "without the node {id:x}, the voters that are online are not a majority: start the others, \
          or remove those that are lost first"
     )]
-    NoMajority { id: u64 },
+    NoMajority { id: NodeId },
     #[error("no other voter is online that could become the leader")]
     NoSuccessor,
     #[error("no node took the role {role:?}: {source}")]

@@ -6,7 +6,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
 use super::{ClusterError, FIRST_PAUSE, Nodes, adjust::assign_any, nodes::Look};
-use crate::wire::{Role, Server};
+use crate::wire::{NodeId, Role, Server};
 
 /// A stop must not hang where a majority is gone; go-dqlite has the same.
 const HANDOVER_TIMEOUT: Duration = Duration::from_secs(60);
@@ -27,7 +27,7 @@ pub struct HandedOver {
 /// `prepare` is waited for before the leadership goes.
 pub async fn handover(
     nodes: &mut Nodes,
-    own_id: u64,
+    own_id: NodeId,
     prepare: impl Future<Output = ()>,
 ) -> Result<HandedOver, ClusterError> {
     timeout(HANDOVER_TIMEOUT, hand_over(nodes, own_id, prepare))
@@ -37,7 +37,7 @@ pub async fn handover(
 
 async fn hand_over(
     nodes: &mut Nodes,
-    own_id: u64,
+    own_id: NodeId,
     prepare: impl Future<Output = ()>,
 ) -> Result<HandedOver, ClusterError> {
     let mut done = HandedOver::default();
@@ -70,7 +70,7 @@ async fn hand_over(
 }
 
 /// A new leader takes a moment until it accepts changes. The caller sets the limit.
-async fn become_spare(nodes: &mut Nodes, own_id: u64) {
+async fn become_spare(nodes: &mut Nodes, own_id: NodeId) {
     loop {
         match try_become_spare(nodes, own_id).await {
             Ok(()) => return,
@@ -80,7 +80,7 @@ async fn become_spare(nodes: &mut Nodes, own_id: u64) {
     }
 }
 
-async fn try_become_spare(nodes: &mut Nodes, own_id: u64) -> Result<(), ClusterError> {
+async fn try_become_spare(nodes: &mut Nodes, own_id: NodeId) -> Result<(), ClusterError> {
     let mut leader = nodes.leader().await?;
     let servers = leader.cluster().await?;
     match servers.iter().find(|server| server.id == own_id) {

@@ -34,7 +34,7 @@ pub use readdress::readdress;
 pub use remove::remove;
 pub use task::MemberTask;
 
-use crate::client::Error;
+use crate::{client::Error, wire::NodeId};
 
 /// A change of the configuration: a promotion waits until the node has caught up with the log, or
 /// has received the whole database. The engine gives up on one that is silent for 50 s, and refuses
@@ -63,6 +63,6 @@ fn is_passing(error: &ClusterError) -> bool {
 /// The id and the address of this node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OwnNode {
-    pub id: u64,
+    pub id: NodeId,
     pub address: String,
 }

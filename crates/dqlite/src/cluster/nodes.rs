@@ -8,7 +8,7 @@ use crate::{
     cluster_id::ClusterId,
     roles::{RoleTargets, Roles},
     tls::Tls,
-    wire::Server,
+    wire::{NodeId, Server},
 };
 
 /// The timeout of a search for the leader: an election at a latency of 200 ms, twice.
@@ -98,7 +98,7 @@ impl Nodes {
 /// The state of the cluster at one moment, and the connection to change it.
 pub(super) struct Look {
     pub leader: Connection,
-    pub leader_id: u64,
+    pub leader_id: NodeId,
     pub servers: Vec<Server>,
     pub roles: Roles,
 }
@@ -121,7 +121,7 @@ mod tests {
     #[test]
     fn voters_are_asked_for_the_leader_first() {
         let server = |id: u64, role| Server {
-            id,
+            id: NodeId::new(id),
             address: format!("10.0.0.{id}:9000"),
             role,
         };

@@ -130,7 +130,10 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
-    use crate::{client::Endpoint, wire::Role};
+    use crate::{
+        client::Endpoint,
+        wire::{NodeId, Role},
+    };
 
     /// `silent` is like a paused process: the kernel accepts, and nobody answers.
     #[tokio::test]
@@ -141,7 +144,7 @@ mod tests {
         addresses.push(absent.local_addr().unwrap().to_string());
         drop(absent);
         let servers = (1..).zip(addresses).map(|(id, address)| Server {
-            id,
+            id: NodeId::new(id),
             address,
             role: Role::Voter,
         });

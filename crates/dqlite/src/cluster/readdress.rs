@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
 use super::{ClusterError, FIRST_PAUSE, MAX_PAUSE, Nodes, OwnNode, is_passing, nodes::Look};
-use crate::wire::Server;
+use crate::wire::{NodeId, Server};
 
 /// An election, or another change in progress, takes less. After this timeout the supervisor starts the server
 /// again. Signals to stop are not handled meanwhile.
@@ -71,7 +71,7 @@ async fn attempt(
     Ok(look.leader.cluster().await?)
 }
 
-async fn remove(look: &mut Look, id: u64) -> Result<(), ClusterError> {
+async fn remove(look: &mut Look, id: NodeId) -> Result<(), ClusterError> {
     let own = look.roles.find(id).expect("the caller has found it");
     if own.metadata.is_some() {
         return Err(ClusterError::StillRuns {

@@ -9,7 +9,7 @@ use super::{
     ClusterError, FIRST_PAUSE, MAX_PAUSE, Nodes, adjust::assign_any, handover::transfer_from,
     is_passing, nodes::Look,
 };
-use crate::wire::{Role, Server};
+use crate::wire::{NodeId, Role, Server};
 
 /// A promotion, a transfer and the removal itself.
 const REMOVE_TIMEOUT: Duration = Duration::from_secs(120);
@@ -21,13 +21,13 @@ const MAX_ATTEMPTS: usize = 10;
 /// Removes the node, whether it runs or not, and returns the remaining ones. Its vote goes to another node
 /// first, where there is one; so does the leadership. When it is removed, its directory is to be
 /// deleted: nothing can use it any more.
-pub async fn remove(nodes: &mut Nodes, id: u64) -> Result<Vec<Server>, ClusterError> {
+pub async fn remove(nodes: &mut Nodes, id: NodeId) -> Result<Vec<Server>, ClusterError> {
     timeout(REMOVE_TIMEOUT, remove_in_steps(nodes, id))
         .await
         .unwrap_or(Err(ClusterError::TimedOut(REMOVE_TIMEOUT)))
 }
 
-async fn remove_in_steps(nodes: &mut Nodes, id: u64) -> Result<Vec<Server>, ClusterError> {
+async fn remove_in_steps(nodes: &mut Nodes, id: NodeId) -> Result<Vec<Server>, ClusterError> {
     let mut look = nodes.look().await?;
     if look.roles.find(id).is_none() {
         return Err(ClusterError::NotFound { id });
@@ -53,7 +53,7 @@ async fn remove_in_steps(nodes: &mut Nodes, id: u64) -> Result<Vec<Server>, Clus
 }
 
 /// Gives the vote of the node to another one, while the node may still help. The removal goes on if no node takes it.
-async fn replace(nodes: &mut Nodes, mut look: Look, id: u64) -> Result<Look, ClusterError> {
+async fn replace(nodes: &mut Nodes, mut look: Look, id: NodeId) -> Result<Look, ClusterError> {
     let is_voter = look
         .roles
         .find(id)
@@ -67,7 +67,7 @@ async fn replace(nodes: &mut Nodes, mut look: Look, id: u64) -> Result<Look, Clu
     Ok(nodes.look().await?)
 }
 
-async fn step(look: &mut Look, id: u64) -> Result<(), ClusterError> {
+async fn step(look: &mut Look, id: NodeId) -> Result<(), ClusterError> {
     if look.servers.len() < 2 {
         return Err(ClusterError::LastNode);
     }

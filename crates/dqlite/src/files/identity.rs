@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     node::{BOOTSTRAP_ID, DirLock, EngineState, engine_state, generate_node_id},
-    wire::{Role, Server},
+    wire::{NodeId, Role, Server},
 };
 
 /// The identity that the configuration asks for.
@@ -28,7 +28,7 @@ pub struct Wanted<'a> {
 /// The facts that a node needs to know about itself before it starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    pub id: u64,
+    pub id: NodeId,
     pub address: String,
     /// The nodes to ask for the leader.
     pub cluster: Vec<Server>,
@@ -75,7 +75,7 @@ fn decide(
     dir: &Path,
     found: &Found,
     wanted: Wanted<'_>,
-    generate_id: impl FnOnce(&str) -> Result<u64, FileError>,
+    generate_id: impl FnOnce(&str) -> Result<NodeId, FileError>,
 ) -> Result<Identity, FileError> {
     let is_member = !found.join && !found.bootstrap;
     match &found.info {
@@ -99,7 +99,7 @@ fn decide(
 
 fn new(
     wanted: Wanted<'_>,
-    generate_id: impl FnOnce(&str) -> Result<u64, FileError>,
+    generate_id: impl FnOnce(&str) -> Result<NodeId, FileError>,
 ) -> Result<Identity, FileError> {
     let address = wanted
         .address
@@ -164,7 +164,7 @@ fn known_by_address<'a>(found: &'a Found, wanted: Wanted<'_>) -> Option<&'a Serv
         .cluster
         .iter()
         .flatten()
-        .find(|server| server.id != 0 && server.address == address)
+        .find(|server| !server.id.is_unknown() && server.address == address)
 }
 
 /// Servers of which only the address is known.
@@ -173,7 +173,7 @@ fn unknown<'a>(addresses: impl IntoIterator<Item = &'a String>) -> Vec<Server> {
     for address in addresses {
         if servers.iter().all(|server| server.address != *address) {
             servers.push(Server {
-                id: 0,
+                id: NodeId::UNKNOWN,
                 address: address.clone(),
                 role: Role::Voter,
             });
@@ -221,7 +221,7 @@ fn write(dir: &Path, found: &Found, identity: &Identity) -> Result<(), FileError
     Ok(())
 }
 
-fn generate_id(address: &str) -> Result<u64, FileError> {
+fn generate_id(address: &str) -> Result<NodeId, FileError> {
     generate_node_id(address).map_err(|_| FileError::AddressInvalid {
         address: address.to_owned(),
     })

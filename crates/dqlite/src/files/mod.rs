@@ -58,7 +58,7 @@ pub fn read_info_copy(dir: &Path, name: &str) -> Result<Option<Server>, FileErro
         return Ok(None);
     };
     let info = yaml::parse_one(&text).map_err(|reason| FileError::damaged(&path, reason))?;
-    if info.id == 0 {
+    if info.id.is_unknown() {
         return Err(FileError::damaged(&path, "ID is missing or 0"));
     }
     if info.address.is_empty() {

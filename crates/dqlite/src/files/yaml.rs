@@ -5,14 +5,14 @@
 
 use serde::Deserialize;
 
-use crate::wire::{Role, Server};
+use crate::wire::{NodeId, Role, Server};
 
 /// A node as it is read. Fields that are missing count as 0 or empty, unknown ones are ignored, as
 /// in Go.
 #[derive(Deserialize)]
 struct Entry {
     #[serde(rename = "ID", default)]
-    id: u64,
+    id: NodeId,
     #[serde(rename = "Address", default)]
     address: String,
     #[serde(rename = "Role", default)]
@@ -179,7 +179,7 @@ mod tests {
 
     fn server(id: u64, address: &str, role: Role) -> Server {
         Server {
-            id,
+            id: NodeId::new(id),
             address: address.to_owned(),
             role,
         }

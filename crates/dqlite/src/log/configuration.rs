@@ -4,7 +4,7 @@
 //! One byte 1, the number of nodes in eight bytes, and for each its id in eight, its address with
 //! a NUL byte behind, and its role in one. All numbers are little endian; unused bytes may follow.
 
-use crate::wire::{Role, Server};
+use crate::wire::{NodeId, Role, Server};
 
 use super::bytes::take_u64;
 
@@ -14,7 +14,7 @@ pub fn decode(bytes: &[u8]) -> Option<Vec<Server>> {
     let count = take_u64(&mut rest)?;
     let mut servers: Vec<Server> = Vec::new();
     for _ in 0..count {
-        let id = take_u64(&mut rest)?;
+        let id = NodeId::new(take_u64(&mut rest)?);
         let end = rest.iter().position(|byte| *byte == 0)?;
         let address = String::from_utf8(rest[..end].to_vec()).ok()?;
         let role = match rest.get(end + 1)? {
@@ -25,7 +25,7 @@ pub fn decode(bytes: &[u8]) -> Option<Vec<Server>> {
         };
         rest = &rest[end + 2..];
         let is_known = |other: &Server| other.id == id || other.address == address;
-        if id == 0 || servers.iter().any(is_known) {
+        if id.is_unknown() || servers.iter().any(is_known) {
             return None;
         }
         servers.push(Server { id, address, role });

@@ -12,6 +12,7 @@ use super::{
     bytes::u64_at,
     damage::{Damage, DamageKind, Fault, Lost},
 };
+use crate::wire::NodeId;
 
 pub const NAMES: [&str; 2] = ["metadata1", "metadata2"];
 
@@ -27,7 +28,7 @@ pub struct Metadata {
     pub version: u64,
     pub term: u64,
     /// The id of a node, or 0.
-    pub voted_for: u64,
+    pub voted_for: NodeId,
 }
 
 impl Metadata {
@@ -35,12 +36,12 @@ impl Metadata {
     pub const FIRST: Self = Self {
         version: 1,
         term: 1,
-        voted_for: 0,
+        voted_for: NodeId::UNKNOWN,
     };
 
     pub fn encode(&self) -> [u8; FILE_BYTES as usize] {
         let mut bytes = [0; FILE_BYTES as usize];
-        let numbers = [1, self.version, self.term, self.voted_for];
+        let numbers = [1, self.version, self.term, self.voted_for.number()];
         for (word, number) in bytes.chunks_exact_mut(8).zip(numbers) {
             word.copy_from_slice(&number.to_le_bytes());
         }
@@ -117,7 +118,7 @@ fn decode(bytes: &[u8]) -> Result<Content, Fault> {
     Ok(Content::Whole(Metadata {
         version,
         term,
-        voted_for: number(24),
+        voted_for: NodeId::new(number(24)),
     }))
 }
 
@@ -132,8 +133,8 @@ fn newer(first: Metadata, second: Metadata) -> Result<Metadata, (usize, DamageKi
         let (found, other) = (older.version, newer.version);
         return Err((which, DamageKind::MetadataVersion { found, other }));
     }
-    let is_vote = newer.term == older.term && newer.voted_for != 0;
-    let is_term = newer.term > older.term && newer.voted_for == 0;
+    let is_vote = newer.term == older.term && !newer.voted_for.is_unknown();
+    let is_term = newer.term > older.term && newer.voted_for.is_unknown();
     match is_vote || is_term {
         true => Ok(newer),
         false => {
@@ -151,7 +152,7 @@ mod tests {
         let metadata = Metadata {
             version,
             term,
-            voted_for,
+            voted_for: NodeId::new(voted_for),
         };
         metadata.encode().to_vec()
     }
@@ -160,7 +161,7 @@ mod tests {
     fn the_greater_version_counts() {
         let (first, second) = (file(7, 4, 9), file(8, 5, 0));
         let (metadata, interrupted) = read([Some(&first), Some(&second)], true).unwrap();
-        assert_eq!((metadata.term, metadata.voted_for), (5, 0));
+        assert_eq!((metadata.term, metadata.voted_for), (5, NodeId::UNKNOWN));
         assert_eq!(interrupted, None);
     }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::wire::Server;
+use crate::wire::{NodeId, Server};
 
 use super::{name::SnapshotId, snapshot_content::Database};
 
@@ -11,7 +11,7 @@ pub struct Report {
     /// 0 in a directory that no engine has started in.
     pub term: u64,
     /// The id of a node, or 0.
-    pub voted_for: u64,
+    pub voted_for: NodeId,
     pub snapshot: Option<SnapshotReport>,
     /// The index of the first entry that is loaded. It is the one after `last_index` where there is
     /// none.

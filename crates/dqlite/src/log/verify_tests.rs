@@ -15,6 +15,7 @@ use super::{
     fixture::{batch, segment},
     verify,
 };
+use crate::wire::NodeId;
 
 #[derive(Clone, Default)]
 pub(super) struct Memory(pub BTreeMap<String, Vec<u8>>);
@@ -154,13 +155,16 @@ pub(super) fn behind_snapshot() -> Memory {
 #[test]
 fn open_segments_follow_closed_ones() {
     let report = directory().report();
-    assert_eq!((report.term, report.voted_for), (4, 0));
+    assert_eq!((report.term, report.voted_for), (4, NodeId::UNKNOWN));
     let last = (report.first_index, report.last_index, report.last_term);
     assert_eq!(last, (1, 10, 3));
     assert_eq!(report.open[0].entries, Some((6, 10)));
     assert_eq!(report.remnants, [Remnant::Unused("open-4".into())]);
     let configuration = report.configuration.unwrap();
-    assert_eq!((configuration.index, configuration.servers[0].id), (1, 9));
+    assert_eq!(
+        (configuration.index, configuration.servers[0].id),
+        (1, NodeId::new(9))
+    );
     assert!(report.bytes_read > 8192);
 }
 

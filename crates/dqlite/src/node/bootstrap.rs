@@ -15,14 +15,14 @@ use super::{DirLock, NodeError, recover::write_configuration};
 use crate::{
     files::sync_dir,
     log::{METADATA_NAMES, Metadata},
-    wire::{Role, Server},
+    wire::{NodeId, Role, Server},
 };
 
 /// Makes the log of an empty directory. What an interruption leaves is undone by
 /// [`undo_half_a_bootstrap`](super::state::undo_half_a_bootstrap).
 pub(super) fn begin_cluster(
     lock: &mut DirLock,
-    id: u64,
+    id: NodeId,
     address: &str,
     dir: &CString,
 ) -> Result<(), NodeError> {

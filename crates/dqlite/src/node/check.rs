@@ -3,11 +3,14 @@
 use std::{fs, io, path::Path};
 
 use super::{NodeError, mark};
-use crate::log::{self, FileName, Report};
+use crate::{
+    log::{self, FileName, Report},
+    wire::NodeId,
+};
 
 /// Reads all that the engine would load and compares it with what the node of this id has written down about
 /// it. Changes nothing.
-pub fn read_log(dir: &Path, id: u64) -> Result<Report, NodeError> {
+pub fn read_log(dir: &Path, id: NodeId) -> Result<Report, NodeError> {
     let report = report(dir)?;
     if let Some(found) = read_mark(dir)? {
         let checked = mark::check(id, &found, &report);

@@ -18,6 +18,7 @@ use super::{
     error::copy,
     options::Checked,
 };
+use crate::wire::NodeId;
 
 pub(super) struct Engine {
     /// Null when creation failed early; libdqlite takes that in `errmsg` and `destroy`.
@@ -31,11 +32,12 @@ unsafe impl Send for Engine {}
 
 impl Engine {
     /// The directory is locked by the caller.
-    pub(super) fn create(id: u64, address: &CStr, dir: &CString) -> Result<Self, NodeError> {
+    pub(super) fn create(id: NodeId, address: &CStr, dir: &CString) -> Result<Self, NodeError> {
         let mut node = ptr::null_mut();
         // SAFETY: strings are NUL-terminated and copied; `node` is written to.
-        let code =
-            unsafe { ffi::dqlite_node_create(id, address.as_ptr(), dir.as_ptr(), &raw mut node) };
+        let code = unsafe {
+            ffi::dqlite_node_create(id.number(), address.as_ptr(), dir.as_ptr(), &raw mut node)
+        };
         let dir = PathBuf::from(dir.to_string_lossy().into_owned());
         let engine = Self {
             node,

@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::poison::{FileFailure, advice};
+use crate::wire::NodeId;
 
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
@@ -40,7 +41,7 @@ pub enum NodeError {
          on it: restore its content, or start with a fresh directory on purpose",
         dir.display()
     )]
-    WouldBootstrap { dir: PathBuf, id: u64 },
+    WouldBootstrap { dir: PathBuf, id: NodeId },
 
     #[error(
         "the directory {0} is damaged: {reason}; where other nodes have the data, run \

@@ -23,7 +23,7 @@ use super::{
     reuse,
     state::undo_half_a_bootstrap,
 };
-use crate::log::Report;
+use crate::{log::Report, wire::NodeId};
 
 /// Stopping takes 60 ms when idle. It waits for dials ([`super::DIAL_TIMEOUT`]) and for a snapshot
 /// that is being written, which takes seconds for a large database.
@@ -35,7 +35,7 @@ const LOG_SEGMENT_BYTES: u64 = 8 * 1024 * 1024;
 /// A dqlite node. Started once at most; dropping it stops it.
 pub struct Node {
     dir: PathBuf,
-    id: u64,
+    id: NodeId,
     report: Report,
     bind_address: String,
     phase: Phase,

@@ -8,6 +8,7 @@ use super::{
     options::checked_dir,
     process::{check_version, prepare_process},
 };
+use crate::wire::NodeId;
 
 /// Ordered as Raft compares logs: the higher term wins, then the longer log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,7 +28,7 @@ pub fn last_entry(lock: &DirLock) -> Result<LastEntry, NodeError> {
     prepare_process();
     check_version()?;
     // The id and the address matter only to a node that is started.
-    let engine = Engine::create(1, c"1", &checked_dir(lock.dir())?)?;
+    let engine = Engine::create(NodeId::new(1), c"1", &checked_dir(lock.dir())?)?;
     let (index, term) = engine.last_entry()?;
     Ok(LastEntry { term, index })
 }

@@ -8,12 +8,14 @@ use std::{
 
 use dqlite_sys as ffi;
 
+use crate::wire::NodeId;
+
 use super::{Dial, NodeError};
 
 /// The id of the node that began a cluster in go-dqlite (`BootstrapID`) and until version 0.1. The engine treats
 /// this id and 1 alike: on an empty directory they form a new cluster of one (dqlite: src/server.c,
 /// `maybeBootstrap`).
-pub const BOOTSTRAP_ID: u64 = 0x2dc1_7185_8c31_55be;
+pub const BOOTSTRAP_ID: NodeId = NodeId::new(0x2dc1_7185_8c31_55be);
 
 /// The longest time that a write waits for another connection's transaction. Only a shell competes with the server's
 /// single writer; five seconds outlast any reasonable transaction of a shell.
@@ -34,7 +36,7 @@ const TRAILING_MIN: u32 = 4;
 #[derive(Clone)]
 pub struct NodeOptions {
     /// Unique in the cluster and never 0. Fixed for the life of a directory.
-    pub id: u64,
+    pub id: NodeId,
     /// The address that other nodes dial. Fixed for the life of a directory.
     pub address: String,
     /// The data directory, which must exist.
@@ -88,7 +90,12 @@ impl Default for SnapshotOptions {
 }
 
 impl NodeOptions {
-    pub fn new(id: u64, address: impl Into<String>, dir: impl Into<PathBuf>, dial: Dial) -> Self {
+    pub fn new(
+        id: NodeId,
+        address: impl Into<String>,
+        dir: impl Into<PathBuf>,
+        dial: Dial,
+    ) -> Self {
         Self {
             id,
             address: address.into(),
@@ -105,7 +112,7 @@ impl NodeOptions {
     }
 
     pub(super) fn checked(&self) -> Result<Checked, NodeError> {
-        if self.id == 0 {
+        if self.id.is_unknown() {
             return Err(invalid("id", "must not be 0"));
         }
         if self.address.is_empty() {
@@ -178,8 +185,8 @@ impl Trailing {
     }
 }
 
-pub(super) fn is_bootstrap_id(id: u64) -> bool {
-    id == 1 || id == BOOTSTRAP_ID
+pub(super) fn is_bootstrap_id(id: NodeId) -> bool {
+    id == NodeId::new(1) || id == BOOTSTRAP_ID
 }
 
 pub(super) fn checked_dir(dir: &std::path::Path) -> Result<CString, NodeError> {
@@ -218,7 +225,7 @@ fn invalid(option: &'static str, reason: impl Into<String>) -> NodeError {
 /// The socket to use unless there is a reason for another: a name that the kernel picks, so that
 /// two clusters can run on one machine. Confined snaps may only use names with their own prefix; the first nodes of
 /// two clusters have the same id.
-pub fn default_bind_address(id: u64) -> String {
+pub fn default_bind_address(id: NodeId) -> String {
     match std::env::var("SNAP_INSTANCE_NAME") {
         Ok(name) if !name.is_empty() => {
             format!("@snap.{name}.dqlite-{id}-{}", std::process::id())
@@ -229,12 +236,12 @@ pub fn default_bind_address(id: u64) -> String {
 
 /// A new id for a node that is going to join a cluster. Two calls never agree, even for one
 /// address.
-pub fn generate_node_id(address: &str) -> Result<u64, NodeError> {
+pub fn generate_node_id(address: &str) -> Result<NodeId, NodeError> {
     let address = c_string("address", address)?;
     loop {
         // SAFETY: reads a NUL-terminated string and the clock.
-        let id = unsafe { ffi::dqlite_generate_node_id(address.as_ptr()) };
-        if id != 0 && !is_bootstrap_id(id) {
+        let id = NodeId::new(unsafe { ffi::dqlite_generate_node_id(address.as_ptr()) });
+        if !id.is_unknown() && !is_bootstrap_id(id) {
             return Ok(id);
         }
     }

@@ -10,7 +10,7 @@ use super::{
     options::checked_dir,
     process::{check_version, prepare_process},
 };
-use crate::wire::Server;
+use crate::wire::{NodeId, Server};
 
 /// Appends a configuration with exactly these nodes to the log of a directory, as if a majority had
 /// agreed on it, and returns where the log ends then. Takes the lock: the directory is the engine's.
@@ -21,7 +21,7 @@ pub fn recover(mut lock: DirLock, servers: &[Server]) -> Result<LastEntry, NodeE
     let dir = checked_dir(lock.dir())?;
     lock.yield_to_engine();
     write_configuration(&dir, servers)?;
-    let engine = Engine::create(1, c"1", &dir)?;
+    let engine = Engine::create(NodeId::new(1), c"1", &dir)?;
     let (index, term) = engine.last_entry()?;
     Ok(LastEntry { term, index })
 }
@@ -37,7 +37,7 @@ pub(super) fn write_configuration(dir: &CString, servers: &[Server]) -> Result<(
         .map(|server| CString::new(server.address.as_str()))
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| invalid(error.to_string()))?;
-    if servers.is_empty() || servers.iter().any(|server| server.id == 0) {
+    if servers.is_empty() || servers.iter().any(|server| server.id.is_unknown()) {
         return Err(invalid("a node has no id".to_owned()));
     }
     let mut infos: Vec<_> = servers
@@ -45,11 +45,11 @@ pub(super) fn write_configuration(dir: &CString, servers: &[Server]) -> Result<(
         .zip(&addresses)
         .map(|(server, address)| ffi::dqlite_node_info_ext {
             size: size_of::<ffi::dqlite_node_info_ext>() as u64,
-            id: server.id,
+            id: server.id.number(),
             address: address.as_ptr() as u64,
             dqlite_role: server.role as u64,
         })
         .collect();
     // The id and the address matter only to a node that is started.
-    Engine::create(1, c"1", dir)?.recover(&mut infos)
+    Engine::create(NodeId::new(1), c"1", dir)?.recover(&mut infos)
 }

@@ -95,11 +95,11 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::wire::Role;
+    use crate::wire::{NodeId, Role};
 
     fn dir(name: &str, term: u64, index: u64) -> Surveyed {
         let own = Server {
-            id: 1,
+            id: NodeId::new(1),
             address: "a:1".to_owned(),
             role: Role::Voter,
         };

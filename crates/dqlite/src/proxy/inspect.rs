@@ -136,7 +136,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::wire::Request;
+    use crate::wire::{NodeId, Request};
 
     fn session(requests: &[Request<'_>]) -> Vec<u8> {
         let mut out = BytesMut::from(&PROTOCOL_VERSION.to_le_bytes()[..]);
@@ -148,7 +148,7 @@ mod tests {
 
     fn connected() -> Vec<u8> {
         session(&[Request::Connect {
-            id: 1,
+            id: NodeId::new(1),
             address: "10.0.0.1:9000",
         }])
     }
@@ -243,7 +243,7 @@ mod tests {
     fn oversized_connect_is_refused() {
         let address = "a".repeat(MAX_CONNECT_BYTES);
         let data = session(&[Request::Connect {
-            id: 1,
+            id: NodeId::new(1),
             address: &address,
         }]);
         assert!(matches!(pass(&data, 64).1, Err(Violation::Request(_))));

@@ -23,7 +23,7 @@ mod tests;
 
 use crate::{
     client::Metadata,
-    wire::{Role, Server},
+    wire::{NodeId, Role, Server},
 };
 
 /// The number of nodes that shall have each role; all others are spares.
@@ -84,7 +84,7 @@ impl Roles {
 
     /// The role that a node which has just started should take, if another than it has. Nothing is
     /// taken from other nodes for it; the leader does that.
-    pub fn assume(&self, id: u64) -> Option<Role> {
+    pub fn assume(&self, id: NodeId) -> Option<Role> {
         let own = self.find(id)?;
         if own.server.role != Role::Spare || self.nodes.len() < 2 {
             return None;
@@ -99,7 +99,7 @@ impl Roles {
     }
 
     /// The next change that brings the cluster closer to its targets. Only the leader asks.
-    pub fn adjust(&self, leader_id: u64) -> Option<Change> {
+    pub fn adjust(&self, leader_id: NodeId) -> Option<Change> {
         self.find(leader_id)?;
         let voters = if self.nodes.len() < MIN_VOTERS {
             self.adjust_pair(leader_id)
@@ -111,7 +111,7 @@ impl Roles {
 
     /// Returns the node that should get the role of a node that is about to leave; `None` if there
     /// is no candidate, or no role to pass on.
-    pub fn handover(&self, id: u64) -> Option<Change> {
+    pub fn handover(&self, id: NodeId) -> Option<Change> {
         let role = self.find(id)?.server.role;
         let from: &[Role] = match role {
             Role::Voter => &[Role::StandBy, Role::Spare],
@@ -131,7 +131,7 @@ impl Roles {
     }
 
     /// The online voters to which a leader could pass on the leadership, the best first.
-    pub fn successors(&self, leader_id: u64) -> Vec<Server> {
+    pub fn successors(&self, leader_id: NodeId) -> Vec<Server> {
         let mut voters = self.online(Role::Voter);
         voters.retain(|voter| voter.server.id != leader_id);
         preference::sort_for_promotion(&mut voters, &[]);
@@ -139,7 +139,7 @@ impl Roles {
     }
 
     /// Returns whether the other voters that are online are a majority once this node is gone.
-    pub fn keeps_majority_without(&self, id: u64) -> bool {
+    pub fn keeps_majority_without(&self, id: NodeId) -> bool {
         let is_other_voter =
             |node: &&NodeState| node.server.id != id && node.server.role == Role::Voter;
         let others: Vec<_> = self.nodes.iter().filter(is_other_voter).collect();
@@ -147,13 +147,13 @@ impl Roles {
         online.count() * 2 > others.len()
     }
 
-    pub fn find(&self, id: u64) -> Option<&NodeState> {
+    pub fn find(&self, id: NodeId) -> Option<&NodeState> {
         self.nodes.iter().find(|node| node.server.id == id)
     }
 
     /// Two voters are worse than one: both would have to live. So the leader alone votes, and the
     /// other one has a copy.
-    fn adjust_pair(&self, leader_id: u64) -> Option<Change> {
+    fn adjust_pair(&self, leader_id: NodeId) -> Option<Change> {
         let mut others = self.online(Role::Voter);
         others.extend(self.offline(Role::Voter));
         others.retain(|other| other.server.id != leader_id);

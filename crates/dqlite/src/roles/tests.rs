@@ -18,6 +18,7 @@ fn online(id: u64, role: Role, failure_domain: u64, weight: u64) -> NodeState {
 
 fn offline(id: u64, role: Role) -> NodeState {
     let address = format!("10.0.0.{id}:9000");
+    let id = NodeId::new(id);
     let server = Server { id, address, role };
     NodeState {
         server,
@@ -38,7 +39,7 @@ fn ids(change: Option<Change>) -> Option<(Role, Vec<u64>)> {
     change.map(|change| {
         (
             change.role,
-            change.candidates.iter().map(|s| s.id).collect(),
+            change.candidates.iter().map(|s| s.id.number()).collect(),
         )
     })
 }
@@ -49,7 +50,7 @@ fn settle(mut cluster: Roles, leader_id: u64, mut check: impl FnMut(&Roles, &Rol
     // Each node changes twice at most, and each domain is won once.
     let steps_max = 3 * cluster.nodes.len() + 1;
     for _ in 0..steps_max {
-        let Some(change) = cluster.adjust(leader_id) else {
+        let Some(change) = cluster.adjust(NodeId::new(leader_id)) else {
             return cluster;
         };
         let mut next = cluster.clone();
@@ -69,41 +70,44 @@ fn count(cluster: &Roles, role: Role, is_online: bool) -> usize {
 #[test]
 fn one_node_stays_as_it_is() {
     let one = roles(&[up(1, Voter)]);
-    assert_eq!(one.adjust(1), None);
-    assert_eq!(one.handover(1), None);
-    assert_eq!(one.assume(1), None);
+    assert_eq!(one.adjust(NodeId::new(1)), None);
+    assert_eq!(one.handover(NodeId::new(1)), None);
+    assert_eq!(one.assume(NodeId::new(1)), None);
 }
 
 #[test]
 fn of_two_nodes_one_votes_and_the_other_stands_by() {
     assert_eq!(
-        roles(&[up(1, Voter), up(2, Spare)]).assume(2),
+        roles(&[up(1, Voter), up(2, Spare)]).assume(NodeId::new(2)),
         Some(StandBy)
     );
     let joined = roles(&[up(1, Voter), up(2, Spare)]);
-    assert_eq!(ids(joined.adjust(1)), Some((StandBy, vec![2])));
+    assert_eq!(ids(joined.adjust(NodeId::new(1))), Some((StandBy, vec![2])));
     let shrunk = roles(&[up(1, Voter), up(2, Voter)]);
-    assert_eq!(ids(shrunk.adjust(2)), Some((StandBy, vec![1])));
-    assert_eq!(roles(&[up(1, Voter), up(2, StandBy)]).adjust(1), None);
+    assert_eq!(ids(shrunk.adjust(NodeId::new(2))), Some((StandBy, vec![1])));
+    assert_eq!(
+        roles(&[up(1, Voter), up(2, StandBy)]).adjust(NodeId::new(1)),
+        None
+    );
 }
 
 #[test]
 fn the_third_node_votes_and_makes_the_second_vote() {
     let third = [up(1, Voter), up(2, StandBy), up(3, Spare)];
-    assert_eq!(roles(&third).assume(3), Some(Voter));
+    assert_eq!(roles(&third).assume(NodeId::new(3)), Some(Voter));
     let next = roles(&[up(1, Voter), up(2, StandBy), up(3, Voter)]);
-    assert_eq!(ids(next.adjust(1)), Some((Voter, vec![2])));
+    assert_eq!(ids(next.adjust(NodeId::new(1))), Some((Voter, vec![2])));
 }
 
 #[test]
 fn a_new_node_stands_by_where_enough_vote_and_is_a_spare_beyond_that() {
     let mut nodes: Vec<_> = (1..=3).map(|id| up(id, Voter)).collect();
     nodes.push(up(4, Spare));
-    assert_eq!(roles(&nodes).assume(4), Some(StandBy));
+    assert_eq!(roles(&nodes).assume(NodeId::new(4)), Some(StandBy));
     nodes.extend((5..=7).map(|id| up(id, StandBy)));
-    assert_eq!(roles(&nodes).assume(4), None);
-    assert_eq!(roles(&nodes).assume(5), None, "has a role");
-    assert_eq!(roles(&nodes).assume(99), None, "was removed");
+    assert_eq!(roles(&nodes).assume(NodeId::new(4)), None);
+    assert_eq!(roles(&nodes).assume(NodeId::new(5)), None, "has a role");
+    assert_eq!(roles(&nodes).assume(NodeId::new(99)), None, "was removed");
 }
 
 #[test]
@@ -114,15 +118,21 @@ fn an_offline_voter_is_replaced_before_it_loses_its_seat() {
         offline(3, Voter),
         up(4, StandBy),
     ];
-    assert_eq!(ids(roles(&nodes).adjust(1)), Some((Voter, vec![4])));
+    assert_eq!(
+        ids(roles(&nodes).adjust(NodeId::new(1))),
+        Some((Voter, vec![4]))
+    );
     let nodes = [up(1, Voter), up(2, Voter), offline(3, Voter), up(4, Voter)];
-    assert_eq!(ids(roles(&nodes).adjust(1)), Some((Spare, vec![3])));
+    assert_eq!(
+        ids(roles(&nodes).adjust(NodeId::new(1))),
+        Some((Spare, vec![3]))
+    );
 }
 
 #[test]
 fn an_offline_voter_without_replacement_keeps_its_seat() {
     let nodes = [up(1, Voter), up(2, Voter), offline(3, Voter)];
-    assert_eq!(roles(&nodes).adjust(1), None);
+    assert_eq!(roles(&nodes).adjust(NodeId::new(1)), None);
 }
 
 #[test]
@@ -134,7 +144,7 @@ fn voters_beyond_the_target_go_highest_weight_first_but_never_the_leader() {
         online(4, Voter, 0, 0),
     ];
     let expected = Some((StandBy, vec![3, 2, 4]));
-    assert_eq!(ids(roles(&nodes).adjust(1)), expected);
+    assert_eq!(ids(roles(&nodes).adjust(NodeId::new(1))), expected);
 }
 
 #[test]
@@ -147,9 +157,13 @@ fn a_domain_without_voter_gets_one_from_a_domain_with_two() {
         online(5, StandBy, 1, 0),
     ];
     let cluster = roles(&nodes);
-    assert_eq!(ids(cluster.adjust(1)), Some((Voter, vec![4])));
+    assert_eq!(ids(cluster.adjust(NodeId::new(1))), Some((Voter, vec![4])));
     let settled = settle(cluster, 1, |_, _| {});
-    let voters: Vec<u64> = settled.online(Voter).iter().map(|n| n.server.id).collect();
+    let voters: Vec<u64> = settled
+        .online(Voter)
+        .iter()
+        .map(|n| n.server.id.number())
+        .collect();
     assert_eq!(voters, [1, 3, 4]);
 }
 
@@ -165,24 +179,30 @@ fn a_leaving_voter_prefers_stand_bys_then_other_domains_then_low_weight() {
         offline(7, StandBy),
     ];
     let cluster = roles(&nodes);
-    assert_eq!(ids(cluster.handover(1)), Some((Voter, vec![5, 4, 3, 6])));
-    assert_eq!(ids(cluster.handover(3)), Some((StandBy, vec![6])));
-    assert_eq!(cluster.handover(6), None);
-    assert_eq!(cluster.successors(1)[0].id, 2);
+    assert_eq!(
+        ids(cluster.handover(NodeId::new(1))),
+        Some((Voter, vec![5, 4, 3, 6]))
+    );
+    assert_eq!(
+        ids(cluster.handover(NodeId::new(3))),
+        Some((StandBy, vec![6]))
+    );
+    assert_eq!(cluster.handover(NodeId::new(6)), None);
+    assert_eq!(cluster.successors(NodeId::new(1))[0].id, NodeId::new(2));
 }
 
 #[test]
 fn three_voters_have_nobody_to_hand_over_to() {
     let cluster = roles(&[up(1, Voter), up(2, Voter), up(3, Voter)]);
-    assert_eq!(cluster.handover(1), None);
+    assert_eq!(cluster.handover(NodeId::new(1)), None);
 }
 
 #[test]
 fn majority_without_a_node_is_counted_among_the_others() {
     let cluster = roles(&[up(1, Voter), up(2, Voter), offline(3, Voter)]);
-    assert!(cluster.keeps_majority_without(3));
-    assert!(!cluster.keeps_majority_without(2));
-    assert!(!roles(&[up(1, Voter)]).keeps_majority_without(1));
+    assert!(cluster.keeps_majority_without(NodeId::new(3)));
+    assert!(!cluster.keeps_majority_without(NodeId::new(2)));
+    assert!(!roles(&[up(1, Voter)]).keeps_majority_without(NodeId::new(1)));
 }
 
 #[test]
@@ -244,7 +264,7 @@ proptest! {
         let targets = cluster.targets;
         settle(cluster, 1, |before, after| {
             assert!(has_majority(after), "{after:?}");
-            assert_eq!(after.find(1).unwrap().server.role, Voter);
+            assert_eq!(after.find(NodeId::new(1)).unwrap().server.role, Voter);
             let changed = before.nodes.iter().zip(&after.nodes).filter(|(a, b)| a != b);
             assert_eq!(changed.count(), 1);
             let (voters, fewer) = (count(before, Voter, true), count(after, Voter, true));
@@ -284,7 +304,7 @@ proptest! {
     }
 
     #[test]
-    fn who_starts_never_makes_the_number_of_voters_worse(cluster in any_cluster(), id in 1u64..10) {
+    fn who_starts_never_makes_the_number_of_voters_worse(cluster in any_cluster(), id in (1u64..10).prop_map(NodeId::new)) {
         if let Some(role) = cluster.assume(id) {
             let own = cluster.find(id).unwrap();
             prop_assert_eq!(own.server.role, Spare);
@@ -293,7 +313,7 @@ proptest! {
     }
 
     #[test]
-    fn a_seat_is_handed_to_an_online_node_without_it(cluster in any_cluster(), id in 1u64..10) {
+    fn a_seat_is_handed_to_an_online_node_without_it(cluster in any_cluster(), id in (1u64..10).prop_map(NodeId::new)) {
         if let Some(change) = cluster.handover(id) {
             for candidate in &change.candidates {
                 let node = cluster.find(candidate.id).unwrap();

@@ -1,10 +1,10 @@
 //! The voters of three nodes and more.
 
 use super::{Change, MIN_VOTERS, NodeState, Roles, change, preference};
-use crate::wire::Role;
+use crate::wire::{NodeId, Role};
 
 impl Roles {
-    pub(super) fn adjust_voters(&self, leader_id: u64) -> Option<Change> {
+    pub(super) fn adjust_voters(&self, leader_id: NodeId) -> Option<Change> {
         let online = self.online(Role::Voter);
         let offline = self.offline(Role::Voter);
         if !offline.is_empty() && self.has_spare_seats(online.len() + offline.len()) {
@@ -40,7 +40,7 @@ impl Roles {
         voters > self.targets.voters || voters.is_multiple_of(2)
     }
 
-    fn demote(&self, leader_id: u64, voters: &[&NodeState]) -> Option<Change> {
+    fn demote(&self, leader_id: NodeId, voters: &[&NodeState]) -> Option<Change> {
         let mut candidates = voters.to_vec();
         candidates.retain(|node| node.server.id != leader_id);
         preference::sort_for_demotion_among(&mut candidates, voters);
@@ -51,7 +51,7 @@ impl Roles {
 
     /// Promotes a node in a domain without a voter, where another domain has two voters. The next step demotes one of
     /// those.
-    fn spread(&self, leader_id: u64, voters: &[&NodeState]) -> Option<Change> {
+    fn spread(&self, leader_id: NodeId, voters: &[&NodeState]) -> Option<Change> {
         let taken = preference::domains(voters);
         if taken.len() == voters.len() {
             return None;

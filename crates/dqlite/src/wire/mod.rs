@@ -12,6 +12,7 @@
 mod bytes;
 mod date;
 mod frame;
+mod node_id;
 mod params;
 mod reply;
 mod request;
@@ -20,6 +21,7 @@ mod value;
 
 pub use date::UtcTime;
 pub use frame::{Header, PROTOCOL_VERSION, PROTOCOL_VERSION_LEGACY};
+pub use node_id::NodeId;
 pub use params::Params;
 pub use reply::{Failure, File, Reply, Role, Server};
 pub use request::{Request, RequestKind};

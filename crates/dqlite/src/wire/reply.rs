@@ -3,7 +3,7 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::bytes::{Reader, WORD_BYTES, blob_bytes, check_text, put_blob, put_text, text_bytes};
-use super::{Header, RowsPart, WireError};
+use super::{Header, NodeId, RowsPart, WireError};
 
 /// The role of a node, by its number on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -41,7 +41,7 @@ impl TryFrom<u64> for Role {
 /// A member of the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Server {
-    pub id: u64,
+    pub id: NodeId,
     pub address: String,
     pub role: Role,
 }
@@ -65,7 +65,7 @@ pub enum Reply {
     Failure(Failure),
     /// Id 0 and an empty address where the leader is not known.
     Server {
-        id: u64,
+        id: NodeId,
         address: String,
     },
     Welcome {
@@ -130,7 +130,7 @@ impl Reply {
             FAILURE => return Failure::decode(raw).map(Reply::Failure),
             ROWS => return RowsPart::decode(raw).map(Reply::Rows),
             SERVER => Reply::Server {
-                id: body.u64("SERVER")?,
+                id: NodeId::new(body.u64("SERVER")?),
                 address: owned(&mut body)?,
             },
             WELCOME => Reply::Welcome {
@@ -202,7 +202,7 @@ impl Reply {
                 put_text(out, message);
             }
             Reply::Server { id, address } => {
-                out.put_u64_le(*id);
+                out.put_u64_le(id.number());
                 put_text(out, address);
             }
             Reply::Welcome {
@@ -211,7 +211,7 @@ impl Reply {
             Reply::Servers(servers) => {
                 out.put_u64_le(servers.len() as u64);
                 for server in servers {
-                    out.put_u64_le(server.id);
+                    out.put_u64_le(server.id.number());
                     put_text(out, &server.address);
                     out.put_u64_le(server.role as u64);
                 }
@@ -296,7 +296,7 @@ fn decode_servers(body: &mut Reader<'_>) -> Result<Vec<Server>, WireError> {
     let count = decode_count(body, 3)?;
     (0..count)
         .map(|_| {
-            let id = body.u64("server id")?;
+            let id = NodeId::new(body.u64("server id")?);
             let address = owned(body)?;
             let role = Role::try_from(body.u64("server role")?)?;
             Ok(Server { id, address, role })

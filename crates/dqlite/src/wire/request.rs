@@ -3,7 +3,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::bytes::{Reader, WORD_BYTES, check_text, put_text, text_bytes};
-use super::{Header, Params, WireError, params};
+use super::{Header, NodeId, Params, WireError, params};
 
 /// The type byte of a request. HEARTBEAT (2) is gone from the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,19 +73,19 @@ pub enum Request<'a> {
     },
     /// Turns the connection into a Raft link; nobody but a node sends it.
     Connect {
-        id: u64,
+        id: NodeId,
         address: &'a str,
     },
     Add {
-        id: u64,
+        id: NodeId,
         address: &'a str,
     },
     Assign {
-        id: u64,
+        id: NodeId,
         role: u64,
     },
     Remove {
-        id: u64,
+        id: NodeId,
     },
     Dump {
         name: &'a str,
@@ -95,7 +95,7 @@ pub enum Request<'a> {
         format: u64,
     },
     Transfer {
-        id: u64,
+        id: NodeId,
     },
     Describe {
         format: u64,
@@ -207,19 +207,18 @@ impl<'a> Request<'a> {
                 params::put(out, params);
             }
             Request::Connect { id, address } | Request::Add { id, address } => {
-                out.put_u64_le(*id);
+                out.put_u64_le(id.number());
                 put_text(out, address);
             }
             Request::Assign { id, role } => {
-                out.put_u64_le(*id);
+                out.put_u64_le(id.number());
                 out.put_u64_le(*role);
             }
             Request::Dump { name } => put_text(out, name),
+            Request::Remove { id } | Request::Transfer { id } => out.put_u64_le(id.number()),
             Request::Client { id: word }
             | Request::Interrupt { db: word }
-            | Request::Remove { id: word }
             | Request::Cluster { format: word }
-            | Request::Transfer { id: word }
             | Request::Describe { format: word }
             | Request::Weight { weight: word } => out.put_u64_le(*word),
         }
@@ -278,15 +277,15 @@ impl<'a> Request<'a> {
                 db: body.u64("INTERRUPT")?,
             },
             11 => Request::Connect {
-                id: body.u64("CONNECT")?,
+                id: NodeId::new(body.u64("CONNECT")?),
                 address: body.text("CONNECT")?,
             },
             12 => Request::Add {
-                id: body.u64("ADD")?,
+                id: NodeId::new(body.u64("ADD")?),
                 address: body.text("ADD")?,
             },
             13 => {
-                let id = body.u64("ASSIGN")?;
+                let id = NodeId::new(body.u64("ASSIGN")?);
                 let role = if body.is_empty() {
                     0
                 } else {
@@ -295,7 +294,7 @@ impl<'a> Request<'a> {
                 Request::Assign { id, role }
             }
             14 => Request::Remove {
-                id: body.u64("REMOVE")?,
+                id: NodeId::new(body.u64("REMOVE")?),
             },
             15 => Request::Dump {
                 name: body.text("DUMP")?,
@@ -304,7 +303,7 @@ impl<'a> Request<'a> {
                 format: body.u64("CLUSTER")?,
             },
             17 => Request::Transfer {
-                id: body.u64("TRANSFER")?,
+                id: NodeId::new(body.u64("TRANSFER")?),
             },
             18 => Request::Describe {
                 format: body.u64("DESCRIBE")?,

@@ -1,5 +1,7 @@
 //! Requests, results and errors of a connection that works.
 
+use dqlite::wire::NodeId;
+
 use super::*;
 
 #[tokio::test]
@@ -178,7 +180,7 @@ async fn announced_size_over_the_limit_is_refused() {
 #[tokio::test]
 async fn last_server_is_not_removed() {
     let server = |id| Server {
-        id,
+        id: NodeId::new(id),
         address: format!("10.0.0.{id}:9000"),
         role: Role::Voter,
     };
@@ -188,8 +190,11 @@ async fn last_server_is_not_removed() {
         Step::reply(Reply::Empty),
     ];
     let (mut connection, server) = opened(steps).await;
-    assert!(matches!(connection.remove(1).await, Err(Error::Invalid(_))));
-    connection.remove(2).await.unwrap();
+    assert!(matches!(
+        connection.remove(NodeId::new(1)).await,
+        Err(Error::Invalid(_))
+    ));
+    connection.remove(NodeId::new(2)).await.unwrap();
     assert_eq!(
         server.requests()[1..],
         [
@@ -204,11 +209,11 @@ async fn last_server_is_not_removed() {
 async fn unknown_leader_is_none() {
     let steps = vec![
         Step::reply(Reply::Server {
-            id: 0,
+            id: NodeId::UNKNOWN,
             address: String::new(),
         }),
         Step::reply(Reply::Server {
-            id: 3,
+            id: NodeId::new(3),
             address: "10.0.0.3:9000".into(),
         }),
     ];

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dqlite::client::{ConnectOptions, Endpoint, Error, LeaderConnector, Resolve};
-use dqlite::wire::{Reply, RequestKind, Role, Server};
+use dqlite::wire::{NodeId, Reply, RequestKind, Role, Server};
 
 use super::fake::{FakeServer, Step};
 
@@ -37,7 +37,7 @@ impl Cluster {
 
 fn names(address: &str) -> Step {
     Step::reply(Reply::Server {
-        id: 1,
+        id: NodeId::new(1),
         address: address.into(),
     })
 }
@@ -70,7 +70,7 @@ async fn leader_is_found_through_another_node_and_asked_itself() {
 #[tokio::test]
 async fn node_that_votes_not_is_asked_for_the_voters() {
     let server = |id, address: &str, role| Server {
-        id,
+        id: NodeId::new(id),
         address: address.into(),
         role,
     };

@@ -1,6 +1,8 @@
 //! Connections that break, hang or are given up: what the caller learns, and that nobody gets the reply
 //! of another request.
 
+use dqlite::wire::NodeId;
+
 use super::*;
 
 #[tokio::test]
@@ -23,7 +25,7 @@ async fn reply_cut_at_any_byte_is_an_unknown_outcome_for_a_write() {
 #[tokio::test]
 async fn reply_cut_at_any_byte_is_a_disconnect_for_a_read() {
     let servers = vec![Server {
-        id: 1,
+        id: NodeId::new(1),
         address: "10.0.0.1:9000".into(),
         role: Role::Voter,
     }];

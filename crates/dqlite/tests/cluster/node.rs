@@ -14,7 +14,7 @@ use dqlite::node::{DirLock, Node, NodeOptions};
 use dqlite::proxy::{Proxy, ProxyOptions, dialer};
 use dqlite::roles::RoleTargets;
 use dqlite::tls::Tls;
-use dqlite::wire::{Role, Server};
+use dqlite::wire::{NodeId, Role, Server};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -35,7 +35,7 @@ pub async fn free_address() -> String {
 }
 
 pub struct TestNode {
-    pub id: u64,
+    pub id: NodeId,
     pub address: String,
     pub member: Member,
     pub cluster_id: ClusterId,

@@ -1,8 +1,8 @@
 //! Taking nodes out for good.
 
-use dqlite::client::Error;
 use dqlite::cluster::{ClusterError, MemberState, remove};
 use dqlite::wire::Role::{StandBy, Voter};
+use dqlite::{client::Error, wire::NodeId};
 
 use crate::node::{Cluster, with_role};
 
@@ -75,6 +75,11 @@ async fn a_dead_node_is_removed_before_a_living_one_may_go() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_node_is_not_removed() {
     let cluster = Cluster::start(1, None).await;
-    let error = remove(&mut cluster.nodes[0].nodes(), 7).await.unwrap_err();
-    assert!(matches!(error, ClusterError::NotFound { id: 7 }), "{error}");
+    let error = remove(&mut cluster.nodes[0].nodes(), NodeId::new(7))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(error, ClusterError::NotFound { id } if id == NodeId::new(7)),
+        "{error}"
+    );
 }

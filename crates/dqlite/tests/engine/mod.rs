@@ -11,7 +11,10 @@ use std::{
     time::Duration,
 };
 
-use dqlite::node::{BOOTSTRAP_ID, Node, NodeOptions};
+use dqlite::{
+    node::{BOOTSTRAP_ID, Node, NodeOptions},
+    wire::NodeId,
+};
 
 /// Long enough for a machine under load, short enough to end a hanging test.
 pub const DEADLINE: Duration = Duration::from_secs(30);
@@ -64,12 +67,12 @@ impl Client {
     }
 
     /// The id and the address of the leader, once there is one.
-    pub fn leader(&mut self) -> (u64, String) {
+    pub fn leader(&mut self) -> (NodeId, String) {
         let (kind, body) = self.call(0, &[0; 8]);
         assert_eq!(kind, 1, "not a SERVER answer");
         let text = body[8..].split(|byte| *byte == 0).next().unwrap();
         (
-            u64::from_le_bytes(body[..8].try_into().unwrap()),
+            NodeId::new(u64::from_le_bytes(body[..8].try_into().unwrap())),
             String::from_utf8_lossy(text).into(),
         )
     }

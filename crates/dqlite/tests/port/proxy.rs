@@ -11,7 +11,7 @@ use dqlite::cluster::resolver;
 use dqlite::node::{BOOTSTRAP_ID, Node, NodeOptions};
 use dqlite::proxy::{PeerHandler, PeerStream, Proxy, ProxyError, ProxyOptions, dialer};
 use dqlite::tls::Tls;
-use dqlite::wire::{Param, Role, Value};
+use dqlite::wire::{NodeId, Param, Role, Value};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -40,12 +40,12 @@ async fn free_address() -> String {
 }
 
 impl Server {
-    async fn start(id: u64, tls: Option<Tls>) -> Server {
+    async fn start(id: NodeId, tls: Option<Tls>) -> Server {
         Server::start_with_peers(id, tls, None).await
     }
 
     async fn start_with_peers(
-        id: u64,
+        id: NodeId,
         tls: Option<Tls>,
         peers: Option<Arc<dyn PeerHandler>>,
     ) -> Server {
@@ -343,17 +343,17 @@ async fn http2_is_closed_where_nobody_serves_it() {
 /// by the engines and accepted by the ports.
 async fn two_nodes_form_a_cluster(tls: Option<Tls>) {
     let first = Server::start(BOOTSTRAP_ID, tls.clone()).await;
-    let second = Server::start(2, tls).await;
+    let second = Server::start(NodeId::new(2), tls).await;
     let mut leader = first.connect().await;
     use_sql(&mut leader).await;
     leader.set_request_timeout(TIMEOUT);
-    leader.add(2, &second.address).await.unwrap();
-    leader.assign(2, Role::Voter).await.unwrap();
+    leader.add(NodeId::new(2), &second.address).await.unwrap();
+    leader.assign(NodeId::new(2), Role::Voter).await.unwrap();
     leader
         .exec_sql("INSERT INTO t (v) VALUES (x'01')", &[])
         .await
         .unwrap();
-    leader.transfer(2).await.unwrap();
+    leader.transfer(NodeId::new(2)).await.unwrap();
     let mut next = second.connect().await;
     next.set_request_timeout(TIMEOUT);
     next.open("test").await.unwrap();

@@ -128,14 +128,14 @@ async fn remove(pair: &PemPair, known: Vec<String>, gone: &str) -> Result<(), Er
 
 #[cfg(test)]
 mod tests {
-    use dqlite::wire::Role;
+    use dqlite::wire::{NodeId, Role};
 
     use super::*;
 
     #[test]
     fn members_without_servers_and_servers_without_members_are_found() {
         let server = |id, address: &str| Server {
-            id,
+            id: NodeId::new(id),
             address: address.to_owned(),
             role: Role::Voter,
         };

@@ -1,3 +1,4 @@
+use dqlite::wire::NodeId;
 use proptest::prelude::*;
 
 use super::*;
@@ -12,7 +13,7 @@ const GRACE_PERIODS: GracePeriods = GracePeriods {
 
 fn server(id: u64, role: Role) -> Server {
     Server {
-        id,
+        id: NodeId::new(id),
         address: format!("10.0.0.{id}:6400"),
         role,
     }
@@ -51,10 +52,18 @@ fn after(
     memory.note(servers, records, now);
     let trusted: Vec<String> = trusted.iter().map(|name| (*name).to_owned()).collect();
     let now = (now, NOW_S + seconds.cast_signed());
-    findings(servers, records, &trusted, &memory, GRACE_PERIODS, 1, now)
-        .into_iter()
-        .map(|f| (f.text, f.repair, f.due))
-        .collect()
+    findings(
+        servers,
+        records,
+        &trusted,
+        &memory,
+        GRACE_PERIODS,
+        NodeId::new(1),
+        now,
+    )
+    .into_iter()
+    .map(|f| (f.text, f.repair, f.due))
+    .collect()
 }
 
 #[test]
@@ -77,7 +86,7 @@ fn a_server_of_no_member_goes_when_no_join_can_be_under_way_and_a_voter_only_whe
         let servers = [server(1, Role::Voter), server(2, role)];
         let found = after(seconds, &servers, &records, &[]);
         assert_eq!(found.len(), 1);
-        assert_eq!(found[0].1, Some(Repair::RemoveServer(2)));
+        assert_eq!(found[0].1, Some(Repair::RemoveServer(NodeId::new(2))));
         assert_eq!(found[0].2, due, "{role:?} {seconds}");
     }
     let own = after(
@@ -126,7 +135,7 @@ fn a_removal_is_carried_on_until_only_the_node_has_to_hear_of_it() {
     let removal = Removal {
         name: "node2".to_owned(),
         address: "10.0.0.2:6400".to_owned(),
-        server: Some(2),
+        server: Some(NodeId::new(2)),
         force: false,
         nonce: "n".to_owned(),
         started_s: NOW_S,
@@ -200,7 +209,7 @@ proptest! {
                     prop_assert!(only_pending || due != Due::Now);
                 }
                 Some(Repair::RemoveServer(id)) => {
-                    prop_assert!(id != 1 && !rows.contains_key(&id));
+                    prop_assert!(id != NodeId::new(1) && !rows.contains_key(&id.number()));
                 }
                 _ => {}
             }

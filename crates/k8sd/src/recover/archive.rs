@@ -137,13 +137,14 @@ fn new_file(path: &Path) -> io::Result<File> {
 mod tests {
     use std::fs;
 
+    use dqlite::wire::NodeId;
     use proptest::prelude::*;
 
     use super::*;
 
     fn member(id: u64) -> Member {
         Member {
-            id,
+            id: NodeId::new(id),
             name: format!("node{id}"),
             address: format!("10.0.0.{id}:6400"),
         }

@@ -1,10 +1,11 @@
 //! The members of a recovered cluster, and how the archive lists them.
 
+use dqlite::wire::NodeId;
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
-    pub id: u64,
+    pub id: NodeId,
     pub name: String,
     pub address: String,
 }
@@ -22,7 +23,7 @@ impl Member {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listed {
-    pub id: u64,
+    pub id: NodeId,
     pub address: String,
     /// voter, stand-by or spare
     pub role: String,

@@ -204,11 +204,13 @@ fn other(kept: &Kept, trusted: &[TrustEntry], servers: &[Server]) -> Result<Memb
 
 #[cfg(test)]
 mod tests {
+    use dqlite::wire::NodeId;
+
     use super::*;
 
     fn server(id: u64) -> Server {
         Server {
-            id,
+            id: NodeId::new(id),
             address: format!("10.0.0.{id}:6400"),
             role: Role::Spare,
         }
@@ -239,7 +241,7 @@ mod tests {
         assert_eq!(alone.own_server().role, Role::Voter);
         let two = plan(&["node1=10.0.0.9:6400", "node2"]).unwrap();
         assert_eq!(two.own_server().address, "10.0.0.9:6400");
-        assert_eq!(two.members[1].id, 2);
+        assert_eq!(two.members[1].id, NodeId::new(2));
         assert_eq!(two.dropped[0].name, "node3");
         for bad in [
             &["node2"][..],

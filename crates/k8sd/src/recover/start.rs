@@ -11,7 +11,7 @@ use dqlite::{
     files::{read_info, write_info},
     node::{DirLock, EngineState, engine_state, find_damage},
     sql::{Piece, is_blank, split},
-    wire::{Role, Server},
+    wire::{NodeId, Role, Server},
 };
 use tracing::{info, warn};
 
@@ -99,7 +99,7 @@ fn take(state: &StateDir, archive: &Path, own: &DaemonFile, now_s: i64) -> Resul
 }
 
 /// The list makes sense, and has this node.
-fn check(listed: &[Listed], own_id: u64, own_name: &str) -> Result<Server, String> {
+fn check(listed: &[Listed], own_id: NodeId, own_name: &str) -> Result<Server, String> {
     let mut own = None;
     let (mut ids, mut names, mut addresses) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     let mut voters = 0;
@@ -117,7 +117,7 @@ fn check(listed: &[Listed], own_id: u64, own_name: &str) -> Result<Server, Strin
             other => return Err(format!("{name} has the role {other:?}")),
         };
         voters += usize::from(role == Role::Voter);
-        if address.parse::<SocketAddr>().is_err() || *id == 0 {
+        if address.parse::<SocketAddr>().is_err() || id.is_unknown() {
             return Err(format!(
                 "{name} has no id, or no address of the form ip:port"
             ));
@@ -195,7 +195,7 @@ mod tests {
 
     fn listed(id: u64) -> Listed {
         Listed {
-            id,
+            id: NodeId::new(id),
             address: format!("10.0.0.{id}:6400"),
             role: "voter".to_owned(),
             name: format!("node{id}"),
@@ -205,7 +205,10 @@ mod tests {
     #[test]
     fn a_list_without_this_node_or_with_nonsense_is_refused() {
         let good = [listed(1), listed(2)];
-        assert_eq!(check(&good, 2, "node2").unwrap().address, "10.0.0.2:6400");
+        assert_eq!(
+            check(&good, NodeId::new(2), "node2").unwrap().address,
+            "10.0.0.2:6400"
+        );
         let change = |change: fn(&mut Listed)| {
             let mut list = good.to_vec();
             change(&mut list[1]);
@@ -214,7 +217,7 @@ mod tests {
         for (list, reason) in [
             (vec![listed(1)], "does not have this node"),
             (change(|m| m.name = "other".to_owned()), "calls this node"),
-            (change(|m| m.id = 1), "of another"),
+            (change(|m| m.id = NodeId::new(1)), "of another"),
             (
                 change(|m| m.address = "10.0.0.1:6400".to_owned()),
                 "of another",
@@ -223,7 +226,7 @@ mod tests {
             (change(|m| m.role = "king".to_owned()), "role"),
             (vec![], "no voter"),
         ] {
-            let error = check(&list, 2, "node2").unwrap_err();
+            let error = check(&list, NodeId::new(2), "node2").unwrap_err();
             assert!(error.contains(reason), "{error}");
         }
     }
@@ -245,13 +248,16 @@ mod tests {
         let work = dir.path().join(WORK);
         fs::create_dir(&work).unwrap();
         let me = Server {
-            id: 7,
+            id: NodeId::new(7),
             address: own.address.clone(),
             role: Role::Voter,
         };
         write_info(&work, &me).unwrap();
         prepare(&state, 1).unwrap();
-        assert_eq!(read_info(&state.database()).unwrap().unwrap().id, 7);
+        assert_eq!(
+            read_info(&state.database()).unwrap().unwrap().id,
+            NodeId::new(7)
+        );
         fs::write(dir.path().join(ARCHIVE), "nonsense").unwrap();
         assert!(prepare(&state, 1).is_err(), "nothing is passed over");
         assert!(dir.path().join(ARCHIVE).exists());

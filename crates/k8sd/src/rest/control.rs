@@ -6,6 +6,7 @@ use axum::{
     extract::{Path, Request, State},
     http::{HeaderValue, header},
 };
+use dqlite::wire::NodeId;
 use serde_json::json;
 use tracing::warn;
 
@@ -63,7 +64,7 @@ pub async fn reset(State(daemon): Shared, Path(name): Path<String>, request: Req
     if cluster.own.name != name {
         return Err(Error::Invalid(format!("this node is {}", cluster.own.name)));
     }
-    let id = value(&request, "id").map(|id| u64::from_str_radix(id, 16));
+    let id = value(&request, "id").map(|id| u64::from_str_radix(id, 16).map(NodeId::new));
     if id.is_some_and(|id| id != Ok(cluster.identity.id)) {
         return Err(Error::Conflict(
             "this node has become a member anew since".to_owned(),

@@ -1,3 +1,4 @@
+use dqlite::wire::NodeId;
 use proptest::prelude::*;
 
 use super::*;
@@ -10,29 +11,32 @@ fn entry(term: u64, index: u64) -> LastEntry {
 fn the_farthest_entry_counts_and_the_silent_are_forgotten() {
     let mut ends = LogEnds::default();
     for end in [entry(3, 100), entry(4, 96), entry(4, 95), entry(3, 200)] {
-        ends.note(1, end);
+        ends.note(NodeId::new(1), end);
     }
-    assert_eq!(ends.of(1), Some(entry(4, 96)));
-    assert_eq!(ends.of(2), None);
+    assert_eq!(ends.of(NodeId::new(1)), Some(entry(4, 96)));
+    assert_eq!(ends.of(NodeId::new(2)), None);
     for id in 2..=MAX_NODES as u64 {
-        ends.note(id, entry(1, 1));
+        ends.note(NodeId::new(id), entry(1, 1));
     }
-    ends.note(1, entry(4, 97));
-    ends.note(1000, entry(1, 1));
-    assert_eq!((ends.of(1), ends.of(2)), (Some(entry(4, 97)), None));
+    ends.note(NodeId::new(1), entry(4, 97));
+    ends.note(NodeId::new(1000), entry(1, 1));
+    assert_eq!(
+        (ends.of(NodeId::new(1)), ends.of(NodeId::new(2))),
+        (Some(entry(4, 97)), None)
+    );
     assert_eq!(ends.0.len(), MAX_NODES);
 }
 
 #[test]
 fn only_news_is_told() {
     let (mut ends, mut told) = (LogEnds::default(), LogEnds::default());
-    ends.note(1, entry(1, 5));
-    ends.note(2, entry(1, 5));
+    ends.note(NodeId::new(1), entry(1, 5));
+    ends.note(NodeId::new(2), entry(1, 5));
     assert_eq!(ends.news(&mut told).len(), 2);
-    ends.note(2, entry(1, 4));
+    ends.note(NodeId::new(2), entry(1, 4));
     assert!(ends.news(&mut told).is_empty());
-    ends.note(2, entry(1, 6));
-    assert_eq!(ends.news(&mut told), [(2, entry(1, 6))]);
+    ends.note(NodeId::new(2), entry(1, 6));
+    assert_eq!(ends.news(&mut told), [(NodeId::new(2), entry(1, 6))]);
 }
 
 #[test]
@@ -186,7 +190,7 @@ impl Sim {
                 if !self.on_the_way.is_empty() {
                     let at = usize::from(which) % self.on_the_way.len();
                     let (id, end) = self.on_the_way.swap_remove(at);
-                    self.heard.note(id as u64, end);
+                    self.heard.note(NodeId::new(id as u64), end);
                 }
             }
             Step::Copy(at) => self.copies.push((at, self.nodes[at].clone())),
@@ -233,13 +237,13 @@ proptest! {
         for step in steps {
             sim.take(step);
             for (id, node) in sim.nodes.iter().enumerate() {
-                if let Some(told) = sim.heard.of(id as u64) {
+                if let Some(told) = sim.heard.of(NodeId::new(id as u64)) {
                     prop_assert!(!has_lost(node.found(), told), "{node:?} told {told:?}");
                 }
             }
         }
         for (id, copy) in &sim.copies {
-            let Some(told) = sim.heard.of(*id as u64) else { continue };
+            let Some(told) = sim.heard.of(NodeId::new(*id as u64)) else { continue };
             let has_entry = copy.disk.get(told.index.wrapping_sub(1) as usize) == Some(&told.term);
             let is_refused = copy.term <= told.term && told.index > 0 && !has_entry;
             prop_assert_eq!(has_lost(copy.found(), told), is_refused, "{:?} told {:?}", copy, told);

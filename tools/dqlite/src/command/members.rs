@@ -5,7 +5,7 @@
 
 use dqlite::client::{Connection, Error as ClientError};
 use dqlite::node::generate_node_id;
-use dqlite::wire::{Role, Server};
+use dqlite::wire::{NodeId, Role, Server};
 
 use super::survey::survey;
 use crate::error::ShellError;
@@ -15,7 +15,10 @@ use crate::shell::Shell;
 pub async fn add(shell: &mut Shell, address: &str, id: Option<&str>) -> Result<(), ShellError> {
     let id = match id {
         // As .cluster prints it.
-        Some(id) => u64::from_str_radix(id, 16).ok().filter(|id| *id > 0),
+        Some(id) => u64::from_str_radix(id, 16)
+            .ok()
+            .map(NodeId::new)
+            .filter(|id| !id.is_unknown()),
         None => generate_node_id(address).ok(),
     };
     let Some(id) = id else {

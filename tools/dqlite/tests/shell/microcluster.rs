@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use std::thread;
 
 use bytes::{Bytes, BytesMut};
-use dqlite::wire::{Header, Reply, Request, Role, Server};
+use dqlite::wire::{Header, NodeId, Reply, Request, Role, Server};
 use openssl::ssl::{SslAcceptor, SslFiletype, SslMethod, SslVerifyMode, SslVersion};
 use openssl::x509::X509;
 
@@ -27,7 +27,7 @@ fn head(stream: &mut impl Read) -> String {
 /// Answers as the only node of a cluster, until the client has gone.
 fn serve(stream: &mut (impl Read + Write), address: &str) {
     let node = Server {
-        id: 0xabc,
+        id: NodeId::new(0xabc),
         address: address.to_owned(),
         role: Role::Voter,
     };

@@ -158,7 +158,10 @@ fn a_directory_of_go_dqlite_is_taken_over() {
         },
     )
     .unwrap();
-    assert_eq!((identity.id, identity.address.as_str()), (7, ADDRESS));
+    assert_eq!(
+        (identity.id, identity.address.as_str()),
+        (NodeId::new(7), ADDRESS)
+    );
     assert_eq!(identity.cluster[1].address, "[::1]:9000");
     assert_eq!(read(dir.path(), CLUSTER_FILE), cluster);
 }
@@ -168,12 +171,12 @@ fn one_lost_file_is_made_up_for() {
     let dir = tempfile::tempdir().unwrap();
     give_data(dir.path());
     let own = Server {
-        id: 7,
+        id: NodeId::new(7),
         address: ADDRESS.to_owned(),
         role: Role::Voter,
     };
     let other = Server {
-        id: 8,
+        id: NodeId::new(8),
         address: "10.0.0.2:9000".to_owned(),
         role: Role::Voter,
     };
@@ -186,7 +189,7 @@ fn one_lost_file_is_made_up_for() {
         },
     );
     assert!(matches!(lost, Err(FileError::IdLost { .. })), "{lost:?}");
-    assert_eq!(run(dir.path(), ALONE).unwrap().id, 7);
+    assert_eq!(run(dir.path(), ALONE).unwrap().id, NodeId::new(7));
     assert_eq!(read_info(dir.path()).unwrap(), Some(own));
 
     fs::remove_file(dir.path().join(CLUSTER_FILE)).unwrap();

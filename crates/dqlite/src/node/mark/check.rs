@@ -1,7 +1,10 @@
 //! Checks that a directory is what its mark says. Pure.
 
 use super::file::{ClosedSegment, Content, FILE_NAME, SnapshotEnd};
-use crate::log::{OpenReport, Report};
+use crate::{
+    log::{OpenReport, Report},
+    wire::NodeId,
+};
 
 /// The reason why a directory is not the one that its mark was written for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -9,7 +12,7 @@ pub enum Mismatch {
     #[error(
         "its file {FILE_NAME} belongs to node {found:x}, but this is node {own:x}: files of two nodes were mixed up"
     )]
-    OtherNode { found: u64, own: u64 },
+    OtherNode { found: NodeId, own: NodeId },
     #[error(
         "its log ends with the entry {found}, although this node had stored the entries up to {expected}, \
          as the file {FILE_NAME} says: {}, or the directory is an older copy", lost(expected - found)
@@ -46,7 +49,7 @@ fn lost(entries: u64) -> String {
 }
 
 /// Compares what the engine would load with what this node has written down.
-pub fn check(node_id: u64, mark: &Content, report: &Report) -> Result<(), Mismatch> {
+pub fn check(node_id: NodeId, mark: &Content, report: &Report) -> Result<(), Mismatch> {
     if mark.node_id != node_id {
         return Err(Mismatch::OtherNode {
             found: mark.node_id,

@@ -26,6 +26,7 @@ use std::{
 use crate::{
     files::replace,
     log::{SnapshotId, crc32},
+    wire::NodeId,
 };
 
 pub const FILE_NAME: &str = "high-water-mark";
@@ -46,7 +47,7 @@ pub const CLOSED_MAX: usize = 100;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Content {
     pub sequence: u64,
-    pub node_id: u64,
+    pub node_id: NodeId,
     /// The index that the log, or its snapshot, reaches at least.
     pub last_index: u64,
     pub is_clean: bool,
@@ -113,7 +114,7 @@ pub fn encode(content: &Content, slot: &mut [u8; SLOT_BYTES]) {
     let open = &content.open[skipped..];
     let mut words = vec![
         content.sequence,
-        content.node_id,
+        content.node_id.number(),
         content.last_index,
         u64::from(content.is_clean),
         open.len() as u64,
@@ -196,7 +197,7 @@ fn decode(slot: &[u8]) -> Option<Content> {
     };
     Some(Content {
         sequence: word(16)?,
-        node_id: word(24)?,
+        node_id: NodeId::new(word(24)?),
         last_index: word(32)?,
         is_clean: word(40)? == 1,
         open: (0..count).map(segment).collect::<Option<_>>()?,
@@ -241,7 +242,7 @@ mod tests {
     fn content(sequence: u64) -> Content {
         Content {
             sequence,
-            node_id: 7,
+            node_id: NodeId::new(7),
             last_index: 100 + sequence,
             is_clean: false,
             open: vec![OpenSegment {

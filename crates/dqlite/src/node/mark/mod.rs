@@ -36,7 +36,10 @@ use super::{
     LastEntry,
     poison::{self, Kind},
 };
-use crate::log::{FileName, Report};
+use crate::{
+    log::{FileName, Report},
+    wire::NodeId,
+};
 pub use check::{Mismatch, check, check_closed, check_open, check_snapshot};
 pub use file::{ClosedSegment, Content, FILE_NAME, OpenSegment, SnapshotEnd, read};
 use file::{SLOT_BYTES, create, encode, slot_offset};
@@ -90,7 +93,7 @@ fn tracked() -> MutexGuard<'static, Vec<Arc<Tracker>>> {
 
 impl Mark {
     /// Writes the mark of a node that is about to start on a directory with this log, and follows its files.
-    pub fn begin(dir: &Path, node_id: u64, report: &Report) -> io::Result<Self> {
+    pub fn begin(dir: &Path, node_id: NodeId, report: &Report) -> io::Result<Self> {
         let snapshot = report.snapshot.as_ref();
         let snapshot = snapshot.map(|snapshot| SnapshotEnd::read(dir, snapshot.id));
         let state = State::new(node_id, report, snapshot.transpose()?);

@@ -4,13 +4,14 @@ use super::file::{ClosedSegment, Content, OpenSegment, SnapshotEnd};
 use crate::{
     log::{Report, add_to_digest, batch_extent},
     node::LastEntry,
+    wire::NodeId,
 };
 
 /// The offset of the first batch of a segment: behind the word with the format.
 const FIRST_BATCH_OFFSET: u64 = 8;
 
 pub struct State {
-    node_id: u64,
+    node_id: NodeId,
     last_index: u64,
     /// The term of the last entry that was seen to be written; `None` when the entry may be gone.
     last_term: Option<u64>,
@@ -37,7 +38,7 @@ struct Open {
 impl State {
     /// Returns the state before the engine starts on a directory with this log. The engine closes all segments as it
     /// starts.
-    pub fn new(node_id: u64, report: &Report, snapshot: Option<SnapshotEnd>) -> Self {
+    pub fn new(node_id: NodeId, report: &Report, snapshot: Option<SnapshotEnd>) -> Self {
         let open = report.open.iter().filter_map(|open| {
             let (first, last) = open.entries?;
             Some(Open {
@@ -205,7 +206,7 @@ mod tests {
 
     fn empty() -> State {
         State {
-            node_id: 1,
+            node_id: NodeId::new(1),
             last_index: 10,
             last_term: Some(2),
             snapshot_index: 0,
