@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use etcd_state::mvcc::{
-    Change, ChangeKind, Commit, History, KeyRange, KeyValue, LeaseId, NEVER_COMPACTED, Replay, Tree,
+    Change, ChangeKind, Commit, History, KeyRange, KeyValue, LeaseId, NEVER_COMPACTED, Replay,
+    Revision, Tree,
 };
 
 const KEYS: usize = 1_000_000;
@@ -30,7 +31,10 @@ fn bench_load() {
     let sorted = pod_keys(LOADED_KEYS);
     let mixed = scattered(sorted.clone());
     for (name, keys) in [("insert ascending", sorted), ("insert scattered", mixed)] {
-        let versions: Vec<_> = keys.iter().map(|key| version(key, 2, None)).collect();
+        let versions: Vec<_> = keys
+            .iter()
+            .map(|key| version(key, Revision::new(2), None))
+            .collect();
         let mut tree = Tree::new();
         let spent = time(|| versions.into_iter().for_each(|kv| drop(tree.insert(kv))));
         report(&format!("{name}, {LOADED_KEYS} keys"), spent, LOADED_KEYS);
@@ -68,7 +72,7 @@ fn bench_batches(tree: &Tree, keys: &[Bytes]) {
     let batches: Vec<Vec<_>> = (0..BATCHES)
         .map(|_| {
             (0..BATCH_CHANGES)
-                .map(|_| version(random.pick(keys), 3, None))
+                .map(|_| version(random.pick(keys), Revision::new(3), None))
                 .collect()
         })
         .collect();
@@ -90,7 +94,7 @@ fn bench_batches(tree: &Tree, keys: &[Bytes]) {
 
 fn bench_history(keys: &[Bytes]) {
     let tree = load(keys);
-    let history = History::restore(tree, 2, NEVER_COMPACTED, Vec::new());
+    let history = History::restore(tree, Revision::new(2), NEVER_COMPACTED, Vec::new());
     let mut random = Random(3);
     let commits = 100_000;
     let spent = time(|| {
@@ -104,22 +108,31 @@ fn bench_history(keys: &[Bytes]) {
         commits,
     );
 
-    let last = history.head().revision;
+    let last = history.head().revision.number();
     for (name, revision) in [
         ("64", last - 64),
         ("1,000", last - 1_000),
         ("50,000", last / 2),
     ] {
-        let spent = time(|| drop(black_box(history.at(revision).expect("is readable"))));
+        let spent = time(|| {
+            drop(black_box(
+                history.at(Revision::new(revision)).expect("is readable"),
+            ))
+        });
         report(&format!("first read {name} commits back"), spent, 1);
-        let spent = time(|| drop(black_box(history.at(revision).expect("is readable"))));
+        let spent = time(|| {
+            drop(black_box(
+                history.at(Revision::new(revision)).expect("is readable"),
+            ))
+        });
         report(&format!("next read {name} commits back"), spent, 1);
     }
     println!("{:?}", history.size());
-    let spent = time(|| drop(history.commits_from(last / 2, 1_000).expect("is readable")));
+    let middle = Revision::new(last / 2);
+    let spent = time(|| drop(history.commits_from(middle, 1_000).expect("is readable")));
     report("read 1,000 commits for a watch", spent, 1);
     let spent = time(|| {
-        let garbage = history.compact(last / 2).expect("is not compacted");
+        let garbage = history.compact(middle).expect("is not compacted");
         println!("{} rows of garbage", garbage.len());
     });
     report("compact 50,000 commits", spent, 1);
@@ -130,7 +143,7 @@ fn append_batch(history: &History, random: &mut Random, keys: &[Bytes]) {
     let mut tree = head.tree.clone();
     let commits: Vec<_> = (1..=BATCH_CHANGES as i64)
         .map(|n| {
-            let revision = head.revision + n;
+            let revision = Revision::new(head.revision.number() + n);
             let key = random.pick(keys);
             let kv = version(key, revision, tree.get(key).map(Arc::as_ref));
             let prev = tree.insert(Arc::clone(&kv));
@@ -156,14 +169,14 @@ fn bench_replay() {
             .zip(&keys)
             .map(|(revision, key)| KeyValue {
                 value: value.clone(),
-                ..raw(key, revision, None)
+                ..raw(key, Revision::new(revision), None)
             })
             .collect();
         let spent = time(|| {
-            let mut replay = Replay::new(compact_revision);
+            let mut replay = Replay::new(Revision::new(compact_revision));
             for kv in rows {
                 replay
-                    .row(ChangeKind::Put, kv, 0)
+                    .row(ChangeKind::Put, kv, Revision::NONE)
                     .expect("the rows are complete");
             }
             let (history, _) = replay.finish();
@@ -181,15 +194,15 @@ fn bench_replay() {
 fn load(keys: &[Bytes]) -> Tree {
     let mut tree = Tree::new();
     keys.iter()
-        .for_each(|key| drop(tree.insert(version(key, 2, None))));
+        .for_each(|key| drop(tree.insert(version(key, Revision::new(2), None))));
     tree
 }
 
-fn version(key: &Bytes, revision: i64, prev: Option<&KeyValue>) -> Arc<KeyValue> {
+fn version(key: &Bytes, revision: Revision, prev: Option<&KeyValue>) -> Arc<KeyValue> {
     Arc::new(raw(key, revision, prev))
 }
 
-fn raw(key: &Bytes, revision: i64, prev: Option<&KeyValue>) -> KeyValue {
+fn raw(key: &Bytes, revision: Revision, prev: Option<&KeyValue>) -> KeyValue {
     KeyValue {
         key: key.clone(),
         value: Bytes::from_static(b"value"),

@@ -234,6 +234,8 @@ fn of_writer(error: &WriterError) -> Exit {
 mod tests {
     use std::io;
 
+    use etcd_state::mvcc::Revision;
+
     use super::*;
     use crate::{address::ListenSocket, api::ListenError, config::ConfigError};
 
@@ -267,7 +269,10 @@ mod tests {
             ),
             (ServerError::Node(StartError::Node(held)), 5),
             (ServerError::Open(OpenError::NewerSchema(1 << 17)), 6),
-            (ServerError::Writer(WriterError::ForeignWriter(2)), 6),
+            (
+                ServerError::Writer(WriterError::ForeignWriter(Revision::new(2))),
+                6,
+            ),
             (ServerError::Writer(WriterError::Damaged(String::new())), 6),
             (
                 ServerError::Open(OpenError::NoLeader(std::time::Duration::ZERO)),

@@ -8,6 +8,7 @@ use etcd_proto::etcdserverpb::{
     MemberPromoteRequest, MemberPromoteResponse, MemberRemoveRequest, MemberRemoveResponse,
     MemberUpdateRequest, MemberUpdateResponse, ResponseHeader, cluster_server::Cluster,
 };
+use etcd_state::mvcc::Revision;
 use tonic::{Request, Response, Status};
 
 use super::{Identity, status::membership_status};
@@ -23,7 +24,7 @@ pub struct ClusterService {
 impl ClusterService {
     /// Returns a header without a revision, as etcd does here.
     fn header(&self) -> Option<ResponseHeader> {
-        Some(self.identity.header(0))
+        Some(self.identity.header(Revision::NONE))
     }
 
     fn members(&self, servers: Vec<Server>) -> Vec<Member> {

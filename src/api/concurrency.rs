@@ -149,7 +149,7 @@ impl Session {
                 no_put: true,
                 ..Options::default()
             };
-            let mut follower = self.follow(range, revision_of(&older) + 1, only_deletions)?;
+            let mut follower = self.follow(range, revision_of(&older).next(), only_deletions)?;
             match follower.next().await {
                 Ok(_) | Err(FollowError::Lost) => {}
                 Err(error) => return Err(error.into()),
@@ -204,7 +204,7 @@ impl Prefix {
 
     fn youngest_before(&self, revision: Revision) -> RangeRequest {
         RangeRequest {
-            max_create_revision: revision - 1,
+            max_create_revision: revision.previous().number(),
             keys_only: true,
             ..self.first(SortOrder::Descend)
         }
@@ -228,13 +228,14 @@ pub fn is_created_at(key: Bytes, revision: Revision) -> Compare {
         result: compare::CompareResult::Equal.into(),
         target: compare::CompareTarget::Create.into(),
         key,
-        target_union: Some(compare::TargetUnion::CreateRevision(revision)),
+        target_union: Some(compare::TargetUnion::CreateRevision(revision.number())),
         ..Default::default()
     }
 }
 
 pub fn revision_of(response: &RangeResponse) -> Revision {
-    response.header.as_ref().map_or(0, |header| header.revision)
+    let header = response.header.as_ref();
+    header.map_or(Revision::NONE, |header| Revision::new(header.revision))
 }
 
 pub fn is_deletion(event: &Event) -> bool {

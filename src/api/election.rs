@@ -44,7 +44,7 @@ impl ElectionService {
         let leader = LeaderKey {
             name,
             key: entry.key.clone(),
-            rev: entry.revision,
+            rev: entry.revision.number(),
             lease: lease.number(),
         };
         let header = self.0.header(entry.read_revision);
@@ -64,7 +64,14 @@ impl ElectionService {
         let session = self.0.session(&request)?;
         let lease = session.lease(LeaseId::new(leader.lease)).await?;
         let value = request.into_inner().value;
-        let revision = proclaim(&session, leader.key, leader.rev, lease, value).await?;
+        let revision = proclaim(
+            &session,
+            leader.key,
+            Revision::new(leader.rev),
+            lease,
+            value,
+        )
+        .await?;
         let header = self.0.header(revision);
         Ok(ProclaimResponse { header })
     }
@@ -76,8 +83,12 @@ impl ElectionService {
         let session = self.0.session(&request);
         let leader = request.into_inner().leader;
         let leader = leader.ok_or(RecipeError::LeaderMissing)?;
-        let response = session?.txn(delete_request(leader.key, leader.rev)).await?;
-        let revision = response.header.map_or(0, |header| header.revision);
+        let response = session?
+            .txn(delete_request(leader.key, Revision::new(leader.rev)))
+            .await?;
+        let revision = response
+            .header
+            .map_or(Revision::NONE, |header| Revision::new(header.revision));
         let header = self.0.header(revision);
         Ok(ResignResponse { header })
     }
@@ -141,7 +152,9 @@ async fn proclaim(
     if !response.succeeded {
         return Err(RecipeError::NotLeader);
     }
-    Ok(response.header.map_or(0, |header| header.revision))
+    Ok(response
+        .header
+        .map_or(Revision::NONE, |header| Revision::new(header.revision)))
 }
 
 #[tonic::async_trait]

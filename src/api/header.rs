@@ -34,7 +34,7 @@ impl Identity {
         ResponseHeader {
             cluster_id: self.cluster_id,
             member_id: self.member_id,
-            revision,
+            revision: revision.number(),
             raft_term: self.raft_term(),
         }
     }

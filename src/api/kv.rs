@@ -9,6 +9,7 @@ use etcd_proto::etcdserverpb::{
 };
 use etcd_state::{
     auth::{AuthError, Caller},
+    mvcc::Revision,
     requests::{RequestError, check_delete_range, check_put, check_range, check_txn},
 };
 use prost::Message;
@@ -74,7 +75,7 @@ impl KvService {
     /// Completes the header of which the store knows the revision.
     fn complete(&self, header: &mut Option<ResponseHeader>) {
         let revision = header.as_ref().map_or(0, |header| header.revision);
-        *header = Some(self.identity.header(revision));
+        *header = Some(self.identity.header(Revision::new(revision)));
     }
 }
 
@@ -110,7 +111,7 @@ impl Kv for KvService {
         let identity = self.identity.clone();
         let messages = tokio_stream::iter(chunks).map(move |mut response| {
             if let Some(header) = &mut response.header {
-                *header = identity.header(header.revision);
+                *header = identity.header(Revision::new(header.revision));
             }
             Ok(RangeStreamResponse {
                 range_response: Some(response),
@@ -164,7 +165,10 @@ impl Kv for KvService {
         let store = self.permit(&request, |_| Ok(()), |caller, _| caller.check_admin())?;
         let CompactionRequest { revision, physical } = request.into_inner();
         self.compactions.note();
-        store.compact(revision, physical).await.map_err(status)?;
+        store
+            .compact(Revision::new(revision), physical)
+            .await
+            .map_err(status)?;
         let header = Some(self.identity.header(self.store.revision()));
         Ok(Response::new(CompactionResponse { header }))
     }

@@ -52,7 +52,9 @@ impl LockService {
             caller.check_delete_range(&delete)?;
         }
         let response = store.delete_range(delete).await?;
-        let revision = response.header.map_or(0, |header| header.revision);
+        let revision = response
+            .header
+            .map_or(Revision::NONE, |header| Revision::new(header.revision));
         let header = self.0.header(revision);
         Ok(UnlockResponse { header })
     }

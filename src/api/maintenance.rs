@@ -126,8 +126,8 @@ impl Maintenance for MaintenanceService {
             db_size_in_use: pages.used_bytes().cast_signed(),
             leader: view.leader_id.unwrap_or_default().number(),
             // libdqlite does not tell its Raft index; the revision moves like it.
-            raft_index: revision.cast_unsigned(),
-            raft_applied_index: revision.cast_unsigned(),
+            raft_index: revision.number().cast_unsigned(),
+            raft_applied_index: revision.number().cast_unsigned(),
             raft_term: self.identity.raft_term(),
             errors: self.errors(view.leader_id.is_some()),
             is_learner: own.is_some_and(|own| own.role != Role::Voter),

@@ -28,7 +28,7 @@ pub async fn snapshot(
     };
     let file = store.snapshot(origin).await.map_err(status)?;
     info!(
-        revision = file.revision(),
+        revision = file.revision().number(),
         bytes = file.remaining_bytes(),
         "sending a snapshot"
     );

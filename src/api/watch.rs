@@ -13,7 +13,11 @@ use bytes::Bytes;
 use etcd_proto::etcdserverpb::watch_create_request::FilterType;
 use etcd_proto::etcdserverpb::watch_request::RequestUnion;
 use etcd_proto::etcdserverpb::{WatchCreateRequest, WatchRequest, WatchResponse, watch_server};
-use etcd_state::{auth::AuthError, mvcc::KeyRange, requests::RequestError};
+use etcd_state::{
+    auth::AuthError,
+    mvcc::{KeyRange, Revision},
+    requests::RequestError,
+};
 use tonic::codegen::{BoxFuture, Service, http};
 use tonic::server::{Grpc, NamedService, StreamingService};
 use tonic::{Request, Response, Status, Streaming};
@@ -188,7 +192,7 @@ fn read_create(request: WatchCreateRequest) -> CreateRequest {
     CreateRequest {
         watch_id: (request.watch_id != 0).then(|| WatchId::new(request.watch_id)),
         range: KeyRange::new(copy(&key), copy(&request.range_end)),
-        start_revision: request.start_revision,
+        start_revision: Revision::new(request.start_revision),
         options: Options {
             prev_kv: request.prev_kv,
             no_put: filters(FilterType::Noput),

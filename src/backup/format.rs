@@ -171,9 +171,9 @@ impl Trailer {
         bytes.extend_from_slice(&VERSION.to_be_bytes());
         bytes.extend_from_slice(&self.file_bytes.to_be_bytes());
         bytes.extend_from_slice(&self.snapshot_bytes.to_be_bytes());
-        bytes.extend_from_slice(&revision.unwrap_or(0).to_be_bytes());
+        bytes.extend_from_slice(&revision.unwrap_or_default().number().to_be_bytes());
         bytes.push(u8::from(hash.is_some()));
-        let (hash, compact_revision) = hash.map_or((0, 0), |known| {
+        let (hash, compact_revision) = hash.map_or((0, Revision::NONE), |known| {
             let KnownHash {
                 hash,
                 compact_revision,
@@ -181,7 +181,7 @@ impl Trailer {
             (hash, compact_revision)
         });
         bytes.extend_from_slice(&hash.to_be_bytes());
-        bytes.extend_from_slice(&compact_revision.to_be_bytes());
+        bytes.extend_from_slice(&compact_revision.number().to_be_bytes());
         bytes.extend_from_slice(&cluster_id.to_be_bytes());
         bytes.extend_from_slice(&node_id.number().to_be_bytes());
         bytes
@@ -196,15 +196,15 @@ impl Trailer {
         }
         let file_bytes = u64::from_be_bytes(fields.take());
         let snapshot_bytes = u64::from_be_bytes(fields.take());
-        let revision = i64::from_be_bytes(fields.take());
+        let revision = Revision::new(i64::from_be_bytes(fields.take()));
         let [is_known] = fields.take();
         let known = KnownHash {
             hash: u32::from_be_bytes(fields.take()),
-            compact_revision: i64::from_be_bytes(fields.take()),
+            compact_revision: Revision::new(i64::from_be_bytes(fields.take())),
         };
         let trailer = Self {
             info: SnapshotInfo {
-                revision: (revision > 0).then_some(revision),
+                revision: (revision > Revision::NONE).then_some(revision),
                 hash: (is_known == 1).then_some(known),
                 cluster_id: u64::from_be_bytes(fields.take()),
                 node_id: NodeId::new(u64::from_be_bytes(fields.take())),
@@ -242,10 +242,10 @@ mod tests {
         let hash = any::<Option<(u32, i64)>>();
         (proptest::option::of(1..i64::MAX), hash, any::<(u64, u64)>()).prop_map(
             |(revision, hash, (cluster_id, node_id))| SnapshotInfo {
-                revision,
+                revision: revision.map(Revision::new),
                 hash: hash.map(|(hash, compact_revision)| KnownHash {
                     hash,
-                    compact_revision,
+                    compact_revision: Revision::new(compact_revision),
                 }),
                 cluster_id,
                 node_id: NodeId::new(node_id),

@@ -86,7 +86,7 @@ impl FromStr for Name {
         let revision = revision.strip_prefix('r').ok_or(())?;
         let name = Self {
             time: time.parse()?,
-            revision: revision.parse().map_err(|_| ())?,
+            revision: Revision::new(revision.parse().map_err(|_| ())?),
             node_id: NodeId::new(u64::from_str_radix(node, 16).map_err(|_| ())?),
         };
         (name.to_string() == text).then_some(name).ok_or(())
@@ -128,7 +128,7 @@ mod tests {
             revisions in (1..1_000_000_000_000_i64, 1..1_000_000_000_000_i64),
             node_id: u64
         ) {
-            let name = |time, revision| Name { time: Time::from_unix(time), revision, node_id: NodeId::new(node_id) };
+            let name = |time, revision| Name { time: Time::from_unix(time), revision: Revision::new(revision), node_id: NodeId::new(node_id) };
             let (a, b) = (name(times.0, revisions.0), name(times.1, revisions.1));
             prop_assert_eq!(a.to_string().parse(), Ok(a));
             prop_assert_eq!(a.to_string().cmp(&b.to_string()), a.cmp(&b));

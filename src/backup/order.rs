@@ -44,6 +44,8 @@ pub fn write(dir: &Path, node_id: NodeId, names: &[Name]) -> io::Result<()> {
 mod tests {
     use std::fs;
 
+    use etcd_state::mvcc::Revision;
+
     use super::super::names::Time;
     use super::*;
 
@@ -53,7 +55,7 @@ mod tests {
         assert_eq!(read(dir.path(), NodeId::new(7)).unwrap(), []);
         let name = |unix_s, revision| Name {
             time: Time::from_unix(unix_s),
-            revision,
+            revision: Revision::new(revision),
             node_id: NodeId::new(7),
         };
         let names = [name(9, 3), name(2, 4), name(2, 1)];

@@ -147,6 +147,7 @@ fn unwritable((path, source): (PathBuf, io::Error)) -> BackupError {
 
 #[cfg(test)]
 mod tests {
+    use etcd_state::mvcc::Revision;
     use openssl::sha::sha256;
     use proptest::prelude::*;
 
@@ -158,7 +159,7 @@ mod tests {
         writer.write(content).unwrap();
         writer.write(&sha256(content)).unwrap();
         let info = SnapshotInfo {
-            revision: Some(3),
+            revision: Some(Revision::new(3)),
             ..SnapshotInfo::default()
         };
         writer.finish(info).unwrap().unwrap().0
@@ -222,7 +223,7 @@ mod tests {
         std::fs::write(&path, backup(b"content")).unwrap();
         let backup = Backup::open(&path).unwrap();
         assert_eq!(backup.head.created_s, 7);
-        assert_eq!(backup.trailer.info.revision, Some(3));
+        assert_eq!(backup.trailer.info.revision, Some(Revision::new(3)));
         let scratch = Scratch::beside(&path, None);
         let file = backup.unpack(&scratch).unwrap();
         let mut found = vec![0; 7];

@@ -53,6 +53,7 @@ pub fn in_order(names: &[Name], node_id: NodeId, order: &[Name]) -> Vec<Name> {
 
 #[cfg(test)]
 mod tests {
+    use etcd_state::mvcc::Revision;
     use proptest::prelude::*;
 
     use super::*;
@@ -87,7 +88,7 @@ mod tests {
         ) {
             let mut names: Vec<Name> = Vec::new();
             for (time, revision) in made {
-                let name = Name { time: Time::from_unix(time), revision, node_id: NodeId::new(1) };
+                let name = Name { time: Time::from_unix(time), revision: Revision::new(revision), node_id: NodeId::new(1) };
                 if !names.contains(&name) {
                     names.push(name);
                 }
@@ -95,7 +96,7 @@ mod tests {
             // An earlier version made the first ones, while the clock was right.
             let first = names.len() - listed.min(names.len());
             names[..first].sort();
-            let other = Name { time: Time::from_unix(9), revision: 3, node_id: NodeId::new(2) };
+            let other = Name { time: Time::from_unix(9), revision: Revision::new(3), node_id: NodeId::new(2) };
             let mut found = names.clone();
             found.push(other);
             found.reverse();

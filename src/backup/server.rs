@@ -91,8 +91,9 @@ impl BackupMetrics {
         self.made.increment();
         self.last_s.store(time.unix_s(), Ordering::Relaxed);
         self.last_bytes.store(written.bytes, Ordering::Relaxed);
-        let revision = written.trailer.info.revision.unwrap_or(0);
-        self.last_revision.store(revision, Ordering::Relaxed);
+        let revision = written.trailer.info.revision.unwrap_or_default();
+        self.last_revision
+            .store(revision.number(), Ordering::Relaxed);
     }
 }
 
@@ -293,6 +294,8 @@ impl Pieces {
 
 #[cfg(test)]
 mod tests {
+    use etcd_state::mvcc::Revision;
+
     use super::*;
 
     fn settings(dir: &Path, reserve_bytes: u64) -> BackupSettings {
@@ -307,7 +310,7 @@ mod tests {
     fn name(unix_s: u64, node_id: u64) -> String {
         let name = Name {
             time: Time::from_unix(unix_s),
-            revision: 3,
+            revision: Revision::new(3),
             node_id: NodeId::new(node_id),
         };
         name.to_string()

@@ -62,7 +62,7 @@ pub async fn run(args: &RollBackArgs) -> Result<Summary, RollBackError> {
     let mut reader = Reader::open(&args.file)?;
     let mut last = 0;
     while let Some(row) = reader.next_row()? {
-        last = row.id;
+        last = row.id.number();
     }
     let mut summary = Summary {
         is_written: false,

@@ -50,10 +50,12 @@ pub async fn run(store: Store, clients: Arc<ClientCompactions>, interval: Durati
         }
         let started = Instant::now();
         match store.compact(revision, false).await {
-            Ok(()) => debug!(revision, took = ?started.elapsed(), "compacted"),
+            Ok(()) => debug!(revision = revision.number(), took = ?started.elapsed(), "compacted"),
             // A client was faster.
             Err(RequestError::Compacted) => {}
-            Err(error) => warn!(%error, revision, "automatic compaction failed; trying again"),
+            Err(error) => {
+                warn!(%error, revision = revision.number(), "automatic compaction failed; trying again")
+            }
         }
     }
 }

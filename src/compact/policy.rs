@@ -19,7 +19,7 @@ impl Policy {
     pub fn new(revision: Revision, client_count: u64) -> Self {
         Self {
             previous: revision,
-            compacted: 0,
+            compacted: Revision::NONE,
             client_count,
             quiet: 0,
         }
@@ -35,7 +35,7 @@ impl Policy {
         }
         self.quiet = self.quiet.saturating_add(1);
         // Revision 1 is the empty store.
-        if self.quiet < QUIET_INTERVALS || candidate <= self.compacted.max(1) {
+        if self.quiet < QUIET_INTERVALS || candidate <= self.compacted.max(Revision::FIRST) {
             return None;
         }
         self.compacted = candidate;
@@ -47,29 +47,34 @@ impl Policy {
 mod tests {
     use super::*;
 
+    fn tick(policy: &mut Policy, revision: i64, client_count: u64) -> Option<i64> {
+        let candidate = policy.tick(Revision::new(revision), client_count);
+        candidate.map(Revision::number)
+    }
+
     #[test]
     fn compacts_to_the_revision_of_the_tick_before() {
-        let mut policy = Policy::new(1, 0);
-        assert_eq!(policy.tick(100, 0), None);
-        assert_eq!(policy.tick(200, 0), Some(100));
-        assert_eq!(policy.tick(300, 0), Some(200));
+        let mut policy = Policy::new(Revision::new(1), 0);
+        assert_eq!(tick(&mut policy, 100, 0), None);
+        assert_eq!(tick(&mut policy, 200, 0), Some(100));
+        assert_eq!(tick(&mut policy, 300, 0), Some(200));
     }
 
     #[test]
     fn leaves_it_to_clients_that_compact() {
-        let mut policy = Policy::new(10, 0);
+        let mut policy = Policy::new(Revision::new(10), 0);
         for count in 1..5 {
-            assert_eq!(policy.tick(100 * count as i64, count), None);
+            assert_eq!(tick(&mut policy, 100 * count as i64, count), None);
         }
-        assert_eq!(policy.tick(500, 4), None);
-        assert_eq!(policy.tick(600, 4), Some(500));
+        assert_eq!(tick(&mut policy, 500, 4), None);
+        assert_eq!(tick(&mut policy, 600, 4), Some(500));
     }
 
     #[test]
     fn an_idle_store_is_compacted_once() {
-        let mut policy = Policy::new(50, 0);
-        assert_eq!(policy.tick(50, 0), None);
-        assert_eq!(policy.tick(50, 0), Some(50));
-        assert_eq!(policy.tick(50, 0), None);
+        let mut policy = Policy::new(Revision::new(50), 0);
+        assert_eq!(tick(&mut policy, 50, 0), None);
+        assert_eq!(tick(&mut policy, 50, 0), Some(50));
+        assert_eq!(tick(&mut policy, 50, 0), None);
     }
 }

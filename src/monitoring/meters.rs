@@ -96,7 +96,7 @@ pub fn export_metrics(store: &Store) {
     meter
         .i64_observable_gauge("etcd_debugging_mvcc_current_revision")
         .with_description("The current revision of store.")
-        .with_callback(move |observer| observer.observe(of.revision(), &[]))
+        .with_callback(move |observer| observer.observe(of.revision().number(), &[]))
         .build();
     let of = store.clone();
     meter

@@ -1,5 +1,6 @@
 //! One moment on the time line of the status page, from two readings of counters. Pure.
 
+use etcd_state::mvcc::Revision;
 use telemetry::metrics::{Distribution, Traffic};
 
 /// Counters since the start, and gauges, at one moment.
@@ -24,8 +25,8 @@ pub struct Totals {
 /// The current values, in the units of their names.
 #[derive(Debug, Clone, Default)]
 pub struct Gauges {
-    pub revision: i64,
-    pub compact_revision: i64,
+    pub revision: Revision,
+    pub compact_revision: Revision,
     pub keys: u64,
     pub leases: Option<u64>,
     pub watchers: i64,
@@ -100,7 +101,7 @@ impl Point {
         let fsyncs = now.log_write_us.since(&before.log_write_us);
         let batches = now.batch_requests.since(&before.batch_requests);
         let gauges = &now.gauges;
-        let revisions = now.gauges.revision - before.gauges.revision;
+        let revisions = now.gauges.revision.since(before.gauges.revision);
         let count = |bytes: u64| Some(bytes as f64);
         let known = |bytes: Option<u64>| bytes.map(|bytes| bytes as f64);
         let cpu = now.cpu_s.zip(before.cpu_s);
@@ -123,8 +124,12 @@ impl Point {
             rate(now.received_bytes, before.received_bytes),
             rate(now.sent_bytes, before.sent_bytes),
             cpu.map(|(now, before)| (now - before).max(0.0) / seconds),
-            Some(gauges.revision as f64),
-            Some((gauges.revision - gauges.compact_revision.max(0)) as f64),
+            Some(gauges.revision.number() as f64),
+            Some(
+                gauges
+                    .revision
+                    .since(gauges.compact_revision.max(Revision::NONE)) as f64,
+            ),
             count(gauges.keys),
             known(gauges.leases),
             Some(gauges.watchers as f64),
@@ -180,8 +185,8 @@ mod tests {
             ..Totals::default()
         };
         now.traffic.writes = 60;
-        now.gauges.revision = 9;
-        now.gauges.compact_revision = -1;
+        now.gauges.revision = Revision::new(9);
+        now.gauges.compact_revision = Revision::new(-1);
         let point = Point::between(&before, &now).unwrap();
         assert_eq!(point.at_ms, 7);
         assert_eq!(value(&point, "writes_per_s"), Some(5.0));

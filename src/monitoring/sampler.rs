@@ -7,6 +7,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use dqlite::tls::Tls;
+use etcd_state::mvcc::Revision;
 use telemetry::metrics::{CALLS, Counter, Histogram, ProcessUse};
 use tokio::time::{MissedTickBehavior, timeout};
 
@@ -78,7 +79,7 @@ pub struct Observed {
     ring: Mutex<Ring>,
     /// The compaction revision that was last seen, and the time of its change, in seconds since
     /// 1970.
-    compacted: Mutex<(i64, Option<i64>)>,
+    compacted: Mutex<(Revision, Option<i64>)>,
 }
 
 impl Observed {
@@ -99,7 +100,7 @@ impl Observed {
             started: Instant::now(),
             file_stats: ArcSwap::from_pointee(FileStats::default()),
             ring: Mutex::default(),
-            compacted: Mutex::new((0, None)),
+            compacted: Mutex::new((Revision::NONE, None)),
         })
     }
 
@@ -165,11 +166,11 @@ impl Observed {
         let mut compacted = self.compacted.lock().expect("no panic while it is held");
         let (known, at) = &mut *compacted;
         // What was compacted before this process began has no time.
-        if revision > *known && *known > 0 {
+        if revision > *known && *known > Revision::NONE {
             *at = Some((totals.at_ms / 1000) as i64);
         }
         if self.store.is_loaded() {
-            *known = revision.max(1);
+            *known = revision.max(Revision::FIRST);
         }
     }
 
@@ -200,7 +201,7 @@ impl Observed {
                 leases: self.store.lease_count().map(|count| count as u64),
                 watchers: watch.map_or(0, |watch| watches(&watch.watchers)),
                 slow_watchers: watch.map_or(0, |watch| watches(&watch.slow_watchers)),
-                watch_lag_revisions: hub.map_or(0, |hub| (revision - hub.position()).max(0)),
+                watch_lag_revisions: hub.map_or(0, |hub| revision.since(hub.position()).max(0)),
                 queue_requests: self.store.queued().0 as u64,
                 database_bytes: pages.map(Pages::total_bytes),
                 database_used_bytes: pages.map(Pages::used_bytes),

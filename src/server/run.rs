@@ -215,7 +215,7 @@ pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result
         tokio::spawn(serving);
     }
     let mut api = tokio::spawn(api::serve(services, listener, stopping.wait()));
-    info!(listen = %config.listen, revision = store.revision(), "ready");
+    info!(listen = %config.listen, revision = store.revision().number(), "ready");
 
     let aside = StepAside {
         member: node.member().clone(),

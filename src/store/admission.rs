@@ -93,6 +93,7 @@ fn writes(txn: &TxnRequest) -> bool {
 #[cfg(test)]
 mod tests {
     use etcd_proto::etcdserverpb::{AlarmMember, DeleteRangeRequest, PutRequest, RangeRequest};
+    use etcd_state::mvcc::Revision;
     use prost::Message;
 
     use super::*;
@@ -133,7 +134,7 @@ mod tests {
         };
         let id = LeaseId::new(1);
         let compact = Compact {
-            revision: 1,
+            revision: Revision::new(1),
             physical: false,
         };
         [

@@ -112,7 +112,7 @@ mod tests {
         assert!(!Batch::of_records(vec![record]).is_empty());
         let mut batch = Batch::default();
         batch.push(Arc::new(Commit {
-            revision: 2,
+            revision: Revision::new(2),
             changes: Vec::new(),
         }));
         assert!(!batch.is_empty());
@@ -120,7 +120,10 @@ mod tests {
 
     #[test]
     fn only_a_batch_has_rows_of_requests() {
-        let purge = Write::Purge(Step::Delete(vec![RowId::new(2, 0), RowId::new(3, 0)]));
+        let purge = Write::Purge(Step::Delete(vec![
+            RowId::new(Revision::new(2), 0),
+            RowId::new(Revision::new(3), 0),
+        ]));
         for write in [purge, Write::Vacuum, Write::Batch(Batch::default())] {
             assert_eq!((write.rows(), write.bytes()), (0, 0), "{write:?}");
             assert_eq!(write.batch().is_some(), matches!(write, Write::Batch(_)));

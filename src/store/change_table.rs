@@ -78,8 +78,8 @@ impl PackedRows for Unpacked {
         match column {
             2 => Column::Blob(&kv.key),
             3 => Column::Integer((*kind == ChangeKind::Delete).into()),
-            4 => Column::Integer(kv.create_revision),
-            5 => Column::Integer(*prev_revision),
+            4 => Column::Integer(kv.create_revision.number()),
+            5 => Column::Integer(prev_revision.number()),
             6 => Column::Integer(kv.version),
             7 => Column::Integer(kv.lease.number()),
             8 if *kind == ChangeKind::Put => Column::Blob(&kv.value),

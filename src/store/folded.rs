@@ -206,13 +206,17 @@ mod tests {
             })
         };
         let records = [
-            Record::Compacted { revision: 3 },
+            Record::Compacted {
+                revision: Revision::new(3),
+            },
             set(Some("a")),
-            Record::Compacted { revision: 5 },
+            Record::Compacted {
+                revision: Revision::new(5),
+            },
             set(None),
         ];
         let folded = Folded::new(&records);
-        assert_eq!(folded.compact_revision, Some(5));
+        assert_eq!(folded.compact_revision, Some(Revision::new(5)));
         let values: Vec<_> = folded
             .settings
             .values()

@@ -41,7 +41,7 @@ impl Store {
 
 /// The hash up to `revision`, 0 for the current one. Reads the whole store.
 pub fn hash(history: &History, revision: Revision) -> Result<StoreHash, RequestError> {
-    if revision < 0 {
+    if revision < Revision::NONE {
         // For etcd this is a revision that comes before every version.
         return Ok(StoreHash {
             hash: crc32c::crc32c(KEY_BUCKET),

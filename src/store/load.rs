@@ -93,7 +93,7 @@ pub(super) async fn load(
         .await?;
     let (history, garbage) = replay.finish();
     info!(
-        revision = history.head().revision,
+        revision = history.head().revision.number(),
         superfluous_rows = garbage.len(),
         took = ?started.elapsed(),
         "loaded the store"

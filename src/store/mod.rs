@@ -278,7 +278,7 @@ impl Store {
             let head = self.shared.history.head();
             return Ok(requests::range(&head.tree, request, head.revision));
         }
-        let snapshot = self.shared.history.at(request.revision)?;
+        let snapshot = self.shared.history.at(Revision::new(request.revision))?;
         Ok(requests::range(&snapshot.tree, request, self.revision()))
     }
 
@@ -293,7 +293,7 @@ impl Store {
             return Err(RequestError::StreamFilters);
         }
         let revision = self.revision();
-        let snapshot = self.shared.history.at(request.revision)?;
+        let snapshot = self.shared.history.at(Revision::new(request.revision))?;
         Ok(RangeStream::new(
             snapshot.tree.clone(),
             request,
@@ -328,7 +328,7 @@ impl Store {
     pub async fn lease_revoke(&self, id: LeaseId) -> Result<Revision, RequestError> {
         match self.submit(LeaseRevoke { id }).await? {
             // A leader of an older version does not say.
-            0 => Ok(self.revision()),
+            Revision::NONE => Ok(self.revision()),
             revision => Ok(revision),
         }
     }

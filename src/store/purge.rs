@@ -37,7 +37,7 @@ pub struct Sweep {
 impl Sweep {
     /// None if nothing was compacted yet.
     pub fn new(compact_revision: Revision, kept: Vec<RowId>) -> Option<Self> {
-        (compact_revision > 0).then(|| Self {
+        (compact_revision > Revision::NONE).then(|| Self {
             kept,
             end: RowId::last_of(compact_revision),
             after: RowId::MIN,
@@ -134,7 +134,7 @@ impl Purge {
 
     /// Merges small batches up to a revision, once everything is deleted. What is newer is read and superseded too often.
     pub fn merge_up_to(&mut self, compact_revision: Revision) {
-        if compact_revision > 0 {
+        if compact_revision > Revision::NONE {
             let after = self.merge.map_or(RowId::MIN, |merge| merge.after);
             let upto = RowId::last_of(compact_revision);
             self.merge = Some(MergeStep { after, upto });
@@ -300,10 +300,10 @@ mod tests {
 
     #[test]
     fn whoever_waits_is_answered_after_the_last_step() {
-        let mut purge = Purge::new(vec![RowId::new(1, 0)], None);
+        let mut purge = Purge::new(vec![RowId::new(Revision::new(1), 0)], None);
         let (reply, mut receiver) = ReplySender::new(None);
         purge.next_step().unwrap();
-        purge.add([RowId::new(2, 0)]);
+        purge.add([RowId::new(Revision::new(2), 0)]);
         purge.wait(reply);
         assert!(receiver.try_recv().is_err());
         purge.next_step().unwrap();
@@ -314,10 +314,14 @@ mod tests {
     #[test]
     fn a_sweep_deletes_what_is_not_kept_and_comes_before_the_rows() {
         let kept: Vec<_> = (0..2000).map(|n| RowId::from_number(n * 3)).collect();
-        let (first, end, next) = (RowId::new(0, 0), RowId::last_of(1), RowId::new(2, 0));
+        let (first, end, next) = (
+            RowId::new(Revision::NONE, 0),
+            RowId::last_of(Revision::new(1)),
+            RowId::new(Revision::new(2), 0),
+        );
         let mut table: BTreeSet<_> = (0..6000).map(RowId::from_number).collect();
         table.extend([end, next]);
-        let mut purge = Purge::new(vec![first], Sweep::new(1, kept.clone()));
+        let mut purge = Purge::new(vec![first], Sweep::new(Revision::new(1), kept.clone()));
         let (reply, mut receiver) = ReplySender::new(None);
         purge.wait(reply);
         loop {
@@ -351,21 +355,24 @@ mod tests {
 
     #[test]
     fn batches_are_merged_when_everything_is_deleted() {
-        let mut purge = Purge::new(vec![RowId::new(1, 0)], None);
-        purge.merge_up_to(9);
+        let mut purge = Purge::new(vec![RowId::new(Revision::new(1), 0)], None);
+        purge.merge_up_to(Revision::new(9));
         let delete = purge.next_step().unwrap();
         assert!(matches!(delete, Step::Delete(_)), "{delete:?}");
         purge.done(&delete, Done::default(), Duration::ZERO);
-        let upto = RowId::last_of(9);
+        let upto = RowId::last_of(Revision::new(9));
         let first = purge.next_step().unwrap();
         let after = RowId::MIN;
         assert_eq!(first, Step::Merge(MergeStep { after, upto }));
-        let rest = Rest::Behind(RowId::new(4, 0));
+        let rest = Rest::Behind(RowId::new(Revision::new(4), 0));
         purge.done(&first, Done { deleted: 0, rest }, Duration::ZERO);
         // A later compaction goes on where this one is.
-        purge.merge_up_to(12);
+        purge.merge_up_to(Revision::new(12));
         let next = purge.next_step().unwrap();
-        let (after, upto) = (RowId::new(4, 0), RowId::last_of(12));
+        let (after, upto) = (
+            RowId::new(Revision::new(4), 0),
+            RowId::last_of(Revision::new(12)),
+        );
         assert_eq!(next, Step::Merge(MergeStep { after, upto }));
         // Nobody waits for it.
         let (reply, mut receiver) = ReplySender::new(None);
@@ -377,7 +384,7 @@ mod tests {
 
     #[test]
     fn nothing_is_swept_before_the_first_compaction() {
-        assert!(Sweep::new(-1, Vec::new()).is_none());
-        assert!(Sweep::new(0, Vec::new()).is_none());
+        assert!(Sweep::new(Revision::new(-1), Vec::new()).is_none());
+        assert!(Sweep::new(Revision::NONE, Vec::new()).is_none());
     }
 }

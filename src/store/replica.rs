@@ -68,7 +68,7 @@ impl Replica {
         if self.is_loaded() {
             self.shared.history.head().revision
         } else {
-            0
+            Revision::NONE
         }
     }
 
@@ -167,8 +167,8 @@ impl Replica {
         self.apply_settings(settings);
         self.loaded(meta.cluster_id);
         info!(
-            revision = head.revision,
-            compact_revision = meta.compact_revision,
+            revision = head.revision.number(),
+            compact_revision = meta.compact_revision.number(),
             keys = head.tree.len(),
             leases = stored.len(),
             "this node leads and takes writes"
@@ -247,7 +247,7 @@ impl Replica {
         let (history, _) = replay.finish();
         let head = history.head();
         info!(
-            revision = head.revision,
+            revision = head.revision.number(),
             keys = head.tree.len(),
             "received the store from the leader"
         );
@@ -281,7 +281,10 @@ impl Replica {
         match compacting.await.expect("compacting does not panic") {
             // The leader deletes the rows, or the next one finds them.
             Ok(_) => (),
-            Err(error) => warn!(%error, revision, "a compaction of the leader was not applied"),
+            Err(error) => {
+                let revision = revision.number();
+                warn!(%error, revision, "a compaction of the leader was not applied");
+            }
         }
     }
 }

@@ -45,7 +45,7 @@ impl Filling {
             database,
             changes: Vec::new(),
             bytes: 0,
-            last: 0,
+            last: Revision::NONE,
         })
     }
 

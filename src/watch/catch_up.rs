@@ -44,10 +44,10 @@ impl WatchStream {
                 let next = match commits.last() {
                     Some(last) => {
                         let unsent = self.send_history(watch_id, &watcher, &commits);
-                        unsent.unwrap_or(last.revision + 1)
+                        unsent.unwrap_or(last.revision.next())
                     }
                     // Not every revision has a commit: the first one is the empty store.
-                    None => next.max(head + 1),
+                    None => next.max(head.next()),
                 };
                 self.advance(watch_id, next);
             }
@@ -128,10 +128,10 @@ impl WatchStream {
     fn end_compacted(&self, watch_id: WatchId, compact_revision: Revision) {
         let response = WatchResponse {
             // As in etcd, without a revision.
-            header: Some((self.hub.header)(0)),
+            header: Some((self.hub.header)(Revision::NONE)),
             watch_id: watch_id.number(),
             canceled: true,
-            compact_revision,
+            compact_revision: compact_revision.number(),
             ..Default::default()
         };
         let mut state = self.hub.lock();

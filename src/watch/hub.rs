@@ -149,7 +149,7 @@ impl WatchHub {
                     slow.push(SlowWatcher {
                         stream_id,
                         watch_id,
-                        behind_revisions: (state.position + 1 - next).max(0),
+                        behind_revisions: state.position.next().since(next).max(0),
                     });
                 }
             }
@@ -200,14 +200,14 @@ impl WatchHub {
         let Some(first) = commits.get(fresh) else {
             return;
         };
-        while state.position + 1 < first.revision {
+        while state.position.next() < first.revision {
             match self
                 .source
-                .commits_from(state.position + 1, ROUND_LIMIT_CHANGES)
+                .commits_from(state.position.next(), ROUND_LIMIT_CHANGES)
             {
                 Ok(missing) if !missing.is_empty() => state = self.distribute_next(state, &missing),
                 Ok(_) | Err(SourceError::Compacted { .. }) => {
-                    state = self.lose_events(state, first.revision - 1);
+                    state = self.lose_events(state, first.revision.previous());
                 }
             }
         }
@@ -227,7 +227,7 @@ impl WatchHub {
         let state = self.lock();
         match self
             .source
-            .commits_from(state.position + 1, ROUND_LIMIT_CHANGES)
+            .commits_from(state.position.next(), ROUND_LIMIT_CHANGES)
         {
             Ok(missing) => {
                 drop(self.distribute_next(state, &missing));
@@ -291,8 +291,8 @@ impl WatchHub {
         revision: Revision,
     ) -> MutexGuard<'a, State> {
         tracing::error!(
-            from = state.position + 1,
-            to = revision,
+            from = state.position.next().number(),
+            to = revision.number(),
             "commits were compacted before they reached the watchers: closing all watch streams"
         );
         state.position = state.position.max(revision);

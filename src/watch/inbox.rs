@@ -73,11 +73,13 @@ impl Inbox {
 
 #[cfg(test)]
 mod tests {
+    use etcd_state::mvcc::Revision;
+
     use super::*;
 
     fn commit(revision: i64) -> Arc<Commit> {
         Arc::new(Commit {
-            revision,
+            revision: Revision::new(revision),
             changes: Vec::new(),
         })
     }
@@ -92,6 +94,6 @@ mod tests {
         assert_eq!((round.len(), has_more), (LIMIT_COMMITS, true));
         inbox.publish(&[commit(-2)]);
         let (round, has_more) = inbox.take_round(usize::MAX);
-        assert_eq!((round[0].revision, has_more), (-2, false));
+        assert_eq!((round[0].revision.number(), has_more), (-2, false));
     }
 }

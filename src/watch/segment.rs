@@ -108,7 +108,8 @@ mod tests {
     use prost::Message;
     use std::sync::Arc;
 
-    fn change(kind: ChangeKind, revision: Revision, value: usize) -> Change {
+    fn change(kind: ChangeKind, revision: i64, value: usize) -> Change {
+        let revision = Revision::new(revision);
         let kv = KeyValue {
             key: Bytes::from_static(b"k"),
             value: vec![b'v'; value].into(),
@@ -130,7 +131,7 @@ mod tests {
         response
             .events
             .iter()
-            .map(|event| event.kv.as_ref().unwrap().mod_revision)
+            .map(|event| Revision::new(event.kv.as_ref().unwrap().mod_revision))
             .collect()
     }
 
@@ -148,6 +149,7 @@ mod tests {
             for (revision, values) in (1..).zip(&sizes) {
                 for value in values {
                     let change = change(ChangeKind::Put, revision, *value);
+                    let revision = change.kv.mod_revision;
                     segments.extend(segmenter.push(revision, &change, None));
                     expected.push(revision);
                 }
@@ -182,16 +184,19 @@ mod tests {
         let mut segmenter = Segmenter::new(options);
         assert!(
             segmenter
-                .push(2, &change(ChangeKind::Put, 2, 1), None)
+                .push(Revision::new(2), &change(ChangeKind::Put, 2, 1), None)
                 .is_none()
         );
         assert!(
             segmenter
-                .push(3, &change(ChangeKind::Delete, 3, 0), None)
+                .push(Revision::new(3), &change(ChangeKind::Delete, 3, 0), None)
                 .is_none()
         );
         let segment = segmenter.finish().unwrap();
-        assert_eq!((segment.first_revision, segment.events), (3, 1));
+        assert_eq!(
+            (segment.first_revision, segment.events),
+            (Revision::new(3), 1)
+        );
         let both = Options {
             no_put: true,
             no_delete: true,
@@ -200,7 +205,7 @@ mod tests {
         let mut segmenter = Segmenter::new(both);
         assert!(
             segmenter
-                .push(2, &change(ChangeKind::Put, 2, 1), None)
+                .push(Revision::new(2), &change(ChangeKind::Put, 2, 1), None)
                 .is_none()
         );
         assert!(segmenter.finish().is_none());

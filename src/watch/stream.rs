@@ -98,7 +98,7 @@ impl StreamState {
             return Some(None);
         };
         let is_up_to_date = |watcher: &Watcher| match watcher.phase {
-            Phase::Synced { from } => from <= position + 1,
+            Phase::Synced { from } => from <= position.next(),
             Phase::Lagging { .. } => false,
             Phase::Compacted => true,
         };
@@ -121,7 +121,7 @@ impl StreamState {
 
     fn refusal(&self, request: &CreateRequest) -> Option<&'static str> {
         let is_taken = |id| self.watchers.contains_key(&id);
-        if request.start_revision < 0 {
+        if request.start_revision < Revision::NONE {
             Some(COMPACTED)
         } else if request.range.is_empty() {
             Some(EMPTY_RANGE)
@@ -169,7 +169,7 @@ impl WatchStream {
         };
         response.watch_id = watch_id.number();
         let phase = match request.start_revision {
-            0 => Phase::Synced { from: head + 1 },
+            Revision::NONE => Phase::Synced { from: head.next() },
             start if start > position => Phase::Synced { from: start },
             start => Phase::Lagging { next: start },
         };

@@ -237,7 +237,7 @@ impl Synced {
                 .filter(|member| member.progress_notify)
             {
                 let was_idle = std::mem::replace(&mut member.is_idle, true);
-                if !was_idle || member.from > header.revision + 1 {
+                if !was_idle || member.from > Revision::new(header.revision).next() {
                     continue;
                 }
                 let watch_id = member.id.watch_id;

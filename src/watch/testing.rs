@@ -41,7 +41,7 @@ impl TestStore {
     /// Makes a transaction readable; none if it changes nothing. Each key only once.
     pub fn commit(&mut self, ops: &[Op]) -> Option<Arc<Commit>> {
         let head = self.history.head();
-        let revision = head.revision + 1;
+        let revision = head.revision.next();
         let mut changes = Vec::new();
         for (key, value) in ops {
             let prev = head.tree.get(key).cloned();
@@ -49,7 +49,7 @@ impl TestStore {
             let mut kv = KeyValue {
                 key: key.clone(),
                 value: Bytes::new(),
-                create_revision: 0,
+                create_revision: Revision::NONE,
                 mod_revision: revision,
                 version: 0,
                 lease: LeaseId::NONE,

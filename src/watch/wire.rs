@@ -96,8 +96,8 @@ mod tests {
         KeyValue {
             key: Bytes::from_static(b"/registry/pods/default/a"),
             value: Bytes::from_static(value.as_bytes()),
-            create_revision: 3,
-            mod_revision: 300,
+            create_revision: Revision::new(3),
+            mod_revision: Revision::new(300),
             version,
             lease: LeaseId::new(7),
             position: 0,
@@ -120,8 +120,8 @@ mod tests {
         let tombstone = KeyValue {
             key: put.kv.key.clone(),
             value: Bytes::new(),
-            create_revision: 0,
-            mod_revision: 301,
+            create_revision: Revision::NONE,
+            mod_revision: Revision::new(301),
             version: 0,
             lease: LeaseId::NONE,
             position: 0,

@@ -42,7 +42,7 @@
 //! Other bits are 0. Differences are taken modulo 2^64.
 #![forbid(unsafe_code)]
 
-use etcd_state::mvcc::RowId;
+use etcd_state::mvcc::{Revision, RowId};
 
 mod codec;
 mod reader;
@@ -78,7 +78,7 @@ mod flag {
 /// The change before the one that is packed or read, which it is told apart from.
 #[derive(Debug, Default)]
 struct Previous {
-    revision: i64,
+    revision: Revision,
     position: u32,
     key: Vec<u8>,
     lease: i64,
@@ -92,6 +92,6 @@ impl Previous {
     /// Forgets the change, and keeps the memory of its key.
     fn reset(&mut self) {
         self.key.clear();
-        (self.revision, self.position, self.lease) = (0, 0, 0);
+        (self.revision, self.position, self.lease) = (Revision::NONE, 0, 0);
     }
 }

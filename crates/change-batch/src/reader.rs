@@ -131,19 +131,23 @@ fn take_change<'a>(rest: &mut &'a [u8], previous: &'a mut Previous) -> Option<Ch
     }
     if has(flag::JUMP) {
         let ahead = varint::take(rest)?.cast_signed();
-        previous.revision = previous.revision.wrapping_add(ahead);
+        let revision = previous.revision.number().wrapping_add(ahead);
+        previous.revision = Revision::new(revision);
         previous.position = u32::try_from(varint::take(rest)?).ok()?;
     } else if has(flag::SAME_REVISION) {
         previous.position += 1;
     } else {
-        previous.revision = previous.revision.wrapping_add(1);
+        previous.revision = Revision::new(previous.revision.number().wrapping_add(1));
         previous.position = 0;
     }
     if previous.position > MAX_POSITION {
         return None;
     }
     let revision = previous.revision;
-    let before = |distance: u64| revision.wrapping_sub(distance.cast_signed());
+    let before = |distance: u64| {
+        let number = revision.number().wrapping_sub(distance.cast_signed());
+        Revision::new(number)
+    };
     let shared = usize::try_from(varint::take(rest)?).ok()?;
     let key_rest = take_sized(rest)?;
     if shared > previous.key.len() {
@@ -162,8 +166,8 @@ fn take_change<'a>(rest: &mut &'a [u8], previous: &'a mut Previous) -> Option<Ch
         position: previous.position,
         key: &[],
         value: &[],
-        create_revision: 0,
-        prev_revision: 0,
+        create_revision: Revision::NONE,
+        prev_revision: Revision::NONE,
         version: 0,
         lease: LeaseId::NONE,
     };
@@ -171,7 +175,9 @@ fn take_change<'a>(rest: &mut &'a [u8], previous: &'a mut Previous) -> Option<Ch
         (change.create_revision, change.version) = (revision, 1);
     } else {
         let replaced = varint::take(rest)?;
-        change.prev_revision = if replaced == 0 { 0 } else { before(replaced) };
+        if replaced != 0 {
+            change.prev_revision = before(replaced);
+        }
         if is_put {
             change.create_revision = before(varint::take(rest)?);
             change.version = varint::take(rest)?.cast_signed();

@@ -1,6 +1,6 @@
 //! Sets of row ids, packed: the changes of a batch that a purge has taken.
 
-use etcd_state::mvcc::{MAX_POSITION, RowId};
+use etcd_state::mvcc::{MAX_POSITION, Revision, RowId};
 
 use crate::{ReadError, varint};
 
@@ -11,12 +11,13 @@ const CHECKSUM_BYTES: usize = 4;
 /// that of the one before (of the first: less 0), and its position.
 pub fn pack_row_ids(ids: &[RowId]) -> Vec<u8> {
     let mut out = vec![0; CHECKSUM_BYTES];
-    let mut previous = 0;
+    let mut previous: i64 = 0;
     for id in ids {
-        let ahead = id.revision().wrapping_sub(previous);
+        let revision = id.revision().number();
+        let ahead = revision.wrapping_sub(previous);
         varint::put(&mut out, ahead.cast_unsigned());
         varint::put(&mut out, u64::from(id.position()));
-        previous = id.revision();
+        previous = revision;
     }
     let checksum = crc32c::crc32c(&out[CHECKSUM_BYTES..]);
     out[..CHECKSUM_BYTES].copy_from_slice(&checksum.to_le_bytes());
@@ -54,7 +55,7 @@ pub fn unpack_row_ids(bytes: &[u8]) -> Result<Vec<RowId>, ReadError> {
 fn take_row_id(rest: &mut &[u8], revision: &mut i64) -> Option<RowId> {
     *revision = revision.wrapping_add(varint::take(rest)?.cast_signed());
     let position = u32::try_from(varint::take(rest)?).ok()?;
-    (position <= MAX_POSITION).then(|| RowId::new(*revision, position))
+    (position <= MAX_POSITION).then(|| RowId::new(Revision::new(*revision), position))
 }
 
 #[cfg(test)]
@@ -68,7 +69,8 @@ mod tests {
     fn ids() -> impl Strategy<Value = BTreeSet<RowId>> {
         let near = (1..2000_i64, 0..4_u32);
         let far = (1..i64::MAX >> 20, 0..=MAX_POSITION);
-        let id = prop_oneof![near, far].prop_map(|(revision, at)| RowId::new(revision, at));
+        let id = prop_oneof![near, far]
+            .prop_map(|(revision, at)| RowId::new(Revision::new(revision), at));
         prop::collection::btree_set(id, 0..300)
     }
 
@@ -99,7 +101,7 @@ mod tests {
     #[test]
     fn neighbours_take_two_bytes_each() {
         let ids: Vec<_> = (1000..1256)
-            .map(|revision| RowId::new(revision, 0))
+            .map(|revision| RowId::new(Revision::new(revision), 0))
             .collect();
         assert_eq!(pack_row_ids(&ids).len(), CHECKSUM_BYTES + 3 + 255 * 2);
         assert_eq!(unpack_row_ids(&[]), Ok(Vec::new()));

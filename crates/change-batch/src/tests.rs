@@ -34,7 +34,7 @@ fn rows() -> impl Strategy<Value = Vec<Row>> {
                 position += sub + 1;
             }
             made.push(row(
-                revision,
+                Revision::new(revision),
                 position,
                 key,
                 value,
@@ -56,22 +56,34 @@ fn row(
 ) -> Row {
     let key = Bytes::from(key);
     // The replaced revision is another one.
-    let prev = if prev == revision { 0 } else { prev };
+    let prev = if prev == revision.number() { 0 } else { prev };
     if form == 0 {
         let tombstone = KeyValue::tombstone(key, revision, position);
-        return (ChangeKind::Delete, tombstone, prev);
+        return (ChangeKind::Delete, tombstone, Revision::new(prev));
     }
     let is_creation = form == 1;
     let kv = KeyValue {
         key,
         value: Bytes::from(value),
-        create_revision: if is_creation { revision } else { create },
+        create_revision: if is_creation {
+            revision
+        } else {
+            Revision::new(create)
+        },
         mod_revision: revision,
         version: if is_creation { 1 } else { version },
         lease: LeaseId::new(lease),
         position,
     };
-    (ChangeKind::Put, kv, if is_creation { 0 } else { prev })
+    (
+        ChangeKind::Put,
+        kv,
+        if is_creation {
+            Revision::NONE
+        } else {
+            Revision::new(prev)
+        },
+    )
 }
 
 fn write(rows: &[Row]) -> Option<crate::Packed> {
@@ -156,12 +168,12 @@ fn a_writer_begins_anew_after_each_blob() {
     };
     let mut writer = Writer::default();
     for revision in [7, 8] {
-        for (kind, kv, prev) in rows(revision) {
+        for (kind, kv, prev) in rows(Revision::new(revision)) {
             writer.push(kind, &kv, prev);
         }
         assert!(!writer.is_empty() && writer.content_bytes() > 0);
         let packed = writer.finish().unwrap();
-        assert_eq!(read(&packed.blob), Ok(rows(revision)));
+        assert_eq!(read(&packed.blob), Ok(rows(Revision::new(revision))));
     }
     assert!(writer.finish().is_none());
 }
@@ -170,7 +182,7 @@ fn a_writer_begins_anew_after_each_blob() {
 fn a_single_put_costs_a_few_bytes_beside_key_and_value() {
     let key = b"/registry/leases/kube-node-lease/node-1".to_vec();
     let put = row(
-        1_000_000,
+        Revision::new(1_000_000),
         0,
         key.clone(),
         vec![7; 100],
@@ -196,7 +208,14 @@ fn objects_that_are_alike_share_their_bytes() {
     let rows: Vec<_> = (0..32)
         .map(|n| {
             let key = format!("/registry/pods/default/pod-{n}").into_bytes();
-            row(2 + n as i64, 0, key, value(n).into_bytes(), 1, [0; 4])
+            row(
+                Revision::new(2 + n as i64),
+                0,
+                key,
+                value(n).into_bytes(),
+                1,
+                [0; 4],
+            )
         })
         .collect();
     let packed = write(&rows).unwrap();
@@ -211,8 +230,22 @@ fn a_large_value_and_the_last_position_are_kept() {
         .map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8)
         .collect();
     let rows = [
-        row(5, MAX_POSITION - 1, b"a".to_vec(), value, 1, [0; 4]),
-        row(5, MAX_POSITION, b"b".to_vec(), Vec::new(), 1, [0; 4]),
+        row(
+            Revision::new(5),
+            MAX_POSITION - 1,
+            b"a".to_vec(),
+            value,
+            1,
+            [0; 4],
+        ),
+        row(
+            Revision::new(5),
+            MAX_POSITION,
+            b"b".to_vec(),
+            Vec::new(),
+            1,
+            [0; 4],
+        ),
     ];
     let packed = write(&rows).unwrap();
     assert_eq!(read(&packed.blob), Ok(rows.to_vec()));
@@ -220,9 +253,16 @@ fn a_large_value_and_the_last_position_are_kept() {
 
 #[test]
 fn what_a_newer_version_writes_is_told_from_damage() {
-    let mut blob = write(&[row(2, 0, b"a".to_vec(), Vec::new(), 1, [0; 4])])
-        .unwrap()
-        .blob;
+    let mut blob = write(&[row(
+        Revision::new(2),
+        0,
+        b"a".to_vec(),
+        Vec::new(),
+        1,
+        [0; 4],
+    )])
+    .unwrap()
+    .blob;
     blob[1] = 9;
     codec::resum(&mut blob);
     assert_eq!(read(&blob), Err(ReadError::Codec(9)));
@@ -238,9 +278,9 @@ fn changes_out_of_order_are_refused() {
         let packed = write(rows).unwrap();
         codec::open(&packed.blob).unwrap().into_owned()
     };
-    let mut joined = content(&[one(9)]);
+    let mut joined = content(&[one(Revision::new(9))]);
     // Its revision is told from 0, so the second becomes 9 + 2^64 - 1.
-    let mut second = content(&[one(-1)]);
+    let mut second = content(&[one(Revision::new(-1))]);
     let at = joined.len();
     joined.append(&mut second);
     assert_eq!(read(&codec::seal(&joined)), Err(ReadError::Order(at)));

@@ -33,7 +33,10 @@ impl Writer {
     }
 
     pub fn push_change(&mut self, change: &Change) {
-        let prev_revision = change.prev.as_ref().map_or(0, |prev| prev.mod_revision);
+        let prev_revision = change
+            .prev
+            .as_ref()
+            .map_or(Revision::NONE, |prev| prev.mod_revision);
         self.push(change.kind, &change.kv, prev_revision);
     }
 
@@ -44,7 +47,10 @@ impl Writer {
         debug_assert!(kv.position <= MAX_POSITION);
         let flags = self.flags(kind, kv, prev_revision);
         let (out, previous) = (&mut self.content, &mut self.previous);
-        let since = |earlier: i64| kv.mod_revision.wrapping_sub(earlier).cast_unsigned();
+        let since = |earlier: Revision| {
+            let revision = kv.mod_revision.number();
+            revision.wrapping_sub(earlier.number()).cast_unsigned()
+        };
         out.push(flags);
         if flags & flag::JUMP != 0 {
             varint::put(out, since(previous.revision));
@@ -54,10 +60,9 @@ impl Writer {
         varint::put(out, shared as u64);
         put_bytes(out, &kv.key[shared..]);
         if flags & flag::CREATION == 0 {
-            let replaced = if prev_revision == 0 {
-                0
-            } else {
-                since(prev_revision)
+            let replaced = match prev_revision.is_none() {
+                true => 0,
+                false => since(prev_revision),
             };
             varint::put(out, replaced);
             if kind == ChangeKind::Put {
@@ -90,11 +95,12 @@ impl Writer {
         if !is_first && kv.mod_revision == previous.revision && kv.position == previous.position + 1
         {
             flags |= flag::SAME_REVISION;
-        } else if is_first || kv.mod_revision != previous.revision + 1 || kv.position != 0 {
+        } else if is_first || kv.mod_revision != previous.revision.next() || kv.position != 0 {
             flags |= flag::JUMP;
         }
         if kind == ChangeKind::Put
-            && (kv.version, kv.create_revision, prev_revision) == (1, kv.mod_revision, 0)
+            && (kv.version, kv.create_revision) == (1, kv.mod_revision)
+            && prev_revision.is_none()
         {
             flags |= flag::CREATION;
         }

@@ -65,7 +65,7 @@ fn enter_request(prefix: &Prefix, key: &Bytes, lease: LeaseId, value: Bytes) -> 
     });
     let owner = || request_op::Request::RequestRange(prefix.oldest());
     TxnRequest {
-        compare: vec![is_created_at(key.clone(), 0)],
+        compare: vec![is_created_at(key.clone(), Revision::NONE)],
         success: vec![operation(put), operation(owner())],
         failure: vec![operation(get), operation(owner())],
     }
@@ -79,16 +79,18 @@ pub fn operation(request: request_op::Request) -> RequestOp {
 
 impl Entry {
     fn new(store: Store, key: Bytes, response: TxnResponse) -> Self {
-        let read_revision = response.header.map_or(0, |header| header.revision);
+        let read_revision = response
+            .header
+            .map_or(Revision::NONE, |header| Revision::new(header.revision));
         let is_new = response.succeeded;
         let mut answers = response.responses.into_iter().map(first_found);
         let found = answers.next().flatten();
         let owner = answers.next().flatten();
         let revision = match &found {
-            Some(found) => found.create_revision,
+            Some(found) => Revision::new(found.create_revision),
             None => read_revision,
         };
-        let is_oldest = owner.is_none_or(|owner| owner.create_revision == revision);
+        let is_oldest = owner.is_none_or(|owner| owner.create_revision == revision.number());
         Self {
             key,
             revision,

@@ -79,14 +79,14 @@ impl Observer {
             let read_revision = revision_of(&oldest);
             let (revision, leader) = match oldest.kvs.into_iter().next() {
                 Some(leader) => (read_revision, leader),
-                None => match self.first_put(read_revision + 1).await? {
-                    Next::Found(leader) => (leader.mod_revision, leader),
+                None => match self.first_put(read_revision.next()).await? {
+                    Next::Found(leader) => (Revision::new(leader.mod_revision), leader),
                     Next::ReadAgain => continue,
                 },
             };
             let key = leader.key.clone();
             self.send(revision, leader).await?;
-            self.follow_leader(key, revision + 1).await?;
+            self.follow_leader(key, revision.next()).await?;
         }
     }
 
@@ -117,7 +117,9 @@ impl Observer {
                 Err(FollowError::Lost) => return Ok(()),
                 Err(error) => return Err(end(error)),
             };
-            let revision = response.header.map_or(0, |header| header.revision);
+            let revision = response
+                .header
+                .map_or(Revision::NONE, |header| Revision::new(header.revision));
             for event in response.events {
                 if is_deletion(&event) {
                     return Ok(());
@@ -130,7 +132,7 @@ impl Observer {
     }
 
     async fn send(&mut self, revision: Revision, kv: KeyValue) -> Result<(), End> {
-        let sent = Some((kv.key.clone(), kv.mod_revision));
+        let sent = Some((kv.key.clone(), Revision::new(kv.mod_revision)));
         // After a loss, the same may be read again.
         if self.last == sent {
             return Ok(());

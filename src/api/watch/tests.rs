@@ -138,7 +138,7 @@ fn prefix(key: &'static str, range_end: &'static str) -> WatchCreateRequest {
     }
 }
 
-fn revisions(response: &WatchResponse) -> Vec<Revision> {
+fn revisions(response: &WatchResponse) -> Vec<i64> {
     response
         .events
         .iter()
@@ -259,7 +259,7 @@ async fn a_client_that_pauses_gets_every_event_once() {
         tokio::task::yield_now().await;
     }
     in_time(async {
-        while fixture.hub.position() < 201 {
+        while fixture.hub.position() < Revision::new(201) {
             tokio::task::yield_now().await;
         }
     })

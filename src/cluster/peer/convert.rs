@@ -105,12 +105,14 @@ impl Forwarded for LeaseRevoke {
     }
 
     fn reply_to_proto(revision: Revision) -> Answer {
-        Answer::Done(proto::Done { revision })
+        Answer::Done(proto::Done {
+            revision: revision.number(),
+        })
     }
 
     fn reply_from_proto(answer: Answer) -> Option<Revision> {
         match answer {
-            Answer::Done(proto::Done { revision }) => Some(revision),
+            Answer::Done(proto::Done { revision }) => Some(Revision::new(revision)),
             _ => None,
         }
     }
@@ -202,7 +204,7 @@ impl Forwarded for ReadSnapshotState {
 
     fn reply_to_proto(state: SnapshotState) -> Answer {
         Answer::Copy(proto::Copy {
-            revision: state.revision,
+            revision: state.revision.number(),
             leases: state.leases.into_iter().map(copied_lease).collect(),
             settings: Some(rows::settings_to_proto(&state.settings)),
         })
@@ -211,7 +213,7 @@ impl Forwarded for ReadSnapshotState {
     fn reply_from_proto(answer: Answer) -> Option<SnapshotState> {
         match answer {
             Answer::Copy(copy) => Some(SnapshotState {
-                revision: copy.revision,
+                revision: Revision::new(copy.revision),
                 leases: copy.leases.into_iter().map(lease_copy).collect(),
                 settings: rows::settings_from_proto(copy.settings.unwrap_or_default()),
             }),
@@ -223,7 +225,10 @@ impl Forwarded for ReadSnapshotState {
 impl Forwarded for Compact {
     fn into_proto(self) -> Kind {
         let Self { revision, physical } = self;
-        Kind::Compact(CompactionRequest { revision, physical })
+        Kind::Compact(CompactionRequest {
+            revision: revision.number(),
+            physical,
+        })
     }
 
     answered_by_done!();

@@ -3,7 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use dqlite::wire::NodeId;
-use etcd_state::{mvcc::Replay, requests::RequestError};
+use etcd_state::{
+    mvcc::{Replay, Revision},
+    requests::RequestError,
+};
 use peer_proto::{self as proto, Confirmation, FromLeader, Hello, ReadIndex, ToLeader};
 use replication::{
     Beginning, Forwarded, Intake,
@@ -112,8 +115,8 @@ impl Follower<'_> {
         let (out, messages) = mpsc::channel(MAX_UNSENT);
         let hello = Hello {
             member_id: self.own_id.number(),
-            revision: self.replica.revision(),
-            compact_revision: self.replica.compact_revision(),
+            revision: self.replica.revision().number(),
+            compact_revision: self.replica.compact_revision().number(),
             cluster_id: self.replica.cluster_id(),
         };
         let first = ToLeader {
@@ -138,9 +141,10 @@ impl Follower<'_> {
         };
         let mut receiving = Receiving {
             intake: Intake::new(beginning, welcome.revision),
-            replay: welcome
-                .is_whole
-                .then(|| Replay::new(welcome.compact_revision).at_least(welcome.revision)),
+            replay: welcome.is_whole.then(|| {
+                Replay::new(Revision::new(welcome.compact_revision))
+                    .at_least(Revision::new(welcome.revision))
+            }),
             cluster_id: welcome.cluster_id,
         };
         if receiving.intake.is_loaded() {
@@ -215,7 +219,10 @@ impl Follower<'_> {
             confirm: message.confirm,
         };
         let mut confirm = None;
-        for command in receiving.intake.decide(parts, |row| row.kv.mod_revision) {
+        for command in receiving
+            .intake
+            .decide(parts, |row| row.kv.mod_revision.number())
+        {
             match command {
                 Command::Collect(rows) => {
                     let replay = receiving.replay.as_mut().ok_or(FollowError::Confused)?;
@@ -234,7 +241,9 @@ impl Follower<'_> {
                     self.replica.apply_settings(settings_from_proto(settings));
                 }
                 Command::NoteLoaded => (self.on_loaded)(),
-                Command::ApplyCompaction(revision) => self.replica.apply_compaction(revision).await,
+                Command::ApplyCompaction(revision) => {
+                    self.replica.apply_compaction(Revision::new(revision)).await
+                }
                 Command::Answer(answer) => {
                     let Some(request) = outstanding.requests.answered(answer.number) else {
                         continue;
@@ -244,7 +253,9 @@ impl Follower<'_> {
                         .map_err(|Nonsense| FollowError::Confused)?;
                 }
                 Command::SettleReads(number, revision) => {
-                    debug_assert!(revision.is_none_or(|it| self.replica.revision() >= it));
+                    debug_assert!(
+                        revision.is_none_or(|it| self.replica.revision() >= Revision::new(it))
+                    );
                     self.settle(outstanding.reads.settle(number, revision.is_some()));
                 }
                 Command::Confirm(round) => confirm = Some(round),

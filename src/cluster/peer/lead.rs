@@ -11,7 +11,7 @@ use std::{
 };
 
 use dqlite::{cluster_id::ClusterId, wire::NodeId};
-use etcd_state::settings::Settings;
+use etcd_state::{mvcc::Revision, settings::Settings};
 use peer_proto::{
     self as proto, AboutRequest, AboutResponse, FromLeader, Hello, ReadIndexed, RememberedRequest,
     RememberedResponse, ToLeader, Welcome, peer_server::Peer,
@@ -243,8 +243,12 @@ impl Peer for PeerService {
         Ok(Response::new(AboutResponse {
             member_id: self.own_id.number(),
             view: Some(view_to_proto(&view)),
-            revision: if is_loaded { self.store.revision() } else { 0 },
-            compact_revision: self.store.history().compact_revision(),
+            revision: if is_loaded {
+                self.store.revision().number()
+            } else {
+                0
+            },
+            compact_revision: self.store.history().compact_revision().number(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             details,
             cluster_id: self.cluster_id.known().unwrap_or(0),
@@ -426,8 +430,8 @@ impl Session {
         let history = self.store.history().clone();
         let own = StoreState {
             cluster_id: self.store.cluster_id(),
-            revision: self.store.revision(),
-            compact_revision: history.compact_revision(),
+            revision: self.store.revision().number(),
+            compact_revision: history.compact_revision().number(),
         };
         let follower = StoreState {
             cluster_id: hello.cluster_id,
@@ -447,11 +451,11 @@ impl Session {
             self.feed = Feed::new(hello.revision, hello.compact_revision);
             return self.send_welcome(welcome).await;
         }
-        let collecting = tokio::task::spawn_blocking(move || history.versions(0));
+        let collecting = tokio::task::spawn_blocking(move || history.versions(Revision::NONE));
         let versions = collecting.await.expect("collecting does not panic");
         let mut transfer = Transfer::new(versions.map_err(|_| End::Compacted)?);
-        welcome.revision = transfer.revision();
-        welcome.compact_revision = transfer.compact_revision();
+        welcome.revision = transfer.revision().number();
+        welcome.compact_revision = transfer.compact_revision().number();
         self.feed = Feed::new(welcome.revision, welcome.compact_revision);
         info!(
             id = format_args!("{:x}", hello.member_id),
@@ -481,19 +485,19 @@ impl Session {
     /// Sends what was published, with `last` in the last message: it may rely on all of that.
     async fn flush(&mut self, last: FromLeader) -> Result<(), End> {
         // First: a compaction is published after the commits that it is above.
-        let compact_revision = self.store.history().compact_revision();
-        let flush = Flush::new(compact_revision, self.store.revision());
+        let compact_revision = self.store.history().compact_revision().number();
+        let flush = Flush::new(compact_revision, self.store.revision().number());
         loop {
             let from = self.feed.next_revision();
             let commits = self
                 .store
                 .history()
-                .commits_from(from, CHANGES_PER_MESSAGE)
+                .commits_from(Revision::new(from), CHANGES_PER_MESSAGE)
                 .map_err(|_| End::Compacted)?;
             let changes = commits.iter().flat_map(|commit| &commit.changes);
             let rows: Vec<_> = changes.map(row_of_change).collect();
-            let newest = commits.last().map(|commit| commit.revision);
-            let (head, store) = (self.store.revision(), &self.store);
+            let newest = commits.last().map(|commit| commit.revision.number());
+            let (head, store) = (self.store.revision().number(), &self.store);
             let settings = || SettingsVersion(store.settings());
             match self.feed.decide(flush, newest, head, settings) {
                 feed::Command::SendRows { settings } => {
@@ -542,7 +546,7 @@ impl Session {
                 let is_proven = tenure.prove(Some(told)).await;
                 ReadIndexed {
                     number: read.number,
-                    revision: is_proven.then(|| store.revision()),
+                    revision: is_proven.then(|| store.revision().number()),
                 }
             });
         }

@@ -118,7 +118,7 @@ impl Coordinator {
     }
 
     async fn write(&mut self, leading: Leading, term: u64) -> Result<Event, CoordinatorError> {
-        info!(term, revision = self.replica.revision(), "leading");
+        info!(term, revision = self.replica.revision().number(), "leading");
         let tenure = Tenure::new(self.own_id, term, self.engine.clone());
         self.reads.set_role(Role::Leader);
         self.tenure.send_replace(Some(tenure.clone()));

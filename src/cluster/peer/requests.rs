@@ -3,7 +3,10 @@
 
 use std::pin::Pin;
 
-use etcd_state::{mvcc::LeaseId, requests::RequestError};
+use etcd_state::{
+    mvcc::{LeaseId, Revision},
+    requests::RequestError,
+};
 use peer_proto::{self as proto, answer, command::Kind};
 use prost::Message;
 use telemetry::tracing::Operation;
@@ -144,7 +147,7 @@ impl Asked {
             Kind::LeaseList(_) => self.queue(LeaseList),
             Kind::Copy(_) => self.queue(ReadSnapshotState),
             Kind::Compact(request) => self.queue(Compact {
-                revision: request.revision,
+                revision: Revision::new(request.revision),
                 physical: request.physical,
             }),
             Kind::Alarm(request) => self.queue(request),

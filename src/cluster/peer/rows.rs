@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use etcd_state::{
-    mvcc::{Change, ChangeKind, KeyValue, LeaseId, Versions, VersionsCursor},
+    mvcc::{Change, ChangeKind, KeyValue, LeaseId, Revision, Versions, VersionsCursor},
     settings::{SettingChange, Settings, Space},
 };
 use peer_proto as proto;
@@ -16,20 +16,23 @@ const CHUNK_BYTES: usize = 256 * 1024;
 const ROW_BYTES: usize = 64;
 
 pub fn row_of_change(change: &Change) -> proto::Row {
-    let prev_revision = change.prev.as_ref().map_or(0, |prev| prev.mod_revision);
+    let prev_revision = change
+        .prev
+        .as_ref()
+        .map_or(Revision::NONE, |prev| prev.mod_revision);
     row(&change.kv, change.kind, prev_revision)
 }
 
-fn row(kv: &KeyValue, kind: ChangeKind, prev_revision: i64) -> proto::Row {
+fn row(kv: &KeyValue, kind: ChangeKind, prev_revision: Revision) -> proto::Row {
     proto::Row {
         key: kv.key.clone(),
         value: (kind == ChangeKind::Put).then(|| kv.value.clone()),
-        create_revision: kv.create_revision,
-        mod_revision: kv.mod_revision,
+        create_revision: kv.create_revision.number(),
+        mod_revision: kv.mod_revision.number(),
         position: kv.position,
         version: kv.version,
         lease: kv.lease.number(),
-        prev_revision,
+        prev_revision: prev_revision.number(),
     }
 }
 
@@ -44,13 +47,13 @@ pub fn received(row: proto::Row) -> Row {
         kv: KeyValue {
             key: Bytes::copy_from_slice(&row.key),
             value,
-            create_revision: row.create_revision,
-            mod_revision: row.mod_revision,
+            create_revision: Revision::new(row.create_revision),
+            mod_revision: Revision::new(row.mod_revision),
             version: row.version,
             lease: LeaseId::new(row.lease),
             position: row.position,
         },
-        prev_revision: row.prev_revision,
+        prev_revision: Revision::new(row.prev_revision),
     }
 }
 
@@ -64,7 +67,7 @@ pub struct Transfer {
 }
 
 /// The revision that each version replaced, of those above the compaction revision.
-type Previous = std::collections::HashMap<Bytes, i64>;
+type Previous = std::collections::HashMap<Bytes, Revision>;
 
 impl Transfer {
     pub fn new(versions: Versions) -> Self {
@@ -75,11 +78,11 @@ impl Transfer {
         }
     }
 
-    pub fn revision(&self) -> i64 {
+    pub fn revision(&self) -> Revision {
         self.versions.revision
     }
 
-    pub fn compact_revision(&self) -> i64 {
+    pub fn compact_revision(&self) -> Revision {
         self.versions.compact_revision
     }
 
@@ -102,17 +105,17 @@ impl Transfer {
         (!rows.is_empty()).then_some(rows)
     }
 
-    fn prev_revision(&mut self, kv: &KeyValue, kind: ChangeKind) -> i64 {
+    fn prev_revision(&mut self, kv: &KeyValue, kind: ChangeKind) -> Revision {
         let known = match kind {
             ChangeKind::Put => self.previous.insert(kv.key.clone(), kv.mod_revision),
             ChangeKind::Delete => self.previous.remove(&kv.key),
         };
         match (known, kind) {
             (Some(revision), _) => revision,
-            (None, ChangeKind::Put) if kv.version == 1 => 0,
+            (None, ChangeKind::Put) if kv.version == 1 => Revision::NONE,
             // It is compacted: only that there was one is of importance.
-            (None, ChangeKind::Put) => kv.mod_revision - 1,
-            (None, ChangeKind::Delete) => kv.mod_revision - 1,
+            (None, ChangeKind::Put) => kv.mod_revision.previous(),
+            (None, ChangeKind::Delete) => kv.mod_revision.previous(),
         }
     }
 }

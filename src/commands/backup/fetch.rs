@@ -118,17 +118,22 @@ impl Fetching {
 /// etcd does not tell it.
 fn revision(first: &SnapshotResponse) -> Option<Revision> {
     let header = first.header.as_ref()?;
-    (header.revision > 0).then_some(header.revision)
+    (header.revision > 0).then_some(Revision::new(header.revision))
 }
 
 async fn hash(mut remote: Remote, revision: Revision) -> Option<KnownHash> {
-    let answer = remote.maintenance.hash_kv(HashKvRequest { revision }).await;
+    let answer = remote
+        .maintenance
+        .hash_kv(HashKvRequest {
+            revision: revision.number(),
+        })
+        .await;
     match answer {
         Ok(answer) => {
             let answer = answer.into_inner();
             Some(KnownHash {
                 hash: answer.hash,
-                compact_revision: answer.compact_revision,
+                compact_revision: Revision::new(answer.compact_revision),
             })
         }
         Err(error) => {

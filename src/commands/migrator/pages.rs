@@ -78,7 +78,7 @@ pub async fn survey(remote: &Remote, span: &KeySpan) -> Result<(Header, u64), Mi
 fn header(answer: &RangeResponse) -> Header {
     let header = answer.header.unwrap_or_default();
     Header {
-        revision: header.revision,
+        revision: Revision::new(header.revision),
         cluster_id: header.cluster_id,
         member_id: header.member_id,
     }
@@ -113,7 +113,7 @@ impl Pages {
             key: key.clone().into(),
             range_end: self.end.into(),
             limit: self.limit,
-            revision: self.revision,
+            revision: self.revision.number(),
             ..Default::default()
         };
         let answer = self.remote.kv.clone().range(request).await;

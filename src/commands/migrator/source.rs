@@ -154,7 +154,7 @@ type Live = BTreeMap<Vec<u8>, RowKey>;
 
 fn read_keys(reader: &mut Reader<SnapshotSource>) -> Result<(Live, Revision), String> {
     let mut live = Live::new();
-    let mut revision = 0;
+    let mut revision = Revision::NONE;
     let bucket = reader.bucket(b"key").map_err(|error| error.to_string())?;
     let mut rows = bucket.ok_or("it has no bucket of keys")?;
     while let Some(entry) = rows.next(reader).map_err(|error| error.to_string())? {

@@ -62,8 +62,8 @@ impl Contents {
             leases: Vec::new(),
             settings: Vec::new(),
             compact_revision: NEVER_COMPACTED,
-            last_revision: 0,
-            snapshot_revision: 0,
+            last_revision: Revision::NONE,
+            snapshot_revision: Revision::NONE,
             total: 0,
             progress: Progress::rows("reading the snapshot", None),
             replay: Replay::new(NEVER_COMPACTED),
@@ -74,7 +74,9 @@ impl Contents {
         if bump > 0 {
             contents.compact_revision = contents
                 .revision()
+                .number()
                 .checked_add_unsigned(bump)
+                .map(Revision::new)
                 .filter(|revision| *revision <= MAX_REVISION)
                 .ok_or_else(|| {
                     RestoreError::Content("--bump-revision makes the revision too large".to_owned())
@@ -93,7 +95,9 @@ impl Contents {
 
     /// The revision that the store will be at.
     pub fn revision(&self) -> Revision {
-        self.last_revision.max(self.compact_revision).max(1)
+        self.last_revision
+            .max(self.compact_revision)
+            .max(Revision::FIRST)
     }
 
     pub fn compact_revision(&self) -> Revision {
@@ -141,8 +145,8 @@ impl Contents {
     pub fn finish(self) -> Result<Summary, RestoreError> {
         let (history, _) = self.replay.finish();
         let head = history.head();
-        let hash =
-            store::hash(&history, 0).map_err(|error| RestoreError::Content(error.to_string()));
+        let hash = store::hash(&history, Revision::NONE)
+            .map_err(|error| RestoreError::Content(error.to_string()));
         Ok(Summary {
             revision: head.revision,
             snapshot_revision: self.snapshot_revision,
@@ -168,7 +172,7 @@ impl Contents {
             let kv = KeyValue::tombstone(stored.key, revision, position);
             (ChangeKind::Delete, kv)
         } else {
-            if stored.mod_revision != revision {
+            if stored.mod_revision != revision.number() {
                 return Err(self.content(format!(
                     "the value of revision {revision} belongs to another revision"
                 )));
@@ -176,7 +180,7 @@ impl Contents {
             let kv = KeyValue {
                 key: stored.key,
                 value: stored.value,
-                create_revision: stored.create_revision,
+                create_revision: Revision::new(stored.create_revision),
                 mod_revision: revision,
                 version: stored.version,
                 lease: LeaseId::new(stored.lease),
@@ -189,7 +193,7 @@ impl Contents {
         self.replay
             .row(kind, kv.clone(), prev_revision)
             .map_err(|error| RestoreError::Content(error.to_string()))?;
-        let prev = (prev_revision != 0)
+        let prev = (!prev_revision.is_none())
             .then(|| Arc::new(KeyValue::tombstone(kv.key.clone(), prev_revision, 0)));
         Ok(Change {
             kind,
@@ -202,10 +206,10 @@ impl Contents {
     /// know it any more: then it is one that it may have been.
     fn prev_revision(&self, kind: ChangeKind, kv: &KeyValue) -> Revision {
         match (kind, self.replay.current(&kv.key)) {
-            (ChangeKind::Put, _) if kv.version == 1 => 0,
+            (ChangeKind::Put, _) if kv.version == 1 => Revision::NONE,
             (_, Some(prev)) => prev.mod_revision,
             (ChangeKind::Put, None) => kv.create_revision,
-            (ChangeKind::Delete, None) => kv.mod_revision - 1,
+            (ChangeKind::Delete, None) => kv.mod_revision.previous(),
         }
     }
 
@@ -216,7 +220,9 @@ impl Contents {
             Err(error) => return Err(damaged(&self.path, error.to_string())),
         };
         let key = RowKey::parse(entry.key)
-            .filter(|key| (1..=MAX_REVISION).contains(&key.revision) && key.position >= 0)
+            .filter(|key| {
+                (Revision::FIRST..=MAX_REVISION).contains(&key.revision) && key.position >= 0
+            })
             .ok_or_else(|| damaged(&self.path, "a row has no revision".to_owned()))?;
         Ok(Some((key, entry.value.to_vec())))
     }
@@ -237,7 +243,8 @@ impl Contents {
         for (key, value) in self.entries("meta")? {
             if matches!(&key[..], b"scheduledCompactRev" | b"finishedCompactRev") {
                 let found = RowKey::parse(&value).map(|key| key.revision);
-                let found = found.filter(|revision| (0..=MAX_REVISION).contains(revision));
+                let found =
+                    found.filter(|revision| (Revision::NONE..=MAX_REVISION).contains(revision));
                 let found = found.ok_or_else(|| {
                     damaged(&self.path, "it has no compaction revision".to_owned())
                 })?;

@@ -110,8 +110,8 @@ pub async fn run(args: &RestoreArgs) -> Result<Summary, RestoreError> {
     let mut contents = Contents::read(source, args.bump_revision)?;
     info!(
         rows = contents.rows(),
-        revision = contents.revision(),
-        compact_revision = contents.compact_revision(),
+        revision = contents.revision().number(),
+        compact_revision = contents.compact_revision().number(),
         leases = contents.leases().len(),
         "read the snapshot"
     );
@@ -166,7 +166,11 @@ fn check_info(info: &SnapshotInfo, summary: &Summary) -> Result<(), RestoreError
         }),
     };
     if let Some(revision) = info.revision {
-        differs("revision", revision, summary.snapshot_revision)?;
+        differs(
+            "revision",
+            revision.number(),
+            summary.snapshot_revision.number(),
+        )?;
     }
     match info.hash {
         Some(known) if known.compact_revision == summary.compact_revision => {

@@ -101,9 +101,9 @@ pub async fn write(
 ) -> Result<WrittenBackup, OpenError> {
     let header = Header {
         user_version: version,
-        sequence: survey.sequence,
-        compact_revision: survey.compacted,
-        last: survey.last,
+        sequence: survey.sequence.number(),
+        compact_revision: survey.compacted.number(),
+        last: survey.last.number(),
     };
     let (pieces, received) = mpsc::channel(MAX_PIECES);
     let target = path.to_owned();
@@ -139,7 +139,7 @@ async fn send_rows(
         while let Some(part) = rows.next_part().await? {
             for row in part {
                 let row = StoredRow::from_engine(&row)?;
-                after = row.id;
+                after = row.id.number();
                 read += 1;
                 piece.push(&row);
                 if piece.encoded.len() >= PIECE_BYTES

@@ -48,7 +48,7 @@ pub async fn run(database: &mut Database, metrics: &Metrics, halt: &Halt) -> Res
         info!(rows = done, of = done + rest, "the conversion goes on");
     }
     let mut mover = Mover::default();
-    let mut after = 0;
+    let mut after = Revision::NONE;
     loop {
         let rows = read(database, after).await?;
         let Some((last, _)) = rows.last() else { break };
@@ -137,8 +137,8 @@ fn converted_row(row: &Row) -> Result<(RowId, NewRow), OpenError> {
             0 => ChangeKind::Put,
             _ => ChangeKind::Delete,
         },
-        create_revision: *create_revision,
-        prev_revision: 0,
+        create_revision: Revision::new(*create_revision),
+        prev_revision: Revision::NONE,
         version: *version,
         lease: LeaseId::new(*lease),
     };
@@ -147,7 +147,7 @@ fn converted_row(row: &Row) -> Result<(RowId, NewRow), OpenError> {
 
 /// The next rows, each with the bytes that it will have.
 async fn read(database: &mut Database, after: Revision) -> Result<Vec<(OldRow, usize)>, OpenError> {
-    let params = [Param::Integer(after), Param::Integer(READ_ROWS)];
+    let params = [Param::Integer(after.number()), Param::Integer(READ_ROWS)];
     let connection = database.connection();
     let mut rows = connection.query_sql(schema::READ_HALF, &params).await?;
     let mut read = Vec::new();
@@ -178,13 +178,13 @@ fn old_row(row: &Row) -> Result<(OldRow, usize), OpenError> {
     };
     let bytes = name.len() + usize::try_from(*value_bytes).unwrap_or(0);
     let row = OldRow {
-        revision: *id,
+        revision: Revision::new(*id),
         // A copy: the received message would stay in memory as long as the key lives.
         name: name.to_vec().into(),
         is_created: *created != 0,
         is_deleted: *deleted != 0,
-        create_revision: *create_revision,
-        prev_revision: *prev_revision,
+        create_revision: Revision::new(*create_revision),
+        prev_revision: Revision::new(*prev_revision),
         ttl_s: *ttl_s,
     };
     Ok((row, bytes))
@@ -240,7 +240,7 @@ impl Mover {
             }
         }
         let connection = database.connection();
-        let last = [Param::Integer(step.last)];
+        let last = [Param::Integer(step.last.number())];
         connection.exec_sql(schema::DELETE_MOVED, &last).await?;
         connection.exec_sql("COMMIT", &[]).await?;
         Ok(())
@@ -254,10 +254,10 @@ impl Mover {
                 ChangeKind::Delete => 1,
             };
             let numbers = [
-                row.revision,
+                row.revision.number(),
                 kind,
-                row.create_revision,
-                row.prev_revision,
+                row.create_revision.number(),
+                row.prev_revision.number(),
                 row.version,
                 row.lease.number(),
             ];

@@ -126,7 +126,9 @@ impl Rules {
         let prev_revision = match self.living.get(&old.name) {
             Some(prev) => prev.revision,
             // Who watches from the compaction revision sees it still.
-            None if old.revision == self.compact_revision && old.revision > 1 => replaced(&old, 1),
+            None if old.revision == self.compact_revision && old.revision > Revision::FIRST => {
+                replaced(&old, Revision::FIRST)
+            }
             None => {
                 self.tally.odd += u64::from(old.revision > self.compact_revision);
                 return None;
@@ -136,7 +138,7 @@ impl Rules {
             revision: old.revision,
             key: old.name,
             kind: ChangeKind::Delete,
-            create_revision: 0,
+            create_revision: Revision::NONE,
             prev_revision,
             version: 0,
             lease: LeaseId::NONE,
@@ -146,7 +148,7 @@ impl Rules {
     fn put(&mut self, old: OldRow) -> NewRow {
         let prev = self.living.get(&old.name);
         let is_compacted = old.revision <= self.compact_revision;
-        let knows_creation = (1..old.revision).contains(&old.create_revision);
+        let knows_creation = (Revision::FIRST..old.revision).contains(&old.create_revision);
         let (create_revision, prev_revision, version) = match prev {
             Some(prev) => {
                 self.tally.odd += u64::from(old.is_created);
@@ -159,7 +161,7 @@ impl Rules {
             }
             None => {
                 self.tally.odd += u64::from(!old.is_created);
-                (old.revision, 0, 1)
+                (old.revision, Revision::NONE, 1)
             }
         };
         NewRow {
@@ -211,7 +213,7 @@ fn replaced(old: &OldRow, least: Revision) -> Revision {
     if (least..old.revision).contains(&old.prev_revision) {
         old.prev_revision
     } else {
-        old.revision - 1
+        old.revision.previous()
     }
 }
 

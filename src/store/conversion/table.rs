@@ -64,18 +64,21 @@ pub struct Survey {
 impl Survey {
     pub fn compact_revision(&self) -> Revision {
         match self.compacted {
-            ..=0 => NEVER_COMPACTED,
-            revision => revision,
+            compacted if compacted <= Revision::NONE => NEVER_COMPACTED,
+            compacted => compacted,
         }
     }
 
     /// Returns the revision below which no later revision may be.
     pub fn least_revision(&self) -> Revision {
-        self.last.max(self.sequence).max(self.compacted).max(1)
+        self.last
+            .max(self.sequence)
+            .max(self.compacted)
+            .max(Revision::FIRST)
     }
 
     pub fn check(&self) -> Result<(), ConversionError> {
-        if self.first < 1 || self.least_revision() > MAX_REVISION {
+        if self.first < Revision::FIRST || self.least_revision() > MAX_REVISION {
             return Err(ConversionError::Rows(format!(
                 "their ids are from {} to {}, above 0 and up to {MAX_REVISION} can be converted",
                 self.first,
@@ -103,10 +106,10 @@ pub async fn survey(database: &mut Database) -> Result<Survey, OpenError> {
             ],
         ) => Ok(Survey {
             rows: *rows,
-            first: *first,
-            last: *last,
-            sequence,
-            compacted: *compacted,
+            first: Revision::new(*first),
+            last: Revision::new(*last),
+            sequence: Revision::new(sequence),
+            compacted: Revision::new(*compacted),
         }),
         other => Err(damaged(format!("what table kine holds is {other:?}"))),
     }
@@ -154,13 +157,13 @@ async fn begin_within(
     }
     connection.exec_sql(schema::RENAME, &[]).await?;
     let numbers = [
-        Param::Integer(surveyed.compact_revision()),
+        Param::Integer(surveyed.compact_revision().number()),
         Param::Integer(cluster_id.cast_signed()),
     ];
     connection.exec_sql(own::CREATE_TABLES, &numbers).await?;
     let least = [
         Param::Text(own::LEAST_REVISION),
-        Param::Integer(surveyed.least_revision()),
+        Param::Integer(surveyed.least_revision().number()),
     ];
     connection.exec_sql(own::SET_META, &least).await?;
     let version = schema::set_version(own::CONVERTING_VERSION);
@@ -233,7 +236,7 @@ impl StoredRow {
             return Err(odd());
         };
         Ok(Self {
-            id: integer(id)?.ok_or_else(odd)?,
+            id: Revision::new(integer(id)?.ok_or_else(odd)?),
             name: blob(name)?.ok_or_else(odd)?,
             created: integer(created)?,
             deleted: integer(deleted)?,
@@ -248,7 +251,7 @@ impl StoredRow {
     fn params(&self) -> [Param<'_>; schema::OLD_PARAMS] {
         let integer = |value: Option<i64>| value.map_or(Param::Null, Param::Integer);
         [
-            Param::Integer(self.id),
+            Param::Integer(self.id.number()),
             Param::Blob(&self.name),
             integer(self.created),
             integer(self.deleted),

@@ -269,9 +269,9 @@ impl Database {
                 .ok_or_else(|| OpenError::Damaged(format!("table meta has no number `{name}`")))
         };
         Ok(Meta {
-            compact_revision: find("compact_revision")?,
+            compact_revision: Revision::new(find("compact_revision")?),
             cluster_id: find("cluster_id")?.cast_unsigned(),
-            least_revision: get(schema::LEAST_REVISION).unwrap_or(0),
+            least_revision: Revision::new(get(schema::LEAST_REVISION).unwrap_or(0)),
         })
     }
 

@@ -5,7 +5,7 @@ use dqlite::{
     client::{Connection, Error, Statement},
     wire::{Param, Row, Value},
 };
-use etcd_state::mvcc::{Change, ChangeKind, KeyValue, LeaseId, RowId};
+use etcd_state::mvcc::{Change, ChangeKind, KeyValue, LeaseId, Revision, RowId};
 
 use super::{OpenError, StoredChange};
 use crate::store::{
@@ -48,8 +48,13 @@ impl Inserts {
                 Param::Integer(kv.row_id().number()),
                 Param::Blob(&kv.key),
                 Param::Integer(kind),
-                Param::Integer(kv.create_revision),
-                Param::Integer(change.prev.as_ref().map_or(0, |prev| prev.mod_revision)),
+                Param::Integer(kv.create_revision.number()),
+                Param::Integer(
+                    change
+                        .prev
+                        .as_ref()
+                        .map_or(0, |prev| prev.mod_revision.number()),
+                ),
                 Param::Integer(kv.version),
                 Param::Integer(kv.lease.number()),
                 value,
@@ -177,7 +182,7 @@ fn stored_change(row: Row) -> Result<StoredChange, OpenError> {
     let kv = KeyValue {
         key: Bytes::copy_from_slice(key),
         value,
-        create_revision: *create_revision,
+        create_revision: Revision::new(*create_revision),
         mod_revision: row_id.revision(),
         version: *version,
         lease: LeaseId::new(*lease),
@@ -186,6 +191,6 @@ fn stored_change(row: Row) -> Result<StoredChange, OpenError> {
     Ok(StoredChange {
         kind,
         kv,
-        prev_revision: *prev_revision,
+        prev_revision: Revision::new(*prev_revision),
     })
 }

@@ -6,7 +6,10 @@ use dqlite::{
     client::{Connection, Error},
     wire::Param,
 };
-use etcd_state::{mvcc::Change, settings::SettingChange};
+use etcd_state::{
+    mvcc::{Change, Revision},
+    settings::SettingChange,
+};
 
 use super::{Changes, Database, batches::roll_back, rows};
 use crate::store::{
@@ -61,7 +64,10 @@ impl Database {
             }
             Changes::Batches(appender) => {
                 let changes = changes.iter().map(|change| {
-                    let prev_revision = change.prev.as_ref().map_or(0, |prev| prev.mod_revision);
+                    let prev_revision = change
+                        .prev
+                        .as_ref()
+                        .map_or(Revision::NONE, |prev| prev.mod_revision);
                     (change.kind, &*change.kv, prev_revision)
                 });
                 appender.write(&mut self.connection, changes, others).await
@@ -126,7 +132,7 @@ fn statements(batch: &Batch) -> Vec<SqlText<'_>> {
         schema::checkpoint_leases,
     );
     if let Some(revision) = folded.compact_revision {
-        let params = vec![Param::Integer(revision)];
+        let params = vec![Param::Integer(revision.number())];
         statements.push((schema::SET_COMPACT_REVISION.into(), params));
     }
     statements.extend(folded.settings.into_values().map(setting_statement));

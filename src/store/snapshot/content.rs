@@ -147,9 +147,9 @@ impl Content {
         let voters = format!("{{\"voters\":[{member_id}],\"auto_leave\":false}}");
         pass.bucket("meta");
         pass.entry(b"confState", voters.as_bytes());
-        pass.entry(b"consistent_index", &revision.to_be_bytes());
+        pass.entry(b"consistent_index", &revision.number().to_be_bytes());
         let compacted = self.versions.compact_revision;
-        if compacted >= 0 {
+        if compacted >= Revision::NONE {
             pass.entry(b"finishedCompactRev", &revision_value(compacted));
             pass.entry(b"scheduledCompactRev", &revision_value(compacted));
         }

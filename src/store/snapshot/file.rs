@@ -66,7 +66,9 @@ impl SnapshotFile {
         origin: Origin,
     ) -> Self {
         let content = Content {
-            versions: history.versions(0).expect("nothing compacts it meanwhile"),
+            versions: history
+                .versions(Revision::NONE)
+                .expect("nothing compacts it meanwhile"),
             leases,
             settings,
             origin,

@@ -31,7 +31,7 @@ impl RowKey {
     }
 
     pub fn append_to(self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.revision.to_be_bytes());
+        out.extend_from_slice(&self.revision.number().to_be_bytes());
         out.push(SEPARATOR);
         out.extend_from_slice(&self.position.to_be_bytes());
         if self.is_tombstone {
@@ -50,7 +50,7 @@ impl RowKey {
             _ => return None,
         };
         (*separator == SEPARATOR).then_some(Self {
-            revision: i64::from_be_bytes(*revision),
+            revision: Revision::new(i64::from_be_bytes(*revision)),
             position: i64::from_be_bytes(*position),
             is_tombstone,
         })
@@ -90,7 +90,7 @@ mod tests {
     fn a_key_is_read_as_it_was_written_and_nothing_else_is_a_key() {
         for is_tombstone in [false, true] {
             let key = RowKey {
-                revision: 7,
+                revision: Revision::new(7),
                 position: 300,
                 is_tombstone,
             };

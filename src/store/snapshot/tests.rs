@@ -5,7 +5,7 @@ use bytes::Bytes;
 use dqlite::wire::{NodeId, Role, Server};
 use etcd_state::{
     lease::LeaseCopy,
-    mvcc::{Change, ChangeKind, Commit, History, KeyValue, LeaseId},
+    mvcc::{Change, ChangeKind, Commit, History, KeyValue, LeaseId, Revision},
     settings::{SettingChange, Settings, Space},
 };
 use prost::Message;
@@ -23,8 +23,8 @@ fn history(value_bytes: impl Iterator<Item = usize>) -> History {
         let kv = Arc::new(KeyValue {
             key: Bytes::from(format!("key {revision}")),
             value: vec![b'v'; bytes].into(),
-            create_revision: revision,
-            mod_revision: revision,
+            create_revision: Revision::new(revision),
+            mod_revision: Revision::new(revision),
             version: 1,
             lease: LeaseId::NONE,
             position: 0,
@@ -36,7 +36,10 @@ fn history(value_bytes: impl Iterator<Item = usize>) -> History {
             prev: None,
         };
         let changes = vec![change];
-        let commit = Arc::new(Commit { revision, changes });
+        let commit = Arc::new(Commit {
+            revision: Revision::new(revision),
+            changes,
+        });
         history.append(&[commit], tree.clone());
     }
     history
@@ -44,7 +47,7 @@ fn history(value_bytes: impl Iterator<Item = usize>) -> History {
 
 fn file(history: &History, leases: Vec<LeaseCopy>, settings: Settings) -> SnapshotFile {
     let content = Content {
-        versions: history.versions(0).unwrap(),
+        versions: history.versions(Revision::NONE).unwrap(),
         leases,
         settings,
         origin: Origin {
@@ -107,7 +110,7 @@ fn the_rows_are_all_versions_whatever_their_size() {
     assert_eq!(rows.len(), 300);
     for ((revision, bytes), (key, value)) in (2..).zip(sizes()).zip(rows) {
         let expected = row::RowKey {
-            revision,
+            revision: Revision::new(revision),
             position: 0,
             is_tombstone: false,
         };

@@ -8,7 +8,7 @@ use dqlite::{
     wire::{Param, Value},
 };
 use etcd_proto::etcdserverpb::DeleteRangeRequest;
-use etcd_state::mvcc::{Change, ChangeKind, Commit, KeyValue, LeaseId, RowId};
+use etcd_state::mvcc::{Change, ChangeKind, Commit, KeyValue, LeaseId, Revision, RowId};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
 use super::harness::{Engine, Running, connect, contents, put};
@@ -49,8 +49,8 @@ pub fn creations(revision: i64, keys: u32) -> Commit {
         kv: Arc::new(KeyValue {
             key: format!("key-{revision}-{position:06}").into(),
             value: vec![b'v'; 100].into(),
-            create_revision: revision,
-            mod_revision: revision,
+            create_revision: Revision::new(revision),
+            mod_revision: Revision::new(revision),
             version: 1,
             lease: LeaseId::NONE,
             position,
@@ -58,7 +58,7 @@ pub fn creations(revision: i64, keys: u32) -> Commit {
         prev: None,
     };
     Commit {
-        revision,
+        revision: Revision::new(revision),
         changes: (0..keys).map(change).collect(),
     }
 }
@@ -103,7 +103,8 @@ async fn of_two_writers_with_other_boundaries_only_one_succeeds() {
         );
     }
     one.write_batch(&batch([creations(3, 2)])).await.unwrap();
-    let expected = [(2, 0), (3, 0), (3, 1)].map(|(revision, at)| RowId::new(revision, at));
+    let expected =
+        [(2, 0), (3, 0), (3, 1)].map(|(revision, at)| RowId::new(Revision::new(revision), at));
     assert_eq!(rows(&mut one, RowId::MIN).await, expected);
     // It knows the last batch after it has looked again.
     other.prepare_schema(1, Layout::Batches).await.unwrap();
@@ -292,7 +293,9 @@ impl Workload {
         }
         let back = self.random.random_range(0..100);
         // Too far back is compacted already.
-        let _ = store.compact(self.revision - back, true).await;
+        let _ = store
+            .compact(Revision::new(self.revision - back), true)
+            .await;
     }
 }
 

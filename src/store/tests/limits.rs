@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use dqlite::{client::Endpoint, cluster_id::ClusterId};
 use etcd_proto::etcdserverpb::{PutRequest, RequestOp, TxnRequest, request_op::Request};
-use etcd_state::{mvcc::LeaseId, requests::RequestError};
+use etcd_state::{
+    mvcc::{LeaseId, Revision},
+    requests::RequestError,
+};
 use tokio::{task::JoinSet, time::Instant};
 
 use super::harness::{Engine, Running, layout, put};
@@ -25,7 +28,7 @@ async fn a_batch_of_large_values_is_bounded() {
         clients.spawn(async move { store.put(put(&format!("k{client:02}"), &value)).await });
     }
     assert!(clients.join_all().await.iter().all(Result::is_ok));
-    assert_eq!(running.store.revision(), 25);
+    assert_eq!(running.store.revision(), Revision::new(25));
     let batches = running.batch_bytes.clone();
     running.stop().await;
     let largest = batches.lock().unwrap().iter().copied().max().unwrap();
@@ -66,8 +69,8 @@ async fn leases_with_many_keys_expire_without_waiting_for_a_tick_each() {
         }
         Instant::now()
     };
-    let first = wait_for(revision + 1).await;
-    let last = wait_for(revision + LEASES).await;
+    let first = wait_for(revision.next()).await;
+    let last = wait_for(Revision::new(revision.number() + LEASES)).await;
     // A tick for each would take twelve seconds.
     assert!(last - first < Duration::from_secs(6), "{:?}", last - first);
     assert!(store.history().head().tree.is_empty());

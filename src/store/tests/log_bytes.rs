@@ -2,6 +2,7 @@
 
 use std::{fs, path::Path};
 
+use etcd_state::mvcc::Revision;
 use rand::{RngCore, SeedableRng, rngs::SmallRng};
 
 use super::harness::{Engine, Running, put};
@@ -52,7 +53,11 @@ async fn a_purged_change_costs_less_log_than_its_page() {
         }
     }
     let before = log_bytes(engine.dir.path());
-    running.store.compact(revision, true).await.unwrap();
+    running
+        .store
+        .compact(Revision::new(revision), true)
+        .await
+        .unwrap();
     let logged = log_bytes(engine.dir.path()) - before;
     let per_change = logged / KEYS;
     println!("{per_change} bytes for each purged change");

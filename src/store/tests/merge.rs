@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use etcd_proto::etcdserverpb::PutRequest;
-use etcd_state::mvcc::{Change, ChangeKind, Commit, KeyValue, LeaseId, RowId};
+use etcd_state::mvcc::{Change, ChangeKind, Commit, KeyValue, LeaseId, Revision, RowId};
 
 use super::{
     batches::{batch, creations, database, number, rows},
@@ -18,7 +18,7 @@ use crate::store::{
 
 /// Merges up to a revision, and returns the number of steps. Each is done twice, as after a lost reply.
 async fn merge(database: &mut Database, revision: i64) -> usize {
-    let (mut after, upto) = (RowId::MIN, RowId::last_of(revision));
+    let (mut after, upto) = (RowId::MIN, RowId::last_of(Revision::new(revision)));
     for steps in 1.. {
         let write = Write::Purge(Step::Merge(MergeStep { after, upto }));
         let done = database.write(&write).await.unwrap();
@@ -88,8 +88,8 @@ async fn what_compresses_well_makes_no_batch_that_is_large_in_memory() {
         let kv = KeyValue {
             key: "key".into(),
             value: vec![b'v'; 300_000].into(),
-            create_revision: 2,
-            mod_revision: revision,
+            create_revision: Revision::new(2),
+            mod_revision: Revision::new(revision),
             version: revision - 1,
             lease: LeaseId::NONE,
             position: 0,
@@ -100,7 +100,7 @@ async fn what_compresses_well_makes_no_batch_that_is_large_in_memory() {
             prev: None,
         };
         let write = batch([Commit {
-            revision,
+            revision: Revision::new(revision),
             changes: vec![change],
         }]);
         database.write_batch(&write).await.unwrap();
@@ -129,7 +129,11 @@ async fn what_single_puts_wrote_is_merged_after_a_compaction() {
     let mut connection = connect(&engine).await;
     let count = "SELECT count(*) FROM batch";
     assert_eq!(number(&mut connection, count).await, 300);
-    running.store.compact(revision, true).await.unwrap();
+    running
+        .store
+        .compact(Revision::new(revision), true)
+        .await
+        .unwrap();
     let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(20);
     while number(&mut connection, count).await > 3 {
         assert!(tokio::time::Instant::now() < deadline, "nothing is merged");

@@ -97,7 +97,7 @@ async fn client(store: Store, index: u64, seed: u64, done: Arc<AtomicBool>) -> J
                 let result = store.put(put(&key, &value)).await;
                 journal.note(
                     vec![(key, Some(value))],
-                    result.map(|response| response.header.unwrap().revision),
+                    result.map(|response| Revision::new(response.header.unwrap().revision)),
                 );
             }
             5 => {
@@ -108,7 +108,10 @@ async fn client(store: Store, index: u64, seed: u64, done: Arc<AtomicBool>) -> J
                 if let Ok(response) = store.delete_range(delete).await
                     && response.deleted > 0
                 {
-                    journal.note(vec![(key, None)], Ok(response.header.unwrap().revision));
+                    journal.note(
+                        vec![(key, None)],
+                        Ok(Revision::new(response.header.unwrap().revision)),
+                    );
                 }
             }
             6 | 7 => {
@@ -118,7 +121,8 @@ async fn client(store: Store, index: u64, seed: u64, done: Arc<AtomicBool>) -> J
                 match store.txn(txn).await {
                     Ok(response) if !response.succeeded => journal.refused.extend(written),
                     result => {
-                        let revision = result.map(|response| response.header.unwrap().revision);
+                        let revision =
+                            result.map(|response| Revision::new(response.header.unwrap().revision));
                         journal.note(written, revision);
                     }
                 }
@@ -135,14 +139,15 @@ async fn client(store: Store, index: u64, seed: u64, done: Arc<AtomicBool>) -> J
                     .await;
                 journal.note(
                     vec![(key, Some(value))],
-                    result.map(|response| response.header.unwrap().revision),
+                    result.map(|response| Revision::new(response.header.unwrap().revision)),
                 );
                 if random.random_bool(0.5) {
                     journal.note_lease(lease, false, store.lease_revoke(lease).await.map(drop));
                 }
             }
             _ => {
-                let revision = store.revision() - random.random_range(0..20);
+                let back = random.random_range(0..20);
+                let revision = Revision::new(store.revision().number() - back);
                 let _ = store.compact(revision, random.random_bool(0.3)).await;
             }
         }
@@ -161,7 +166,7 @@ async fn break_connections(engine: &Engine, store: &Store, seed: u64) {
     let deadline = Instant::now() + Duration::from_secs(60);
     for _ in 0..FAULTS {
         engine.inject(faults[random.random_range(0..faults.len())]);
-        let next = store.revision() + random.random_range(1..30);
+        let next = Revision::new(store.revision().number() + random.random_range(1..30));
         // Some come in the middle of a recovery.
         let hits_recovery = random.random_bool(0.1);
         while engine.has_fault() || (store.revision() < next && !hits_recovery) {
@@ -181,7 +186,7 @@ fn written(commit: &Commit) -> Vec<Written> {
 }
 
 fn check_history(commits: &[Arc<Commit>], journals: &[Journal]) {
-    let revisions = commits.iter().map(|commit| commit.revision);
+    let revisions = commits.iter().map(|commit| commit.revision.number());
     assert!(
         revisions.eq(2..2 + commits.len() as i64),
         "revisions are consecutive, each is published once"
@@ -196,7 +201,7 @@ fn check_history(commits: &[Arc<Commit>], journals: &[Journal]) {
     for journal in journals {
         for (expected, revision) in &journal.writes {
             if let Some(revision) = revision {
-                assert_eq!(&written(&commits[*revision as usize - 2]), expected);
+                assert_eq!(&written(&commits[revision.number() as usize - 2]), expected);
             }
             let found: Vec<_> = expected
                 .iter()

@@ -5,7 +5,10 @@ use etcd_proto::etcdserverpb::{
     AlarmRequest, AlarmType, DeleteRangeRequest, PutRequest, RangeRequest,
     alarm_request::AlarmAction,
 };
-use etcd_state::{mvcc::LeaseId, requests::RequestError};
+use etcd_state::{
+    mvcc::{LeaseId, Revision},
+    requests::RequestError,
+};
 
 use super::harness::{Engine, Running, contents, put};
 
@@ -34,7 +37,7 @@ async fn keys_history_and_leases_survive() {
         })
         .await
         .unwrap();
-    store.compact(6, true).await.unwrap();
+    store.compact(Revision::new(6), true).await.unwrap();
     let before = contents(store);
     running.stop().await;
 
@@ -92,11 +95,11 @@ async fn keys_of_an_expired_lease_go_in_one_revision_and_stay_away() {
         );
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
-    assert_eq!(contents(&running.store), (vec![], revision + 1));
+    assert_eq!(contents(&running.store), (vec![], revision.next().number()));
     running.stop().await;
     engine.restart();
     let running = Running::open(engine.endpoint()).await;
-    assert_eq!(contents(&running.store), (vec![], revision + 1));
+    assert_eq!(contents(&running.store), (vec![], revision.next().number()));
     assert_eq!(running.store.lease_list().await, Ok(vec![]));
     running.stop().await;
 }

@@ -1,6 +1,6 @@
 //! Stopping while there is work.
 
-use etcd_state::requests::RequestError;
+use etcd_state::{mvcc::Revision, requests::RequestError};
 use tokio::task::JoinSet;
 
 use super::harness::{Engine, Running, contents, put};
@@ -25,7 +25,7 @@ async fn what_was_queued_before_the_stop_is_written_and_the_rest_is_refused() {
             acknowledged
         });
     }
-    while running.store.revision() < 200 {
+    while running.store.revision() < Revision::new(200) {
         tokio::task::yield_now().await;
     }
     running.ask_to_stop();

@@ -9,7 +9,7 @@ use dqlite::{
     wire::Value,
 };
 use etcd_proto::etcdserverpb::DeleteRangeRequest;
-use etcd_state::mvcc::{ChangeKind, KeyValue, LeaseId, RowId};
+use etcd_state::mvcc::{ChangeKind, KeyValue, LeaseId, Revision, RowId};
 use tokio::sync::oneshot;
 
 use super::harness::{Engine, Running, connect, contents, put};
@@ -59,20 +59,23 @@ async fn leave_behind(
     key: &'static str,
     rows: RangeInclusive<u32>,
 ) {
-    let (first, last) = (RowId::new(2, *rows.start()), RowId::new(2, *rows.end()));
+    let (first, last) = (
+        RowId::new(Revision::new(2), *rows.start()),
+        RowId::new(Revision::new(2), *rows.end()),
+    );
     let mut writer = change_batch::Writer::default();
     let mut values = Vec::new();
     for position in rows {
         let kv = KeyValue {
             key: key.into(),
             value: "x".into(),
-            create_revision: 2,
-            mod_revision: 2,
+            create_revision: Revision::new(2),
+            mod_revision: Revision::new(2),
             version: 1,
             lease: LeaseId::NONE,
             position,
         };
-        writer.push(ChangeKind::Put, &kv, 0);
+        writer.push(ChangeKind::Put, &kv, Revision::NONE);
         let id = kv.row_id();
         values.push(format!(
             "({id}, CAST('{key}' AS BLOB), 0, 2, 0, 1, 0, x'78')"
@@ -103,7 +106,7 @@ async fn check_one(layout: Layout) {
         delete(&store, "key").await;
         store.put(put("other", "kept")).await.unwrap();
         // At the tombstone, which then has to stay for those who watch from there.
-        store.compact(3, true).await.unwrap();
+        store.compact(Revision::new(3), true).await.unwrap();
     })
     .await;
     let mut connection = connect(&engine).await;
@@ -112,7 +115,7 @@ async fn check_one(layout: Layout) {
     lead(&mut replica, async {
         store.put(put("key", "new")).await.unwrap();
         // Deletes the tombstone: the row below it must not come back to life.
-        store.compact(5, true).await.unwrap();
+        store.compact(Revision::new(5), true).await.unwrap();
     })
     .await;
     let rows = connection.query_sql("SELECT id >> 20 FROM change ORDER BY id", &[]);
@@ -141,7 +144,7 @@ async fn check_many(layout: Layout) {
         for n in 0..50 {
             store.put(put(&format!("key{n}"), "kept")).await.unwrap();
         }
-        store.compact(51, true).await.unwrap();
+        store.compact(Revision::new(51), true).await.unwrap();
     })
     .await;
     let mut connection = connect(&engine).await;
@@ -150,7 +153,7 @@ async fn check_many(layout: Layout) {
         for n in 0..50 {
             store.put(put(&format!("key{n}"), "new")).await.unwrap();
         }
-        store.compact(52, true).await.unwrap();
+        store.compact(Revision::new(52), true).await.unwrap();
     })
     .await;
     let rows = connection.query_sql("SELECT count(*) FROM change", &[]);

@@ -80,7 +80,7 @@ impl Writer {
         if let dqlite::client::Error::Corrupt { message, .. } = error {
             return Err(WriterError::Damaged(message));
         }
-        warn!(%error, revision = self.working.revision, "a commit failed, reading the table back");
+        warn!(%error, revision = self.working.revision.number(), "a commit failed, reading the table back");
         self.shared.metrics.recoveries.increment();
         let started = Instant::now();
         let refusal = self.refusal();
@@ -146,7 +146,7 @@ impl Writer {
         let head: Revision = self.shared.history.head().revision;
         let Some(is_written) = is_written(&write, &truth) else {
             if is_single {
-                return Err(WriterError::ForeignWriter(head + 1));
+                return Err(WriterError::ForeignWriter(head.next()));
             }
             warn!("another node has led meanwhile");
             self.abandon(answers);
@@ -313,7 +313,7 @@ mod tests {
             meta: Meta {
                 compact_revision,
                 cluster_id: 1,
-                least_revision: 0,
+                least_revision: Revision::NONE,
             },
             leases: leases.collect(),
             settings: Settings::default(),
@@ -332,15 +332,29 @@ mod tests {
             granted_ttl_s,
         };
         let removed = Record::LeaseRemoved { id: ID };
-        let compacted = Record::Compacted { revision: 5 };
+        let compacted = Record::Compacted {
+            revision: Revision::new(5),
+        };
         let flash = batch([granted(10), removed.clone(), compacted.clone()]);
-        assert_eq!(is_written(&flash, &truth(5, &[])), Some(true));
-        assert_eq!(is_written(&flash, &truth(4, &[])), Some(false));
-        let again = batch([removed, granted(20)]);
-        assert_eq!(is_written(&again, &truth(-1, &[(ID, 20)])), Some(true));
-        assert_eq!(is_written(&again, &truth(-1, &[(ID, 10)])), Some(false));
         assert_eq!(
-            is_written(&batch([granted(10)]), &truth(-1, &[])),
+            is_written(&flash, &truth(Revision::new(5), &[])),
+            Some(true)
+        );
+        assert_eq!(
+            is_written(&flash, &truth(Revision::new(4), &[])),
+            Some(false)
+        );
+        let again = batch([removed, granted(20)]);
+        assert_eq!(
+            is_written(&again, &truth(Revision::new(-1), &[(ID, 20)])),
+            Some(true)
+        );
+        assert_eq!(
+            is_written(&again, &truth(Revision::new(-1), &[(ID, 10)])),
+            Some(false)
+        );
+        assert_eq!(
+            is_written(&batch([granted(10)]), &truth(Revision::new(-1), &[])),
             Some(false)
         );
         let checkpoint = Record::LeaseCheckpoint {
@@ -348,16 +362,28 @@ mod tests {
             remaining_s: 5,
         };
         let short = batch([granted(10), checkpoint]);
-        assert_eq!(is_written(&short, &truth(-1, &[(ID, 10)])), Some(false));
-        let mut stored = truth(-1, &[(ID, 10)]);
+        assert_eq!(
+            is_written(&short, &truth(Revision::new(-1), &[(ID, 10)])),
+            Some(false)
+        );
+        let mut stored = truth(Revision::new(-1), &[(ID, 10)]);
         stored.leases[0].remaining_s = 5;
         assert_eq!(is_written(&short, &stored), Some(true));
     }
 
     #[test]
     fn a_purge_counts_as_not_done() {
-        let purge = Write::Purge(Step::Delete(vec![RowId::new(2, 0), RowId::new(3, 0)]));
-        assert_eq!(is_written(&purge, &truth(5, &[])), Some(false));
-        assert_eq!(is_written(&Write::Vacuum, &truth(5, &[])), Some(false));
+        let purge = Write::Purge(Step::Delete(vec![
+            RowId::new(Revision::new(2), 0),
+            RowId::new(Revision::new(3), 0),
+        ]));
+        assert_eq!(
+            is_written(&purge, &truth(Revision::new(5), &[])),
+            Some(false)
+        );
+        assert_eq!(
+            is_written(&Write::Vacuum, &truth(Revision::new(5), &[])),
+            Some(false)
+        );
     }
 }

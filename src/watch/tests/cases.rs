@@ -171,7 +171,7 @@ async fn the_event_at_the_compaction_revision_is_replayed_without_its_previous_v
     for value in ["1", "2", "3", "4"] {
         fixture.put("a", value).await;
     }
-    fixture.store.history.compact(4).unwrap();
+    fixture.store.history.compact(Revision::new(4)).unwrap();
     let stream = fixture.open();
     let options = Options {
         prev_kv: true,
@@ -197,7 +197,7 @@ async fn a_compacted_start_ends_the_watch_with_the_compaction_revision() {
     for value in ["1", "2", "3"] {
         fixture.put("a", value).await;
     }
-    fixture.store.history.compact(3).unwrap();
+    fixture.store.history.compact(Revision::new(3)).unwrap();
     let stream = fixture.open();
     stream.create(request("a", "", 2));
     let responses = receive(&stream);
@@ -436,7 +436,7 @@ async fn a_client_that_does_not_read_gets_everything_later_and_holds_up_nobody()
         fixture.put("a", &value).await;
         seen.extend(event_revisions(&receive(&quick)));
     }
-    let expected: Vec<Revision> = (2..42).collect();
+    let expected: Vec<i64> = (2..42).collect();
     assert_eq!(seen, expected);
     let metrics = fixture.hub.metrics();
     assert_eq!(metrics.slow_watchers.load(Ordering::Relaxed), 1);
@@ -455,7 +455,7 @@ async fn compaction_under_a_client_that_does_not_read_is_told() {
     for _ in 0..40 {
         fixture.put("a", &value).await;
     }
-    fixture.store.history.compact(41).unwrap();
+    fixture.store.history.compact(Revision::new(41)).unwrap();
     let responses = receive(&stream);
     let (end, before) = responses.split_last().unwrap();
     assert_eq!((end.canceled, end.compact_revision), (true, 41));
@@ -463,7 +463,7 @@ async fn compaction_under_a_client_that_does_not_read_is_told() {
     assert!(seen.len() < 40);
     assert_eq!(
         seen,
-        (2..2 + seen.len() as Revision).collect::<Vec<_>>(),
+        (2..2 + seen.len() as i64).collect::<Vec<_>>(),
         "no gap before the end"
     );
 }
@@ -565,7 +565,7 @@ async fn more_than_the_inbox_holds_is_read_from_history() {
         fixture.inbox.publish(&[commit]);
     }
     let mut seen = Vec::new();
-    while fixture.hub.position() < 20_001 {
+    while fixture.hub.position() < Revision::new(20_001) {
         settle().await;
         seen.extend(event_revisions(&receive(&stream)));
     }
@@ -580,7 +580,7 @@ async fn a_gap_that_cannot_be_filled_closes_the_streams() {
     receive(&stream);
     fixture.store.commit(&[put("a", "lost")]);
     fixture.store.commit(&[put("a", "lost")]);
-    fixture.store.history.compact(3).unwrap();
+    fixture.store.history.compact(Revision::new(3)).unwrap();
     fixture.put("a", "4").await;
     assert_eq!(pop(&stream), Err(CloseReason::LostEvents));
     assert_eq!(fixture.hub.metrics().lost_events.load(Ordering::Relaxed), 1);

@@ -20,10 +20,10 @@ pub fn hub(
     inbox: &Arc<Inbox>,
     progress_interval: Duration,
 ) -> Arc<WatchHub> {
-    let header = |revision| ResponseHeader {
+    let header = |revision: Revision| ResponseHeader {
         cluster_id: CLUSTER_ID,
         member_id: 1,
-        revision,
+        revision: revision.number(),
         raft_term: 1,
     };
     let source = Arc::clone(history);
@@ -35,12 +35,12 @@ pub fn hub(
     )
 }
 
-pub fn request(key: &str, range_end: &str, start_revision: Revision) -> CreateRequest {
+pub fn request(key: &str, range_end: &str, start_revision: i64) -> CreateRequest {
     let bytes = |text: &str| Bytes::copy_from_slice(text.as_bytes());
     CreateRequest {
         watch_id: None,
         range: KeyRange::new(bytes(key), bytes(range_end)),
-        start_revision,
+        start_revision: Revision::new(start_revision),
         options: Options::default(),
         progress_notify: false,
     }
@@ -82,7 +82,7 @@ pub async fn settle() {
     }
 }
 
-pub fn event_revisions(responses: &[WatchResponse]) -> Vec<Revision> {
+pub fn event_revisions(responses: &[WatchResponse]) -> Vec<i64> {
     let events = responses.iter().flat_map(|response| &response.events);
     events
         .map(|event| event.kv.as_ref().expect("an event has a key").mod_revision)

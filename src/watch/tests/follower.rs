@@ -41,7 +41,7 @@ async fn a_follower_hears_of_the_past_and_the_present() {
     for op in [put("k", "1"), delete("k"), put("k", "2"), put("other", "")] {
         inbox.publish(&[store.commit(&[op]).unwrap()]);
     }
-    let mut follower = follow(&hub, 2);
+    let mut follower = follow(&hub, Revision::new(2));
     let past = follower.next().await.unwrap();
     assert_eq!(event_revisions(&[past]), [3]);
     let commits = [put("k", "3"), delete("k")].map(|op| store.commit(&[op]).unwrap());
@@ -57,18 +57,18 @@ async fn a_follower_is_told_that_its_past_is_compacted() {
         inbox.publish(&[store.commit(&[op]).unwrap()]);
     }
     settle().await;
-    store.history.compact(4).unwrap();
-    let lost = follow(&hub, 2).next().await;
+    store.history.compact(Revision::new(4)).unwrap();
+    let lost = follow(&hub, Revision::new(2)).next().await;
     assert_eq!(lost.unwrap_err(), FollowError::Lost);
 }
 
 #[tokio::test]
 async fn followers_end_when_the_server_stops() {
     let (_store, _inbox, hub) = start();
-    let mut follower = follow(&hub, 2);
+    let mut follower = follow(&hub, Revision::new(2));
     hub.stop();
     assert_eq!(follower.next().await.unwrap_err(), FollowError::Stopped);
     let key = KeyRange::new(Bytes::from_static(b"k"), Bytes::new());
-    let refused = Follower::new(&hub, key, 2, Options::default());
+    let refused = Follower::new(&hub, key, Revision::new(2), Options::default());
     assert_eq!(refused.err(), Some(FollowError::Stopped));
 }

@@ -48,7 +48,7 @@ struct Create {
 enum Start {
     Now,
     Past(f64),
-    Future(Revision),
+    Future(i64),
     Compaction,
 }
 
@@ -150,7 +150,7 @@ fn wanted<'a>(
     upto: Revision,
 ) -> impl Iterator<Item = (Revision, &'a Change)> {
     let (range, options) = (seen.range.clone(), seen.options);
-    let after = seen.last.max(seen.from - 1);
+    let after = seen.last.max(seen.from.previous());
     log.iter()
         .filter(move |commit| commit.revision > after && commit.revision <= upto)
         .flat_map(|commit| {
@@ -170,7 +170,7 @@ impl Client {
             asked: Vec::new(),
             canceling: BTreeSet::new(),
             progress_asked: VecDeque::new(),
-            progress: 0,
+            progress: Revision::NONE,
             fragments: BTreeMap::new(),
         }
     }
@@ -182,6 +182,7 @@ impl Client {
             .as_ref()
             .expect("every response has a header")
             .revision;
+        let revision = Revision::new(revision);
         if response.created {
             self.check_created(response, revision);
         } else if response.canceled {
@@ -191,8 +192,9 @@ impl Client {
                 .expect("it was created");
             assert!(!self.fragments.contains_key(&response.watch_id));
             if response.compact_revision != 0 {
-                let next = seen.last.max(seen.from - 1) + 1;
-                assert!(next < response.compact_revision, "ended without need");
+                let next = seen.last.max(seen.from.previous()).next();
+                let compact_revision = Revision::new(response.compact_revision);
+                assert!(next < compact_revision, "ended without need");
                 seen.ended = true;
             } else {
                 self.watchers.remove(&response.watch_id);
@@ -214,8 +216,8 @@ impl Client {
         }
         let given = WatchId::new(response.watch_id);
         assert!(request.watch_id.is_none_or(|asked| asked == given));
-        let from = if request.start_revision == 0 {
-            revision + 1
+        let from = if request.start_revision.is_none() {
+            revision.next()
         } else {
             request.start_revision
         };
@@ -224,7 +226,7 @@ impl Client {
             range,
             options,
             from,
-            last: 0,
+            last: Revision::NONE,
             ended: false,
         };
         assert!(
@@ -247,7 +249,7 @@ impl Client {
         self.progress = revision;
         for seen in self.watchers.values().filter(|seen| !seen.ended) {
             assert!(
-                seen.from <= revision + 1,
+                seen.from <= revision.next(),
                 "resuming at {revision} would start too early"
             );
             assert_eq!(
@@ -286,7 +288,10 @@ impl Client {
         );
         for (event, (mod_revision, change)) in events.iter().zip(&expected) {
             let kv = event.kv.as_ref().unwrap();
-            assert_eq!((&kv.key, kv.mod_revision), (&change.kv.key, *mod_revision));
+            assert_eq!(
+                (&kv.key, kv.mod_revision),
+                (&change.kv.key, mod_revision.number())
+            );
             assert_eq!(
                 (&kv.value, kv.version),
                 (&change.kv.value, change.kv.version)
@@ -304,13 +309,18 @@ impl Client {
     }
 }
 
+/// Returns the revision at this share of the way to the head.
+fn share_of(head: Revision, share: f64) -> Revision {
+    Revision::new((head.number() as f64 * share) as i64)
+}
+
 fn check_prev(event: &mvccpb::Event, change: &Change, is_asked: bool, may_be_compacted: bool) {
     let found = event
         .prev_kv
         .as_ref()
         .map(|prev| (&prev.value, prev.mod_revision, prev.version));
     let prev = change.prev.as_ref().filter(|_| is_asked);
-    let expected = prev.map(|prev| (&prev.value, prev.mod_revision, prev.version));
+    let expected = prev.map(|prev| (&prev.value, prev.mod_revision.number(), prev.version));
     assert!(found == expected || (found.is_none() && may_be_compacted));
 }
 
@@ -346,7 +356,7 @@ impl World {
             }
             Step::Publish(share) => self.publish(share).await,
             Step::Compact(share) => {
-                let revision = (head as f64 * share) as Revision;
+                let revision = share_of(head, share);
                 // The writer publishes before it compacts.
                 self.publish(1.0).await;
                 let _ = self.store.history.compact(revision);
@@ -363,10 +373,10 @@ impl World {
                     return;
                 };
                 let start_revision = match create.start {
-                    Start::Now => 0,
-                    Start::Past(share) => (head as f64 * share) as Revision,
-                    Start::Future(by) => head + by,
-                    Start::Compaction => compacted.max(1),
+                    Start::Now => Revision::NONE,
+                    Start::Past(share) => share_of(head, share),
+                    Start::Future(by) => Revision::new(head.number() + by),
+                    Start::Compaction => compacted.max(Revision::FIRST),
                 };
                 let range_end = create.range_end.map_or(Bytes::new(), |end| match end {
                     0..9 => key_of(end),
@@ -477,7 +487,7 @@ impl World {
                     "events never sent"
                 );
             }
-            let is_held_back = live.iter().any(|seen| seen.from > head + 1);
+            let is_held_back = live.iter().any(|seen| seen.from > head.next());
             let is_answered = client
                 .progress_asked
                 .iter()

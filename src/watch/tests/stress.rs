@@ -13,9 +13,9 @@ use super::client::{hub, pop, request};
 
 use crate::watch::{CatchUp, Inbox, WatchHub, WatchId, WatchStream, testing::TestStore};
 
-const REVISIONS: Revision = 4000;
+const REVISIONS: Revision = Revision::new(4000);
 /// More than a queue holds, times this many bytes.
-const PAUSE_REVISIONS: Revision = 700;
+const PAUSE_REVISIONS: i64 = 700;
 const VALUE_BYTES: usize = 12 * 1024;
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -44,7 +44,7 @@ async fn write(mut store: TestStore, inbox: Arc<Inbox>) -> TestStore {
 }
 
 async fn pause(hub: &WatchHub) {
-    let until = (hub.position() + PAUSE_REVISIONS).min(REVISIONS);
+    let until = Revision::new(hub.position().number() + PAUSE_REVISIONS).min(REVISIONS);
     while hub.position() < until {
         tokio::task::yield_now().await;
     }
@@ -56,12 +56,12 @@ async fn listen(hub: Arc<WatchHub>, stream: WatchStream, seed: u64) -> Vec<Heard
     let mut heard: Vec<Heard> = Vec::new();
     let ends = [("a", "c"), ("b", ""), ("a", "z"), ("c", "e")];
     for (key, end) in ends.into_iter().cycle().take(random.random_range(1..6)) {
-        let start_revision = random.random_range(0..=hub.position());
+        let start_revision = random.random_range(0..=hub.position().number());
         let request = request(key, end, start_revision);
         let range = request.range.clone();
         heard.push(Heard {
             range,
-            from: start_revision,
+            from: Revision::new(start_revision),
             revisions: Vec::new(),
         });
         stream.create(request);
@@ -75,10 +75,10 @@ async fn listen(hub: Arc<WatchHub>, stream: WatchStream, seed: u64) -> Vec<Heard
         }
         let is_synced = stream.catch_up() == CatchUp::Synced;
         for response in pop(&stream).expect("the stream is open") {
-            let revision = response.header.as_ref().unwrap().revision;
+            let revision = Revision::new(response.header.as_ref().unwrap().revision);
             if response.watch_id == WatchId::NONE.number() {
                 for watcher in &heard {
-                    let last = watcher.revisions.last().copied().unwrap_or(0);
+                    let last = watcher.revisions.last().copied().unwrap_or_default();
                     assert!(
                         last <= revision,
                         "progress at {revision} after an event at {last}"
@@ -90,13 +90,13 @@ async fn listen(hub: Arc<WatchHub>, stream: WatchStream, seed: u64) -> Vec<Heard
                 continue;
             }
             let watcher = &mut heard[usize::try_from(response.watch_id).unwrap()];
-            if response.created && watcher.from == 0 {
-                watcher.from = revision + 1;
+            if response.created && watcher.from.is_none() {
+                watcher.from = revision.next();
             }
             let revisions = response
                 .events
                 .iter()
-                .map(|event| event.kv.as_ref().unwrap().mod_revision);
+                .map(|event| Revision::new(event.kv.as_ref().unwrap().mod_revision));
             watcher.revisions.extend(revisions);
         }
         if is_synced {

@@ -23,10 +23,7 @@ pub use versions::{Versions, VersionsCursor};
 
 /// The compaction revision of a store that never was compacted. As in etcd (`kvstore.go`) it is
 /// below 0, so that a first compaction at revision 0 succeeds.
-pub const NEVER_COMPACTED: Revision = -1;
-
-/// The revision of a store that holds nothing.
-pub(super) const FIRST_REVISION: Revision = 1;
+pub const NEVER_COMPACTED: Revision = Revision::new(-1);
 
 /// All live keys at one revision.
 #[derive(Debug, Clone)]
@@ -106,7 +103,7 @@ impl Default for History {
 impl History {
     /// An empty store.
     pub fn new() -> Self {
-        History::restore(Tree::new(), FIRST_REVISION, NEVER_COMPACTED, Vec::new())
+        History::restore(Tree::new(), Revision::FIRST, NEVER_COMPACTED, Vec::new())
     }
 
     /// The store as it was: `tree` at `revision`, and the commits from `compact_revision` on.
@@ -133,7 +130,7 @@ impl History {
         past.log.count_live(&head.tree);
         History {
             head: ArcSwap::from_pointee(head),
-            compact_revision: AtomicI64::new(compact_revision),
+            compact_revision: AtomicI64::new(compact_revision.number()),
             past: Mutex::new(past),
         }
     }
@@ -144,14 +141,14 @@ impl History {
     }
 
     pub fn compact_revision(&self) -> Revision {
-        self.compact_revision.load(Ordering::Acquire)
+        Revision::new(self.compact_revision.load(Ordering::Acquire))
     }
 
     /// The state at `revision`; 0 and below mean now. An old revision costs time in proportion to
     /// the changes between it and the next checkpoint, unless it was read recently.
     pub fn at(&self, revision: Revision) -> Result<Arc<Snapshot>, HistoryError> {
         let head = self.head();
-        if revision <= 0 || revision == head.revision {
+        if revision <= Revision::NONE || revision == head.revision {
             return Ok(head);
         }
         drop(head);
@@ -171,10 +168,12 @@ impl History {
         let Some(last) = commits.last() else { return };
         let revision = last.revision;
         let mut past = self.lock();
-        let next = self.head.load().revision + 1;
-        let is_complete = (next..)
-            .zip(commits)
-            .all(|(next, commit)| commit.revision == next);
+        let mut newest = self.head.load().revision;
+        let is_complete = commits.iter().all(|commit| {
+            let is_next = commit.revision == newest.next();
+            newest = commit.revision;
+            is_next
+        });
         assert!(is_complete, "a commit is missing");
         commits
             .iter()
@@ -231,7 +230,8 @@ impl History {
             });
         }
         self.check_not_future(revision)?;
-        self.compact_revision.store(revision, Ordering::Release);
+        self.compact_revision
+            .store(revision.number(), Ordering::Release);
         let dropped = past.log.compact(revision);
         let remaining_changes = past.log.changes();
         let discarded = past.checkpoints.compact(revision, remaining_changes);

@@ -3,7 +3,55 @@
 use std::fmt;
 
 /// The store's logical clock: one per transaction that changed something. The empty store is at 1.
-pub type Revision = i64;
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(transparent)]
+pub struct Revision(i64);
+
+impl Revision {
+    /// No revision: of a version that there is not. Where one is asked for, the current one.
+    pub const NONE: Self = Self(0);
+
+    /// The revision of a store that holds nothing.
+    pub const FIRST: Self = Self(1);
+
+    /// Below every revision.
+    pub const MIN: Self = Self(i64::MIN);
+
+    pub const MAX: Self = Self(i64::MAX);
+
+    pub const fn new(number: i64) -> Self {
+        Self(number)
+    }
+
+    /// Returns the number as which clients know the revision.
+    pub const fn number(self) -> i64 {
+        self.0
+    }
+
+    pub const fn is_none(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Returns the revision of the transaction that follows.
+    pub const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+
+    pub const fn previous(self) -> Self {
+        Self(self.0 - 1)
+    }
+
+    /// Returns the number of revisions between an earlier one and this, negative if it is a later one.
+    pub const fn since(self, earlier: Self) -> i64 {
+        self.0 - earlier.0
+    }
+}
+
+impl fmt::Display for Revision {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
 
 /// Identifies a lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -61,7 +109,7 @@ impl RowId {
     /// Returns the row of a change. `position` must not be above [`MAX_POSITION`].
     pub const fn new(revision: Revision, position: u32) -> Self {
         debug_assert!(position <= MAX_POSITION);
-        Self((revision << POSITION_BITS) | position as i64)
+        Self((revision.0 << POSITION_BITS) | position as i64)
     }
 
     /// Returns the last row that a revision can have.
@@ -80,7 +128,7 @@ impl RowId {
     }
 
     pub const fn revision(self) -> Revision {
-        self.0 >> POSITION_BITS
+        Revision(self.0 >> POSITION_BITS)
     }
 
     pub const fn position(self) -> u32 {
@@ -100,12 +148,11 @@ mod tests {
 
     #[test]
     fn row_ids_sort_by_revision_then_position() {
-        assert!(RowId::last_of(7) < RowId::new(8, 0));
-        let id = RowId::last_of(Revision::MAX >> POSITION_BITS);
-        assert_eq!(
-            (id.revision(), id.position()),
-            (Revision::MAX >> POSITION_BITS, MAX_POSITION)
-        );
+        let revision = Revision::new(7);
+        assert!(RowId::last_of(revision) < RowId::new(revision.next(), 0));
+        let last = Revision::new(i64::MAX >> POSITION_BITS);
+        let id = RowId::last_of(last);
+        assert_eq!((id.revision(), id.position()), (last, MAX_POSITION));
         assert_eq!(id, RowId::MAX);
     }
 }

@@ -52,7 +52,7 @@ impl KeyValue {
         KeyValue {
             key,
             value: Bytes::new(),
-            create_revision: 0,
+            create_revision: Revision::NONE,
             mod_revision,
             version: 0,
             lease: LeaseId::NONE,

@@ -52,10 +52,10 @@ impl Replay {
     pub fn new(compact_revision: Revision) -> Self {
         Replay {
             compact_revision,
-            least_revision: super::history::FIRST_REVISION,
+            least_revision: Revision::FIRST,
             continues_from: None,
             tree: Tree::new(),
-            revision: 0,
+            revision: Revision::NONE,
             last_row: RowId::MIN,
             changes: Vec::new(),
             past: Past::new(),
@@ -151,7 +151,7 @@ impl Replay {
     }
 
     fn start_commit(&mut self, kv: &KeyValue) -> Result<(), ReplayError> {
-        let is_next = kv.mod_revision == self.revision + 1;
+        let is_next = kv.mod_revision == self.revision.next();
         if self.continues_from.is_some() && !is_next {
             let (row_id, current_revision) = (kv.row_id(), self.revision);
             return Err(ReplayError::MissingCommit {
@@ -184,13 +184,13 @@ impl Replay {
         prev_revision: Revision,
     ) -> Result<(), ReplayError> {
         let row_id = kv.row_id();
-        let found = prev.map_or(0, |prev| prev.mod_revision);
+        let found = prev.map_or(Revision::NONE, |prev| prev.mod_revision);
         if found == kv.mod_revision {
             return Err(ReplayError::SecondChange { row_id });
         }
         // The version in between may have been purged.
         let is_purged = kv.mod_revision <= self.compact_revision
-            && (prev_revision > found || prev_revision == 0);
+            && (prev_revision > found || prev_revision.is_none());
         if found != prev_revision && !is_purged {
             return Err(ReplayError::MissingVersion {
                 row_id,
@@ -199,8 +199,8 @@ impl Replay {
             });
         }
         let follows = match (kind, prev) {
-            (ChangeKind::Delete, _) => prev_revision != 0,
-            (ChangeKind::Put, _) if prev_revision == 0 => {
+            (ChangeKind::Delete, _) => !prev_revision.is_none(),
+            (ChangeKind::Put, _) if prev_revision.is_none() => {
                 kv.version == 1 && kv.create_revision == kv.mod_revision
             }
             (ChangeKind::Put, Some(prev)) if found == prev_revision => {

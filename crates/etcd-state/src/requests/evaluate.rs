@@ -74,7 +74,7 @@ impl<'a> Evaluation<'a> {
         if self.changes.is_empty() {
             return None;
         }
-        self.working.revision += 1;
+        self.working.revision = self.working.revision.next();
         Some(Arc::new(Commit {
             revision: self.working.revision,
             changes: self.changes,
@@ -122,7 +122,10 @@ impl<'a> Evaluation<'a> {
 
     /// The revision that a response carries at this point of the request.
     pub fn reported_revision(&self) -> Revision {
-        self.working.revision + i64::from(!self.changes.is_empty())
+        match self.changes.is_empty() {
+            true => self.working.revision,
+            false => self.working.revision.next(),
+        }
     }
 
     fn choose(&self, request: &TxnRequest, path: &mut Vec<bool>) {
@@ -175,11 +178,11 @@ impl<'a> Evaluation<'a> {
     }
 
     fn check_range(&mut self, request: &RangeRequest) -> Result<(), RequestError> {
-        let revision = request.revision;
-        if revision == 0 || revision == self.working.revision {
+        let revision = Revision::new(request.revision);
+        if revision.is_none() || revision == self.working.revision {
             return Ok(());
         }
-        if revision < 0 {
+        if revision < Revision::NONE {
             // Not outside of a transaction, and not before the first compaction: etcd's own quirk.
             let is_compacted = revision < self.history.compact_revision();
             return if is_compacted {
@@ -188,7 +191,7 @@ impl<'a> Evaluation<'a> {
                 Ok(())
             };
         }
-        self.past.push_back(self.history.at(request.revision)?);
+        self.past.push_back(self.history.at(revision)?);
         Ok(())
     }
 
@@ -261,7 +264,7 @@ impl<'a> Evaluation<'a> {
         let revision = self.reported_revision();
         if request.revision <= 0 {
             range::range(&self.working.tree, request, revision)
-        } else if request.revision == self.working.revision {
+        } else if request.revision == self.working.revision.number() {
             range::range(before, request, revision)
         } else {
             let snapshot = self.past.pop_front().expect("one for each such range");
@@ -288,7 +291,7 @@ impl<'a> Evaluation<'a> {
             None => (&request.value, LeaseId::new(request.lease)),
         };
         let (key, value) = own(&request.key, value, prev.as_deref());
-        let revision = self.working.revision + 1;
+        let revision = self.working.revision.next();
         let kv = Arc::new(KeyValue {
             key,
             value,
@@ -340,7 +343,7 @@ impl<'a> Evaluation<'a> {
             return;
         };
         self.move_lease(prev.lease, LeaseId::NONE, &prev.key);
-        let (revision, position) = (self.working.revision + 1, self.changes.len() as u32);
+        let (revision, position) = (self.working.revision.next(), self.changes.len() as u32);
         let tombstone = Arc::new(KeyValue::tombstone(prev.key.clone(), revision, position));
         self.changes.push(Change {
             kind: ChangeKind::Delete,
@@ -390,8 +393,8 @@ fn compare_key_value(compare: &Compare, kv: &KeyValue) -> bool {
             return holds(compare, kv.value.as_ref().cmp(expected));
         }
         Ok(CompareTarget::Version) => kv.version,
-        Ok(CompareTarget::Create) => kv.create_revision,
-        Ok(CompareTarget::Mod) => kv.mod_revision,
+        Ok(CompareTarget::Create) => kv.create_revision.number(),
+        Ok(CompareTarget::Mod) => kv.mod_revision.number(),
         Ok(CompareTarget::Lease) => kv.lease.number(),
         Err(_) => return holds(compare, std::cmp::Ordering::Equal),
     };

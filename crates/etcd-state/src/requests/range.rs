@@ -13,8 +13,8 @@ use crate::mvcc::{KeyRange, KeyValue, Revision, Tree};
 pub fn to_proto(kv: &KeyValue) -> mvccpb::KeyValue {
     mvccpb::KeyValue {
         key: kv.key.clone(),
-        create_revision: kv.create_revision,
-        mod_revision: kv.mod_revision,
+        create_revision: kv.create_revision.number(),
+        mod_revision: kv.mod_revision.number(),
         version: kv.version,
         value: kv.value.clone(),
         lease: kv.lease.number(),
@@ -23,7 +23,7 @@ pub fn to_proto(kv: &KeyValue) -> mvccpb::KeyValue {
 
 pub fn revision_header(revision: Revision) -> Option<ResponseHeader> {
     Some(ResponseHeader {
-        revision,
+        revision: revision.number(),
         ..Default::default()
     })
 }
@@ -98,8 +98,8 @@ pub fn has_filters(request: &RangeRequest) -> bool {
 }
 
 fn passes_filters(kv: &KeyValue, request: &RangeRequest) -> bool {
-    let at_most = |value: i64, bound: i64| bound == 0 || value <= bound;
-    let at_least = |value: i64, bound: i64| bound == 0 || value >= bound;
+    let at_most = |value: Revision, bound: i64| bound == 0 || value.number() <= bound;
+    let at_least = |value: Revision, bound: i64| bound == 0 || value.number() >= bound;
     at_least(kv.mod_revision, request.min_mod_revision)
         && at_most(kv.mod_revision, request.max_mod_revision)
         && at_least(kv.create_revision, request.min_create_revision)

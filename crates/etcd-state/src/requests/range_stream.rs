@@ -106,8 +106,8 @@ mod tests {
             tree.insert(Arc::new(KeyValue {
                 key: format!("k{index:06}").into_bytes().into(),
                 value: vec![b'v'; value_bytes].into(),
-                create_revision: 2,
-                mod_revision: 2,
+                create_revision: Revision::new(2),
+                mod_revision: Revision::new(2),
                 version: 1,
                 lease: LeaseId::NONE,
                 position: index as u32,
@@ -127,7 +127,8 @@ mod tests {
 
     #[test]
     fn chunks_are_bounded_and_together_are_the_range() {
-        let chunks: Vec<_> = RangeStream::new(tree(5000, 1000), request(0), 9).collect();
+        let chunks: Vec<_> =
+            RangeStream::new(tree(5000, 1000), request(0), Revision::new(9)).collect();
         assert!(chunks.len() > 2);
         let (last, others) = chunks.split_last().unwrap();
         for chunk in others {
@@ -149,7 +150,8 @@ mod tests {
 
     #[test]
     fn a_limit_caps_the_whole_stream() {
-        let chunks: Vec<_> = RangeStream::new(tree(5000, 1000), request(2000), 9).collect();
+        let chunks: Vec<_> =
+            RangeStream::new(tree(5000, 1000), request(2000), Revision::new(9)).collect();
         assert_eq!(
             chunks.iter().map(|chunk| chunk.kvs.len()).sum::<usize>(),
             2000
@@ -160,7 +162,7 @@ mod tests {
 
     #[test]
     fn an_empty_range_and_a_count_are_one_message() {
-        let chunks: Vec<_> = RangeStream::new(Tree::new(), request(0), 9).collect();
+        let chunks: Vec<_> = RangeStream::new(Tree::new(), request(0), Revision::new(9)).collect();
         assert_eq!(chunks.len(), 1);
         assert_eq!(
             (chunks[0].count, chunks[0].header.unwrap().revision),
@@ -170,7 +172,7 @@ mod tests {
             count_only: true,
             ..request(0)
         };
-        let chunks: Vec<_> = RangeStream::new(tree(3, 10), count_only, 9).collect();
+        let chunks: Vec<_> = RangeStream::new(tree(3, 10), count_only, Revision::new(9)).collect();
         assert_eq!(
             (chunks.len(), chunks[0].count, chunks[0].kvs.len()),
             (1, 3, 0)

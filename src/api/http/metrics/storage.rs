@@ -2,7 +2,7 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use etcd_state::auth;
+use etcd_state::{auth, mvcc::Revision};
 use telemetry::metrics::{Kind, Page};
 use tokio::time::timeout;
 
@@ -95,9 +95,9 @@ impl Sources {
 
     pub(super) fn write_compaction(&self, page: &mut Page) {
         let metrics = self.store.metrics();
-        let compacted = self.store.history().compact_revision().max(0);
+        let compacted = self.store.history().compact_revision().max(Revision::NONE);
         let help = "Revisions since the last compaction, which are kept.";
-        let lag = (self.store.revision() - compacted).max(0);
+        let lag = self.store.revision().since(compacted).max(0);
         page.gauge("k8s_dqlite_compaction_lag_revisions", help, lag);
         let help = "The unix time of the last db compaction. Resets to 0 on start.";
         let at_s = self.observed.compacted_s().unwrap_or_default();

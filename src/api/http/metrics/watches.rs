@@ -23,7 +23,7 @@ impl Sources {
         let events = metrics.events.load(Ordering::Relaxed);
         page.counter("etcd_debugging_mvcc_events_total", help, events);
         let help = "Total number of pending events to be sent.";
-        let lag = self.store.revision() - hub.position();
+        let lag = self.store.revision().since(hub.position());
         let lag = lag.max(0);
         page.gauge("etcd_debugging_mvcc_pending_events_total", help, lag);
         let help = "Revisions that are committed, and not handed to watch streams yet.";

@@ -81,7 +81,7 @@ fn state(sources: &Sources) -> Value {
         "disk_bytes": file_stats.disk_bytes,
         "node_certificate_expires_s": file_stats.node_certificate_expires_s,
         "client_certificate_expires_s": file_stats.client_certificate_expires_s,
-        "compact_revision": store.history().compact_revision().max(0),
+        "compact_revision": store.history().compact_revision().number().max(0),
         "compacted_s": sources.observed.compacted_s(),
         "purge_rows": metrics.purge_rows.load(Ordering::Relaxed),
         "index_revisions": size.commits,

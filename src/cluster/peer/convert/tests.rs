@@ -1,3 +1,4 @@
+use etcd_state::mvcc::Revision;
 use std::fmt::Debug;
 
 use super::*;
@@ -36,7 +37,7 @@ fn there_and_back<R: Forwarded>(_: &R, reply: R::Reply) -> Option<R::Reply> {
 fn an_answer_is_read_as_the_reply_to_what_was_asked_or_not_at_all() {
     let done = |request| understood::<Compact>(request);
     let compact = Compact {
-        revision: 1,
+        revision: Revision::new(1),
         physical: false,
     };
     assert_eq!(done(&compact), [DONE]);
@@ -78,7 +79,7 @@ fn replies_arrive_as_they_were_sent() {
         assert_eq!(there_and_back(&request, reply()), Some(reply()));
     }
     check(LeaseGrant { id: ID, ttl_s: 9 }, || 9);
-    check(LeaseRevoke { id: ID }, || 12);
+    check(LeaseRevoke { id: ID }, || Revision::new(12));
     check(LeaseKeepAlive { id: ID }, || Some(7));
     check(LeaseKeepAlive { id: ID }, || None);
     check(LeaseList, || vec![LeaseId::new(3), ID]);

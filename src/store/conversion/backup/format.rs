@@ -6,6 +6,7 @@
 use std::io::{self, Read};
 
 use bytes::Bytes;
+use etcd_state::mvcc::Revision;
 use serde::{Deserialize, Serialize};
 
 use crate::store::conversion::table::StoredRow;
@@ -44,7 +45,7 @@ pub fn encode(row: &StoredRow, out: &mut Vec<u8>) {
         .enumerate()
         .fold(0, |mask, (at, is)| mask | u8::from(is) << at);
     out.extend([ROW, mask]);
-    out.extend(row.id.to_le_bytes());
+    out.extend(row.id.number().to_le_bytes());
     out.extend(row.create_revision.to_le_bytes());
     for number in numbers.into_iter().flatten() {
         out.extend(number.to_le_bytes());
@@ -76,7 +77,7 @@ pub fn decode(from: &mut impl Read) -> io::Result<Option<StoredRow>> {
     let value = has(4).then(|| blob(from)).transpose()?;
     let old_value = has(5).then(|| blob(from)).transpose()?;
     Ok(Some(StoredRow {
-        id,
+        id: Revision::new(id),
         name,
         created,
         deleted,

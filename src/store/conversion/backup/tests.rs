@@ -4,6 +4,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use etcd_state::mvcc::Revision;
 use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use proptest::prelude::*;
 
@@ -32,7 +33,7 @@ fn rows() -> impl Strategy<Value = Vec<StoredRow>> {
     let row = (numbers, blobs).prop_map(|(numbers, (name, value, old_value))| {
         let (id, created, deleted, create_revision, prev_revision, lease) = numbers;
         StoredRow {
-            id,
+            id: Revision::new(id),
             name,
             created,
             deleted,

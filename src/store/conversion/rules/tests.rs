@@ -1,30 +1,30 @@
-use etcd_state::mvcc::{KeyValue, NEVER_COMPACTED, Replay};
+use etcd_state::mvcc::{KeyValue, NEVER_COMPACTED, Replay, Revision};
 use proptest::prelude::*;
 
 use super::*;
 
-fn row(revision: Revision, name: &'static str) -> OldRow {
+fn row(revision: i64, name: &'static str) -> OldRow {
     OldRow {
-        revision,
+        revision: Revision::new(revision),
         name: Bytes::from_static(name.as_bytes()),
         is_created: true,
         is_deleted: false,
-        create_revision: 0,
-        prev_revision: 0,
+        create_revision: Revision::NONE,
+        prev_revision: Revision::NONE,
         ttl_s: 0,
     }
 }
 
-fn update(revision: Revision, name: &'static str, create: Revision, prev: Revision) -> OldRow {
+fn update(revision: i64, name: &'static str, create: i64, prev: i64) -> OldRow {
     OldRow {
         is_created: false,
-        create_revision: create,
-        prev_revision: prev,
+        create_revision: Revision::new(create),
+        prev_revision: Revision::new(prev),
         ..row(revision, name)
     }
 }
 
-fn deletion(revision: Revision, name: &'static str, create: Revision, prev: Revision) -> OldRow {
+fn deletion(revision: i64, name: &'static str, create: i64, prev: i64) -> OldRow {
     OldRow {
         is_deleted: true,
         ..update(revision, name, create, prev)
@@ -32,8 +32,9 @@ fn deletion(revision: Revision, name: &'static str, create: Revision, prev: Revi
 }
 
 /// Create revision, previous revision and version.
-fn numbers(row: &NewRow) -> (Revision, Revision, i64) {
-    (row.create_revision, row.prev_revision, row.version)
+fn numbers(row: &NewRow) -> (i64, i64, i64) {
+    let (create, prev) = (row.create_revision, row.prev_revision);
+    (create.number(), prev.number(), row.version)
 }
 
 #[test]
@@ -45,7 +46,7 @@ fn puts_are_counted_from_the_creation_of_a_key() {
         deletion(6, "a", 2, 5),
         // Its previous row is the tombstone, which etcd does not count.
         OldRow {
-            prev_revision: 6,
+            prev_revision: Revision::new(6),
             ..row(9, "a")
         },
     ];
@@ -70,7 +71,7 @@ fn rows_of_the_store_itself_are_left_out() {
 
 #[test]
 fn of_a_key_whose_creation_is_compacted_two_puts_are_known() {
-    let mut rules = Rules::new(10);
+    let mut rules = Rules::new(Revision::new(10));
     let made = rules.convert(update(9, "a", 3, 7)).unwrap();
     assert_eq!(numbers(&made), (3, 7, 2));
     let made = rules.convert(update(12, "a", 3, 9)).unwrap();
@@ -79,10 +80,13 @@ fn of_a_key_whose_creation_is_compacted_two_puts_are_known() {
 
 #[test]
 fn a_tombstone_at_the_compaction_stays_for_its_watchers() {
-    let mut rules = Rules::new(10);
+    let mut rules = Rules::new(Revision::new(10));
     assert_eq!(rules.convert(deletion(9, "a", 3, 7)), None);
     let made = rules.convert(deletion(10, "b", 3, 7)).unwrap();
-    assert_eq!((made.kind, made.prev_revision), (ChangeKind::Delete, 7));
+    assert_eq!(
+        (made.kind, made.prev_revision.number()),
+        (ChangeKind::Delete, 7)
+    );
 }
 
 #[test]
@@ -138,18 +142,18 @@ fn histories() -> impl Strategy<Value = (Revision, Vec<OldRow>)> {
             .map(|(step, name, flags, create, prev, ttl_s)| {
                 revision += step;
                 OldRow {
-                    revision,
+                    revision: Revision::new(revision),
                     name: name.into(),
                     is_created: flags.0,
                     is_deleted: flags.1,
-                    create_revision: create,
-                    prev_revision: prev,
+                    create_revision: Revision::new(create),
+                    prev_revision: Revision::new(prev),
                     ttl_s,
                 }
             });
         made.collect()
     });
-    (-1i64..90, rows)
+    ((-1i64..90).prop_map(Revision::new), rows)
 }
 
 proptest! {
@@ -159,7 +163,7 @@ proptest! {
     #[test]
     fn what_is_made_can_be_loaded((compact_revision, rows) in histories()) {
         let mut rules = Rules::new(compact_revision);
-        let mut replay = Replay::new(compact_revision).at_least(200);
+        let mut replay = Replay::new(compact_revision).at_least(Revision::new(200));
         for old in rows {
             let Some(made) = rules.convert(old) else { continue };
             let kv = KeyValue {
@@ -175,7 +179,7 @@ proptest! {
             prop_assert!(taken.is_ok(), "{taken:?}");
         }
         let (history, _) = replay.finish();
-        prop_assert_eq!(history.head().revision, 200);
+        prop_assert_eq!(history.head().revision, Revision::new(200));
         prop_assert_eq!(history.head().tree.len(), rules.keys());
     }
 

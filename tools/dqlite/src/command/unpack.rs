@@ -101,8 +101,8 @@ fn insert_batch(
                 change.row_id().number(),
                 change.key,
                 i64::from(!is_put),
-                change.create_revision,
-                change.prev_revision,
+                change.create_revision.number(),
+                change.prev_revision.number(),
                 change.version,
                 change.lease.number(),
                 is_put.then_some(change.value),
@@ -115,7 +115,7 @@ fn insert_batch(
 #[cfg(test)]
 mod tests {
     use change_batch::{Writer, pack_row_ids};
-    use etcd_state::mvcc::{KeyValue, LeaseId, RowId};
+    use etcd_state::mvcc::{KeyValue, LeaseId, Revision, RowId};
 
     use super::*;
 
@@ -136,16 +136,28 @@ mod tests {
             let kv = KeyValue {
                 key: "key".into(),
                 value: if is_put { "value".into() } else { "".into() },
-                create_revision: if is_put { 2 } else { 0 },
-                mod_revision: revision,
+                create_revision: if is_put {
+                    Revision::new(2)
+                } else {
+                    Revision::NONE
+                },
+                mod_revision: Revision::new(revision),
                 version: if is_put { revision - 1 } else { 0 },
                 lease: LeaseId::new(if is_put { 7 } else { 0 }),
                 position: 0,
             };
-            writer.push(kind, &kv, if revision == 2 { 0 } else { revision - 1 });
+            writer.push(
+                kind,
+                &kv,
+                if revision == 2 {
+                    Revision::NONE
+                } else {
+                    Revision::new(revision - 1)
+                },
+            );
         }
         let packed = writer.finish().unwrap();
-        let dead = pack_row_ids(&[RowId::new(2, 0)]);
+        let dead = pack_row_ids(&[RowId::new(Revision::new(2), 0)]);
         let id = packed.last.number();
         database
             .execute(

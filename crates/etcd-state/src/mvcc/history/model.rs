@@ -62,20 +62,20 @@ impl Model {
     }
 
     pub fn revision(&self) -> Revision {
-        self.states.len() as Revision - 1
+        Revision::new(self.states.len() as i64 - 1)
     }
 
     pub fn share(&self, share: f64) -> Revision {
-        (share * self.revision() as f64).round() as Revision
+        Revision::new((share * self.revision().number() as f64).round() as i64)
     }
 
     pub fn state(&self, revision: Revision) -> &State {
-        &self.states[revision as usize]
+        &self.states[revision.number() as usize]
     }
 
     /// Evaluates a transaction as the store does; none if it changes nothing.
     pub fn commit(&mut self, ops: &[Op]) -> Option<Arc<Commit>> {
-        let revision = self.revision() + 1;
+        let revision = self.revision().next();
         let mut state = self.state(self.revision()).clone();
         let mut changes: Vec<Change> = Vec::new();
         let mut seen = BTreeSet::new();
@@ -119,6 +119,11 @@ impl Model {
         Some(Arc::new(Commit { revision, changes }))
     }
 
+    fn readable_revisions(&self) -> impl Iterator<Item = Revision> + use<> {
+        let first = self.compact_revision.max(Revision::FIRST);
+        (first.number()..=self.revision().number()).map(Revision::new)
+    }
+
     pub fn readable(&self, revision: Revision) -> Result<(), HistoryError> {
         let (current_revision, compact_revision) = (self.revision(), self.compact_revision);
         if revision > current_revision {
@@ -134,7 +139,7 @@ impl Model {
     pub fn needed(&self) -> BTreeSet<RowId> {
         let compact_revision = self.compact_revision;
         let live = self
-            .state(compact_revision.max(0))
+            .state(compact_revision.max(Revision::NONE))
             .values()
             .map(|kv| kv.row_id());
         let logged = self
@@ -163,7 +168,7 @@ impl Model {
     pub fn assert_same(&self, history: &History) {
         assert_eq!(history.head().revision, self.revision());
         assert_eq!(history.compact_revision(), self.compact_revision);
-        for revision in self.compact_revision.max(1)..=self.revision() {
+        for revision in self.readable_revisions() {
             self.assert_same_at(history, revision);
         }
         self.assert_same_log(history);
@@ -186,8 +191,8 @@ impl Model {
     pub fn assert_same_versions(&self, history: &History) {
         let ids = |versions: Versions| versions.iter().map(|kv| kv.row_id()).collect::<Vec<_>>();
         let compact_revision = self.compact_revision;
-        for revision in compact_revision.max(1)..=self.revision() {
-            let end = RowId::new(revision + 1, 0);
+        for revision in self.readable_revisions() {
+            let end = RowId::new(revision.next(), 0);
             let kept = self.needed().into_iter().filter(|id| *id < end);
             let kept: Vec<_> = kept.collect();
             let found = history.versions(revision).expect("is readable");
@@ -216,7 +221,7 @@ impl Model {
             .expect("is not compacted");
         while let Some(last) = found.last() {
             let next = history
-                .commits_from(last.revision + 1, 7)
+                .commits_from(last.revision.next(), 7)
                 .expect("is not compacted");
             assert!(changes(&next) <= 7 || next.len() == 1);
             if next.is_empty() {

@@ -44,7 +44,10 @@ fn compact(history: &History, model: &mut Model, revision: Revision) {
 fn replay(model: &Model) -> (History, Vec<RowId>) {
     let mut replay = Replay::new(model.compact_revision);
     for row in model.rows.values() {
-        let prev_revision = row.prev.as_ref().map_or(0, |prev| prev.mod_revision);
+        let prev_revision = row
+            .prev
+            .as_ref()
+            .map_or(Revision::NONE, |prev| prev.mod_revision);
         replay
             .row(row.kind, (*row.kv).clone(), prev_revision)
             .expect("the rows are complete");
@@ -67,7 +70,7 @@ proptest! {
                     compact(&history, &mut model, revision);
                 }
                 Step::Read(share) => {
-                    let revision = model.share(share).max(1);
+                    let revision = model.share(share).max(Revision::FIRST);
                     model.assert_same_at(&history, revision);
                     held.extend(history.at(revision));
                 }
@@ -117,17 +120,27 @@ fn an_empty_store_is_at_revision_1_and_was_never_compacted() {
     let history = History::new();
     assert_eq!(
         (history.head().revision, history.compact_revision()),
-        (1, NEVER_COMPACTED)
+        (Revision::FIRST, NEVER_COMPACTED)
     );
-    assert_eq!(history.at(1).expect("is readable").tree.len(), 0);
     assert_eq!(
-        history.at(2).err(),
+        history
+            .at(Revision::new(1))
+            .expect("is readable")
+            .tree
+            .len(),
+        0
+    );
+    assert_eq!(
+        history.at(Revision::new(2)).err(),
         Some(HistoryError::Future {
-            current_revision: 1
+            current_revision: Revision::new(1)
         })
     );
     assert_eq!(
-        history.commits_from(0, 10).expect("is not compacted").len(),
+        history
+            .commits_from(Revision::NONE, 10)
+            .expect("is not compacted")
+            .len(),
         0
     );
 }
@@ -136,22 +149,22 @@ fn an_empty_store_is_at_revision_1_and_was_never_compacted() {
 fn a_fresh_store_can_be_compacted_at_revision_0_once() {
     let history = History::new();
     assert_eq!(
-        history.compact(-1),
+        history.compact(Revision::new(-1)),
         Err(HistoryError::Compacted {
-            compact_revision: -1
+            compact_revision: Revision::new(-1)
         })
     );
-    assert_eq!(history.compact(0), Ok(vec![]));
+    assert_eq!(history.compact(Revision::NONE), Ok(vec![]));
     assert_eq!(
-        history.compact(0),
+        history.compact(Revision::NONE),
         Err(HistoryError::Compacted {
-            compact_revision: 0
+            compact_revision: Revision::NONE
         })
     );
     assert_eq!(
-        history.compact(2),
+        history.compact(Revision::new(2)),
         Err(HistoryError::Future {
-            current_revision: 1
+            current_revision: Revision::new(1)
         })
     );
 }
@@ -159,7 +172,7 @@ fn a_fresh_store_can_be_compacted_at_revision_0_once() {
 #[test]
 fn revision_0_and_below_read_the_head() {
     let (history, model) = filled(&[vec![Op::Put(1)], vec![Op::Put(2)]]);
-    for revision in [0, -1, Revision::MIN] {
+    for revision in [Revision::NONE, Revision::new(-1), Revision::MIN] {
         assert_eq!(
             history.at(revision).expect("the head").revision,
             model.revision()
@@ -175,23 +188,32 @@ fn the_compaction_revision_stays_readable_and_watchable() {
         vec![Op::Put(2)],
         vec![Op::Put(2)],
     ]);
-    compact(&history, &mut model, 3);
-    assert_eq!(history.at(3).expect("is readable").tree.len(), 0);
+    compact(&history, &mut model, Revision::new(3));
     assert_eq!(
-        history.at(2).err(),
+        history
+            .at(Revision::new(3))
+            .expect("is readable")
+            .tree
+            .len(),
+        0
+    );
+    assert_eq!(
+        history.at(Revision::new(2)).err(),
         Some(HistoryError::Compacted {
-            compact_revision: 3
+            compact_revision: Revision::new(3)
         })
     );
-    let commits = history.commits_from(3, 100).expect("is watchable");
+    let commits = history
+        .commits_from(Revision::new(3), 100)
+        .expect("is watchable");
     assert_eq!(commits.len(), 3);
     assert_eq!(commits[0].changes[0].kind, ChangeKind::Delete);
-    assert_eq!(commits[0].changes[0].visible_prev(3), None);
-    let refused = history.commits_from(2, 100).err();
+    assert_eq!(commits[0].changes[0].visible_prev(Revision::new(3)), None);
+    let refused = history.commits_from(Revision::new(2), 100).err();
     assert_eq!(
         refused,
         Some(HistoryError::Compacted {
-            compact_revision: 3
+            compact_revision: Revision::new(3)
         })
     );
 }
@@ -199,17 +221,26 @@ fn the_compaction_revision_stays_readable_and_watchable() {
 #[test]
 fn a_tombstone_at_the_compaction_revision_goes_with_the_next_compaction() {
     let (history, _) = filled(&[vec![Op::Put(1)], vec![Op::Delete(1)], vec![Op::Put(2)]]);
-    assert_eq!(history.compact(3), Ok(vec![RowId::new(2, 0)]));
-    assert_eq!(history.compact(4), Ok(vec![RowId::new(3, 0)]));
+    assert_eq!(
+        history.compact(Revision::new(3)),
+        Ok(vec![RowId::new(Revision::new(2), 0)])
+    );
+    assert_eq!(
+        history.compact(Revision::new(4)),
+        Ok(vec![RowId::new(Revision::new(3), 0)])
+    );
 }
 
 #[test]
 fn a_version_older_than_the_last_compaction_goes_once_it_is_superseded() {
     let (history, mut model) = filled(&[vec![Op::Put(1)], vec![Op::Put(2)]]);
-    assert_eq!(history.compact(3), Ok(vec![]));
-    model.compact_revision = 3;
+    assert_eq!(history.compact(Revision::new(3)), Ok(vec![]));
+    model.compact_revision = Revision::new(3);
     append(&history, &mut model, &[vec![Op::Put(1)]]);
-    assert_eq!(history.compact(4), Ok(vec![RowId::new(2, 0)]));
+    assert_eq!(
+        history.compact(Revision::new(4)),
+        Ok(vec![RowId::new(Revision::new(2), 0)])
+    );
 }
 
 #[test]
@@ -217,11 +248,11 @@ fn a_limit_below_one_commit_still_returns_one() {
     let (history, _) = filled(&[vec![Op::Put(1), Op::Put(2), Op::Put(3)], vec![Op::Put(1)]]);
     let revisions = |max_changes| {
         let commits = history
-            .commits_from(1, max_changes)
+            .commits_from(Revision::new(1), max_changes)
             .expect("is not compacted");
         commits
             .iter()
-            .map(|commit| commit.revision)
+            .map(|commit| commit.revision.number())
             .collect::<Vec<_>>()
     };
     assert_eq!(
@@ -230,7 +261,7 @@ fn a_limit_below_one_commit_still_returns_one() {
     );
     assert!(
         history
-            .commits_from(4, 10)
+            .commits_from(Revision::new(4), 10)
             .expect("the future is not an error")
             .is_empty()
     );
@@ -259,7 +290,7 @@ fn checkpoints_stay_few_however_long_the_log() {
         "{size:?}"
     );
     for share in [0.001, 0.1, 0.33, 0.5, 0.77, 0.999] {
-        model.assert_same_at(&history, model.share(share).max(1));
+        model.assert_same_at(&history, model.share(share).max(Revision::FIRST));
     }
     let current = model.revision();
     compact(&history, &mut model, current);
@@ -271,7 +302,7 @@ fn many_readers_of_one_past_revision_share_its_tree() {
     let (history, model) = filled(&vec![vec![Op::Put(1)]; 100]);
     let snapshots: Vec<_> = std::thread::scope(|scope| {
         let readers: Vec<_> = (0..4)
-            .map(|_| scope.spawn(|| history.at(50).expect("is readable")))
+            .map(|_| scope.spawn(|| history.at(Revision::new(50)).expect("is readable")))
             .collect();
         readers
             .into_iter()
@@ -283,16 +314,19 @@ fn many_readers_of_one_past_revision_share_its_tree() {
             .iter()
             .all(|snapshot| Arc::ptr_eq(snapshot, &snapshots[0]))
     );
-    model.assert_same_at(&history, 50);
+    model.assert_same_at(&history, Revision::new(50));
 }
 
 #[test]
 fn readers_and_a_compaction_meet_at_the_lock() {
     let (history, mut model) = filled(&vec![vec![Op::Put(1), Op::Put(2)]; 400]);
     std::thread::scope(|scope| {
-        let compaction =
-            scope.spawn(|| (10..400).filter(|at| history.compact(*at).is_ok()).count());
-        for revision in (2..400).rev() {
+        let compaction = scope.spawn(|| {
+            (10..400)
+                .filter(|at| history.compact(Revision::new(*at)).is_ok())
+                .count()
+        });
+        for revision in (2..400).rev().map(Revision::new) {
             match history.at(revision) {
                 Ok(snapshot) => {
                     assert_eq!(
@@ -311,19 +345,19 @@ fn readers_and_a_compaction_meet_at_the_lock() {
         }
         assert_eq!(compaction.join().expect("did not panic"), 390);
     });
-    model.compact(399);
+    model.compact(Revision::new(399));
     model.assert_same(&history);
 }
 
 #[test]
 fn a_restored_store_is_the_one_that_was() {
     let (history, mut model) = filled(&[vec![Op::Put(1)], vec![Op::Put(2)], vec![Op::Delete(1)]]);
-    compact(&history, &mut model, 3);
+    compact(&history, &mut model, Revision::new(3));
     let head = history.head();
     let commits = history
-        .commits_from(3, usize::MAX)
+        .commits_from(Revision::new(3), usize::MAX)
         .expect("is not compacted");
-    let restored = History::restore(head.tree.clone(), head.revision, 3, commits);
+    let restored = History::restore(head.tree.clone(), head.revision, Revision::new(3), commits);
     assert_eq!(restored.size(), history.size());
     append(&restored, &mut model, &[vec![Op::Put(9)]]);
     model.assert_same(&restored);

@@ -85,7 +85,7 @@ impl History {
                 break;
             };
             let Some(newest) = step.last() else { break };
-            next = newest.revision + 1;
+            next = newest.revision.next();
             commits.extend(step.into_iter().take_while(|c| c.revision <= last));
         }
         commits

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
-use crate::mvcc::LeaseId;
+use crate::mvcc::{LeaseId, Revision};
 
 type Model = BTreeMap<Bytes, Arc<KeyValue>>;
 
@@ -12,8 +12,8 @@ fn kv(key: impl Into<Bytes>, revision: i64) -> Arc<KeyValue> {
     Arc::new(KeyValue {
         key: key.into(),
         value: Bytes::from_static(b"v"),
-        create_revision: revision,
-        mod_revision: revision,
+        create_revision: Revision::new(revision),
+        mod_revision: Revision::new(revision),
         version: 1,
         lease: LeaseId::NONE,
         position: 0,

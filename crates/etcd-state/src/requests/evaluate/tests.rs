@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     lease::LeaseTable,
-    mvcc::{ChangeKind, Commit, History, KeyValue, LeaseId, Tree},
+    mvcc::{ChangeKind, Commit, History, KeyValue, LeaseId, Revision, Tree},
     requests::{self, check_txn, to_proto},
 };
 
@@ -295,7 +295,7 @@ fn agree<T: PartialEq + std::fmt::Debug>(
         "a key changes once in a revision"
     );
     model.accept(state, &changes);
-    prop_assert_eq!(real.working.revision, model.revision);
+    prop_assert_eq!(real.working.revision.number(), model.revision);
     Ok(())
 }
 
@@ -339,7 +339,10 @@ fn run(real: &mut Real, model: &mut Model, step: &Step) -> Result<(), TestCaseEr
         }
         Step::Compact(revision) => {
             let is_allowed = (model.compacted + 1..=model.committed).contains(revision);
-            prop_assert_eq!(real.history.compact(*revision).is_ok(), is_allowed);
+            prop_assert_eq!(
+                real.history.compact(Revision::new(*revision)).is_ok(),
+                is_allowed
+            );
             if is_allowed {
                 model.compacted = *revision;
             }
@@ -351,7 +354,10 @@ fn run(real: &mut Real, model: &mut Model, step: &Step) -> Result<(), TestCaseEr
                 ..range.clone()
             };
             let expected = answer_range(&model.states[&model.committed], &range, 7);
-            prop_assert_eq!(requests::range(&head.tree, &range, 7), expected);
+            prop_assert_eq!(
+                requests::range(&head.tree, &range, Revision::new(7)),
+                expected
+            );
         }
     }
     Ok(())
@@ -366,7 +372,7 @@ fn check_invariants(real: &Real, model: &Model) -> Result<(), TestCaseError> {
         prop_assert_eq!(keys, model.attached(*id));
     }
     for revision in model.compacted.max(1)..=model.committed {
-        let snapshot = real.history.at(revision).unwrap();
+        let snapshot = real.history.at(Revision::new(revision)).unwrap();
         prop_assert_eq!(&state_of(&snapshot.tree), &model.states[&revision]);
     }
     Ok(())
