@@ -4,14 +4,13 @@
 //! answer, a read index) stands on rows that are in the same message or an earlier one. The session reads from the history
 //! at the pace of its node: nothing is queued for a slow one.
 
-/// A revision of the store.
-pub type Revision = i64;
+use etcd_state::mvcc::Revision;
 
 /// The state of a store, at one end of a session.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct StoreState {
     pub cluster_id: u64,
-    /// 0 if the node has nothing.
+    /// [`Revision::NONE`] if the node has nothing.
     pub revision: Revision,
     pub compact_revision: Revision,
 }
@@ -34,7 +33,7 @@ pub fn is_ahead(follower: StoreState, leader: StoreState) -> bool {
 /// Returns how a session begins.
 pub fn beginning(follower: StoreState, leader: StoreState) -> Beginning {
     let continues = follower.cluster_id == leader.cluster_id
-        && follower.revision > 0
+        && follower.revision > Revision::NONE
         && follower.revision >= leader.compact_revision
         && follower.revision <= leader.revision;
     match continues {
@@ -94,7 +93,7 @@ impl<S: Clone + PartialEq> Feed<S> {
 
     /// The first revision that is to be read for the next message.
     pub fn next_revision(&self) -> Revision {
-        self.sent_revision + 1
+        self.sent_revision.next()
     }
 
     /// Decides after rows from [`next_revision`](Self::next_revision) on were read, of which the last are of the revision

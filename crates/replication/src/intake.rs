@@ -2,7 +2,9 @@
 //!
 //! Invariant: whatever an answer or a proof stands for is in the index before anybody hears of it.
 
-use crate::{Beginning, Revision};
+use etcd_state::mvcc::Revision;
+
+use crate::Beginning;
 
 /// A message of the leader. `R` is a row, `S` all settings, `A` an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]

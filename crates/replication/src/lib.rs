@@ -19,7 +19,7 @@ mod simulator;
 mod view;
 
 pub use self::{
-    feed::{Beginning, Feed, Flush, Revision, StoreState},
+    feed::{Beginning, Feed, Flush, StoreState},
     forwarded::Forwarded,
     intake::Intake,
     view::View,

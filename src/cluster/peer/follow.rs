@@ -139,12 +139,13 @@ impl Follower<'_> {
             true => Beginning::Whole,
             false => Beginning::Continues,
         };
+        let revision = Revision::new(welcome.revision);
+        let compact_revision = Revision::new(welcome.compact_revision);
         let mut receiving = Receiving {
-            intake: Intake::new(beginning, welcome.revision),
-            replay: welcome.is_whole.then(|| {
-                Replay::new(Revision::new(welcome.compact_revision))
-                    .at_least(Revision::new(welcome.revision))
-            }),
+            intake: Intake::new(beginning, revision),
+            replay: welcome
+                .is_whole
+                .then(|| Replay::new(compact_revision).at_least(revision)),
             cluster_id: welcome.cluster_id,
         };
         if receiving.intake.is_loaded() {
@@ -213,16 +214,13 @@ impl Follower<'_> {
         let parts = Message {
             rows: message.rows.into_iter().map(received).collect(),
             settings: message.settings,
-            compact_revision: message.compact_revision,
+            compact_revision: message.compact_revision.map(Revision::new),
             answers: message.answers,
-            read_index: read_index.map(|read| (read.number, read.revision)),
+            read_index: read_index.map(|read| (read.number, read.revision.map(Revision::new))),
             confirm: message.confirm,
         };
         let mut confirm = None;
-        for command in receiving
-            .intake
-            .decide(parts, |row| row.kv.mod_revision.number())
-        {
+        for command in receiving.intake.decide(parts, |row| row.kv.mod_revision) {
             match command {
                 Command::Collect(rows) => {
                     let replay = receiving.replay.as_mut().ok_or(FollowError::Confused)?;
@@ -241,9 +239,7 @@ impl Follower<'_> {
                     self.replica.apply_settings(settings_from_proto(settings));
                 }
                 Command::NoteLoaded => (self.on_loaded)(),
-                Command::ApplyCompaction(revision) => {
-                    self.replica.apply_compaction(Revision::new(revision)).await
-                }
+                Command::ApplyCompaction(revision) => self.replica.apply_compaction(revision).await,
                 Command::Answer(answer) => {
                     let Some(request) = outstanding.requests.answered(answer.number) else {
                         continue;
@@ -253,9 +249,7 @@ impl Follower<'_> {
                         .map_err(|Nonsense| FollowError::Confused)?;
                 }
                 Command::SettleReads(number, revision) => {
-                    debug_assert!(
-                        revision.is_none_or(|it| self.replica.revision() >= Revision::new(it))
-                    );
+                    debug_assert!(revision.is_none_or(|it| self.replica.revision() >= it));
                     self.settle(outstanding.reads.settle(number, revision.is_some()));
                 }
                 Command::Confirm(round) => confirm = Some(round),

@@ -220,7 +220,7 @@ impl Peer for PeerService {
             tenure,
             incoming: request.into_inner(),
             out,
-            feed: Feed::new(0, 0),
+            feed: Feed::new(Revision::NONE, Revision::NONE),
             remembered: self.remembered.clone(),
             sent_log_ends: LogEnds::default(),
             answers: JoinSet::new(),
@@ -406,7 +406,7 @@ impl Session {
             error!(
                 id = format_args!("{:x}", hello.member_id),
                 revision = hello.revision,
-                own_revision = own.revision,
+                own_revision = own.revision.number(),
                 "a node has revisions that this leader does not have: what was acknowledged is lost, since an old copy \
                  of a directory came back; the node forgets them"
             );
@@ -430,13 +430,13 @@ impl Session {
         let history = self.store.history().clone();
         let own = StoreState {
             cluster_id: self.store.cluster_id(),
-            revision: self.store.revision().number(),
-            compact_revision: history.compact_revision().number(),
+            revision: self.store.revision(),
+            compact_revision: history.compact_revision(),
         };
         let follower = StoreState {
             cluster_id: hello.cluster_id,
-            revision: hello.revision,
-            compact_revision: hello.compact_revision,
+            revision: Revision::new(hello.revision),
+            compact_revision: Revision::new(hello.compact_revision),
         };
         self.check_is_not_ahead(&hello, follower, own);
         let continues = feed::beginning(follower, own) == Beginning::Continues;
@@ -448,7 +448,7 @@ impl Session {
             revision: hello.revision,
         };
         if continues {
-            self.feed = Feed::new(hello.revision, hello.compact_revision);
+            self.feed = Feed::new(follower.revision, follower.compact_revision);
             return self.send_welcome(welcome).await;
         }
         let collecting = tokio::task::spawn_blocking(move || history.versions(Revision::NONE));
@@ -456,7 +456,7 @@ impl Session {
         let mut transfer = Transfer::new(versions.map_err(|_| End::Compacted)?);
         welcome.revision = transfer.revision().number();
         welcome.compact_revision = transfer.compact_revision().number();
-        self.feed = Feed::new(welcome.revision, welcome.compact_revision);
+        self.feed = Feed::new(transfer.revision(), transfer.compact_revision());
         info!(
             id = format_args!("{:x}", hello.member_id),
             revision = welcome.revision,
@@ -485,19 +485,19 @@ impl Session {
     /// Sends what was published, with `last` in the last message: it may rely on all of that.
     async fn flush(&mut self, last: FromLeader) -> Result<(), End> {
         // First: a compaction is published after the commits that it is above.
-        let compact_revision = self.store.history().compact_revision().number();
-        let flush = Flush::new(compact_revision, self.store.revision().number());
+        let compact_revision = self.store.history().compact_revision();
+        let flush = Flush::new(compact_revision, self.store.revision());
         loop {
             let from = self.feed.next_revision();
             let commits = self
                 .store
                 .history()
-                .commits_from(Revision::new(from), CHANGES_PER_MESSAGE)
+                .commits_from(from, CHANGES_PER_MESSAGE)
                 .map_err(|_| End::Compacted)?;
             let changes = commits.iter().flat_map(|commit| &commit.changes);
             let rows: Vec<_> = changes.map(row_of_change).collect();
-            let newest = commits.last().map(|commit| commit.revision.number());
-            let (head, store) = (self.store.revision().number(), &self.store);
+            let newest = commits.last().map(|commit| commit.revision);
+            let (head, store) = (self.store.revision(), &self.store);
             let settings = || SettingsVersion(store.settings());
             match self.feed.decide(flush, newest, head, settings) {
                 feed::Command::SendRows { settings } => {
@@ -515,7 +515,7 @@ impl Session {
                     let message = FromLeader {
                         rows,
                         settings: settings.map(|settings| settings_to_proto(&settings.0)),
-                        compact_revision,
+                        compact_revision: compact_revision.map(Revision::number),
                         ..last
                     };
                     if message == FromLeader::default() {

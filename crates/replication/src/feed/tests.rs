@@ -1,10 +1,14 @@
 use super::*;
 
-fn state(cluster_id: u64, revision: Revision, compact_revision: Revision) -> StoreState {
+fn at(number: i64) -> Revision {
+    Revision::new(number)
+}
+
+fn state(cluster_id: u64, revision: i64, compact_revision: i64) -> StoreState {
     StoreState {
         cluster_id,
-        revision,
-        compact_revision,
+        revision: at(revision),
+        compact_revision: at(compact_revision),
     }
 }
 
@@ -28,25 +32,25 @@ fn a_follower_continues_if_the_history_has_all_that_it_lacks() {
 
 #[test]
 fn settings_are_sent_once_with_the_first_rows_and_compactions_once_after_the_last() {
-    let mut feed = Feed::new(10, 3);
+    let mut feed = Feed::new(at(10), at(3));
     let settings = || "first";
-    assert_eq!(feed.next_revision(), 11);
-    let flush = Flush::new(5, 14);
+    assert_eq!(feed.next_revision(), at(11));
+    let flush = Flush::new(at(5), at(14));
     assert_eq!(
-        feed.decide(flush, Some(13), 14, settings),
+        feed.decide(flush, Some(at(13)), at(14), settings),
         Command::SendRows {
             settings: Some("first")
         }
     );
     assert_eq!(
-        feed.decide(flush, Some(14), 14, settings),
+        feed.decide(flush, Some(at(14)), at(14), settings),
         Command::SendLast {
             settings: None,
-            compact_revision: Some(5),
+            compact_revision: Some(at(5)),
         }
     );
     assert_eq!(
-        feed.decide(Flush::new(5, 14), None, 14, settings),
+        feed.decide(Flush::new(at(5), at(14)), None, at(14), settings),
         Command::SendLast {
             settings: None,
             compact_revision: None,
@@ -56,10 +60,10 @@ fn settings_are_sent_once_with_the_first_rows_and_compactions_once_after_the_las
 
 #[test]
 fn revisions_without_rows_are_passed_over() {
-    let mut feed = Feed::new(10, 0);
-    let command = feed.decide(Flush::new(0, 20), None, 20, || ());
+    let mut feed = Feed::new(at(10), at(0));
+    let command = feed.decide(Flush::new(at(0), at(20)), None, at(20), || ());
     assert!(matches!(command, Command::SendLast { .. }));
-    assert_eq!(feed.next_revision(), 21);
+    assert_eq!(feed.next_revision(), at(21));
 }
 
 proptest::proptest! {
@@ -68,24 +72,24 @@ proptest::proptest! {
     #[test]
     fn the_feed_is_gapless(published in proptest::collection::vec((0_i64..6, 0_i64..3), 1..60), chunk in 1_i64..4) {
         let (mut head, mut compacted) = (10, 0);
-        let mut feed = Feed::new(10, 0);
+        let mut feed = Feed::new(at(10), at(0));
         let mut sent = 10;
         let mut flush = None;
         for (rows, compaction) in published {
             head += rows;
-            let at = *flush.get_or_insert_with(|| Flush::new(compacted, head));
+            let begun = *flush.get_or_insert_with(|| Flush::new(at(compacted), at(head)));
             if compaction == 0 {
                 compacted = head;
             }
-            let from = feed.next_revision();
+            let from = feed.next_revision().number();
             proptest::prop_assert_eq!(from, sent + 1);
             let last = (from <= head).then(|| head.min(from + chunk - 1));
             sent = last.unwrap_or(sent);
-            match feed.decide(at, last, head, || ()) {
+            match feed.decide(begun, last.map(at), at(head), || ()) {
                 Command::SendRows { .. } => proptest::prop_assert!(sent < head),
                 Command::SendLast { compact_revision, .. } => {
                     proptest::prop_assert_eq!(sent, head);
-                    proptest::prop_assert!(compact_revision.is_none_or(|revision| revision <= sent));
+                    proptest::prop_assert!(compact_revision.is_none_or(|revision| revision <= at(sent)));
                     flush = None;
                 }
             }

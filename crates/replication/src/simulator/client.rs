@@ -7,7 +7,7 @@ use super::{
     truth::{Answer, Kind, Truth},
     world::World,
 };
-use crate::Revision;
+use etcd_state::mvcc::Revision;
 
 const CLIENTS: u64 = 5;
 const WATCHERS: u64 = 3;
@@ -27,7 +27,7 @@ impl Watcher {
         if !index.is_loaded || index.state.revision <= self.revision {
             return;
         }
-        let Some(rows) = index.rows_from(self.revision + 1, usize::MAX) else {
+        let Some(rows) = index.rows_from(self.revision.next(), usize::MAX) else {
             // It is told that its revision is compacted, and begins again.
             self.revision = index.state.revision;
             return;
@@ -64,7 +64,7 @@ impl Clients {
         let clients = (0..CLIENTS).map(client).collect();
         let watcher = |_| Watcher {
             node: 0,
-            revision: 1,
+            revision: Revision::FIRST,
         };
         Self {
             clients,

@@ -9,7 +9,9 @@ use std::{
 
 pub use self::message::{Batch, Configuration, Effect, Entry, Message, Outcome, Ticket, What};
 use super::{index::Row, rng::Rng};
-use crate::{Revision, View};
+use etcd_state::mvcc::Revision;
+
+use crate::View;
 
 mod message;
 mod raft;
@@ -71,8 +73,8 @@ impl Engine {
             role: Role::Follower,
             leader: None,
             commit: 0,
-            last_revision: 1,
-            compact_revision: 0,
+            last_revision: Revision::FIRST,
+            compact_revision: Revision::NONE,
             act_at_us: 0,
             beat_at_us: 0,
             votes: BTreeSet::new(),
@@ -93,8 +95,8 @@ impl Engine {
         self.leader = None;
         self.agreed = 0;
         self.commit = 0;
-        self.last_revision = 1;
-        self.compact_revision = 0;
+        self.last_revision = Revision::FIRST;
+        self.compact_revision = Revision::NONE;
         self.statements.clear();
         self.under_way.clear();
         self.effects.clear();

@@ -1,5 +1,7 @@
 //! A node that follows: it applies what the leader sends, forwards requests, and asks for proofs.
 
+use etcd_state::mvcc::Revision;
+
 use super::{
     event::{Asker, Event},
     index::{Index, Row},
@@ -10,7 +12,7 @@ use super::{
     world::World,
 };
 use crate::{
-    Forwarded, Intake, Revision, View, coordinator,
+    Forwarded, Intake, View, coordinator,
     intake::Command,
     proofs::ProofId,
     reads::{AskedProof, Settled},
@@ -46,7 +48,7 @@ impl World {
         self.nodes[node].process.following = Some(Following {
             session,
             intake: None,
-            welcome: (0, 0),
+            welcome: (Revision::NONE, Revision::NONE),
             collected: Vec::new(),
             forwarded: Forwarded::default(),
             asked: AskedProof::default(),

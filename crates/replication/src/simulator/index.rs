@@ -2,7 +2,9 @@
 
 use std::collections::VecDeque;
 
-use crate::{Revision, StoreState};
+use etcd_state::mvcc::Revision;
+
+use crate::StoreState;
 
 /// The number of keys.
 pub const KEYS: usize = 4;
@@ -52,7 +54,7 @@ impl Index {
         };
         index.state = StoreState {
             cluster_id: CLUSTER_ID,
-            revision: compact_revision.max(1),
+            revision: compact_revision.max(Revision::FIRST),
             compact_revision,
         };
         for row in rows {
@@ -75,7 +77,7 @@ impl Index {
     /// Appends rows. Fails if they do not continue.
     pub fn apply(&mut self, rows: &[Row]) -> Result<(), String> {
         for row in rows {
-            if row.revision != self.state.revision + 1 {
+            if row.revision != self.state.revision.next() {
                 return Err(format!(
                     "row {} after {}",
                     row.revision, self.state.revision

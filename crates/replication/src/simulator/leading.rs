@@ -1,5 +1,6 @@
 //! A node that leads: it opens the database, and proves that it leads.
 
+use etcd_state::mvcc::Revision;
 use std::collections::BTreeMap;
 
 use super::{
@@ -100,7 +101,7 @@ impl World {
         let after = if index.is_loaded {
             index.state.revision
         } else {
-            0
+            Revision::NONE
         };
         let Some((rows, compact_revision)) = state.engine.rows_after(after) else {
             return self.coordinate(node, coordinator::Event::NotOpened);
@@ -111,8 +112,8 @@ impl World {
             index.compact(compact_revision);
             result
         } else {
-            let (rows, _) = state.engine.rows_after(0).unwrap_or_default();
-            let until = rows.last().map_or(1, |row| row.revision);
+            let (rows, _) = state.engine.rows_after(Revision::NONE).unwrap_or_default();
+            let until = rows.last().map_or(Revision::FIRST, |row| row.revision);
             Index::whole(&rows, compact_revision, until).map(|whole| *index = whole)
         };
         if let Err(reason) = result {

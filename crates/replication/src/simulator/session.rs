@@ -1,5 +1,6 @@
 //! A session between a follower and the leader: two queues in order, and what the leader's end sends.
 
+use etcd_state::mvcc::Revision;
 use std::collections::VecDeque;
 
 use super::{
@@ -12,7 +13,7 @@ use super::{
     world::World,
 };
 use crate::{
-    Beginning, Feed, Flush, Revision, StoreState, View,
+    Beginning, Feed, Flush, StoreState, View,
     feed::{self, beginning},
     intake, proofs,
     proofs::ProofId,
@@ -265,7 +266,7 @@ impl World {
         let index = &self.nodes[node].process.index;
         let own = index.state;
         let mut beginning = beginning(hello, own);
-        if self.options.makes(Mistake::CompactionForgotten) && hello.revision > 0 {
+        if self.options.makes(Mistake::CompactionForgotten) && hello.revision > Revision::NONE {
             beginning = Beginning::Continues;
         }
         let continues = beginning == Beginning::Continues;

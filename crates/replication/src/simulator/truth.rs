@@ -10,7 +10,7 @@ use super::{
     engine::{Entry, What},
     index::{Index, Live, Row},
 };
-use crate::Revision;
+use etcd_state::mvcc::Revision;
 
 /// A violation of the guarantees.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,13 +116,13 @@ impl Truth {
         Self {
             // Revision 1 is that of the empty store.
             live: vec![Live::default(); 2],
-            told: 1,
+            told: Revision::FIRST,
             ..Self::default()
         }
     }
 
     pub fn revision(&self) -> Revision {
-        self.rows.last().map_or(1, |row| row.revision)
+        self.rows.last().map_or(Revision::FIRST, |row| row.revision)
     }
 
     pub fn operations(&self) -> &[Operation] {
@@ -154,7 +154,7 @@ impl Truth {
     }
 
     fn row(&mut self, row: Row) {
-        if row.revision != self.revision() + 1 {
+        if row.revision != self.revision().next() {
             return self.report(Violation::Gap {
                 revision: row.revision,
             });
@@ -231,7 +231,7 @@ impl Truth {
     /// The index of a node has changed.
     pub fn check_index(&mut self, node: usize, index: &Index) {
         let revision = index.state.revision;
-        let is_prefix = self.live.get(revision as usize) == Some(&index.live);
+        let is_prefix = self.live.get(revision.number() as usize) == Some(&index.live);
         if !is_prefix {
             let reason = format!("at revision {revision} of {}", self.revision());
             self.report(Violation::NotAPrefix { node, reason });
@@ -240,8 +240,8 @@ impl Truth {
 
     /// A watcher gets a row after those up to `revision`.
     pub fn check_watched(&mut self, node: usize, revision: Revision, row: Row) {
-        let is_next = row.revision == revision + 1;
-        if !is_next || self.rows.get(row.revision as usize - 2) != Some(&row) {
+        let is_next = row.revision == revision.next();
+        if !is_next || self.rows.get(row.revision.number() as usize - 2) != Some(&row) {
             let revision = row.revision;
             self.report(Violation::WatchBroken { node, revision });
         }

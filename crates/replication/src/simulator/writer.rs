@@ -1,5 +1,7 @@
 //! A model of the store's writer: one batch at a time, and a look at the table when its outcome is unknown.
 
+use etcd_state::mvcc::Revision;
+
 use super::{
     engine::{Batch, Outcome, What},
     event::Event,
@@ -9,10 +11,7 @@ use super::{
     truth::{Answer, Kind},
     world::World,
 };
-use crate::{
-    Revision,
-    coordinator::{self, Stop},
-};
+use crate::coordinator::{self, Stop};
 
 /// Requests in one batch.
 const BATCH: usize = 4;
@@ -62,9 +61,10 @@ impl World {
             _ => {}
         }
         let state = self.nodes[node].process.index.state;
-        let is_compacting = state.revision > state.compact_revision + 12 && self.rng.chance(20);
+        let is_compacting =
+            state.revision.since(state.compact_revision) > 12 && self.rng.chance(20);
         if is_compacting {
-            let what = What::Compact(state.revision - 4);
+            let what = What::Compact(Revision::new(state.revision.number() - 4));
             return self.send_batch(
                 node,
                 tenure,
@@ -90,7 +90,7 @@ impl World {
             }
             let operation = submission.operation;
             if let Kind::Write { key } = self.truth.operation(operation).kind {
-                revision += 1;
+                revision = revision.next();
                 rows.push(Row {
                     revision,
                     key,
@@ -174,9 +174,12 @@ impl World {
                     return;
                 };
                 if let What::Batch(again) = &mut batch.what {
-                    let count = again.rows.len() as Revision;
-                    again.behind += count;
-                    again.rows.iter_mut().for_each(|row| row.revision += count);
+                    let count = again.rows.len() as i64;
+                    let later = |revision: Revision| Revision::new(revision.number() + count);
+                    again.behind = later(again.behind);
+                    for row in &mut again.rows {
+                        row.revision = later(row.revision);
+                    }
                     batch.answers.clear();
                 }
                 self.send_batch(node, tenure, batch);

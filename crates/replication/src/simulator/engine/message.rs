@@ -2,7 +2,9 @@
 
 use std::rc::Rc;
 
-use crate::{Revision, simulator::index::Row};
+use etcd_state::mvcc::Revision;
+
+use crate::simulator::index::Row;
 
 pub type Ticket = u64;
 
