@@ -22,6 +22,7 @@ use super::{
     process::{check_version, prepare_process},
     reuse,
     state::undo_half_a_bootstrap,
+    statements,
 };
 use crate::{log::Report, wire::NodeId};
 
@@ -66,6 +67,7 @@ impl Node {
         check_version()?;
         aio::link();
         reuse::link();
+        statements::link();
         file_calls::link();
         let checked = options.checked()?;
         if lock.dir() != options.dir {

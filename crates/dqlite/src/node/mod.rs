@@ -32,6 +32,7 @@ mod process;
 mod recover;
 pub mod reuse;
 mod state;
+mod statements;
 pub mod survey;
 
 pub use check::{engine_bytes, find_damage};

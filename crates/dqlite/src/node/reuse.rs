@@ -51,7 +51,7 @@ pub(super) fn link() {
     std::hint::black_box(sqlite3_vfs_unregister as *const ());
 }
 
-type Connection = *mut c_void;
+pub(super) type Connection = *mut c_void;
 
 /// The beginning of `sqlite3_vfs`, which SQLite promises not to change.
 #[repr(C)]
@@ -274,6 +274,16 @@ unsafe fn engine_file(connection: Connection) -> Option<File> {
             name: CStr::from_ptr(name).to_owned(),
         })
     }
+}
+
+/// Returns whether it is to a file of an engine.
+///
+/// # Safety
+///
+/// The connection is open.
+pub(super) unsafe fn is_engine_connection(connection: Connection) -> bool {
+    // SAFETY: the caller's promise.
+    unsafe { engine_file(connection) }.is_some()
 }
 
 /// # Safety

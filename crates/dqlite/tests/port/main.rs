@@ -2,4 +2,5 @@
 
 mod pair;
 mod proxy;
+mod statements;
 mod tls;

@@ -21,12 +21,12 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 /// Never reached by a test that passes.
-const TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A node with its engine and its port.
-struct Server {
-    node: Node,
-    address: String,
+pub(super) struct Server {
+    pub(super) node: Node,
+    pub(super) address: String,
     tls: Option<Tls>,
     stop: Option<oneshot::Sender<()>>,
     proxy: JoinHandle<()>,
@@ -40,7 +40,7 @@ async fn free_address() -> String {
 }
 
 impl Server {
-    async fn start(id: NodeId, tls: Option<Tls>) -> Server {
+    pub(super) async fn start(id: NodeId, tls: Option<Tls>) -> Server {
         Server::start_with_peers(id, tls, None).await
     }
 
@@ -85,7 +85,7 @@ impl Server {
         }
     }
 
-    async fn connect(&self) -> Connection {
+    pub(super) async fn connect(&self) -> Connection {
         self.try_connect(self.tls.clone()).await.unwrap()
     }
 

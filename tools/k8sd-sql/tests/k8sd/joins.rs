@@ -288,16 +288,17 @@ fn a_cluster_whose_certificate_is_not_valid_yet_is_not_joined() {
 fn a_join_that_fails_after_it_was_let_in_takes_itself_back() {
     let [first, node] = nodes(["node1", "node2"]);
     first.bootstrap();
-    // Somebody has the port.
+    // Somebody has the port, so the cluster is not asked and the token stays good.
     let taken = TcpListener::bind(&node.place.k8sd).unwrap();
-    let told = node.bad(&node.join_args(&token(&first, "node2")));
+    let good = token(&first, "node2");
+    let told = node.bad(&node.join_args(&good));
     assert!(told.contains("cannot listen"), "{told}");
     nothing_is_left(&first, &node);
     drop(taken);
     // The storage directory cannot be made: the last step but one.
     let held = node.data();
     std::os::unix::fs::symlink("nowhere/at/all", &held).unwrap();
-    let told = node.bad(&node.join_args(&token(&first, "node2")));
+    let told = node.bad(&node.join_args(&good));
     assert!(told.contains("data"), "{told}");
     std::fs::remove_file(&held).unwrap();
     nothing_is_left(&first, &node);

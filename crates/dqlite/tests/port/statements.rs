@@ -1,0 +1,136 @@
+//! Statements that would end an engine, through the port to a real one.
+
+use std::future::Future;
+
+use dqlite::client::{Connection, Error};
+use dqlite::node::BOOTSTRAP_ID;
+use dqlite::wire::Value;
+
+use super::proxy::Server;
+
+async fn opened(server: &Server) -> Connection {
+    let mut connection = server.connect().await;
+    connection.open("test").await.unwrap();
+    connection
+}
+
+async fn rows(connection: &mut Connection, sql: &str) -> Result<Vec<Vec<Value>>, Error> {
+    let rows = connection.read_all(sql, 100).await?;
+    Ok(rows.into_iter().map(|row| row.0).collect())
+}
+
+/// Each connection is closed after its statement, which is when some of them end an engine.
+async fn lives_after<F: Future<Output = ()>>(
+    server: &Server,
+    statement: impl FnOnce(Connection) -> F,
+) {
+    statement(opened(server).await).await;
+    let mut other = opened(server).await;
+    let insert = "INSERT INTO log (v) VALUES (1)";
+    other.exec_sql(insert, &[]).await.unwrap();
+}
+
+async fn start() -> Server {
+    let server = Server::start(BOOTSTRAP_ID, None).await;
+    let create = "CREATE TABLE log (v); CREATE TABLE t (id INTEGER PRIMARY KEY, v UNIQUE)";
+    let mut connection = opened(&server).await;
+    connection.exec_sql(create, &[]).await.unwrap();
+    server
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_reaches_below_sqlite_is_denied() {
+    let server = start().await;
+    for sql in [
+        "SELECT * FROM dbstat",
+        "SELECT count(*) FROM dbstat('main')",
+        "SELECT data FROM sqlite_dbpage",
+        "CREATE VIRTUAL TABLE x USING dbstat(main)",
+        "CREATE VIRTUAL TABLE temp.x USING dbstat(main)",
+        "SELECT fts3_tokenizer('x', x'4141414141414141')",
+        "PRAGMA hard_heap_limit = 1",
+        "SELECT * FROM pragma_soft_heap_limit(1)",
+        "PRAGMA temp_store_directory = '/tmp'",
+        "SELECT load_extension('/tmp/x.so')",
+        "ATTACH '/tmp/x.db' AS x",
+        "VACUUM INTO '/tmp/x.db'",
+        "PRAGMA journal_mode = delete",
+        // A second one in a transaction would end the process.
+        "PRAGMA delete_database",
+    ] {
+        lives_after(&server, async |mut connection| {
+            let error = rows(&mut connection, sql).await.unwrap_err();
+            assert!(matches!(error, Error::Sql { .. }), "{sql}: {error:?}");
+        })
+        .await;
+    }
+    let mut connection = opened(&server).await;
+    let fine = "CREATE VIRTUAL TABLE words USING fts5(word); INSERT INTO words VALUES ('one')";
+    match connection.exec_sql(fine, &[]).await {
+        Ok(_) => {
+            let found =
+                "SELECT word, j.value FROM words, json_each('[1]') j WHERE words MATCH 'one'";
+            assert_eq!(rows(&mut connection, found).await.unwrap().len(), 1);
+        }
+        // The SQLite of a static program does without.
+        Err(error) => assert!(error.to_string().contains("no such module"), "{error}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_of_another_class_than_declared_comes_as_it_is() {
+    let server = start().await;
+    lives_after(&server, async |mut connection| {
+        let create = "CREATE TABLE typed (d DATETIME, e date, f TIMESTAMP, b BOOLEAN); \
+            INSERT INTO typed VALUES (x'01', 0.5, 1, 'yes'), (2, 'text', NULL, 1)";
+        connection.exec_sql(create, &[]).await.unwrap();
+        let rows = rows(&mut connection, "SELECT * FROM typed").await.unwrap();
+        let blob = Value::Blob(vec![1].into());
+        let text = || Value::Text("yes".into());
+        assert_eq!(
+            rows[0],
+            [blob, Value::Float(0.5), Value::UnixTime(1), text()]
+        );
+        let empty = Value::Iso8601(String::new());
+        let time = Value::Iso8601("text".into());
+        assert_eq!(
+            rows[1],
+            [Value::UnixTime(2), time, empty, Value::Boolean(true)]
+        );
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statement_that_is_given_up_at_its_first_row_has_written_nothing() {
+    let server = start().await;
+    let sql = "INSERT INTO t (v) VALUES (1), (2) RETURNING id";
+    lives_after(&server, async |mut connection| {
+        let error = connection.exec_sql(sql, &[]).await.unwrap_err();
+        assert!(error.to_string().contains("rows yielded"), "{error}");
+        // The engine would commit the rest of the former one with the next statement.
+        assert_eq!(
+            rows(&mut connection, "SELECT * FROM t").await.unwrap(),
+            [[]; 0]
+        );
+    })
+    .await;
+    lives_after(&server, async |mut connection| {
+        let insert = connection.prepare(sql).await.unwrap();
+        connection.exec(&insert, &[]).await.unwrap_err();
+        let found = rows(&mut connection, "SELECT * FROM t").await.unwrap();
+        assert_eq!(found.len(), 0);
+    })
+    .await;
+    // As a query it writes, and in a transaction it stays until that ends.
+    lives_after(&server, async |mut connection| {
+        assert_eq!(rows(&mut connection, sql).await.unwrap().len(), 2);
+        connection.exec_sql("BEGIN", &[]).await.unwrap();
+        let more = "INSERT INTO t (v) VALUES (3) RETURNING id";
+        connection.exec_sql(more, &[]).await.unwrap_err();
+        connection.exec_sql("COMMIT", &[]).await.unwrap();
+        let found = rows(&mut connection, "SELECT * FROM t").await.unwrap();
+        assert_eq!(found.len(), 3);
+    })
+    .await;
+}
