@@ -2,23 +2,41 @@
 //!
 //! The engine trusts the lengths it reads. A request of more than 2 GiB sends its event loop, and with it all
 //! databases, into an endless loop; one without a body hangs its connection. So every length is checked before the
-//! engine sees it. Contents are not checked: whoever holds the cluster's key may send SQL.
+//! engine sees it, and the contents of every request ([`check`]), for which it is received as
+//! a whole. The engine would hold it as well.
 
 use super::raft::{self, RaftViolation};
-use crate::wire::{Header, PROTOCOL_VERSION, PROTOCOL_VERSION_LEGACY, RequestKind, WireError};
-
-/// The body of a CONNECT, in bytes: a node's number and its address.
-const MAX_CONNECT_BYTES: usize = 4096;
+use super::requests::{Checked, check};
+use crate::wire::{
+    Failure, Header, PROTOCOL_VERSION, PROTOCOL_VERSION_LEGACY, RequestKind, WireError,
+};
 
 /// The reason why a connection is closed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Violation {
     #[error("protocol version {0:#x}")]
     Version(u64),
     #[error("request: {0}")]
     Request(#[from] WireError),
+    /// The sender of a CONNECT waits for no answer.
+    #[error("{0}")]
+    Connect(String),
     #[error("raft message: {0}")]
     Raft(#[from] RaftViolation),
+}
+
+/// The judgement on the next bytes of a client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// More must come first.
+    Incomplete,
+    /// They may be passed on: a request, or what none is.
+    Pass {
+        bytes: usize,
+        request: Option<Checked>,
+    },
+    /// They may not. The client gets this answer.
+    Refuse { bytes: usize, failure: Failure },
 }
 
 /// Follows the bytes of one client.
@@ -30,12 +48,10 @@ pub struct Inspector {
 #[derive(Debug, Clone, Copy)]
 enum Expected {
     Version,
+    /// After the version, where a node may make the connection a Raft link. Later the engine would lose the database
+    /// that the connection has open.
+    FirstRequest,
     Request,
-    /// The rest of a request, and whether it is a CONNECT, after which Raft messages follow.
-    Body {
-        left: usize,
-        connects: bool,
-    },
     RaftMessage,
     RaftPayload {
         left: usize,
@@ -51,38 +67,26 @@ impl Default for Inspector {
 }
 
 impl Inspector {
-    /// Returns how many bytes of `data`, which has not been passed on yet, may be passed on now. 0 means that more must
-    /// come first; at most [`raft::MAX_MESSAGE_START_BYTES`] are ever needed.
-    pub fn admit(&mut self, data: &[u8]) -> Result<usize, Violation> {
-        let mut admitted = 0;
-        loop {
-            match self.step(&data[admitted..])? {
-                0 => return Ok(admitted),
-                bytes => admitted += bytes,
-            }
-        }
-    }
-
-    fn step(&mut self, data: &[u8]) -> Result<usize, Violation> {
-        match self.expected {
-            Expected::Version => self.version(data),
-            Expected::Request => self.request(data),
-            Expected::Body { left, connects } => {
-                let bytes = left.min(data.len());
-                self.expected = match (left - bytes, connects) {
-                    (0, false) => Expected::Request,
-                    (0, true) => Expected::RaftMessage,
-                    (left, connects) => Expected::Body { left, connects },
-                };
-                Ok(bytes)
-            }
-            Expected::RaftMessage => self.raft_message(data),
+    /// Judges the beginning of `data`, which are the bytes after those that were judged before. At most a request with
+    /// its header is ever needed, or the start of a Raft message.
+    pub fn next(&mut self, data: &[u8]) -> Result<Verdict, Violation> {
+        let bytes = match self.expected {
+            Expected::Version => self.version(data)?,
+            Expected::FirstRequest | Expected::Request => return self.request(data),
+            Expected::RaftMessage => self.raft_message(data)?,
             Expected::RaftPayload { left } => {
                 let bytes = left.min(data.len());
                 self.expect_payload(left - bytes);
-                Ok(bytes)
+                bytes
             }
-        }
+        };
+        Ok(match bytes {
+            0 => Verdict::Incomplete,
+            bytes => Verdict::Pass {
+                bytes,
+                request: None,
+            },
+        })
     }
 
     fn version(&mut self, data: &[u8]) -> Result<usize, Violation> {
@@ -91,27 +95,43 @@ impl Inspector {
         };
         match u64::from_le_bytes(*word) {
             PROTOCOL_VERSION | PROTOCOL_VERSION_LEGACY => {
-                self.expected = Expected::Request;
+                self.expected = Expected::FirstRequest;
                 Ok(word.len())
             }
             other => Err(Violation::Version(other)),
         }
     }
 
-    fn request(&mut self, data: &[u8]) -> Result<usize, Violation> {
+    fn request(&mut self, data: &[u8]) -> Result<Verdict, Violation> {
         if data.len() < Header::BYTES {
-            return Ok(0);
+            return Ok(Verdict::Incomplete);
         }
         let header = Header::decode(data)?;
-        let connects = header.kind == RequestKind::Connect as u8;
-        if connects {
-            Header::decode_up_to(data, MAX_CONNECT_BYTES)?;
-        }
-        self.expected = Expected::Body {
-            left: header.body_bytes(),
-            connects,
+        let bytes = Header::BYTES + header.body_bytes();
+        let Some(body) = data.get(Header::BYTES..bytes) else {
+            return Ok(Verdict::Incomplete);
         };
-        Ok(Header::BYTES)
+        let checked = check(&header, body);
+        if header.kind == RequestKind::Connect as u8 {
+            let is_first = matches!(self.expected, Expected::FirstRequest);
+            checked.map_err(|failure| Violation::Connect(failure.message))?;
+            if !is_first {
+                return Err(Violation::Connect("not the first request".into()));
+            }
+            self.expected = Expected::RaftMessage;
+            return Ok(Verdict::Pass {
+                bytes,
+                request: Some(Checked::Connects),
+            });
+        }
+        self.expected = Expected::Request;
+        Ok(match checked {
+            Ok(request) => Verdict::Pass {
+                bytes,
+                request: Some(request),
+            },
+            Err(failure) => Verdict::Refuse { bytes, failure },
+        })
     }
 
     fn raft_message(&mut self, data: &[u8]) -> Result<usize, Violation> {
@@ -159,9 +179,13 @@ mod tests {
         let (mut waiting, mut passed) = (Vec::new(), Vec::new());
         for piece in data.chunks(step) {
             waiting.extend_from_slice(piece);
-            match inspector.admit(&waiting) {
-                Ok(bytes) => passed.extend(waiting.drain(..bytes)),
-                Err(violation) => return (passed, Err(violation)),
+            loop {
+                match inspector.next(&waiting) {
+                    Ok(Verdict::Incomplete) => break,
+                    Ok(Verdict::Pass { bytes, .. }) => passed.extend(waiting.drain(..bytes)),
+                    Ok(Verdict::Refuse { bytes, .. }) => drop(waiting.drain(..bytes)),
+                    Err(violation) => return (passed, Err(violation)),
+                }
             }
         }
         (passed, Ok(()))
@@ -240,13 +264,35 @@ mod tests {
     }
 
     #[test]
-    fn oversized_connect_is_refused() {
-        let address = "a".repeat(MAX_CONNECT_BYTES);
-        let data = session(&[Request::Connect {
-            id: NodeId::new(1),
-            address: &address,
-        }]);
-        assert!(matches!(pass(&data, 64).1, Err(Violation::Request(_))));
+    fn a_connection_becomes_a_link_at_once_and_of_a_node_only() {
+        let address = "10.0.0.1:9000";
+        let connect = |id, address| Request::Connect {
+            id: NodeId::new(id),
+            address,
+        };
+        for refused in [
+            vec![connect(0, address)],
+            vec![connect(1, "")],
+            vec![connect(1, "10.0.0.1 :9000")],
+            vec![connect(1, &"a".repeat(5000))],
+            vec![Request::Leader, connect(1, address)],
+        ] {
+            let end = pass(&session(&refused), 64).1;
+            assert!(
+                matches!(end, Err(Violation::Connect(_))),
+                "{refused:?}: {end:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_refused_request_is_left_out_and_the_next_one_passes() {
+        let refused = Request::Describe { format: 9 };
+        let data = session(&[Request::Leader, refused, Request::Leader]);
+        let expected = session(&[Request::Leader, Request::Leader]);
+        for step in 1..data.len() {
+            assert_eq!(pass(&data, step), (expected.clone(), Ok(())));
+        }
     }
 
     #[test]
@@ -291,7 +337,9 @@ mod tests {
             let words = words.iter().flat_map(|word| word.to_le_bytes());
             let data: Vec<u8> = start.into_iter().chain(words).collect();
             let (passed, _) = pass(&data, 8);
-            prop_assert!(data.starts_with(&passed));
+            // What is refused is left out.
+            let mut rest = data.iter();
+            prop_assert!(passed.iter().all(|byte| rest.any(|other| other == byte)));
         }
     }
 }

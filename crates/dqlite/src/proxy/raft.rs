@@ -9,9 +9,6 @@ const MAX_PAYLOAD_BYTES: usize = 500 * 1024 * 1024;
 
 const PREAMBLE_BYTES: usize = 16;
 
-/// A preamble with the longest header.
-pub(super) const MAX_MESSAGE_START_BYTES: usize = PREAMBLE_BYTES + MAX_HEADER_BYTES;
-
 const APPEND_ENTRIES: u16 = 1;
 const APPEND_ENTRIES_RESULT: u16 = 2;
 const REQUEST_VOTE: u16 = 3;

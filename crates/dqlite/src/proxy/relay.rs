@@ -3,12 +3,15 @@
 use std::io;
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
+use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-use super::raft::MAX_MESSAGE_START_BYTES;
-use super::{Inspector, TRAFFIC};
+use super::TRAFFIC;
+use super::client::{Answers, pass_requests};
+use super::replies::Replies;
+use crate::client::Endpoint;
 
 /// Buffer of one direction, in bytes: one TLS record.
 const BUFFER_BYTES: usize = 16 * 1024;
@@ -31,8 +34,8 @@ where
 /// The longest time that the engine may go on with a request whose client has left.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Relays between a client, whose bytes are inspected, and the engine. `received` is what has been
-/// read from the client already.
+/// Relays between a client, whose requests are checked, and the engine at `endpoint`, to which `engine` is the
+/// connection. `received` is what has been read from the client already.
 ///
 /// A client that leaves in the middle of a result does not take the engine's connection with it: the
 /// engine would keep the write lock of the database for ever where the statement writes. What is left of
@@ -41,20 +44,43 @@ pub(super) async fn relay_inspected<C, E>(
     client: &mut C,
     received: BytesMut,
     engine: &mut E,
+    endpoint: &Endpoint,
 ) -> io::Result<()>
 where
     C: AsyncRead + AsyncWrite + Unpin,
     E: AsyncRead + AsyncWrite + Unpin,
 {
     let (client_reader, client_writer) = tokio::io::split(client);
+    let client_writer = Mutex::new(client_writer);
     let (mut engine_reader, mut engine_writer) = tokio::io::split(engine);
+    let answers = Answers::new(&client_writer, endpoint);
     let ended = tokio::select! {
-        ended = copy_inspected(client_reader, received, &mut engine_writer) => ended,
-        ended = copy(&mut engine_reader, client_writer, |bytes| TRAFFIC.sent(bytes)) => ended,
+        ended = pass_requests(client_reader, received, &mut engine_writer, &answers) => ended,
+        ended = copy_replies(&mut engine_reader, &client_writer, &answers) => ended,
     };
     // Whatever comes of it, the connection is over.
     let _ = timeout(DRAIN_TIMEOUT, drain(engine_reader, engine_writer)).await;
     ended
+}
+
+async fn copy_replies<W: AsyncWrite + Unpin>(
+    mut reader: impl AsyncRead + Unpin,
+    writer: &Mutex<W>,
+    answers: &Answers<'_, W>,
+) -> io::Result<()> {
+    let mut buffer = vec![0; BUFFER_BYTES];
+    let mut replies = Replies::default();
+    loop {
+        match reader.read(&mut buffer).await? {
+            0 => return Ok(()),
+            bytes => {
+                TRAFFIC.sent(bytes);
+                let ended = replies.pass(&buffer[..bytes]);
+                writer.lock().await.write_all(&buffer[..bytes]).await?;
+                answers.came(ended);
+            }
+        }
+    }
 }
 
 async fn drain(
@@ -80,28 +106,6 @@ async fn copy(
                 count(bytes);
                 writer.write_all(&buffer[..bytes]).await?;
             }
-        }
-    }
-}
-
-async fn copy_inspected(
-    mut reader: impl AsyncRead + Unpin,
-    mut buffer: BytesMut,
-    mut writer: impl AsyncWrite + Unpin,
-) -> io::Result<()> {
-    let mut inspector = Inspector::default();
-    TRAFFIC.received(buffer.len());
-    loop {
-        let admitted = inspector
-            .admit(&buffer)
-            .map_err(|violation| io::Error::new(io::ErrorKind::InvalidData, violation))?;
-        writer.write_all(&buffer[..admitted]).await?;
-        buffer.advance(admitted);
-        debug_assert!(buffer.len() < MAX_MESSAGE_START_BYTES);
-        buffer.reserve(BUFFER_BYTES);
-        match reader.read_buf(&mut buffer).await? {
-            0 => return Ok(()),
-            bytes => TRAFFIC.received(bytes),
         }
     }
 }

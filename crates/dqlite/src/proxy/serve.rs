@@ -202,7 +202,7 @@ impl Gate {
         received: BytesMut,
     ) -> io::Result<()> {
         let mut engine: Stream = timeout(ENGINE_TIMEOUT, self.engine.connect()).await??;
-        let ended = relay_inspected(&mut client, received, &mut engine).await;
+        let ended = relay_inspected(&mut client, received, &mut engine, &self.engine).await;
         let _ = timeout(CLOSE_TIMEOUT, client.shutdown()).await;
         ended
     }
@@ -251,9 +251,9 @@ where
 {
     let mut received = BytesMut::new();
     meet(&mut client, &mut received, cluster, peer).await?;
-    let engine = Endpoint::from_address(engine);
-    let mut engine: Stream = timeout(ENGINE_TIMEOUT, engine.connect()).await??;
-    let ended = relay_inspected(&mut client, received, &mut engine).await;
+    let endpoint = Endpoint::from_address(engine);
+    let mut engine: Stream = timeout(ENGINE_TIMEOUT, endpoint.connect()).await??;
+    let ended = relay_inspected(&mut client, received, &mut engine, &endpoint).await;
     let _ = timeout(CLOSE_TIMEOUT, client.shutdown()).await;
     ended
 }

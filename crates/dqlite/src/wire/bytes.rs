@@ -43,25 +43,40 @@ pub(super) fn put_blob(out: &mut BytesMut, blob: &[u8]) {
 
 /// A cursor over a message body. Every read either moves inside the body or fails.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Reader<'a> {
-    body: &'a Bytes,
+pub(crate) struct Reader<'a> {
+    body: &'a [u8],
+    /// The same, where blobs share its memory.
+    shared: Option<&'a Bytes>,
     at: usize,
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(body: &'a Bytes) -> Self {
-        Reader { body, at: 0 }
+    pub(crate) fn new(body: &'a Bytes) -> Self {
+        Reader {
+            body,
+            shared: Some(body),
+            at: 0,
+        }
     }
 
-    pub(super) fn remaining(&self) -> usize {
+    /// Reads a body that is somebody else's.
+    pub(crate) fn borrowed(body: &'a [u8]) -> Self {
+        Reader {
+            body,
+            shared: None,
+            at: 0,
+        }
+    }
+
+    pub(crate) fn remaining(&self) -> usize {
         self.body.len() - self.at
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.remaining() == 0
     }
 
-    pub(super) fn take(&mut self, len: usize, what: &'static str) -> Result<&'a [u8], WireError> {
+    pub(crate) fn take(&mut self, len: usize, what: &'static str) -> Result<&'a [u8], WireError> {
         let end = self
             .at
             .checked_add(len)
@@ -72,20 +87,20 @@ impl<'a> Reader<'a> {
         Ok(slice)
     }
 
-    pub(super) fn u8(&mut self, what: &'static str) -> Result<u8, WireError> {
+    pub(crate) fn u8(&mut self, what: &'static str) -> Result<u8, WireError> {
         Ok(self.take(1, what)?[0])
     }
 
-    pub(super) fn u32(&mut self, what: &'static str) -> Result<u32, WireError> {
+    pub(crate) fn u32(&mut self, what: &'static str) -> Result<u32, WireError> {
         Ok(self.take(4, what)?.get_u32_le())
     }
 
-    pub(super) fn u64(&mut self, what: &'static str) -> Result<u64, WireError> {
+    pub(crate) fn u64(&mut self, what: &'static str) -> Result<u64, WireError> {
         Ok(self.take(WORD_BYTES, what)?.get_u64_le())
     }
 
     /// The bytes of a text, without its NUL.
-    pub(super) fn text_slice(&mut self, what: &'static str) -> Result<&'a [u8], WireError> {
+    pub(crate) fn text_slice(&mut self, what: &'static str) -> Result<&'a [u8], WireError> {
         let rest = &self.body[self.at..];
         let len = rest
             .iter()
@@ -95,22 +110,26 @@ impl<'a> Reader<'a> {
         Ok(&self.take(with_padding, what)?[..len])
     }
 
-    pub(super) fn text(&mut self, what: &'static str) -> Result<&'a str, WireError> {
+    pub(crate) fn text(&mut self, what: &'static str) -> Result<&'a str, WireError> {
         str::from_utf8(self.text_slice(what)?).map_err(|_| WireError::NotUtf8)
     }
 
-    pub(super) fn blob_slice(&mut self, what: &'static str) -> Result<&'a [u8], WireError> {
+    pub(crate) fn blob_slice(&mut self, what: &'static str) -> Result<&'a [u8], WireError> {
         let len = usize::try_from(self.u64(what)?).map_err(|_| WireError::Truncated(what))?;
         let with_padding = padded(len).ok_or(WireError::Truncated(what))?;
         Ok(&self.take(with_padding, what)?[..len])
     }
 
     /// A blob that shares the message's memory.
-    pub(super) fn blob(&mut self, what: &'static str) -> Result<Bytes, WireError> {
-        Ok(self.body.slice_ref(self.blob_slice(what)?))
+    pub(crate) fn blob(&mut self, what: &'static str) -> Result<Bytes, WireError> {
+        let blob = self.blob_slice(what)?;
+        Ok(match self.shared {
+            Some(body) => body.slice_ref(blob),
+            None => Bytes::copy_from_slice(blob),
+        })
     }
 
-    pub(super) fn finish(&self) -> Result<(), WireError> {
+    pub(crate) fn finish(&self) -> Result<(), WireError> {
         match self.remaining() {
             0 => Ok(()),
             left => Err(WireError::Trailing(left)),

@@ -19,12 +19,14 @@ mod request;
 mod rows;
 mod value;
 
+pub(crate) use bytes::Reader;
 pub use date::UtcTime;
 pub use frame::{Header, PROTOCOL_VERSION, PROTOCOL_VERSION_LEGACY};
 pub use node_id::NodeId;
 pub use params::Params;
 pub use reply::{Failure, File, Reply, Role, Server};
 pub use request::{Request, RequestKind};
+pub(crate) use rows::MORE as ROWS_PART_MARK;
 pub use rows::{Row, RowsPart};
 pub use value::{Param, Value};
 

@@ -30,6 +30,35 @@ pub enum RequestKind {
     Weight = 19,
 }
 
+impl RequestKind {
+    const ALL: [RequestKind; 19] = [
+        RequestKind::Leader,
+        RequestKind::Client,
+        RequestKind::Open,
+        RequestKind::Prepare,
+        RequestKind::Exec,
+        RequestKind::Query,
+        RequestKind::Finalize,
+        RequestKind::ExecSql,
+        RequestKind::QuerySql,
+        RequestKind::Interrupt,
+        RequestKind::Connect,
+        RequestKind::Add,
+        RequestKind::Assign,
+        RequestKind::Remove,
+        RequestKind::Dump,
+        RequestKind::Cluster,
+        RequestKind::Transfer,
+        RequestKind::Describe,
+        RequestKind::Weight,
+    ];
+
+    /// Returns the type of a request with this byte, if there is one.
+    pub fn from_code(code: u8) -> Option<RequestKind> {
+        Self::ALL.into_iter().find(|kind| *kind as u8 == code)
+    }
+}
+
 /// A request. `db` is the number that OPEN answered, which is always 0.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Request<'a> {

@@ -11,7 +11,7 @@ use super::bytes::{Reader, WORD_BYTES, check_text, put_text, text_bytes};
 use super::{MAX_COLUMNS, Value, WireError};
 
 const END: u64 = u64::MAX;
-const MORE: u64 = 0xeeee_eeee_eeee_eeee;
+pub(crate) const MORE: u64 = 0xeeee_eeee_eeee_eeee;
 
 /// The values of one row, one for each column.
 #[derive(Debug, Clone, PartialEq)]

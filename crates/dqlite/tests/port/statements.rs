@@ -134,3 +134,19 @@ async fn a_statement_that_is_given_up_at_its_first_row_has_written_nothing() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statement_that_would_keep_half_of_itself_is_refused() {
+    let server = start().await;
+    for sql in [
+        "INSERT OR FAIL INTO t (v) VALUES (7), (7)",
+        "CREATE TABLE u (v UNIQUE ON CONFLICT FAIL)",
+        "CREATE TRIGGER g AFTER INSERT ON t BEGIN SELECT RAISE(FAIL, 'x'); END",
+    ] {
+        lives_after(&server, async |mut connection| {
+            let error = connection.exec_sql(sql, &[]).await.unwrap_err();
+            assert!(error.to_string().contains("ABORT"), "{sql}: {error}");
+        })
+        .await;
+    }
+}

@@ -1,0 +1,206 @@
+//! The requests of one client on their way to the engine, and the answers that it gets from the port.
+//!
+//! The engine answers in the order of the requests. So where an answer comes from elsewhere, the port waits until all
+//! earlier requests have been answered. A change of the nodes goes to the engine on a connection of its own: where one
+//! is under way on a connection with an open database, the end of either would end the process
+//! (dqlite: src/gateway.c, `raftChangeCb`).
+
+use std::io;
+use std::mem::take;
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::{Mutex, MutexGuard, watch};
+
+use super::{Checked, Inspector, TRAFFIC, Verdict};
+use crate::client::{ConnectOptions, Connection, Endpoint};
+use crate::wire::{Failure, Header, NodeId, PROTOCOL_VERSION, Reply, Role, Server};
+
+/// The bytes that are read at once from a client: one TLS record.
+const BUFFER_BYTES: usize = 16 * 1024;
+
+/// The longest answer to a change of the nodes: a text of the engine.
+const MAX_ANSWER_BYTES: usize = 64 * 1024;
+
+/// SQLite's codes of an error without a code of its own, and of a lock that somebody else has.
+const ERROR: u64 = 1;
+const BUSY: u64 = 5;
+
+/// Held while a node may lose its vote: two such changes at once could take away the last two votes.
+static DEMOTION: Mutex<()> = Mutex::const_new(());
+
+/// The answers that a client waits for.
+pub(super) struct Answers<'a, W> {
+    writer: &'a Mutex<W>,
+    engine: &'a Endpoint,
+    /// The number of requests that the engine has not answered yet.
+    waiting: watch::Sender<usize>,
+}
+
+impl<'a, W: AsyncWrite + Unpin> Answers<'a, W> {
+    pub(super) fn new(writer: &'a Mutex<W>, engine: &'a Endpoint) -> Self {
+        Answers {
+            writer,
+            engine,
+            waiting: watch::Sender::new(0),
+        }
+    }
+
+    /// Tells that the client has got so many answers of the engine.
+    pub(super) fn came(&self, answers: usize) {
+        self.waiting
+            .send_modify(|waiting| *waiting = waiting.saturating_sub(answers));
+    }
+
+    fn expect_one(&self) {
+        self.waiting.send_modify(|waiting| *waiting += 1);
+    }
+
+    async fn all_came(&self) {
+        // The sender is here, so this does not fail.
+        let _ = self
+            .waiting
+            .subscribe()
+            .wait_for(|waiting| *waiting == 0)
+            .await;
+    }
+
+    /// Answers in the engine's place.
+    async fn refuse(&self, failure: Failure) -> io::Result<()> {
+        tracing::debug!(
+            message = failure.message,
+            "refused a request on the dqlite port"
+        );
+        let mut answer = BytesMut::new();
+        Reply::Failure(failure)
+            .encode(&mut answer)
+            .map_err(io::Error::other)?;
+        self.answer(&answer).await
+    }
+
+    async fn answer(&self, answer: &[u8]) -> io::Result<()> {
+        self.all_came().await;
+        TRAFFIC.sent(answer.len());
+        let mut writer = self.writer.lock().await;
+        writer.write_all(answer).await?;
+        writer.flush().await
+    }
+
+    /// Has a request done on a connection of its own.
+    async fn change_nodes(&self, request: &[u8]) -> io::Result<()> {
+        self.all_came().await;
+        let mut engine = self.engine.connect().await?;
+        let message = [&PROTOCOL_VERSION.to_le_bytes(), request].concat();
+        engine.write_all(&message).await?;
+        engine.flush().await?;
+        let mut answer = vec![0; Header::BYTES];
+        engine.read_exact(&mut answer).await?;
+        let header = Header::decode_up_to(&answer, MAX_ANSWER_BYTES).map_err(io::Error::other)?;
+        answer.resize(Header::BYTES + header.body_bytes(), 0);
+        engine.read_exact(&mut answer[Header::BYTES..]).await?;
+        self.answer(&answer).await
+    }
+
+    /// Lets a request through that takes a vote away, until the guard is dropped.
+    async fn demotion(&self, id: NodeId) -> io::Result<Result<MutexGuard<'static, ()>, Failure>> {
+        let refused = |code, message: &str| {
+            let message = message.to_owned();
+            Ok(Err(Failure { code, message }))
+        };
+        let Ok(guard) = DEMOTION.try_lock() else {
+            return refused(BUSY, "a configuration change is already in progress");
+        };
+        let mut connection = Connection::connect(self.engine, ConnectOptions::default())
+            .await
+            .map_err(io::Error::other)?;
+        let servers = connection.cluster().await.map_err(io::Error::other)?;
+        let stays = |server: &Server| server.role == Role::Voter && server.id != id;
+        if !servers.iter().any(stays) {
+            return refused(
+                ERROR,
+                "this would leave the cluster without a voter: make another node a voter first",
+            );
+        }
+        Ok(Ok(guard))
+    }
+}
+
+/// Passes on what a client sends, until it leaves.
+pub(super) async fn pass_requests<W: AsyncWrite + Unpin>(
+    mut reader: impl AsyncRead + Unpin,
+    mut buffer: BytesMut,
+    mut engine: impl AsyncWrite + Unpin,
+    answers: &Answers<'_, W>,
+) -> io::Result<()> {
+    let mut inspector = Inspector::default();
+    TRAFFIC.received(buffer.len());
+    loop {
+        pass_whole(&mut inspector, &mut buffer, &mut engine, answers).await?;
+        buffer.reserve(BUFFER_BYTES);
+        match reader.read_buf(&mut buffer).await? {
+            0 => return Ok(()),
+            bytes => TRAFFIC.received(bytes),
+        }
+    }
+}
+
+/// Passes on as much as is there.
+async fn pass_whole<W: AsyncWrite + Unpin>(
+    inspector: &mut Inspector,
+    buffer: &mut BytesMut,
+    engine: &mut (impl AsyncWrite + Unpin),
+    answers: &Answers<'_, W>,
+) -> io::Result<()> {
+    // What may pass is written at once.
+    let mut passed = 0;
+    loop {
+        let verdict = inspector
+            .next(&buffer[passed..])
+            .map_err(|violation| io::Error::new(io::ErrorKind::InvalidData, violation));
+        match verdict? {
+            Verdict::Incomplete => return flush(buffer, passed, engine).await,
+            Verdict::Pass {
+                bytes,
+                request: Some(Checked::ChangesNodes { loses_vote }),
+            } => {
+                flush(buffer, take(&mut passed), engine).await?;
+                change_nodes(loses_vote, &buffer.split_to(bytes), answers).await?;
+            }
+            Verdict::Pass { bytes, request } => {
+                if request == Some(Checked::Answered) {
+                    answers.expect_one();
+                }
+                passed += bytes;
+            }
+            Verdict::Refuse { bytes, failure } => {
+                flush(buffer, take(&mut passed), engine).await?;
+                buffer.advance(bytes);
+                answers.refuse(failure).await?;
+            }
+        }
+    }
+}
+
+async fn change_nodes<W: AsyncWrite + Unpin>(
+    loses_vote: Option<NodeId>,
+    request: &[u8],
+    answers: &Answers<'_, W>,
+) -> io::Result<()> {
+    let Some(id) = loses_vote else {
+        return answers.change_nodes(request).await;
+    };
+    match answers.demotion(id).await? {
+        Ok(_guard) => answers.change_nodes(request).await,
+        Err(failure) => answers.refuse(failure).await,
+    }
+}
+
+async fn flush(
+    buffer: &mut BytesMut,
+    bytes: usize,
+    engine: &mut (impl AsyncWrite + Unpin),
+) -> io::Result<()> {
+    engine.write_all(&buffer[..bytes]).await?;
+    buffer.advance(bytes);
+    Ok(())
+}

@@ -1,0 +1,156 @@
+//! Requests whose contents would end an engine, through the port to a real one.
+
+use dqlite::client::Error;
+use dqlite::node::BOOTSTRAP_ID;
+use dqlite::wire::{NodeId, Reply, Role};
+use tokio::time::timeout;
+
+use super::proxy::{Server, TIMEOUT};
+use super::raw::{Frame, Raw, text, words};
+
+fn open(name: &str) -> Frame {
+    (3, 0, [text(name), words(&[0]), text("")].concat())
+}
+
+fn hostile() -> Vec<Frame> {
+    let address = || text("10.0.0.1:9000");
+    let sql = || [words(&[0]), text("SELECT ?")].concat();
+    vec![
+        open(""),
+        open(":memory:"),
+        open("file:x?mode=memory"),
+        open("test-wal"),
+        (15, 0, text("")),
+        (15, 0, text("test-journal")),
+        (12, 0, [words(&[0]), address()].concat()),
+        (12, 0, [words(&[2]), text("")].concat()),
+        (12, 0, [words(&[2]), text([0xff, 0xfe])].concat()),
+        (13, 0, words(&[0])),
+        (13, 0, words(&[0, 0])),
+        (13, 0, words(&[BOOTSTRAP_ID.number(), 7])),
+        (14, 0, words(&[0])),
+        // The last voter.
+        (14, 0, words(&[BOOTSTRAP_ID.number()])),
+        (13, 0, words(&[BOOTSTRAP_ID.number(), 2])),
+        (17, 0, words(&[0])),
+        (18, 0, words(&[9])),
+        (16, 0, words(&[7])),
+        (2, 0, words(&[0])),
+        (99, 0, words(&[0])),
+        (0, 5, words(&[0])),
+        // A blob whose length wraps around.
+        (9, 0, [sql(), words(&[0x0401, u64::MAX])].concat()),
+        (8, 1, [sql(), words(&[u64::MAX])].concat()),
+        (8, 0, words(&[0, u64::MAX])),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_would_end_an_engine_is_answered_and_the_connection_goes_on() {
+    let server = Server::start(BOOTSTRAP_ID, None).await;
+    let mut raw = Raw::connect(&server.address).await;
+    raw.send(&open("test")).await.unwrap();
+    assert!(matches!(raw.reply().await.unwrap(), Reply::Database { .. }));
+    for frame in hostile() {
+        // Some of them end an engine at the second or third time.
+        for _ in 0..3 {
+            let failure = raw.refused(&frame).await;
+            assert!(!failure.message.is_empty(), "{frame:?}");
+        }
+        let mut other = server.connect().await;
+        other.open("test").await.unwrap();
+        other.query_sql("SELECT 1", &[]).await.unwrap();
+    }
+    raw.send(&(0, 0, words(&[0]))).await.unwrap();
+    assert!(matches!(raw.reply().await.unwrap(), Reply::Server { .. }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_of_the_port_keep_the_order_of_the_requests() {
+    let server = Server::start(BOOTSTRAP_ID, None).await;
+    let mut raw = Raw::connect(&server.address).await;
+    raw.send(&open("test")).await.unwrap();
+    let rows = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 9999) \
+        SELECT x FROM n";
+    raw.send(&(9, 0, [words(&[0]), text(rows)].concat()))
+        .await
+        .unwrap();
+    for _ in 0..2 {
+        raw.send(&(18, 0, words(&[9]))).await.unwrap();
+        raw.send(&(18, 0, words(&[0]))).await.unwrap();
+    }
+    assert!(matches!(raw.reply().await.unwrap(), Reply::Database { .. }));
+    let mut parts = 0;
+    loop {
+        match raw.reply().await.unwrap() {
+            Reply::Rows(part) => {
+                parts += 1;
+                if !part.more {
+                    break;
+                }
+            }
+            other => panic!("{other:?} in the middle of rows"),
+        }
+    }
+    assert!(parts > 2, "the answer came in {parts} parts");
+    for _ in 0..2 {
+        let refused = raw.reply().await.unwrap();
+        assert!(matches!(refused, Reply::Failure(_)), "{refused:?}");
+        let described = raw.reply().await.unwrap();
+        assert!(matches!(described, Reply::Metadata { .. }), "{described:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_has_a_database_open_cannot_become_a_link() {
+    let server = Server::start(BOOTSTRAP_ID, None).await;
+    let mut raw = Raw::connect(&server.address).await;
+    raw.send(&open("test")).await.unwrap();
+    assert!(matches!(raw.reply().await.unwrap(), Reply::Database { .. }));
+    let connect = [words(&[2]), text("10.0.0.1:9000")].concat();
+    raw.send(&(11, 0, connect)).await.unwrap();
+    assert!(raw.reply().await.is_err());
+    assert!(server.connect().await.leader().await.is_ok());
+}
+
+/// The engine would abort at the end of a connection that has a database open and waits for such a change.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_stops_while_another_one_is_to_become_a_voter() {
+    let mut server = Server::start(BOOTSTRAP_ID, None).await;
+    let mut leader = server.connect().await;
+    // Nobody is there, so it never catches up.
+    leader.add(NodeId::new(2), "127.0.0.1:1").await.unwrap();
+    let mut raw = Raw::connect(&server.address).await;
+    raw.send(&open("test")).await.unwrap();
+    raw.send(&(13, 0, words(&[2, 0]))).await.unwrap();
+    // It is a spare already, which is an error of another kind.
+    let begun = async {
+        while !matches!(
+            leader.assign(NodeId::new(2), Role::Spare).await,
+            Err(Error::Busy { .. })
+        ) {}
+    };
+    timeout(TIMEOUT, begun).await.expect("the change begins");
+    tokio::task::block_in_place(|| server.node.stop().unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_voter_stays_and_another_one_may_go() {
+    let first = Server::start(BOOTSTRAP_ID, None).await;
+    let second = Server::start(NodeId::new(2), None).await;
+    let mut leader = first.connect().await;
+    leader.set_request_timeout(TIMEOUT);
+    leader.add(NodeId::new(2), &second.address).await.unwrap();
+    // The other node has no vote yet.
+    for refused in [
+        leader.remove(BOOTSTRAP_ID).await,
+        leader.assign(BOOTSTRAP_ID, Role::Spare).await,
+    ] {
+        let error = refused.unwrap_err().to_string();
+        assert!(error.contains("without a voter"), "{error}");
+    }
+    leader.assign(NodeId::new(2), Role::Voter).await.unwrap();
+    leader.assign(NodeId::new(2), Role::Spare).await.unwrap();
+    leader.remove(NodeId::new(2)).await.unwrap();
+    assert_eq!(leader.cluster().await.unwrap().len(), 1);
+}
