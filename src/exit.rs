@@ -63,7 +63,7 @@ impl From<&ServerError> for Exit {
             ServerError::Telemetry(_) | ServerError::Profile(_) => Self::Usage,
             ServerError::Listen(_) => Self::Listen,
             ServerError::Node(StartError::Config(_)) => Self::Config,
-            ServerError::Node(StartError::Port(_)) => Self::Listen,
+            ServerError::Node(StartError::Port { .. }) => Self::Listen,
             ServerError::Node(StartError::Address(_)) => Self::Engine,
             ServerError::Node(StartError::Node(error)) | ServerError::Stop(error) => of_node(error),
             ServerError::Open(error) => of_open(error),

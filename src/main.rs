@@ -244,9 +244,7 @@ fn now_s() -> i64 {
 
 async fn run(args: &Args) -> Result<(), ServerError> {
     let signals = StopSignals::install().map_err(ServerError::Signals)?;
-    if let Some(old) = config::take_next(&args.storage_dir, now_s())? {
-        info!(old = %old.display(), "replaced the storage directory by the prepared next one");
-    }
+    server::take_next(&args.storage_dir, now_s()).await?;
     let config = config::load(args)?;
     tokio::spawn(logging::obey_signals());
     let telemetry = config::telemetry(args)?;

@@ -5,7 +5,7 @@ mod members;
 mod membership;
 mod remembered;
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use dqlite::{
     client::{Endpoint, Resolve},
@@ -14,9 +14,9 @@ use dqlite::{
         peer_resolver, resolver,
     },
     cluster_id::ClusterId,
-    files::{Identity, write_cluster},
+    files::{Identity, read_info, write_cluster},
     node::{Dial, DirLock, LogEnd, Node, NodeError, NodeOptions, stored_term},
-    proxy::{PeerHandler, Proxy, ProxyError, ProxyOptions, dialer},
+    proxy::{BoundPort, PeerHandler, PortError, Proxy, ProxyOptions, dialer},
     roles::RoleTargets,
     wire::{Role, Server},
 };
@@ -26,7 +26,7 @@ use tracing::{info, warn};
 pub use self::membership::{Membership, MembershipError, Pauses};
 use crate::{
     cluster::peer::Dialer,
-    config::{ConfigError, ServerConfig, Start},
+    config::{ConfigError, ServerConfig, Start, init_address},
 };
 
 /// One-way latency that the engine is told where tuning.yaml does not say: elections within 300 to
@@ -43,8 +43,40 @@ pub enum StartError {
         "could not change the address of this node, as update.yaml demands: {0}. Start again to repeat it; to keep the old address, delete update.yaml"
     )]
     Address(#[source] ClusterError),
-    #[error("{0}: it is the address of this node in info.yaml (init.yaml before the first start)")]
-    Port(#[from] ProxyError),
+    /// Nothing was written or changed.
+    #[error("{source}: it is the address of this node in {}", file.advice())]
+    Port {
+        file: AddressFile,
+        source: PortError,
+    },
+}
+
+/// The file that has the address of this node for this start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AddressFile {
+    Init,
+    Update,
+    Info,
+}
+
+impl AddressFile {
+    fn of(start: &Start) -> Self {
+        match start {
+            Start::First { .. } | Start::Join { .. } => Self::Init,
+            Start::Move { .. } => Self::Update,
+            Start::Again => Self::Info,
+        }
+    }
+
+    fn advice(self) -> &'static str {
+        match self {
+            Self::Init => "init.yaml. Nothing was written: correct it there, and start again",
+            Self::Update => {
+                "update.yaml. Nothing was changed: correct it there, or delete the file to keep the old address"
+            }
+            Self::Info => "info.yaml; it gets another one by update.yaml, see docs/operations.md",
+        }
+    }
 }
 
 /// A node that runs, and the tasks that serve its port and maintain its membership in the cluster.
@@ -87,6 +119,8 @@ impl RunningNode {
         config: &ServerConfig,
         peers: Option<Arc<dyn PeerHandler>>,
     ) -> Result<Self, StartError> {
+        // An address that cannot be listened on must not be written anywhere.
+        let port = bind_port(config).await?;
         if let Start::Move { address } = &config.start {
             address::change(config, address).await?;
         }
@@ -97,13 +131,22 @@ impl RunningNode {
             term,
         } = start_engine(config).await?;
         let options = ProxyOptions {
-            address: identity.address.clone(),
             engine: node.bind_address().to_owned(),
             tls: config.tls.clone(),
             peers,
             cluster_id: Some(cluster_id.clone()),
         };
-        let port = Proxy::bind(options).await?;
+        let not_listening = |source| StartError::Port {
+            file: AddressFile::of(&config.start),
+            source,
+        };
+        let port = match port {
+            Some(port) => port,
+            None => BoundPort::bind(&identity.address)
+                .await
+                .map_err(not_listening)?,
+        };
+        let port = Proxy::listen(port, options).map_err(not_listening)?;
         if !identity.is_joining {
             config.start.finish(&config.storage_dir)?;
         }
@@ -193,6 +236,41 @@ impl RunningNode {
             .await
             .expect("stopping does not panic")
     }
+}
+
+/// Takes the port of this node, if its address is known before the engine has started. Another process that works on the
+/// directory has the port as well, and is the better reason to end.
+async fn bind_port(config: &ServerConfig) -> Result<Option<BoundPort>, StartError> {
+    let dir = config.storage_dir.clone();
+    let locked = tokio::task::spawn_blocking(move || DirLock::acquire(&dir));
+    drop(locked.await.expect("locking does not panic")?);
+    let address = match &config.start {
+        Start::First { address } | Start::Join { address, .. } | Start::Move { address } => {
+            Some(address.to_string())
+        }
+        Start::Again => read_info(&config.storage_dir)
+            .map_err(ConfigError::from)?
+            .map(|info| info.address),
+    };
+    let Some(address) = address else {
+        return Ok(None);
+    };
+    let file = AddressFile::of(&config.start);
+    let bound = BoundPort::bind(&address).await;
+    let port = bound.map_err(|source| StartError::Port { file, source })?;
+    Ok(Some(port))
+}
+
+/// Checks that the address in init.yaml can be listened on.
+pub async fn check_init(dir: &Path) -> Result<(), StartError> {
+    let Some(address) = init_address(dir)? else {
+        return Ok(());
+    };
+    let bound = BoundPort::bind(address.as_str()).await;
+    bound.map(drop).map_err(|source| StartError::Port {
+        file: AddressFile::Init,
+        source,
+    })
 }
 
 async fn until_dropped(mut sender: watch::Receiver<()>) {

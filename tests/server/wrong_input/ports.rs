@@ -1,5 +1,7 @@
 //! Addresses that cannot be listened on.
 
+use std::collections::BTreeMap;
+use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 
@@ -37,6 +39,64 @@ async fn an_occupied_node_port_is_named() {
     drop(occupant);
     server.restart().await;
     assert_eq!(server.api().await.revision().await, 1);
+}
+
+/// An address of the documentation range, which no machine has.
+const ELSEWHERE: &str = "192.0.2.1:9000";
+
+/// The files of a storage directory that its node has for itself, with their content.
+fn files(server: &Server) -> BTreeMap<String, Vec<u8>> {
+    let files = fs::read_dir(server.storage_dir()).unwrap().map(|entry| {
+        let entry = entry.unwrap();
+        let name = entry.file_name().into_string().unwrap();
+        (name, fs::read(entry.path()).unwrap())
+    });
+    files.filter(|(name, _)| name != "dqlite-lock").collect()
+}
+
+fn write_address(server: &Server, file: &str, address: &str) {
+    let text = format!("Address: {address}\n");
+    fs::write(server.storage_dir().join(file), text).unwrap();
+}
+
+#[tokio::test]
+async fn an_address_of_elsewhere_in_init_yaml_is_written_nowhere() {
+    let mut server = prepare();
+    for address in [ELSEWHERE, "no-such-host.invalid:9000"] {
+        write_address(&server, "init.yaml", address);
+        let before = files(&server);
+        let output = refuses_to_start(&mut server, LISTEN).await;
+        assert!(output.contains(address), "{output}");
+        assert!(
+            output.contains("init.yaml. Nothing was written"),
+            "{output}"
+        );
+        assert_eq!(files(&server), before);
+    }
+    let right = format!("127.0.0.1:{}", server.node_port());
+    write_address(&server, "init.yaml", &right);
+    server.restart().await;
+    assert_eq!(server.api().await.put("a", "1").await, 2);
+}
+
+#[tokio::test]
+async fn an_address_of_elsewhere_in_update_yaml_changes_nothing() {
+    let mut server = prepare();
+    server.restart().await;
+    server.api().await.put("a", "1").await;
+    assert!(server.terminate().await.success());
+    write_address(&server, "update.yaml", ELSEWHERE);
+    let before = files(&server);
+    let output = refuses_to_start(&mut server, LISTEN).await;
+    assert!(output.contains(ELSEWHERE), "{output}");
+    assert!(
+        output.contains("update.yaml. Nothing was changed"),
+        "{output}"
+    );
+    assert_eq!(files(&server), before);
+    fs::remove_file(server.storage_dir().join("update.yaml")).unwrap();
+    server.restart().await;
+    assert_eq!(server.api().await.ask(get("a")).await.kvs[0].value, "1");
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use super::port::{BoundPort, PortError};
 use super::relay::relay_inspected;
 use super::route::{ByteStream, PeerHandler, PeerStream, Route, read_opening};
 use crate::client::{Endpoint, Stream};
@@ -39,19 +40,9 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Pause after a failed accept: out of descriptors, it would fail again at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-#[derive(Debug, thiserror::Error)]
-pub enum ProxyError {
-    #[error("cannot listen on {address}: the port is in use by another process")]
-    Occupied { address: String },
-    #[error("cannot listen on {address}: {source}")]
-    Bind { address: String, source: io::Error },
-}
-
-/// The addresses, key pair and handlers of the proxy.
+/// The key pair and handlers of the proxy.
 #[derive(Clone)]
 pub struct ProxyOptions {
-    /// The address of this node, `host:port`.
-    pub address: String,
     /// The engine's own address, as [`Node::bind_address`](crate::node::Node::bind_address) tells.
     pub engine: String,
     /// `None`: everybody who reaches the port gets in.
@@ -80,21 +71,15 @@ struct Gate {
 }
 
 impl Proxy {
-    /// Listens on the address. Connections are served by [`run`](Self::run).
-    pub async fn bind(options: ProxyOptions) -> Result<Proxy, ProxyError> {
+    /// Listens on the port. Connections are served by [`run`](Self::run).
+    pub fn listen(port: BoundPort, options: ProxyOptions) -> Result<Proxy, PortError> {
         let ProxyOptions {
-            address,
             engine,
             tls,
             peers,
             cluster_id,
         } = options;
-        let listener = TcpListener::bind(&address)
-            .await
-            .map_err(|source| match source.kind() {
-                io::ErrorKind::AddrInUse => ProxyError::Occupied { address },
-                _ => ProxyError::Bind { address, source },
-            })?;
+        let listener = port.listen()?;
         let gate = Arc::new(Gate {
             engine: Endpoint::from_address(&engine),
             tls,

@@ -11,7 +11,7 @@ use dqlite::cluster::{
 use dqlite::cluster_id::ClusterId;
 use dqlite::files::{self, Wanted};
 use dqlite::node::{DirLock, Node, NodeOptions};
-use dqlite::proxy::{Proxy, ProxyOptions, dialer};
+use dqlite::proxy::{BoundPort, Proxy, ProxyOptions, dialer};
 use dqlite::roles::RoleTargets;
 use dqlite::tls::Tls;
 use dqlite::wire::{NodeId, Role, Server};
@@ -72,14 +72,17 @@ impl TestNode {
             (node, identity, cluster_id, resolve)
         });
         let (node, identity, cluster_id, resolve) = started.await.unwrap();
-        let proxy = Proxy::bind(ProxyOptions {
-            address: address.to_owned(),
-            engine: node.bind_address().to_owned(),
-            tls,
-            peers: None,
-            cluster_id: Some(cluster_id.clone()),
-        });
-        let proxy = proxy.await.unwrap();
+        let port = BoundPort::bind(address).await.unwrap();
+        let proxy = Proxy::listen(
+            port,
+            ProxyOptions {
+                engine: node.bind_address().to_owned(),
+                tls,
+                peers: None,
+                cluster_id: Some(cluster_id.clone()),
+            },
+        );
+        let proxy = proxy.unwrap();
         let own = OwnNode {
             id: identity.id,
             address: address.to_owned(),

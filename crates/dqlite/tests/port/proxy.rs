@@ -9,7 +9,7 @@ use super::pair::PairFiles;
 use dqlite::client::{ConnectOptions, Connection, Endpoint, Error};
 use dqlite::cluster::resolver;
 use dqlite::node::{BOOTSTRAP_ID, Node, NodeOptions};
-use dqlite::proxy::{PeerHandler, PeerStream, Proxy, ProxyError, ProxyOptions, dialer};
+use dqlite::proxy::{BoundPort, PeerHandler, PeerStream, PortError, Proxy, ProxyOptions, dialer};
 use dqlite::tls::Tls;
 use dqlite::wire::{NodeId, Param, Role, Value};
 use tempfile::TempDir;
@@ -64,13 +64,13 @@ impl Server {
         let node = node.await.unwrap();
         let engine = node.bind_address().to_owned();
         let proxy = ProxyOptions {
-            address: address.clone(),
             engine,
             tls: tls.clone(),
             peers,
             cluster_id: None,
         };
-        let proxy = Proxy::bind(proxy).await.unwrap();
+        let port = BoundPort::bind(&address).await.unwrap();
+        let proxy = Proxy::listen(port, proxy).unwrap();
         let (stop, stopped) = oneshot::channel();
         let proxy = tokio::spawn(proxy.run(async {
             let _ = stopped.await;
@@ -260,23 +260,29 @@ async fn client_with_another_key_pair_is_refused() {
 async fn occupied_port_is_reported_as_such() {
     let occupant = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = occupant.local_addr().unwrap().to_string();
-    let options = |address: &str| ProxyOptions {
-        address: address.into(),
-        engine: "@unused".into(),
-        tls: None,
-        peers: None,
-        cluster_id: None,
-    };
-    let Err(error) = Proxy::bind(options(&address)).await else {
+    let Err(error) = BoundPort::bind(&address).await else {
         panic!("bound {address} twice")
     };
-    assert!(matches!(error, ProxyError::Occupied { .. }), "{error}");
+    assert!(matches!(error, PortError::Occupied { .. }), "{error}");
     assert!(error.to_string().contains(&address), "{error}");
     // An address of the documentation range, which no machine has.
-    let Err(error) = Proxy::bind(options("192.0.2.1:9000")).await else {
+    let Err(error) = BoundPort::bind("192.0.2.1:9000").await else {
         panic!("not our address")
     };
-    assert!(matches!(error, ProxyError::Bind { .. }), "{error}");
+    assert!(matches!(error, PortError::Elsewhere { .. }), "{error}");
+    let Err(error) = BoundPort::bind("no-such-host.invalid:9000").await else {
+        panic!("a name of nobody")
+    };
+    assert!(matches!(error, PortError::Unknown { .. }), "{error}");
+}
+
+/// A node that loads its database is not there yet, to others.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_that_is_taken_refuses_connections_until_it_listens() {
+    let address = free_address().await;
+    let _port = BoundPort::bind(&address).await.unwrap();
+    let refused = TcpStream::connect(&address).await.unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
 }
 
 #[tokio::test(flavor = "multi_thread")]
