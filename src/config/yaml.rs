@@ -6,6 +6,7 @@ use std::{
     path::Path,
 };
 
+use dqlite::files::without_mark;
 use serde::de::DeserializeOwned;
 use serde_yaml::Value;
 
@@ -33,7 +34,7 @@ pub(super) fn read(path: &Path) -> Result<Option<String>, ConfigError> {
     if count as u64 > FILE_BYTES_MAX {
         return Err(unreadable(io::Error::other("it has more than 1 MiB")));
     }
-    Ok(Some(text))
+    Ok(Some(without_mark(&text).to_owned()))
 }
 
 /// `None` for an empty document.
@@ -90,6 +91,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("init.yaml");
         assert_eq!(read(&path).unwrap(), None);
+        // As some editors write it.
+        fs::write(&path, "\u{feff}Address: a").unwrap();
+        assert_eq!(read(&path).unwrap().as_deref(), Some("Address: a"));
         fs::write(&path, [0xff, 0xfe]).unwrap();
         assert!(read(&path).unwrap_err().to_string().contains("init.yaml"));
         fs::write(&path, vec![b' '; FILE_BYTES_MAX as usize + 1]).unwrap();

@@ -106,10 +106,11 @@ impl StateDir {
         let Some(text) = read(&path)? else {
             return Ok(None);
         };
-        let file = serde_yaml::from_str(&text).map_err(|error| Error::Damaged {
-            path,
-            reason: error.to_string(),
-        })?;
+        let file =
+            serde_yaml::from_str(files::without_mark(&text)).map_err(|error| Error::Damaged {
+                path,
+                reason: error.to_string(),
+            })?;
         Ok(Some(file))
     }
 
@@ -122,7 +123,8 @@ impl StateDir {
     pub fn move_daemon(&self, address: &str) -> Result<(), Error> {
         let path = self.daemon_file();
         let text = read(&path)?.unwrap_or_default();
-        let parsed: Result<serde_yaml::Mapping, _> = serde_yaml::from_str(&text);
+        let parsed: Result<serde_yaml::Mapping, _> =
+            serde_yaml::from_str(files::without_mark(&text));
         let mut file = parsed.map_err(|error| Error::Damaged {
             path: path.clone(),
             reason: error.to_string(),

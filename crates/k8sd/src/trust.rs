@@ -233,8 +233,8 @@ fn read_entry(path: &Path, stem: &str) -> Result<Option<LoadedEntry>, Error> {
     let Some(text) = read(path)? else {
         return Ok(None);
     };
-    let entry: TrustEntry =
-        serde_yaml::from_str(&text).map_err(|error| damaged(error.to_string()))?;
+    let entry: TrustEntry = serde_yaml::from_str(dqlite::files::without_mark(&text))
+        .map_err(|error| damaged(error.to_string()))?;
     if entry.name != stem {
         return Err(damaged(format!("it names {:?}", entry.name)));
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::{FileError, atomic};
+use super::{FileError, atomic, without_mark};
 
 pub const CLUSTER_ID_FILE: &str = "cluster-id.yaml";
 
@@ -26,7 +26,7 @@ pub fn read_cluster_id(dir: &Path) -> Result<Option<HistoryId>, FileError> {
     let Some(text) = atomic::read(&path)? else {
         return Ok(None);
     };
-    let read: HistoryId = serde_yaml::from_str(&text)
+    let read: HistoryId = serde_yaml::from_str(without_mark(&text))
         .map_err(|error| FileError::damaged(&path, error.to_string()))?;
     match read.id {
         0 => Err(FileError::damaged(&path, "ID is 0")),

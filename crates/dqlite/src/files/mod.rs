@@ -30,6 +30,8 @@ pub use durable::{TEMPORARY_PREFIX, parent, remove_if_there, replace, sync_dir};
 pub use error::FileError;
 pub use identity::{Identity, Wanted, bootstrapped, identify, joined};
 
+pub use yaml::{scalar as yaml_value, without_mark};
+
 use crate::wire::Server;
 
 /// Names of all files that say which node this is; without them and the engine's, the directory is a

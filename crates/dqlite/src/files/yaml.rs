@@ -42,6 +42,7 @@ pub(super) fn format_list(servers: &[Server]) -> String {
 }
 
 pub(super) fn parse_one(text: &str) -> Result<Server, String> {
+    let text = without_mark(text);
     if text.trim().is_empty() {
         return Err("is empty".to_owned());
     }
@@ -51,6 +52,7 @@ pub(super) fn parse_one(text: &str) -> Result<Server, String> {
 }
 
 pub(super) fn parse_list(text: &str) -> Result<Vec<Server>, String> {
+    let text = without_mark(text);
     // An empty document is an empty list in Go, too.
     let entries: Option<Vec<Entry>> =
         serde_yaml::from_str(text).map_err(|error| error.to_string())?;
@@ -67,8 +69,14 @@ fn server(Entry { id, address, role }: Entry) -> Result<Server, String> {
     Ok(Server { id, address, role })
 }
 
-/// Plain where YAML allows it and would not take it for something else, else quoted.
-fn scalar(text: &str) -> String {
+/// Takes the mark from the beginning of a text that some editors write there. It is no part of the text.
+pub fn without_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
+}
+
+/// Returns the text as a value in YAML: plain where YAML allows it and would not take it for something else, else
+/// quoted.
+pub fn scalar(text: &str) -> String {
     if text.chars().any(is_special) {
         return escaped(text);
     }
@@ -254,6 +262,15 @@ mod tests {
         for (address, expected) in expected {
             assert_eq!(scalar(address), expected);
         }
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_damage() {
+        let node = server(1, "[::1]:9000", Role::Voter);
+        let marked = format!("\u{feff}{}", format_one(&node));
+        assert_eq!(parse_one(&marked).unwrap(), node);
+        let marked = format!("\u{feff}{}", format_list(std::slice::from_ref(&node)));
+        assert_eq!(parse_list(&marked).unwrap(), [node]);
     }
 
     #[test]

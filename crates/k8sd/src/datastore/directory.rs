@@ -7,7 +7,7 @@ use std::{
 };
 
 use dqlite::{
-    files::{self, IDENTITY_FILES, stays_beside_init},
+    files::{self, IDENTITY_FILES, stays_beside_init, without_mark},
     node::{EngineState, engine_state},
     wire::Server,
 };
@@ -217,8 +217,8 @@ fn check_nothing_else(dir: &Path) -> Result<(), Error> {
 }
 
 fn check_init(dir: &Path, text: &str, address: &str) -> Result<(), Error> {
-    let init: InitFile =
-        serde_yaml::from_str(text).map_err(|error| refused(dir, &format!("init.yaml: {error}")))?;
+    let init: InitFile = serde_yaml::from_str(without_mark(text))
+        .map_err(|error| refused(dir, &format!("init.yaml: {error}")))?;
     let others = init.cluster.iter();
     if init.address == address && others.filter(|o| *o != address).all(String::is_empty) {
         return Ok(());

@@ -12,7 +12,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use dqlite::files::TEMPORARY_PREFIX;
+use dqlite::files::{TEMPORARY_PREFIX, without_mark};
 use openssl::sha::sha256;
 use serde::{Deserialize, Serialize};
 
@@ -81,10 +81,11 @@ pub fn withdraw(state: &StateDir) -> Result<Withdrawn, Error> {
     let Some(text) = state::read(&path)? else {
         return Ok(Withdrawn::Nothing);
     };
-    let journal: Journal = serde_yaml::from_str(&text).map_err(|error| Error::Damaged {
-        path: path.clone(),
-        reason: error.to_string(),
-    })?;
+    let journal: Journal =
+        serde_yaml::from_str(without_mark(&text)).map_err(|error| Error::Damaged {
+            path: path.clone(),
+            reason: error.to_string(),
+        })?;
     let dir = journal.dir.clone();
     let done = match has_data(&dir)? {
         Some(true) => Withdrawn::Kept(dir),

@@ -70,7 +70,7 @@ pub fn unpack(archive: &Path, dir: &Path) -> Result<Vec<Listed>, Error> {
     let list = unpack_files(file, dir).map_err(damaged)?;
     let list = list.ok_or_else(|| damaged(io::Error::other(format!("has no {LIST}"))))?;
     sync(dir)?;
-    serde_yaml::from_str(&list)
+    serde_yaml::from_str(dqlite::files::without_mark(&list))
         .map_err(|error| damaged(io::Error::other(format!("{LIST}: {error}"))))
 }
 
