@@ -12,7 +12,7 @@ use dqlite::{
     cluster_id::ClusterId,
     files::{Identity, Wanted, bootstrapped, identify, joined},
     node::{DirLock, Node, NodeError, NodeOptions},
-    proxy::dialer,
+    proxy::{BoundPort, PortError, dialer},
     roles::RoleTargets,
     tls::Tls,
     wire::Server,
@@ -228,6 +228,37 @@ fn resolver(tls: Tls) -> Resolve {
         path: DATABASE_PATH.to_owned(),
         tls: tls.clone(),
     })
+}
+
+/// Checks that other members can be told this address of the node, and that it can be listened on. `ip:port`, or a name.
+pub async fn check_own_address(address: &str) -> Result<(), Error> {
+    let deadline = Instant::now() + RELEASE_TIMEOUT;
+    loop {
+        match BoundPort::bind(address).await {
+            Ok(_) => return Ok(()),
+            Err(PortError::Occupied { .. }) if Instant::now() < deadline => {
+                sleep(RELEASE_PAUSE).await;
+            }
+            Err(error @ PortError::Occupied { .. }) => {
+                return Err(Error::Unavailable(error.to_string()));
+            }
+            Err(error) => {
+                return Err(Error::Invalid(format!(
+                    "{error}: give one of this machine, which other members can reach"
+                )));
+            }
+        }
+    }
+}
+
+/// The same for the datastore's address, where its node may run already.
+pub async fn check_datastore_address(address: &str) -> Result<(), Error> {
+    match BoundPort::bind(address).await {
+        Ok(_) | Err(PortError::Occupied { .. }) => Ok(()),
+        Err(error) => Err(Error::Invalid(format!(
+            "datastore: {error}: give one of this machine, which other nodes can reach"
+        ))),
+    }
 }
 
 async fn listen(address: &str) -> Result<TcpListener, Error> {

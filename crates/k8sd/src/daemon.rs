@@ -26,7 +26,7 @@ use crate::{
     api::{Admission, ClusterMember, Control, EXTENSIONS, SCHEMA_INTERNAL},
     certificate::{self, PemPair, check_name, generate, has_dns_name, is_valid_at, parse},
     client::{Target, pinned},
-    cluster::Cluster,
+    cluster::{Cluster, check_datastore_address, check_own_address},
     datastore::{Datastore, journal},
     failpoint::fail_at,
     peers, reconcile, recover,
@@ -155,9 +155,19 @@ impl Daemon {
                 control.address
             ))
         })?;
+        if address.ip().is_unspecified() || address.port() == 0 {
+            return Err(Error::Invalid(format!(
+                "Invalid address {address}: other members cannot reach it"
+            )));
+        }
+        // An address that is not this machine's must not be told to anybody.
+        check_own_address(&address.to_string()).await?;
         // What an attempt left that was killed would be taken for somebody's.
         journal::withdraw(&self.state)?;
         let datastore = control.datastore.map(Datastore::look).transpose()?;
+        if datastore.is_some() {
+            check_datastore_address(&address_of(datastore.as_ref())).await?;
+        }
         let own = DaemonFile {
             name: control.name,
             address: address.to_string(),

@@ -1,5 +1,6 @@
 //! The command against daemons in processes of their own.
 
+mod addresses;
 mod daemon;
 mod damage;
 mod datastore;
