@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use dqlite::{
+    files::yaml_value,
     node::{LastEntry, survey::Surveyed},
     wire::{NodeId, Server},
 };
@@ -78,7 +79,8 @@ impl Plan<'_> {
                 "\nOn {address}:\n\
                  - Move its storage directory away, and put a copy of {dir} in its place.\n\
                  - In that, write this info.yaml, and put its own failure-domain and tuning.yaml there:\n\n\
-                 \x20   ID: {id}\n    Address: {address}\n    Role: 0\n"
+                 \x20   ID: {id}\n    Address: {}\n    Role: 0\n",
+                yaml_value(address)
             );
         }
         text + "\nNow start k8s-dqlite on these nodes.\n"
@@ -147,9 +149,9 @@ fn indented(text: &str) -> String {
 
 /// The init.yaml of a node that joins others.
 pub fn init_yaml(address: &str, others: &[Server]) -> String {
-    let mut text = format!("Address: \"{address}\"\nCluster:\n");
+    let mut text = format!("Address: {}\nCluster:\n", yaml_value(address));
     for other in others {
-        text += &format!("- \"{}\"\n", other.address);
+        text += &format!("- {}\n", yaml_value(&other.address));
     }
     text
 }

@@ -2,11 +2,13 @@
 
 use std::ffi::OsString;
 
+use dqlite::files::yaml_value;
+
 use super::{
     HookError, SnapPaths,
     address::{is_managed, manager_address},
     args::{Flag, with},
-    join,
+    check, join,
     paths::{self, MANAGER, SERVER},
     settings::{JOIN_TOKEN, KEYS, Settings},
 };
@@ -32,7 +34,14 @@ pub async fn run(paths: &SnapPaths, now_s: i64) -> Result<(), HookError> {
         check_flags(paths, text)?;
     }
     let manager = args_change(paths, MANAGER, &manager_flags(&settings))?;
-    let node = node_changes(paths, &settings)?;
+    let address = match &settings.address {
+        Some(wanted) => address_change(paths, wanted)?,
+        None => None,
+    };
+    let moves_to = settings.address.as_ref().filter(|_| address.is_some());
+    check::run(&settings, moves_to).await?;
+    let node = domain_change(paths, &settings)?.into_iter().chain(address);
+    let node: Vec<Change> = node.collect();
     let is_joined = match &settings.join_token {
         Some(token) => {
             join::run(paths, &settings, token, now_s).await?;
@@ -115,25 +124,19 @@ fn check_flags(paths: &SnapPaths, text: &str) -> Result<(), HookError> {
         .map_err(|error| told(&error))
 }
 
-/// Returns the files in the storage directory that change, with their new text.
-fn node_changes(paths: &SnapPaths, settings: &Settings) -> Result<Vec<Change>, HookError> {
-    let mut changes = Vec::new();
-    if let Some(domain) = &settings.failure_domain {
-        let path = paths.storage().join(FAILURE_DOMAIN);
-        let old = paths::read(&path)?;
-        if old.as_deref().map(str::trim) != Some(domain) {
-            changes.push((path, format!("{domain}\n")));
-        }
-    }
-    if let Some(wanted) = &settings.address {
-        changes.extend(address_change(paths, wanted)?);
-    }
-    Ok(changes)
+fn domain_change(paths: &SnapPaths, settings: &Settings) -> Result<Option<Change>, HookError> {
+    let Some(domain) = &settings.failure_domain else {
+        return Ok(None);
+    };
+    let path = paths.storage().join(FAILURE_DOMAIN);
+    let old = paths::read(&path)?;
+    let is_new = old.as_deref().map(str::trim) != Some(domain);
+    Ok(is_new.then(|| (path, format!("{domain}\n"))))
 }
 
 fn address_change(paths: &SnapPaths, wanted: &NodeAddress) -> Result<Option<Change>, HookError> {
     let storage = paths.storage();
-    let text = format!("Address: {wanted}\n");
+    let text = format!("Address: {}\n", yaml_value(wanted.as_str()));
     match paths.own_node()? {
         Some(own) if own.address == wanted.as_str() => Ok(None),
         Some(_) if is_managed(paths) => Err(HookError::Refused(

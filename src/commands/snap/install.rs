@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use dqlite::files::INFO_FILE;
+use dqlite::files::{INFO_FILE, yaml_value};
 
 use super::{
     HookError, SnapPaths,
@@ -36,7 +36,7 @@ fn begin(paths: &SnapPaths, name: &str, ip: IpAddr, node: &str) -> Result<(), Ho
     let init = storage.join(INIT);
     match init.exists() {
         true => Ok(()),
-        false => paths::write(&init, &format!("Address: {node}\n")),
+        false => paths::write(&init, &format!("Address: {}\n", yaml_value(node))),
     }
 }
 

@@ -7,6 +7,7 @@
 //! | `settings` | what each setting may be. Pure |
 //! | `args` | the flags in an args file that settings decide. Pure |
 //! | `address` | this machine's name and address |
+//! | `check` | whether this machine can have the addresses |
 //! | `certificate` | the pair of a new cluster |
 //! | `install`, `configure`, `refresh`, `health`, `remove` | the hooks |
 //! | `join` | becoming a node of another cluster, by a token |
@@ -17,6 +18,7 @@
 mod address;
 mod args;
 mod certificate;
+mod check;
 mod configure;
 mod health;
 mod install;

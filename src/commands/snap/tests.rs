@@ -1,5 +1,7 @@
 //! Hooks in a tree that looks like a snap's, with a program in place of snapctl that notes what it is asked.
 
+mod addresses;
+
 use std::{
     fs::{self, Permissions},
     os::unix::fs::{PermissionsExt, symlink},
@@ -220,16 +222,16 @@ async fn wrong_settings_change_nothing() {
 #[tokio::test]
 async fn another_address_is_for_the_next_start() {
     let tree = Tree::installed();
-    tree.configure(json!({"address": "10.0.0.7"}))
+    tree.configure(json!({"address": "127.0.0.7"}))
         .await
         .unwrap();
     assert_eq!(
         tree.storage_file("init.yaml").unwrap(),
-        "Address: 10.0.0.7:29001\n"
+        "Address: 127.0.0.7:29001\n"
     );
     let manager = fs::read_to_string(tree.paths.args("k8sd")).unwrap();
     assert!(
-        manager.ends_with("--address=10.0.0.7:6400\n--datastore-address=10.0.0.7:29001\n"),
+        manager.ends_with("--address=127.0.0.7:6400\n--datastore-address=127.0.0.7:29001\n"),
         "{manager}"
     );
     assert_eq!(
@@ -240,19 +242,19 @@ async fn another_address_is_for_the_next_start() {
         ]
     );
 
-    tree.is_born_at("10.0.0.7:29001");
-    tree.configure(json!({"address": "10.0.0.8:9000"}))
+    tree.is_born_at("127.0.0.7:29001");
+    tree.configure(json!({"address": "127.0.0.8:9000"}))
         .await
         .unwrap();
     assert_eq!(
         tree.storage_file("update.yaml").unwrap(),
-        "Address: 10.0.0.8:9000\n"
+        "Address: 127.0.0.8:9000\n"
     );
     assert_eq!(tree.storage_file("init.yaml"), None);
 
     fs::write(tree.paths.manager().join("daemon.yaml"), "").unwrap();
     let error = tree
-        .configure(json!({"address": "10.0.0.9"}))
+        .configure(json!({"address": "127.0.0.9"}))
         .await
         .unwrap_err();
     assert!(error.contains("part of a cluster of k8sd"), "{error}");
@@ -261,14 +263,14 @@ async fn another_address_is_for_the_next_start() {
 #[tokio::test]
 async fn a_node_that_joins_others_by_hand_keeps_its_init_yaml() {
     let tree = Tree::installed();
-    let init = "Address: 10.0.0.2:29001\nCluster:\n- 10.0.0.1:29001\n";
+    let init = "Address: 127.0.0.2:29001\nCluster:\n- 127.0.0.1:29001\n";
     fs::write(tree.paths.storage().join("init.yaml"), init).unwrap();
     let error = tree
-        .configure(json!({"address": "10.0.0.3"}))
+        .configure(json!({"address": "127.0.0.3"}))
         .await
         .unwrap_err();
     assert!(error.contains("change Address there"), "{error}");
-    tree.configure(json!({"address": "10.0.0.2"}))
+    tree.configure(json!({"address": "127.0.0.2"}))
         .await
         .unwrap();
     assert_eq!(tree.storage_file("init.yaml").unwrap(), init);
@@ -289,16 +291,16 @@ async fn a_failure_domain_is_written_as_a_number() {
 #[tokio::test]
 async fn a_token_goes_to_k8sd_and_is_forgotten() {
     let tree = Tree::installed();
-    let settings = json!({"join-token": "e30=", "name": "node2", "address": "10.0.0.2"});
+    let settings = json!({"join-token": "e30=", "name": "node2", "address": "127.0.0.2"});
     tree.configure(settings).await.unwrap();
     let asked = fs::read_to_string(tree.paths.snap.join("bin/asked-k8sd")).unwrap();
     assert!(asked.starts_with("join - "), "{asked}");
     assert!(
-        asked.contains("--name node2 --address 10.0.0.2:6400"),
+        asked.contains("--name node2 --address 127.0.0.2:6400"),
         "{asked}"
     );
     assert!(
-        asked.contains("/k8s-dqlite.next --datastore-address 10.0.0.2:29001"),
+        asked.contains("/k8s-dqlite.next --datastore-address 127.0.0.2:29001"),
         "{asked}"
     );
     assert!(!asked.contains("e30="), "{asked}");

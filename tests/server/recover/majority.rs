@@ -49,7 +49,7 @@ async fn the_node_that_is_left_becomes_a_cluster_that_others_join() {
     let first = trio.nodes[kept].node_port();
     for at in [leader, lost] {
         let init = format!(
-            "    Address: \"127.0.0.1:{}\"\n    Cluster:\n    - \"127.0.0.1:{first}\"\n",
+            "    Address: 127.0.0.1:{}\n    Cluster:\n    - 127.0.0.1:{first}\n",
             trio.nodes[at].node_port()
         );
         assert!(done.contains(&init), "{done}");
