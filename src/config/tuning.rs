@@ -81,6 +81,10 @@ pub(super) fn read(dir: &Path, warnings: &mut Vec<String>) -> Result<Tuning, Con
         return Ok(Tuning::default());
     };
     let file: TuningFile = yaml::parse(&path, &text)?.unwrap_or_default();
+    file.check().map_err(|reason| ConfigError::Invalid {
+        path: path.clone(),
+        reason,
+    })?;
     let unknown = yaml::unknown_keys(&text, &KEYS).into_iter();
     let unknown = unknown.map(|key| format!("the key {key:?} is not known and has no effect"));
     let (tuning, remarks) = file.into_tuning();
@@ -92,6 +96,29 @@ pub(super) fn read(dir: &Path, warnings: &mut Vec<String>) -> Result<Tuning, Con
 }
 
 impl TuningFile {
+    /// Refuses what nobody can have meant.
+    fn check(&self) -> Result<(), String> {
+        for (name, given, allowed) in [
+            (
+                "network-latency",
+                &self.network_latency,
+                "1ms to 1h, or 0 for the default",
+            ),
+            (
+                "kine-compact-interval",
+                &self.kine_compact_interval,
+                "1s and more, or 0 for never",
+            ),
+        ] {
+            if let Some(FileDuration(given)) = given
+                && *given < GoDuration::from_nanos(0)
+            {
+                return Err(format!("{name} is {given}: {allowed} is allowed"));
+            }
+        }
+        Ok(())
+    }
+
     fn into_tuning(self) -> (Tuning, Vec<String>) {
         let mut remarks = Vec::new();
         let snapshot = self
@@ -279,6 +306,19 @@ mod tests {
             Tuning::default().compact_interval,
             Some(Duration::from_secs(300))
         );
+    }
+
+    #[test]
+    fn a_negative_duration_is_refused_with_what_is_allowed() {
+        let dir = tempfile::tempdir().unwrap();
+        for (text, allowed) in [
+            ("network-latency: -5ms", "1ms to 1h"),
+            ("kine-compact-interval: -1s", "1s and more"),
+        ] {
+            std::fs::write(dir.path().join(FILE), text).unwrap();
+            let error = read(dir.path(), &mut Vec::new()).unwrap_err().to_string();
+            assert!(error.contains(allowed), "{text}: {error}");
+        }
     }
 
     #[test]

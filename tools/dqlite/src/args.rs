@@ -25,7 +25,7 @@ const MICROCLUSTER_DATABASE: &str = "db.bin";
     long_about = "The dqlite shell: SQL and cluster commands for a dqlite cluster.\n\n\
         Runs the command, if there is one, and ends; otherwise reads statements and commands from the terminal or from standard input. Commands begin with a full stop: .help lists them.",
     after_help = EXIT_CODES,
-    args_override_self = false
+    args_override_self = true
 )]
 pub struct Args {
     /// Servers, or one file://PATH of a cluster.yaml or of an SQLite database of servers
@@ -176,6 +176,22 @@ mod tests {
         long.check().unwrap();
         let flags_last = parse(&["k8s", "select 1", "-s", "a:1"]);
         assert_eq!(flags_last.target().1.as_deref(), Some("select 1"));
+    }
+
+    #[test]
+    fn the_last_of_a_repeated_flag_counts() {
+        let args = parse(&[
+            "-s",
+            "a:1",
+            "--timeout=5",
+            "--timeout=7",
+            "-f",
+            "json",
+            "-f",
+            "csv",
+        ]);
+        assert_eq!(args.timeout(), Duration::from_millis(7));
+        assert_eq!(args.format, Format::Csv);
     }
 
     #[test]

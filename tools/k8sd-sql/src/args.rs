@@ -7,7 +7,7 @@ use k8sd::recover::Kept;
 
 /// Manages a cluster of nodes and the database that describes it.
 #[derive(Debug, Parser)]
-#[command(name = "k8sd", version)]
+#[command(name = "k8sd", version, args_override_self = true)]
 pub struct Args {
     /// The directory with the state of the node.
     #[arg(
@@ -168,4 +168,34 @@ pub enum Format {
     Csv,
     /// As the original prints it: the first result's rows.
     Go,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    /// The snap writes what is set behind what was there.
+    #[test]
+    fn the_last_of_a_repeated_flag_counts() {
+        Args::command().debug_assert();
+        let args = [
+            "k8sd",
+            "--state-dir=/a",
+            "daemon",
+            "--name=node1",
+            "--address=127.0.0.1:1",
+            "--state-dir=/b",
+            "--name=node2",
+            "--address=127.0.0.1:2",
+        ];
+        let args = Args::try_parse_from(args).unwrap();
+        assert_eq!(args.state_dir, PathBuf::from("/b"));
+        let Command::Daemon { name, address, .. } = args.command else {
+            panic!("another command");
+        };
+        assert_eq!(name.as_deref(), Some("node2"));
+        assert_eq!(address.as_deref(), Some("127.0.0.1:2"));
+    }
 }
