@@ -23,6 +23,8 @@ use telemetry::{
 };
 use tonic::codegen::Service;
 
+use super::compression::accept_as_sent;
+
 const STATUS: &str = "grpc-status";
 
 /// The status code of a call whose client left before its end: gRPC's Canceled.
@@ -60,7 +62,8 @@ where
     fn call(&mut self, request: Request<B>) -> Answering {
         let method = CALLS.method(request.uri().path());
         let call = method.map(|method| Call::start(method, request.headers()));
-        let request = request.map(Received);
+        let mut request = request.map(Received);
+        accept_as_sent(request.headers_mut());
         Answering {
             answer: self.0.call(request),
             call,

@@ -20,6 +20,7 @@ use tonic::{Request, Response, Status};
 use super::{
     Identity,
     access::Access,
+    compression::{answer, is_compressed},
     status::{check_received, status},
 };
 use crate::{compact::ClientCompactions, store::Store};
@@ -92,7 +93,7 @@ impl Kv for KvService {
         let mut response = self.store.range(request.get_ref()).map_err(status)?;
         reading.found(response.kvs.len());
         self.complete(&mut response.header);
-        Ok(Response::new(response))
+        Ok(answer(response, is_compressed(request.metadata())))
     }
 
     type RangeStreamStream =
@@ -139,10 +140,11 @@ impl Kv for KvService {
             caller.check_delete_range(delete)
         })?;
         set_subject(request.get_ref());
+        let is_compressed = is_compressed(request.metadata());
         let request = request.into_inner();
         let mut response = store.delete_range(request).await.map_err(status)?;
         self.complete(&mut response.header);
-        Ok(Response::new(response))
+        Ok(answer(response, is_compressed))
     }
 
     async fn txn(&self, request: Request<TxnRequest>) -> Result<Response<TxnResponse>, Status> {
@@ -153,9 +155,10 @@ impl Kv for KvService {
             caller.check_txn(txn, &|id| self.store.leased_keys(id))
         })?;
         set_subject(request.get_ref());
+        let is_compressed = is_compressed(request.metadata());
         let mut response = store.txn(request.into_inner()).await.map_err(status)?;
         self.complete(&mut response.header);
-        Ok(Response::new(response))
+        Ok(answer(response, is_compressed))
     }
 
     async fn compact(

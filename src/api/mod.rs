@@ -3,6 +3,7 @@
 mod access;
 mod auth;
 mod cluster;
+mod compression;
 mod concurrency;
 mod corked;
 mod counted;

@@ -22,6 +22,7 @@ use super::{
     MaintenanceService, Stopping, WatchService,
     access::Access,
     auth::AuthService,
+    compression::with_gzip,
     concurrency::Recipes,
     election::ElectionService,
     gate::Gate,
@@ -163,23 +164,29 @@ async fn grpc_routes(services: Services) -> axum::Router {
         membership: membership.clone(),
         client_url,
     };
-    Routes::new(KvServer::new(kv).max_decoding_message_size(max_decoded_bytes))
+    let kv = KvServer::new(kv).max_decoding_message_size(max_decoded_bytes);
+    let lock = lock.max_decoding_message_size(max_decoded_bytes);
+    let election = election.max_decoding_message_size(max_decoded_bytes);
+    let maintenance = MaintenanceService::new(store, identity, membership);
+    Routes::new(with_gzip!(kv))
         .add_service(WatchService::new(hub, access.clone()))
-        .add_service(LeaseServer::new(lease))
+        .add_service(with_gzip!(LeaseServer::new(lease)))
         .add_service(Gate {
             access: access.clone(),
-            inner: MaintenanceServer::new(MaintenanceService::new(store, identity, membership)),
+            inner: with_gzip!(MaintenanceServer::new(maintenance)),
         })
         .add_service(Gate {
             access,
-            inner: ClusterServer::new(cluster),
+            inner: with_gzip!(ClusterServer::new(cluster)),
         })
-        .add_service(AuthServer::new(auth))
-        .add_service(lock.max_decoding_message_size(max_decoded_bytes))
-        .add_service(election.max_decoding_message_size(max_decoded_bytes))
-        .add_service(health_service)
-        .add_service(reflection().build_v1().expect("a valid schema"))
-        .add_service(reflection().build_v1alpha().expect("a valid schema"))
+        .add_service(with_gzip!(AuthServer::new(auth)))
+        .add_service(with_gzip!(lock))
+        .add_service(with_gzip!(election))
+        .add_service(with_gzip!(health_service))
+        .add_service(with_gzip!(reflection().build_v1().expect("a valid schema")))
+        .add_service(with_gzip!(
+            reflection().build_v1alpha().expect("a valid schema")
+        ))
         .prepare()
         .into_axum_router()
 }

@@ -18,6 +18,7 @@ use etcd_state::{
     mvcc::{KeyRange, Revision},
     requests::RequestError,
 };
+use tonic::codec::CompressionEncoding;
 use tonic::codegen::{BoxFuture, Service, http};
 use tonic::server::{Grpc, NamedService, StreamingService};
 use tonic::{Request, Response, Status, Streaming};
@@ -72,7 +73,8 @@ impl Service<http::Request<tonic::body::Body>> for WatchService {
     }
 }
 
-/// Lets tonic check the request and make the response head; the body is ours.
+/// Lets tonic check the request and make the response head; the body is ours. Requests may be
+/// compressed; responses are not, since they are shared between streams.
 async fn watch(
     service: WatchService,
     request: http::Request<tonic::body::Body>,
@@ -80,6 +82,7 @@ async fn watch(
     let mut body = None;
     let codec = ProstCodec::<WatchResponse, WatchRequest>::default();
     let head = Grpc::new(codec)
+        .accept_compressed(CompressionEncoding::Gzip)
         .streaming(
             Opener {
                 service,

@@ -9,6 +9,7 @@ mod backup;
 mod clients;
 mod cluster;
 mod compaction;
+mod compression;
 mod conversion;
 mod crash;
 mod differential;
