@@ -4,7 +4,9 @@
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use prost::Message;
-use tonic::{Response, metadata::MetadataMap};
+use tonic::{Response, Status, metadata::MetadataMap};
+
+use super::status::check_sent;
 
 const ENCODING: &str = "grpc-encoding";
 const ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
@@ -39,14 +41,15 @@ pub fn is_compressed(metadata: &MetadataMap) -> bool {
     metadata.contains_key(ENCODING)
 }
 
-/// Returns an answer of any size to a call whose messages may be compressed.
-pub fn answer<T: Message>(message: T, is_compressed: bool) -> Response<T> {
-    let is_too_large = is_compressed && message.encoded_len() > MAX_COMPRESSED_BYTES;
+/// Returns the answer, which may have any size, to a call whose messages may be compressed.
+pub fn answer<T: Message>(message: T, is_compressed: bool) -> Result<Response<T>, Status> {
+    let size_bytes = message.encoded_len();
+    check_sent(size_bytes)?;
     let mut response = Response::new(message);
-    if is_too_large {
+    if is_compressed && size_bytes > MAX_COMPRESSED_BYTES {
         response.disable_compression();
     }
-    response
+    Ok(response)
 }
 
 #[cfg(test)]

@@ -93,7 +93,7 @@ impl Kv for KvService {
         let mut response = self.store.range(request.get_ref()).map_err(status)?;
         reading.found(response.kvs.len());
         self.complete(&mut response.header);
-        Ok(answer(response, is_compressed(request.metadata())))
+        answer(response, is_compressed(request.metadata()))
     }
 
     type RangeStreamStream =
@@ -144,7 +144,7 @@ impl Kv for KvService {
         let request = request.into_inner();
         let mut response = store.delete_range(request).await.map_err(status)?;
         self.complete(&mut response.header);
-        Ok(answer(response, is_compressed))
+        answer(response, is_compressed)
     }
 
     async fn txn(&self, request: Request<TxnRequest>) -> Result<Response<TxnResponse>, Status> {
@@ -158,7 +158,7 @@ impl Kv for KvService {
         let is_compressed = is_compressed(request.metadata());
         let mut response = store.txn(request.into_inner()).await.map_err(status)?;
         self.complete(&mut response.header);
-        Ok(answer(response, is_compressed))
+        answer(response, is_compressed)
     }
 
     async fn compact(

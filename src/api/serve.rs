@@ -39,6 +39,10 @@ const MIN_DECODED_BYTES: usize = 16 * 1024 * 1024;
 /// largest request without a pause.
 const WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 
+/// The largest headers of a request, in bytes, each with 32 more as HTTP/2 counts them: a stream
+/// keeps them for as long as it is open.
+const MAX_HEADERS_BYTES: u32 = 512 * 1024;
+
 /// The interval of pings to a client, and the longest wait for its answer: etcd's
 /// `--grpc-keepalive-interval` and `--grpc-keepalive-timeout`. Clients may ping as often as they
 /// like.
@@ -82,6 +86,7 @@ pub async fn serve(
         .http2_keepalive_timeout(Some(PING_TIMEOUT))
         .initial_connection_window_size(WINDOW_BYTES)
         .initial_stream_window_size(WINDOW_BYTES)
+        .http2_max_header_list_size(MAX_HEADERS_BYTES)
         .serve_with_incoming_shutdown(GrpcOrHttp { grpc, http }, connections, stop)
         .await
 }

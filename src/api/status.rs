@@ -215,3 +215,16 @@ pub fn check_received(size_bytes: usize, limits: Limits) -> Result<(), Status> {
         "grpc: received message larger than max ({size_bytes} vs. {max_bytes})"
     )))
 }
+
+/// The largest answer, in bytes: etcd's `maxSendBytes`, which is as much as gRPC in Go can take.
+const MAX_SENT_BYTES: usize = i32::MAX as usize;
+
+/// Fails as grpc-go does if an answer is above its limit.
+pub fn check_sent(size_bytes: usize) -> Result<(), Status> {
+    if size_bytes <= MAX_SENT_BYTES {
+        return Ok(());
+    }
+    Err(Status::resource_exhausted(format!(
+        "trying to send message larger than max ({size_bytes} vs. {MAX_SENT_BYTES})"
+    )))
+}

@@ -1,6 +1,8 @@
 //! The limit of a request's size.
 
-use tonic::Code;
+use etcd_proto::etcdserverpb::RangeResponse;
+use tonic::metadata::AsciiMetadataKey;
+use tonic::{Code, Status};
 
 use crate::harness::*;
 
@@ -9,6 +11,7 @@ parity! {
     a_request_above_the_limit_is_refused_by_name,
     a_request_far_above_the_limit_is_refused_and_the_server_goes_on,
     an_answer_may_be_large,
+    headers_of_half_a_mebibyte_are_taken,
 }
 
 parity! {
@@ -94,4 +97,51 @@ async fn a_higher_limit_lets_larger_requests_pass(server: Server) {
     let api = server.api().await;
     api.ask(put("a", vec![b'x'; 18 * MIB])).await;
     assert_eq!(api.ask(get("a")).await.kvs[0].value.len(), 18 * MIB);
+}
+
+/// Asks with metadata of some bytes, in entries of 50 KiB.
+async fn ask_with_metadata(api: &Api, bytes: usize) -> Result<RangeResponse, Status> {
+    const ENTRY_BYTES: usize = 50 * 1024;
+    let mut request = tonic::Request::new(get("a"));
+    for n in 0..bytes / ENTRY_BYTES {
+        let name = AsciiMetadataKey::from_bytes(format!("x-{n}").as_bytes()).unwrap();
+        let value = "x".repeat(ENTRY_BYTES).parse().unwrap();
+        request.metadata_mut().insert(name, value);
+    }
+    let mut client = api.kv.clone();
+    client.range(request).await.map(tonic::Response::into_inner)
+}
+
+async fn headers_of_half_a_mebibyte_are_taken(server: Server) {
+    let api = server.api().await;
+    for kib in [10, 100, 500] {
+        let answer = ask_with_metadata(&api, kib * 1024).await.unwrap();
+        assert_eq!(at(&answer.header), 1, "{kib} KiB");
+    }
+}
+
+#[tokio::test]
+async fn more_headers_are_refused_and_the_server_goes_on() {
+    let server = Server::start(Kind::K8sDqlite).await;
+    let api = server.api().await;
+    assert!(ask_with_metadata(&api, MIB).await.is_err());
+    assert_eq!(api.put("a", "1").await, 2);
+}
+
+/// The size is known before anything is made of it; etcd makes it first.
+#[tokio::test]
+async fn an_answer_that_no_client_can_take_is_refused() {
+    const COPIES: usize = 120;
+    let options = Options::flags(&["--max-request-bytes=20971520"]);
+    let server = Server::start_with(Kind::K8sDqlite, options).await;
+    let api = server.api().await;
+    api.ask(put("a", vec![b'x'; 18 * MIB])).await;
+    let all = (0..COPIES).fold(txn(), |txn, _| txn.then(get("a")));
+    let (code, text) = api.refused(all).await;
+    assert_eq!(code, Code::ResourceExhausted);
+    assert!(
+        text.contains("trying to send message larger than max"),
+        "{text}"
+    );
+    assert_eq!(api.revision().await, 2);
 }
