@@ -12,13 +12,14 @@ use etcd_state::mvcc::Revision;
 use tonic::{Request, Response, Status};
 
 use super::{Identity, status::membership_status};
-use crate::cluster::node::Membership;
+use crate::{cluster::node::Membership, store::Store};
 
 pub struct ClusterService {
     pub identity: Arc<Identity>,
     pub membership: Membership,
-    /// The URL under which clients reach this node; those of the others are not known.
-    pub client_url: String,
+    pub store: Store,
+    /// The URLs under which clients reach this node.
+    pub client_urls: Vec<String>,
 }
 
 impl ClusterService {
@@ -33,15 +34,15 @@ impl ClusterService {
 
     /// A node has no name, so it goes by its address.
     fn member(&self, server: &Server) -> Member {
-        let is_own = server.id == self.membership.own_id();
+        let client_urls = match server.id == self.membership.own_id() {
+            true => self.client_urls.clone(),
+            false => self.store.settings().client_urls(server.id),
+        };
         Member {
             id: server.id.number(),
             name: server.address.clone(),
             peer_ur_ls: vec![self.membership.peer_url(server)],
-            client_ur_ls: is_own
-                .then(|| self.client_url.clone())
-                .into_iter()
-                .collect(),
+            client_ur_ls: client_urls,
             is_learner: server.role != Role::Voter,
         }
     }

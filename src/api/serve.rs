@@ -56,8 +56,8 @@ pub struct Services {
     pub hub: Arc<WatchHub>,
     pub compactions: Arc<ClientCompactions>,
     pub stopping: Stopping,
-    /// The URL under which clients reach this node.
-    pub client_url: String,
+    /// The URLs under which clients reach this node.
+    pub client_urls: Vec<String>,
     pub membership: Membership,
     /// Calls at a time on one connection.
     pub max_concurrent_streams: u32,
@@ -123,7 +123,7 @@ async fn grpc_routes(services: Services) -> axum::Router {
         hub,
         compactions,
         stopping,
-        client_url,
+        client_urls,
         membership,
         max_concurrent_streams: _,
         auth,
@@ -167,7 +167,8 @@ async fn grpc_routes(services: Services) -> axum::Router {
     let cluster = ClusterService {
         identity: identity.clone(),
         membership: membership.clone(),
-        client_url,
+        store: store.clone(),
+        client_urls,
     };
     let kv = KvServer::new(kv).max_decoding_message_size(max_decoded_bytes);
     let lock = lock.max_decoding_message_size(max_decoded_bytes);

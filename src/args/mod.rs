@@ -5,6 +5,7 @@
 mod auth;
 mod backup;
 mod client_tls;
+mod client_urls;
 mod conversion;
 mod duration;
 mod logs;
@@ -31,6 +32,7 @@ pub use self::{
     auth::AuthFlags,
     backup::{BackupArgs, BackupCommand, ScheduledBackupFlags, VerifyArgs},
     client_tls::{ClientTlsFlags, file},
+    client_urls::ClientUrls,
     conversion::RollBackArgs,
     duration::{DurationError, GoDuration},
     logs::{LogFlags, LogFormat, Threshold},
@@ -65,6 +67,11 @@ pub struct Args {
     /// unix://kine.sock.
     #[arg(long, value_name = "ADDRESS", default_value = DEFAULT_LISTEN)]
     pub listen: ListenAddress,
+
+    /// URLs under which clients reach this node, separated by commas; all nodes list them. Empty:
+    /// that of --listen, with the host of the node's own address for all interfaces.
+    #[arg(long, value_name = "URLS", default_value = "")]
+    pub advertise_client_urls: ClientUrls,
 
     #[command(flatten)]
     pub client_tls: ClientTlsFlags,

@@ -45,6 +45,8 @@ pub struct ServerConfig {
     pub storage_dir: PathBuf,
     pub start: Start,
     pub listen: ListenAddress,
+    /// The URLs under which clients reach this node; none if they follow from `listen`.
+    pub advertised_urls: Vec<String>,
     /// The address at which the metrics are served beside `listen`, if at all.
     pub metrics_listen: Option<ListenAddress>,
     pub profiling_listen: Option<ListenAddress>,
@@ -101,6 +103,7 @@ fn read(args: &Args, warnings: &mut Vec<String>) -> Result<ServerConfig, ConfigE
             bcrypt_cost: args.auth.bcrypt_cost,
         },
         listen,
+        advertised_urls: args.advertise_client_urls.0.clone(),
         metrics_listen: args.metrics.then(|| args.metrics_listen.clone()),
         profiling_listen: args.profiling.then(|| args.profiling_listen.clone()),
         tls,

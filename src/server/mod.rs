@@ -1,5 +1,6 @@
 //! Starts and stops everything, in order.
 
+mod client_urls;
 mod next;
 mod run;
 

@@ -18,12 +18,12 @@ use telemetry::profiling::{self, ProfileError};
 use tokio::{sync::watch, task::JoinHandle, time::timeout};
 use tracing::{error, info, warn};
 
+use super::client_urls::ClientUrls;
 use crate::{
-    address::{ListenAddress, ListenSocket},
     api::{self, Identity, ListenError, Listener, Served, Services, Sources, Stopping},
     backup::{self, Maker},
     cluster::{
-        node::{Membership, Pauses, RunningNode, StartError},
+        node::{Membership, Pauses, Publisher, RunningNode, StartError},
         peer::{ClusterView, CoordinatorError, NodeOptions, Nodes, PeerPort, Reads},
     },
     compact::{self, ClientCompactions},
@@ -187,12 +187,22 @@ pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result
     let compactions = Arc::new(ClientCompactions::default());
     let compactor = start_compactor(&config, &store, &compactions);
     let backups = start_backups(&config, &store, &identity, node.membership());
-    let client_url = client_url(&config.listen);
+    let client_urls = ClientUrls::new(
+        &config.advertised_urls,
+        listener.address(),
+        &node.identity.address,
+    );
+    let publisher = Publisher {
+        store: store.clone(),
+        membership: node.membership(),
+        client_urls: client_urls.published,
+    };
+    let publishing = tokio::spawn(publisher.run());
     // Nobody else sets it.
     let _ = sources.served.set(Served {
         hub: hub.clone(),
         identity: identity.clone(),
-        client_url: client_url.clone(),
+        client_urls: client_urls.own.clone(),
     });
     let services = Services {
         store: store.clone(),
@@ -200,7 +210,7 @@ pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result
         hub: hub.clone(),
         compactions,
         stopping: stopping.clone(),
-        client_url,
+        client_urls: client_urls.own,
         max_concurrent_streams: config.max_concurrent_streams,
         membership: node.membership().with_pauses(Pauses {
             pause: Box::new(nodes.hand_overs(LAST_COMMIT_TIMEOUT)),
@@ -246,7 +256,7 @@ pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result
         warn!("clients still have calls open after {API_STOP_TIMEOUT:?}: cutting them off");
         api.abort();
     }
-    let others = [following, looking].into_iter();
+    let others = [following, looking, publishing].into_iter();
     for task in others.chain(compactor).chain(backups) {
         task.abort();
         let _ = task.await;
@@ -531,22 +541,6 @@ impl CommitObserver for Watchers {
         if let Some(hub) = self.hub.get() {
             hub.lose_leader();
         }
-    }
-}
-
-/// Returns the URL under which clients reach the listener.
-fn client_url(listen: &ListenAddress) -> String {
-    match &listen.socket {
-        ListenSocket::Tcp { host, port } => {
-            let host = match host.as_str() {
-                "" => "127.0.0.1".to_owned(),
-                host if host.contains(':') => format!("[{host}]"),
-                host => host.to_owned(),
-            };
-            let scheme = if listen.is_tls { "https" } else { "http" };
-            format!("{scheme}://{host}:{port}")
-        }
-        ListenSocket::Unix(_) => listen.to_string(),
     }
 }
 

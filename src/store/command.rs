@@ -99,6 +99,7 @@ commands! {
     /// Replies with the alarms that it was about.
     Alarm(AlarmRequest) -> Vec<AlarmMember>, "alarm";
     Auth(auth::Change) -> (), "auth";
+    Publish(Publish) -> (), "publish";
     Pages(ReadPages) -> Pages, "pages";
     Defragment(Defragment) -> (), "defragment";
 }
@@ -159,6 +160,13 @@ pub struct Compact {
     pub revision: Revision,
     /// Answer only when the rows are deleted.
     pub physical: bool,
+}
+
+/// Stores the client URLs of a member. Without any, the member is forgotten.
+#[derive(Debug)]
+pub struct Publish {
+    pub member_id: u64,
+    pub client_urls: Vec<String>,
 }
 
 /// Reads the page counts from the engine.

@@ -62,7 +62,7 @@ pub use self::{
     cluster::{Alone, Cluster, Confirmed},
     command::{
         Call, Command, Compact, Defragment, LeaseExpire, LeaseGrant, LeaseKeepAlive, LeaseList,
-        LeaseRenewed, LeaseRevoke, LeaseTimeToLive, ReadPages, ReadSnapshotState, Request,
+        LeaseRenewed, LeaseRevoke, LeaseTimeToLive, Publish, ReadPages, ReadSnapshotState, Request,
         SnapshotState, Submission,
     },
     database::{Layout, OpenError, Pages},
@@ -396,6 +396,20 @@ impl Store {
 
     pub async fn change_auth(&self, change: auth::Change) -> Result<(), RequestError> {
         self.submit(change).await
+    }
+
+    /// Stores the client URLs of a member, if the database has room for them: that of an earlier
+    /// version has none.
+    pub async fn publish(
+        &self,
+        member_id: u64,
+        client_urls: Vec<String>,
+    ) -> Result<(), RequestError> {
+        self.submit(Publish {
+            member_id,
+            client_urls,
+        })
+        .await
     }
 
     /// The keys of a lease; none if there is no such lease.

@@ -211,7 +211,7 @@ impl Replica {
         let queue = std::mem::replace(&mut self.queue, placeholder);
         let observer = std::mem::replace(&mut self.observer, Box::new(|_: &[Arc<Commit>]| {}));
         let Leading { database, purge } = leading;
-        let mut writer = Writer::new(self.shared.clone(), queue, purge);
+        let mut writer = Writer::new(self.shared.clone(), queue, purge, database.layout());
         writer.backlog = std::mem::take(&mut self.backlog);
         let returned = writer.run(database, observer, stop).await;
         self.queue = returned.queue;

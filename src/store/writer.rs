@@ -38,7 +38,7 @@ use super::{
     batch::Batch,
     command::Submission,
     compaction::{Compactions, Waiting},
-    database::{Database, OpenError},
+    database::{Database, Layout, OpenError},
     purge::Purge,
     reply::{PreparedReply, ReplySender},
 };
@@ -144,6 +144,8 @@ pub(super) struct Writer {
     /// The revision of users, roles and permissions in `settings`, while authentication is on.
     pub(super) enforced_auth_revision: Option<u64>,
     pub(super) admission: Admission,
+    /// That of the database.
+    layout: Layout,
     pub(super) is_open: bool,
     pub(super) is_stopping: bool,
 }
@@ -197,6 +199,7 @@ impl Writer {
         shared: Arc<Shared>,
         queue: mpsc::Receiver<Submission>,
         purge: Purge,
+        layout: Layout,
     ) -> Self {
         let head = shared.history.head();
         let working = Working {
@@ -221,6 +224,7 @@ impl Writer {
             enforced_auth_revision: auth::enforced_revision(&settings),
             settings,
             admission,
+            layout,
             is_open: true,
             is_stopping: false,
         }

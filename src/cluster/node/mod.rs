@@ -3,6 +3,7 @@
 mod address;
 mod members;
 mod membership;
+mod publisher;
 mod remembered;
 
 use std::{path::Path, sync::Arc, time::Duration};
@@ -23,7 +24,10 @@ use dqlite::{
 use tokio::{runtime::Handle, sync::watch, task::JoinHandle};
 use tracing::{info, warn};
 
-pub use self::membership::{Membership, MembershipError, Pauses};
+pub use self::{
+    membership::{Membership, MembershipError, Pauses},
+    publisher::Publisher,
+};
 use crate::{
     cluster::peer::Dialer,
     config::{ConfigError, ServerConfig, Start, init_address},

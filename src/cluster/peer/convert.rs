@@ -4,8 +4,8 @@ use bytes::Bytes;
 use etcd_proto::etcdserverpb::{
     AlarmMember, AlarmRequest, AlarmResponse, CompactionRequest, DeleteRangeRequest,
     DeleteRangeResponse, LeaseGrantRequest, LeaseKeepAliveRequest, LeaseLeasesRequest,
-    LeaseLeasesResponse, LeaseRevokeRequest, LeaseStatus, LeaseTimeToLiveRequest, PutRequest,
-    PutResponse, TxnRequest, TxnResponse,
+    LeaseLeasesResponse, LeaseRevokeRequest, LeaseStatus, LeaseTimeToLiveRequest, Member,
+    PutRequest, PutResponse, TxnRequest, TxnResponse,
 };
 use etcd_state::{
     auth::Change,
@@ -17,7 +17,7 @@ use peer_proto::{self as proto, answer::Kind as Answer, auth_change, command::Ki
 use super::rows;
 use crate::store::{
     Compact, Defragment, LeaseGrant, LeaseKeepAlive, LeaseList, LeaseRevoke, LeaseTimeToLive,
-    Pages, ReadPages, ReadSnapshotState, Request, SnapshotState,
+    Pages, Publish, ReadPages, ReadSnapshotState, Request, SnapshotState,
 };
 
 const NOTHING: proto::Nothing = proto::Nothing {};
@@ -257,6 +257,18 @@ impl Forwarded for AlarmRequest {
 impl Forwarded for Change {
     fn into_proto(self) -> Kind {
         Kind::Auth(auth_to_proto(self))
+    }
+
+    answered_by_done!();
+}
+
+impl Forwarded for Publish {
+    fn into_proto(self) -> Kind {
+        Kind::Publish(Member {
+            id: self.member_id,
+            client_ur_ls: self.client_urls,
+            ..Default::default()
+        })
     }
 
     answered_by_done!();

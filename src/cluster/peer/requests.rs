@@ -17,7 +17,7 @@ use super::{
 };
 use crate::store::{
     Call, Command, Compact, Defragment, LeaseGrant, LeaseKeepAlive, LeaseList, LeaseRevoke,
-    LeaseTimeToLive, ReadPages, ReadSnapshotState, Store, Submission,
+    LeaseTimeToLive, Publish, ReadPages, ReadSnapshotState, Store, Submission,
 };
 
 /// An answer of the leader that does not belong to what it was asked.
@@ -72,6 +72,7 @@ pub fn to_leader(submission: Submission, number: u64) -> Option<(proto::Submissi
         Command::Compact(call) => split(call),
         Command::Alarm(call) => split(call),
         Command::Auth(call) => split(call),
+        Command::Publish(call) => split(call),
         Command::Pages(call) => split(call),
         Command::Defragment(call) => split(call),
         command @ (Command::LeaseExpire(_) | Command::LeaseRenewed(_)) => {
@@ -155,6 +156,10 @@ impl Asked {
                 Some(change) => self.queue(change),
                 None => self.unknown(),
             },
+            Kind::Publish(member) => self.queue(Publish {
+                member_id: member.id,
+                client_urls: member.client_ur_ls,
+            }),
             Kind::Pages(_) => self.queue(ReadPages),
             Kind::Defragment(_) => self.queue(Defragment),
         }

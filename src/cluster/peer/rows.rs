@@ -121,8 +121,7 @@ impl Transfer {
 }
 
 pub fn settings_to_proto(settings: &Settings) -> proto::Settings {
-    let spaces = [Space::Alarm, Space::Auth, Space::User, Space::Role];
-    let all = spaces.into_iter().flat_map(|space| {
+    let all = Space::ALL.into_iter().flat_map(|space| {
         settings
             .iter(space)
             .map(move |(name, value)| proto::Setting {

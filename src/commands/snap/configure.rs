@@ -66,9 +66,13 @@ pub async fn run(paths: &SnapPaths, now_s: i64) -> Result<(), HookError> {
     Ok(())
 }
 
-fn server_flags(settings: &Settings) -> [Flag<'static>; 4] {
+fn server_flags(settings: &Settings) -> [Flag<'static>; 5] {
     [
         ("--listen", settings.listen.clone()),
+        (
+            "--advertise-client-urls",
+            settings.advertise_client_urls.clone(),
+        ),
         (
             "--metrics",
             settings.metrics.as_ref().map(|_| "true".to_owned()),

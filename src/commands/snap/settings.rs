@@ -6,15 +6,19 @@ use dqlite::tls::is_host_name;
 use serde_json::{Map, Value};
 
 use super::HookError;
-use crate::address::{ListenAddress, NodeAddress};
+use crate::{
+    address::{ListenAddress, NodeAddress},
+    args::ClientUrls,
+};
 
 pub const JOIN_TOKEN: &str = "join-token";
 pub const REFRESH_WHEN_DEGRADED: &str = "refresh-when-degraded";
 
-pub const KEYS: [&str; 8] = [
+pub const KEYS: [&str; 9] = [
     "name",
     "address",
     "listen",
+    "advertise-client-urls",
     "metrics",
     "log-level",
     "failure-domain",
@@ -37,6 +41,8 @@ pub struct Settings {
     /// The address of this node for other nodes.
     pub address: Option<NodeAddress>,
     pub listen: Option<String>,
+    /// The URLs under which clients reach this node, separated by commas.
+    pub advertise_client_urls: Option<String>,
     /// The address at which metrics are served apart.
     pub metrics: Option<String>,
     pub log_level: Option<String>,
@@ -79,6 +85,7 @@ impl Settings {
             name: read("name", name),
             address: address.map(|text| text.parse().expect("it was checked")),
             listen: read("listen", listen),
+            advertise_client_urls: read("advertise-client-urls", client_urls),
             metrics: read("metrics", metrics).filter(|metrics| metrics != "false"),
             log_level: read("log-level", log_level),
             failure_domain: read("failure-domain", failure_domain),
@@ -131,6 +138,10 @@ fn listen(text: &str) -> Result<String, String> {
     let parsed = text.parse::<ListenAddress>();
     parsed.map_err(|error| format!("{text:?}: {error}"))?;
     Ok(text.to_owned())
+}
+
+fn client_urls(text: &str) -> Result<String, String> {
+    text.parse::<ClientUrls>().map(|urls| urls.0.join(","))
 }
 
 fn metrics(text: &str) -> Result<String, String> {
@@ -202,12 +213,15 @@ mod tests {
     fn values_are_taken_as_people_write_them() {
         let settings = parse(json!({
             "name": "node-1.lan", "address": "10.0.0.1", "listen": "unix:///run/k.sock", "metrics": true,
-            "log-level": "debug", "failure-domain": 7, "join-token": "e30="
+            "log-level": "debug", "failure-domain": 7, "join-token": "e30=",
+            "advertise-client-urls": "http://b:1, http://a:1"
         }))
         .unwrap();
         assert_eq!(settings.address.unwrap().as_str(), "10.0.0.1:29001");
         assert_eq!(settings.metrics.as_deref(), Some("127.0.0.1:9042"));
         assert_eq!(settings.failure_domain.as_deref(), Some("7"));
+        let urls = settings.advertise_client_urls.as_deref();
+        assert_eq!(urls, Some("http://a:1,http://b:1"));
         let ipv6 = parse(json!({"address": "fd00::1"})).unwrap();
         assert_eq!(ipv6.address.unwrap().as_str(), "[fd00::1]:29001");
         let empty = parse(json!({"address": "", "metrics": false, "log-level": null})).unwrap();
@@ -229,7 +243,8 @@ mod tests {
     fn all_that_is_wrong_is_told() {
         let told = parse(json!({
             "name": "a_b", "address": "0.0.0.0", "listen": "10.0.0.1:1", "metrics": "yes", "log-level": "loud",
-            "failure-domain": "18446744073709551616", "join-token": "a b", "refresh-when-degraded": "perhaps"
+            "failure-domain": "18446744073709551616", "join-token": "a b", "refresh-when-degraded": "perhaps",
+            "advertise-client-urls": "10.0.0.1:1"
         }))
         .unwrap_err();
         let lines: Vec<&str> = told.lines().collect();

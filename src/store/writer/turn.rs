@@ -15,9 +15,10 @@ use crate::store::{
     batch::Record,
     command::{
         Call, Command, Compact, LeaseExpire, LeaseGrant, LeaseKeepAlive, LeaseList, LeaseRenewed,
-        LeaseRevoke, LeaseTimeToLive, ReadSnapshotState, SnapshotState, Submission,
+        LeaseRevoke, LeaseTimeToLive, Publish, ReadSnapshotState, SnapshotState, Submission,
     },
     compaction::Waiting,
+    database::Layout,
 };
 
 impl Writer {
@@ -148,6 +149,10 @@ impl Writer {
                 }
                 Ok(())
             }),
+            Command::Publish(call) => call.answer(|request| {
+                self.set_client_urls(&request);
+                Ok(())
+            }),
             Command::Copy(call) => call.answer(|ReadSnapshotState| {
                 Ok(SnapshotState {
                     revision: self.working.revision,
@@ -197,6 +202,18 @@ impl Writer {
             is_physical: physical,
             reply: call.reply,
         })
+    }
+
+    /// Earlier versions, which open a database of schema 2.1, would take the setting for damage.
+    fn set_client_urls(&mut self, request: &Publish) {
+        if self.layout == Layout::Batches {
+            let Publish {
+                member_id,
+                client_urls,
+            } = request;
+            let change = settings::change_client_urls(&self.settings, *member_id, client_urls);
+            change.into_iter().for_each(|change| self.set(change));
+        }
     }
 
     /// Changes a setting with the batch.

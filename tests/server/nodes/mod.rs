@@ -2,6 +2,7 @@
 
 mod address;
 mod behind;
+mod client_urls;
 pub mod engine_log;
 mod histories;
 mod leaving;

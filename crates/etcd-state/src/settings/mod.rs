@@ -1,15 +1,17 @@
-//! The settings, which the cluster stores beside keys and leases: alarms, users and roles. Pure.
+//! The settings, which the cluster stores beside keys and leases: alarms, users and roles, and where
+//! clients reach its members. Pure.
 //!
 //! A setting has a space, a name and a value. The values are etcd's own messages, encoded. There are
 //! few of them, so whoever changes one copies them all.
 
 mod alarm;
+mod member;
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-pub use self::alarm::change_alarm;
+pub use self::{alarm::change_alarm, member::change_client_urls};
 
 /// The kind of a setting. The numbers are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,13 +25,22 @@ pub enum Space {
     User = 3,
     /// `authpb.Role` by the role's name.
     Role = 4,
+    /// `Member` with its id and client URLs, by the id as eight bytes, the highest first. In a
+    /// database of schema 3.0 only: earlier versions take it for damage.
+    Member = 5,
 }
 
 impl Space {
+    pub const ALL: [Self; 5] = [
+        Self::Alarm,
+        Self::Auth,
+        Self::User,
+        Self::Role,
+        Self::Member,
+    ];
+
     pub fn from_number(number: i64) -> Option<Self> {
-        [Self::Alarm, Self::Auth, Self::User, Self::Role]
-            .into_iter()
-            .find(|space| *space as i64 == number)
+        Self::ALL.into_iter().find(|space| *space as i64 == number)
     }
 }
 

@@ -144,7 +144,7 @@ pub struct Submission {
 pub struct Command {
     #[prost(
         oneof = "command::Kind",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15"
     )]
     pub kind: ::core::option::Option<command::Kind>,
 }
@@ -180,6 +180,9 @@ pub mod command {
         Defragment(super::Nothing),
         #[prost(message, tag = "14")]
         Copy(super::Nothing),
+        /// The client URLs of a member, its id with them; without any it has none.
+        #[prost(message, tag = "15")]
+        Publish(::etcd_proto::etcdserverpb::Member),
     }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

@@ -39,8 +39,8 @@ pub struct Sources {
 pub struct Served {
     pub hub: Arc<WatchHub>,
     pub identity: Arc<Identity>,
-    /// The URL under which clients reach this node.
-    pub client_url: String,
+    /// The URLs under which clients reach this node.
+    pub client_urls: Vec<String>,
 }
 
 /// The route of `/metrics` alone.

@@ -62,7 +62,7 @@ fn node(sources: &Sources) -> Value {
         "version": env!("CARGO_PKG_VERSION"),
         "etcd_version": crate::api::ETCD_VERSION,
         "is_loaded": sources.store.is_loaded(),
-        "client_url": served.map(|served| served.client_url.as_str()),
+        "client_url": served.map(|served| served.client_urls.join(", ")),
         "started_s": ProcessUse::read_without_files().start_seconds,
     })
 }
