@@ -76,8 +76,8 @@ impl AuthService {
         let store = self.access.gate(&self.store);
         self.check_admin(&request)?;
         let change = change(request.into_inner());
-        store.change_auth(change).await.map_err(status)?;
-        Ok(self.header())
+        let changed = store.change_auth(change).await.map_err(status)?;
+        Ok(Some(self.identity.header(changed.revision)))
     }
 
     async fn hash(&self, password: String) -> Result<String, Status> {

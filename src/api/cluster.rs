@@ -36,7 +36,7 @@ impl ClusterService {
     fn member(&self, server: &Server) -> Member {
         let client_urls = match server.id == self.membership.own_id() {
             true => self.client_urls.clone(),
-            false => self.store.settings().client_urls(server.id),
+            false => self.store.settings().client_urls(server.id.number()),
         };
         Member {
             id: server.id.number(),

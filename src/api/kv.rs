@@ -168,11 +168,9 @@ impl Kv for KvService {
         let store = self.permit(&request, |_| Ok(()), |caller, _| caller.check_admin())?;
         let CompactionRequest { revision, physical } = request.into_inner();
         self.compactions.note();
-        store
-            .compact(Revision::new(revision), physical)
-            .await
-            .map_err(status)?;
-        let header = Some(self.identity.header(self.store.revision()));
+        let revision = Revision::new(revision);
+        let compacted = store.compact(revision, physical).await.map_err(status)?;
+        let header = Some(self.identity.header(compacted.revision));
         Ok(Response::new(CompactionResponse { header }))
     }
 }

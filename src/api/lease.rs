@@ -71,12 +71,12 @@ impl Lease for LeaseService {
             LeaseId::NONE => random_lease(),
             id => id,
         };
-        let ttl = store.lease_grant(id, ttl).await.map_err(status)?;
-        let header = Some(self.identity.header(self.store.revision()));
+        let granted = store.lease_grant(id, ttl).await.map_err(status)?;
+        let header = Some(self.identity.header(granted.revision));
         Ok(Response::new(LeaseGrantResponse {
             header,
             id: id.number(),
-            ttl,
+            ttl: granted.reply,
             error: String::new(),
         }))
     }
@@ -90,8 +90,8 @@ impl Lease for LeaseService {
             caller.check_user()?;
             caller.check_lease_write(id, &|id| self.store.leased_keys(id))
         })?;
-        let revision = store.lease_revoke(id).await.map_err(status)?;
-        let header = Some(self.identity.header(revision));
+        let revoked = store.lease_revoke(id).await.map_err(status)?;
+        let header = Some(self.identity.header(revoked.revision));
         Ok(Response::new(LeaseRevokeResponse { header }))
     }
 

@@ -106,8 +106,11 @@ impl Maintenance for MaintenanceService {
             .alarm(request.into_inner())
             .await
             .map_err(status)?;
-        let header = Some(self.identity.header(self.store.revision()));
-        Ok(Response::new(AlarmResponse { header, alarms }))
+        let header = Some(self.identity.header(alarms.revision));
+        Ok(Response::new(AlarmResponse {
+            header,
+            alarms: alarms.reply,
+        }))
     }
 
     async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {

@@ -50,7 +50,7 @@ pub async fn run(store: Store, clients: Arc<ClientCompactions>, interval: Durati
         }
         let started = Instant::now();
         match store.compact(revision, false).await {
-            Ok(()) => debug!(revision = revision.number(), took = ?started.elapsed(), "compacted"),
+            Ok(_) => debug!(revision = revision.number(), took = ?started.elapsed(), "compacted"),
             // A client was faster.
             Err(RequestError::Compacted) => {}
             Err(error) => {

@@ -16,7 +16,7 @@ use etcd_state::{
 
 use super::{
     Pages,
-    reply::{PreparedReply, ReplySender},
+    reply::{Committed, PreparedReply, ReplySender},
 };
 
 /// A request that must take its place in the order of writes.
@@ -84,9 +84,9 @@ commands! {
     DeleteRange(DeleteRangeRequest) -> DeleteRangeResponse, "delete_range";
     Txn(TxnRequest) -> TxnResponse, "txn";
     /// Replies with the TTL that was granted.
-    LeaseGrant(LeaseGrant) -> i64, "lease_grant";
-    /// Replies with the revision at which the keys were deleted.
-    LeaseRevoke(LeaseRevoke) -> Revision, "lease_revoke";
+    LeaseGrant(LeaseGrant) -> Committed<i64>, "lease_grant";
+    /// The revision is that at which the keys were deleted.
+    LeaseRevoke(LeaseRevoke) -> Committed<()>, "lease_revoke";
     LeaseExpire(LeaseExpire) -> (), "lease_expire";
     /// Replies with the TTL; none if there is no such lease, or its time is over.
     LeaseKeepAlive(LeaseKeepAlive) -> Option<i64>, "lease_keep_alive";
@@ -95,10 +95,10 @@ commands! {
     LeaseTimeToLive(LeaseTimeToLive) -> Option<LeaseView>, "lease_time_to_live";
     LeaseList(LeaseList) -> Vec<LeaseId>, "lease_leases";
     Copy(ReadSnapshotState) -> SnapshotState, "copy";
-    Compact(Compact) -> (), "compact";
+    Compact(Compact) -> Committed<()>, "compact";
     /// Replies with the alarms that it was about.
-    Alarm(AlarmRequest) -> Vec<AlarmMember>, "alarm";
-    Auth(auth::Change) -> (), "auth";
+    Alarm(AlarmRequest) -> Committed<Vec<AlarmMember>>, "alarm";
+    Auth(auth::Change) -> Committed<()>, "auth";
     Publish(Publish) -> (), "publish";
     Pages(ReadPages) -> Pages, "pages";
     Defragment(Defragment) -> (), "defragment";

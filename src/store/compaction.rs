@@ -6,14 +6,14 @@ use std::{collections::VecDeque, sync::Arc};
 use etcd_state::mvcc::{History, Revision, RowId};
 use tokio::task::JoinHandle;
 
-use super::reply::ReplySender;
+use super::reply::PreparedReply;
 
 /// A client that is answered when its compaction is done.
 pub struct Waiting {
     pub revision: Revision,
     /// True if the answer comes only after the purge.
     pub is_physical: bool,
-    pub reply: ReplySender<()>,
+    pub reply: PreparedReply,
 }
 
 pub struct Compactions {

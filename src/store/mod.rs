@@ -71,7 +71,7 @@ pub use self::{
     metrics::Metrics,
     quota::QuotaBytes,
     replica::{ApplyError, Leading, Replica, Row},
-    reply::{ReplyReceiver, ReplySender},
+    reply::{Committed, ReplyReceiver, ReplySender},
     restore::Filling,
     schema::{ROWS_VERSION as ROWS_SCHEMA, VERSION as NEWEST_SCHEMA},
     writer::{CommitObserver, Ended, Stop, WriterError},
@@ -320,17 +320,17 @@ impl Store {
     }
 
     /// Returns the TTL that was granted. An id of none must have been replaced by a free one.
-    pub async fn lease_grant(&self, id: LeaseId, ttl_s: i64) -> Result<i64, RequestError> {
-        self.submit(LeaseGrant { id, ttl_s }).await
+    pub async fn lease_grant(
+        &self,
+        id: LeaseId,
+        ttl_s: i64,
+    ) -> Result<Committed<i64>, RequestError> {
+        self.commit(REQUEST_TIMEOUT, LeaseGrant { id, ttl_s }).await
     }
 
-    /// Returns the revision at which the keys of the lease were deleted.
-    pub async fn lease_revoke(&self, id: LeaseId) -> Result<Revision, RequestError> {
-        match self.submit(LeaseRevoke { id }).await? {
-            // A leader of an older version does not say.
-            Revision::NONE => Ok(self.revision()),
-            revision => Ok(revision),
-        }
+    /// Deletes the lease and its keys.
+    pub async fn lease_revoke(&self, id: LeaseId) -> Result<Committed<()>, RequestError> {
+        self.commit(REQUEST_TIMEOUT, LeaseRevoke { id }).await
     }
 
     /// Returns the TTL that the lease has again, or none if there is no such lease. Only the first
@@ -372,19 +372,25 @@ impl Store {
         self.submit(LeaseList).await
     }
 
-    pub async fn compact(&self, revision: Revision, physical: bool) -> Result<(), RequestError> {
+    pub async fn compact(
+        &self,
+        revision: Revision,
+        physical: bool,
+    ) -> Result<Committed<()>, RequestError> {
         let limit = if physical {
             PURGE_TIMEOUT
         } else {
             REQUEST_TIMEOUT
         };
-        self.submit_within(limit, Compact { revision, physical })
-            .await
+        self.commit(limit, Compact { revision, physical }).await
     }
 
     /// Raises, lowers or lists alarms; returns those that it was about.
-    pub async fn alarm(&self, request: AlarmRequest) -> Result<Vec<AlarmMember>, RequestError> {
-        self.submit(request).await
+    pub async fn alarm(
+        &self,
+        request: AlarmRequest,
+    ) -> Result<Committed<Vec<AlarmMember>>, RequestError> {
+        self.commit(REQUEST_TIMEOUT, request).await
     }
 
     /// Gives free pages of the database back, if there are many. Writes wait meanwhile.
@@ -394,8 +400,8 @@ impl Store {
         Ok(())
     }
 
-    pub async fn change_auth(&self, change: auth::Change) -> Result<(), RequestError> {
-        self.submit(change).await
+    pub async fn change_auth(&self, change: auth::Change) -> Result<Committed<()>, RequestError> {
+        self.commit(REQUEST_TIMEOUT, change).await
     }
 
     /// Stores the client URLs of a member, if the database has room for them: that of an earlier
@@ -483,6 +489,20 @@ impl Store {
             .write_us
             .observe(took.as_micros() as u64);
         result
+    }
+
+    /// Submits a write. A leader of an older version does not say at which revision it took effect:
+    /// then it is the newest one here.
+    async fn commit<T, R: Request<Reply = Committed<T>>>(
+        &self,
+        limit: Duration,
+        request: R,
+    ) -> Result<Committed<T>, RequestError> {
+        let mut committed = self.submit_within(limit, request).await?;
+        if committed.revision == Revision::default() {
+            committed.revision = self.revision();
+        }
+        Ok(committed)
     }
 
     async fn submit<R: Request>(&self, request: R) -> Result<R::Reply, RequestError> {

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, time::Duration};
 use etcd_state::mvcc::{Revision, RowId};
 use tracing::info;
 
-use super::reply::ReplySender;
+use super::reply::PreparedReply;
 
 /// Rows of one step, at first and at least: a page or two.
 const MIN_STEP_ROWS: usize = 16;
@@ -111,7 +111,7 @@ pub struct Purge {
     rows: VecDeque<RowId>,
     /// The merging, which comes last: what is deleted need not be merged, and nobody waits for it.
     merge: Option<MergeStep>,
-    waiting: Vec<ReplySender<()>>,
+    waiting: Vec<PreparedReply>,
     step_rows: usize,
     batches: u32,
 }
@@ -142,7 +142,7 @@ impl Purge {
     }
 
     /// Answers when all rows that are known now, and any that are added before, are deleted.
-    pub fn wait(&mut self, reply: ReplySender<()>) {
+    pub fn wait(&mut self, reply: PreparedReply) {
         self.waiting.push(reply);
         self.answer_if_done();
     }
@@ -245,7 +245,7 @@ impl Purge {
     fn answer_if_done(&mut self) {
         if self.is_done() {
             for reply in self.waiting.drain(..) {
-                reply.send(Ok(()));
+                reply.send();
             }
         }
     }
@@ -256,6 +256,7 @@ mod tests {
     use std::{collections::BTreeSet, ops::Bound};
 
     use super::*;
+    use crate::store::reply::ReplySender;
 
     fn rows(step: Option<Step>) -> Vec<RowId> {
         match step {
@@ -301,10 +302,10 @@ mod tests {
     #[test]
     fn whoever_waits_is_answered_after_the_last_step() {
         let mut purge = Purge::new(vec![RowId::new(Revision::new(1), 0)], None);
-        let (reply, mut receiver) = ReplySender::new(None);
+        let (reply, mut receiver) = ReplySender::<()>::new(None);
         purge.next_step().unwrap();
         purge.add([RowId::new(Revision::new(2), 0)]);
-        purge.wait(reply);
+        purge.wait(PreparedReply::new(reply, Ok(())));
         assert!(receiver.try_recv().is_err());
         purge.next_step().unwrap();
         purge.finished(Duration::ZERO);
@@ -322,8 +323,8 @@ mod tests {
         let mut table: BTreeSet<_> = (0..6000).map(RowId::from_number).collect();
         table.extend([end, next]);
         let mut purge = Purge::new(vec![first], Sweep::new(Revision::new(1), kept.clone()));
-        let (reply, mut receiver) = ReplySender::new(None);
-        purge.wait(reply);
+        let (reply, mut receiver) = ReplySender::<()>::new(None);
+        purge.wait(PreparedReply::new(reply, Ok(())));
         loop {
             let step = match purge.next_step().unwrap() {
                 Step::Sweep(step) => step,
@@ -375,8 +376,8 @@ mod tests {
         );
         assert_eq!(next, Step::Merge(MergeStep { after, upto }));
         // Nobody waits for it.
-        let (reply, mut receiver) = ReplySender::new(None);
-        purge.wait(reply);
+        let (reply, mut receiver) = ReplySender::<()>::new(None);
+        purge.wait(PreparedReply::new(reply, Ok(())));
         assert!(matches!(receiver.try_recv(), Ok(Ok(()))));
         purge.done(&next, Done::default(), Duration::ZERO);
         assert_eq!(purge.next_step(), None);

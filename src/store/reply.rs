@@ -2,12 +2,20 @@
 
 use std::{fmt::Debug, sync::Arc, time::Instant};
 
-use etcd_state::requests::RequestError;
+use etcd_state::{mvcc::Revision, requests::RequestError};
 use telemetry::tracing::{Forwarding, Timeline};
 use tokio::sync::oneshot;
 
 /// The reply on its way to whoever waits for it.
 pub type ReplyReceiver<T> = oneshot::Receiver<Result<T, RequestError>>;
+
+/// The reply to a write, and the revision at which it took effect: a watch from the next one on has
+/// everything that happened after it, and nothing of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committed<T> {
+    pub revision: Revision,
+    pub reply: T,
+}
 
 /// Sends the reply to a request, and keeps the record of what the request waits for.
 #[derive(Debug)]
@@ -56,10 +64,11 @@ impl<T> ReplySender<T> {
 }
 
 /// A reply of any type that is decided, and waits to be sent.
+#[derive(Debug)]
 pub struct PreparedReply(Box<dyn Prepared>);
 
 impl PreparedReply {
-    pub fn new<T: Send + Sync + 'static>(
+    pub fn new<T: Debug + Send + Sync + 'static>(
         reply: ReplySender<T>,
         result: Result<T, RequestError>,
     ) -> Self {
@@ -80,18 +89,19 @@ impl PreparedReply {
     }
 }
 
-trait Prepared: Send + Sync {
+trait Prepared: Debug + Send + Sync {
     fn send(self: Box<Self>);
     fn refuse(self: Box<Self>, error: RequestError);
     fn timeline(&self) -> Option<&Timeline>;
 }
 
+#[derive(Debug)]
 struct Typed<T> {
     reply: ReplySender<T>,
     result: Result<T, RequestError>,
 }
 
-impl<T: Send + Sync> Prepared for Typed<T> {
+impl<T: Debug + Send + Sync> Prepared for Typed<T> {
     fn send(self: Box<Self>) {
         self.reply.send(self.result);
     }

@@ -81,14 +81,14 @@ impl Answer {
     fn send(self) {
         match self {
             Self::Reply(reply) => reply.send(),
-            Self::Compaction(waiting) => waiting.reply.send(Ok(())),
+            Self::Compaction(waiting) => waiting.reply.send(),
         }
     }
 
     fn refuse(self, error: RequestError) {
         match self {
             Self::Reply(reply) => reply.refuse(error),
-            Self::Compaction(waiting) => waiting.reply.send(Err(error)),
+            Self::Compaction(waiting) => waiting.reply.refuse(error),
         }
     }
 

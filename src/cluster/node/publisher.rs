@@ -38,7 +38,7 @@ impl Publisher {
 
     /// Publishes the URLs of this node, unless they are stored. Returns whether that succeeded.
     async fn publish(&self) -> bool {
-        let own_id = self.membership.own_id();
+        let own_id = self.membership.own_id().number();
         if self.store.settings().client_urls(own_id) == self.client_urls {
             return true;
         }
@@ -55,7 +55,7 @@ impl Publisher {
         let Ok(view) = self.membership.view().await else {
             return false;
         };
-        let is_gone = |id: &u64| !view.servers.iter().any(|server| server.id == *id);
+        let is_gone = |id: &u64| !view.servers.iter().any(|server| server.id.number() == *id);
         for id in settings.published().filter(is_gone) {
             info!(
                 id = format_args!("{id:x}"),

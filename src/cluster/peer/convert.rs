@@ -16,23 +16,40 @@ use peer_proto::{self as proto, answer::Kind as Answer, auth_change, command::Ki
 
 use super::rows;
 use crate::store::{
-    Compact, Defragment, LeaseGrant, LeaseKeepAlive, LeaseList, LeaseRevoke, LeaseTimeToLive,
-    Pages, Publish, ReadPages, ReadSnapshotState, Request, SnapshotState,
+    Committed, Compact, Defragment, LeaseGrant, LeaseKeepAlive, LeaseList, LeaseRevoke,
+    LeaseTimeToLive, Pages, Publish, ReadPages, ReadSnapshotState, Request, SnapshotState,
 };
 
 const NOTHING: proto::Nothing = proto::Nothing {};
 
 /// The answer without content.
-const DONE: Answer = Answer::Done(proto::Done { revision: 0 });
+const DONE: Answer = Answer::Done(proto::Done {});
+
+/// An answer, and the revision at which the write took effect that it answers; 0 if it answers none,
+/// says so itself, or is of a leader of an older version.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answered {
+    pub revision: Revision,
+    pub kind: Answer,
+}
+
+impl From<Answer> for Answered {
+    fn from(kind: Answer) -> Self {
+        Self {
+            revision: Revision::default(),
+            kind,
+        }
+    }
+}
 
 /// A request that a follower forwards to the leader.
 pub trait Forwarded: Request {
     fn into_proto(self) -> Kind;
 
-    fn reply_to_proto(reply: Self::Reply) -> Answer;
+    fn reply_to_proto(reply: Self::Reply) -> Answered;
 
     /// Returns none for the answer to another request.
-    fn reply_from_proto(answer: Answer) -> Option<Self::Reply>;
+    fn reply_from_proto(answer: Answered) -> Option<Self::Reply>;
 }
 
 /// Implements [`Forwarded`] for a request that is sent as it is, and so is its reply.
@@ -43,12 +60,12 @@ macro_rules! forwarded_as_it_is {
                 Kind::$kind(self)
             }
 
-            fn reply_to_proto(reply: $reply) -> Answer {
-                Answer::$kind(reply)
+            fn reply_to_proto(reply: $reply) -> Answered {
+                Answer::$kind(reply).into()
             }
 
-            fn reply_from_proto(answer: Answer) -> Option<$reply> {
-                match answer {
+            fn reply_from_proto(answer: Answered) -> Option<$reply> {
+                match answer.kind {
                     Answer::$kind(reply) => Some(reply),
                     _ => None,
                 }
@@ -66,12 +83,35 @@ forwarded_as_it_is! {
 /// Implements the reply's part of [`Forwarded`] for a request that is only done.
 macro_rules! answered_by_done {
     () => {
-        fn reply_to_proto((): ()) -> Answer {
-            DONE
+        fn reply_to_proto((): ()) -> Answered {
+            DONE.into()
         }
 
-        fn reply_from_proto(answer: Answer) -> Option<()> {
-            matches!(answer, Answer::Done(_)).then_some(())
+        fn reply_from_proto(answer: Answered) -> Option<()> {
+            matches!(answer.kind, Answer::Done(_)).then_some(())
+        }
+    };
+}
+
+/// Implements the reply's part of [`Forwarded`] for a write, by the parts of what it replies with.
+macro_rules! answered_with_revision {
+    ($reply:ty, $to_proto:expr, $pattern:pat => $from_proto:expr) => {
+        fn reply_to_proto(committed: Committed<$reply>) -> Answered {
+            let to_proto: fn($reply) -> Answer = $to_proto;
+            Answered {
+                revision: committed.revision,
+                kind: to_proto(committed.reply),
+            }
+        }
+
+        fn reply_from_proto(answer: Answered) -> Option<Committed<$reply>> {
+            match answer.kind {
+                $pattern => Some(Committed {
+                    revision: answer.revision,
+                    reply: $from_proto,
+                }),
+                _ => None,
+            }
         }
     };
 }
@@ -85,16 +125,7 @@ impl Forwarded for LeaseGrant {
         })
     }
 
-    fn reply_to_proto(ttl_s: i64) -> Answer {
-        Answer::GrantedTtlS(ttl_s)
-    }
-
-    fn reply_from_proto(answer: Answer) -> Option<i64> {
-        match answer {
-            Answer::GrantedTtlS(ttl_s) => Some(ttl_s),
-            _ => None,
-        }
-    }
+    answered_with_revision!(i64, Answer::GrantedTtlS, Answer::GrantedTtlS(ttl_s) => ttl_s);
 }
 
 impl Forwarded for LeaseRevoke {
@@ -104,18 +135,7 @@ impl Forwarded for LeaseRevoke {
         })
     }
 
-    fn reply_to_proto(revision: Revision) -> Answer {
-        Answer::Done(proto::Done {
-            revision: revision.number(),
-        })
-    }
-
-    fn reply_from_proto(answer: Answer) -> Option<Revision> {
-        match answer {
-            Answer::Done(proto::Done { revision }) => Some(Revision::new(revision)),
-            _ => None,
-        }
-    }
+    answered_with_revision!((), |()| DONE, Answer::Done(_) => ());
 }
 
 impl Forwarded for LeaseKeepAlive {
@@ -125,12 +145,12 @@ impl Forwarded for LeaseKeepAlive {
         })
     }
 
-    fn reply_to_proto(ttl_s: Option<i64>) -> Answer {
-        ttl_s.map_or(DONE, Answer::RenewedTtlS)
+    fn reply_to_proto(ttl_s: Option<i64>) -> Answered {
+        ttl_s.map_or(DONE, Answer::RenewedTtlS).into()
     }
 
-    fn reply_from_proto(answer: Answer) -> Option<Option<i64>> {
-        match answer {
+    fn reply_from_proto(answer: Answered) -> Option<Option<i64>> {
+        match answer.kind {
             Answer::RenewedTtlS(ttl_s) => Some(Some(ttl_s)),
             Answer::Done(_) => Some(None),
             _ => None,
@@ -146,18 +166,19 @@ impl Forwarded for LeaseTimeToLive {
         })
     }
 
-    fn reply_to_proto(view: Option<LeaseView>) -> Answer {
-        view.map_or(DONE, |view| {
+    fn reply_to_proto(view: Option<LeaseView>) -> Answered {
+        let lease = view.map(|view| {
             Answer::Lease(proto::Lease {
                 granted_ttl_s: view.granted_ttl_s,
                 remaining_s: view.remaining_s,
                 keys: view.keys,
             })
-        })
+        });
+        lease.unwrap_or(DONE).into()
     }
 
-    fn reply_from_proto(answer: Answer) -> Option<Option<LeaseView>> {
-        match answer {
+    fn reply_from_proto(answer: Answered) -> Option<Option<LeaseView>> {
+        match answer.kind {
             Answer::Lease(lease) => Some(Some(LeaseView {
                 granted_ttl_s: lease.granted_ttl_s,
                 remaining_s: lease.remaining_s,
@@ -174,18 +195,19 @@ impl Forwarded for LeaseList {
         Kind::LeaseList(LeaseLeasesRequest {})
     }
 
-    fn reply_to_proto(ids: Vec<LeaseId>) -> Answer {
-        Answer::LeaseList(LeaseLeasesResponse {
+    fn reply_to_proto(ids: Vec<LeaseId>) -> Answered {
+        let list = LeaseLeasesResponse {
             leases: ids
                 .into_iter()
                 .map(|id| LeaseStatus { id: id.number() })
                 .collect(),
             ..Default::default()
-        })
+        };
+        Answer::LeaseList(list).into()
     }
 
-    fn reply_from_proto(answer: Answer) -> Option<Vec<LeaseId>> {
-        match answer {
+    fn reply_from_proto(answer: Answered) -> Option<Vec<LeaseId>> {
+        match answer.kind {
             Answer::LeaseList(list) => Some(
                 list.leases
                     .into_iter()
@@ -202,16 +224,17 @@ impl Forwarded for ReadSnapshotState {
         Kind::Copy(NOTHING)
     }
 
-    fn reply_to_proto(state: SnapshotState) -> Answer {
-        Answer::Copy(proto::Copy {
+    fn reply_to_proto(state: SnapshotState) -> Answered {
+        let copy = proto::Copy {
             revision: state.revision.number(),
             leases: state.leases.into_iter().map(copied_lease).collect(),
             settings: Some(rows::settings_to_proto(&state.settings)),
-        })
+        };
+        Answer::Copy(copy).into()
     }
 
-    fn reply_from_proto(answer: Answer) -> Option<SnapshotState> {
-        match answer {
+    fn reply_from_proto(answer: Answered) -> Option<SnapshotState> {
+        match answer.kind {
             Answer::Copy(copy) => Some(SnapshotState {
                 revision: Revision::new(copy.revision),
                 leases: copy.leases.into_iter().map(lease_copy).collect(),
@@ -231,7 +254,7 @@ impl Forwarded for Compact {
         })
     }
 
-    answered_by_done!();
+    answered_with_revision!((), |()| DONE, Answer::Done(_) => ());
 }
 
 impl Forwarded for AlarmRequest {
@@ -239,19 +262,11 @@ impl Forwarded for AlarmRequest {
         Kind::Alarm(self)
     }
 
-    fn reply_to_proto(alarms: Vec<AlarmMember>) -> Answer {
-        Answer::Alarm(AlarmResponse {
-            alarms,
-            ..Default::default()
-        })
-    }
-
-    fn reply_from_proto(answer: Answer) -> Option<Vec<AlarmMember>> {
-        match answer {
-            Answer::Alarm(response) => Some(response.alarms),
-            _ => None,
-        }
-    }
+    answered_with_revision!(
+        Vec<AlarmMember>,
+        |alarms| Answer::Alarm(AlarmResponse { alarms, ..Default::default() }),
+        Answer::Alarm(response) => response.alarms
+    );
 }
 
 impl Forwarded for Change {
@@ -259,7 +274,7 @@ impl Forwarded for Change {
         Kind::Auth(auth_to_proto(self))
     }
 
-    answered_by_done!();
+    answered_with_revision!((), |()| DONE, Answer::Done(_) => ());
 }
 
 impl Forwarded for Publish {
@@ -279,12 +294,12 @@ impl Forwarded for ReadPages {
         Kind::Pages(NOTHING)
     }
 
-    fn reply_to_proto(Pages { total, free }: Pages) -> Answer {
-        Answer::Pages(proto::Pages { total, free })
+    fn reply_to_proto(Pages { total, free }: Pages) -> Answered {
+        Answer::Pages(proto::Pages { total, free }).into()
     }
 
-    fn reply_from_proto(answer: Answer) -> Option<Pages> {
-        match answer {
+    fn reply_from_proto(answer: Answered) -> Option<Pages> {
+        match answer.kind {
             Answer::Pages(proto::Pages { total, free }) => Some(Pages { total, free }),
             _ => None,
         }

@@ -245,7 +245,7 @@ impl Follower<'_> {
                         continue;
                     };
                     request
-                        .answer(answer.kind)
+                        .answer(answer)
                         .map_err(|Nonsense| FollowError::Confused)?;
                 }
                 Command::SettleReads(number, revision) => {

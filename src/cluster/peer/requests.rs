@@ -12,7 +12,7 @@ use prost::Message;
 use telemetry::tracing::Operation;
 
 use super::{
-    convert::{Forwarded, auth_from_proto},
+    convert::{Answered, Forwarded, auth_from_proto},
     errors,
 };
 use crate::store::{
@@ -28,13 +28,13 @@ pub struct Nonsense;
 pub struct Unanswered(Box<Answering>);
 
 /// Tells the client the result, if it belongs to the request.
-type Answering = dyn FnOnce(Result<answer::Kind, RequestError>) -> Result<(), Nonsense> + Send;
+type Answering = dyn FnOnce(Result<Answered, RequestError>) -> Result<(), Nonsense> + Send;
 
 impl Unanswered {
     fn new<R: Forwarded>(reply: crate::store::ReplySender<R::Reply>) -> Self {
         Self(Box::new(move |result| {
             let result = match result {
-                Ok(kind) => Ok(R::reply_from_proto(kind).ok_or(Nonsense)?),
+                Ok(answered) => Ok(R::reply_from_proto(answered).ok_or(Nonsense)?),
                 Err(error) => Err(error),
             };
             reply.send(result);
@@ -43,10 +43,14 @@ impl Unanswered {
     }
 
     /// Reads the answer as the reply to this request.
-    pub fn answer(self, kind: Option<answer::Kind>) -> Result<(), Nonsense> {
+    pub fn answer(self, answer: proto::Answer) -> Result<(), Nonsense> {
+        let proto::Answer { revision, kind, .. } = answer;
         (self.0)(match kind.ok_or(Nonsense)? {
             answer::Kind::Error(number) => Err(errors::error_of(number)),
-            kind => Ok(kind),
+            kind => Ok(Answered {
+                revision: Revision::new(revision),
+                kind,
+            }),
         })
     }
 
@@ -187,10 +191,14 @@ impl Asked {
     }
 }
 
-fn answer(number: u64, result: Result<answer::Kind, RequestError>) -> proto::Answer {
-    let kind = result.unwrap_or_else(|error| answer::Kind::Error(errors::number_of(error)));
+fn answer(number: u64, result: Result<Answered, RequestError>) -> proto::Answer {
+    let answered = result.unwrap_or_else(|error| {
+        let number = errors::number_of(error);
+        answer::Kind::Error(number).into()
+    });
     proto::Answer {
         number,
-        kind: Some(kind),
+        revision: answered.revision.number(),
+        kind: Some(answered.kind),
     }
 }

@@ -40,25 +40,21 @@ async fn a_write_that_never_arrived_is_refused_and_leaves_nothing() {
     running.stop().await;
 }
 
+async fn granted_ttl(running: &Running, id: i64) -> Result<i64, RequestError> {
+    let granted = running.store.lease_grant(LeaseId::new(id), 100).await;
+    granted.map(|granted| granted.reply)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lease_whose_grant_was_lost_does_not_exist() {
     let engine = Engine::start();
     let running = Running::open(engine.faulty_endpoint()).await;
-    assert_eq!(
-        running.store.lease_grant(LeaseId::new(7), 100).await,
-        Ok(100)
-    );
+    assert_eq!(granted_ttl(&running, 7).await, Ok(100));
     engine.inject(Fault::LoseRequest);
-    assert_eq!(
-        running.store.lease_grant(LeaseId::new(8), 100).await,
-        Err(RequestError::TimedOut)
-    );
+    assert_eq!(granted_ttl(&running, 8).await, Err(RequestError::TimedOut));
     assert_eq!(running.store.lease_list().await, Ok(vec![LeaseId::new(7)]));
     engine.inject(Fault::LoseReply);
-    assert_eq!(
-        running.store.lease_grant(LeaseId::new(8), 100).await,
-        Ok(100)
-    );
+    assert_eq!(granted_ttl(&running, 8).await, Ok(100));
     assert_eq!(
         running.store.lease_list().await,
         Ok([7, 8].map(LeaseId::new).to_vec())

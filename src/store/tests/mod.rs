@@ -10,6 +10,7 @@ mod merge;
 mod packing;
 mod random_faults;
 mod restart;
+mod revisions;
 mod stop;
 mod sweep;
 mod view;

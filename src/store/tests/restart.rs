@@ -140,7 +140,7 @@ async fn settings_survive() {
     let mut engine = Engine::start();
     let running = Running::open(engine.endpoint()).await;
     let raised = running.store.alarm(alarm(AlarmAction::Activate)).await;
-    assert_eq!(raised.unwrap()[0].member_id, 7);
+    assert_eq!(raised.unwrap().reply[0].member_id, 7);
     running.stop().await;
 
     engine.restart();
@@ -148,7 +148,7 @@ async fn settings_survive() {
     let store = &running.store;
     assert_eq!(store.settings().alarms(AlarmType::None).len(), 1);
     let lowered = store.alarm(alarm(AlarmAction::Deactivate)).await;
-    assert_eq!(lowered.unwrap()[0].member_id, 7);
+    assert_eq!(lowered.unwrap().reply[0].member_id, 7);
     assert_eq!(store.settings().alarms(AlarmType::None), []);
     running.stop().await;
 }
@@ -171,6 +171,6 @@ async fn the_first_version_of_the_tables_is_completed() {
     let store = &running.store;
     assert_eq!(contents(store).0, [("a".to_owned(), "1".to_owned())]);
     let raised = store.alarm(alarm(AlarmAction::Activate)).await;
-    assert_eq!(raised.unwrap().len(), 1);
+    assert_eq!(raised.unwrap().reply.len(), 1);
     running.stop().await;
 }

@@ -218,7 +218,7 @@ impl Writer {
             if is_physical {
                 self.purge.wait(reply);
             } else {
-                reply.send(Ok(()));
+                reply.send();
             }
         }
     }

@@ -2,12 +2,13 @@
 
 use etcd_state::{
     lease::{LeaseTable, MAX_TTL_S, MIN_TTL_S},
-    mvcc::{LeaseId, MAX_POSITION, Revision},
+    mvcc::{LeaseId, MAX_POSITION},
     requests::RequestError,
 };
 
 use crate::store::{
     batch::{MAX_ROWS, Record},
+    reply::Committed,
     writer::Writer,
 };
 
@@ -46,7 +47,7 @@ impl Writer {
         leases: &mut LeaseTable,
         id: LeaseId,
         ttl_s: i64,
-    ) -> Result<i64, RequestError> {
+    ) -> Result<Committed<i64>, RequestError> {
         if ttl_s > MAX_TTL_S {
             return Err(RequestError::LeaseTtlTooLarge);
         }
@@ -61,26 +62,25 @@ impl Writer {
         });
         self.shared.metrics.leases_granted.increment();
         self.shared.metrics.lease_ttls_s.observe(ttl_s as u64);
-        Ok(ttl_s)
+        Ok(self.committed(ttl_s))
     }
 
     pub(super) fn revoke(
         &mut self,
         leases: &mut LeaseTable,
         id: LeaseId,
-    ) -> Result<Revision, RequestError> {
+    ) -> Result<Committed<()>, RequestError> {
         let keys = leases.remove(id).ok_or(RequestError::LeaseNotFound)?;
         self.record(Record::LeaseRemoved { id });
         self.shared.metrics.leases_revoked.increment();
         // One revision, unless there are more keys than one has positions for.
         let mut keys = keys.into_iter();
         loop {
-            let revision = self.change(leases, |evaluation| {
+            self.change(leases, |evaluation| {
                 evaluation.delete_keys(keys.by_ref().take(MAX_POSITION as usize));
-                evaluation.reported_revision()
             });
             if keys.len() == 0 {
-                return Ok(revision);
+                return Ok(self.committed(()));
             }
         }
     }

@@ -19,6 +19,7 @@ use crate::store::{
     },
     compaction::Waiting,
     database::Layout,
+    reply::Committed,
 };
 
 impl Writer {
@@ -141,13 +142,13 @@ impl Writer {
             Command::Alarm(call) => call.answer(|request| {
                 let (change, alarms) = settings::change_alarm(&self.settings, &request);
                 change.into_iter().for_each(|change| self.set(change));
-                Ok(alarms)
+                Ok(self.committed(alarms))
             }),
             Command::Auth(call) => call.answer(|change| {
                 for change in auth::change(&self.settings, &change)? {
                     self.set(change);
                 }
-                Ok(())
+                Ok(self.committed(()))
             }),
             Command::Publish(call) => call.answer(|request| {
                 self.set_client_urls(&request);
@@ -162,6 +163,14 @@ impl Writer {
             }),
         };
         Some(Answer::Reply(reply))
+    }
+
+    /// Returns the reply to a write that was evaluated just now. It is sent when that is committed.
+    pub(super) fn committed<T>(&self, reply: T) -> Committed<T> {
+        Committed {
+            revision: self.working.revision,
+            reply,
+        }
     }
 
     pub(in crate::store) fn change<T>(
@@ -197,10 +206,11 @@ impl Writer {
         }
         self.compact_revision = revision;
         self.record(Record::Compacted { revision });
+        let committed = self.committed(());
         Answer::Compaction(Waiting {
             revision,
             is_physical: physical,
-            reply: call.reply,
+            reply: call.answer(|_| Ok(committed)),
         })
     }
 

@@ -1,6 +1,8 @@
 //! Lease: grant, revoke, list, time to live.
 
-use etcd_proto::etcdserverpb::{LeaseGrantRequest, LeaseLeasesRequest, LeaseTimeToLiveRequest};
+use etcd_proto::etcdserverpb::{
+    LeaseGrantRequest, LeaseLeasesRequest, LeaseTimeToLiveRequest, PutRequest,
+};
 use tonic::Code;
 
 use crate::harness::*;
@@ -12,6 +14,7 @@ parity! {
     a_short_ttl_is_raised_to_the_minimum,
     a_ttl_that_is_too_long_is_refused,
     a_grant_takes_no_revision,
+    a_grant_is_answered_with_the_revision_before_all_puts_with_the_lease,
     a_revoked_lease_is_gone,
     an_unknown_lease_cannot_be_revoked,
     an_unknown_lease_has_a_time_to_live_of_minus_one,
@@ -82,6 +85,41 @@ async fn a_grant_takes_no_revision(server: Server) {
         "it had no keys"
     );
     assert_eq!(api.revision().await, 2);
+}
+
+/// Others may put a key with the lease before the grant is answered: a watch from the revision after
+/// that of the answer must not miss it.
+async fn a_grant_is_answered_with_the_revision_before_all_puts_with_the_lease(server: Server) {
+    let api = server.api().await;
+    let others: Vec<_> = (0..4)
+        .map(|writer| {
+            let api = api.clone();
+            tokio::spawn(async move {
+                loop {
+                    api.put(&format!("other{writer}"), "x").await;
+                }
+            })
+        })
+        .collect();
+    for id in 1..=100 {
+        let leased = PutRequest {
+            lease: id,
+            ..put("leased", "x")
+        };
+        let (granting, putting) = (api.clone(), api.clone());
+        let put_revision = async {
+            loop {
+                match putting.try_ask(leased.clone()).await {
+                    Ok(answer) => return at(&answer.header),
+                    Err(status) => assert_eq!(status.code(), Code::NotFound),
+                }
+            }
+        };
+        let granted = granting.ask(LeaseGrantRequest { ttl: 600, id });
+        let (granted, put_revision) = tokio::join!(granted, put_revision);
+        assert!(at(&granted.header) < put_revision, "lease {id}");
+    }
+    others.iter().for_each(tokio::task::JoinHandle::abort);
 }
 
 async fn a_revoked_lease_is_gone(server: Server) {

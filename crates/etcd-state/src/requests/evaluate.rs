@@ -121,7 +121,7 @@ impl<'a> Evaluation<'a> {
     }
 
     /// The revision that a response carries at this point of the request.
-    pub fn reported_revision(&self) -> Revision {
+    fn reported_revision(&self) -> Revision {
         match self.changes.is_empty() {
             true => self.working.revision,
             false => self.working.revision.next(),

@@ -313,6 +313,9 @@ pub struct ReadIndexed {
 pub struct Answer {
     #[prost(uint64, tag = "1")]
     pub number: u64,
+    /// At which a write took effect, unless the answer says it. 0 from nodes before version 0.2.
+    #[prost(int64, tag = "14")]
+    pub revision: i64,
     #[prost(oneof = "answer::Kind", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13")]
     pub kind: ::core::option::Option<answer::Kind>,
 }
@@ -349,11 +352,7 @@ pub mod answer {
     }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Done {
-    /// Of a revocation: its revision. 0 from nodes before version 0.2.
-    #[prost(int64, tag = "1")]
-    pub revision: i64,
-}
+pub struct Done {}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Lease {
     #[prost(int64, tag = "1")]

@@ -25,7 +25,7 @@ fn answers() -> Vec<Answer> {
 
 fn understood<R: Forwarded>(_: &R) -> Vec<Answer> {
     let mut answers = answers();
-    answers.retain(|answer| R::reply_from_proto(answer.clone()).is_some());
+    answers.retain(|answer| R::reply_from_proto(answer.clone().into()).is_some());
     answers
 }
 
@@ -68,6 +68,11 @@ fn an_answer_is_read_as_the_reply_to_what_was_asked_or_not_at_all() {
     assert_eq!(understood(&ReadPages).len(), 1);
     assert_eq!(understood(&ReadSnapshotState).len(), 1);
     assert_eq!(understood(&AlarmRequest::default()).len(), 1);
+    let publish = Publish {
+        member_id: 1,
+        client_urls: Vec::new(),
+    };
+    assert_eq!(understood(&publish), [DONE]);
 }
 
 #[test]
@@ -78,8 +83,15 @@ fn replies_arrive_as_they_were_sent() {
     {
         assert_eq!(there_and_back(&request, reply()), Some(reply()));
     }
-    check(LeaseGrant { id: ID, ttl_s: 9 }, || 9);
-    check(LeaseRevoke { id: ID }, || Revision::new(12));
+    fn at<T>(revision: Revision, reply: T) -> Committed<T> {
+        Committed { revision, reply }
+    }
+    check(LeaseGrant { id: ID, ttl_s: 9 }, || at(Revision::new(11), 9));
+    check(LeaseRevoke { id: ID }, || at(Revision::new(12), ()));
+    check(Change::Disable, || at(Revision::new(13), ()));
+    check(AlarmRequest::default(), || {
+        at(Revision::new(14), vec![AlarmMember::default()])
+    });
     check(LeaseKeepAlive { id: ID }, || Some(7));
     check(LeaseKeepAlive { id: ID }, || None);
     check(LeaseList, || vec![LeaseId::new(3), ID]);
