@@ -1,4 +1,5 @@
-//! Counts gRPC calls where all of them pass: those of connections, and those of the gateway.
+//! Counts gRPC calls where all of them pass: those of connections, and those of the gateway. Those that
+//! ask for a leader are refused here without one.
 
 use std::{
     convert::Infallible,
@@ -21,9 +22,12 @@ use telemetry::{
     metrics::{CALLS, MethodCalls},
     tracing::{CallContext, within},
 };
-use tonic::codegen::Service;
+use tonic::{Status, codegen::Service};
 
-use super::compression::accept_as_sent;
+use super::{
+    compression::accept_as_sent,
+    leadership::{Leadership, Lost, no_leader},
+};
 
 const STATUS: &str = "grpc-status";
 
@@ -35,13 +39,19 @@ const UNKNOWN: usize = 2;
 
 /// The gRPC services.
 #[derive(Clone)]
-pub struct Counted(Router);
+pub struct Counted {
+    services: Router,
+    leadership: Leadership,
+}
 
 impl Counted {
-    pub fn new(grpc: Router) -> Self {
+    pub fn new(services: Router, leadership: Leadership) -> Self {
         // Here rather than with the first call.
         LazyLock::force(&CALLS);
-        Self(grpc)
+        Self {
+            services,
+            leadership,
+        }
     }
 }
 
@@ -62,12 +72,16 @@ where
     fn call(&mut self, request: Request<B>) -> Answering {
         let method = CALLS.method(request.uri().path());
         let call = method.map(|method| Call::start(method, request.headers()));
-        let mut request = request.map(Received);
-        accept_as_sent(request.headers_mut());
-        Answering {
-            answer: self.0.call(request),
-            call,
-        }
+        let is_stream = method.is_some_and(MethodCalls::is_stream);
+        let (answer, lost) = match self.leadership.check(request.headers(), is_stream) {
+            Ok(lost) => {
+                let mut request = request.map(Received);
+                accept_as_sent(request.headers_mut());
+                (Answer::Coming(self.services.call(request)), lost)
+            }
+            Err(status) => (Answer::Refused(status), None),
+        };
+        Answering { answer, call, lost }
     }
 }
 
@@ -116,16 +130,31 @@ impl Drop for Call {
     }
 }
 
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are of it, and each would be allocated"
+)]
+enum Answer {
+    Coming(RouteFuture<Infallible>),
+    Refused(Status),
+}
+
 /// An answer on its way.
 pub struct Answering {
-    answer: RouteFuture<Infallible>,
+    answer: Answer,
     call: Option<Call>,
+    /// The end of a stream that needs a leader.
+    lost: Option<Lost>,
 }
 
 impl Answering {
     /// The answer to a request that is no gRPC call.
     pub fn uncounted(answer: RouteFuture<Infallible>) -> Self {
-        Self { answer, call: None }
+        Self {
+            answer: Answer::Coming(answer),
+            call: None,
+            lost: None,
+        }
     }
 }
 
@@ -134,20 +163,26 @@ impl Future for Answering {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        let answer = Pin::new(&mut this.answer);
-        let answer = match &mut this.call {
-            Some(call) => within(&mut call.call_context, || answer.poll(context)),
-            None => answer.poll(context),
-        };
-        let answer: RouterResponse = match ready!(answer) {
-            Ok(answer) => answer,
-            Err(never) => match never {},
+        let answer: RouterResponse = match &mut this.answer {
+            Answer::Refused(status) => status.clone().into_http(),
+            Answer::Coming(answer) => {
+                let answer = Pin::new(answer);
+                let answer = match &mut this.call {
+                    Some(call) => within(&mut call.call_context, || answer.poll(context)),
+                    None => answer.poll(context),
+                };
+                match ready!(answer) {
+                    Ok(answer) => answer,
+                    Err(never) => match never {},
+                }
+            }
         };
         let mut call = self.call.take();
         if let Some(call) = &mut call {
             call.end_by(answer.headers());
         }
-        Poll::Ready(Ok(answer.map(|body| CountedBody { body, call })))
+        let lost = self.lost.take();
+        Poll::Ready(Ok(answer.map(|body| CountedBody { body, call, lost })))
     }
 }
 
@@ -155,6 +190,30 @@ impl Future for Answering {
 pub struct CountedBody {
     body: RouterBody,
     call: Option<Call>,
+    lost: Option<Lost>,
+}
+
+impl CountedBody {
+    /// Returns the next frame: the end, once the leader is lost and all is sent that there was.
+    fn poll_inner(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        let Some(lost) = self.lost.as_mut().filter(|_| frame.is_pending()) else {
+            return frame;
+        };
+        ready!(lost.as_mut().poll(context));
+        self.lost = None;
+        self.body = RouterBody::empty();
+        let mut trailers = HeaderMap::new();
+        let added = no_leader().add_header(&mut trailers);
+        Poll::Ready(Some(
+            added
+                .map(|()| Frame::trailers(trailers))
+                .map_err(axum::Error::new),
+        ))
+    }
 }
 
 impl Body for CountedBody {
@@ -165,7 +224,7 @@ impl Body for CountedBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        let frame = ready!(self.poll_inner(context));
         if let Some(call) = &mut self.call {
             match &frame {
                 Some(Ok(frame)) => {

@@ -15,6 +15,7 @@ mod hash;
 mod header;
 mod http;
 mod kv;
+mod leadership;
 mod lease;
 mod listener;
 mod lock;

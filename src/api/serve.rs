@@ -11,6 +11,7 @@ use etcd_proto::{
     v3lockpb::lock_server::LockServer,
 };
 use etcd_state::auth::{AuthOptions, Tokens};
+use tokio::sync::watch;
 use tokio_stream::StreamExt;
 use tonic::{
     service::Routes,
@@ -27,9 +28,15 @@ use super::{
     election::ElectionService,
     gate::Gate,
     http::{GrpcOrHttp, Sources, http_routes, metrics_routes},
+    leadership::Leadership,
     lock::LockService,
 };
-use crate::{cluster::node::Membership, compact::ClientCompactions, store::Store, watch::WatchHub};
+use crate::{
+    cluster::{node::Membership, peer::ClusterView},
+    compact::ClientCompactions,
+    store::Store,
+    watch::WatchHub,
+};
 
 /// The largest message that is decoded, in bytes, if the limit on requests is lower. Above etcd's,
 /// so that what is too large for etcd is refused in its words; a larger one ends in tonic's.
@@ -59,6 +66,8 @@ pub struct Services {
     /// The URLs under which clients reach this node.
     pub client_urls: Vec<String>,
     pub membership: Membership,
+    /// The leader and the nodes, as this node knows them.
+    pub cluster_view: watch::Receiver<ClusterView>,
     /// Calls at a time on one connection.
     pub max_concurrent_streams: u32,
     pub auth: AuthOptions,
@@ -74,7 +83,8 @@ pub async fn serve(
 ) -> Result<(), Error> {
     let sources = services.sources.clone();
     let max_concurrent_streams = services.max_concurrent_streams;
-    let grpc = Counted::new(grpc_routes(services).await);
+    let leadership = Leadership::new(services.cluster_view.clone());
+    let grpc = Counted::new(grpc_routes(services).await, leadership);
     let http = http_routes(sources, grpc.clone());
     let connections = listener
         .incoming()
@@ -107,7 +117,7 @@ pub async fn serve_http(
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), Error> {
     let service = GrpcOrHttp {
-        grpc: Counted::new(axum::Router::new()),
+        grpc: Counted::new(axum::Router::new(), Leadership::default()),
         http,
     };
     Server::builder()
@@ -125,6 +135,7 @@ async fn grpc_routes(services: Services) -> axum::Router {
         stopping,
         client_urls,
         membership,
+        cluster_view: _,
         max_concurrent_streams: _,
         auth,
         sources: _,

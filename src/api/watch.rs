@@ -26,6 +26,7 @@ use tonic_prost::ProstCodec;
 
 use super::{
     access::{Access, StreamCaller},
+    leadership::{is_required, no_leader},
     status::status,
 };
 
@@ -33,9 +34,6 @@ use crate::watch::{CatchUp, CloseReason, CreateRequest, Options, WatchHub, Watch
 use body::WatchBody;
 
 const WATCH_PATH: &str = "/etcdserverpb.Watch/Watch";
-
-/// Metadata of a client that wants its streams closed when the cluster has no leader.
-const REQUIRE_LEADER_KEY: &str = "hasleader";
 
 /// The gRPC service. Written on tonic's parts rather than on its generated server, because that
 /// encodes every response for every stream.
@@ -108,7 +106,7 @@ impl StreamingService<WatchRequest> for Opener<'_> {
     type Future = std::future::Ready<Result<Response<Self::ResponseStream>, Status>>;
 
     fn call(&mut self, request: Request<Streaming<WatchRequest>>) -> Self::Future {
-        let requires_leader = request.metadata().contains_key(REQUIRE_LEADER_KEY);
+        let requires_leader = is_required(request.metadata().as_ref());
         let Some(stream) = self.service.hub.open(requires_leader) else {
             return std::future::ready(Err(close_status(CloseReason::ServerStopped)));
         };
@@ -221,7 +219,7 @@ fn refusal_text(error: AuthError) -> String {
 fn close_status(reason: CloseReason) -> Status {
     match reason {
         CloseReason::ServerStopped => Status::unavailable("etcdserver: server stopped"),
-        CloseReason::NoLeader => Status::unavailable("etcdserver: no leader"),
+        CloseReason::NoLeader => no_leader(),
         CloseReason::LostEvents => {
             Status::unavailable("etcdserver: watch stream lost events, resume it")
         }

@@ -211,6 +211,7 @@ pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result
         compactions,
         stopping: stopping.clone(),
         client_urls: client_urls.own,
+        cluster_view: nodes.cluster_view(),
         max_concurrent_streams: config.max_concurrent_streams,
         membership: node.membership().with_pauses(Pauses {
             pause: Box::new(nodes.hand_overs(LAST_COMMIT_TIMEOUT)),

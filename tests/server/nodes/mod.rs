@@ -6,6 +6,7 @@ mod client_urls;
 pub mod engine_log;
 mod histories;
 mod leaving;
+mod require_leader;
 pub mod trio;
 
 use std::collections::HashMap;

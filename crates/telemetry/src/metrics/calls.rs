@@ -177,6 +177,10 @@ fn path(method: &MethodDescriptor) -> String {
 }
 
 impl MethodCalls {
+    pub fn is_stream(&self) -> bool {
+        self.kind != UNARY
+    }
+
     fn new(method: &MethodDescriptor) -> Self {
         let is_unary = !method.is_client_streaming() && !method.is_server_streaming();
         let service = method.parent_service();
