@@ -53,12 +53,14 @@ const ALLOWED_MODULES: [&str; 10] = [
     "json_each",
 ];
 
-/// Settings of the whole process, or of its files.
-const DENIED_SETTINGS: [&str; 4] = [
+/// Settings of the whole process, of its files, and of a schema that is text.
+const DENIED_SETTINGS: [&str; 5] = [
     "hard_heap_limit",
     "soft_heap_limit",
     "temp_store_directory",
     "data_store_directory",
+    // By it a schema could get what the port refuses in a statement.
+    "writable_schema",
 ];
 
 /// A pragma of the engine's VFS, which aborts when it is given twice in a transaction.

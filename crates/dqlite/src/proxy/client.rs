@@ -11,13 +11,18 @@ use std::mem::take;
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Mutex, MutexGuard, watch};
+use tokio::time::timeout;
 
+use super::serve::ENGINE_TIMEOUT;
 use super::{Checked, Inspector, TRAFFIC, Verdict};
 use crate::client::{ConnectOptions, Connection, Endpoint};
 use crate::wire::{Failure, Header, NodeId, PROTOCOL_VERSION, Reply, Role, Server};
 
 /// The bytes that are read at once from a client: one TLS record.
 const BUFFER_BYTES: usize = 16 * 1024;
+
+/// Bytes that are kept for the next requests of a client.
+const KEPT_BYTES: usize = 1024 * 1024;
 
 /// The longest answer to a change of the nodes: a text of the engine.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
@@ -89,7 +94,7 @@ impl<'a, W: AsyncWrite + Unpin> Answers<'a, W> {
     /// Has a request done on a connection of its own.
     async fn change_nodes(&self, request: &[u8]) -> io::Result<()> {
         self.all_came().await;
-        let mut engine = self.engine.connect().await?;
+        let mut engine = timeout(ENGINE_TIMEOUT, self.engine.connect()).await??;
         let message = [&PROTOCOL_VERSION.to_le_bytes(), request].concat();
         engine.write_all(&message).await?;
         engine.flush().await?;
@@ -114,8 +119,10 @@ impl<'a, W: AsyncWrite + Unpin> Answers<'a, W> {
             .await
             .map_err(io::Error::other)?;
         let servers = connection.cluster().await.map_err(io::Error::other)?;
-        let stays = |server: &Server| server.role == Role::Voter && server.id != id;
-        if !servers.iter().any(stays) {
+        let is_voter = |server: &&Server| server.role == Role::Voter;
+        let mut voters = servers.iter().filter(is_voter).map(|server| server.id);
+        // With none the engine does not lead, and says so.
+        if voters.next() == Some(id) && voters.next().is_none() {
             return refused(
                 ERROR,
                 "this would leave the cluster without a voter: make another node a voter first",
@@ -136,6 +143,10 @@ pub(super) async fn pass_requests<W: AsyncWrite + Unpin>(
     TRAFFIC.received(buffer.len());
     loop {
         pass_whole(&mut inspector, &mut buffer, &mut engine, answers).await?;
+        if buffer.is_empty() && buffer.capacity() > KEPT_BYTES {
+            // What a large request took would stay as long as its client.
+            buffer = BytesMut::new();
+        }
         buffer.reserve(BUFFER_BYTES);
         match reader.read_buf(&mut buffer).await? {
             0 => return Ok(()),

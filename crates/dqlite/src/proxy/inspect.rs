@@ -11,6 +11,9 @@ use crate::wire::{
     Failure, Header, PROTOCOL_VERSION, PROTOCOL_VERSION_LEGACY, RequestKind, WireError,
 };
 
+/// Bytes of a request without a statement or parameters: an address, a name.
+const MAX_SMALL_BYTES: usize = 4096;
+
 /// The reason why a connection is closed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Violation {
@@ -21,6 +24,8 @@ pub enum Violation {
     /// The sender of a CONNECT waits for no answer.
     #[error("{0}")]
     Connect(String),
+    #[error("a request of type {kind} with {bytes} bytes")]
+    TooLarge { kind: u8, bytes: usize },
     #[error("raft message: {0}")]
     Raft(#[from] RaftViolation),
 }
@@ -107,6 +112,13 @@ impl Inspector {
             return Ok(Verdict::Incomplete);
         }
         let header = Header::decode(data)?;
+        let has_content = RequestKind::from_code(header.kind).is_some_and(RequestKind::has_content);
+        if header.body_bytes() > MAX_SMALL_BYTES && !has_content {
+            return Err(Violation::TooLarge {
+                kind: header.kind,
+                bytes: header.body_bytes(),
+            });
+        }
         let bytes = Header::BYTES + header.body_bytes();
         let Some(body) = data.get(Header::BYTES..bytes) else {
             return Ok(Verdict::Incomplete);
@@ -279,7 +291,7 @@ mod tests {
         ] {
             let end = pass(&session(&refused), 64).1;
             assert!(
-                matches!(end, Err(Violation::Connect(_))),
+                matches!(end, Err(Violation::Connect(_) | Violation::TooLarge { .. })),
                 "{refused:?}: {end:?}"
             );
         }

@@ -32,7 +32,7 @@ const MAX_OPENING: usize = 128;
 const MAX_CONNECTIONS: usize = 1024;
 
 /// The engine accepts at once, unless it is hung.
-const ENGINE_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const ENGINE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The timeout for closing a connection.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);

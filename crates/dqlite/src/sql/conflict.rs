@@ -22,14 +22,17 @@ pub fn fails_halfway(mut sql: &str) -> bool {
         }
         if text.eq_ignore_ascii_case("FAIL") {
             match [before[0].as_str(), before[1].as_str()] {
-                [_, "OR" | "CONFLICT"] | ["RAISE", "("] => return true,
+                ["INSERT" | "UPDATE", "OR"] | ["ON", "CONFLICT"] | ["RAISE", "("] => return true,
                 _ => {}
             }
         }
         before.swap(0, 1);
         before[1].clear();
-        before[1].push_str(text);
-        before[1].make_ascii_uppercase();
+        // No longer text is looked for.
+        if text.len() <= "CONFLICT".len() {
+            before[1].push_str(text);
+            before[1].make_ascii_uppercase();
+        }
     }
     false
 }
@@ -46,7 +49,11 @@ mod tests {
             ("CREATE TABLE t (a UNIQUE ON CONFLICT FAIL)", true),
             ("SELECT RAISE ( fail, 'x')", true),
             ("select 1; INSERT OR\nFAIL INTO t VALUES (1)", true),
+            ("INSERT OR \u{feff}FAIL INTO t VALUES (1)", true),
+            ("INSERT OR/*x*/\u{feff}FAIL INTO t VALUES (1)", true),
+            ("INSERT OR \x0bFAIL INTO t VALUES (1)", true),
             ("INSERT OR ABORT INTO t VALUES (1)", false),
+            ("SELECT * FROM t WHERE done OR fail = 1", false),
             ("INSERT INTO t VALUES ('or fail')", false),
             ("SELECT fail FROM t WHERE a OR b", false),
             ("SELECT a OR t.fail FROM t", false),

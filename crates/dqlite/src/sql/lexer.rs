@@ -17,7 +17,14 @@ pub(super) fn token(text: &str) -> Option<(Token<'_>, usize)> {
     let end_of = |end: &str, from: usize| Some(from + text.get(from..)?.find(end)? + end.len());
     Some(match bytes[0] {
         b';' => (Token::Semicolon, 1),
-        b' ' | b'\t' | b'\n' | b'\r' | b'\x0c' => (Token::Space, 1),
+        // A vertical tab counts behind other white space only.
+        b' ' | b'\t' | b'\n' | b'\r' | b'\x0c' => {
+            let rest = bytes[1..].iter();
+            let more = rest.take_while(|byte| matches!(**byte, b' ' | b'\t'..=b'\r'));
+            (Token::Space, 1 + more.count())
+        }
+        // A byte order mark, which counts at the beginning of a token.
+        0xef if text.starts_with('\u{feff}') => (Token::Space, '\u{feff}'.len_utf8()),
         b'-' if bytes.get(1) == Some(&b'-') => {
             (Token::Space, end_of("\n", 2).unwrap_or(text.len()))
         }

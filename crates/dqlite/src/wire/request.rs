@@ -57,6 +57,14 @@ impl RequestKind {
     pub fn from_code(code: u8) -> Option<RequestKind> {
         Self::ALL.into_iter().find(|kind| *kind as u8 == code)
     }
+
+    /// Returns whether it carries a statement or parameters, which may be large.
+    pub fn has_content(self) -> bool {
+        matches!(
+            self,
+            Self::Prepare | Self::Exec | Self::Query | Self::ExecSql | Self::QuerySql
+        )
+    }
 }
 
 /// A request. `db` is the number that OPEN answered, which is always 0.
