@@ -183,7 +183,9 @@ impl Monitor {
         self.known.clone_from(&self.view);
         vec![Command::Publish {
             view: self.view.clone(),
-            is_lost: has_passed(Some(self.last_leader), LOST_AFTER, now),
+            // A round may take longer than that, and end with a leader.
+            is_lost: self.view.leader.is_none()
+                && has_passed(Some(self.last_leader), LOST_AFTER, now),
         }]
     }
 }

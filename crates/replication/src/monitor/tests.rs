@@ -147,3 +147,16 @@ fn a_cluster_without_a_leader_for_long_is_lost() {
     let commands = cluster.round(&mut monitor, LOST_AFTER + 2 * INTERVAL);
     assert_eq!(published(&commands), (names(3, 9), false));
 }
+
+#[test]
+fn a_round_that_takes_long_and_ends_with_a_leader_is_no_loss() {
+    let mut monitor = Monitor::new(OWN, Vec::new(), Duration::ZERO);
+    let asked = monitor.decide(Event::TimeToAsk, INTERVAL);
+    assert_eq!(asked, [Command::AskEngine]);
+    let view = Some(names(2, 5));
+    let asked = monitor.decide(Event::EngineSaid { view }, 2 * LOST_AFTER);
+    assert!(matches!(asked[..], [Command::AskMembers { .. }]));
+    let members = Some(members());
+    let said = monitor.decide(Event::MembersAre { members }, 3 * LOST_AFTER);
+    assert_eq!(published(&said), (names(2, 5), false));
+}
