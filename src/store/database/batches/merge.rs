@@ -34,6 +34,9 @@ const RUN_CHANGES: u64 = 512;
 /// Bytes of the runs of one step, from which on it takes no more of them.
 const STEP_BYTES: u64 = 128 * 1024;
 
+/// Runs of one step, from which on it takes no more of them: each is read by a statement, and written by three.
+const STEP_RUNS: usize = 16;
+
 impl Appender {
     /// Merges batches within the bounds of the step. The last one stays as it is: what is appended next follows it.
     pub async fn merge(
@@ -171,7 +174,8 @@ impl BatchSize {
         };
         Ok(Self {
             id: RowId::from_number(id),
-            changes: changes.max(0).cast_unsigned(),
+            // At least 1, so that a run never fills a look, whatever the table says.
+            changes: changes.max(1).cast_unsigned(),
             bytes: bytes.max(0).cast_unsigned(),
         })
     }
@@ -187,7 +191,7 @@ fn choose(sizes: &[BatchSize], is_end: bool) -> (Vec<Range<usize>>, usize) {
         let fits = bytes + size.bytes <= RUN_BYTES && changes + size.changes <= RUN_CHANGES;
         if !is_small || !fits {
             split(sizes, start..place, &mut runs);
-            if total(sizes, &runs) >= STEP_BYTES {
+            if total(sizes, &runs) >= STEP_BYTES || runs.len() >= STEP_RUNS {
                 return (runs, place);
             }
             (start, bytes, changes) = (place, 0, 0);
@@ -211,19 +215,28 @@ fn total(sizes: &[BatchSize], runs: &[Range<usize>]) -> u64 {
     runs.iter().map(bytes).sum()
 }
 
-/// Adds the parts of a run that are worth merging: those at least twice as large as the largest batch in them, so that each
-/// change is written again only when its batch becomes twice as large.
+/// Adds the parts of a run that are worth merging: those at least twice as large as the largest batch in them, in bytes and in
+/// changes, so that each change is written again only when its batch becomes twice as large. Bytes alone would not do: similar
+/// values hardly add to what is stored.
 fn split(sizes: &[BatchSize], run: Range<usize>, runs: &mut Vec<Range<usize>>) {
-    let largest = run.clone().max_by_key(|place| sizes[*place].bytes);
-    let Some(largest) = largest.filter(|_| run.len() > 1) else {
+    if run.len() < 2 {
         return;
-    };
-    if 2 * sizes[largest].bytes <= total(sizes, std::slice::from_ref(&run)) {
-        runs.push(run);
-    } else {
-        split(sizes, run.start..largest, runs);
-        split(sizes, largest + 1..run.end, runs);
     }
+    let largest = dominant(sizes, run.clone(), |size| size.bytes)
+        .or_else(|| dominant(sizes, run.clone(), |size| size.changes));
+    match largest {
+        None => runs.push(run),
+        Some(largest) => {
+            split(sizes, run.start..largest, runs);
+            split(sizes, largest + 1..run.end, runs);
+        }
+    }
+}
+
+/// Returns the place of the batch that has more than half of the run, if there is one.
+fn dominant(sizes: &[BatchSize], run: Range<usize>, of: fn(&BatchSize) -> u64) -> Option<usize> {
+    let total: u64 = sizes[run.clone()].iter().map(of).sum();
+    run.into_iter().find(|place| 2 * of(&sizes[*place]) > total)
 }
 
 #[cfg(test)]
@@ -267,7 +280,9 @@ mod tests {
     fn a_batch_is_written_again_only_when_it_becomes_twice_as_large() {
         let grown = sizes(&[(30, 9_000), (1, 300), (1, 300)]);
         assert_eq!(chosen(&grown, true), (vec![(1, 3)], 3));
-        let doubled = sizes(&[(30, 900), (2, 600), (1, 300)]);
+        let similar = sizes(&[(30, 900), (2, 600), (1, 300)]);
+        assert_eq!(chosen(&similar, true), (vec![], 3));
+        let doubled = sizes(&[(3, 900), (2, 600), (1, 300)]);
         assert_eq!(chosen(&doubled, true), (vec![(0, 3)], 3));
     }
 
