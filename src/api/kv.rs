@@ -118,7 +118,10 @@ impl Kv for KvService {
                 range_response: Some(response),
             })
         });
-        Ok(Response::new(Box::pin(messages)))
+        let mut response: Response<Self::RangeStreamStream> = Response::new(Box::pin(messages));
+        // Together they may have any size.
+        response.disable_compression();
+        Ok(response)
     }
 
     async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutResponse>, Status> {
