@@ -20,7 +20,7 @@ use super::{
 };
 
 /// A request that must take its place in the order of writes.
-pub trait Request: Debug + Sized + Send + Sync + 'static {
+pub trait Request: Debug + Clone + Sized + Send + Sync + 'static {
     type Reply: Debug + Send + Sync + 'static;
 
     /// The name of its span: etcd's name, where etcd has one.
@@ -104,47 +104,47 @@ commands! {
     Defragment(Defragment) -> (), "defragment";
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct LeaseGrant {
     pub id: LeaseId,
     pub ttl_s: i64,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct LeaseRevoke {
     pub id: LeaseId,
 }
 
 /// Ends a lease whose time is over, because a client wants to renew it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct LeaseExpire {
     pub id: LeaseId,
 }
 
 /// Gives a lease its full TTL again.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct LeaseKeepAlive {
     pub id: LeaseId,
 }
 
 /// Says that the lease has its full TTL again, while the database says that less is left.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct LeaseRenewed {
     pub id: LeaseId,
     pub ttl_s: i64,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct LeaseTimeToLive {
     pub id: LeaseId,
     pub with_keys: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct LeaseList;
 
 /// Reads the content of a snapshot beside the keys.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ReadSnapshotState;
 
 /// The content of a snapshot beside the keys, and the revision that it belongs to.
@@ -155,7 +155,7 @@ pub struct SnapshotState {
     pub settings: Settings,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Compact {
     pub revision: Revision,
     /// Answer only when the rows are deleted.
@@ -163,18 +163,18 @@ pub struct Compact {
 }
 
 /// Stores the client URLs of a member. Without any, the member is forgotten.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Publish {
     pub member_id: u64,
     pub client_urls: Vec<String>,
 }
 
 /// Reads the page counts from the engine.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ReadPages;
 
 /// Gives free pages of the database back.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Defragment;
 
 #[derive(Debug)]
@@ -184,4 +184,8 @@ pub struct Submission {
     pub auth_revision: Option<u64>,
     /// The bytes that the request holds in the queue.
     pub weight_bytes: usize,
+    /// Another node has it from its client: it is not for a third one.
+    pub is_forwarded: bool,
+    /// The number of times that a leader has returned it.
+    pub returns: u8,
 }

@@ -443,6 +443,26 @@ impl Store {
         size_bytes: usize,
         timeline: Option<Arc<Timeline>>,
     ) -> Result<ReplyReceiver<R::Reply>, RequestError> {
+        self.enqueue_from(request, size_bytes, timeline, false)
+    }
+
+    /// Queues a request that another node forwards, in the same way.
+    pub fn enqueue_forwarded<R: Request>(
+        &self,
+        request: R,
+        size_bytes: usize,
+        timeline: Option<Arc<Timeline>>,
+    ) -> Result<ReplyReceiver<R::Reply>, RequestError> {
+        self.enqueue_from(request, size_bytes, timeline, true)
+    }
+
+    fn enqueue_from<R: Request>(
+        &self,
+        request: R,
+        size_bytes: usize,
+        timeline: Option<Arc<Timeline>>,
+        is_forwarded: bool,
+    ) -> Result<ReplyReceiver<R::Reply>, RequestError> {
         let queued_bytes = &self.shared.queued_bytes;
         if queued_bytes.fetch_add(size_bytes, Ordering::Relaxed) + size_bytes > MAX_QUEUED_BYTES {
             queued_bytes.fetch_sub(size_bytes, Ordering::Relaxed);
@@ -454,6 +474,8 @@ impl Store {
             command: request.into_command(reply),
             auth_revision: self.auth_revision,
             weight_bytes: size_bytes,
+            is_forwarded,
+            returns: 0,
         };
         match self.queue.try_send(submission) {
             Ok(()) => Ok(answer),

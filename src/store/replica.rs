@@ -9,6 +9,7 @@ use std::{
 use etcd_state::{
     auth::Rules,
     mvcc::{Commit, Replay, ReplayError, Revision, RowId},
+    requests::RequestError,
     settings::Settings,
 };
 use tokio::sync::mpsc;
@@ -86,6 +87,32 @@ impl Replica {
         }
         for submission in received.iter() {
             self.note_left_queue(submission);
+        }
+        // They came while this node ceased to lead.
+        for submission in received.extract_if(.., |submission| submission.is_forwarded) {
+            submission
+                .command
+                .refused(RequestError::LeaderChanged)
+                .send();
+        }
+    }
+
+    /// Refuses the queued requests of other nodes, which nobody has begun: these nodes ask the next leader.
+    pub fn refuse_forwarded(&mut self) {
+        let mut queued = std::mem::take(&mut self.backlog);
+        while let Ok(submission) = self.queue.try_recv() {
+            queued.push_back(submission);
+        }
+        for submission in queued {
+            if submission.is_forwarded {
+                self.note_left_queue(&submission);
+                submission
+                    .command
+                    .refused(RequestError::LeaderChanged)
+                    .send();
+            } else {
+                self.backlog.push_back(submission);
+            }
         }
     }
 

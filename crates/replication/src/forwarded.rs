@@ -1,7 +1,8 @@
 //! The requests that a follower has forwarded to the leader, and that are not answered yet.
 //!
 //! Invariant: a request that may have reached the leader's writer is never forwarded again. It is answered by the leader, or
-//! as of unknown outcome when the session ends. Those that were not forwarded wait for the next leader.
+//! as of unknown outcome when the session ends. Those that were not forwarded wait for the next leader, and so do those that
+//! the leader returned when it ceased to lead: its writer has not begun them, and nobody has them any more.
 
 use std::collections::HashMap;
 
@@ -26,6 +27,10 @@ impl<T> Default for Forwarded<T> {
 impl<T> Forwarded<T> {
     pub fn has_room(&self) -> bool {
         self.outstanding.len() < MAX_OUTSTANDING
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.outstanding.is_empty()
     }
 
     /// Makes the message that forwards a request, by its number in the session, and notes what is needed to answer it.

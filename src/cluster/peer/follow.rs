@@ -1,6 +1,6 @@
 //! The follower's side of a session with the leader.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use dqlite::wire::NodeId;
 use etcd_state::{
@@ -14,8 +14,8 @@ use replication::{
     reads::{AskedProof, Settled},
 };
 use tokio::{
-    sync::mpsc,
-    time::{sleep, timeout},
+    sync::{mpsc, watch},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
@@ -28,7 +28,7 @@ use super::{
     requests::{Nonsense, Unanswered, to_leader},
     rows::{received, settings_from_proto},
 };
-use crate::store::{ApplyError, Replica, Row};
+use crate::store::{ApplyError, Replica, Row, Submission};
 
 /// Messages that the leader has not taken yet.
 const MAX_UNSENT: usize = 4;
@@ -38,6 +38,13 @@ const REQUESTS_PER_MESSAGE: usize = 256;
 
 /// The longest that the leader may take to answer a new session at all.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The longest wait for the answers of a leader that leads no more. One that still runs answers at once.
+const LAST_ANSWERS_TIMEOUT: Duration = Duration::from_millis(200);
+
+/// Pause before the same leader is asked again for what it has returned: it leads no more, as a rule, and the session ends
+/// within the pause.
+const RETURN_PAUSE: Duration = Duration::from_millis(200);
 
 /// Pause before a read whose proof failed is tried again.
 const READ_PAUSE: Duration = Duration::from_millis(50);
@@ -74,6 +81,16 @@ pub struct Follower<'a> {
 struct Outstanding {
     requests: Forwarded<Unanswered>,
     reads: AskedProof<Waiting>,
+    /// Requests that the leader has returned, for the next one, or for this one at a later moment.
+    returned: Vec<Submission>,
+    returned_until: Option<Instant>,
+}
+
+/// A session that has begun.
+struct Opened {
+    out: mpsc::Sender<ToLeader>,
+    incoming: Streaming<FromLeader>,
+    receiving: Receiving,
 }
 
 /// The store of this node, as the leader sends it.
@@ -92,25 +109,35 @@ impl Follower<'_> {
         address: &str,
         until: impl Future<Output = T>,
     ) -> Result<T, FollowError> {
-        let mut outstanding = Outstanding::default();
-        let ended = tokio::select! {
-            Err(error) = self.follow(dialer, address, &mut outstanding) => Err(error),
-            wanted = until => Ok(wanted),
+        let mut until = pin!(until);
+        let session = tokio::select! {
+            opened = self.open(dialer, address) => opened?,
+            wanted = &mut until => return Ok(wanted),
         };
+        let mut outstanding = Outstanding::default();
+        let (close, closing) = watch::channel(false);
+        let mut following = Box::pin(self.follow(session, &mut outstanding, closing));
+        let ended = tokio::select! {
+            Err(error) = &mut following => Err(error),
+            wanted = until => {
+                close.send_replace(true);
+                // The leader, if it still can, answers what it has begun, and returns the rest.
+                let _ = timeout(LAST_ANSWERS_TIMEOUT, &mut following).await;
+                Ok(wanted)
+            }
+        };
+        drop(following);
         // They reached the leader, for all that is known.
         for request in outstanding.requests.end() {
             request.refuse(RequestError::LeaderLost);
         }
+        self.replica.give_back(outstanding.returned);
         self.reads.give_back(outstanding.reads.end());
         ended
     }
 
-    async fn follow(
-        &mut self,
-        dialer: &Dialer,
-        address: &str,
-        outstanding: &mut Outstanding,
-    ) -> Result<std::convert::Infallible, FollowError> {
+    /// Begins a session.
+    async fn open(&self, dialer: &Dialer, address: &str) -> Result<Opened, FollowError> {
         let mut client = dialer.dial(address).await?;
         let (out, messages) = mpsc::channel(MAX_UNSENT);
         let hello = Hello {
@@ -133,7 +160,7 @@ impl Follower<'_> {
             Ok::<_, FollowError>((incoming, first))
         };
         let opened = timeout(HELLO_TIMEOUT, opening).await;
-        let (mut incoming, first) = opened.map_err(|_| FollowError::Silent)??;
+        let (incoming, first) = opened.map_err(|_| FollowError::Silent)??;
         let welcome = first.welcome.ok_or(FollowError::Confused)?;
         let beginning = match welcome.is_whole {
             true => Beginning::Whole,
@@ -141,22 +168,48 @@ impl Follower<'_> {
         };
         let revision = Revision::new(welcome.revision);
         let compact_revision = Revision::new(welcome.compact_revision);
-        let mut receiving = Receiving {
+        let receiving = Receiving {
             intake: Intake::new(beginning, revision),
             replay: welcome
                 .is_whole
                 .then(|| Replay::new(compact_revision).at_least(revision)),
             cluster_id: welcome.cluster_id,
         };
+        Ok(Opened {
+            out,
+            incoming,
+            receiving,
+        })
+    }
+
+    /// Follows until the session ends, or all requests are answered once `closing` says so.
+    async fn follow(
+        &mut self,
+        session: Opened,
+        outstanding: &mut Outstanding,
+        mut closing: watch::Receiver<bool>,
+    ) -> Result<std::convert::Infallible, FollowError> {
+        let Opened {
+            out,
+            mut incoming,
+            mut receiving,
+        } = session;
         if receiving.intake.is_loaded() {
             (self.on_loaded)();
         }
         let (mut moments, mut told) = (moments_to_tell(), None);
         loop {
-            let can_ask = receiving.intake.is_loaded() && outstanding.requests.has_room();
+            let is_closing = *closing.borrow();
+            if is_closing && outstanding.requests.is_empty() {
+                return Err(FollowError::Closed);
+            }
+            let can_ask =
+                receiving.intake.is_loaded() && outstanding.requests.has_room() && !is_closing;
+            let returned_until = outstanding.returned_until;
             tokio::select! {
                 biased;
                 _ = moments.tick() => self.tell_log_end(&out, &mut told),
+                _ = closing.changed(), if !is_closing => {}
                 message = next(&mut incoming) => {
                     let confirm = self.take(message?, &mut receiving, outstanding).await?;
                     if let Some(round) = confirm {
@@ -182,6 +235,10 @@ impl Follower<'_> {
                         read_index: Some(ReadIndex { number, view: Some(view_to_proto(&view)) }),
                         ..Default::default()
                     });
+                }
+                () = moment(returned_until), if returned_until.is_some() => {
+                    outstanding.returned_until = None;
+                    self.replica.give_back(outstanding.returned.drain(..));
                 }
                 sent = forward(&out, self.replica, outstanding), if can_ask => sent?,
             }
@@ -244,9 +301,14 @@ impl Follower<'_> {
                     let Some(request) = outstanding.requests.answered(answer.number) else {
                         continue;
                     };
-                    request
+                    let returned = request
                         .answer(answer)
                         .map_err(|Nonsense| FollowError::Confused)?;
+                    if let Some(request) = returned {
+                        outstanding.returned.push(request);
+                        let due = Instant::now() + RETURN_PAUSE;
+                        outstanding.returned_until.get_or_insert(due);
+                    }
                 }
                 Command::SettleReads(number, revision) => {
                     debug_assert!(revision.is_none_or(|it| self.replica.revision() >= it));
@@ -273,6 +335,13 @@ impl Follower<'_> {
             }
             Settled::Unknown => {}
         }
+    }
+}
+
+/// Waits for a moment, if there is one.
+async fn moment(until: Option<Instant>) {
+    if let Some(until) = until {
+        sleep_until(until).await;
     }
 }
 

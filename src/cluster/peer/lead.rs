@@ -35,7 +35,7 @@ use super::{
     log_ends::{LogEnds, Remembered, moments_to_tell},
     node_info::{OwnFiles, details},
     reads::finish,
-    requests::serve,
+    requests::{returned, serve},
     rows::{Transfer, row_of_change, settings_to_proto},
 };
 use crate::store::{NEWEST_SCHEMA, Store};
@@ -49,6 +49,10 @@ const CHANGES_PER_MESSAGE: usize = 1024;
 
 /// Rounds that a follower was not asked for yet.
 const MAX_ROUNDS: usize = 16;
+
+/// The time in which a session still answers after this node has ceased to lead. The follower ends it before, once there is
+/// another leader.
+const LAST_ANSWERS_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Pause after a proof that failed: the nodes do not answer, or there is an election.
 const PROOF_PAUSE: Duration = Duration::from_millis(50);
@@ -338,6 +342,10 @@ impl Session {
         let end = self.serve(hello, confirms).await;
         self.tenure.sessions().remove(&number);
         let Err(end) = end;
+        if matches!(end, End::Deposed) {
+            // The node may be gone, or the history compacted: then the answers have to be found out there.
+            let _ = timeout_at(Instant::now() + LAST_ANSWERS_TIMEOUT, self.answer_last()).await;
+        }
         debug!(id = format_args!("{id:x}"), reason = %end, "a follower's session has ended");
         let status = match end {
             End::Gone => return,
@@ -346,6 +354,30 @@ impl Session {
             End::Deposed => Status::failed_precondition("this node does not lead any more"),
         };
         let _ = self.out.send(Err(status)).await;
+    }
+
+    /// Sends the answers to everything that the follower has asked, after this node has ceased to lead: what the writer has
+    /// not begun is returned, and so is what arrives now. Runs until it is dropped, or the node is gone.
+    async fn answer_last(&mut self) -> Result<std::convert::Infallible, End> {
+        loop {
+            let mut message = FromLeader::default();
+            tokio::select! {
+                biased;
+                Some(answer) = self.answers.join_next() => {
+                    message.answers.extend(answer.ok());
+                    while let Some(answer) = self.answers.try_join_next() {
+                        message.answers.extend(answer.ok());
+                    }
+                }
+                received = self.incoming.message() => {
+                    let received = received?.ok_or(End::Gone)?;
+                    message.answers.extend(received.submissions.iter().map(returned));
+                }
+            }
+            if !message.answers.is_empty() {
+                self.flush(message).await?;
+            }
+        }
     }
 
     async fn hello(&mut self) -> Result<Hello, End> {

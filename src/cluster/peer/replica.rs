@@ -134,7 +134,9 @@ impl Coordinator {
         };
         let ended = self.replica.write(leading, stop).await;
         self.reads.set_role(Role::Unknown);
+        // First: no session queues anything after it.
         tenure.end();
+        self.replica.refuse_forwarded();
         self.tenure.send_replace(None);
         serving.abort();
         if ended? == Ended::Deposed {

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::store::{
     Call, Command, Compact, Defragment, LeaseGrant, LeaseKeepAlive, LeaseList, LeaseRevoke,
-    LeaseTimeToLive, Publish, ReadPages, ReadSnapshotState, Store, Submission,
+    LeaseTimeToLive, Publish, ReadPages, ReadSnapshotState, ReplySender, Store, Submission,
 };
 
 /// An answer of the leader that does not belong to what it was asked.
@@ -25,45 +25,73 @@ use crate::store::{
 pub struct Nonsense;
 
 /// A request that the leader has not answered, whose client waits here.
-pub struct Unanswered(Box<Answering>);
+pub struct Unanswered {
+    end: Box<Ending>,
+    auth_revision: Option<u64>,
+    weight_bytes: usize,
+    returns: u8,
+}
 
-/// Tells the client the result, if it belongs to the request.
-type Answering = dyn FnOnce(Result<Answered, RequestError>) -> Result<(), Nonsense> + Send;
+/// The number of times that leaders may return a request before its client is told: two seconds.
+const MAX_RETURNS: u8 = 10;
+
+/// The end of a forwarded request.
+enum End {
+    Answered(Answered),
+    Refused(RequestError),
+    /// The leader has not begun it, and never will.
+    Returned,
+}
+
+/// Tells the client the result, if it belongs to the request, or makes the request again.
+type Ending = dyn FnOnce(End) -> Result<Option<Command>, Nonsense> + Send;
 
 impl Unanswered {
-    fn new<R: Forwarded>(reply: crate::store::ReplySender<R::Reply>) -> Self {
-        Self(Box::new(move |result| {
-            let result = match result {
-                Ok(answered) => Ok(R::reply_from_proto(answered).ok_or(Nonsense)?),
-                Err(error) => Err(error),
-            };
-            reply.send(result);
-            Ok(())
-        }))
-    }
-
-    /// Reads the answer as the reply to this request.
-    pub fn answer(self, answer: proto::Answer) -> Result<(), Nonsense> {
+    /// Reads the answer as the reply to this request. Returns the request if the leader has returned it: it leads no more, and
+    /// the next one is to be asked.
+    pub fn answer(self, answer: proto::Answer) -> Result<Option<Submission>, Nonsense> {
         let proto::Answer { revision, kind, .. } = answer;
-        (self.0)(match kind.ok_or(Nonsense)? {
-            answer::Kind::Error(number) => Err(errors::error_of(number)),
-            kind => Ok(Answered {
+        let command = (self.end)(match kind.ok_or(Nonsense)? {
+            answer::Kind::Error(number) => match errors::error_of(number) {
+                RequestError::LeaderChanged if self.returns < MAX_RETURNS => End::Returned,
+                error => End::Refused(error),
+            },
+            kind => End::Answered(Answered {
                 revision: Revision::new(revision),
                 kind,
             }),
-        })
+        })?;
+        Ok(command.map(|command| Submission {
+            command,
+            auth_revision: self.auth_revision,
+            weight_bytes: self.weight_bytes,
+            is_forwarded: false,
+            returns: self.returns + 1,
+        }))
     }
 
     pub fn refuse(self, error: RequestError) {
         // An error belongs to every request.
-        let _ = (self.0)(Err(error));
+        let _ = (self.end)(End::Refused(error));
     }
+}
+
+fn ending<R: Forwarded>(request: R, reply: ReplySender<R::Reply>) -> Box<Ending> {
+    Box::new(move |end| {
+        let result = match end {
+            End::Answered(answered) => Ok(R::reply_from_proto(answered).ok_or(Nonsense)?),
+            End::Refused(error) => Err(error),
+            End::Returned => return Ok(Some(request.into_command(reply))),
+        };
+        reply.send(result);
+        Ok(None)
+    })
 }
 
 /// Makes the message that forwards a request under a number. Returns none for a request that this
 /// node asked of itself when it led: it is refused.
 pub fn to_leader(submission: Submission, number: u64) -> Option<(proto::Submission, Unanswered)> {
-    let (kind, traceparent, unanswered) = match submission.command {
+    let (kind, traceparent, end) = match submission.command {
         Command::Put(call) => split(call),
         Command::DeleteRange(call) => split(call),
         Command::Txn(call) => split(call),
@@ -90,13 +118,19 @@ pub fn to_leader(submission: Submission, number: u64) -> Option<(proto::Submissi
         traceparent,
         auth_revision: submission.auth_revision.unwrap_or(0),
     };
+    let unanswered = Unanswered {
+        end,
+        auth_revision: submission.auth_revision,
+        weight_bytes: submission.weight_bytes,
+        returns: submission.returns,
+    };
     Some((message, unanswered))
 }
 
-fn split<R: Forwarded>(mut call: Call<R>) -> (Kind, String, Unanswered) {
+fn split<R: Forwarded>(mut call: Call<R>) -> (Kind, String, Box<Ending>) {
     let traceparent = call.reply.note_forwarded();
-    let kind = call.request.into_proto();
-    (kind, traceparent, Unanswered::new::<R>(call.reply))
+    let kind = call.request.clone().into_proto();
+    (kind, traceparent, ending(call.request, call.reply))
 }
 
 /// An answer to come, for a follower.
@@ -173,7 +207,9 @@ impl Asked {
         let number = self.number;
         let operation = Operation::continued(R::NAME, &self.traceparent);
         let timeline = operation.timeline().cloned();
-        let queued = self.store.enqueue(request, self.size_bytes, timeline);
+        let queued = self
+            .store
+            .enqueue_forwarded(request, self.size_bytes, timeline);
         Box::pin(async move {
             let result = match queued {
                 Ok(reply) => reply.await.unwrap_or(Err(RequestError::LeaderLost)),
@@ -201,4 +237,9 @@ fn answer(number: u64, result: Result<Answered, RequestError>) -> proto::Answer 
         revision: answered.revision.number(),
         kind: Some(answered.kind),
     }
+}
+
+/// Answers a request that is not begun here.
+pub fn returned(submission: &proto::Submission) -> proto::Answer {
+    answer(submission.number, Err(RequestError::LeaderChanged))
 }

@@ -45,6 +45,7 @@ impl Writer {
                 command,
                 auth_revision,
                 weight_bytes,
+                ..
             } = submission;
             shared
                 .queued_bytes
