@@ -209,7 +209,7 @@ stands_before! {
     |result| {
         if result < 0 {
             // SAFETY: the engine's path.
-            poison::failed(Kind::Other, "scandir", unsafe { path_of(path) }, -result);
+            poison::failed(Kind::List, "scandir", unsafe { path_of(path) }, -result);
         }
     }
 

@@ -7,7 +7,8 @@
 //! known course ends the process; the next start reads the log and judges it.
 //!
 //! Invariants: only directories of nodes that run are watched; a failure while a node starts is remembered and
-//! counts when the engine has started all the same, and is the reason where it has not; a
+//! counts when the engine has started all the same, and is the reason where it has not, but for a directory that cannot be
+//! listed, which ends the process at once; a
 //! full disk is left to the engine where it refuses the write cleanly ([`is_expected`]).
 
 use std::{
@@ -172,7 +173,10 @@ pub(super) enum Kind {
     Allocate,
     Unlink,
     Stat,
-    /// Closing, truncating, synchronising, renaming, listing, setting up asynchronous writes.
+    /// Listing, after which the engine frees memory that it has not set (dqlite: src/raft/uv.c, `uvLoadSnapshotAndEntries`):
+    /// the process ends also while a node starts or is recovered.
+    List,
+    /// Closing, truncating, synchronising, renaming, setting up asynchronous writes.
     Other,
 }
 
@@ -197,7 +201,7 @@ pub(super) fn failed(kind: Kind, call: &'static str, path: &Path, errno: i32) {
         path: path.to_owned(),
         errno,
     };
-    if found.is_running {
+    if found.is_running || kind == Kind::List {
         drop(watched);
         end(&failure);
     }
@@ -250,7 +254,7 @@ fn is_expected(kind: Kind, path: &Path, errno: i32) -> bool {
         Kind::LogWrite => is_full(errno) || errno == libc::EAGAIN,
         Kind::Open => errno == libc::ENOENT && is_metadata(),
         Kind::Unlink | Kind::Stat => errno == libc::ENOENT,
-        Kind::Other => false,
+        Kind::List | Kind::Other => false,
     }
 }
 
@@ -279,6 +283,7 @@ mod tests {
             (Kind::Unlink, "open-3", libc::EROFS, false),
             (Kind::Stat, "metadata2", libc::ENOENT, true),
             (Kind::Other, "open-3", libc::ENOSPC, false),
+            (Kind::List, "open-3", libc::ENOENT, false),
         ] {
             let path = segment.with_file_name(name);
             assert_eq!(

@@ -1,6 +1,10 @@
 //! Giving a log whose majority is lost to the nodes that are left.
 
-use std::ffi::CString;
+use std::{
+    ffi::{CString, OsStr},
+    os::unix::ffi::OsStrExt,
+    path::Path,
+};
 
 use dqlite_sys as ffi;
 
@@ -8,6 +12,7 @@ use super::{
     DirLock, LastEntry, NodeError,
     engine::Engine,
     options::checked_dir,
+    poison::Watch,
     process::{check_version, prepare_process},
 };
 use crate::wire::{NodeId, Server};
@@ -51,5 +56,8 @@ pub(super) fn write_configuration(dir: &CString, servers: &[Server]) -> Result<(
         })
         .collect();
     // The id and the address matter only to a node that is started.
-    Engine::create(NodeId::new(1), c"1", dir)?.recover(&mut infos)
+    let engine = Engine::create(NodeId::new(1), c"1", dir)?;
+    // A directory that cannot be listed ends the process.
+    let _watch = Watch::begin(Path::new(OsStr::from_bytes(dir.as_bytes())));
+    engine.recover(&mut infos)
 }
