@@ -75,6 +75,10 @@ pub struct Services {
     pub sources: Sources,
 }
 
+/// Calls of one connection that their client gives up before they are begun. Beyond that the connection is closed: somebody floods
+/// it. The default of 20 also meets a client that gives up many calls at once.
+const MAX_RESET_STREAMS: usize = 1000;
+
 /// Serves until `stop` is ready and all calls ended.
 pub async fn serve(
     services: Services,
@@ -97,6 +101,7 @@ pub async fn serve(
         .initial_connection_window_size(WINDOW_BYTES)
         .initial_stream_window_size(WINDOW_BYTES)
         .http2_max_header_list_size(MAX_HEADERS_BYTES)
+        .http2_max_pending_accept_reset_streams(Some(MAX_RESET_STREAMS))
         .serve_with_incoming_shutdown(GrpcOrHttp { grpc, http }, connections, stop)
         .await
 }
