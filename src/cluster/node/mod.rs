@@ -78,7 +78,10 @@ impl AddressFile {
             Self::Update => {
                 "update.yaml. Nothing was changed: correct it there, or delete the file to keep the old address"
             }
-            Self::Info => "info.yaml; it gets another one by update.yaml, see docs/operations.md",
+            Self::Info => {
+                "info.yaml; it gets another one by update.yaml, see docs/operations.md. If another node has this address, the \
+                 file is that node's: restore it"
+            }
         }
     }
 }

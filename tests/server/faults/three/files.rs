@@ -27,8 +27,8 @@ const LARGE_WRITES: usize = 6;
 /// After so many cases the older copy is replaced.
 const CASES_PER_COPY: usize = 5;
 
-/// A file of damaged, foreign or missing content, or of another node.
-const REFUSALS: [i32; 2] = [3, 6];
+/// A file of damaged, foreign or missing content, the address of another node that runs, or a file of another node.
+const REFUSALS: [i32; 3] = [3, 4, 6];
 
 impl Cluster {
     async fn end_node(&mut self, ends_cleanly: bool) {
