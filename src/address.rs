@@ -27,9 +27,20 @@ impl NodeAddress {
 
     /// Returns whether the host is `0.0.0.0` or `::`, which other nodes cannot dial.
     pub fn is_unspecified(&self) -> bool {
-        self.host()
-            .parse()
-            .is_ok_and(|ip: IpAddr| ip.is_unspecified())
+        is_unspecified(self.host())
+    }
+}
+
+/// Returns whether a host, without brackets, stands for all interfaces: none, `0.0.0.0` or `::`.
+pub fn is_unspecified(host: &str) -> bool {
+    host.is_empty() || host.parse().is_ok_and(|ip: IpAddr| ip.is_unspecified())
+}
+
+/// Returns `host:port`, with brackets around an IPv6 address.
+pub fn authority(host: &str, port: u16) -> String {
+    match host.contains(':') {
+        true => format!("[{host}]:{port}"),
+        false => format!("{host}:{port}"),
     }
 }
 
@@ -116,10 +127,7 @@ impl fmt::Display for ListenAddress {
         match &self.socket {
             ListenSocket::Tcp { host, port } => {
                 let scheme = if self.is_tls { "https" } else { "tcp" };
-                match host.contains(':') {
-                    true => write!(f, "{scheme}://[{host}]:{port}"),
-                    false => write!(f, "{scheme}://{host}:{port}"),
-                }
+                write!(f, "{scheme}://{}", authority(host, *port))
             }
             ListenSocket::Unix(path) => {
                 let scheme = if self.is_tls { "unixs" } else { "unix" };

@@ -1,8 +1,8 @@
 //! `--advertise-client-urls`, by etcd's rules for URLs (`client/pkg/types/urls.go`).
 
-use std::{net::IpAddr, str::FromStr};
+use std::str::FromStr;
 
-use crate::address::{ListenAddress, ListenSocket};
+use crate::address::{ListenAddress, ListenSocket, is_unspecified};
 
 /// URLs in the order of their text, as etcd has them; none if the flag is not given.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -42,8 +42,7 @@ fn client_url(text: &str) -> Result<String, String> {
         if text.ends_with('/') {
             return Err(wrong("a URL of a client port has no path"));
         }
-        let is_unspecified = host.parse().is_ok_and(|ip: IpAddr| ip.is_unspecified());
-        if host.is_empty() || is_unspecified || *port == 0 {
+        if is_unspecified(host) || *port == 0 {
             return Err(wrong("clients of other nodes cannot dial it"));
         }
     }

@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::address::{AddressError, ListenAddress, ListenSocket};
+use crate::address::{AddressError, ListenAddress, ListenSocket, authority};
 
 /// `http://host:port`, `tcp://` or nothing for the same, `https://host:port`, `unix:///path`, `unixs:///path`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,8 +28,7 @@ impl EndpointUrl {
     /// Returns `host:port`, as in the header `:authority`.
     pub fn authority(&self) -> String {
         match &self.0.socket {
-            ListenSocket::Tcp { host, port } if host.contains(':') => format!("[{host}]:{port}"),
-            ListenSocket::Tcp { host, port } => format!("{host}:{port}"),
+            ListenSocket::Tcp { host, port } => authority(host, *port),
             ListenSocket::Unix(_) => "localhost".to_owned(),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::address::{ListenAddress, ListenSocket, NodeAddress};
+use crate::address::{ListenAddress, ListenSocket, NodeAddress, authority, is_unspecified};
 
 /// The host of a URL where nothing better is known.
 const LOOPBACK: &str = "127.0.0.1";
@@ -36,7 +36,7 @@ impl ClientUrls {
                     false => host,
                 };
                 let scheme = if listen.is_tls { "https" } else { "http" };
-                let url = format!("{scheme}://{}:{port}", in_url(host));
+                let url = format!("{scheme}://{}", authority(host, *port));
                 (url, !is_loopback(host) || is_loopback(node_host))
             }
         };
@@ -45,17 +45,6 @@ impl ClientUrls {
             own: vec![own],
         }
     }
-}
-
-fn in_url(host: &str) -> String {
-    match host.contains(':') {
-        true => format!("[{host}]"),
-        false => host.to_owned(),
-    }
-}
-
-fn is_unspecified(host: &str) -> bool {
-    host.is_empty() || host.parse().is_ok_and(|ip: IpAddr| ip.is_unspecified())
 }
 
 fn is_loopback(host: &str) -> bool {
