@@ -98,7 +98,7 @@ pub enum Rest {
     Nothing,
     /// These of the rows to delete, ascending.
     Rows(Vec<RowId>),
-    /// Whatever the same step finds.
+    /// The same step is to be done again: it may find more.
     Again,
     /// Everything behind this row.
     Behind(RowId),

@@ -10,7 +10,7 @@ use dqlite::{
 };
 use etcd_state::mvcc::RowId;
 
-use super::{Appender, damaged, in_one_transaction, read::RawBatch};
+use super::{Appender, damaged, in_one_transaction, read::RawBatch, rewrite};
 use crate::store::{
     batch::MAX_BYTES,
     database::write::SqlText,
@@ -140,13 +140,7 @@ impl MergedRun {
         };
         statements.push((deletion.into(), bounds.to_vec()));
         if let Some(packed) = &self.packed {
-            let params = vec![
-                Param::Integer(packed.first.number()),
-                Param::Integer(packed.changes as i64),
-                Param::Blob(&packed.blob),
-                Param::Integer(self.last.number()),
-            ];
-            statements.push((schema::REWRITE_BATCH.into(), params));
+            statements.push(rewrite(self.last, packed));
         }
         if self.has_dead {
             statements.push((schema::FORGET_DEAD_BETWEEN.into(), bounds.to_vec()));

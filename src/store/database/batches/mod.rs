@@ -186,6 +186,17 @@ pub async fn roll_back(connection: &mut Connection) {
     let _ = connection.exec_sql("ROLLBACK", &[]).await;
 }
 
+/// Returns the statement that writes a batch again, which keeps its id.
+fn rewrite(id: RowId, packed: &Packed) -> SqlText<'_> {
+    let params = vec![
+        Param::Integer(packed.first.number()),
+        Param::Integer(packed.changes as i64),
+        Param::Blob(&packed.blob),
+        Param::Integer(id.number()),
+    ];
+    (schema::REWRITE_BATCH.into(), params)
+}
+
 fn numbers(rows: &[RowId]) -> impl Iterator<Item = Param<'static>> {
     rows.iter().map(|row| Param::Integer(row.number()))
 }

@@ -7,7 +7,7 @@ use dqlite::{
 };
 use etcd_state::mvcc::RowId;
 
-use super::{Appender, damaged, in_one_transaction, numbers, read::RawBatch};
+use super::{Appender, damaged, in_one_transaction, numbers, read::RawBatch, rewrite};
 use crate::store::{
     batch::MAX_ROWS,
     purge::{Done, Rest, SweepStep},
@@ -156,13 +156,7 @@ impl BatchPurge {
         let mut statements = Vec::new();
         let mut forgotten = self.deleted.clone();
         for (id, packed) in &self.rewritten {
-            let params = vec![
-                Param::Integer(packed.first.number()),
-                Param::Integer(packed.changes as i64),
-                Param::Blob(&packed.blob),
-                Param::Integer(id.number()),
-            ];
-            statements.push((schema::REWRITE_BATCH.into(), params));
+            statements.push(rewrite(*id, packed));
             forgotten.push(*id);
         }
         if !self.deleted.is_empty() {
