@@ -1,17 +1,27 @@
-//! The engine calls the `syscall` of the executable, and loses its AIO contexts to the helper
-//! thread.
+//! The engine calls the functions of the executable: `syscall`, by which it loses its AIO contexts to the helper thread, and
+//! those that make it run statements and write its log on its loop.
 //!
-//! A program of its own, because the count is the process's.
+//! A program of its own, because the counts are the process's.
 
 #![cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 
 #[expect(dead_code, reason = "shared with tests that use more of it")]
 mod engine;
 
-use std::time::Instant;
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
 
-use dqlite::node::aio;
+use dqlite::node::{aio, in_place};
 use engine::{Client, options, start};
+
+/// Held by a test that counts what the process did.
+static COUNTING: Mutex<()> = Mutex::new(());
+
+fn counting() -> MutexGuard<'static, ()> {
+    COUNTING.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// The engine's segments have 8 MiB.
 const SEGMENTS: u64 = 4;
@@ -75,4 +85,53 @@ fn other_calls_and_their_errors_pass_through() {
         std::io::Error::last_os_error().raw_os_error(),
         Some(libc::EINVAL)
     );
+}
+
+#[test]
+fn allowed_statements_run_on_the_loop_and_others_do_not() {
+    let _counting = counting();
+    const ALLOWED: &str = "INSERT INTO t (a) VALUES (1)";
+    in_place::allow(ALLOWED);
+    let dir = tempfile::tempdir().unwrap();
+    let node = start(&options(dir.path()));
+    let mut client = Client::connect(&node);
+    client.open();
+    client.exec("CREATE TABLE t (a INTEGER CHECK (a > 0))");
+    let before = in_place::run();
+    client.exec(ALLOWED);
+    client.exec(ALLOWED);
+    assert_eq!(in_place::run() - before, 2);
+    // Another text, one that only begins like it, and more than one statement.
+    client.exec("INSERT INTO t (a) VALUES (2)");
+    client.exec("INSERT INTO t (a) VALUES (1), (3)");
+    assert_eq!(in_place::run() - before, 2);
+    client.exec("DROP TABLE t");
+    client.exec("CREATE TABLE t (a INTEGER CHECK (a > 1))");
+    // One that fails is answered as elsewhere, and leaves nothing behind.
+    client.exec_fails(ALLOWED);
+    client.exec("INSERT INTO t (a) VALUES (2)");
+    assert_eq!(in_place::run() - before, 3);
+}
+
+/// Another connection has an open transaction: the statement waits its turn, and nothing else takes its place.
+#[test]
+fn an_allowed_statement_that_has_to_wait_runs_in_its_turn() {
+    let _counting = counting();
+    const ALLOWED: &str = "INSERT INTO t (a) VALUES (10)";
+    in_place::allow(ALLOWED);
+    let dir = tempfile::tempdir().unwrap();
+    let node = start(&options(dir.path()));
+    let mut first = Client::connect(&node);
+    first.open();
+    first.exec("CREATE TABLE t (a INTEGER)");
+    let mut second = Client::connect(&node);
+    second.open();
+    first.exec("BEGIN IMMEDIATE");
+    second.send_exec(ALLOWED);
+    first.exec("INSERT INTO t (a) VALUES (20)");
+    first.exec("COMMIT");
+    second.expect_result();
+    first.exec("INSERT INTO t (a) SELECT count(*) FROM t HAVING count(*) = 2");
+    first.exec("CREATE UNIQUE INDEX i ON t (a)");
+    first.exec_fails("INSERT INTO t (a) VALUES (2)");
 }

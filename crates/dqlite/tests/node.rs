@@ -1,5 +1,6 @@
 //! The node on the real engine, seen through its directory and its socket.
 
+#[expect(dead_code, reason = "shared with tests that use more of it")]
 mod engine;
 
 use std::{

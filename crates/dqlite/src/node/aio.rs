@@ -105,7 +105,7 @@ mod interposer {
     };
 
     use super::super::{
-        mark,
+        in_place, mark,
         poison::{self, Kind},
     };
     use super::{HANDED_OVER, LOG_WRITES, QUEUE_MAX, STOPPING, UNDER_WAY};
@@ -287,6 +287,7 @@ mod interposer {
     }
 
     fn submit(context: c_long, count: c_long, iocbs: c_long) -> c_long {
+        in_place::forget();
         if count != 1 {
             return raw(libc::SYS_io_submit, context, count, iocbs, 0, 0);
         }

@@ -15,14 +15,14 @@ use super::{
     check::read_log,
     connect::Connector,
     engine::Engine,
-    engine_state, file_calls,
+    engine_state, file_calls, in_place,
     mark::{LogEnd, Mark},
     options::{Checked, is_bootstrap_id},
     poison::Watch,
     process::{check_version, prepare_process},
     reuse,
     state::undo_half_a_bootstrap,
-    statements,
+    statements, turns,
 };
 use crate::{log::Report, wire::NodeId};
 
@@ -69,6 +69,8 @@ impl Node {
         reuse::link();
         statements::link();
         file_calls::link();
+        in_place::link();
+        turns::link();
         let checked = options.checked()?;
         if lock.dir() != options.dir {
             return Err(NodeError::InvalidOption {

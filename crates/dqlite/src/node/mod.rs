@@ -20,6 +20,7 @@ mod engine;
 mod error;
 mod file_calls;
 mod handle;
+pub mod in_place;
 mod last_entry;
 mod library;
 mod lock;
@@ -34,6 +35,7 @@ pub mod reuse;
 mod state;
 mod statements;
 pub mod survey;
+mod turns;
 
 pub use check::{engine_bytes, find_damage};
 pub use connect::{DIAL_TIMEOUT, Dial};

@@ -15,7 +15,10 @@ use std::{
     sync::OnceLock,
 };
 
-use super::reuse::{Connection, is_engine_connection};
+use super::{
+    library::functions,
+    reuse::{Connection, is_engine_connection},
+};
 
 const SQLITE_OK: c_int = 0;
 const SQLITE_DENY: c_int = 1;
@@ -87,43 +90,6 @@ type Authorizer = unsafe extern "C" fn(
     *const c_char,
     *const c_char,
 ) -> c_int;
-
-/// Declares functions of SQLite, with the name by which a static program reaches each.
-macro_rules! functions {
-    ($(fn $name:ident = $linked:literal ($($argument:ident: $type:ty),*) -> $result:ty;)*) => {
-        #[cfg(target_feature = "crt-static")]
-        mod real {
-            use super::*;
-            unsafe extern "C" {
-                $(
-                    #[link_name = $linked]
-                    pub fn $name($($argument: $type),*) -> $result;
-                )*
-            }
-        }
-
-        #[cfg(not(target_feature = "crt-static"))]
-        mod real {
-            use super::*;
-            $(
-                /// # Safety
-                ///
-                /// As the original's.
-                pub unsafe fn $name($($argument: $type),*) -> $result {
-                    type Function = unsafe extern "C" fn($($type),*) -> $result;
-                    static FOUND: OnceLock<Function> = OnceLock::new();
-                    let function = FOUND.get_or_init(|| {
-                        let name = CStr::from_bytes_with_nul(concat!(stringify!($name), "\0").as_bytes());
-                        // SAFETY: a function of this type in sqlite3.h.
-                        unsafe { crate::node::library::function(name.expect("it ends in NUL")) }
-                    });
-                    // SAFETY: the caller's promise.
-                    unsafe { function($($argument),*) }
-                }
-            )*
-        }
-    };
-}
 
 functions! {
     fn sqlite3_set_authorizer = "__real_sqlite3_set_authorizer"

@@ -49,6 +49,10 @@ impl Client {
     /// Send one request and return type and body of the answer.
     pub fn call(&mut self, request: u8, body: &[u8]) -> (u8, Vec<u8>) {
         self.send(request, body);
+        self.receive()
+    }
+
+    pub fn receive(&mut self) -> (u8, Vec<u8>) {
         let mut header = [0; 8];
         self.0.read_exact(&mut header).unwrap();
         let words = u32::from_le_bytes(header[..4].try_into().unwrap());
@@ -78,15 +82,29 @@ impl Client {
     }
 
     pub fn exec(&mut self, sql: &str) {
+        self.send_exec(sql);
+        self.expect_result();
+    }
+
+    pub fn send_exec(&mut self, sql: &str) {
         let mut body = 0u64.to_le_bytes().to_vec();
         body.extend(padded(sql));
-        let (kind, body) = self.call(8, &body);
+        self.send(8, &body);
+    }
+
+    pub fn expect_result(&mut self) {
+        let (kind, body) = self.receive();
         assert_eq!(
             kind,
             6,
             "not a RESULT answer: {}",
             String::from_utf8_lossy(&body)
         );
+    }
+
+    pub fn exec_fails(&mut self, sql: &str) {
+        self.send_exec(sql);
+        assert_eq!(self.receive().0, 0, "not a FAILURE answer");
     }
 
     pub fn add(&mut self, id: u64, address: &str) {
