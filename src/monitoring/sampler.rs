@@ -52,7 +52,7 @@ pub struct LogWrites {
 
 /// Counts the engine's writes to its log from now on.
 pub fn watch_log_writes() {
-    dqlite::node::aio::observe_log_writes(|took, bytes| {
+    dqlite::node::log_writes::observe_log_writes(|took, bytes| {
         let took_us = took.as_micros() as u64;
         LOG_WRITES.etcd_us.observe(took_us);
         LOG_WRITES.took_us.observe(took_us);

@@ -13,7 +13,7 @@ use std::{
     time::Instant,
 };
 
-use dqlite::node::{aio, in_place};
+use dqlite::node::{aio, in_place, log_writes};
 use engine::{Client, options, start};
 
 /// Held by a test that counts what the process did.
@@ -134,4 +134,22 @@ fn an_allowed_statement_that_has_to_wait_runs_in_its_turn() {
     first.exec("INSERT INTO t (a) SELECT count(*) FROM t HAVING count(*) = 2");
     first.exec("CREATE UNIQUE INDEX i ON t (a)");
     first.exec_fails("INSERT INTO t (a) VALUES (2)");
+}
+
+#[test]
+fn writes_to_the_log_are_observed() {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static BYTES: AtomicU64 = AtomicU64::new(0);
+    log_writes::observe_log_writes(|_, bytes| _ = BYTES.fetch_add(bytes, Ordering::Relaxed));
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let node = start(&options(dir.path()));
+    let mut client = Client::connect(&node);
+    client.open();
+    client.exec("CREATE TABLE t (b BLOB)");
+    let before = BYTES.load(Ordering::Relaxed);
+    // More than the loop writes itself.
+    client.exec("INSERT INTO t VALUES (randomblob(512 * 1024))");
+    client.exec("INSERT INTO t VALUES (randomblob(100))");
+    let written = BYTES.load(Ordering::Relaxed) - before;
+    assert!(written > 512 * 1024, "{written} bytes");
 }

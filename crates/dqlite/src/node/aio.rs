@@ -7,10 +7,9 @@
 //!   on its event loop. The kernel lets it wait for several RCU grace periods: 28 to 50 ms in which
 //!   the node answers nobody. A thread of its own does it instead.
 //! - `io_submit`: libdqlite first submits each write with RWF_NOWAIT, which ext4 always refuses for
-//!   a preallocated file, and again from a thread of libuv's pool, which then waits for it. Without
-//!   the flag the first attempt succeeds, and the kernel tells the event loop when the write is
-//!   durable: two thread switches less for each commit. How long that took is told to whoever asked
-//!   ([`observe_log_writes`]).
+//!   a preallocated file, and again from a thread of libuv's pool, which then waits for it. Here
+//!   the first attempt is taken, and [`super::log_writes`] makes the write, whose result the next `io_getevents`
+//!   brings: two thread switches less for each commit.
 //! - `io_setup`, and the results of all writes: a failure is told to [`super::poison`], and what is in the log to
 //!   [`super::mark`].
 //! - `gettid`: every trace point asks for it, some 40 times in a commit; the answer never changes.
@@ -24,10 +23,7 @@
 //! Linux on x86_64 and aarch64. Elsewhere, the module does nothing, and the engine stalls.
 
 use std::{
-    sync::{
-        OnceLock,
-        atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering},
-    },
+    sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -42,17 +38,6 @@ static STOPPING: AtomicUsize = AtomicUsize::new(0);
 
 /// Writes that the kernel has and that no thread waits for.
 static UNDER_WAY: AtomicI64 = AtomicI64::new(0);
-
-/// Called for each write to the log, with the time that the disk took and the number of bytes.
-type LogWriteObserver = fn(Duration, u64);
-
-static LOG_WRITES: OnceLock<LogWriteObserver> = OnceLock::new();
-
-/// `observer` is called on the engine's loop, which waits for it: it must do next to nothing. The first one
-/// stays. Where the engine cannot write asynchronously, as on tmpfs, nothing is reported.
-pub fn observe_log_writes(observer: LogWriteObserver) {
-    let _ = LOG_WRITES.set(observer);
-}
 
 /// The timeout for writes that are under way. A disk that needs longer is broken, and the engine gives up on it.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -95,29 +80,22 @@ mod interposer {
         arch::naked_asm,
         cell::Cell,
         ffi::{c_int, c_long},
+        mem::MaybeUninit,
         sync::{
             OnceLock,
             atomic::Ordering,
             mpsc::{SyncSender, sync_channel},
         },
         thread,
-        time::Instant,
     };
 
     use super::super::{
-        in_place, mark,
+        in_place,
+        log_writes::{self, Event, Write},
+        mark,
         poison::{self, Kind},
     };
-    use super::{HANDED_OVER, LOG_WRITES, QUEUE_MAX, STOPPING, UNDER_WAY};
-
-    /// Writes whose begin is remembered: the engine has one under way, or a few where segments change.
-    const TIMED_MAX: usize = 8;
-
-    thread_local! {
-        /// Requests of this thread that the kernel has, by their addresses, and since when.
-        static TIMED: [Cell<Option<(usize, Instant)>>; TIMED_MAX] =
-            const { [const { Cell::new(None) }; TIMED_MAX] };
-    }
+    use super::{HANDED_OVER, QUEUE_MAX, STOPPING, UNDER_WAY};
 
     /// libc's `syscall`: number and up to six arguments in, -1 and `errno` out on failure.
     ///
@@ -264,16 +242,10 @@ mod interposer {
         event_fd: u32,
     }
 
-    /// `struct io_event` of linux/aio_abi.h.
-    #[repr(C)]
-    struct IoEvent {
-        data: u64,
-        iocb: u64,
-        result: i64,
-        result2: i64,
-    }
+    const _: () = assert!(size_of::<Iocb>() == 64 && size_of::<Event>() == 32);
 
-    const _: () = assert!(size_of::<Iocb>() == 64 && size_of::<IoEvent>() == 32);
+    /// IOCB_CMD_PWRITEV.
+    const PWRITEV: u16 = 8;
 
     /// IOCB_FLAG_RESFD: an eventfd tells when the write is done, so no thread waits for it.
     const TELLS: u32 = 1;
@@ -295,18 +267,18 @@ mod interposer {
         // call returns.
         let iocb = unsafe { &mut **(iocbs as *mut *mut Iocb) };
         let is_stopping = STOPPING.load(Ordering::SeqCst) > 0;
-        let is_refusable =
-            !is_stopping && iocb.rw_flags & libc::RWF_NOWAIT != 0 && iocb.flags & TELLS != 0;
+        let is_refusable = !is_stopping
+            && iocb.rw_flags & libc::RWF_NOWAIT != 0
+            && iocb.flags & TELLS != 0
+            && iocb.opcode == PWRITEV;
         if is_refusable {
             iocb.rw_flags &= !libc::RWF_NOWAIT;
             UNDER_WAY.fetch_add(1, Ordering::SeqCst);
+            // SAFETY: the request is as the engine made it.
+            log_writes::begin(unsafe { write_of(context, iocb) });
+            return 1;
         }
         let result = raw(libc::SYS_io_submit, context, count, iocbs, 0, 0);
-        if is_refusable && result != 1 {
-            UNDER_WAY.fetch_sub(1, Ordering::SeqCst);
-        } else if is_refusable && LOG_WRITES.get().is_some() {
-            begin(std::ptr::from_mut(iocb) as usize);
-        }
         if result < 0 {
             poison::failed_on(
                 Kind::LogWrite,
@@ -318,51 +290,43 @@ mod interposer {
         result
     }
 
-    fn begin(request: usize) {
-        TIMED.with(|timed| {
-            // With none free the write is not timed.
-            let is_free = |slot: &&Cell<Option<(usize, Instant)>>| {
-                slot.get().is_none_or(|(found, _)| found == request)
-            };
-            if let Some(free) = timed.iter().find(is_free) {
-                free.set(Some((request, Instant::now())));
-            }
-        });
-    }
-
-    fn end(request: usize, result: i64) {
-        let Some(observer) = LOG_WRITES.get() else {
-            return;
+    /// # Safety
+    ///
+    /// A request to write, with its array of buffers.
+    unsafe fn write_of(context: c_long, iocb: &Iocb) -> Write {
+        // SAFETY: the caller's promise.
+        let bytes = unsafe {
+            let buffers = iocb.buffer as *const libc::iovec;
+            let buffers = std::slice::from_raw_parts(buffers, iocb.bytes as usize);
+            buffers.iter().map(|buffer| buffer.iov_len as u64).sum()
         };
-        TIMED.with(|timed| {
-            let of_it = |slot: &&Cell<Option<(usize, Instant)>>| {
-                slot.get().is_some_and(|(found, _)| found == request)
-            };
-            if let Some((_, started)) = timed.iter().find(of_it).and_then(Cell::take)
-                && let Ok(bytes) = u64::try_from(result)
-            {
-                observer(started.elapsed(), bytes);
-            }
-        });
+        Write {
+            context,
+            data: iocb.data,
+            request: std::ptr::from_ref(iocb) as u64,
+            file: iocb.file as c_int,
+            buffers: iocb.buffer,
+            buffer_count: iocb.bytes as c_int,
+            bytes,
+            offset: iocb.offset,
+            tells: iocb.event_fd as c_int,
+        }
     }
 
     fn events(context: c_long, min: c_long, max: c_long, events: c_long, wait: c_long) -> c_long {
-        let count = raw(libc::SYS_io_getevents, context, min, max, events, wait);
+        let count = match taken(context, max, events) {
+            0 => raw(libc::SYS_io_getevents, context, min, max, events, wait),
+            count => count,
+        };
         for index in 0..usize::try_from(count).unwrap_or(0) {
             // SAFETY: the kernel has written that many events, and the engine keeps a request until
             // it has seen its event. Writes that were refused come with the flag still set.
-            let (is_ours, request, result, file, written) = unsafe {
-                let event = &*(events as *const IoEvent).add(index);
-                let iocb = &*(event.iocb as *const Iocb);
+            let (is_ours, result, file, written) = unsafe {
+                let event = &*(events as *const Event).add(index);
+                let iocb = &*(event.request as *const Iocb);
                 let is_ours = iocb.flags & TELLS != 0 && iocb.rw_flags & libc::RWF_NOWAIT == 0;
                 let written = written(iocb, event.result);
-                (
-                    is_ours,
-                    event.iocb as usize,
-                    event.result,
-                    iocb.file,
-                    written,
-                )
+                (is_ours, event.result, iocb.file, written)
             };
             if let Some((offset, bytes)) = written {
                 mark::written(file as c_int, offset, bytes);
@@ -373,10 +337,18 @@ mod interposer {
             }
             if is_ours {
                 UNDER_WAY.fetch_sub(1, Ordering::SeqCst);
-                end(request, result);
             }
         }
         count
+    }
+
+    /// Moves what [`log_writes`] has of a context to `events`, with room for `max`, and returns the number.
+    fn taken(context: c_long, max: c_long, events: c_long) -> c_long {
+        // SAFETY: the caller of `io_getevents` gives an array of its own.
+        let events = unsafe {
+            std::slice::from_raw_parts_mut(events as *mut MaybeUninit<Event>, max.max(0) as usize)
+        };
+        log_writes::take(context, events) as c_long
     }
 
     /// Offset and bytes of a write that is done as a whole.
@@ -385,7 +357,6 @@ mod interposer {
     ///
     /// The request is as the engine made it, and its buffer is still there.
     unsafe fn written<'a>(iocb: &Iocb, result: i64) -> Option<(u64, &'a [u8])> {
-        const PWRITEV: u16 = 8;
         if iocb.opcode != PWRITEV || iocb.bytes != 1 {
             return None;
         }

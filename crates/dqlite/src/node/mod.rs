@@ -24,6 +24,7 @@ pub mod in_place;
 mod last_entry;
 mod library;
 mod lock;
+pub mod log_writes;
 pub mod mark;
 mod options;
 pub mod packed_table;
