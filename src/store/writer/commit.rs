@@ -109,7 +109,7 @@ impl Writer {
                 drop(database);
                 return match self.recover(write, tree, answers, error, stop).await? {
                     Recovery::Done(database) => {
-                        Ok(ControlFlow::Continue(Connection::Idle(database)))
+                        Ok(ControlFlow::Continue(Connection::Idle(*database)))
                     }
                     Recovery::Stopped => Ok(ControlFlow::Break(Ended::Stopped)),
                     Recovery::Deposed => Ok(ControlFlow::Break(Ended::Deposed)),
@@ -128,7 +128,10 @@ impl Writer {
             !self.pending.wants_pages.is_empty() || !self.pending.wants_vacuum.is_empty();
         if !is_busy && !asks_engine {
             let next = self.next_write(database).await;
-            self.tell(&write, answers);
+            self.answer(answers);
+            // Two tasks that are woken at once wake another thread as well, which the few clients would wait for.
+            tokio::task::yield_now().await;
+            self.notify(&write);
             return Ok(ControlFlow::Continue(next));
         }
         let expected = self.pending.answers.len() + answers.len();
@@ -162,6 +165,10 @@ impl Writer {
 
     pub(in crate::store) fn tell(&mut self, write: &Write, answers: Vec<Answer>) {
         self.answer(answers);
+        self.notify(write);
+    }
+
+    fn notify(&mut self, write: &Write) {
         if let Write::Batch(batch) = write
             && !batch.commits.is_empty()
         {

@@ -37,7 +37,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
 pub(super) enum Recovery {
     /// The outcome is known; goes on with a new connection.
-    Done(Database),
+    Done(Box<Database>),
     /// The server is to stop, and the engine does not answer.
     Stopped,
     /// Another node leads, or did so meanwhile.
@@ -165,7 +165,7 @@ impl Writer {
             }
             refuse(answers, refusal);
         }
-        Ok(Recovery::Done(database))
+        Ok(Recovery::Done(Box::new(database)))
     }
 
     /// Returns the error for a client whose request was not written.

@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_openssl::SslStream;
 
-use super::upgrade::upgrade;
+use super::{engine_socket::EngineSocket, upgrade::upgrade};
 use crate::cluster_id::{self, ClusterId};
 use crate::socket::{connect, host};
 use crate::tls::Tls;
@@ -68,7 +68,7 @@ impl Endpoint {
         Ok(match self {
             Endpoint::Abstract(name) => {
                 let path = OsString::from_vec([b"\0", name.as_bytes()].concat());
-                Stream::Unix(connect_unix(&path).await?)
+                Stream::Engine(EngineSocket::new(connect_unix(&path).await?)?)
             }
             Endpoint::Unix(path) => Stream::Unix(connect_unix(path.as_os_str()).await?),
             Endpoint::Tcp(address) => Stream::Tcp(connect(address).await?),
@@ -146,6 +146,7 @@ impl Default for ConnectOptions {
 
 #[derive(Debug)]
 pub(crate) enum Stream {
+    Engine(EngineSocket),
     Unix(UnixStream),
     Tcp(TcpStream),
     Tls(SslStream<TcpStream>),
@@ -154,6 +155,7 @@ pub(crate) enum Stream {
 macro_rules! on_stream {
     ($self:expr, $stream:ident => $call:expr) => {
         match $self.get_mut() {
+            Stream::Engine($stream) => $call,
             Stream::Unix($stream) => $call,
             Stream::Tcp($stream) => $call,
             Stream::Tls($stream) => $call,

@@ -19,6 +19,7 @@
 mod cluster;
 mod connection;
 mod endpoint;
+mod engine_socket;
 mod error;
 mod exchange;
 mod leader;
