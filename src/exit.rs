@@ -210,7 +210,7 @@ fn of_open(error: &OpenError) -> Exit {
         | OpenError::Foreign(_)
         | OpenError::Damaged(_) => Exit::Data,
         OpenError::Conversion(error) => error.downcast_ref().map_or(Exit::Failure, of_conversion),
-        OpenError::NoLeader(_) | OpenError::Dqlite(_) => Exit::Engine,
+        OpenError::NoLeader(_) | OpenError::Overtaken | OpenError::Dqlite(_) => Exit::Engine,
     }
 }
 

@@ -158,7 +158,7 @@ impl Replica {
         .await
     }
 
-    /// Opens the database on this node, which must lead, and brings the index up to it.
+    /// Opens the database on this node, which must lead, and brings the index up to it. `Overtaken` is worth another attempt.
     pub async fn become_leader(&mut self) -> Result<Leading, OpenError> {
         let shared = self.shared.clone();
         let mut database = if shared.cluster.is_single() {
@@ -171,11 +171,14 @@ impl Replica {
         meta.cluster_id = database.settle(meta.cluster_id, &shared.history_id).await?;
         // Commits an entry in this node's term: after it nothing of an earlier term changes.
         database.fence().await?;
+        // What was read before may have changed until then.
+        meta.compact_revision = database.read_meta().await?.compact_revision;
         self.is_converted = database.layout() == Layout::Batches;
         let head = shared.history.head();
         let (mut garbage, mut sweep) = (Vec::new(), None);
         if !self.is_loaded() || head.revision < meta.compact_revision {
-            let loaded = load(&mut database, meta).await?;
+            let loaded = load(&mut database, meta).await;
+            let loaded = database.settled(loaded).await?;
             garbage = loaded.1;
             shared.history.replace(loaded.0);
         } else {
@@ -188,7 +191,8 @@ impl Replica {
             sweep = Sweep::new(compact_revision, rows);
         }
         let stored = database.read_leases().await?;
-        let settings = database.read_settings().await?;
+        let settings = database.read_settings().await;
+        let settings = database.settled(settings).await?;
         let head = shared.history.head();
         *shared.leases() = restore_leases(&stored, &head.tree, shared.now_ms());
         self.apply_settings(settings);
@@ -215,13 +219,14 @@ impl Replica {
         let mut replay = Replay::after(&head, self.compact_revision());
         let after = RowId::last_of(head.revision);
         let damaged = |error: ReplayError| OpenError::Damaged(error.to_string());
-        database
+        let read = database
             .read_changes(after, |change| {
                 replay
                     .row(change.kind, change.kv, change.prev_revision)
                     .map_err(damaged)
             })
-            .await?;
+            .await;
+        database.settled(read).await?;
         let (commits, tree) = replay.finish_commits();
         self.append(&commits, tree);
         self.apply_compaction(compact_revision).await;

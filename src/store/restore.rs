@@ -38,6 +38,7 @@ impl Filling {
     pub async fn begin(endpoint: &Endpoint, cluster_id: u64) -> Result<Self, OpenError> {
         let mut database = Database::open(endpoint).await?;
         database.prepare_schema(cluster_id, Layout::NEW).await?;
+        database.fence().await?;
         if database.count_changes().await? > 0 {
             return Err(OpenError::Damaged("it should be empty".to_owned()));
         }

@@ -177,8 +177,12 @@ pub const SET_CLUSTER_ID: &str = "UPDATE meta SET value = ? WHERE name = 'cluste
 pub const SET_COMPACT_REVISION: &str = "UPDATE meta SET value = ? WHERE name = 'compact_revision'";
 
 /// Takes the write lock after its present holder: a statement that was sent before cannot change
-/// what is read afterwards.
-pub const FENCE: &str = "UPDATE meta SET value = value + 1 WHERE name = 'writer_epoch'";
+/// what is read afterwards, and one with another epoch fails.
+pub const BEGIN_EPOCH: &str = "UPDATE meta SET value = ? WHERE name = 'writer_epoch'";
+pub const READ_EPOCH: &str = "SELECT value FROM meta WHERE name = 'writer_epoch'";
+/// Inserts nothing while the epoch is the parameter; otherwise a row that the table refuses.
+pub const CHECK_EPOCH: &str = "INSERT INTO meta (name, value) SELECT 'writer_epoch', NULL \
+     WHERE (SELECT value FROM meta WHERE name = 'writer_epoch') IS NOT ?";
 
 pub const READ_CHANGES: &str = "SELECT id, key, kind, create_revision, prev_revision, version, lease, value \
      FROM change WHERE id > ? ORDER BY id LIMIT ?";
@@ -200,11 +204,12 @@ pub const COUNT_BATCHED_CHANGES: &str = "SELECT ifnull(sum(changes), 0) FROM bat
 pub const READ_LAST_BATCH: &str = "SELECT max(id) FROM batch";
 
 /// Appends a batch behind the one that its writer believes to be the last: another writer, whose batches have other
-/// boundaries, and this one cannot both succeed. The parameters are the columns, and the id of that batch or NULL. If it is
-/// not the last, `first` would be NULL, which the table refuses. An INSERT that selects from its own table would copy the
-/// content to a temporary one, and a large content to a temporary file.
+/// boundaries, and this one cannot both succeed. The parameters are the columns, the id of that batch or NULL, and the
+/// writer's epoch. If either is another one, `first` would be NULL, which the table refuses. An INSERT that selects from its
+/// own table would copy the content to a temporary one, and a large content to a temporary file.
 pub const APPEND_BATCH: &str = "INSERT INTO batch (id, first, changes, content) \
-     VALUES (?1, iif((SELECT max(id) FROM batch) IS ?5, ?2, NULL), ?3, ?4)";
+     VALUES (?1, iif((SELECT max(id) FROM batch) IS ?5 \
+     AND (SELECT value FROM meta WHERE name = 'writer_epoch') = ?6, ?2, NULL), ?3, ?4)";
 pub const REWRITE_BATCH: &str = "UPDATE batch SET first = ?, changes = ?, content = ? WHERE id = ?";
 
 /// The batches that may have changes from row ?1 to row ?2.

@@ -109,7 +109,7 @@ impl Coordinator {
     async fn open(&mut self) -> Result<Option<Leading>, CoordinatorError> {
         match self.replica.become_leader().await {
             Ok(leading) => Ok(Some(leading)),
-            Err(error @ OpenError::Dqlite(_)) => {
+            Err(error @ (OpenError::Dqlite(_) | OpenError::Overtaken)) => {
                 debug!(%error, "cannot lead yet");
                 Ok(None)
             }

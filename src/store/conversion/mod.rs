@@ -307,7 +307,8 @@ pub enum Remedy {
 
 pub fn remedy(error: &OpenError) -> Remedy {
     match error {
-        OpenError::Dqlite(Error::NotLeader | Error::NoLeader { .. } | Error::Busy { .. }) => {
+        OpenError::Overtaken
+        | OpenError::Dqlite(Error::NotLeader | Error::NoLeader { .. } | Error::Busy { .. }) => {
             Remedy::Again
         }
         OpenError::Dqlite(

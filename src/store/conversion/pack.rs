@@ -164,8 +164,10 @@ async fn back_up(
     };
     // Before all is read for it.
     check_space(parent(&path), used_bytes + SPARE_BYTES)?;
+    database.fence().await?;
     let meta = database.read_meta().await?;
-    let (history, _) = load(database, meta).await?;
+    let loaded = load(database, meta).await;
+    let (history, _) = database.settled(loaded).await?;
     let leases = database.read_leases().await?;
     let leases = leases.into_iter().map(|lease| LeaseCopy {
         id: lease.id,

@@ -1,10 +1,12 @@
 //! The store's tables in dqlite: opening, and reading everything back.
 
 mod batches;
+mod epoch;
 mod packing;
 mod rows;
 mod write;
 
+use self::epoch::Epoch;
 pub use self::packing::{RowFigures, RowSize};
 
 use std::time::Duration;
@@ -59,6 +61,9 @@ pub enum OpenError {
     Foreign(#[from] Foreign),
     #[error("the database is damaged: {0}")]
     Damaged(String),
+    /// The database may have changed while it was read. It is read again when it is known who leads now.
+    #[error("another writer has begun while the database was read")]
+    Overtaken,
     #[error("dqlite: {0}")]
     Dqlite(#[source] Error),
 }
@@ -117,6 +122,7 @@ pub struct Pages {
 pub struct Database {
     connection: Connection,
     changes: Changes,
+    epoch: Epoch,
 }
 
 /// The way in which changes lie in the database.
@@ -167,6 +173,7 @@ impl Database {
         let mut database = Self {
             connection,
             changes: Changes::Rows(rows::Inserts::default()),
+            epoch: Epoch::default(),
         };
         database.read_number(schema::KEEP_FREED_PAGES).await?;
         Ok(database)
@@ -198,7 +205,7 @@ impl Database {
             schema::ROWS_VERSION => Changes::Rows(rows::Inserts::default()),
             schema::BATCHES_VERSION => {
                 let mut appender = Box::<batches::Appender>::default();
-                appender.read_last(&mut self.connection).await?;
+                appender.begin(&mut self.connection, self.epoch).await?;
                 Changes::Batches(appender)
             }
             version => return Err(OpenError::NewerSchema(version)),
@@ -335,12 +342,28 @@ impl Database {
     }
 
     /// Waits for all writes that any node sent before: afterwards the table says whether they took
-    /// effect.
+    /// effect. Nobody else's writes take effect any more until they do the same, and this connection's do.
     pub async fn fence(&mut self) -> Result<(), Error> {
+        let epoch = Epoch::random();
         self.connection
-            .exec_sql(schema::FENCE, &[])
-            .await
-            .map(|_| ())
+            .exec_sql(schema::BEGIN_EPOCH, &[epoch.param()])
+            .await?;
+        self.epoch = epoch;
+        if let Changes::Batches(appender) = &mut self.changes {
+            appender.begin(&mut self.connection, epoch).await?;
+        }
+        Ok(())
+    }
+
+    /// Returns what was read since the fence, if nobody else has begun to write since. What looks like damage may be the work
+    /// of a leader in between: changes that it purged or merged while others were already read.
+    pub async fn settled<T>(&mut self, read: Result<T, OpenError>) -> Result<T, OpenError> {
+        if matches!(read, Ok(_) | Err(OpenError::Damaged(_)))
+            && !self.epoch.is(self.read_number(schema::READ_EPOCH).await?)
+        {
+            return Err(OpenError::Overtaken);
+        }
+        read
     }
 
     pub async fn pages(&mut self) -> Result<Pages, OpenError> {

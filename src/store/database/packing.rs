@@ -81,7 +81,7 @@ impl Database {
     /// Goes on with a packing that has begun. Returns how many rows are packed, and how many are left.
     pub async fn resume_packing(&mut self) -> Result<(u64, u64), OpenError> {
         let mut appender = Box::<Appender>::default();
-        appender.read_last(&mut self.connection).await?;
+        appender.begin(&mut self.connection, self.epoch).await?;
         self.changes = Changes::Batches(appender);
         let done = self.count_changes().await?;
         let rest = self.read_number(schema::COUNT_CHANGES).await?;

@@ -11,7 +11,12 @@ use etcd_state::{
     settings::SettingChange,
 };
 
-use super::{Changes, Database, batches::roll_back, rows};
+use super::{
+    Changes, Database,
+    batches::{in_one_transaction, roll_back},
+    epoch::Epoch,
+    rows,
+};
 use crate::store::{
     batch::{Batch, MAX_ROWS, Write},
     folded::Folded,
@@ -60,7 +65,7 @@ impl Database {
         let others = statements(batch);
         match &mut self.changes {
             Changes::Rows(inserts) => {
-                write_rows(&mut self.connection, inserts, &changes, &others).await
+                write_rows(&mut self.connection, self.epoch, inserts, &changes, others).await
             }
             Changes::Batches(appender) => {
                 let changes = changes.iter().map(|change| {
@@ -76,17 +81,23 @@ impl Database {
     }
 }
 
+/// The primary key is the fence of changes, and the epoch that of what is written without any.
 async fn write_rows(
     connection: &mut Connection,
+    epoch: Epoch,
     inserts: &mut rows::Inserts,
     changes: &[&Change],
-    others: &[SqlText<'_>],
+    mut others: Vec<SqlText<'_>>,
 ) -> Result<(), Error> {
-    if changes.len().div_ceil(MAX_ROWS) + others.len() == 1 {
-        return write_rows_within(connection, inserts, changes, others).await;
+    if changes.is_empty() {
+        return in_one_transaction(connection, epoch, others).await;
     }
+    if others.is_empty() && changes.len() <= MAX_ROWS {
+        return inserts.insert(connection, changes).await;
+    }
+    others.insert(0, epoch.guard());
     connection.exec_sql("BEGIN IMMEDIATE", &[]).await?;
-    match write_rows_within(connection, inserts, changes, others).await {
+    match write_rows_within(connection, inserts, changes, &others).await {
         // The outcome of COMMIT is the outcome of the batch.
         Ok(()) => connection.exec_sql("COMMIT", &[]).await.map(drop),
         Err(error) => {

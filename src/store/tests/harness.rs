@@ -4,7 +4,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU8, Ordering},
+        atomic::{AtomicU8, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -19,8 +19,9 @@ use etcd_state::mvcc::Commit;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{UnixListener, UnixStream},
-    sync::oneshot,
+    sync::{Notify, oneshot},
     task::JoinHandle,
+    time::timeout,
 };
 
 use crate::store::{
@@ -42,6 +43,31 @@ pub enum Fault {
     Tear,
 }
 
+/// The longest wait for a request that is to be kept back.
+const HOLD_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A request that the socket keeps back: as if much happened between it and the one before.
+#[derive(Default)]
+struct Hold {
+    /// Requests up to that one, and it; 0 is none.
+    requests: AtomicUsize,
+    reached: Notify,
+    released: Notify,
+}
+
+impl Hold {
+    async fn pass(&self) {
+        let count_down = |left: usize| left.checked_sub(1);
+        let left = self
+            .requests
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, count_down);
+        if left == Ok(1) {
+            self.reached.notify_one();
+            self.released.notified().await;
+        }
+    }
+}
+
 /// The layout of new databases: STORE_LAYOUT=batches overrides it.
 pub fn layout() -> Layout {
     match std::env::var("STORE_LAYOUT").as_deref() {
@@ -54,6 +80,7 @@ pub struct Engine {
     node: Option<Node>,
     pub dir: tempfile::TempDir,
     fault: Arc<AtomicU8>,
+    hold: Arc<Hold>,
 }
 
 impl Engine {
@@ -64,6 +91,7 @@ impl Engine {
             node: None,
             dir,
             fault: Arc::new(AtomicU8::new(0)),
+            hold: Arc::default(),
         };
         engine.start_node();
         engine
@@ -98,22 +126,36 @@ impl Engine {
         self.fault.load(Ordering::SeqCst) != 0
     }
 
-    /// A socket that leads to the engine, and does what `inject` says.
+    /// Keeps back one of the next requests on the socket, counted from 1.
+    pub fn hold(&self, request: usize) {
+        self.hold.requests.store(request, Ordering::SeqCst);
+    }
+
+    /// Runs something while a request is kept back, which is let through afterwards.
+    pub async fn while_held<T>(&self, run: impl Future<Output = T>) -> T {
+        let reached = timeout(HOLD_TIMEOUT, self.hold.reached.notified()).await;
+        reached.expect("there are so many requests");
+        let done = run.await;
+        self.hold.released.notify_one();
+        done
+    }
+
+    /// A socket that leads to the engine, and does what `inject` and `hold` say.
     pub fn faulty_endpoint(&self) -> Endpoint {
         let path: PathBuf = self.dir.path().join("faulty.sock");
         let listener = UnixListener::bind(&path).unwrap();
         let name = self.node.as_ref().unwrap().bind_address().to_owned();
-        let fault = self.fault.clone();
+        let (fault, hold) = (self.fault.clone(), self.hold.clone());
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(relay(client, name.clone(), fault.clone()));
+                tokio::spawn(relay(client, name.clone(), fault.clone(), hold.clone()));
             }
         });
         Endpoint::Unix(path)
     }
 }
 
-async fn relay(mut client: UnixStream, name: String, fault: Arc<AtomicU8>) {
+async fn relay(mut client: UnixStream, name: String, fault: Arc<AtomicU8>, hold: Arc<Hold>) {
     use std::os::{linux::net::SocketAddrExt, unix::net};
     let address = net::SocketAddr::from_abstract_name(&name.as_bytes()[1..]).unwrap();
     let engine = net::UnixStream::connect_addr(&address).unwrap();
@@ -124,6 +166,7 @@ async fn relay(mut client: UnixStream, name: String, fault: Arc<AtomicU8>) {
         tokio::select! {
             read = client.read(&mut up) => {
                 let Ok(count @ 1..) = read else { return };
+                hold.pass().await;
                 match fault.swap(0, Ordering::SeqCst) {
                     f if f == Fault::LoseRequest as u8 => return,
                     f if f == Fault::LoseReply as u8 => {

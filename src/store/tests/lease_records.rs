@@ -45,6 +45,7 @@ async fn many_leases_are_granted_checkpointed_and_removed_in_one_batch_each() {
     let engine = Engine::start();
     let mut database = Database::open(&engine.endpoint()).await.unwrap();
     database.prepare_schema(1, layout()).await.unwrap();
+    database.fence().await.unwrap();
 
     let all: Vec<_> = (0..MANY).map(|id| granted(id, 100 + id)).collect();
     let mut expected: Rows = (0..MANY).map(|id| (id, (100 + id, 100 + id))).collect();
@@ -67,6 +68,7 @@ async fn a_grant_of_a_lease_that_is_stored_already_is_refused_with_its_whole_bat
     let engine = Engine::start();
     let mut database = Database::open(&engine.endpoint()).await.unwrap();
     database.prepare_schema(1, layout()).await.unwrap();
+    database.fence().await.unwrap();
     let before = write(&mut database, vec![granted(1, 10)]).await;
     let twice = Batch::of_records(vec![granted(2, 10), granted(1, 20)]);
     assert!(database.write_batch(&twice).await.is_err());

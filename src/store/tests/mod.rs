@@ -1,6 +1,7 @@
 //! The store on the real engine.
 
 mod batches;
+mod epochs;
 mod faults;
 mod harness;
 mod lease_records;

@@ -77,6 +77,13 @@ impl Writer {
             self.abandon(Vec::new());
             return Ok(Recovery::Deposed);
         }
+        if !is_single && matches!(error, dqlite::client::Error::Constraint { .. }) {
+            // The same: its transaction was undone.
+            warn!(%error, "another node has led meanwhile, and this write was refused");
+            refuse(answers, RequestError::LeaderChanged);
+            self.abandon(Vec::new());
+            return Ok(Recovery::Deposed);
+        }
         if let dqlite::client::Error::Corrupt { message, .. } = error {
             return Err(WriterError::Damaged(message));
         }
@@ -115,7 +122,9 @@ impl Writer {
             };
             match read {
                 Ok(truth) => break truth,
-                Err(OpenError::Dqlite(dqlite::client::Error::NotLeader)) if !is_single => {
+                Err(OpenError::Dqlite(dqlite::client::Error::NotLeader) | OpenError::Overtaken)
+                    if !is_single =>
+                {
                     warn!(
                         "this node does not lead any more, and the outcome of its last commit is unknown"
                     );
@@ -192,12 +201,13 @@ impl Writer {
         let settings = database.read_settings().await?;
         let mut changes = Vec::new();
         let after = RowId::last_of(self.shared.history.head().revision);
-        database
+        let read = database
             .read_changes(after, |change| {
                 changes.push(change);
                 Ok(())
             })
-            .await?;
+            .await;
+        database.settled(read).await?;
         let truth = Truth {
             meta,
             leases,

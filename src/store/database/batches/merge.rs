@@ -68,7 +68,7 @@ impl Appender {
         for run in &merged {
             run.write(&mut statements);
         }
-        in_one_transaction(connection, &statements).await?;
+        in_one_transaction(connection, self.epoch, statements).await?;
         let rest = if is_end && looked_at == sizes.len() {
             Rest::Nothing
         } else {

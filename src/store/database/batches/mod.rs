@@ -1,7 +1,8 @@
 //! Changes as one row for each commit batch: the layout of schema 3.
 //!
 //! Invariants: a batch is appended only behind the one that this writer believes to be the last, and the last one is
-//! never deleted, so two writers cannot both succeed. Batches without their dead rows are what one row for each change
+//! never deleted, so two writers cannot both succeed. What is read to be written again is written only in the same epoch:
+//! nobody else has changed it in between. Batches without their dead rows are what one row for each change
 //! would be; whether a dead row still lies in its batch makes no difference to a reader. At least half of each batch
 //! lives, by bytes of keys and values, but for the last one.
 
@@ -17,7 +18,7 @@ use dqlite::{
 use etcd_state::mvcc::{ChangeKind, KeyValue, Revision, RowId};
 
 pub use self::read::read;
-use super::write::SqlText;
+use super::{epoch::Epoch, write::SqlText};
 use crate::store::{
     batch::{MAX_BYTES, MAX_ROWS},
     schema,
@@ -35,13 +36,15 @@ const SQLITE_CORRUPT: u64 = 11;
 pub struct Appender {
     /// The last batch, as this writer believes; none if there is none.
     last: Option<RowId>,
+    epoch: Epoch,
     writer: Writer,
     statement: Option<Statement>,
 }
 
 impl Appender {
     /// Reads which batch is the last. Whoever goes on to read the changes knows at least that one.
-    pub async fn read_last(&mut self, connection: &mut Connection) -> Result<(), Error> {
+    pub async fn begin(&mut self, connection: &mut Connection, epoch: Epoch) -> Result<(), Error> {
+        self.epoch = epoch;
         let rows = connection.query_sql(schema::READ_LAST_BATCH, &[]).await?;
         let rows = rows.collect(1).await?;
         self.last = match rows.first().map(|row| &row[..]) {
@@ -69,7 +72,7 @@ impl Appender {
                 .map(|params| (schema::APPEND_BATCH.into(), params.to_vec()))
                 .collect();
             statements.extend(others);
-            in_one_transaction(connection, &statements).await?;
+            in_one_transaction(connection, self.epoch, statements).await?;
         } else {
             connection.exec_sql("BEGIN IMMEDIATE", &[]).await?;
             if let Err(error) = self.append_with(connection, &packed, &others).await {
@@ -119,7 +122,7 @@ impl Appender {
     ///
     /// # Errors
     ///
-    /// `Constraint` if another writer has appended one meanwhile.
+    /// `Constraint` if another writer has appended one meanwhile, or has begun to write.
     pub async fn append(
         &mut self,
         connection: &mut Connection,
@@ -141,7 +144,7 @@ impl Appender {
     }
 
     /// Returns the parameters by which each batch is appended behind the one before it.
-    fn appends<'a>(&self, batches: &'a [Packed]) -> impl Iterator<Item = [Param<'a>; 5]> {
+    fn appends<'a>(&self, batches: &'a [Packed]) -> impl Iterator<Item = [Param<'a>; 6]> {
         let mut last = self.last;
         batches.iter().map(move |batch| {
             let behind = last.replace(batch.last);
@@ -151,6 +154,7 @@ impl Appender {
                 Param::Integer(batch.changes as i64),
                 Param::Blob(&batch.blob),
                 behind.map_or(Param::Null, |row| Param::Integer(row.number())),
+                self.epoch.param(),
             ]
         })
     }
@@ -163,15 +167,19 @@ impl Appender {
 
 /// Runs statements in one request, which takes fewer turns of the engine, and leaves the transaction open for no longer than it
 /// takes: a connection that goes away within one may keep the engine from stopping.
-async fn in_one_transaction(
+///
+/// # Errors
+///
+/// `Constraint` if another writer has begun to write; then nothing is written.
+pub async fn in_one_transaction(
     connection: &mut Connection,
-    statements: &[SqlText<'_>],
+    epoch: Epoch,
+    mut statements: Vec<SqlText<'_>>,
 ) -> Result<(), Error> {
-    match statements {
-        [] => return Ok(()),
-        [(sql, params)] => return connection.exec_sql(sql, params).await.map(drop),
-        _ => {}
+    if statements.is_empty() {
+        return Ok(());
     }
+    statements.insert(0, epoch.guard());
     let statements_sql: Vec<_> = statements.iter().map(|(sql, _)| &**sql).collect();
     let sql = format!("BEGIN IMMEDIATE; {}; COMMIT", statements_sql.join("; "));
     let params: Vec<_> = statements

@@ -10,6 +10,7 @@ use etcd_state::mvcc::RowId;
 use super::{Appender, damaged, in_one_transaction, numbers, read::RawBatch, rewrite};
 use crate::store::{
     batch::MAX_ROWS,
+    database::write::SqlText,
     purge::{Done, Rest, SweepStep},
     schema,
 };
@@ -38,7 +39,7 @@ impl Appender {
         for row in found.collect(batches.len()).await? {
             purge.add(&RawBatch::from_row(&row)?, &rows, self.last)?;
         }
-        purge.write(connection).await?;
+        in_one_transaction(connection, self.epoch, purge.statements()).await?;
         Ok(Done {
             deleted: rows.len() as u64,
             rest: if rest.is_empty() {
@@ -152,7 +153,7 @@ impl BatchPurge {
         Ok(())
     }
 
-    async fn write(&self, connection: &mut Connection) -> Result<(), Error> {
+    fn statements(&self) -> Vec<SqlText<'_>> {
         let mut statements = Vec::new();
         let mut forgotten = self.deleted.clone();
         for (id, packed) in &self.rewritten {
@@ -173,6 +174,6 @@ impl BatchPurge {
                 .flat_map(|(id, dead)| [Param::Integer(id.number()), Param::Blob(dead)]);
             statements.push((schema::set_dead(chunk.len()).into(), params.collect()));
         }
-        in_one_transaction(connection, &statements).await
+        statements
     }
 }

@@ -14,8 +14,9 @@ use crate::store::{
     schema,
 };
 
-/// Batches of one read while loading: a bound of the rows in flight, not of the rows read.
-const LOAD_BATCHES: i64 = 20_000;
+/// Batches of one read while loading: a bound of the rows in flight, not of the rows read. Few in tests, which see several reads
+/// like this.
+const LOAD_BATCHES: i64 = if cfg!(test) { 8 } else { 20_000 };
 
 /// Bytes of batches that are unpacked at a time, on a thread of their own: two such pieces are in memory while loading.
 const PIECE_BYTES: usize = 1024 * 1024;
