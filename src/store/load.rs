@@ -51,6 +51,7 @@ pub fn empty(options: StoreOptions) -> (Store, Replica) {
         queued_bytes: AtomicUsize::new(0),
         metrics: Default::default(),
         recent_pages: Default::default(),
+        recent_batches: Default::default(),
         started: Instant::now(),
         published: watch::Sender::new(()),
     });

@@ -19,6 +19,7 @@ mod pages;
 mod probe;
 mod purge;
 mod quota;
+mod recent_batches;
 mod replica;
 mod reply;
 mod restore;
@@ -57,6 +58,7 @@ use tokio::{
     time::timeout,
 };
 
+use self::recent_batches::RecentBatches;
 pub use self::{
     change_table::register as register_change_table,
     cluster::{Alone, Cluster, Confirmed},
@@ -70,6 +72,7 @@ pub use self::{
     load::empty,
     metrics::Metrics,
     quota::QuotaBytes,
+    recent_batches::{BATCH_FORMAT, PackedBatch, unpack},
     replica::{ApplyError, Leading, Replica, Row},
     reply::{Committed, ReplyReceiver, ReplySender},
     restore::Filling,
@@ -138,6 +141,8 @@ pub(crate) struct Shared {
     started: Instant,
     metrics: Metrics,
     recent_pages: pages::Recent,
+    /// Empty while there are no other nodes.
+    recent_batches: RecentBatches,
     /// Notifies when history, settings or the compaction revision have changed.
     published: watch::Sender<()>,
 }
@@ -214,6 +219,12 @@ impl Store {
 
     pub fn revision(&self) -> Revision {
         self.shared.history.head().revision
+    }
+
+    /// Returns the changes of a revision and some after it, as this node has written them, if it has just done so.
+    pub fn packed_from(&self, first: Revision) -> Option<Arc<PackedBatch>> {
+        let packed = self.shared.recent_batches.beginning_with(first)?;
+        (packed.last <= self.revision()).then_some(packed)
     }
 
     /// Returns whether this node takes the writes.

@@ -2,6 +2,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
+use bytes::Bytes;
 use etcd_state::mvcc::{Revision, RowId};
 use tracing::info;
 
@@ -89,6 +90,8 @@ pub struct Done {
     /// Rows that were deleted.
     pub deleted: u64,
     pub rest: Rest,
+    /// The blobs that the changes of a batch were packed as.
+    pub packed: Vec<Bytes>,
 }
 
 /// The part of a step that is left.
@@ -294,6 +297,7 @@ mod tests {
         let done = Done {
             deleted: 6,
             rest: Rest::Rows(first[6..].to_vec()),
+            ..Done::default()
         };
         purge.done(&Step::Delete(first.clone()), done, Duration::ZERO);
         assert_eq!(rows(purge.next_step())[..10], first[6..]);
@@ -346,6 +350,7 @@ mod tests {
                 } else {
                     Rest::Again
                 },
+                ..Done::default()
             };
             purge.done(&Step::Sweep(step), done, Duration::ZERO);
             assert!(receiver.try_recv().is_err());
@@ -366,7 +371,11 @@ mod tests {
         let after = RowId::MIN;
         assert_eq!(first, Step::Merge(MergeStep { after, upto }));
         let rest = Rest::Behind(RowId::new(Revision::new(4), 0));
-        purge.done(&first, Done { deleted: 0, rest }, Duration::ZERO);
+        let done = Done {
+            rest,
+            ..Done::default()
+        };
+        purge.done(&first, done, Duration::ZERO);
         // A later compaction goes on where this one is.
         purge.merge_up_to(Revision::new(12));
         let next = purge.next_step().unwrap();

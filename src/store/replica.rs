@@ -161,6 +161,7 @@ impl Replica {
     /// Opens the database on this node, which must lead, and brings the index up to it. `Overtaken` is worth another attempt.
     pub async fn become_leader(&mut self) -> Result<Leading, OpenError> {
         let shared = self.shared.clone();
+        shared.recent_batches.clear();
         let mut database = if shared.cluster.is_single() {
             Database::open(&shared.endpoint).await?
         } else {

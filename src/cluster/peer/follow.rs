@@ -28,7 +28,7 @@ use super::{
     requests::{Nonsense, Unanswered, to_leader},
     rows::{received, settings_from_proto},
 };
-use crate::store::{ApplyError, Replica, Row, Submission};
+use crate::store::{ApplyError, BATCH_FORMAT, Replica, Row, Submission, unpack};
 
 /// Messages that the leader has not taken yet.
 const MAX_UNSENT: usize = 4;
@@ -145,6 +145,7 @@ impl Follower<'_> {
             revision: self.replica.revision().number(),
             compact_revision: self.replica.compact_revision().number(),
             cluster_id: self.replica.cluster_id(),
+            batch_format: BATCH_FORMAT,
         };
         let first = ToLeader {
             hello: Some(hello),
@@ -268,8 +269,12 @@ impl Follower<'_> {
         outstanding: &mut Outstanding,
     ) -> Result<Option<u64>, FollowError> {
         let read_index = message.read_index;
+        let mut rows: Vec<_> = message.rows.into_iter().map(received).collect();
+        for batch in &message.batches {
+            rows.extend(unpack(batch).map_err(|_| FollowError::Confused)?);
+        }
         let parts = Message {
-            rows: message.rows.into_iter().map(received).collect(),
+            rows,
             settings: message.settings,
             compact_revision: message.compact_revision.map(Revision::new),
             answers: message.answers,

@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use dqlite::{cluster_id::ClusterId, wire::NodeId};
 use etcd_state::{mvcc::Revision, settings::Settings};
 use peer_proto::{
@@ -38,7 +39,7 @@ use super::{
     requests::{returned, serve},
     rows::{Transfer, row_of_change, settings_to_proto},
 };
-use crate::store::{NEWEST_SCHEMA, Store};
+use crate::store::{BATCH_FORMAT, NEWEST_SCHEMA, Store};
 
 /// Messages that a follower has not taken yet: beyond this its session waits, and the history keeps
 /// what comes.
@@ -227,6 +228,7 @@ impl Peer for PeerService {
             feed: Feed::new(Revision::NONE, Revision::NONE),
             remembered: self.remembered.clone(),
             sent_log_ends: LogEnds::default(),
+            unpacks: false,
             answers: JoinSet::new(),
             proofs: JoinSet::new(),
         };
@@ -308,8 +310,17 @@ struct Session {
     feed: Feed<SettingsVersion>,
     remembered: Arc<Remembered>,
     sent_log_ends: LogEnds,
+    /// The follower takes changes as they are packed in the database.
+    unpacks: bool,
     answers: JoinSet<proto::Answer>,
     proofs: JoinSet<ReadIndexed>,
+}
+
+/// Changes to send, as rows or as batches.
+struct Part {
+    rows: Vec<proto::Row>,
+    batches: Vec<Bytes>,
+    newest: Option<Revision>,
 }
 
 /// The reason why a session ends.
@@ -392,6 +403,7 @@ impl Session {
         mut confirms: mpsc::Receiver<u64>,
     ) -> Result<std::convert::Infallible, End> {
         let id = hello.member_id;
+        self.unpacks = hello.batch_format >= BATCH_FORMAT;
         let mut published = self.store.published();
         let mut end = pin!(end_of(self.tenure.clone()));
         published.borrow_and_update();
@@ -520,21 +532,18 @@ impl Session {
         let compact_revision = self.store.history().compact_revision();
         let flush = Flush::new(compact_revision, self.store.revision());
         loop {
-            let from = self.feed.next_revision();
-            let commits = self
-                .store
-                .history()
-                .commits_from(from, CHANGES_PER_MESSAGE)
-                .map_err(|_| End::Compacted)?;
-            let changes = commits.iter().flat_map(|commit| &commit.changes);
-            let rows: Vec<_> = changes.map(row_of_change).collect();
-            let newest = commits.last().map(|commit| commit.revision);
+            let Part {
+                rows,
+                batches,
+                newest,
+            } = self.next_part()?;
             let (head, store) = (self.store.revision(), &self.store);
             let settings = || SettingsVersion(store.settings());
             match self.feed.decide(flush, newest, head, settings) {
                 feed::Command::SendRows { settings } => {
                     self.send(FromLeader {
                         rows,
+                        batches,
                         settings: settings.map(|settings| settings_to_proto(&settings.0)),
                         ..Default::default()
                     })
@@ -546,6 +555,7 @@ impl Session {
                 } => {
                     let message = FromLeader {
                         rows,
+                        batches,
                         settings: settings.map(|settings| settings_to_proto(&settings.0)),
                         compact_revision: compact_revision.map(Revision::number),
                         ..last
@@ -557,6 +567,31 @@ impl Session {
                 }
             }
         }
+    }
+
+    /// Returns the next changes that the follower lacks: as they were written, if that was just now and it unpacks them.
+    fn next_part(&self) -> Result<Part, End> {
+        let from = self.feed.next_revision();
+        if self.unpacks
+            && let Some(packed) = self.store.packed_from(from)
+        {
+            return Ok(Part {
+                rows: Vec::new(),
+                batches: packed.blobs.clone(),
+                newest: Some(packed.last),
+            });
+        }
+        let commits = self
+            .store
+            .history()
+            .commits_from(from, CHANGES_PER_MESSAGE)
+            .map_err(|_| End::Compacted)?;
+        let changes = commits.iter().flat_map(|commit| &commit.changes);
+        Ok(Part {
+            rows: changes.map(row_of_change).collect(),
+            batches: Vec::new(),
+            newest: commits.last().map(|commit| commit.revision),
+        })
     }
 
     async fn send(&mut self, message: FromLeader) -> Result<(), End> {

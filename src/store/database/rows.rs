@@ -132,7 +132,7 @@ pub async fn delete(connection: &mut Connection, rows: &[RowId]) -> Result<Done,
     connection.exec_sql(&sql, &params).await?;
     Ok(Done {
         deleted: rows.len() as u64,
-        rest: Rest::Nothing,
+        ..Done::default()
     })
 }
 
@@ -149,7 +149,11 @@ pub async fn sweep(connection: &mut Connection, step: &SweepStep) -> Result<Done
     } else {
         Rest::Again
     };
-    Ok(Done { deleted, rest })
+    Ok(Done {
+        deleted,
+        rest,
+        ..Done::default()
+    })
 }
 
 fn stored_change(row: Row) -> Result<StoredChange, OpenError> {

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use bytes::Bytes;
 use dqlite::{
     client::{Connection, Error},
     wire::Param,
@@ -27,7 +28,10 @@ use crate::store::{
 impl Database {
     pub async fn write(&mut self, write: &Write) -> Result<Done, Error> {
         match write {
-            Write::Batch(batch) => self.write_batch(batch).await.map(|()| Done::default()),
+            Write::Batch(batch) => Ok(Done {
+                packed: self.write_batch(batch).await?,
+                ..Done::default()
+            }),
             Write::Purge(step) => self.purge(step).await,
             Write::Vacuum => self.vacuum().await.map(|()| Done::default()),
         }
@@ -59,13 +63,14 @@ impl Database {
     }
 
     /// Writes the batch as a whole or not at all, in one request where that is possible: each request is two thread hops in
-    /// the engine.
-    pub async fn write_batch(&mut self, batch: &Batch) -> Result<(), Error> {
+    /// the engine. Returns what its changes were packed as, where they are.
+    pub async fn write_batch(&mut self, batch: &Batch) -> Result<Vec<Bytes>, Error> {
         let changes: Vec<&Change> = batch.commits.iter().flat_map(|c| &c.changes).collect();
         let others = statements(batch);
         match &mut self.changes {
             Changes::Rows(inserts) => {
-                write_rows(&mut self.connection, self.epoch, inserts, &changes, others).await
+                write_rows(&mut self.connection, self.epoch, inserts, &changes, others).await?;
+                Ok(Vec::new())
             }
             Changes::Batches(appender) => {
                 let changes = changes.iter().map(|change| {
@@ -75,7 +80,10 @@ impl Database {
                         .map_or(Revision::NONE, |prev| prev.mod_revision);
                     (change.kind, &*change.kv, prev_revision)
                 });
-                appender.write(&mut self.connection, changes, others).await
+                let packed = appender
+                    .write(&mut self.connection, changes, others)
+                    .await?;
+                Ok(packed.into_iter().map(|batch| batch.blob.into()).collect())
             }
         }
     }

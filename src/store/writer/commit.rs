@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use etcd_state::{
     auth::Rules,
     mvcc::{RowId, Tree},
@@ -103,7 +104,7 @@ impl Writer {
         };
         batch_written(timelines(&answers), size, took, result.is_ok());
         slow::commit(took, size);
-        let done = match result {
+        let mut done = match result {
             Ok(done) => done,
             Err(error) => {
                 drop(database);
@@ -118,6 +119,8 @@ impl Writer {
         };
         let metrics = &self.shared.metrics;
         metrics.committed(&write, answers.len(), done.deleted, took);
+        // Before it is published: followers are told then.
+        self.keep_packed(&write, std::mem::take(&mut done.packed));
         if let Write::Purge(step) = &write {
             self.purge.done(step, done, took);
         }
@@ -205,6 +208,14 @@ impl Writer {
                 Answer::Reply(reply) => reply.send(),
                 Answer::Compaction(waiting) => self.compactions.wait(waiting),
             }
+        }
+    }
+
+    fn keep_packed(&self, write: &Write, packed: Vec<Bytes>) {
+        if let Write::Batch(batch) = write
+            && !self.shared.cluster.is_single()
+        {
+            self.shared.recent_batches.push(batch, packed);
         }
     }
 

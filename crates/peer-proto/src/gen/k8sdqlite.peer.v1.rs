@@ -111,6 +111,9 @@ pub struct Hello {
     pub compact_revision: i64,
     #[prost(uint64, tag = "4")]
     pub cluster_id: u64,
+    /// The newest format of packed changes that it unpacks; 0 from nodes before version 0.2.
+    #[prost(uint32, tag = "5")]
+    pub batch_format: u32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReadIndex {
@@ -250,6 +253,9 @@ pub struct FromLeader {
     /// Of all nodes, as far as they are news.
     #[prost(message, repeated, tag = "8")]
     pub log_ends: ::prost::alloc::vec::Vec<LogEnd>,
+    /// In the place of rows, where the node unpacks them: the same changes, as the database has them.
+    #[prost(bytes = "bytes", repeated, tag = "9")]
+    pub batches: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Welcome {

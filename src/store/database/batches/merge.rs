@@ -74,7 +74,10 @@ impl Appender {
         } else {
             Rest::Behind(sizes[looked_at - 1].id)
         };
-        Ok(Done { deleted: 0, rest })
+        Ok(Done {
+            rest,
+            ..Done::default()
+        })
     }
 
     /// Packs the living changes of a run again.

@@ -55,13 +55,14 @@ impl Appender {
         Ok(())
     }
 
-    /// Appends the changes of a commit, and runs the statements that belong to it, as a whole or not at all.
+    /// Appends the changes of a commit, and runs the statements that belong to it, as a whole or not at all. Returns what was
+    /// appended.
     pub async fn write<'a>(
         &mut self,
         connection: &mut Connection,
         changes: impl IntoIterator<Item = (ChangeKind, &'a KeyValue, Revision)>,
         others: Vec<SqlText<'_>>,
-    ) -> Result<(), Error> {
+    ) -> Result<Vec<Packed>, Error> {
         let packed = self.pack(changes);
         let bytes: usize = packed.iter().map(|batch| batch.blob.len()).sum();
         if others.is_empty() && packed.len() == 1 {
@@ -83,7 +84,7 @@ impl Appender {
             connection.exec_sql("COMMIT", &[]).await?;
         }
         self.appended(&packed);
-        Ok(())
+        Ok(packed)
     }
 
     async fn append_with(

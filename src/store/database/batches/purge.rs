@@ -47,6 +47,7 @@ impl Appender {
             } else {
                 Rest::Rows(rest)
             },
+            ..Done::default()
         })
     }
 
