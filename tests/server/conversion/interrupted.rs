@@ -9,7 +9,7 @@ use super::{from_environment, hash, model, random, seed, with_data_of};
 use crate::harness::*;
 
 /// Kills; TAKE_OVER_KILLS overrides it.
-const KILLS: u64 = 6;
+pub const KILLS: u64 = 6;
 
 /// The most kills, as a multiple, of a run in which none has met a conversion so far.
 const PATIENCE: u64 = 20;
@@ -28,7 +28,7 @@ const AIMED_AT: std::ops::Range<f64> = 0.0..0.9;
 /// The number of times that one conversion is interrupted in a row.
 const IN_A_ROW: std::ops::RangeInclusive<u32> = 1..=3;
 
-fn copy(from: &Path, to: &Path) {
+pub fn copy(from: &Path, to: &Path) {
     let _ = std::fs::remove_dir_all(to);
     std::fs::create_dir(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {

@@ -26,18 +26,22 @@ const KEYS_AT_ONCE: u64 = 200;
 
 const LONG_TIMEOUT: Duration = Duration::from_secs(1200);
 
-fn memory_mib(id: u32, name: &str) -> u64 {
+pub fn memory_mib(id: u32, name: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
     let line = status.lines().find(|line| line.starts_with(name));
     let kib = line.and_then(|line| line.split_whitespace().nth(1));
     kib.map_or(0, |kib| kib.parse::<u64>().unwrap() / 1024)
 }
 
-async fn wait_for(server: &mut Server, from: usize, text: &str) {
+/// Waits until the server has said one of some texts.
+pub async fn wait_for(server: &mut Server, from: usize, texts: &[&str]) {
     let deadline = Instant::now() + LONG_TIMEOUT;
-    while !server.output()[from..].contains(text) {
+    while !texts
+        .iter()
+        .any(|text| server.output()[from..].contains(text))
+    {
         assert!(server.process().exited().is_none(), "the server ended");
-        assert!(Instant::now() < deadline, "{text}");
+        assert!(Instant::now() < deadline, "{texts:?}");
         tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
@@ -78,24 +82,24 @@ async fn a_large_table() {
     let from = server.output().len();
     server.launch();
     let id = server.process().id();
-    wait_for(&mut server, from, "backing up the old tables").await;
+    wait_for(&mut server, from, &["backing up the old tables"]).await;
     println!("before the backup: {} MiB", memory_mib(id, "VmRSS"));
     let started = Instant::now();
-    wait_for(&mut server, from, "written and verified").await;
+    wait_for(&mut server, from, &["written and verified"]).await;
     println!(
         "backup: {:?}, at most {} MiB so far",
         started.elapsed(),
         memory_mib(id, "VmHWM")
     );
     let started = Instant::now();
-    wait_for(&mut server, from, "is converted").await;
+    wait_for(&mut server, from, &["is converted"]).await;
     println!(
         "conversion: {:?}, at most {} MiB so far",
         started.elapsed(),
         memory_mib(id, "VmHWM")
     );
     let started = Instant::now();
-    wait_for(&mut server, from, "ready").await;
+    wait_for(&mut server, from, &["ready"]).await;
     println!(
         "loading: {:?}, at most {} MiB, now {} MiB",
         started.elapsed(),
@@ -108,7 +112,7 @@ async fn a_large_table() {
     server.kill9();
     let from = server.output().len();
     server.launch();
-    wait_for(&mut server, from, "ready").await;
+    wait_for(&mut server, from, &["ready"]).await;
     println!(
         "after a restart: {} MiB",
         memory_mib(server.process().id(), "VmRSS")

@@ -6,6 +6,7 @@ mod large;
 mod leases;
 mod model;
 mod nodes;
+mod packing;
 mod random;
 mod table;
 
