@@ -48,6 +48,8 @@ pub enum Command {
     Compare(Comparison),
     /// Let many leases end at once, and measure the calls of others meanwhile
     Expiry(ExpiryShape),
+    /// Renew leases and update pods at a rate, compact, and measure what that makes the disk write
+    Upkeep(UpkeepShape),
     /// Measure how long the disk takes to make 4 KiB durable
     Disk {
         /// A directory on the disk in question
@@ -175,6 +177,26 @@ pub struct ExpiryShape {
     /// TTL of the leases: longer than it takes to make them and their keys
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(i64).range(2..=3600))]
     pub ttl_s: i64,
+    /// Print the table's head first
+    #[arg(long)]
+    pub heading: bool,
+}
+
+/// The objects of a cluster of 1,000 nodes.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct UpkeepShape {
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub leases: u64,
+    #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub pods: u64,
+    /// Leases that are renewed in a second: each of them every 10 s
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    pub leases_per_s: u32,
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    pub pods_per_s: u32,
+    /// Time from one compaction to the next, each to what was current at the one before
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub compact_s: u64,
     /// Print the table's head first
     #[arg(long)]
     pub heading: bool,

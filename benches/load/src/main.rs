@@ -20,6 +20,7 @@ mod operation;
 mod pods;
 mod report;
 mod target;
+mod upkeep;
 mod watch;
 mod workload;
 
@@ -64,6 +65,13 @@ fn run(args: &Args) -> Result<u64, Failure> {
                 println!("{}", expiry::HEADING);
             }
             println!("{}", expiry::run(&args.target(), shape)?);
+            Ok(0)
+        }
+        Command::Upkeep(shape) => {
+            if shape.heading {
+                println!("{}", upkeep::HEADING);
+            }
+            println!("{}", upkeep::run(&args.target(), shape, &args.schedule())?);
             Ok(0)
         }
         Command::Disk { dir } => {

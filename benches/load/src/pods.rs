@@ -5,7 +5,7 @@
 use std::fmt::Write;
 
 use bytes::Bytes;
-use rand::{Rng, rngs::SmallRng};
+use rand::{Rng, SeedableRng, rngs::SmallRng};
 
 /// Deployments whose pods these are.
 const DEPLOYMENTS: u32 = 40;
@@ -227,6 +227,41 @@ fn status(pod: &mut Message, rng: &mut SmallRng, app: &str, ip: &str, started: u
     });
 }
 
+/// Makes the lease object of a node, as its kubelet renews it: all but the time stays the same.
+pub fn lease(node: u64, rng: &mut SmallRng) -> Bytes {
+    const FIELDS: &str = r#"{"f:metadata":{"f:ownerReferences":{".":{},"k:{\"uid\":\"\"}":{}}},"f:spec":{"f:holderIdentity":{},"f:leaseDurationSeconds":{},"f:renewTime":{}}}"#;
+    let mut own = SmallRng::seed_from_u64(node);
+    let name = format!("node-{node:06}");
+    let (lease_id, node_id) = (uuid(&mut own), uuid(&mut own));
+    let mut lease = Message::default();
+    lease.message(1, |meta| {
+        meta.text(1, &name).text(2, "").text(3, "kube-node-lease");
+        meta.text(5, &lease_id).text(6, "").message(8, |time| {
+            time.number(1, 1_700_000_000).number(2, 0);
+        });
+        meta.message(13, |owner| {
+            owner.text(1, "Node").text(3, &name).text(4, &node_id);
+            owner.text(5, "v1");
+        });
+        meta.message(17, |manager| {
+            manager.text(1, "kubelet").text(2, "Update");
+            manager
+                .text(3, "coordination.k8s.io/v1")
+                .text(6, "FieldsV1");
+            manager.message(7, |fields| {
+                fields.text(1, FIELDS);
+            });
+        });
+    });
+    lease.message(2, |spec| {
+        spec.text(1, &name).number(2, 40).message(3, |renewed| {
+            renewed.number(1, rng.random_range(1_700_000_000..1_800_000_000));
+            renewed.number(2, rng.random_range(0..1_000_000) * 1000);
+        });
+    });
+    [b"k8s\0", &lease.0[..]].concat().into()
+}
+
 /// A message of protobuf that is being written.
 #[derive(Default)]
 struct Message(Vec<u8>);
@@ -295,9 +330,15 @@ fn letters(rng: &mut SmallRng, count: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use rand::SeedableRng;
-
     use super::*;
+
+    #[test]
+    fn a_lease_has_the_size_of_a_real_one_and_changes_little() {
+        let mut rng = SmallRng::seed_from_u64(7);
+        let (one, renewed, other) = (lease(1, &mut rng), lease(1, &mut rng), lease(2, &mut rng));
+        assert!(one != renewed && one[..300] == renewed[..300] && one[..300] != other[..300]);
+        assert!((380..520).contains(&one.len()), "{} bytes", one.len());
+    }
 
     #[test]
     fn a_pod_has_the_size_of_a_real_one_and_is_another_each_time() {
