@@ -14,7 +14,7 @@ use k8s_dqlite::{
     commands::{backup, migrator, recover, restore, roll_back, snap, status},
     config,
     exit::Exit,
-    process::{limits, signals::StopSignals},
+    process::signals::StopSignals,
     server::{self, ServerError},
 };
 use program_docs::Generated;
@@ -94,7 +94,7 @@ fn serve(args: &Args) -> ExitCode {
         env!("CARGO_PKG_VERSION"),
         dqlite::node::versions().dqlite
     );
-    if let Err(error) = limits::raise_open_files() {
+    if let Err(error) = places::raise_open_files() {
         warn!(%error, "the limit of open files stays as it is");
     }
     // Before the threads of the runtime and the engine, which inherit it.

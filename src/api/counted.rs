@@ -81,7 +81,12 @@ where
             }
             Err(status) => (Answer::Refused(status), None),
         };
-        Answering { answer, call, lost }
+        Answering {
+            answer,
+            call,
+            lost,
+            on_connection: None,
+        }
     }
 }
 
@@ -145,15 +150,24 @@ pub struct Answering {
     call: Option<Call>,
     /// The end of a stream that needs a leader.
     lost: Option<Lost>,
+    /// Keeps the connection from being idle.
+    on_connection: Option<places::Call>,
 }
 
 impl Answering {
+    /// Keeps the connection from being idle until the end of the answer.
+    pub fn keeping(mut self, on_connection: Option<places::Call>) -> Self {
+        self.on_connection = on_connection;
+        self
+    }
+
     /// The answer to a request that is no gRPC call.
     pub fn uncounted(answer: RouteFuture<Infallible>) -> Self {
         Self {
             answer: Answer::Coming(answer),
             call: None,
             lost: None,
+            on_connection: None,
         }
     }
 }
@@ -182,7 +196,13 @@ impl Future for Answering {
             call.end_by(answer.headers());
         }
         let lost = self.lost.take();
-        Poll::Ready(Ok(answer.map(|body| CountedBody { body, call, lost })))
+        let on_connection = self.on_connection.take();
+        Poll::Ready(Ok(answer.map(|body| CountedBody {
+            body,
+            call,
+            lost,
+            _on_connection: on_connection,
+        })))
     }
 }
 
@@ -191,6 +211,7 @@ pub struct CountedBody {
     body: RouterBody,
     call: Option<Call>,
     lost: Option<Lost>,
+    _on_connection: Option<places::Call>,
 }
 
 impl CountedBody {

@@ -18,12 +18,13 @@ use std::{
 };
 
 use nix::sys::socket::{setsockopt, sockopt};
+use places::Places;
 use tokio::net::{TcpListener, TcpSocket, lookup_host};
 
 use self::unix::SocketFile;
 pub use self::{
     connection::{Connection, Peer, PeerAddress},
-    incoming::{Incoming, MAX_CONNECTIONS},
+    incoming::Incoming,
 };
 use crate::{
     address::{ListenAddress, ListenSocket},
@@ -123,9 +124,9 @@ impl Listener {
         &self.address
     }
 
-    /// The stream of connections, which never ends and has no errors.
-    pub fn incoming(self) -> Incoming {
-        Incoming::new(self.socket, self.tls, MAX_CONNECTIONS)
+    /// The stream of connections, which never ends and has no errors. They take places of these.
+    pub fn incoming(self, places: Places) -> Incoming {
+        Incoming::new(self.socket, self.tls, places)
     }
 }
 

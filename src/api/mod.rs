@@ -14,6 +14,7 @@ mod gateway;
 mod hash;
 mod header;
 mod http;
+mod incomplete;
 mod kv;
 mod leadership;
 mod lease;
@@ -34,9 +35,7 @@ pub use header::Identity;
 pub use http::{Served, Sources};
 pub use kv::KvService;
 pub use lease::LeaseService;
-pub use listener::{
-    Connection, Incoming, ListenError, Listener, MAX_CONNECTIONS, Peer, PeerAddress,
-};
+pub use listener::{Connection, Incoming, ListenError, Listener, Peer, PeerAddress};
 pub use maintenance::{ETCD_VERSION, MaintenanceService, STORAGE_VERSION};
 pub use serve::{Services, serve, serve_http, serve_metrics};
 pub use stopping::Stopping;

@@ -11,6 +11,7 @@ use etcd_proto::{
     v3lockpb::lock_server::LockServer,
 };
 use etcd_state::auth::{AuthOptions, Tokens};
+use places::{Limits, Places, Share};
 use tokio::sync::watch;
 use tokio_stream::StreamExt;
 use tonic::{
@@ -28,6 +29,7 @@ use super::{
     election::ElectionService,
     gate::Gate,
     http::{GrpcOrHttp, Sources, http_routes, metrics_routes},
+    incomplete::incomplete,
     leadership::Leadership,
     lock::LockService,
 };
@@ -55,6 +57,27 @@ const MAX_HEADERS_BYTES: u32 = 512 * 1024;
 /// like.
 const PING_INTERVAL: Duration = Duration::from_secs(2 * 3600);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Clients. A cluster has some tens, with a few connections each; at some 100 KiB per idle connection this bounds the
+/// memory to 500 MiB. Strangers have not sent a request; a TLS handshake takes some 50 KiB and a few ms of work.
+const CLIENTS: Share = Share {
+    percent: 50,
+    files_each: 1,
+    most: Limits {
+        strangers: 1024,
+        known: 4096,
+    },
+};
+
+/// Those who look at metrics, health, the status page or profiles.
+const OBSERVERS: Share = Share {
+    percent: 5,
+    files_each: 1,
+    most: Limits {
+        strangers: 64,
+        known: 256,
+    },
+};
 
 /// The parts of which the API is built.
 pub struct Services {
@@ -88,10 +111,16 @@ pub async fn serve(
     let sources = services.sources.clone();
     let max_concurrent_streams = services.max_concurrent_streams;
     let leadership = Leadership::new(services.cluster_view.clone());
+    let incomplete = incomplete(max_decoded_bytes(&services.store));
     let grpc = Counted::new(grpc_routes(services).await, leadership);
     let http = http_routes(sources, grpc.clone());
+    let service = GrpcOrHttp {
+        grpc,
+        http,
+        incomplete,
+    };
     let connections = listener
-        .incoming()
+        .incoming(Places::new(CLIENTS.limits()))
         .map(|accepted| accepted.map(Corked::new));
     Server::builder()
         .accept_http1(true)
@@ -102,7 +131,7 @@ pub async fn serve(
         .initial_stream_window_size(WINDOW_BYTES)
         .http2_max_header_list_size(MAX_HEADERS_BYTES)
         .http2_max_pending_accept_reset_streams(Some(MAX_RESET_STREAMS))
-        .serve_with_incoming_shutdown(GrpcOrHttp { grpc, http }, connections, stop)
+        .serve_with_incoming_shutdown(service, connections, stop)
         .await
 }
 
@@ -124,11 +153,17 @@ pub async fn serve_http(
     let service = GrpcOrHttp {
         grpc: Counted::new(axum::Router::new(), Leadership::default()),
         http,
+        incomplete: incomplete(MIN_DECODED_BYTES),
     };
+    let connections = listener.incoming(Places::new(OBSERVERS.limits()));
     Server::builder()
         .accept_http1(true)
-        .serve_with_incoming_shutdown(service, listener.incoming(), stop)
+        .serve_with_incoming_shutdown(service, connections, stop)
         .await
+}
+
+fn max_decoded_bytes(store: &Store) -> usize {
+    store.limits().max_received_bytes().max(MIN_DECODED_BYTES)
 }
 
 async fn grpc_routes(services: Services) -> axum::Router {
@@ -159,7 +194,7 @@ async fn grpc_routes(services: Services) -> axum::Router {
     health
         .set_service_status("", tonic_health::ServingStatus::Serving)
         .await;
-    let max_decoded_bytes = store.limits().max_received_bytes().max(MIN_DECODED_BYTES);
+    let max_decoded_bytes = max_decoded_bytes(&store);
     let kv = KvService {
         store: store.clone(),
         identity: identity.clone(),

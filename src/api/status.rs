@@ -48,7 +48,7 @@ pub fn status(error: RequestError) -> Status {
         E::LeaseExists => (Code::FailedPrecondition, "etcdserver: lease already exists"),
         E::LeaseTtlTooLarge => (Code::OutOfRange, "etcdserver: too large lease TTL"),
         E::TooLarge => (Code::InvalidArgument, "etcdserver: request is too large"),
-        E::TooManyRequests => (Code::ResourceExhausted, "etcdserver: too many requests"),
+        E::TooManyRequests => return too_many_requests(),
         E::Auth(error) => return auth_status(error),
         E::NoSpace => (
             Code::ResourceExhausted,
@@ -68,6 +68,11 @@ pub fn status(error: RequestError) -> Status {
         E::Stopped => (Code::Unavailable, "etcdserver: server stopped"),
     };
     Status::new(code, text)
+}
+
+/// Returns the answer to a request that the server has no room for; clients repeat it.
+pub fn too_many_requests() -> Status {
+    Status::resource_exhausted("etcdserver: too many requests")
 }
 
 pub fn membership_status(error: MembershipError) -> Status {

@@ -22,7 +22,6 @@
 //! | `peers` | asking the other members |
 //! | `reconcile` | rows, dqlite's servers and trust kept in step; removals |
 //! | `failpoint` | faults that tests cause; none in a release build |
-//! | `strangers` | slots for connections of clients that are no members |
 //! | `server` | listeners and connections |
 //! | `cluster` | a node in its cluster: engine, port, membership |
 //! | `daemon` | the daemon's phases: waiting, bootstrap, join, reset, stop |
@@ -53,7 +52,6 @@ mod server;
 pub mod source;
 mod sql;
 pub mod state;
-mod strangers;
 pub mod time;
 pub mod token;
 mod trust;

@@ -20,6 +20,7 @@ use openssl::{
     ssl::{Ssl, SslContext, SslMethod, SslOptions, SslSessionCacheMode, SslVerifyMode, SslVersion},
     x509::X509,
 };
+use places::{Limits, Places, Share};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
@@ -33,14 +34,24 @@ use tower::Service;
 use crate::{
     Error,
     certificate::{PemPair, parse},
-    strangers::Strangers,
 };
 
 /// The handshake, and the head of each request.
 const OPENING_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Connections of one listener: two Raft links and some clients for each of some dozen members.
+/// Connections of the control socket.
 const MAX_CONNECTIONS: usize = 512;
+
+/// Strangers: handshakes of all members at once, and some that join. The known: two Raft links and some clients for each of
+/// some dozen members. A connection takes three files: its own, and both ends of that to the engine.
+const SHARE: Share = Share {
+    percent: 80,
+    files_each: 3,
+    most: Limits {
+        strangers: 256,
+        known: 512,
+    },
+};
 
 /// Bytes of a head.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
@@ -150,42 +161,42 @@ pub fn tls(pair: &PemPair) -> Result<SslContext, Error> {
     Ok(context.build())
 }
 
-/// `is_member`: whether a certificate is that of a member, whose connections have slots of their own.
+/// `is_member`: whether a certificate is that of a member, whose connections have places of their own.
 pub async fn serve_network(
     listener: TcpListener,
     tls: SslContext,
     router: Router,
-    is_member: impl Fn(&X509) -> bool + Clone + Send + 'static,
+    is_member: impl Fn(&X509) -> bool + Clone + Send + Sync + 'static,
 ) {
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let mut strangers = Strangers::default();
+    let places = Places::new(SHARE.limits());
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
+        places.room().await;
         let Ok((stream, peer)) = listener.accept().await else {
             sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        let stranger = strangers.enter();
-        let (tls, router) = (tls.clone(), router.clone());
-        let (slots, is_member) = (slots.clone(), is_member.clone());
-        let task = connections.spawn(async move {
-            let Ok(Ok(stream)) = timeout(OPENING_TIMEOUT, shake_hands(stream, &tls)).await else {
-                tracing::debug!(%peer, "no TLS handshake with a client");
-                return;
+        let place = places.enter(Some(peer.ip()));
+        let (tls, router, is_member) = (tls.clone(), router.clone(), is_member.clone());
+        connections.spawn(async move {
+            let serving = async {
+                let Ok(Ok(stream)) = timeout(OPENING_TIMEOUT, shake_hands(stream, &tls)).await
+                else {
+                    tracing::debug!(%peer, "no TLS handshake with a client");
+                    return;
+                };
+                let shown = stream.ssl().peer_certificate();
+                let is_member = shown.as_ref().is_some_and(&is_member);
+                // A member is never idle; anybody else stays a stranger.
+                let _known = is_member.then(|| place.begin());
+                serve(stream, Caller::Network(shown), router).await;
             };
-            let shown = stream.ssl().peer_certificate();
-            let caller = Caller::Network(shown.clone());
-            if !shown.is_some_and(|shown| is_member(&shown)) {
-                let _slot = stranger;
-                return serve(stream, caller, router).await;
-            }
-            drop(stranger);
-            if let Ok(_slot) = slots.try_acquire_owned() {
-                serve(stream, caller, router).await;
+            tokio::select! {
+                () = serving => {}
+                () = place.closed() => tracing::debug!(%peer, "others need its place"),
             }
         });
-        strangers.is_task(task);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     convert::Infallible,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -9,15 +10,22 @@ use axum::{
     Router,
     http::{HeaderMap, Request, Response, Version, header},
 };
+use places::Incomplete;
 use tonic::codegen::Service;
 
-use crate::api::counted::{Answering, Counted, CountedBody};
+use crate::api::{
+    Peer,
+    counted::{Answering, Counted, CountedBody},
+    incomplete::CountedRequest,
+};
 
 /// The service of all connections.
 #[derive(Clone)]
 pub struct GrpcOrHttp {
     pub grpc: Counted,
     pub http: Router,
+    /// The incomplete requests of all connections.
+    pub incomplete: Arc<Incomplete>,
 }
 
 impl Service<Request<tonic::body::Body>> for GrpcOrHttp {
@@ -31,11 +39,17 @@ impl Service<Request<tonic::body::Body>> for GrpcOrHttp {
     }
 
     fn call(&mut self, request: Request<tonic::body::Body>) -> Self::Future {
-        if is_grpc(request.version(), request.headers()) {
+        let peer = request.extensions().get::<Peer>().cloned();
+        let on_connection = peer.as_ref().map(Peer::begin_call);
+        let is_grpc = is_grpc(request.version(), request.headers());
+        let on = peer.map(|peer| (peer, self.incomplete.clone()));
+        let request = request.map(|body| CountedRequest::new(body, on, is_grpc));
+        let answer = if is_grpc {
             self.grpc.call(request)
         } else {
             Answering::uncounted(self.http.call(request))
-        }
+        };
+        answer.keeping(on_connection)
     }
 }
 

@@ -2,17 +2,17 @@
 
 use std::{
     io::{self, IoSlice},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
+use places::{Call, Calls, Place};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpStream, UnixStream},
-    sync::OwnedSemaphorePermit,
     time::{Sleep, sleep},
 };
 use tokio_openssl::SslStream;
@@ -25,14 +25,14 @@ use super::authority::AuthorityMask;
 /// its pings.
 pub(super) const FIRST_BYTES_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Gives its slot back when it closes.
+/// Gives its place back when it closes, and closes when others need it.
 pub struct Connection {
     channel: Channel,
     peer: Peer,
     authority: AuthorityMask,
     /// The timer of [`FIRST_BYTES_TIMEOUT`], until the client has begun.
     deadline: Option<Pin<Box<Sleep>>>,
-    _slot: Option<OwnedSemaphorePermit>,
+    place: Place,
 }
 
 pub(super) enum Channel {
@@ -46,10 +46,11 @@ pub(super) enum Plain {
 }
 
 /// The other end of a connection. In the extensions of every request.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Peer {
     pub address: PeerAddress,
-    pub(super) common_name: Option<Arc<str>>,
+    common_name: Option<Arc<str>>,
+    calls: Calls,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +59,36 @@ pub enum PeerAddress {
     Unix,
 }
 
+impl PeerAddress {
+    /// Returns the address of a client in the network.
+    pub fn ip(self) -> Option<IpAddr> {
+        match self {
+            PeerAddress::Tcp(address) => Some(address.ip()),
+            PeerAddress::Unix => None,
+        }
+    }
+}
+
 impl Peer {
+    pub(super) fn new(address: PeerAddress, common_name: Option<Arc<str>>, place: &Place) -> Self {
+        let calls = place.calls();
+        Self {
+            address,
+            common_name,
+            calls,
+        }
+    }
+
+    /// Begins a call on its connection, which is not idle until this ends.
+    pub fn begin_call(&self) -> Call {
+        self.calls.begin()
+    }
+
+    /// Returns the calls of its connection.
+    pub fn calls(&self) -> &Calls {
+        &self.calls
+    }
+
     pub fn forget_common_name(&mut self) {
         self.common_name = None;
     }
@@ -71,13 +101,13 @@ impl Peer {
 }
 
 impl Connection {
-    pub(super) fn new(channel: Channel, peer: Peer, slot: Option<OwnedSemaphorePermit>) -> Self {
+    pub(super) fn new(channel: Channel, peer: Peer, place: Place) -> Self {
         Self {
             channel,
             peer,
             authority: AuthorityMask::default(),
             deadline: Some(Box::pin(sleep(FIRST_BYTES_TIMEOUT))),
-            _slot: slot,
+            place,
         }
     }
 
@@ -112,6 +142,9 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.place.poll_closed(cx).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.channel).poll_read(cx, buffer);
         self.authority.apply(&mut buffer.filled_mut()[before..]);
@@ -132,6 +165,10 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        // Who does not read what it is sent may not be read from, either.
+        if self.place.poll_closed(cx).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
         Pin::new(&mut self.channel).poll_write(cx, bytes)
     }
 

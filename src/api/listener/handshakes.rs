@@ -7,9 +7,9 @@ use std::{
     time::Duration,
 };
 
+use places::Place;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    sync::OwnedSemaphorePermit,
     task::JoinSet,
     time::{Instant, timeout},
 };
@@ -17,10 +17,6 @@ use tracing::{debug, warn};
 
 use super::connection::{Channel, Connection, Peer, PeerAddress, Plain};
 use crate::tls::ServerTls;
-
-/// Handshakes at a time; further clients wait in the kernel's queue. Each is some 50 KiB and a few
-/// ms of work.
-const MAX_HANDSHAKES: usize = 1024;
 
 /// The longest that one may take: the round trips of a very slow network.
 pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -50,21 +46,18 @@ impl Handshakes {
         }
     }
 
-    pub fn has_room(&self) -> bool {
-        self.running.len() < MAX_HANDSHAKES
-    }
-
-    pub fn start(
-        &mut self,
-        stream: Plain,
-        address: PeerAddress,
-        slot: Option<OwnedSemaphorePermit>,
-    ) {
+    /// Begins one. It ends when others need its place, too.
+    pub fn start(&mut self, stream: Plain, address: PeerAddress, place: Place) {
         let tls = self.tls.clone();
         self.running.spawn(async move {
-            match timeout(HANDSHAKE_TIMEOUT, shake(tls, stream, address, slot)).await {
-                Ok(result) => result.map_err(|error| (address, error)),
-                Err(elapsed) => Err((address, elapsed.into())),
+            let shaking = timeout(HANDSHAKE_TIMEOUT, shake(tls, stream, address, &place));
+            let shaken = tokio::select! {
+                shaken = shaking => shaken.unwrap_or_else(|elapsed| Err(elapsed.into())),
+                () = place.closed() => Err(io::ErrorKind::ConnectionReset.into()),
+            };
+            match shaken {
+                Ok((channel, peer)) => Ok(Connection::new(channel, peer, place)),
+                Err(error) => Err((address, error)),
             }
         });
     }
@@ -107,8 +100,8 @@ async fn shake(
     tls: Arc<ServerTls>,
     mut stream: Plain,
     address: PeerAddress,
-    slot: Option<OwnedSemaphorePermit>,
-) -> io::Result<Connection> {
+    place: &Place,
+) -> io::Result<(Channel, Peer)> {
     if !begins_handshake(&stream).await? {
         // What is left unread would reset the connection, and with it the answer.
         let _ = stream.read(&mut [0; READ_BYTES]).await?;
@@ -117,12 +110,8 @@ async fn shake(
         return Err(io::Error::new(io::ErrorKind::InvalidData, error));
     }
     let accepted = tls.accept(stream).await?;
-    let peer = Peer {
-        address,
-        common_name: accepted.common_name,
-    };
-    let channel = Channel::Tls(Box::new(accepted.stream));
-    Ok(Connection::new(channel, peer, slot))
+    let peer = Peer::new(address, accepted.common_name, place);
+    Ok((Channel::Tls(Box::new(accepted.stream)), peer))
 }
 
 /// Looks at the first byte without taking it.

@@ -1,4 +1,4 @@
-//! Accepts connections, up to a limit.
+//! Accepts connections, each of which gets a place.
 
 use std::{
     io,
@@ -8,10 +8,8 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::{Sleep, sleep},
-};
+use places::Places;
+use tokio::time::{Sleep, sleep};
 use tokio_stream::Stream;
 use tracing::{debug, warn};
 
@@ -22,64 +20,39 @@ use super::{
 };
 use crate::tls::ServerTls;
 
-/// Connections at a time; further ones wait in the kernel's queue until one closes. A cluster has some tens of
-/// clients with a few connections each; at some 100 KiB per idle connection this bounds the memory to 400 MiB.
-pub const MAX_CONNECTIONS: usize = 4096;
-
 /// The pause after an error that does not pass by itself, such as no free file descriptors. It doubles from
 /// the first to the last.
 const BACK_OFF_MIN: Duration = Duration::from_millis(5);
 const BACK_OFF_MAX: Duration = Duration::from_secs(1);
 
-type Acquire = Pin<Box<dyn Future<Output = OwnedSemaphorePermit> + Send>>;
-
 pub struct Incoming {
     socket: Socket,
     /// Set with TLS only.
     handshakes: Option<Handshakes>,
-    slots: Arc<Semaphore>,
-    acquiring: Acquire,
-    /// The slot for the next connection.
-    slot: Option<OwnedSemaphorePermit>,
+    places: Places,
     back_off: Duration,
     pause: Option<Pin<Box<Sleep>>>,
 }
 
 impl Incoming {
-    pub(super) fn new(socket: Socket, tls: Option<Arc<ServerTls>>, max_connections: usize) -> Self {
-        let slots = Arc::new(Semaphore::new(max_connections));
-        let acquiring = acquire(&slots);
+    pub(super) fn new(socket: Socket, tls: Option<Arc<ServerTls>>, places: Places) -> Self {
         Self {
             socket,
             handshakes: tls.map(Handshakes::new),
-            slots,
-            acquiring,
-            slot: None,
+            places,
             back_off: BACK_OFF_MIN,
             pause: None,
         }
     }
 
-    fn poll_slot(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.slot.is_none() {
-            self.slot = Some(ready!(self.acquiring.as_mut().poll(cx)));
-            self.acquiring = acquire(&self.slots);
-        }
-        Poll::Ready(())
-    }
-
-    /// The next client, for which there is room.
+    /// The next client.
     fn poll_client(&mut self, cx: &mut Context<'_>) -> Poll<(Plain, PeerAddress)> {
         loop {
             if let Some(pause) = &mut self.pause {
                 ready!(pause.as_mut().poll(cx));
                 self.pause = None;
             }
-            ready!(self.poll_slot(cx));
-            if self.handshakes.as_ref().is_some_and(|all| !all.has_room()) {
-                // The end of one of them wakes the task.
-                return Poll::Pending;
-            }
+            ready!(self.places.poll_room(cx));
             match ready!(self.poll_accept(cx)) {
                 Ok(client) => {
                     self.back_off = BACK_OFF_MIN;
@@ -113,11 +86,6 @@ impl Incoming {
     }
 }
 
-fn acquire(slots: &Arc<Semaphore>) -> Acquire {
-    let slots = slots.clone();
-    Box::pin(async move { slots.acquire_owned().await.expect("never closed") })
-}
-
 impl Stream for Incoming {
     type Item = io::Result<Connection>;
 
@@ -129,16 +97,13 @@ impl Stream for Incoming {
         }
         loop {
             let (stream, address) = ready!(self.poll_client(cx));
-            let slot = self.slot.take();
+            let place = self.places.enter(address.ip());
             let Some(handshakes) = &mut self.handshakes else {
-                let peer = Peer {
-                    address,
-                    common_name: None,
-                };
+                let peer = Peer::new(address, None, &place);
                 let channel = Channel::Plain(stream);
-                return Poll::Ready(Some(Ok(Connection::new(channel, peer, slot))));
+                return Poll::Ready(Some(Ok(Connection::new(channel, peer, place))));
             };
-            handshakes.start(stream, address, slot);
+            handshakes.start(stream, address, place);
             if let Poll::Ready(connection) = handshakes.poll_next(cx) {
                 return Poll::Ready(Some(Ok(connection)));
             }

@@ -1,5 +1,6 @@
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 
+use places::Limits;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpStream, UnixStream},
@@ -31,6 +32,13 @@ async fn bind(address: &ListenAddress) -> Result<Listener, ListenError> {
     Listener::bind(address, None).await
 }
 
+fn places(each: usize) -> Places {
+    Places::new(Limits {
+        strangers: each,
+        known: each,
+    })
+}
+
 async fn next(incoming: &mut Incoming) -> Connection {
     timeout(DEADLINE, incoming.next())
         .await
@@ -57,7 +65,7 @@ async fn a_tcp_client_is_served_without_delay() {
     let listener = bind(&tcp()).await.unwrap();
     let port = port(&listener);
     assert_ne!(port, 0);
-    let mut incoming = listener.incoming();
+    let mut incoming = listener.incoming(places(100));
     echo(
         &mut incoming,
         TcpStream::connect(("127.0.0.1", port)).await.unwrap(),
@@ -77,7 +85,7 @@ async fn no_host_is_all_interfaces() {
     let address = "tcp://:0".parse().unwrap();
     let listener = bind(&address).await.unwrap();
     let port = port(&listener);
-    let mut incoming = listener.incoming();
+    let mut incoming = listener.incoming(places(100));
     echo(
         &mut incoming,
         TcpStream::connect(("127.0.0.1", port)).await.unwrap(),
@@ -119,7 +127,7 @@ async fn a_socket_is_private_and_removed_at_the_end() {
     let listener = bind(&unix(&path)).await.unwrap();
     let mode = fs::metadata(&path).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
-    let mut incoming = listener.incoming();
+    let mut incoming = listener.incoming(places(100));
     echo(&mut incoming, UnixStream::connect(&path).await.unwrap()).await;
     let client = UnixStream::connect(&path).await.unwrap();
     assert_eq!(
@@ -140,7 +148,7 @@ async fn an_abandoned_socket_is_replaced_and_a_live_one_is_not() {
     let error = bind(&unix(&path)).await.unwrap_err();
     assert!(matches!(error, ListenError::InUse { .. }), "{error}");
     assert!(error.to_string().contains("k8s.sock"), "{error}");
-    let mut incoming = listener.incoming();
+    let mut incoming = listener.incoming(places(100));
     let _probe = next(&mut incoming).await;
     echo(&mut incoming, UnixStream::connect(&path).await.unwrap()).await;
 }
@@ -154,7 +162,7 @@ async fn the_socket_of_a_successor_stays() {
     let second = bind(&unix(&path)).await.unwrap();
     drop(first);
     echo(
-        &mut second.incoming(),
+        &mut second.incoming(places(100)),
         UnixStream::connect(&path).await.unwrap(),
     )
     .await;
@@ -186,32 +194,49 @@ async fn a_path_that_cannot_be_is_explained() {
 }
 
 #[tokio::test]
-async fn connections_beyond_the_limit_wait_until_one_closes() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("k8s.sock");
-    let listener = bind(&unix(&path)).await.unwrap();
-    let mut incoming = Incoming::new(listener.socket, None, 2);
-    let _clients = [
-        UnixStream::connect(&path).await.unwrap(),
-        UnixStream::connect(&path).await.unwrap(),
-        UnixStream::connect(&path).await.unwrap(),
-    ];
-    let (first, _second) = (next(&mut incoming).await, next(&mut incoming).await);
-    assert!(
-        at_once(&mut incoming).await.is_none(),
-        "there is room for two"
-    );
+async fn the_oldest_stranger_goes_and_the_next_client_does_not_wait() {
+    let listener = bind(&tcp()).await.unwrap();
+    let port = port(&listener);
+    let mut incoming = listener.incoming(places(1));
+    let mut silent = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let mut first = next(&mut incoming).await;
+    let _second = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let second = next(&mut incoming).await;
+    let read = timeout(DEADLINE, first.read(&mut [0])).await.unwrap();
+    assert_eq!(read.unwrap_err().kind(), ErrorKind::ConnectionAborted);
     drop(first);
-    next(&mut incoming).await;
+    assert!(matches!(silent.read(&mut [0]).await, Ok(0) | Err(_)));
+    // It has a call, and so does not go.
+    let call = second.connect_info().begin_call();
+    let _third = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let third = next(&mut incoming).await;
+    let _call = third.connect_info().begin_call();
+    let mut third = third;
+    let read = timeout(DEADLINE, third.read(&mut [0])).await.unwrap();
+    assert_eq!(read.unwrap_err().kind(), ErrorKind::ConnectionAborted);
+    drop(call);
 }
 
-/// Returns the connection that is there right now, if any.
-async fn at_once(incoming: &mut Incoming) -> Option<Connection> {
-    tokio::select! {
-        biased;
-        connection = incoming.next() => connection.map(Result::unwrap),
-        () = std::future::ready(()) => None,
+#[tokio::test]
+async fn a_handshake_that_others_need_the_place_of_ends() {
+    let (server, pair) = crate::tls::tests::server();
+    let listener = Listener::bind(&tcp(), Some(server)).await.unwrap();
+    let port = port(&listener);
+    let mut incoming = listener.incoming(places(2));
+    let mut half_open = Vec::new();
+    for _ in 0..20 {
+        half_open.push(TcpStream::connect(("127.0.0.1", port)).await.unwrap());
     }
+    let client = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let connected = async {
+        tokio::join!(
+            next(&mut incoming),
+            crate::tls::tests::connect(&pair, client)
+        )
+    };
+    timeout(HANDSHAKE_TIMEOUT / 2, connected)
+        .await
+        .expect("before those time out");
 }
 
 #[tokio::test]
@@ -219,7 +244,7 @@ async fn accepting_goes_on_after_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("k8s.sock");
     let listener = bind(&unix(&path)).await.unwrap();
-    let mut incoming = listener.incoming();
+    let mut incoming = listener.incoming(places(100));
     for _ in 0..3 {
         incoming.pause(&io::Error::from_raw_os_error(libc::EMFILE));
     }
@@ -231,7 +256,7 @@ async fn accepting_goes_on_after_an_error() {
 async fn timeout_after(bytes: &[u8]) -> Option<Duration> {
     let listener = bind(&tcp()).await.unwrap();
     let port = port(&listener);
-    let mut incoming = listener.incoming();
+    let mut incoming = listener.incoming(places(100));
     let mut client = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     client.write_all(bytes).await.unwrap();
     let mut connection = next(&mut incoming).await;
@@ -267,7 +292,7 @@ async fn a_handshake_that_does_not_end_is_cut_off() {
     let (server, _) = crate::tls::tests::server();
     let listener = Listener::bind(&tcp(), Some(server)).await.unwrap();
     let port = port(&listener);
-    let mut incoming = listener.incoming();
+    let mut incoming = listener.incoming(places(100));
     let mut client = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     tokio::time::pause();
     let started = tokio::time::Instant::now();
@@ -284,7 +309,7 @@ async fn tls_hides_no_odd_authority() {
     let (server, pair) = crate::tls::tests::server();
     let listener = Listener::bind(&tcp(), Some(server)).await.unwrap();
     let port = port(&listener);
-    let mut incoming = listener.incoming();
+    let mut incoming = listener.incoming(places(100));
     let client = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     let (mut connection, mut client) = tokio::join!(
         next(&mut incoming),

@@ -92,6 +92,24 @@ pub async fn answered(api: &Api, path: &str, bytes: Bytes, random: &mut StdRng) 
 /// A call that is under way until it is dropped.
 pub struct Unfinished(JoinHandle<Option<String>>);
 
+impl Unfinished {
+    pub fn has_ended(&self) -> bool {
+        self.0.is_finished()
+    }
+}
+
+/// Waits for the end of any of the calls, which goes, and returns its code.
+pub async fn refused(calls: &mut Vec<Unfinished>) -> Option<String> {
+    let mut ended = None;
+    until("a call ends", async || {
+        ended = calls.iter().position(Unfinished::has_ended);
+        ended.is_some()
+    })
+    .await;
+    let mut call = calls.swap_remove(ended?);
+    (&mut call.0).await.ok()?
+}
+
 impl Drop for Unfinished {
     fn drop(&mut self) {
         self.0.abort();

@@ -3,6 +3,7 @@
 //! `HOSTILE_SEED` repeats a run, `HOSTILE_ROUNDS` makes it longer.
 
 mod call;
+mod crowds;
 mod payload;
 
 use std::collections::BTreeMap;

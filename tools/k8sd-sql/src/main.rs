@@ -66,6 +66,9 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     if matches!(args.command, Command::Daemon { .. }) {
+        if let Err(error) = places::raise_open_files() {
+            eprintln!("Warning: the limit of open files stays as it is: {error}");
+        }
         // Before the threads of the runtime and the engine, which inherit it.
         dqlite::node::raise_priority();
     }

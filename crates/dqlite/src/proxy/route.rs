@@ -4,9 +4,11 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, BytesMut};
+use places::{Call, Place};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 use super::TRAFFIC;
@@ -39,12 +41,24 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for S {}
 pub struct PeerStream {
     received: BytesMut,
     stream: Box<dyn ByteStream>,
+    /// The place of an accepted one, and what keeps that from being idle: a handler may pass the connection on.
+    place: Option<(Arc<Place>, Call)>,
 }
 
 impl PeerStream {
     pub(super) fn new(received: BytesMut, stream: Box<dyn ByteStream>) -> Self {
         TRAFFIC.received(received.len());
-        PeerStream { received, stream }
+        PeerStream {
+            received,
+            stream,
+            place: None,
+        }
+    }
+
+    /// Keeps the place as long as the connection.
+    pub(super) fn keeping(mut self, place: Arc<Place>, known: Call) -> Self {
+        self.place = Some((place, known));
+        self
     }
 }
 
@@ -80,6 +94,11 @@ impl AsyncRead for PeerStream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if let Some((place, _)) = &self.place
+            && place.poll_closed(cx).is_ready()
+        {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
         if self.received.is_empty() {
             let before = buf.filled().len();
             let read = Pin::new(&mut *self.stream).poll_read(cx, buf);

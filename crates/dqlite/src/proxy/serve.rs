@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use places::{Limits, Place, Places, Share};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -24,12 +24,16 @@ use crate::tls::Tls;
 /// The timeout for the first eight bytes of an accepted connection, TLS handshake included.
 const OPENING_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The most connections that have not sent these bytes yet. Anybody can open such connections, so they are counted
-/// apart.
-const MAX_OPENING: usize = 128;
-
-/// Connections beyond that: two Raft links for each of some dozen nodes, and the clients on them.
-const MAX_CONNECTIONS: usize = 1024;
+/// Strangers have not sent these bytes yet. The others are two Raft links for each of some dozen nodes, and the clients
+/// on them. A connection takes three files: its own, and both ends of that to the engine.
+const SHARE: Share = Share {
+    percent: 40,
+    files_each: 3,
+    most: Limits {
+        strangers: 256,
+        known: 1024,
+    },
+};
 
 /// The engine accepts at once, unless it is hung.
 pub(super) const ENGINE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -66,8 +70,7 @@ struct Gate {
     peers: Option<Arc<dyn PeerHandler>>,
     cluster_id: Option<ClusterId>,
     opening_timeout: Duration,
-    opening: Arc<Semaphore>,
-    connections: Arc<Semaphore>,
+    places: Places,
 }
 
 impl Proxy {
@@ -86,8 +89,7 @@ impl Proxy {
             peers,
             cluster_id,
             opening_timeout: OPENING_TIMEOUT,
-            opening: Arc::new(Semaphore::new(MAX_OPENING)),
-            connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+            places: Places::new(SHARE.limits()),
         });
         Ok(Proxy { listener, gate })
     }
@@ -103,7 +105,7 @@ impl Proxy {
         loop {
             tokio::select! {
                 () = &mut stop => break,
-                accepted = self.listener.accept() => match accepted {
+                accepted = self.accept() => match accepted {
                     Ok((stream, peer)) => self.take(stream, peer, &mut connections),
                     Err(error) => {
                         tracing::warn!(%error, "cannot accept connections to the dqlite port");
@@ -117,14 +119,20 @@ impl Proxy {
         connections.shutdown().await;
     }
 
+    async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        self.gate.places.room().await;
+        self.listener.accept().await
+    }
+
     fn take(&self, stream: TcpStream, peer: SocketAddr, connections: &mut JoinSet<()>) {
-        let Ok(opening) = self.gate.opening.clone().try_acquire_owned() else {
-            tracing::debug!(%peer, "closed a connection to the dqlite port: too many are being opened");
-            return;
-        };
         let gate = self.gate.clone();
+        let place = Arc::new(gate.places.enter(Some(peer.ip())));
         connections.spawn(async move {
-            if let Err(error) = gate.serve(stream, peer, opening).await {
+            let served = tokio::select! {
+                served = gate.serve(stream, peer, &place) => served,
+                () = place.closed() => Err(io::Error::other("others need its place")),
+            };
+            if let Err(error) = served {
                 tracing::debug!(%peer, %error, "dqlite connection closed");
             }
         });
@@ -136,18 +144,15 @@ impl Gate {
         &self,
         stream: TcpStream,
         peer: SocketAddr,
-        opening: OwnedSemaphorePermit,
+        place: &Arc<Place>,
     ) -> io::Result<()> {
         tune(&stream)?;
         let opened = timeout(self.opening_timeout, self.open(stream));
         let (mut stream, mut received, mut route) = opened
             .await
             .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
-        let _place = self
-            .connections
-            .try_acquire()
-            .map_err(|_| io::Error::other("too many connections"))?;
-        drop(opening);
+        // From here on it is known, and never idle: with TLS it has shown the cluster's key.
+        let known = place.begin();
         if let (Some(cluster), Route::Dqlite) = (&self.cluster_id, route) {
             let peer = peer.ip().to_string();
             if meet(&mut stream, &mut received, cluster, &peer).await? {
@@ -156,7 +161,10 @@ impl Gate {
         }
         match route {
             Route::Dqlite => self.serve_dqlite(stream, received).await,
-            Route::Http2 => self.serve_peer(stream, received).await,
+            Route::Http2 => {
+                let stream = PeerStream::new(received, stream).keeping(place.clone(), known);
+                self.serve_peer(stream).await
+            }
         }
     }
 
@@ -192,14 +200,14 @@ impl Gate {
         ended
     }
 
-    async fn serve_peer(&self, stream: Box<dyn ByteStream>, received: BytesMut) -> io::Result<()> {
+    async fn serve_peer(&self, stream: PeerStream) -> io::Result<()> {
         let Some(peers) = &self.peers else {
             return Err(io::Error::new(
                 io::ErrorKind::Unsupported,
                 "HTTP/2 is not served here",
             ));
         };
-        peers.handle(PeerStream::new(received, stream)).await;
+        peers.handle(stream).await;
         Ok(())
     }
 }
@@ -255,7 +263,11 @@ mod tests {
     const TIMEOUT: Duration = Duration::from_secs(20);
 
     /// A proxy with these limits in front of an engine that only listens.
-    async fn start(opening_timeout: Duration, opening: usize, connections: usize) -> SocketAddr {
+    async fn start(
+        opening_timeout: Duration,
+        strangers: usize,
+        known: usize,
+    ) -> (SocketAddr, UnixListener, tempfile::TempDir) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("engine");
         let engine = UnixListener::bind(&path).unwrap();
@@ -267,14 +279,12 @@ mod tests {
             peers: None,
             cluster_id: None,
             opening_timeout,
-            opening: Arc::new(Semaphore::new(opening)),
-            connections: Arc::new(Semaphore::new(connections)),
+            places: Places::new(Limits { strangers, known }),
         });
         tokio::spawn(async move {
-            let _engine = (engine, dir);
             Proxy { listener, gate }.run(std::future::pending()).await;
         });
-        address
+        (address, engine, dir)
     }
 
     async fn ends(stream: &mut TcpStream) -> bool {
@@ -284,7 +294,7 @@ mod tests {
 
     #[tokio::test]
     async fn connection_that_says_nothing_is_closed_in_time() {
-        let address = start(Duration::from_millis(20), 1, 1).await;
+        let (address, _engine, _dir) = start(Duration::from_millis(20), 1, 1).await;
         for opening in [&b""[..], &PROTOCOL_VERSION.to_le_bytes()[..7]] {
             let mut stream = TcpStream::connect(address).await.unwrap();
             stream.write_all(opening).await.unwrap();
@@ -293,21 +303,23 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn connections_over_the_limits_are_closed() {
-        let address = start(TIMEOUT, 1, 1).await;
-        let mut silent = TcpStream::connect(address).await.unwrap();
-        let mut second = TcpStream::connect(address).await.unwrap();
-        assert!(ends(&mut second).await);
-        // The first one gets the only place, and makes room for others to open.
-        silent
+    async fn the_oldest_stranger_goes_and_no_known_connection() {
+        let (address, engine, _dir) = start(TIMEOUT, 1, 1).await;
+        let mut known = TcpStream::connect(address).await.unwrap();
+        known
             .write_all(&PROTOCOL_VERSION.to_le_bytes())
             .await
             .unwrap();
-        let mut third = TcpStream::connect(address).await.unwrap();
-        let _ = third.write_all(&PROTOCOL_VERSION.to_le_bytes()).await;
-        assert!(ends(&mut third).await);
+        // What reaches the engine is known.
+        let _link = engine.accept().await.unwrap();
+        let mut silent = TcpStream::connect(address).await.unwrap();
+        let mut second = TcpStream::connect(address).await.unwrap();
+        assert!(ends(&mut silent).await);
+        // The only place among the known is taken.
+        let _ = second.write_all(&PROTOCOL_VERSION.to_le_bytes()).await;
+        assert!(ends(&mut second).await);
         assert!(
-            silent
+            known
                 .try_read(&mut [0])
                 .is_err_and(|e| e.kind() == io::ErrorKind::WouldBlock)
         );
