@@ -1,6 +1,6 @@
 //! The Auth service.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
@@ -11,29 +11,37 @@ use etcd_state::{
     settings::{Settings, Space},
 };
 use rand::RngCore;
-use tokio::{sync::Semaphore, task::spawn_blocking};
+use tokio::task::spawn_blocking;
 use tonic::{Request, Response, Status};
 
 use super::{
-    Identity,
+    Identity, Peer,
     access::{Access, unix_seconds},
-    status::status,
+    status::{status, too_many_requests},
+    turns::Turns,
 };
 use crate::store::Store;
 
-/// Passwords that are hashed at a time: each keeps a core busy for some 50 ms, and those of others
-/// must go on serving. Further ones wait.
-const MAX_HASHING: usize = 1;
-
 /// Bytes of the key that signs tokens: as many as its hash function gives.
 const SECRET_BYTES: usize = 32;
+
+/// The address of a caller, and the user that it is about.
+type TurnOf = (Option<IpAddr>, String);
+
+fn turn_of<T>(request: &Request<T>, user: &str) -> TurnOf {
+    let peer = request.extensions().get::<Peer>();
+    let address = peer.and_then(|peer| peer.address.ip());
+    (address, user.to_owned())
+}
 
 pub struct AuthService {
     store: Store,
     identity: Arc<Identity>,
     access: Arc<Access>,
     bcrypt_cost: u32,
-    hashing: Semaphore,
+    /// One password is hashed at a time: that keeps a core busy for some 50 ms, and the others
+    /// must go on serving. Turns go by address and user.
+    hashing: Turns<TurnOf>,
 }
 
 impl AuthService {
@@ -48,7 +56,7 @@ impl AuthService {
             identity,
             access,
             bcrypt_cost,
-            hashing: Semaphore::new(MAX_HASHING),
+            hashing: Turns::default(),
         }
     }
 
@@ -80,19 +88,29 @@ impl AuthService {
         Ok(Some(self.identity.header(changed.revision)))
     }
 
-    async fn hash(&self, password: String) -> Result<String, Status> {
+    async fn hash(&self, turn_of: TurnOf, password: String) -> Result<String, Status> {
         let cost = self.bcrypt_cost;
         let hash = self
-            .slowly(move || auth::hash_password(&password, cost))
-            .await
+            .slowly(turn_of, move || auth::hash_password(&password, cost))
+            .await?
             .map_err(refuse)?;
         Ok(BASE64_STANDARD.encode(hash))
     }
 
-    /// Runs `work` on a thread of its own when it is its turn.
-    async fn slowly<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
-        let _turn = self.hashing.acquire().await.expect("never closed");
-        spawn_blocking(work).await.expect("hashing does not panic")
+    /// Runs `work` on a thread of its own when it is the caller's turn.
+    async fn slowly<T: Send + 'static>(
+        &self,
+        turn_of: TurnOf,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Status> {
+        let turn = self.hashing.next(turn_of).await;
+        let turn = turn.map_err(|_| too_many_requests())?;
+        let working = spawn_blocking(move || {
+            // Also when the caller has left meanwhile.
+            let _turn = turn;
+            work()
+        });
+        Ok(working.await.expect("hashing does not panic"))
     }
 
     /// Returns the roles of a user. Fails if the caller is neither that user nor an administrator.
@@ -190,6 +208,7 @@ impl auth_server::Auth for AuthService {
         &self,
         request: Request<AuthenticateRequest>,
     ) -> Result<Response<AuthenticateResponse>, Status> {
+        let turn_of = turn_of(&request, &request.get_ref().name);
         let AuthenticateRequest { name, password } = request.into_inner();
         if self.access.is_enabled() && !self.store.rules().load().has_secret() {
             let secret = new_secret();
@@ -199,8 +218,8 @@ impl auth_server::Auth for AuthService {
         let rules = self.store.rules().load_full();
         let hash = rules.password_of(&name).map_err(refuse)?;
         if !self
-            .slowly(move || auth::is_password(&password, &hash))
-            .await
+            .slowly(turn_of, move || auth::is_password(&password, &hash))
+            .await?
         {
             return Err(refuse(AuthError::Failed));
         }
@@ -220,10 +239,13 @@ impl auth_server::Auth for AuthService {
         mut request: Request<AuthUserAddRequest>,
     ) -> Result<Response<AuthUserAddResponse>, Status> {
         self.check_admin(&request)?;
+        let turn_of = turn_of(&request, &request.get_ref().name);
         let user = request.get_mut();
         let has_password = !user.options.is_some_and(|options| options.no_password);
         if has_password {
-            user.hashed_password = self.hash(std::mem::take(&mut user.password)).await?;
+            user.hashed_password = self
+                .hash(turn_of, std::mem::take(&mut user.password))
+                .await?;
         }
         let header = self.change(request, Change::UserAdd).await?;
         Ok(Response::new(AuthUserAddResponse { header }))
@@ -260,9 +282,12 @@ impl auth_server::Auth for AuthService {
         mut request: Request<AuthUserChangePasswordRequest>,
     ) -> Result<Response<AuthUserChangePasswordResponse>, Status> {
         self.check_admin(&request)?;
+        let turn_of = turn_of(&request, &request.get_ref().name);
         let user = request.get_mut();
         if !user.password.is_empty() {
-            user.hashed_password = self.hash(std::mem::take(&mut user.password)).await?;
+            user.hashed_password = self
+                .hash(turn_of, std::mem::take(&mut user.password))
+                .await?;
         }
         let header = self.change(request, Change::UserChangePassword).await?;
         Ok(Response::new(AuthUserChangePasswordResponse { header }))

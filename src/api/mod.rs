@@ -25,6 +25,7 @@ mod serve;
 mod snapshot;
 mod status;
 mod stopping;
+mod turns;
 mod watch;
 
 pub use cluster::ClusterService;

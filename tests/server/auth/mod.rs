@@ -6,6 +6,7 @@ mod nodes;
 mod permissions;
 mod recipes;
 mod tokens;
+mod turns;
 
 use etcd_proto::{
     authpb::{Permission, UserAddOptions, permission::Type},
