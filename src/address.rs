@@ -84,6 +84,16 @@ pub enum ListenSocket {
 }
 
 /// Parses the URLs that etcd's clients use, and `tcp` for `http` as in the Go k8s-dqlite.
+impl ListenAddress {
+    /// Returns the host of a port that is not one of all interfaces.
+    pub fn host(&self) -> Option<&str> {
+        match &self.socket {
+            ListenSocket::Tcp { host, .. } if !is_unspecified(host) => Some(host),
+            _ => None,
+        }
+    }
+}
+
 impl FromStr for ListenAddress {
     type Err = AddressError;
 

@@ -33,7 +33,7 @@ pub use corked::Corked;
 use counted::Counted;
 pub use gateway::Translator;
 pub use header::Identity;
-pub use http::{Served, Sources};
+pub use http::{Served, Sources, WebRules, with_rules};
 pub use kv::KvService;
 pub use lease::LeaseService;
 pub use listener::{Connection, Incoming, ListenError, Listener, Peer, PeerAddress};

@@ -28,7 +28,7 @@ use super::{
     concurrency::Recipes,
     election::ElectionService,
     gate::Gate,
-    http::{GrpcOrHttp, Sources, http_routes, metrics_routes},
+    http::{GrpcOrHttp, Sources, WebRules, http_routes, metrics_routes},
     incomplete::incomplete,
     leadership::Leadership,
     lock::LockService,
@@ -96,6 +96,8 @@ pub struct Services {
     pub auth: AuthOptions,
     /// The sources of the metrics.
     pub sources: Sources,
+    /// The web pages that may use the HTTP endpoints.
+    pub web_rules: WebRules,
 }
 
 /// Calls of one connection that their client gives up before they are begun. Beyond that the connection is closed: somebody floods
@@ -108,12 +110,12 @@ pub async fn serve(
     listener: Listener,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), Error> {
-    let sources = services.sources.clone();
+    let (sources, rules) = (services.sources.clone(), services.web_rules.clone());
     let max_concurrent_streams = services.max_concurrent_streams;
     let leadership = Leadership::new(services.cluster_view.clone());
     let incomplete = incomplete(max_decoded_bytes(&services.store));
     let grpc = Counted::new(grpc_routes(services).await, leadership);
-    let http = http_routes(sources, grpc.clone());
+    let http = http_routes(sources, grpc.clone(), rules);
     let service = GrpcOrHttp {
         grpc,
         http,
@@ -179,6 +181,7 @@ async fn grpc_routes(services: Services) -> axum::Router {
         max_concurrent_streams: _,
         auth,
         sources: _,
+        web_rules: _,
     } = services;
     let access = Arc::new(Access {
         rules: store.rules().clone(),

@@ -227,6 +227,19 @@ pub struct Args {
     #[arg(long, value_name = "COUNT", value_parser = streams, default_value = "4294967295")]
     pub max_concurrent_streams: u32,
 
+    /// Origins of the web pages that may use the API over HTTP, such as https://a.example; * is all.
+    #[arg(
+        long,
+        value_name = "ORIGINS",
+        value_delimiter = ',',
+        default_value = "*"
+    )]
+    pub cors: Vec<String>,
+
+    /// Names of this server in requests over HTTP without TLS; others are refused; * is all.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "*")]
+    pub host_whitelist: Vec<String>,
+
     /// Action when the disk is nearly full.
     #[arg(
         long,

@@ -64,6 +64,9 @@ pub struct ServerConfig {
     pub limits: Limits,
     /// Calls at a time on one client connection.
     pub max_concurrent_streams: u32,
+    /// The origins of web pages that may use the API, and the names of this server that they may use; `*` is all.
+    pub cors: Vec<String>,
+    pub host_whitelist: Vec<String>,
     /// The watch on the disk's free space. `None`: the disk is not watched.
     pub disk_watch: Option<DiskWatch>,
     /// The settings of scheduled backups. `None`: the server makes none.
@@ -116,6 +119,8 @@ fn read(args: &Args, warnings: &mut Vec<String>) -> Result<ServerConfig, ConfigE
             max_txn_operations: args.max_txn_ops,
         },
         max_concurrent_streams: args.max_concurrent_streams,
+        cors: args.cors.clone(),
+        host_whitelist: args.host_whitelist.clone(),
         progress_interval: args.watch_progress_notify_interval,
         disk_watch: interval.map(|interval| DiskWatch {
             interval,

@@ -20,7 +20,7 @@ use tracing::{error, info, warn};
 
 use super::client_urls::ClientUrls;
 use crate::{
-    api::{self, Identity, ListenError, Listener, Served, Services, Sources, Stopping},
+    api::{self, Identity, ListenError, Listener, Served, Services, Sources, Stopping, WebRules},
     backup::{self, Maker},
     cluster::{
         node::{Membership, Pauses, Publisher, RunningNode, StartError},
@@ -219,10 +219,17 @@ pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result
         }),
         auth: config.auth,
         sources,
+        web_rules: WebRules::new(
+            config.cors.clone(),
+            config.host_whitelist.clone(),
+            config.client_tls.is_some(),
+        ),
     };
     if let Some(listener) = profiling_listener {
         info!(listen = %listener.address(), "serving profiles");
-        let serving = api::serve_http(profiling::routes(), listener, stopping.clone().wait());
+        let rules = WebRules::own_only(listener.address().host());
+        let routes = api::with_rules(profiling::routes(), rules);
+        let serving = api::serve_http(routes, listener, stopping.clone().wait());
         tokio::spawn(serving);
     }
     let mut api = tokio::spawn(api::serve(services, listener, stopping.wait()));

@@ -291,3 +291,56 @@ async fn http_2_is_understood_without_grpc() {
     let answer = String::from_utf8(answer.stdout).unwrap();
     assert_eq!(answer, format!("{JSON_HEALTHY} 2"));
 }
+
+parity! { with Options::flags(&["--host-whitelist=localhost,etcd.example", "--cors=http://a.example:8080"]); only_known_names_are_served }
+
+/// The answer to a request with these headers.
+async fn with_headers(server: &Server, headers: &str) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", server.client_port()))
+        .await
+        .unwrap();
+    let request = format!("GET /version HTTP/1.1\r\nConnection: close\r\n{headers}\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer.to_lowercase()
+}
+
+async fn only_known_names_are_served(server: Server) {
+    for host in ["localhost", "localhost:2379", "etcd.example"] {
+        let answer = with_headers(&server, &format!("Host: {host}\r\n")).await;
+        assert!(answer.starts_with("http/1.1 200"), "{host}: {answer}");
+    }
+    for host in ["attacker.example", "127.0.0.1"] {
+        let answer = with_headers(&server, &format!("Host: {host}\r\n")).await;
+        assert!(answer.starts_with("http/1.1 421"), "{host}: {answer}");
+    }
+    let page = "Host: localhost\r\nOrigin: http://a.example:8080\r\n";
+    let answer = with_headers(&server, page).await;
+    assert!(
+        answer.contains("access-control-allow-origin: http://a.example:8080"),
+        "{answer}"
+    );
+    // gRPC is not asked.
+    assert_eq!(server.api().await.put("a", "1").await, 2);
+}
+
+#[tokio::test]
+async fn a_page_of_another_origin_is_refused() {
+    let options = Options::flags(&["--cors=http://a.example"]);
+    let server = Server::start_with(Kind::K8sDqlite, options).await;
+    let page = |origin: &str| format!("Host: x\r\nOrigin: {origin}\r\n");
+    for (origin, status) in [
+        ("http://a.example", "200"),
+        ("http://a.example:8080", "200"),
+        ("https://a.example", "403"),
+        ("null", "403"),
+    ] {
+        let answer = with_headers(&server, &page(origin)).await;
+        assert!(
+            answer.starts_with(&format!("http/1.1 {status}")),
+            "{origin}: {answer}"
+        );
+    }
+}

@@ -34,10 +34,15 @@ impl Profiled {
 
     /// The status and the body.
     async fn ask(&self, method: &str, path: &str, body: &str) -> (u16, Vec<u8>) {
+        self.ask_as("Host: localhost", method, path, body).await
+    }
+
+    /// Asks with these headers.
+    async fn ask_as(&self, as_whom: &str, method: &str, path: &str, body: &str) -> (u16, Vec<u8>) {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
         let length = body.len();
         let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+            "{method} {path} HTTP/1.1\r\n{as_whom}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
         );
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = Vec::new();
@@ -248,6 +253,26 @@ async fn a_directory_that_is_not_there_is_said_at_the_start() {
         output.contains("failed to create cpu profiling file"),
         "{output}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_web_page_of_somebody_else_changes_nothing() {
+    let profiled = Profiled::start(&[]).await;
+    for (as_whom, status) in [
+        ("Host: attacker.example", 421),
+        ("Host: localhost\r\nOrigin: http://attacker.example", 403),
+        ("Host: localhost\r\nOrigin: null", 403),
+    ] {
+        let asked = profiled.ask_as(as_whom, "PUT", "/debug/log-level", "trace");
+        assert_eq!(asked.await.0, status, "{as_whom}");
+    }
+    for as_whom in [
+        "Host: 127.0.0.1:1",
+        "Host: [::1]:80\r\nOrigin: http://localhost:8080",
+    ] {
+        let asked = profiled.ask_as(as_whom, "GET", "/debug/log-level", "");
+        assert_eq!(asked.await, (200, b"info\n".to_vec()), "{as_whom}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,18 +13,19 @@ mod version;
 use axum::{
     Router,
     http::{StatusCode, header},
-    middleware::from_fn,
+    middleware::from_fn_with_state,
     response::{IntoResponse, Response},
 };
 
 pub use self::{
     grpc_or_http::GrpcOrHttp,
+    headers::WebRules,
     metrics::{Served, Sources},
 };
 use crate::api::{Counted, gateway};
 
 /// All that is not gRPC, and the gateway to `grpc`.
-pub fn http_routes(sources: Sources, grpc: Counted) -> Router {
+pub fn http_routes(sources: Sources, grpc: Counted, rules: WebRules) -> Router {
     let max_received_bytes = sources.store.limits().max_received_bytes();
     Router::new()
         .merge(health::routes(sources.store.clone()))
@@ -32,8 +33,13 @@ pub fn http_routes(sources: Sources, grpc: Counted) -> Router {
         .merge(version::routes())
         .merge(gateway::routes(grpc, max_received_bytes))
         .fallback(async || text(StatusCode::NOT_FOUND, "404 page not found\n"))
-        .layer(from_fn(headers::allow_any_origin))
+        .layer(from_fn_with_state(rules, headers::check_web))
         .with_state(())
+}
+
+/// Routes that nobody may use by a web page of somebody else.
+pub fn with_rules(routes: Router, rules: WebRules) -> Router {
+    routes.layer(from_fn_with_state(rules, headers::check_web))
 }
 
 /// The routes of the metrics endpoint, before clients are served and afterwards: those of etcd's
