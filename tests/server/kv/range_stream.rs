@@ -14,6 +14,7 @@ parity! {
     a_pinned_revision_reads_as_it_was,
     a_future_revision_ends_the_stream,
     orders_and_filters_are_not_for_streams,
+    a_few_keys_come_in_the_order_of_a_range_without_one,
 }
 
 /// A connection to the server, unless it is an etcd before 3.7.
@@ -143,5 +144,25 @@ async fn orders_and_filters_are_not_for_streams(server: Server) {
             chunks(&api, request).await.unwrap_err().code(),
             Code::Unimplemented
         );
+    }
+}
+
+async fn a_few_keys_come_in_the_order_of_a_range_without_one(server: Server) {
+    let Some(api) = streaming_api(&server).await else {
+        return;
+    };
+    for index in 0..10 {
+        api.put(&format!("k{index:03}"), &format!("v{}", (index * 7) % 10))
+            .await;
+    }
+    api.put("k004", "v5").await;
+    for target in 0..5 {
+        let request = RangeRequest {
+            sort_target: target,
+            ..get_prefix("k")
+        };
+        let chunks = chunks(&api, request.clone()).await.unwrap();
+        let streamed: Vec<_> = chunks.into_iter().flat_map(|chunk| chunk.kvs).collect();
+        assert_eq!(streamed, api.ask(request).await.kvs, "target {target}");
     }
 }

@@ -113,7 +113,7 @@ pub fn is_default_order(request: &RangeRequest) -> bool {
 
 /// Keys arrive in key order, and keep it where they are equal in what is sorted by, as in etcd up
 /// to a dozen keys. Returns whether the limit cut some off.
-fn sort_and_cut(kvs: &mut Vec<mvccpb::KeyValue>, request: &RangeRequest) -> bool {
+pub(super) fn sort_and_cut(kvs: &mut Vec<mvccpb::KeyValue>, request: &RangeRequest) -> bool {
     let target = request.sort_target();
     let ascending = |a: &mvccpb::KeyValue, b: &mvccpb::KeyValue| match target {
         SortTarget::Key => a.key.cmp(&b.key),
