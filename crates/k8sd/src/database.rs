@@ -146,6 +146,21 @@ impl Database {
         }
     }
 
+    /// Refuses whoever has no token for this name.
+    pub async fn check_token(&self, name: &str, secret: &str, now_s: i64) -> Result<(), Error> {
+        let tokens = self.tokens().await?;
+        let token = tokens.iter().find(|token| {
+            openssl::memcmp::eq(&hashed(&token.secret), &hashed(secret)) && token.name == name
+        });
+        match token {
+            None => Err(no_token()),
+            Some(token) if token.expires_s.is_some_and(|s| s < now_s) => {
+                Err(Error::Forbidden("The join token has expired".to_owned()))
+            }
+            Some(_) => Ok(()),
+        }
+    }
+
     /// Lets a node in. `secret`: the token that it has to show, which is used up with it.
     pub async fn add_member(
         &self,
@@ -154,7 +169,6 @@ impl Database {
     ) -> Result<(), Error> {
         let extensions = serde_json::to_string(&EXTENSIONS).expect("texts become JSON");
         let now = now_s();
-        let no_token = || Error::Forbidden("No matching join token found".to_owned());
         let mut steps = vec![(
             schema::ADD_MEMBER,
             vec![
@@ -171,22 +185,12 @@ impl Database {
             ],
         )];
         if let Some(secret) = secret {
-            let tokens = self.tokens().await?;
-            let token = tokens.iter().find(|token| {
-                openssl::memcmp::eq(&hashed(&token.secret), &hashed(secret))
-                    && token.name == member.name
-            });
-            match token {
-                None => return Err(no_token()),
-                Some(token) if token.expires_s.is_some_and(|s| s < now) => {
-                    return Err(Error::Forbidden("The join token has expired".to_owned()));
-                }
-                // Another node may be let in with it meanwhile.
-                Some(_) => steps.push((
-                    schema::USE_TOKEN,
-                    vec![Param::Text(&member.name), Param::Text(secret)],
-                )),
-            }
+            self.check_token(&member.name, secret, now).await?;
+            // Another node may be let in with it meanwhile.
+            steps.push((
+                schema::USE_TOKEN,
+                vec![Param::Text(&member.name), Param::Text(secret)],
+            ));
         }
         let mut then = vec![
             (schema::REMOVALS_TABLE, vec![]),
@@ -355,6 +359,10 @@ impl Database {
 }
 
 /// Secrets are compared in constant time, whatever their lengths.
+fn no_token() -> Error {
+    Error::Forbidden("No matching join token found".to_owned())
+}
+
 fn hashed(secret: &str) -> [u8; 32] {
     openssl::sha::sha256(secret.as_bytes())
 }

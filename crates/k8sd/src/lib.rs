@@ -63,3 +63,4 @@ pub use error::Error;
 pub use leave::leave;
 pub use rest::ENDPOINTS;
 pub use run::{DaemonOptions, run};
+pub use sql::{USUAL_TIMEOUT as USUAL_SQL_TIMEOUT, set_timeout as set_sql_timeout};

@@ -125,7 +125,7 @@ impl Offline {
     }
 
     pub async fn run(&self, query: &SqlQuery) -> Result<SqlBatch, Error> {
-        let deadline = Instant::now() + sql::BUDGET;
+        let deadline = Instant::now() + sql::request_timeout();
         let ran = timeout_at(deadline, async {
             let session = self.session(deadline).await?;
             sql::run(session, &query.query, Access::Read, query.transaction).await
@@ -134,7 +134,7 @@ impl Offline {
     }
 
     pub async fn dump(&self, only_schema: bool) -> Result<String, Error> {
-        let deadline = Instant::now() + sql::BUDGET;
+        let deadline = Instant::now() + sql::request_timeout();
         let dumped = timeout_at(deadline, async {
             sql::dump(self.session(deadline).await?, only_schema).await
         });

@@ -13,7 +13,7 @@ use crate::{
     client::{Target, member_tls},
     offline::Offline,
     schema,
-    sql::BUDGET,
+    sql::request_timeout,
     state::StateDir,
     trust::Truststore,
 };
@@ -23,8 +23,8 @@ const PATH: &str = "/core/internal/sql";
 /// One member's answer whether it is ready.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Longer than a daemon takes, so that its own error arrives.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(BUDGET.as_secs() + 10);
+/// The time beside that which a daemon takes, so that its own error arrives.
+const ANSWER_GRACE: Duration = Duration::from_secs(10);
 
 /// Members that are asked; a cluster has some dozen.
 const MAX_MEMBERS: usize = 64;
@@ -43,7 +43,12 @@ impl Source {
             Self::Daemon(daemon) => {
                 let body = json!(query);
                 daemon
-                    .call(Method::POST, PATH, Some(&body), ANSWER_TIMEOUT)
+                    .call(
+                        Method::POST,
+                        PATH,
+                        Some(&body),
+                        request_timeout() + ANSWER_GRACE,
+                    )
                     .await
             }
             Self::Copy(copy) => copy.run(query).await,
@@ -78,7 +83,7 @@ impl Source {
             false => PATH.to_owned(),
         };
         let dump: SqlDump = daemon
-            .call(Method::GET, &path, None, ANSWER_TIMEOUT)
+            .call(Method::GET, &path, None, request_timeout() + ANSWER_GRACE)
             .await?;
         Ok(dump.text)
     }

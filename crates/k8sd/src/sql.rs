@@ -3,11 +3,12 @@
 //! Each runs in a transaction of its own, or all in one; every one as a query that is read to its end, because
 //! dqlite harms itself with rows of a statement that is executed for its effect alone.
 
-use std::time::Duration;
+use std::{sync::OnceLock, time::Duration};
 
 use dqlite::{
     client::Connection,
     guard::{GuardError, check_rows, look},
+    node::limit_values,
     sql::{Kind, Piece, is_blank, kind, split},
     wire::{Param, Value},
 };
@@ -24,8 +25,24 @@ use crate::{
     time::rfc3339,
 };
 
-/// The whole request.
-pub const BUDGET: Duration = Duration::from_secs(30);
+/// The whole request, unless the operator wants another.
+pub const USUAL_TIMEOUT: Duration = Duration::from_secs(30);
+
+static TIMEOUT: OnceLock<Duration> = OnceLock::new();
+
+/// The largest value or row: above what a cluster manager keeps in one, and far below what the daemon has.
+const MAX_VALUE_BYTES: u32 = 64 << 20;
+
+/// Sets the time of each request, and limits values, before the engine starts.
+pub fn set_timeout(timeout: Duration) {
+    TIMEOUT.get_or_init(|| timeout);
+    limit_values(MAX_VALUE_BYTES);
+}
+
+/// Returns the time of a request.
+pub fn request_timeout() -> Duration {
+    TIMEOUT.get().copied().unwrap_or(USUAL_TIMEOUT)
+}
 
 /// Requests of users that run at a time: those of three daemons leave threads of the engine's pool, which
 /// also writes its log (`dqlite::node::POOL_THREADS`).
@@ -48,8 +65,8 @@ const VALUE_BYTES: usize = 16;
 
 pub fn too_late() -> Error {
     Error::Unavailable(format!(
-        "the statements take longer than {} s",
-        BUDGET.as_secs()
+        "the statements take longer than {} s, which --sql-timeout of the daemon may raise",
+        request_timeout().as_secs()
     ))
 }
 
@@ -68,7 +85,7 @@ where
     F: Future<Output = Result<T, Error>> + Send + 'static,
 {
     static PLACES: Semaphore = Semaphore::const_new(MAX_RUNNING);
-    let deadline = Instant::now() + BUDGET;
+    let deadline = Instant::now() + request_timeout();
     let Ok(Ok(place)) = timeout(PLACE_TIMEOUT, PLACES.acquire()).await else {
         return Err(Error::Unavailable(format!(
             "{MAX_RUNNING} other requests run, some of which may have been given up: try again later"
@@ -378,7 +395,7 @@ mod tests {
             let told = given_up.unwrap_err().to_string();
             assert!(told.contains("longer than 30 s"), "{told}");
         }
-        assert_eq!(began.elapsed().as_secs(), BUDGET.as_secs());
+        assert_eq!(began.elapsed().as_secs(), USUAL_TIMEOUT.as_secs());
         let told = in_time(async |_| Ok(())).await.unwrap_err().to_string();
         assert!(told.contains("3 other requests run"), "{told}");
     }

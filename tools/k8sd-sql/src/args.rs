@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use k8sd::recover::Kept;
+use k8sd::{USUAL_SQL_TIMEOUT, recover::Kept};
 
 /// Manages a cluster of nodes and the database that describes it.
 #[derive(Debug, Parser)]
@@ -34,6 +34,9 @@ pub enum Command {
         /// `ip:port`, for the members of that cluster.
         #[arg(long, requires = "name")]
         address: Option<String>,
+        /// Seconds that a request with SQL may take.
+        #[arg(long, env = "K8SD_SQL_TIMEOUT", value_name = "S", default_value_t = USUAL_SQL_TIMEOUT.as_secs(), value_parser = clap::value_parser!(u64).range(1..=3600))]
+        sql_timeout: u64,
         #[command(flatten)]
         datastore: Datastore,
     },
@@ -103,6 +106,9 @@ pub struct Sql {
     /// Read a copy of the database while the daemon is stopped.
     #[arg(long)]
     pub offline: bool,
+    /// Seconds to wait for an answer: those of the daemon, if it has others than usual.
+    #[arg(long, env = "K8SD_SQL_TIMEOUT", value_name = "S", default_value_t = USUAL_SQL_TIMEOUT.as_secs(), value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub sql_timeout: u64,
     /// Statements, `.dump`, `.schema`, `.tables`, or `-` for standard input.
     pub query: Option<String>,
 }

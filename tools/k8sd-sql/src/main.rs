@@ -17,7 +17,7 @@ use k8sd::{DaemonOptions, api::Control, client::Target, state::StateDir};
 use nix::sys::signal::{Signal, raise};
 use program_docs::Generated;
 
-use args::{Args, Command};
+use args::{Args, Command, Sql};
 use failure::{Failure, failed};
 
 /// The longest time from the end of all work to that of the process; destructors take milliseconds.
@@ -72,6 +72,11 @@ fn main() -> ExitCode {
         // Before the threads of the runtime and the engine, which inherit it.
         dqlite::node::raise_priority();
     }
+    if let Command::Daemon { sql_timeout, .. } | Command::Sql(Sql { sql_timeout, .. }) =
+        &args.command
+    {
+        k8sd::set_sql_timeout(Duration::from_secs(*sql_timeout));
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build();
@@ -114,6 +119,7 @@ async fn run(args: Args) -> Result<ExitCode, Failure> {
             name,
             address,
             datastore,
+            sql_timeout: _,
         } => {
             let datastore = verbs::wanted(datastore)?;
             let first = name.zip(address).map(|(name, address)| Control {

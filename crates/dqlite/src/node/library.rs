@@ -26,7 +26,7 @@ pub unsafe fn function<F: Copy>(name: &CStr) -> F {
 macro_rules! functions {
     ($(fn $name:ident = $linked:literal ($($argument:ident: $type:ty),*) -> $result:ty;)*) => {
         #[cfg(target_feature = "crt-static")]
-        mod real {
+        pub(super) mod real {
             use super::*;
             // A pointer is declared elsewhere by the type of what it points to.
             #[allow(clashing_extern_declarations)]
@@ -39,7 +39,7 @@ macro_rules! functions {
         }
 
         #[cfg(not(target_feature = "crt-static"))]
-        mod real {
+        pub(super) mod real {
             use super::*;
             $(
                 /// # Safety

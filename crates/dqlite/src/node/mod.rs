@@ -37,6 +37,7 @@ mod state;
 mod statements;
 pub mod survey;
 mod turns;
+mod value_limit;
 
 pub use check::{engine_bytes, find_damage};
 pub use connect::{DIAL_TIMEOUT, Dial};
@@ -55,3 +56,4 @@ pub use priority::raise_priority;
 pub use process::{POOL_THREADS, Versions, prepare_process, trim_memory, versions};
 pub use recover::recover;
 pub use state::{EngineState, engine_state, stored_term};
+pub use value_limit::limit_values;

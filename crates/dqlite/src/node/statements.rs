@@ -18,6 +18,7 @@ use std::{
 use super::{
     library::functions,
     reuse::{Connection, is_engine_connection},
+    value_limit,
 };
 
 const SQLITE_OK: c_int = 0;
@@ -105,6 +106,7 @@ functions! {
     fn sqlite3_get_autocommit = "sqlite3_get_autocommit" (connection: Connection) -> c_int;
     fn sqlite3_interrupt = "sqlite3_interrupt" (connection: Connection) -> ();
     fn sqlite3_step = "sqlite3_step" (statement: Statement) -> c_int;
+    fn sqlite3_limit = "sqlite3_limit" (connection: Connection, id: c_int, value: c_int) -> c_int;
 }
 
 /// The engine's own authorizer, which is one function without an argument (dqlite: src/vfs.c).
@@ -127,6 +129,8 @@ pub unsafe extern "C" fn sqlite3_set_authorizer(
     let is_engine = unsafe { is_engine_connection(connection) };
     let ours = match authorizer {
         Some(engine) if is_engine => {
+            // SAFETY: it is open, and to the engine's files.
+            unsafe { value_limit::apply(connection) };
             let kept = *ENGINE_AUTHORIZER.get_or_init(|| engine);
             ptr::fn_addr_eq(kept, engine).then_some(authorize as Authorizer)
         }

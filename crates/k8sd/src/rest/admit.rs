@@ -46,6 +46,11 @@ pub async fn admit(State(daemon): Shared, request: Request) -> Answered {
             "The certificate is not valid now: do the clocks agree?".to_owned(),
         ));
     }
+    // Before anything is told of the cluster. It is checked again when it is used up.
+    cluster
+        .database
+        .check_token(&member.name, &member.secret, now_s())
+        .await?;
     if member.extensions != EXTENSIONS {
         return Err(Error::Invalid(
             "The extensions of the nodes differ".to_owned(),

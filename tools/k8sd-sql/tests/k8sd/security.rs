@@ -235,6 +235,25 @@ fn admission(shown: Option<&PemPair>, secret: &str) -> String {
 }
 
 #[test]
+fn who_has_no_token_is_told_nothing_of_the_cluster() {
+    let node = Daemon::bootstrapped("node1");
+    let stranger = generate("node3", now_s()).unwrap();
+    // There is no datastore, and the extensions are not those of the cluster: both are for whoever has a token.
+    for (name, value) in [
+        ("datastore_address", json!("127.0.0.1:3")),
+        ("extensions", json!(["another"])),
+    ] {
+        let mut asked: serde_json::Value =
+            serde_json::from_str(&admission(Some(&stranger), "0")).unwrap();
+        asked[name] = value;
+        let asked = request("post", "/core/internal/cluster", &asked.to_string());
+        let told = send(&node.address, Some(&stranger), asked.as_bytes());
+        assert_eq!(status(&told), 403, "{name}: {told}");
+        assert!(told.contains("No matching join token"), "{name}: {told}");
+    }
+}
+
+#[test]
 fn a_members_request_over_the_network_writes_nothing() {
     let node = Daemon::bootstrapped("node1");
     let member = pair_in(node.state(), "server");

@@ -46,6 +46,23 @@ fn sql_splits_as_sqlite_does_and_prints_all_results() {
 }
 
 #[test]
+fn a_value_is_not_too_large_and_a_request_ends_in_its_time() {
+    let node = Daemon::start_with(&[("K8SD_SQL_TIMEOUT", "2")]);
+    node.good(&["bootstrap", "--name", "node1", "--address", &node.address]);
+    let told = node.bad(&["sql", "select length(zeroblob(1000000000))"]);
+    assert!(told.contains("too big"), "{told}");
+    let taken = node.good(&["sql", "select length(zeroblob(60000000))"]);
+    assert!(taken.contains("60000000"), "{taken}");
+    let slow = "with recursive n(i) as (select 1 union all select i + 1 from n where i < 40000000) \
+        select count(*) from n";
+    let told = node.bad(&["sql", slow]);
+    assert!(
+        told.contains("longer than 2 s") && told.contains("--sql-timeout"),
+        "{told}"
+    );
+}
+
+#[test]
 fn without_a_daemon_another_member_answers_and_lets_only_read() {
     let (first, mut second) = pair();
     second.kill();
