@@ -9,12 +9,15 @@ use std::{
 
 use dqlite::{
     client::{ConnectOptions, Connection, Endpoint},
-    cluster::{HandedOver, Member, MemberState, MemberStatus, Prepare},
+    cluster::{ClusterError, HandedOver, Member, MemberState, MemberStatus, Prepare},
     node::{NodeError, trim_memory},
     wire::NodeId,
 };
 use etcd_state::mvcc::Commit;
-use telemetry::profiling::{self, ProfileError};
+use telemetry::{
+    logging::slow,
+    profiling::{self, ProfileError},
+};
 use tokio::{sync::watch, task::JoinHandle, time::timeout};
 use tracing::{error, info, warn};
 
@@ -39,6 +42,9 @@ use crate::{
 
 /// The longest that clients may take to end their calls when the server stops.
 const API_STOP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The time without a leader after which they are cut off: they wait for one in vain.
+const LEADERLESS_API_STOP_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// The longest that the last writes may take.
 const WRITER_STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -252,6 +258,8 @@ pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result
     };
     let reason = match reason {
         Ok(()) => {
+            // What takes long from now on, and who leads, is nothing to warn of.
+            slow::set_threshold(None);
             hand_over(&node, &nodes, &reads).await;
             Ok(())
         }
@@ -260,8 +268,8 @@ pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result
     // Streams end first, or the API would wait for their clients to leave.
     hub.stop();
     let _ = stop_api.send(true);
-    if !api.is_finished() && timeout(API_STOP_TIMEOUT, &mut api).await.is_err() {
-        warn!("clients still have calls open after {API_STOP_TIMEOUT:?}: cutting them off");
+    if !api.is_finished() && !ends(&mut api, nodes.cluster_view()).await {
+        info!("clients still have calls open: cutting them off");
         api.abort();
     }
     let others = [following, looking, publishing].into_iter();
@@ -356,10 +364,32 @@ async fn hand_over(node: &RunningNode, nodes: &Nodes, reads: &Reads) {
     let prepare = Box::pin(nodes.hand_over(LAST_COMMIT_TIMEOUT));
     match timeout(HAND_OVER_TIMEOUT, node.handover(prepare)).await {
         Ok(Ok(done)) => info!(?done, "handed over"),
+        Ok(Err(error @ ClusterError::Leaderless(_))) => info!("{error}"),
+        // Nobody can do anything about it here, and the nodes that it concerns warn of the election.
         Ok(Err(error)) => {
-            warn!(%error, "could not hand over the leadership: the other nodes hold an election")
+            info!(%error, "could not hand over the leadership: the other nodes hold an election")
         }
-        Err(_) => warn!("handing over takes too long: stopping without it"),
+        Err(_) => info!("handing over takes too long: stopping without it"),
+    }
+}
+
+/// Returns whether the calls of clients end in time, which they do not where they wait for a leader that there is not.
+async fn ends<T>(api: &mut JoinHandle<T>, mut cluster_view: watch::Receiver<ClusterView>) -> bool {
+    let leaderless = async {
+        loop {
+            let is_led = |known: &ClusterView| known.view.leader.is_some();
+            if cluster_view.wait_for(|known| !is_led(known)).await.is_err() {
+                std::future::pending().await
+            }
+            let led = cluster_view.wait_for(is_led);
+            if timeout(LEADERLESS_API_STOP_TIMEOUT, led).await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        ended = timeout(API_STOP_TIMEOUT, api) => ended.is_ok(),
+        () = leaderless => false,
     }
 }
 

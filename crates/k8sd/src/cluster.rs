@@ -25,7 +25,7 @@ use tokio::{
     task::{JoinHandle, spawn_blocking},
     time::sleep,
 };
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::{
     Error,
@@ -199,7 +199,7 @@ impl Cluster {
         if hand_over
             && let Err(error) = self.member.handover(Box::pin(std::future::ready(()))).await
         {
-            warn!(%error, "could not hand over this node's role");
+            info!(%error, "could not hand over this node's role");
         }
         self.stop.lock().expect("no panic while locked").take();
         let tasks = std::mem::take(&mut *self.tasks.lock().expect("no panic while locked"));

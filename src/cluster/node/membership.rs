@@ -77,6 +77,7 @@ impl From<ClusterError> for MembershipError {
             | ClusterError::AddressTaken { .. }
             | ClusterError::AddressInUse { .. }
             | ClusterError::StillRuns { .. }
+            | ClusterError::Leaderless(_)
             | ClusterError::Ended => Self::Engine(Error::Invalid(
                 "the membership is being changed by another request",
             )),

@@ -7,6 +7,7 @@ pub mod engine_log;
 mod histories;
 mod leaving;
 mod require_leader;
+mod stopping;
 pub mod trio;
 
 use std::collections::HashMap;

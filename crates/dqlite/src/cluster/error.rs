@@ -31,6 +31,8 @@ pub enum ClusterError {
          or remove those that are lost first"
     )]
     NoMajority { id: NodeId },
+    #[error("this node has known no leader for {0:?}: nothing is handed over")]
+    Leaderless(Duration),
     #[error("no other voter is online that could become the leader")]
     NoSuccessor,
     #[error("no node took the role {role:?}: {source}")]

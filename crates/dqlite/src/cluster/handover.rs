@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use tokio::time::{sleep, timeout};
-use tracing::{info, warn};
+use tokio::time::{Instant, sleep, timeout};
+use tracing::info;
 
 use super::{ClusterError, FIRST_PAUSE, Nodes, adjust::assign_any, nodes::Look};
-use crate::wire::{NodeId, Role, Server};
+use crate::{
+    client::{ConnectOptions, Connection, Endpoint, Error},
+    wire::{NodeId, Role, Server},
+};
 
 /// A stop must not hang where a majority is gone; go-dqlite has the same.
 const HANDOVER_TIMEOUT: Duration = Duration::from_secs(60);
@@ -14,6 +17,13 @@ const HANDOVER_TIMEOUT: Duration = Duration::from_secs(60);
 /// The time that the next holder of the role has to catch up: a stand-by needs milliseconds. It leaves most of the time
 /// for the handover of the leadership, which matters more.
 const SEAT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The time without a leader after which a node that stops gives up handing over. The engine names none while votes are
+/// counted, which takes less; where there is no majority all further waiting is in vain.
+const LEADERLESS_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// The interval at which the own engine is asked for the leader meanwhile.
+const LEADER_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The nodes that the role and the leadership of this node went to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -35,6 +45,34 @@ pub async fn handover(
         .unwrap_or(Err(ClusterError::TimedOut(HANDOVER_TIMEOUT)))
 }
 
+/// Waits until the engine at `own` has named no leader for [`LEADERLESS_TIMEOUT`]. The engine is asked, rather than
+/// other nodes: it steps down by itself without a majority, and a busy machine delays its answer, but does not change it.
+pub(super) async fn leaderless(own: Endpoint) -> ClusterError {
+    let mut since = Instant::now();
+    let mut connection = None;
+    while since.elapsed() < LEADERLESS_TIMEOUT {
+        if knows_leader(&own, &mut connection).await {
+            since = Instant::now();
+        }
+        sleep(LEADER_INTERVAL).await;
+    }
+    ClusterError::Leaderless(LEADERLESS_TIMEOUT)
+}
+
+/// Returns whether the engine names a leader. One that does not answer may know one.
+async fn knows_leader(own: &Endpoint, connection: &mut Option<Connection>) -> bool {
+    let asked = async {
+        let mut asked = match connection.take() {
+            Some(asked) => asked,
+            None => Connection::connect(own, ConnectOptions::default()).await?,
+        };
+        let leader = asked.leader().await?;
+        *connection = Some(asked);
+        Ok::<_, Error>(leader)
+    };
+    !matches!(asked.await, Ok(None))
+}
+
 async fn hand_over(
     nodes: &mut Nodes,
     own_id: NodeId,
@@ -49,7 +87,7 @@ async fn hand_over(
         look.leader.set_request_timeout(SEAT_TIMEOUT);
         match assign_any(&mut look.leader, &change).await {
             Ok(server) => done.role_to = Some(server),
-            Err(error) => warn!(%error, "could not hand over the role of this node"),
+            Err(error) => info!(%error, "could not hand over the role of this node"),
         }
         look = nodes.look().await?;
     }
@@ -99,7 +137,7 @@ pub(super) async fn transfer_from(look: &mut Look) -> Result<Server, ClusterErro
                 return Ok(successor);
             }
             Err(error) => {
-                warn!(address = successor.address, %error, "a voter did not take the leadership");
+                info!(address = successor.address, %error, "a voter did not take the leadership");
                 let is_lost = look.leader.is_poisoned();
                 last = error.into();
                 if is_lost {

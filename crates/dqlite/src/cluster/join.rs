@@ -1,10 +1,16 @@
 //! Joins the cluster.
 
-use tokio::time::sleep;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
 use super::{ClusterError, FIRST_PAUSE, MAX_PAUSE, Nodes, OwnNode, nodes::Look};
 use crate::{cluster_id::ClusterId, wire::Server};
+
+/// The time after which the log warns that this node cannot join: nodes are often started together, and the first of them
+/// takes a moment.
+const WARN_AFTER: Duration = Duration::from_secs(10);
 
 /// Tries until this node is one of the cluster's, at first a spare, and returns these. Drop it to
 /// give up.
@@ -16,7 +22,7 @@ use crate::{cluster_id::ClusterId, wire::Server};
 /// engine may connect, and no other's.
 pub async fn join(nodes: &mut Nodes, own: &OwnNode, cluster: Option<&ClusterId>) -> Vec<Server> {
     let mut pause = FIRST_PAUSE;
-    let mut reported = String::new();
+    let (began, mut reported) = (Instant::now(), (String::new(), false));
     loop {
         let error = match attempt(nodes, own, cluster).await {
             Ok(servers) => return servers,
@@ -25,9 +31,14 @@ pub async fn join(nodes: &mut Nodes, own: &OwnNode, cluster: Option<&ClusterId>)
         if let Some(cluster) = cluster {
             cluster.part();
         }
-        if error != reported {
-            warn!(error, "cannot join the cluster yet; trying again");
-            reported = error;
+        let report = (error, began.elapsed() >= WARN_AFTER);
+        if report != reported {
+            let text = "cannot join the cluster yet; trying again";
+            match &report {
+                (error, false) => info!(error, "{text}"),
+                (error, true) => warn!(error, "{text}"),
+            }
+            reported = report;
         }
         sleep(pause).await;
         pause = (pause * 2).min(MAX_PAUSE);

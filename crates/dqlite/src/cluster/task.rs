@@ -11,8 +11,12 @@ use tokio::{
 use tracing::{error, info, warn};
 
 use super::{
-    ClusterError, MemberOptions, MemberState, MemberStatus, Nodes, adjust::adjust,
-    adjust::promote_self, handover::handover, join::join, member::Handover,
+    ClusterError, HandedOver, MemberOptions, MemberState, MemberStatus, Nodes, Prepare,
+    adjust::adjust,
+    adjust::promote_self,
+    handover::{handover, leaderless},
+    join::join,
+    member::Handover,
 };
 use crate::{
     client::Leader,
@@ -22,6 +26,9 @@ use crate::{
 
 /// The pause after a look that failed.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
+
+/// Looks that fail in a row before the log warns of them.
+const WARN_FAILURES: u32 = 3;
 
 /// The time for which a new leader leaves the roles alone: the old one may be about to hand its own
 /// over, or is being started again.
@@ -86,11 +93,14 @@ impl MemberTask {
                     break;
                 };
                 life.has_assumed_role = true;
-                // The next start finds the others by it, however they change until then.
-                let _ = timeout(REMEMBER_TIMEOUT, life.remember()).await;
-                let own_id = life.options.own.id;
+                let own = (life.options.resolve)(&life.options.own.address);
+                let done = tokio::select! {
+                    biased;
+                    done = life.hand_over(prepare) => done,
+                    error = leaderless(own) => Err(error),
+                };
                 // Whoever asked may have gone.
-                let _ = reply.send(handover(&mut life.nodes, own_id, prepare).await);
+                let _ = reply.send(done);
                 if is_leaving {
                     break;
                 }
@@ -104,16 +114,33 @@ impl MemberTask {
     }
 }
 
+/// Logs that a look at the cluster failed. One that meets an election does.
+fn tell_failure(failures: u32, error: &ClusterError) {
+    let text = "cannot check this node's membership in the cluster; trying again";
+    match failures < WARN_FAILURES {
+        true => info!(%error, "{text}"),
+        false => warn!(%error, "{text}"),
+    }
+}
+
 impl Life {
     async fn run(&mut self) {
         if self.options.is_joining {
             self.join().await;
         }
+        let mut failures = 0;
         loop {
-            let pause = self.look().await.unwrap_or_else(|error| {
-                warn!(%error, "cannot check this node's membership in the cluster; trying again");
-                RETRY_PAUSE
-            });
+            let pause = match self.look().await {
+                Ok(pause) => {
+                    failures = 0;
+                    pause
+                }
+                Err(error) => {
+                    failures += 1;
+                    tell_failure(failures, &error);
+                    RETRY_PAUSE
+                }
+            };
             tokio::select! {
                 () = sleep(pause) => {}
                 () = self.look_now.notified() => {}
@@ -203,7 +230,8 @@ impl Life {
         }
         match nodes {
             1 => info!("the cluster has one node: there is no other copy of the data"),
-            2 => warn!(
+            // Most clusters are for a moment: the second node joins before the third.
+            2 => info!(
                 "the cluster has two nodes, which tolerate no failure: one votes, the other has a copy \
                  of the data and becomes the leader only when the first is stopped cleanly; add a third"
             ),
@@ -244,6 +272,12 @@ impl Life {
             servers: servers.into(),
             leader,
         });
+    }
+
+    async fn hand_over(&mut self, prepare: Prepare) -> Result<HandedOver, ClusterError> {
+        // The next start finds the others by it, however they change until then.
+        let _ = timeout(REMEMBER_TIMEOUT, self.remember()).await;
+        handover(&mut self.nodes, self.options.own.id, prepare).await
     }
 
     async fn remember(&mut self) -> Result<(), ClusterError> {

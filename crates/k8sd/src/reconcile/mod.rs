@@ -33,6 +33,9 @@ pub use removal::{Asked, remove};
 /// The pause after a round that failed.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
+/// Rounds that fail in a row before the log warns of them: one that meets an election does.
+const WARN_FAILURES: u32 = 3;
+
 /// The shortest time between two rounds, however often somebody asks for one.
 const MIN_PAUSE: Duration = Duration::from_millis(500);
 
@@ -56,15 +59,21 @@ pub fn grace_periods() -> GracePeriods {
 /// Runs rounds until it is dropped.
 pub async fn run(cluster: &Cluster) {
     let interval = duration_from_env("K8SD_INTERVAL_MS", INTERVAL);
-    let mut told = BTreeSet::new();
+    let (mut told, mut failures) = (BTreeSet::new(), 0);
     loop {
         let pause = match round(cluster).await {
             Ok(findings) => {
+                failures = 0;
                 told = tell(findings, &told);
                 interval
             }
             Err(error) => {
-                warn!(%error, "cannot reconcile the members; trying again");
+                failures += 1;
+                let text = "cannot reconcile the members; trying again";
+                match failures < WARN_FAILURES {
+                    true => info!(%error, "{text}"),
+                    false => warn!(%error, "{text}"),
+                }
                 RETRY_PAUSE
             }
         };

@@ -9,6 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use tempfile::TempDir;
 
 /// Other work may load the machine.
@@ -112,6 +116,13 @@ impl Daemon {
 
     pub fn has_ended(&mut self) -> bool {
         self.process.try_wait().unwrap().is_some()
+    }
+
+    /// Asks it to stop, and waits until it has.
+    pub fn terminate(&mut self) -> ExitStatus {
+        let pid = Pid::from_raw(self.process.id() as i32);
+        kill(pid, Signal::SIGTERM).unwrap();
+        self.ends()
     }
 
     pub fn ends(&mut self) -> ExitStatus {

@@ -12,6 +12,7 @@ mod oracle;
 mod recover;
 mod security;
 mod sql;
+mod stopping;
 mod terminal;
 mod three;
 

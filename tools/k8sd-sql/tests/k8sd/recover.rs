@@ -5,7 +5,7 @@ use std::fs;
 use crate::daemon::{Daemon, wait_for};
 
 /// Three members that vote, with a table of ours.
-fn three() -> Vec<Daemon> {
+pub fn three() -> Vec<Daemon> {
     let first = Daemon::bootstrapped("node1");
     let mut nodes = vec![first];
     for name in ["node2", "node3"] {
@@ -25,7 +25,7 @@ fn three() -> Vec<Daemon> {
     nodes
 }
 
-fn count(node: &Daemon, sql: &str) -> String {
+pub fn count(node: &Daemon, sql: &str) -> String {
     let out = node.good(&["sql", "--format", "csv", sql]);
     out.lines().last().unwrap_or_default().to_owned()
 }
