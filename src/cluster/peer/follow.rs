@@ -22,11 +22,12 @@ use tonic::{Status, Streaming};
 
 use super::{
     Dialer, EngineView, Reads,
-    lead::view_to_proto,
+    leader_loss::HandOvers,
     log_ends::{Remembered, moments_to_tell},
     reads::{Waiting, finish},
     requests::{Nonsense, Unanswered, to_leader},
     rows::{received, settings_from_proto},
+    service::view_to_proto,
 };
 use crate::store::{ApplyError, BATCH_FORMAT, Replica, Row, Submission, unpack};
 
@@ -72,6 +73,7 @@ pub struct Follower<'a> {
     pub engine: &'a EngineView,
     pub reads: &'a Arc<Reads>,
     pub remembered: &'a Remembered,
+    pub hand_overs: &'a HandOvers,
     /// Called once the index is that of the leader.
     pub on_loaded: &'a (dyn Fn() + Send + Sync),
 }
@@ -163,6 +165,7 @@ impl Follower<'_> {
         let opened = timeout(HELLO_TIMEOUT, opening).await;
         let (incoming, first) = opened.map_err(|_| FollowError::Silent)??;
         let welcome = first.welcome.ok_or(FollowError::Confused)?;
+        self.hand_overs.forget();
         let beginning = match welcome.is_whole {
             true => Beginning::Whole,
             false => Beginning::Continues,
@@ -321,6 +324,9 @@ impl Follower<'_> {
                 }
                 Command::Confirm(round) => confirm = Some(round),
             }
+        }
+        if message.hands_over != 0 {
+            self.hand_overs.note(message.hands_over);
         }
         for end in &message.log_ends {
             self.remembered.note(end);

@@ -1,288 +1,39 @@
-//! The leader's side: one session for each follower, and the proof that this node leads still.
+//! The leader's end of the session with one follower.
 
-use std::{
-    collections::HashMap,
-    pin::pin,
-    sync::{
-        Arc, Mutex, MutexGuard,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use dqlite::{cluster_id::ClusterId, wire::NodeId};
 use etcd_state::{mvcc::Revision, settings::Settings};
-use peer_proto::{
-    self as proto, AboutRequest, AboutResponse, FromLeader, Hello, ReadIndexed, RememberedRequest,
-    RememberedResponse, ToLeader, Welcome, peer_server::Peer,
-};
+use peer_proto::{self as proto, FromLeader, Hello, ReadIndexed, ToLeader, Welcome};
 use replication::{
-    Beginning, Feed, Flush, StoreState, View, feed,
-    forwarded::MAX_OUTSTANDING,
-    proofs::{self, ProofId, Proofs},
+    Beginning, Feed, Flush, StoreState, View, feed, forwarded::MAX_OUTSTANDING, proofs::ProofId,
 };
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::mpsc,
     task::JoinSet,
-    time::{Instant, sleep, timeout_at},
+    time::{Instant, timeout_at},
 };
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Status, Streaming};
 use tracing::{debug, error, info};
 
 use super::{
-    EngineView, Reads,
     log_ends::{LogEnds, Remembered, moments_to_tell},
-    node_info::{OwnFiles, details},
-    reads::finish,
     requests::{returned, serve},
     rows::{Transfer, row_of_change, settings_to_proto},
+    tenure::{Tenure, TenureEnd},
 };
-use crate::store::{BATCH_FORMAT, NEWEST_SCHEMA, Store};
+use crate::store::{BATCH_FORMAT, Store};
 
 /// Messages that a follower has not taken yet: beyond this its session waits, and the history keeps
 /// what comes.
-const MAX_UNSENT: usize = 4;
+pub const MAX_UNSENT: usize = 4;
 
 /// Changes in one message.
 const CHANGES_PER_MESSAGE: usize = 1024;
 
-/// Rounds that a follower was not asked for yet.
-const MAX_ROUNDS: usize = 16;
-
 /// The time in which a session still answers after this node has ceased to lead. The follower ends it before, once there is
 /// another leader.
 const LAST_ANSWERS_TIMEOUT: Duration = Duration::from_millis(500);
-
-/// Pause after a proof that failed: the nodes do not answer, or there is an election.
-const PROOF_PAUSE: Duration = Duration::from_millis(50);
-
-/// The time during which this node leads without a break.
-pub struct Tenure {
-    pub term: u64,
-    engine: Arc<EngineView>,
-    started: Instant,
-    proofs: Mutex<Proofs>,
-    /// Told of the proofs for which nodes are asked.
-    asking: Mutex<HashMap<ProofId, oneshot::Sender<()>>>,
-    sessions: Mutex<HashMap<u64, mpsc::Sender<ProofId>>>,
-    next_session: AtomicU64,
-    ended: watch::Sender<bool>,
-}
-
-impl Tenure {
-    pub fn new(own_id: NodeId, term: u64, engine: Arc<EngineView>) -> Arc<Self> {
-        Arc::new(Self {
-            term,
-            engine,
-            started: Instant::now(),
-            proofs: Mutex::new(Proofs::new(own_id.number(), term)),
-            asking: Mutex::default(),
-            sessions: Mutex::default(),
-            next_session: AtomicU64::new(1),
-            ended: watch::Sender::new(false),
-        })
-    }
-
-    pub fn end(&self) {
-        self.ended.send_replace(true);
-    }
-
-    /// Returns whether this node led at some moment after the call. `told` is what a node said just
-    /// now.
-    async fn prove(&self, told: Option<(u64, View)>) -> bool {
-        let mut event = proofs::Event::Wanted { told };
-        loop {
-            event = match self.decide(event) {
-                None => return false,
-                Some(proofs::Command::AskEngine { proof }) => {
-                    let view = self.engine.view().await.ok();
-                    proofs::Event::EngineSaid { proof, view }
-                }
-                Some(proofs::Command::AskVoters { proof }) => {
-                    let voters = self.engine.voters().await.ok();
-                    let voters = voters.map(|ids| ids.into_iter().map(NodeId::number).collect());
-                    proofs::Event::VotersAre { proof, voters }
-                }
-                Some(proofs::Command::AskNodes { proof, until }) => {
-                    if self.ask_nodes(proof, until).await {
-                        return true;
-                    }
-                    proofs::Event::TimeIsUp { proof }
-                }
-                Some(proofs::Command::Settle { is_proven, .. }) => return is_proven,
-            }
-        }
-    }
-
-    fn decide(&self, event: proofs::Event) -> Option<proofs::Command> {
-        let mut proofs = self.proofs.lock().expect("no panic while it is held");
-        proofs.decide(event, self.started.elapsed())
-    }
-
-    /// Asks all followers, and returns whether they made it a proof.
-    async fn ask_nodes(&self, proof: ProofId, until: Duration) -> bool {
-        let (done, is_proven) = oneshot::channel();
-        {
-            let mut asking = self.asking();
-            // Proofs that a session had begun before it ended.
-            asking.retain(|_, done| !done.is_closed());
-            asking.insert(proof, done);
-        }
-        for session in self.sessions().values() {
-            // One that is full asks for an earlier round still, and its end is near.
-            let _ = session.try_send(proof);
-        }
-        let proven = timeout_at(self.started + until, is_proven).await;
-        self.asking().remove(&proof);
-        matches!(proven, Ok(Ok(())))
-    }
-
-    fn confirmed(&self, id: u64, proof: ProofId, view: View) {
-        let command = self.decide(proofs::Event::NodeSaid { id, proof, view });
-        if let Some(proofs::Command::Settle {
-            is_proven: true, ..
-        }) = command
-            && let Some(done) = self.asking().remove(&proof)
-        {
-            let _ = done.send(());
-        }
-    }
-
-    fn asking(&self) -> MutexGuard<'_, HashMap<ProofId, oneshot::Sender<()>>> {
-        self.asking.lock().expect("no panic while it is held")
-    }
-
-    fn sessions(&self) -> MutexGuard<'_, HashMap<u64, mpsc::Sender<ProofId>>> {
-        self.sessions.lock().expect("no panic while it is held")
-    }
-
-    /// Proves the reads of this node's own clients. Runs until it is dropped.
-    pub async fn serve_reads(self: Arc<Self>, reads: Arc<Reads>) {
-        loop {
-            reads.arrived().await;
-            let waiting = Returning {
-                reads: &reads,
-                waiting: reads.take(),
-            };
-            if self.prove(None).await {
-                finish(waiting.take(), Ok(()));
-            } else {
-                drop(waiting);
-                sleep(PROOF_PAUSE).await;
-            }
-        }
-    }
-}
-
-/// Reads that stay queued when this is dropped, unless they were taken.
-struct Returning<'a> {
-    reads: &'a Reads,
-    waiting: Vec<super::reads::Waiting>,
-}
-
-impl Returning<'_> {
-    fn take(mut self) -> Vec<super::reads::Waiting> {
-        std::mem::take(&mut self.waiting)
-    }
-}
-
-impl Drop for Returning<'_> {
-    fn drop(&mut self) {
-        self.reads.give_back(std::mem::take(&mut self.waiting));
-    }
-}
-
-/// The service that other nodes call.
-#[derive(Clone)]
-pub struct PeerService {
-    pub own_id: NodeId,
-    pub store: Store,
-    pub engine: Arc<EngineView>,
-    /// None while another node leads.
-    pub tenure: watch::Receiver<Option<Arc<Tenure>>>,
-    pub is_loaded: watch::Receiver<bool>,
-    pub own_files: OwnFiles,
-    pub cluster_id: ClusterId,
-    pub remembered: Arc<Remembered>,
-}
-
-#[tonic::async_trait]
-impl Peer for PeerService {
-    type FollowStream = ReceiverStream<Result<FromLeader, Status>>;
-
-    async fn follow(
-        &self,
-        request: Request<Streaming<ToLeader>>,
-    ) -> Result<Response<Self::FollowStream>, Status> {
-        let tenure = self.tenure.borrow().clone();
-        let tenure =
-            tenure.ok_or_else(|| Status::failed_precondition("this node does not lead"))?;
-        let (out, messages) = mpsc::channel(MAX_UNSENT);
-        let session = Session {
-            store: self.store.clone(),
-            tenure,
-            incoming: request.into_inner(),
-            out,
-            feed: Feed::new(Revision::NONE, Revision::NONE),
-            remembered: self.remembered.clone(),
-            sent_log_ends: LogEnds::default(),
-            unpacks: false,
-            answers: JoinSet::new(),
-            proofs: JoinSet::new(),
-        };
-        tokio::spawn(session.run());
-        Ok(Response::new(ReceiverStream::new(messages)))
-    }
-
-    async fn about(
-        &self,
-        request: Request<AboutRequest>,
-    ) -> Result<Response<AboutResponse>, Status> {
-        let view = self.engine.view().await.unwrap_or_default();
-        let is_loaded = *self.is_loaded.borrow();
-        let details = match request.into_inner().with_details {
-            true => Some(details(&self.store, &self.own_files, is_loaded).await),
-            false => None,
-        };
-        Ok(Response::new(AboutResponse {
-            member_id: self.own_id.number(),
-            view: Some(view_to_proto(&view)),
-            revision: if is_loaded {
-                self.store.revision().number()
-            } else {
-                0
-            },
-            compact_revision: self.store.history().compact_revision().number(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            details,
-            cluster_id: self.cluster_id.known().unwrap_or(0),
-            newest_schema: NEWEST_SCHEMA,
-        }))
-    }
-
-    async fn remembered(
-        &self,
-        request: Request<RememberedRequest>,
-    ) -> Result<Response<RememberedResponse>, Status> {
-        Ok(Response::new(RememberedResponse {
-            member_id: self.own_id.number(),
-            log_end: self
-                .remembered
-                .of(NodeId::new(request.into_inner().member_id)),
-        }))
-    }
-}
-
-pub fn view_to_proto(view: &View) -> proto::View {
-    let (leader_id, leader_address) = view.leader.clone().unwrap_or_default();
-    proto::View {
-        leader_id,
-        leader_address,
-        term: view.term,
-    }
-}
 
 fn view_from_proto(view: proto::View) -> View {
     View {
@@ -302,7 +53,7 @@ impl PartialEq for SettingsVersion {
 }
 
 /// The session with one follower.
-struct Session {
+pub struct Session {
     store: Store,
     tenure: Arc<Tenure>,
     incoming: Streaming<ToLeader>,
@@ -333,43 +84,66 @@ enum End {
     #[error("the node missed a compaction")]
     Compacted,
     #[error("this node does not lead any more")]
-    Deposed,
-}
-
-async fn end_of(tenure: Arc<Tenure>) {
-    // An error means that the sender is gone, which is the same.
-    let _ = tenure.ended.subscribe().wait_for(|ended| *ended).await;
+    LeadsNoMore(TenureEnd),
 }
 
 impl Session {
-    async fn run(mut self) {
+    pub fn new(
+        store: Store,
+        tenure: Arc<Tenure>,
+        remembered: Arc<Remembered>,
+        incoming: Streaming<ToLeader>,
+        out: mpsc::Sender<Result<FromLeader, Status>>,
+    ) -> Self {
+        Self {
+            store,
+            tenure,
+            incoming,
+            out,
+            feed: Feed::new(Revision::NONE, Revision::NONE),
+            remembered,
+            sent_log_ends: LogEnds::default(),
+            unpacks: false,
+            answers: JoinSet::new(),
+            proofs: JoinSet::new(),
+        }
+    }
+
+    /// Serves the follower until it is gone, or this node leads no more.
+    pub async fn run(mut self) {
         let Ok(hello) = self.hello().await else {
             return;
         };
-        let number = self.tenure.next_session.fetch_add(1, Ordering::Relaxed);
-        let (confirm, confirms) = mpsc::channel(MAX_ROUNDS);
-        self.tenure.sessions().insert(number, confirm);
+        let (number, confirms) = self.tenure.enter_session();
         let id = hello.member_id;
         let end = self.serve(hello, confirms).await;
-        self.tenure.sessions().remove(&number);
+        self.tenure.leave_session(number);
         let Err(end) = end;
-        if matches!(end, End::Deposed) {
+        if let End::LeadsNoMore(end) = end {
             // The node may be gone, or the history compacted: then the answers have to be found out there.
-            let _ = timeout_at(Instant::now() + LAST_ANSWERS_TIMEOUT, self.answer_last()).await;
+            let _ = timeout_at(Instant::now() + LAST_ANSWERS_TIMEOUT, self.answer_last(end)).await;
         }
         debug!(id = format_args!("{id:x}"), reason = %end, "a follower's session has ended");
         let status = match end {
             End::Gone => return,
             End::Broken(status) => status,
             End::Compacted => Status::aborted("compacted"),
-            End::Deposed => Status::failed_precondition("this node does not lead any more"),
+            End::LeadsNoMore(_) => Status::failed_precondition("this node does not lead any more"),
         };
         let _ = self.out.send(Err(status)).await;
     }
 
     /// Sends the answers to everything that the follower has asked, after this node has ceased to lead: what the writer has
     /// not begun is returned, and so is what arrives now. Runs until it is dropped, or the node is gone.
-    async fn answer_last(&mut self) -> Result<std::convert::Infallible, End> {
+    async fn answer_last(&mut self, end: TenureEnd) -> Result<std::convert::Infallible, End> {
+        if end == TenureEnd::HandsOver {
+            let hands_over = self.tenure.own_id.number();
+            self.send(FromLeader {
+                hands_over,
+                ..Default::default()
+            })
+            .await?;
+        }
         loop {
             let mut message = FromLeader::default();
             tokio::select! {
@@ -400,12 +174,12 @@ impl Session {
     async fn serve(
         &mut self,
         hello: Hello,
-        mut confirms: mpsc::Receiver<u64>,
+        mut confirms: mpsc::Receiver<ProofId>,
     ) -> Result<std::convert::Infallible, End> {
         let id = hello.member_id;
         self.unpacks = hello.batch_format >= BATCH_FORMAT;
         let mut published = self.store.published();
-        let mut end = pin!(end_of(self.tenure.clone()));
+        let mut end = pin!(self.tenure.clone().ended());
         published.borrow_and_update();
         self.welcome(hello).await?;
         self.flush(FromLeader::default()).await?;
@@ -413,7 +187,7 @@ impl Session {
         loop {
             tokio::select! {
                 biased;
-                () = &mut end => return Err(End::Deposed),
+                end = &mut end => return Err(End::LeadsNoMore(end)),
                 _ = moments.tick() => self.tell_log_ends().await?,
                 message = self.incoming.message(), if self.answers.len() < MAX_OUTSTANDING => {
                     let message = message?.ok_or(End::Gone)?;
@@ -436,7 +210,7 @@ impl Session {
                     self.flush(FromLeader { read_index, ..Default::default() }).await?;
                 }
                 changed = published.changed() => {
-                    changed.map_err(|_| End::Deposed)?;
+                    changed.map_err(|_| End::LeadsNoMore(TenureEnd::Deposed))?;
                     self.flush(FromLeader::default()).await?;
                 }
             }

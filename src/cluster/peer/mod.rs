@@ -19,6 +19,7 @@ mod errors;
 mod follow;
 mod incompatible_nodes;
 mod lead;
+mod leader_loss;
 mod log_ends;
 mod monitor;
 mod node_info;
@@ -28,6 +29,8 @@ mod replica;
 mod requests;
 mod rows;
 mod serve;
+mod service;
+mod tenure;
 
 pub use self::{
     dial::Dialer,

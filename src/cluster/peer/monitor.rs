@@ -13,7 +13,10 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
-use super::{Dialer, EngineView, Reads};
+use super::{
+    Dialer, EngineView, Reads,
+    leader_loss::{HandOvers, LeaderEnd, Losses},
+};
 
 /// The longest that one other node may take to say who leads.
 const ASK_TIMEOUT: Duration = Duration::from_secs(2);
@@ -35,6 +38,7 @@ pub struct Monitor {
     pub dialer: Dialer,
     /// The addresses of the other nodes in the configuration with which this node began.
     pub addresses: Vec<String>,
+    pub hand_overs: Arc<HandOvers>,
 }
 
 impl Monitor {
@@ -45,7 +49,7 @@ impl Monitor {
         let started = Instant::now();
         let addresses = std::mem::take(&mut self.addresses);
         let mut decisions = Decisions::new(self.own_id.number(), addresses, Duration::ZERO);
-        let mut servers = Vec::new();
+        let (mut servers, mut losses) = (Vec::new(), Losses::default());
         loop {
             ticks.tick().await;
             let mut next = Some(Event::TimeToAsk);
@@ -71,7 +75,13 @@ impl Monitor {
                                 is_lost,
                                 servers,
                             };
+                            let known = cluster_view.borrow().view.clone();
+                            let now = started.elapsed();
+                            let end = losses.look(&known, &next.view, now, &self.hand_overs);
                             self.publish(&cluster_view, next);
+                            if let Some(end) = end {
+                                tell(&end);
+                            }
                             None
                         }
                     };
@@ -156,6 +166,14 @@ impl Monitor {
             *known = next;
             true
         });
+    }
+}
+
+fn tell(end: &LeaderEnd) {
+    let (id, address) = (format_args!("{:x}", end.id), &end.address);
+    match end.is_planned {
+        true => info!(id, address, "the leader has handed over"),
+        false => warn!(id, address, "the leader was lost without handing over"),
     }
 }
 

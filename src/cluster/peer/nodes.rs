@@ -11,18 +11,20 @@ use dqlite::{
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinHandle,
+    time::Instant,
 };
 use tracing::error;
 
 use super::{
     Dialer, EngineView, Reads,
     decisions::Decisions,
-    lead::PeerService,
+    leader_loss::HandOvers,
     log_ends::Remembered,
     monitor::{ClusterView, Monitor},
     node_info::OwnFiles,
-    replica::{Coordinator, CoordinatorError, Order},
+    replica::{Coordinator, CoordinatorError, Order, REMIND_AFTER},
     serve::{PeerConnections, serve},
+    service::PeerService,
 };
 use crate::store::{
     Replica, Store,
@@ -55,6 +57,7 @@ pub struct Nodes {
     orders: mpsc::Sender<Order>,
     cluster_view: watch::Receiver<ClusterView>,
     is_loaded: watch::Receiver<bool>,
+    hand_overs: Arc<HandOvers>,
 }
 
 impl Nodes {
@@ -91,12 +94,14 @@ impl Nodes {
         let (tenure_sender, tenure) = watch::channel(None);
         let (loaded_sender, is_loaded) = watch::channel(false);
         let (orders, orders_receiver) = mpsc::channel(1);
+        let hand_overs = Arc::new(HandOvers::default());
         let monitor = Monitor {
             own_id,
             engine: engine.clone(),
             reads: reads.clone(),
             dialer: dialer.clone(),
             addresses,
+            hand_overs: hand_overs.clone(),
         };
         let service = PeerService {
             own_id,
@@ -120,8 +125,9 @@ impl Nodes {
             tenure: tenure_sender,
             is_loaded: loaded_sender,
             conversion,
-            reminded: None,
+            reminds_at: Instant::now() + REMIND_AFTER,
             remembered,
+            hand_overs: hand_overs.clone(),
         };
         let serving = async move {
             if let Err(error) = serve(service, connections).await {
@@ -135,7 +141,13 @@ impl Nodes {
             orders,
             cluster_view,
             is_loaded,
+            hand_overs,
         }
+    }
+
+    /// Notes that this node stops: from now on the log does not warn of a lost leader.
+    pub fn note_stopping(&self) {
+        self.hand_overs.note_stopping();
     }
 
     /// Returns what this node knows of the leader and the nodes.
@@ -190,6 +202,7 @@ impl Nodes {
 
     /// Ends after everything that was queued is committed, if this node leads, or after `timeout`.
     pub async fn stop(mut self, timeout: Duration) -> Result<(), CoordinatorError> {
+        self.note_stopping();
         self.serving.abort();
         let result = if self.coordinator.is_finished() {
             Ok(())

@@ -14,9 +14,10 @@ use super::{
     Dialer, EngineView, IncompatibleNodes, Reads,
     decisions::Decisions,
     follow::{FollowError, Follower},
-    lead::Tenure,
+    leader_loss::HandOvers,
     log_ends::Remembered,
     reads::Role,
+    tenure::{Tenure, TenureEnd},
 };
 use crate::store::{
     Ended, Leading, OpenError, Replica, Stop, WriterError,
@@ -27,7 +28,10 @@ use crate::store::{
 /// that works.
 const HALT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The interval at which the log says why this node serves nothing.
+/// The time after which the log first says why this node serves nothing: a node that joins waits for a moment.
+pub const REMIND_AFTER: Duration = Duration::from_secs(5);
+
+/// The interval at which it says so again.
 const REMIND_INTERVAL: Duration = Duration::from_secs(30);
 
 /// A request of the server to the coordinator.
@@ -60,9 +64,10 @@ pub struct Coordinator {
     pub tenure: watch::Sender<Option<Arc<Tenure>>>,
     pub is_loaded: watch::Sender<bool>,
     pub conversion: ConversionOptions,
-    /// The time when the log last said what this node waits for.
-    pub reminded: Option<Instant>,
+    /// The time when the log next says what this node waits for.
+    pub reminds_at: Instant,
     pub remembered: Arc<Remembered>,
+    pub hand_overs: Arc<HandOvers>,
 }
 
 impl Coordinator {
@@ -119,6 +124,7 @@ impl Coordinator {
 
     async fn write(&mut self, leading: Leading, term: u64) -> Result<Event, CoordinatorError> {
         info!(term, revision = self.replica.revision().number(), "leading");
+        self.hand_overs.forget();
         let tenure = Tenure::new(self.own_id, term, self.engine.clone());
         self.reads.set_role(Role::Leader);
         self.tenure.send_replace(Some(tenure.clone()));
@@ -134,8 +140,15 @@ impl Coordinator {
         };
         let ended = self.replica.write(leading, stop).await;
         self.reads.set_role(Role::Unknown);
+        let end = match ended {
+            Ok(Ended::Stopped) => TenureEnd::HandsOver,
+            _ => TenureEnd::Deposed,
+        };
+        if end == TenureEnd::HandsOver {
+            self.hand_overs.note(self.own_id.number());
+        }
         // First: no session queues anything after it.
-        tenure.end();
+        tenure.end(end);
         self.replica.refuse_forwarded();
         self.tenure.send_replace(None);
         serving.abort();
@@ -196,6 +209,7 @@ impl Coordinator {
             engine: &self.engine,
             reads: &self.reads,
             remembered: &self.remembered,
+            hand_overs: &self.hand_overs,
             on_loaded: &on_loaded,
         };
         let until = self.decisions.heed(was_loaded);
@@ -214,11 +228,10 @@ impl Coordinator {
     }
 
     fn is_reminder_due(&mut self) -> bool {
-        let is_due = self
-            .reminded
-            .is_none_or(|at| at.elapsed() > REMIND_INTERVAL);
+        let now = Instant::now();
+        let is_due = now >= self.reminds_at;
         if is_due {
-            self.reminded = Some(Instant::now());
+            self.reminds_at = now + REMIND_INTERVAL;
         }
         is_due
     }

@@ -6,6 +6,7 @@ mod client_urls;
 pub mod engine_log;
 mod histories;
 mod leaving;
+mod log_levels;
 mod require_leader;
 mod stopping;
 pub mod trio;

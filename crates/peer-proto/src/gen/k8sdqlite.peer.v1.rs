@@ -256,6 +256,10 @@ pub struct FromLeader {
     /// In the place of rows, where the node unpacks them: the same changes, as the database has them.
     #[prost(bytes = "bytes", repeated, tag = "9")]
     pub batches: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+    /// The id of the leader, if it has stopped writing and gives the leadership away; 0 otherwise, and from nodes before
+    /// version 0.2.
+    #[prost(uint64, tag = "10")]
+    pub hands_over: u64,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Welcome {
