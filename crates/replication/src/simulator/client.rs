@@ -48,6 +48,8 @@ struct Client {
 }
 
 pub struct Clients {
+    /// Of 100 operations, so many are writes. Where there are few, a leader that is none any more learns it late.
+    writes_percent: u64,
     clients: Vec<Client>,
     pub watchers: Vec<Watcher>,
     /// No client asks for anything any more.
@@ -67,6 +69,7 @@ impl Clients {
             revision: Revision::FIRST,
         };
         Self {
+            writes_percent: rng.choose(&[40, 20, 10]),
             clients,
             watchers: (0..WATCHERS).map(watcher).collect(),
             are_done: false,
@@ -110,12 +113,13 @@ impl World {
             true => self.clients.clients[client].node,
             false => self.rng.within(0, self.nodes.len() as u64) as usize,
         };
-        let kind = match self.rng.within(0, 100) {
-            0..40 => Kind::Write {
+        let is_write = self.rng.chance(self.clients.writes_percent);
+        let kind = match self.rng.within(0, 60) {
+            _ if is_write => Kind::Write {
                 key: self.rng.within(0, KEYS as u64) as usize,
             },
-            40..55 => Kind::Check,
-            55..90 => Kind::Read,
+            0..15 => Kind::Check,
+            15..50 => Kind::Read,
             _ => Kind::Serializable,
         };
         let operation = self.truth.begin(kind);

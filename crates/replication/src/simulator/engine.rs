@@ -146,8 +146,8 @@ impl Engine {
         self.pump();
     }
 
-    /// Gives the leadership to a voter that has the whole log; returns whether there is one.
-    pub fn transfer(&mut self) -> bool {
+    /// Gives the leadership to a voter that has the whole log, or to this one if it does; returns whether there is one.
+    pub fn transfer(&mut self, to: Option<usize>) -> bool {
         if !self.is_leader() {
             return false;
         }
@@ -155,7 +155,7 @@ impl Engine {
             .config
             .voters
             .iter()
-            .filter(|other| **other != self.own);
+            .filter(|other| **other != self.own && to.is_none_or(|to| to == **other));
         let mut up_to_date =
             others.filter(|other| self.matched.get(other) == Some(&self.log.len()));
         let to = up_to_date.next().copied();

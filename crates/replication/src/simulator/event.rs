@@ -37,6 +37,10 @@ pub enum Event {
         outcome: Outcome,
     },
     Asked(Asker),
+    /// The engine gives the leadership away, and its process is not told.
+    Transfers {
+        to: Option<usize>,
+    },
     Told(Asker, Option<View>),
     MonitorTicks,
     OthersAsked(Vec<String>),
@@ -84,4 +88,20 @@ pub enum Event {
     Restarts(usize),
     Heals(usize, usize),
     HealsDisk(usize),
+    /// The engine of a node may take long to answer questions, until a time.
+    HoldsUp(usize, u64),
+}
+
+impl Event {
+    /// Returns whether the engine's own thread does it.
+    pub fn is_of_engine(&self) -> bool {
+        matches!(
+            self,
+            Self::EngineTicks
+                | Self::MessageArrives { .. }
+                | Self::Stored { .. }
+                | Self::Asked(_)
+                | Self::Transfers { .. }
+        )
+    }
 }

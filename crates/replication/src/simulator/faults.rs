@@ -8,6 +8,8 @@ pub struct Faults {
     pub count: u64,
     /// The usual time between two, in microseconds.
     interval_us: u64,
+    /// Of 100 faults, so many move the leadership: in some schedules most of them.
+    moves_percent: u64,
     pub are_over: bool,
 }
 
@@ -16,6 +18,7 @@ impl Faults {
         Self {
             count: 0,
             interval_us: rng.choose(&[200_000, 500_000, 1_000_000]),
+            moves_percent: rng.choose(&[5, 20, 70]),
             are_over: false,
         }
     }
@@ -40,9 +43,13 @@ impl World {
         };
         let long_us = self.rng.choose(&[1_000, 100_000, 700_000, 2_000_000]);
         let for_us = self.rng.within(1, long_us);
+        if self.rng.chance(self.faults.moves_percent) {
+            return self.move_leadership(leader.unwrap_or(any));
+        }
         match self.rng.within(0, 100) {
             0..15 => self.crash(node, for_us),
-            15..40 => self.nodes[node].asleep_until_us = self.now_us + for_us,
+            15..20 => self.nodes[node].starved_until_us = self.now_us + for_us,
+            20..40 => self.nodes[node].asleep_until_us = self.now_us + for_us,
             40..55 => self.cut_off(node, for_us),
             55..70 => {
                 let other = self.rng.within(0, count) as usize;
@@ -53,10 +60,50 @@ impl World {
                 self.later(for_us, Event::HealsDisk(node));
             }
             78..82 => self.nodes[node].held_up_until_us = self.now_us + for_us,
-            82..85 => self.slow_until_us = self.now_us + for_us,
+            82..85 => {
+                let until_us = self.now_us + for_us;
+                match self.rng.chance(50) {
+                    true => self.slow_until_us = until_us,
+                    false => self.engines_slow_until_us = until_us,
+                }
+            }
             85..90 => self.at_node(node, 1, Event::Ordered(Order::HandOver)),
             90..94 => self.at_node(node, 1, Event::Ordered(Order::Stop)),
             _ => self.break_sessions(node),
+        }
+    }
+
+    /// The leadership goes to another node, as when somebody asks the engine for it, who need not ask the process; and
+    /// mostly back, before the process of this one has looked, or soon after. Others may be as late to notice.
+    fn move_leadership(&mut self, node: usize) {
+        let others = self.config.voters.iter().filter(|other| **other != node);
+        let others: Vec<_> = others.copied().collect();
+        if others.is_empty() {
+            return;
+        }
+        let to = self.rng.choose(&others);
+        // Messages that are on their way for long come from before the change.
+        let is_slow = self.rng.chance(50);
+        let away_us = self.rng.within(1, if is_slow { 400_000 } else { 20_000 });
+        // The other one finds out, and writes, within some 60 ms.
+        let back_us = away_us + self.rng.within(50_000, 400_000);
+        let late_us = self.rng.choose(&[50_000, 400_000]);
+        let until_us = self.now_us + back_us + self.rng.within(0, late_us);
+        self.at_node(node, away_us, Event::Transfers { to: Some(to) });
+        if self.rng.chance(80) {
+            self.at_node(to, back_us, Event::Transfers { to: Some(node) });
+        }
+        if is_slow {
+            self.slow_until_us = self.now_us + away_us;
+        }
+        let are_others_late = self.rng.chance(50);
+        for late in 0..self.nodes.len() {
+            match self.rng.within(0, 100) {
+                _ if late == to || (late != node && !are_others_late) => {}
+                0..15 => self.nodes[late].starved_until_us = until_us,
+                15..80 => self.later(away_us, Event::HoldsUp(late, until_us)),
+                _ => {}
+            }
         }
     }
 
@@ -126,9 +173,11 @@ impl World {
         self.faults.are_over = true;
         self.loss_percent = 0;
         self.slow_until_us = 0;
+        self.engines_slow_until_us = 0;
         for node in 0..self.nodes.len() {
             self.nodes[node].disk_slowness = 1;
             self.nodes[node].held_up_until_us = 0;
+            self.nodes[node].starved_until_us = self.nodes[node].starved_until_us.min(self.now_us);
             self.nodes[node].asleep_until_us = self.nodes[node].asleep_until_us.min(self.now_us);
             for other in 0..self.nodes.len() {
                 self.cut[node][other] = false;

@@ -83,11 +83,7 @@ impl World {
                 self.answer_submission(node, submission, Answer::Unknown);
             }
         }
-        if let Some(session) = self.sessions.get(&session) {
-            let leader = session.leader;
-            let delay_us = self.rng.delay_us(2_000);
-            self.at_node(leader, delay_us, Event::OtherEndGone(following.session));
-        }
+        self.send_up(session, Up::End);
         self.coordinate(node, coordinator::Event::SessionEnded);
     }
 

@@ -164,7 +164,7 @@ impl World {
 
     /// Gives the leadership away. Where that fails, the node is told to lead on.
     fn give_away(&mut self, node: usize) {
-        let is_given = self.nodes[node].engine.transfer();
+        let is_given = self.nodes[node].engine.transfer(None);
         if !is_given || self.rng.chance(50) {
             self.at_node(node, LEAD_ON_US, Event::Ordered(Order::LeadOn));
         }

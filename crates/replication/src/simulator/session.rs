@@ -10,7 +10,7 @@ use super::{
     options::Mistake,
     process::{Origin, Submission},
     truth::Answer,
-    world::World,
+    world::{SLOW_US, World},
 };
 use crate::{
     Beginning, Feed, Flush, StoreState, View,
@@ -24,9 +24,6 @@ const ROWS: usize = 3;
 
 /// The time after which a connection that is cut off breaks, in microseconds.
 const BREAK_US: u64 = 1_500_000;
-
-/// The longest that a message takes while the network is slow.
-const SLOW_US: u64 = 900_000;
 
 const RETRANSMIT_US: u64 = 50_000;
 
@@ -47,8 +44,16 @@ pub enum Direction {
 pub enum Up {
     Hello(StoreState),
     Submissions(Vec<(u64, usize)>),
-    ReadIndex { number: u64, view: View },
-    Confirmation { proof: ProofId, view: View },
+    ReadIndex {
+        number: u64,
+        view: View,
+    },
+    Confirmation {
+        proof: ProofId,
+        view: View,
+    },
+    /// The follower has closed its end: this comes after what it sent before.
+    End,
 }
 
 #[derive(Debug)]
@@ -67,6 +72,9 @@ pub struct Session {
     pub follower: usize,
     up: VecDeque<Up>,
     down: VecDeque<Down>,
+    /// The times when the last messages arrive.
+    last_up_us: u64,
+    last_down_us: u64,
     /// Nothing that is sent arrives any more.
     is_broken: bool,
     pub leader_end: Option<LeaderEnd>,
@@ -94,6 +102,8 @@ impl World {
             follower,
             up: VecDeque::new(),
             down: VecDeque::new(),
+            last_up_us: 0,
+            last_down_us: 0,
             is_broken: false,
             leader_end: None,
         };
@@ -126,6 +136,15 @@ impl World {
         let (mut delay_us, sent_us) = (self.rng.delay_us(300), self.now_us);
         if self.slow_until_us > sent_us {
             delay_us += self.rng.within(0, SLOW_US);
+        }
+        if let Some(session) = self.sessions.get_mut(&id) {
+            // One that is late holds up those behind it.
+            let last_us = match direction {
+                Direction::ToLeader => &mut session.last_up_us,
+                Direction::ToFollower => &mut session.last_down_us,
+            };
+            *last_us = (*last_us).max(sent_us + delay_us);
+            delay_us = *last_us - sent_us;
         }
         self.later(delay_us, Event::Arrives(id, direction, sent_us));
     }
@@ -234,6 +253,7 @@ impl World {
             (Up::Hello(_), None, _) => self.send_down(id, Down::End),
             // Its end is closed.
             (_, _, None) => {}
+            (Up::End, ..) => self.drop_leader_end(id),
             (Up::Submissions(submissions), Some(_), Some(_)) => {
                 for (number, operation) in submissions {
                     let origin = Origin::Session(id, number);

@@ -34,6 +34,13 @@ const ENGINE_TICK_US: u64 = 20_000;
 /// The longest that an engine that is held up takes to answer.
 const HELD_UP_US: u64 = 900_000;
 
+/// The longest that a message takes while the network is slow.
+pub const SLOW_US: u64 = 900_000;
+
+/// Of 100 messages between engines, so many take long then: they come after those that were sent later, and after a
+/// change of term.
+const SLOW_PERCENT: u64 = 20;
+
 struct Scheduled {
     at_us: u64,
     sequence: u64,
@@ -70,6 +77,8 @@ pub struct Node {
     pub asleep_until_us: u64,
     /// Until then its engine may take long to answer questions.
     pub held_up_until_us: u64,
+    /// Until then its tasks get no turn, while its engine, whose thread is another one, goes on.
+    pub starved_until_us: u64,
     /// Writes to its disk take this many times as long.
     pub disk_slowness: u64,
     pub engine: Engine,
@@ -89,6 +98,8 @@ pub struct World {
     pub loss_percent: u64,
     /// Until then messages of sessions may take long.
     pub slow_until_us: u64,
+    /// Until then messages of engines may.
+    pub engines_slow_until_us: u64,
     pub clients: Clients,
     pub faults: Faults,
     pub truth: Truth,
@@ -117,6 +128,7 @@ impl World {
             life: 0,
             asleep_until_us: 0,
             held_up_until_us: 0,
+            starved_until_us: 0,
             disk_slowness: 1,
             engine: engine(node),
             process: Process::new(node as u64 + 1, &addresses, Duration::ZERO),
@@ -133,6 +145,7 @@ impl World {
                 false => rng.choose(&[0, 0, 2, 10]),
             },
             slow_until_us: 0,
+            engines_slow_until_us: 0,
             clients: Clients::new(&mut rng),
             faults: Faults::new(&mut rng),
             truth: Truth::new(),
@@ -199,8 +212,12 @@ impl World {
             if !state.is_up || state.life != life {
                 return;
             }
-            if state.asleep_until_us > self.now_us {
-                let in_us = state.asleep_until_us - self.now_us;
+            let waits_until_us = match event.is_of_engine() {
+                true => state.asleep_until_us,
+                false => state.asleep_until_us.max(state.starved_until_us),
+            };
+            if waits_until_us > self.now_us {
+                let in_us = waits_until_us - self.now_us;
                 return self.schedule(in_us, Some((node, life)), event);
             }
             self.events += 1;
@@ -234,6 +251,7 @@ impl World {
                 self.cut[from][to] = false;
                 self.cut[to][from] = false;
             }
+            Event::HoldsUp(node, until_us) => self.nodes[node].held_up_until_us = until_us,
             Event::HealsDisk(node) => self.nodes[node].disk_slowness = 1,
             _ => unreachable!("{event:?} happens to a node"),
         }
@@ -256,6 +274,9 @@ impl World {
                 engine.receive(from, term, message, now_us, &mut self.rng);
             }
             Event::Stored { length, term } => self.nodes[node].engine.stored(length, term),
+            Event::Transfers { to } => {
+                self.nodes[node].engine.transfer(to);
+            }
             Event::Asked(asker) => self.asked(node, asker),
             other => self.happen_to_process(node, other),
         }
@@ -271,8 +292,11 @@ impl World {
 
     pub fn ask(&mut self, node: usize, asker: Asker) {
         let mut delay_us = self.rng.delay_us(20);
-        if self.nodes[node].held_up_until_us > self.now_us {
-            delay_us += self.rng.within(0, HELD_UP_US);
+        let held_up_us = self.nodes[node]
+            .held_up_until_us
+            .saturating_sub(self.now_us);
+        if held_up_us > 0 {
+            delay_us += self.rng.within(0, held_up_us.min(HELD_UP_US));
         }
         self.at_node(node, delay_us, Event::Asked(asker));
     }
@@ -315,7 +339,10 @@ impl World {
             true => 50 * NETWORK_US,
             false => NETWORK_US,
         };
-        let delay_us = self.rng.delay_us(usual_us);
+        let mut delay_us = self.rng.delay_us(usual_us);
+        if self.engines_slow_until_us > self.now_us && self.rng.chance(SLOW_PERCENT) {
+            delay_us += self.rng.within(0, SLOW_US);
+        }
         let event = Event::MessageArrives {
             from,
             term,
@@ -332,6 +359,7 @@ impl World {
         state.is_up = true;
         state.life += 1;
         state.asleep_until_us = 0;
+        state.starved_until_us = 0;
         state.engine.restart(self.now_us, &mut self.rng);
         state.process = Process::new(node as u64 + 1, &addresses, now);
         let first_us = self.rng.within(1, 20_000);
