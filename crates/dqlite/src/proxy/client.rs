@@ -3,16 +3,21 @@
 //! The engine answers in the order of the requests. So where an answer comes from elsewhere, the port waits until all
 //! earlier requests have been answered. A change of the nodes goes to the engine on a connection of its own: where one
 //! is under way on a connection with an open database, the end of either would end the process
-//! (dqlite: src/gateway.c, `raftChangeCb`).
+//! (dqlite: src/gateway.c, `raftChangeCb`). A statement can be used from the answer to its preparation on, until it is
+//! freed: one that is not known waits for all earlier answers, and is then refused.
 
+use std::collections::HashSet;
 use std::io;
 use std::mem::take;
+use std::sync::{MutexGuard, PoisonError};
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::{Mutex, MutexGuard, watch};
+use tokio::sync::{Mutex, watch};
 use tokio::time::timeout;
 
+use super::replies::Ended;
+use super::requests::no_statement;
 use super::serve::ENGINE_TIMEOUT;
 use super::{Checked, Inspector, TRAFFIC, Verdict};
 use crate::client::{ConnectOptions, Connection, Endpoint};
@@ -40,6 +45,8 @@ pub(super) struct Answers<'a, W> {
     engine: &'a Endpoint,
     /// The number of requests that the engine has not answered yet.
     waiting: watch::Sender<usize>,
+    /// The numbers of the statements that are prepared. The engine has as many.
+    statements: std::sync::Mutex<HashSet<u32>>,
 }
 
 impl<'a, W: AsyncWrite + Unpin> Answers<'a, W> {
@@ -48,13 +55,38 @@ impl<'a, W: AsyncWrite + Unpin> Answers<'a, W> {
             writer,
             engine,
             waiting: watch::Sender::new(0),
+            statements: std::sync::Mutex::default(),
         }
     }
 
-    /// Tells that the client has got so many answers of the engine.
-    pub(super) fn came(&self, answers: usize) {
+    /// Tells which answers of the engine the client has got.
+    pub(super) fn came(&self, ended: Ended) {
+        self.statements().extend(ended.prepared);
         self.waiting
-            .send_modify(|waiting| *waiting = waiting.saturating_sub(answers));
+            .send_modify(|waiting| *waiting = waiting.saturating_sub(ended.replies));
+    }
+
+    fn statements(&self) -> MutexGuard<'_, HashSet<u32>> {
+        // A set that is added to and taken from is whole at any time.
+        let locked = self.statements.lock();
+        locked.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn has(&self, id: u32) -> bool {
+        self.statements().contains(&id)
+    }
+
+    /// Returns whether the engine may be asked about a statement, which it has no more if the request ends it.
+    async fn may_use(&self, id: u32, ends: bool) -> bool {
+        if ends || !self.has(id) {
+            // The answer to its preparation may be on the way, or that to one which gets the number anew.
+            self.all_came().await;
+        }
+        let mut statements = self.statements();
+        match ends {
+            true => statements.remove(&id),
+            false => statements.contains(&id),
+        }
     }
 
     fn expect_one(&self) {
@@ -107,7 +139,10 @@ impl<'a, W: AsyncWrite + Unpin> Answers<'a, W> {
     }
 
     /// Lets a request through that takes a vote away, until the guard is dropped.
-    async fn demotion(&self, id: NodeId) -> io::Result<Result<MutexGuard<'static, ()>, Failure>> {
+    async fn demotion(
+        &self,
+        id: NodeId,
+    ) -> io::Result<Result<tokio::sync::MutexGuard<'static, ()>, Failure>> {
         let refused = |code, message: &str| {
             let message = message.to_owned();
             Ok(Err(Failure { code, message }))
@@ -178,7 +213,17 @@ async fn pass_whole<W: AsyncWrite + Unpin>(
                 change_nodes(loses_vote, &buffer.split_to(bytes), answers).await?;
             }
             Verdict::Pass { bytes, request } => {
-                if request == Some(Checked::Answered) {
+                if let Some(Checked::UsesStatement { id, ends }) = request {
+                    if !answers.has(id) || ends {
+                        flush(buffer, take(&mut passed), engine).await?;
+                    }
+                    if !answers.may_use(id, ends).await {
+                        buffer.advance(bytes);
+                        answers.refuse(no_statement()).await?;
+                        continue;
+                    }
+                }
+                if request.is_some_and(|request| request != Checked::Connects) {
                     answers.expect_one();
                 }
                 passed += bytes;

@@ -1,9 +1,9 @@
-//! Counts the replies of the engine as their bytes pass. Pure.
+//! Counts the replies of the engine as their bytes pass, and reads the numbers of prepared statements. Pure.
 //!
 //! The engine answers each request, in order, with one message; rows with as many as they need, of which all but the
 //! last end in a mark (dqlite: src/response.h).
 
-use crate::wire::{Header, ROWS_PART_MARK, RowsPart};
+use crate::wire::{Header, ROWS_PART_MARK, RowsPart, STATEMENT_KIND};
 
 const WORD_BYTES: usize = 8;
 
@@ -16,18 +16,28 @@ pub(super) struct Replies {
     body: Option<Body>,
 }
 
+/// The replies that some bytes have ended.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Ended {
+    pub replies: usize,
+    /// The numbers of statements that the client may use from now on.
+    pub prepared: Vec<u32>,
+}
+
 #[derive(Debug)]
 struct Body {
     left: usize,
-    is_rows: bool,
+    kind: u8,
+    /// The first bytes, up to a word.
+    first: Vec<u8>,
     /// The last bytes, up to a word.
     last: [u8; WORD_BYTES],
 }
 
 impl Replies {
-    /// Returns how many replies these bytes end.
-    pub(super) fn pass(&mut self, mut data: &[u8]) -> usize {
-        let mut ended = 0;
+    /// Returns what these bytes end.
+    pub(super) fn pass(&mut self, mut data: &[u8]) -> Ended {
+        let mut ended = Ended::default();
         while !data.is_empty() {
             let Some(body) = &mut self.body else {
                 data = self.pass_header(data);
@@ -37,7 +47,8 @@ impl Replies {
             body.pass(piece);
             data = rest;
             if body.left == 0 {
-                ended += usize::from(!body.is_part());
+                ended.replies += usize::from(!body.is_part());
+                ended.prepared.extend(body.prepared());
                 self.body = None;
             }
         }
@@ -53,7 +64,8 @@ impl Replies {
         {
             self.body = Some(Body {
                 left: u32::from_le_bytes(*words) as usize * WORD_BYTES,
-                is_rows: *kind == RowsPart::KIND,
+                kind: *kind,
+                first: Vec::with_capacity(WORD_BYTES),
                 last: [0; WORD_BYTES],
             });
             self.header.clear();
@@ -65,13 +77,22 @@ impl Replies {
 impl Body {
     fn pass(&mut self, piece: &[u8]) {
         self.left -= piece.len();
+        let missing = WORD_BYTES - self.first.len();
+        self.first
+            .extend_from_slice(&piece[..missing.min(piece.len())]);
         let kept = WORD_BYTES.saturating_sub(piece.len());
         self.last.copy_within(WORD_BYTES - kept.., 0);
         self.last[kept..].copy_from_slice(&piece[piece.len() - (WORD_BYTES - kept)..]);
     }
 
     fn is_part(&self) -> bool {
-        self.is_rows && u64::from_le_bytes(self.last) == ROWS_PART_MARK
+        self.kind == RowsPart::KIND && u64::from_le_bytes(self.last) == ROWS_PART_MARK
+    }
+
+    /// Returns the number of the statement that was prepared; that of the database comes before it.
+    fn prepared(&self) -> Option<u32> {
+        let [_, _, _, _, id @ ..]: [u8; WORD_BYTES] = self.first[..].try_into().ok()?;
+        (self.kind == STATEMENT_KIND).then(|| u32::from_le_bytes(id))
     }
 }
 
@@ -108,6 +129,11 @@ mod tests {
             rows(ROWS_PART_MARK),
             rows(u64::MAX),
             reply(&failure),
+            reply(&Reply::Statement {
+                db: 1,
+                id: 7,
+                params: 3,
+            }),
             reply(&Reply::Server {
                 id: NodeId::new(ROWS_PART_MARK),
                 address: "10.0.0.1:9000".into(),
@@ -116,8 +142,14 @@ mod tests {
         .concat();
         for step in 1..=data.len() {
             let mut replies = Replies::default();
-            let ended: usize = data.chunks(step).map(|piece| replies.pass(piece)).sum();
-            assert_eq!(ended, 4, "pieces of {step} bytes");
+            let mut all = Ended::default();
+            for piece in data.chunks(step) {
+                let ended = replies.pass(piece);
+                all.replies += ended.replies;
+                all.prepared.extend(ended.prepared);
+            }
+            assert_eq!(all.replies, 5, "pieces of {step} bytes");
+            assert_eq!(all.prepared, [7], "pieces of {step} bytes");
             assert!(replies.body.is_none() && replies.header.is_empty());
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! The engine aborts on a node of number 0 (dqlite: src/raft/configuration.c), on a format that DESCRIBE does not have
 //! (src/gateway.c), on names that SQLite treats specially (src/vfs.c), and binds what lies behind a message where the
-//! length of a blob wraps around (src/lib/serialize.h). A request that it would answer with an error goes through: its
+//! length of a blob wraps around (src/lib/serialize.h). It reads a null pointer where a statement is used that was freed
+//! before a later one (src/lib/registry.h, `get`); which there are is known to [`super::client`]. A request that it would answer with an error goes through: its
 //! answer says more.
 
 use super::names::{check_address, check_database_name};
@@ -13,6 +14,8 @@ use crate::wire::{Failure, Header, MAX_PARAMS, NodeId, Reader, RequestKind, Role
 const PARSE: u64 = 1005;
 /// SQLite's code of an error without a code of its own, which clients do not retry.
 const ERROR: u64 = 1;
+/// SQLite's code for what is not found.
+const NOT_FOUND: u64 = 12;
 /// SQLite's code for a file that cannot be opened.
 const CANNOT_OPEN: u64 = 14;
 /// SQLite's code for a statement that is not allowed.
@@ -25,6 +28,8 @@ const WORD_BYTES: usize = 8;
 pub enum Checked {
     /// The engine answers it.
     Answered,
+    /// It is about a statement that was prepared before; `ends` is true where it frees it.
+    UsesStatement { id: u32, ends: bool },
     /// It changes which nodes there are, their roles, or who leads. The node that loses its vote must not be the last
     /// voter: the engine aborts without any.
     ChangesNodes { loses_vote: Option<NodeId> },
@@ -99,7 +104,6 @@ fn check_fields(kind: RequestKind, schema: u8, body: &mut Reader<'_>) -> Result<
     match kind {
         RequestKind::Leader
         | RequestKind::Client
-        | RequestKind::Finalize
         | RequestKind::Interrupt
         | RequestKind::Weight => drop(body.u64(WHAT)?),
         RequestKind::Open => {
@@ -113,8 +117,13 @@ fn check_fields(kind: RequestKind, schema: u8, body: &mut Reader<'_>) -> Result<
             check_sql(body)?;
         }
         RequestKind::Exec | RequestKind::Query => {
-            body.u64(WHAT)?;
+            let id = statement_id(body)?;
             check_params(schema, body)?;
+            return Ok(Checked::UsesStatement { id, ends: false });
+        }
+        RequestKind::Finalize => {
+            let id = statement_id(body)?;
+            return Ok(Checked::UsesStatement { id, ends: true });
         }
         RequestKind::ExecSql | RequestKind::QuerySql => {
             body.u64(WHAT)?;
@@ -157,6 +166,17 @@ fn check_fields(kind: RequestKind, schema: u8, body: &mut Reader<'_>) -> Result<
         RequestKind::Describe => check_format(body, 0)?,
     }
     Ok(Checked::Answered)
+}
+
+/// Reads the numbers of a database and a statement.
+fn statement_id(body: &mut Reader<'_>) -> Result<u32, WireError> {
+    body.u32("the number of the database")?;
+    body.u32("the number of the statement")
+}
+
+/// Returns the engine's answer to a request about a statement that there is not (dqlite: src/gateway.c, `LOOKUP_STMT`).
+pub fn no_statement() -> Failure {
+    failure(NOT_FOUND, "no statement with the given id".to_owned())
 }
 
 fn check_database(name: &str) -> Result<(), Refused> {

@@ -73,7 +73,20 @@ fn what_clients_send_is_allowed() {
         Request::Describe { format: 0 },
         Request::Weight { weight: u64::MAX },
     ] {
-        assert_eq!(checked(&request), Ok(Checked::Answered), "{request:?}");
+        let expected = match request {
+            Request::Exec { statement, .. } | Request::Query { statement, .. } => {
+                Checked::UsesStatement {
+                    id: statement,
+                    ends: false,
+                }
+            }
+            Request::Finalize { statement, .. } => Checked::UsesStatement {
+                id: statement,
+                ends: true,
+            },
+            _ => Checked::Answered,
+        };
+        assert_eq!(checked(&request), Ok(expected), "{request:?}");
     }
     let changes = |loses_vote| Ok(Checked::ChangesNodes { loses_vote });
     for (request, loses_vote) in [

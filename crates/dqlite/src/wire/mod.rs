@@ -24,6 +24,7 @@ pub use date::UtcTime;
 pub use frame::{Header, PROTOCOL_VERSION, PROTOCOL_VERSION_LEGACY};
 pub use node_id::NodeId;
 pub use params::Params;
+pub(crate) use reply::STATEMENT as STATEMENT_KIND;
 pub use reply::{Failure, File, Reply, Role, Server};
 pub use request::{Request, RequestKind};
 pub(crate) use rows::MORE as ROWS_PART_MARK;

@@ -154,3 +154,53 @@ async fn the_last_voter_stays_and_another_one_may_go() {
     leader.remove(NodeId::new(2)).await.unwrap();
     assert_eq!(leader.cluster().await.unwrap().len(), 1);
 }
+
+/// The engine would read a null pointer where a statement is used that was freed before a later one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statement_that_was_freed_is_not_found() {
+    let server = Server::start(BOOTSTRAP_ID, None).await;
+    let mut raw = Raw::connect(&server.address).await;
+    raw.send(&open("test")).await.unwrap();
+    assert!(matches!(raw.reply().await.unwrap(), Reply::Database { .. }));
+    let prepare = |sql: &str| -> Frame { (4, 0, [words(&[0]), text(sql)].concat()) };
+    let of = |kind: u8, id: u64| -> Frame { (kind, 0, words(&[id << 32])) };
+    // Used before the answers to their preparation came, and freed in the same breath.
+    for frame in [
+        prepare("CREATE TABLE t (a)"),
+        prepare("SELECT 1"),
+        of(5, 0),
+        of(6, 1),
+        of(7, 0),
+    ] {
+        raw.send(&frame).await.unwrap();
+    }
+    for expected in ["Statement", "Statement", "Result", "Rows", "Empty"] {
+        let reply = format!("{:?}", raw.reply().await.unwrap());
+        assert!(reply.starts_with(expected), "{expected}: {reply}");
+    }
+    for kind in [5, 6, 7] {
+        for id in [0, 2, u64::from(u32::MAX)] {
+            let failure = raw.refused(&of(kind, id)).await;
+            assert_eq!(
+                (failure.code, &failure.message[..]),
+                (12, "no statement with the given id")
+            );
+        }
+    }
+    // The number is given again.
+    raw.send(&prepare("INSERT INTO t VALUES (1)"))
+        .await
+        .unwrap();
+    assert!(matches!(
+        raw.reply().await.unwrap(),
+        Reply::Statement { id: 0, .. }
+    ));
+    raw.send(&of(5, 0)).await.unwrap();
+    assert!(matches!(
+        raw.reply().await.unwrap(),
+        Reply::Result {
+            rows_affected: 1,
+            ..
+        }
+    ));
+}
