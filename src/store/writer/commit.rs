@@ -4,7 +4,7 @@ use std::{
     ops::ControlFlow,
     pin::Pin,
     sync::{Arc, atomic::Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -36,9 +36,12 @@ use crate::store::{
 /// longer than what it saves.
 const GATHER_MIN_ANSWERS: usize = 8;
 
-/// The number of turns in which everything else that is ready runs meanwhile. Measured: 2 save half
-/// of what 6 to 20 do.
-const GATHER_TURNS: usize = 8;
+/// The number of turns in which everything else that is ready runs meanwhile. Measured: 32 save a tenth more CPU than 8 with
+/// 64 and 256 clients, and 64 no more.
+const GATHER_TURNS: usize = 32;
+
+/// The longest time of it, where much else runs in each turn.
+const GATHER_TIMEOUT: Duration = Duration::from_millis(5);
 
 /// The longest wait for a proof that this node still leads, before a request that changed nothing
 /// is answered.
@@ -152,8 +155,12 @@ impl Writer {
     /// run some times; no timer is fine enough.
     async fn gather(&mut self, expected: usize) {
         let mut received = Vec::new();
+        let started = Instant::now();
         for _ in 0..GATHER_TURNS {
-            if self.is_full() || self.pending.answers.len() >= expected {
+            if self.is_full()
+                || self.pending.answers.len() >= expected
+                || started.elapsed() >= GATHER_TIMEOUT
+            {
                 return;
             }
             tokio::task::yield_now().await;
