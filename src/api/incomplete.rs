@@ -1,6 +1,6 @@
 //! The bodies of requests, of which incomplete ones hold a limited number of bytes.
 //!
-//! Who sends a request is known once it is complete. Until then its bytes are in memory, and HTTP/2 lets a client have any
+//! The sender of a request is known once it is complete. Until then its bytes are in memory, and HTTP/2 lets a client have any
 //! number of requests under way. A request that goes for the sake of the limit fails with etcd's
 //! `too many requests`, which clients repeat.
 

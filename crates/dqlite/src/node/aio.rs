@@ -15,7 +15,7 @@
 //! - `gettid`: every trace point asks for it, some 40 times in a commit; the answer never changes.
 //!
 //! Invariants: contexts are only handed over after the engine has closed the segment's file, all of
-//! its writes being done. A stopping engine drops the buffers of writes that the kernel still has, so
+//! its writes being done. A stopping engine drops the buffers of writes that are not done, so
 //! before it stops, no more writes are made asynchronous and those under way are waited for.
 //! Everything else that calls `syscall`, Rust's own locks among them, comes through here too: that
 //! path is the same few instructions as in libc, and neither allocates nor locks.
@@ -36,7 +36,7 @@ const QUEUE_MAX: usize = 16;
 static HANDED_OVER: AtomicU64 = AtomicU64::new(0);
 static STOPPING: AtomicUsize = AtomicUsize::new(0);
 
-/// Writes that the kernel has and that no thread waits for.
+/// Writes that were taken, and whose results the engine has not fetched.
 static UNDER_WAY: AtomicI64 = AtomicI64::new(0);
 
 /// The timeout for writes that are under way. A disk that needs longer is broken, and the engine gives up on it.

@@ -15,7 +15,7 @@ use std::{
     cell::Cell,
     ffi::{CStr, c_char, c_int, c_void},
     sync::{
-        RwLock,
+        PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -38,9 +38,7 @@ thread_local! {
 /// Lets statements of exactly this text run on the engine's loop, which does nothing else meanwhile: what they do must be
 /// little and bounded, whatever their parameters are.
 pub fn allow(sql: &'static str) {
-    let mut allowed = ALLOWED
-        .write()
-        .unwrap_or_else(|poisoned| poisoned.into_inner());
+    let mut allowed = ALLOWED.write().unwrap_or_else(PoisonError::into_inner);
     if !allowed.contains(&sql) {
         allowed.push(sql);
     }
@@ -52,9 +50,7 @@ pub fn run() -> u64 {
 }
 
 fn is_allowed(sql: &[u8]) -> bool {
-    let allowed = ALLOWED
-        .read()
-        .unwrap_or_else(|poisoned| poisoned.into_inner());
+    let allowed = ALLOWED.read().unwrap_or_else(PoisonError::into_inner);
     allowed.iter().any(|allowed| allowed.as_bytes() == sql)
 }
 

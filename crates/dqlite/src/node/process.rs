@@ -6,8 +6,8 @@ use dqlite_sys as ffi;
 
 use super::{NodeError, error::copy};
 
-/// Threads of libuv's pool, which runs every SQL step, every disk write that the kernel will not
-/// take asynchronously, snapshots, and the dials to other nodes. With libuv's default of 4, four
+/// Threads of libuv's pool, which runs every SQL step but those of [`super::in_place`], every disk write that
+/// [`super::log_writes`] does not make, snapshots, and the dials to other nodes. With libuv's default of 4, four
 /// slow queries from a shell or four dead peers would keep writes from the disk; 16 leave room for
 /// the dials of six peers, twice, and idle threads cost only address space.
 pub const POOL_THREADS: u32 = 16;
