@@ -76,17 +76,9 @@ impl<'a, W: AsyncWrite + Unpin> Answers<'a, W> {
         self.statements().contains(&id)
     }
 
-    /// Returns whether the engine may be asked about a statement, which it has no more if the request ends it.
-    async fn may_use(&self, id: u32, ends: bool) -> bool {
-        if ends || !self.has(id) {
-            // The answer to its preparation may be on the way, or that to one which gets the number anew.
-            self.all_came().await;
-        }
-        let mut statements = self.statements();
-        match ends {
-            true => statements.remove(&id),
-            false => statements.contains(&id),
-        }
+    /// Notes that a statement is freed. Returns whether there was one.
+    fn free(&self, id: u32) -> bool {
+        self.statements().remove(&id)
     }
 
     fn expect_one(&self) {
@@ -214,10 +206,16 @@ async fn pass_whole<W: AsyncWrite + Unpin>(
             }
             Verdict::Pass { bytes, request } => {
                 if let Some(Checked::UsesStatement { id, ends }) = request {
-                    if !answers.has(id) || ends {
+                    if ends || !answers.has(id) {
                         flush(buffer, take(&mut passed), engine).await?;
+                        // The answer to its preparation may be on the way, or that to one which gets the number anew.
+                        answers.all_came().await;
                     }
-                    if !answers.may_use(id, ends).await {
+                    let exists = match ends {
+                        true => answers.free(id),
+                        false => answers.has(id),
+                    };
+                    if !exists {
                         buffer.advance(bytes);
                         answers.refuse(no_statement()).await?;
                         continue;
