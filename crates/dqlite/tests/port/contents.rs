@@ -12,6 +12,14 @@ fn open(name: &str) -> Frame {
     (3, 0, [text(name), words(&[0]), text("")].concat())
 }
 
+/// A connection with an open database.
+async fn opened(server: &Server) -> Raw {
+    let mut raw = Raw::connect(&server.address).await;
+    raw.send(&open("test")).await.unwrap();
+    assert!(matches!(raw.reply().await.unwrap(), Reply::Database { .. }));
+    raw
+}
+
 fn hostile() -> Vec<Frame> {
     let address = || text("10.0.0.1:9000");
     let sql = || [words(&[0]), text("SELECT ?")].concat();
@@ -48,9 +56,7 @@ fn hostile() -> Vec<Frame> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_would_end_an_engine_is_answered_and_the_connection_goes_on() {
     let server = Server::start(BOOTSTRAP_ID, None).await;
-    let mut raw = Raw::connect(&server.address).await;
-    raw.send(&open("test")).await.unwrap();
-    assert!(matches!(raw.reply().await.unwrap(), Reply::Database { .. }));
+    let mut raw = opened(&server).await;
     for frame in hostile() {
         // Some of them end an engine at the second or third time.
         for _ in 0..3 {
@@ -104,9 +110,7 @@ async fn answers_of_the_port_keep_the_order_of_the_requests() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_has_a_database_open_cannot_become_a_link() {
     let server = Server::start(BOOTSTRAP_ID, None).await;
-    let mut raw = Raw::connect(&server.address).await;
-    raw.send(&open("test")).await.unwrap();
-    assert!(matches!(raw.reply().await.unwrap(), Reply::Database { .. }));
+    let mut raw = opened(&server).await;
     let connect = [words(&[2]), text("10.0.0.1:9000")].concat();
     raw.send(&(11, 0, connect)).await.unwrap();
     assert!(raw.reply().await.is_err());
@@ -159,9 +163,7 @@ async fn the_last_voter_stays_and_another_one_may_go() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_statement_that_was_freed_is_not_found() {
     let server = Server::start(BOOTSTRAP_ID, None).await;
-    let mut raw = Raw::connect(&server.address).await;
-    raw.send(&open("test")).await.unwrap();
-    assert!(matches!(raw.reply().await.unwrap(), Reply::Database { .. }));
+    let mut raw = opened(&server).await;
     let prepare = |sql: &str| -> Frame { (4, 0, [words(&[0]), text(sql)].concat()) };
     let of = |kind: u8, id: u64| -> Frame { (kind, 0, words(&[id << 32])) };
     // Used before the answers to their preparation came, and freed in the same breath.
