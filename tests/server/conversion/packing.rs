@@ -34,7 +34,7 @@ const SHARE: std::ops::Range<f64> = 0.0..0.2;
 /// The share of the kills that come at any time of a start, and not while rows are packed.
 const ANYWHERE: f64 = 0.2;
 
-/// What a server says at its start if some rows are packed already.
+/// The text that a server logs at its start if some rows are packed already.
 const GOES_ON: &str = "the packing goes on";
 
 const REPLACE_TABLES: &str = "BEGIN; DROP VIEW kine; DROP TABLE batch; DROP TABLE dead; \
