@@ -1,6 +1,6 @@
-//! Exit codes: the one table from what happened to what the supervisor sees.
+//! Exit codes: from what happened to what the supervisor sees.
 
-use std::{io::ErrorKind, process::ExitCode};
+use std::io::ErrorKind;
 
 use dqlite::node::{FileFailure, NodeError};
 
@@ -12,49 +12,12 @@ use crate::{
         roll_back::RollBackError, snap::HookError,
     },
     config::ConfigError,
+    remote::RemoteError,
     server::ServerError,
     store::{OpenError, WriterError, conversion::ConversionError},
 };
 
-/// 128 and the number of the signal is added when a second signal cut the stop short; 134 is a panic or an
-/// abort of the engine (128 + SIGABRT).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Exit {
-    /// Stopped by a signal, or because the disk was nearly full and `--low-available-storage-action=terminate`.
-    Stopped = 0,
-    /// Anything else.
-    Failure = 1,
-    /// A flag is unknown or its value wrong.
-    Usage = 2,
-    /// A file of the storage directory is missing, wrong, or not for this version.
-    Config = 3,
-    /// The address of `--listen`, of `--metrics-listen`, of `--profiling-listen` or of the node cannot be listened on.
-    Listen = 4,
-    /// Another process works on the storage directory.
-    Held = 5,
-    /// The data is damaged, of a newer version, or was written by another program.
-    Data = 6,
-    /// dqlite failed, or was without a leader for too long.
-    Engine = 7,
-    /// No space left on the disk.
-    DiskFull = 8,
-    /// dqlite did not stop in time.
-    StopTimeout = 9,
-    /// `status`: the cluster works, but not all is as it should be.
-    Degraded = 10,
-    /// `status`: no node that was reached leads.
-    NoLeader = 11,
-    /// `recover`: it would lose data, or is not needed. `restore`, `recover`: other nodes run. `backup`, `migrator`:
-    /// something is in the way. Nothing was changed.
-    Refused = 12,
-}
-
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> Self {
-        Self::from(exit as u8)
-    }
-}
+pub use command_line::Exit;
 
 impl From<&ServerError> for Exit {
     fn from(error: &ServerError) -> Self {
@@ -74,13 +37,11 @@ impl From<&ServerError> for Exit {
 }
 
 /// The next start reads the log and says whether it is whole.
-impl From<&FileFailure> for Exit {
-    fn from(failure: &FileFailure) -> Self {
-        match failure {
-            _ if failure.is_disk_full() => Self::DiskFull,
-            _ if failure.is_forbidden() => Self::Config,
-            _ => Self::Engine,
-        }
+pub fn of_file_failure(failure: &FileFailure) -> Exit {
+    match failure {
+        _ if failure.is_disk_full() => Exit::DiskFull,
+        _ if failure.is_forbidden() => Exit::Config,
+        _ => Exit::Engine,
     }
 }
 
@@ -154,6 +115,11 @@ impl From<&BackupError> for Exit {
             BackupError::Unwritable { source, .. } if source.kind() == ErrorKind::StorageFull => {
                 Self::DiskFull
             }
+            BackupError::Unwritable { source, .. } | BackupError::Unreadable { source, .. }
+                if source.kind() == ErrorKind::PermissionDenied =>
+            {
+                Self::Config
+            }
             BackupError::DiskLow { .. } => Self::DiskFull,
             BackupError::NoBackup { .. } | BackupError::Damaged { .. } => Self::Data,
             BackupError::Unwritable { .. }
@@ -161,8 +127,8 @@ impl From<&BackupError> for Exit {
             | BackupError::WrongStream
             | BackupError::NoStream(_)
             | BackupError::Interrupted
-            | BackupError::Store(_)
-            | BackupError::Remote(_) => Self::Failure,
+            | BackupError::Store(_) => Self::Failure,
+            BackupError::Remote(error) => Self::from(error),
         }
     }
 }
@@ -180,8 +146,20 @@ impl From<&MigrateError> for Exit {
             | MigrateError::Incomplete { .. }
             | MigrateError::Compacted
             | MigrateError::Differs(_)
-            | MigrateError::Disorder(_)
-            | MigrateError::Remote(_) => Self::Failure,
+            | MigrateError::Disorder(_) => Self::Failure,
+            MigrateError::Remote(error) => Self::from(error),
+        }
+    }
+}
+
+impl From<&RemoteError> for Exit {
+    fn from(error: &RemoteError) -> Self {
+        match error {
+            RemoteError::Tls { .. } | RemoteError::Forbidden { .. } => Self::Config,
+            RemoteError::NotWithTls(..) => Self::Usage,
+            RemoteError::Unreachable { .. } => Self::Unreachable,
+            RemoteError::Silent { .. } => Self::TimedOut,
+            RemoteError::Refused { .. } => Self::Refused,
         }
     }
 }
@@ -190,7 +168,7 @@ fn of_node(error: &NodeError) -> Exit {
     match error {
         _ if error.is_passing() => Exit::Engine,
         NodeError::DirectoryHeld { .. } => Exit::Held,
-        NodeError::FileCall(failure) => Exit::from(failure),
+        NodeError::FileCall(failure) => of_file_failure(failure),
         NodeError::Directory { .. }
         | NodeError::Unreadable { .. }
         | NodeError::InvalidOption { .. } => Exit::Config,

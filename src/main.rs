@@ -8,12 +8,11 @@ use std::{
     time::UNIX_EPOCH,
 };
 
-use clap::CommandFactory;
 use k8s_dqlite::{
     args::{Args, BackupCommand, Command},
     commands::{backup, migrator, recover, restore, roll_back, snap, status},
     config,
-    exit::Exit,
+    exit::{Exit, of_file_failure},
     process::signals::StopSignals,
     server::{self, ServerError},
 };
@@ -73,7 +72,7 @@ fn generate(asked: Result<Generated, String>) -> Exit {
     match asked {
         Ok(generated) => {
             // Whoever closed the pipe has seen enough.
-            let _ = generated.write(Args::command(), &mut io::stdout());
+            let _ = generated.write(Args::grouped(), &mut io::stdout());
             Exit::Stopped
         }
         Err(reason) => {
@@ -133,8 +132,7 @@ fn start_runtime() -> Result<tokio::runtime::Runtime, Exit> {
     })
 }
 
-/// Runs a sub-command, prints what it has done, and logs why it has failed; of a hook, snapd shows the standard
-/// error.
+/// Runs a sub-command, and prints what it has done or why it has failed; of a hook, snapd shows the standard error.
 fn run_command(args: &Args, command: &Command) -> ExitCode {
     let is_hook = matches!(command, Command::SnapHook { .. });
     let is_debug = matches!(command, Command::Migrator(migrator) if migrator.debug);
@@ -154,7 +152,7 @@ fn run_command(args: &Args, command: &Command) -> ExitCode {
         Err(Failed { reason, exit }) => {
             match is_hook {
                 true => eprintln!("{reason}"),
-                false => error!("{reason}"),
+                false => eprintln!("error: {reason}"),
             }
             exit.into()
         }
@@ -273,7 +271,7 @@ fn abort_on_panic() {
 
 fn tell_file_failure(failure: &dqlite::node::FileFailure) -> u8 {
     error!("{failure}");
-    Exit::from(failure) as u8
+    of_file_failure(failure) as u8
 }
 
 fn versions() -> String {

@@ -1,9 +1,10 @@
 //! Authentication, by etcd's names.
 
-use clap::{Args, ValueEnum};
-use etcd_state::auth::{DEFAULT_COST, DEFAULT_TTL, MAX_COST, MIN_COST};
+use std::time::Duration;
 
-use super::values::unsigned;
+use clap::{Args, ValueEnum};
+use command_line::with_unit;
+use etcd_state::auth::{DEFAULT_COST, MAX_COST, MIN_COST};
 
 #[derive(Debug, Clone, Args)]
 pub struct AuthFlags {
@@ -11,9 +12,9 @@ pub struct AuthFlags {
     #[arg(long, value_name = "KIND", value_enum, default_value = "simple")]
     pub auth_token: TokenKind,
 
-    /// Seconds after its last use for which a token is valid.
-    #[arg(long, value_name = "SECONDS", value_parser = unsigned, default_value_t = DEFAULT_TTL.as_secs())]
-    pub auth_token_ttl: u64,
+    /// Time after its last use for which a token is valid; a number alone is in seconds, as in etcd.
+    #[arg(long, value_name = "DURATION", value_parser = seconds, default_value = "5m")]
+    pub auth_token_ttl: Duration,
 
     /// Cost of hashing passwords: 4 to 31, each doubles the one before. Another is the default.
     #[arg(long, value_name = "COST", value_parser = cost, default_value_t = DEFAULT_COST)]
@@ -23,6 +24,10 @@ pub struct AuthFlags {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum TokenKind {
     Simple,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    with_unit(text, Duration::from_secs(1))
 }
 
 /// Parses a cost. As in etcd, a cost that bcrypt does not have becomes the default.

@@ -9,6 +9,9 @@ use crate::remote::EndpointUrl;
 
 #[derive(Debug, Clone, PartialEq, Eq, Parser)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[command(after_help = "Examples:
+  k8s-dqlite backup backup.db.gz --endpoint https://127.0.0.1:2379 --cacert ca.crt
+  k8s-dqlite backup verify backup.db.gz")]
 pub struct BackupArgs {
     #[command(subcommand)]
     pub command: Option<BackupCommand>,
@@ -43,6 +46,8 @@ pub enum BackupCommand {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Parser)]
+#[command(after_help = "Example:
+  k8s-dqlite backup verify backup.db.gz")]
 pub struct VerifyArgs {
     #[arg(value_name = "FILE")]
     pub file: PathBuf,

@@ -7,6 +7,8 @@ use clap::Parser;
 use crate::{address::NodeAddress, store::conversion::BackupTo};
 
 #[derive(Debug, Clone, PartialEq, Eq, Parser)]
+#[command(after_help = "Example:
+  k8s-dqlite roll-back backup.db --storage-dir /var/lib/go-k8s-dqlite --address 10.0.0.1:9000")]
 pub struct RollBackArgs {
     /// The backup, as it was made before the data of a Go k8s-dqlite was converted.
     #[arg(value_name = "FILE")]

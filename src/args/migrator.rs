@@ -11,7 +11,12 @@ use crate::remote::EndpointUrl;
 const DEFAULT_ENDPOINT: &str = "unix:///var/snap/microk8s/current/var/kubernetes/backend/kine.sock";
 
 #[derive(Debug, Clone, PartialEq, Eq, Parser)]
-#[command(after_help = "See docs/operations.md, \"Moving from etcd\".")]
+#[command(after_help = "\
+Examples:
+  k8s-dqlite migrator --mode copy --from https://127.0.0.1:2379 --to tcp://127.0.0.1:12379
+  k8s-dqlite migrator --mode backup-dqlite --endpoint tcp://127.0.0.1:12379 --db-dir db
+
+See docs/operations.md, \"Moving from etcd\".")]
 pub struct MigratorArgs {
     /// Task to do.
     #[arg(long, value_enum, default_value = "backup")]

@@ -7,7 +7,7 @@ mod backup;
 mod client_tls;
 mod client_urls;
 mod conversion;
-mod duration;
+mod groups;
 mod logs;
 mod migrator;
 mod recover;
@@ -28,13 +28,14 @@ use dqlite::tls::TlsVersion;
 use self::values::{boolean, count, request_bytes, signed, streams, tls_version, unsigned, voters};
 use crate::address::{AddressError, ListenAddress};
 
+pub use command_line::{DurationError, GoDuration};
+
 pub use self::{
     auth::AuthFlags,
     backup::{BackupArgs, BackupCommand, ScheduledBackupFlags, VerifyArgs},
     client_tls::{ClientTlsFlags, file},
     client_urls::ClientUrls,
     conversion::RollBackArgs,
-    duration::{DurationError, GoDuration},
     logs::{LogFlags, LogFormat, Threshold},
     migrator::{CopyFlags, MigratorArgs, MigratorMode, Origin},
     recover::{Accepted, MemberArg, RecoverArgs},
@@ -49,12 +50,14 @@ pub const DEFAULT_LISTEN: &str = "tcp://127.0.0.1:12379";
 
 /// A datastore for Kubernetes: the etcd v3 API on dqlite.
 #[derive(Debug, Clone, Parser)]
-#[command(
-    name = "k8s-dqlite",
-    args_override_self = true,
-    disable_help_subcommand = true
-)]
-#[command(after_help = "Exit codes: see docs/operations.md.")]
+#[command(name = "k8s-dqlite", version, args_override_self = true)]
+#[command(after_help = "\
+Examples:
+  k8s-dqlite --storage-dir /var/lib/k8s-dqlite
+  k8s-dqlite --storage-dir /var/lib/k8s-dqlite --listen unix:///run/k8s-dqlite.sock --metrics
+  k8s-dqlite status --storage-dir /var/lib/k8s-dqlite
+
+The last of a repeated flag counts. Exit codes: see docs/operations.md.")]
 pub struct Args {
     #[command(subcommand)]
     pub command: Option<Command>,
@@ -279,6 +282,7 @@ pub struct Args {
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum Command {
     /// Print the versions of k8s-dqlite, SQLite, dqlite and libuv.
+    #[command(after_help = "Example:\n  k8s-dqlite version")]
     Version,
     /// Save a cluster that runs in a file, or check such a file.
     Backup(BackupArgs),
@@ -301,10 +305,15 @@ pub enum Command {
 }
 
 impl Args {
+    /// Returns the command line with its help, in groups.
+    pub fn grouped() -> clap::Command {
+        groups::apply(Self::command())
+    }
+
     /// `arguments` begins with the program's name. The error carries the text for the user, also when
     /// help was asked for.
     pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
-        let mut matches = Self::command().try_get_matches_from(arguments)?;
+        let mut matches = Self::grouped().try_get_matches_from(arguments)?;
         let remarks = remarks::on(&matches);
         let mut args = Self::from_arg_matches_mut(&mut matches)?;
         args.client_tls

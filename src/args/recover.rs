@@ -9,7 +9,13 @@ use super::boolean;
 use crate::address::NodeAddress;
 
 #[derive(Debug, Clone, PartialEq, Eq, Parser)]
-#[command(after_help = "See docs/operations.md, \"When a majority is lost\".")]
+#[command(after_help = "\
+Examples:
+  k8s-dqlite recover /var/lib/k8s-dqlite
+  k8s-dqlite recover /var/lib/k8s-dqlite /mnt/node2/k8s-dqlite --yes
+  k8s-dqlite recover --reseed --storage-dir /var/lib/k8s-dqlite --yes
+
+See docs/operations.md, \"When a majority is lost\".")]
 pub struct RecoverArgs {
     /// The directory to recover, then those to compare it with: copies from other machines.
     #[arg(value_name = "DIR", required_unless_present = "reseed")]

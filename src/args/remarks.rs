@@ -47,3 +47,9 @@ pub(super) fn on(matches: &ArgMatches) -> Vec<String> {
     }
     remarks
 }
+
+/// Returns the names of the flags that never have an effect.
+#[cfg(test)]
+pub(super) fn without_effect() -> impl Iterator<Item = &'static str> {
+    WITHOUT_EFFECT.iter().map(|(id, _)| *id)
+}

@@ -7,6 +7,10 @@ use clap::Parser;
 use crate::address::NodeAddress;
 
 #[derive(Debug, Clone, PartialEq, Eq, Parser)]
+#[command(after_help = "Example:
+  k8s-dqlite restore backup.db.gz --storage-dir /var/lib/k8s-dqlite --address 10.0.0.1:9000
+
+See docs/operations.md, \"Restore\".")]
 pub struct RestoreArgs {
     /// A backup, or a snapshot as `etcdctl snapshot save` writes it.
     #[arg(value_name = "FILE")]

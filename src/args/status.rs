@@ -7,6 +7,8 @@ use clap::{ArgAction, Parser};
 use super::{DEFAULT_STORAGE_DIR, boolean};
 
 #[derive(Debug, Clone, PartialEq, Eq, Parser)]
+#[command(after_help = "Example:
+  k8s-dqlite status --storage-dir /var/lib/k8s-dqlite --json")]
 pub struct StatusArgs {
     /// Directory of a node of the cluster, which need not run.
     #[arg(long, value_name = "DIR", default_value = DEFAULT_STORAGE_DIR)]

@@ -192,8 +192,58 @@ fn metrics_are_served_where_they_are_wanted() {
 }
 
 #[test]
-fn version_is_a_sub_command() {
+fn version_is_a_sub_command_and_a_flag() {
     assert_eq!(read(&["version"]).unwrap().command, Some(Command::Version));
+    let text = format!("k8s-dqlite {}\n", env!("CARGO_PKG_VERSION"));
+    for flag in ["--version", "-V"] {
+        let told = read(&[flag]).unwrap_err();
+        assert_eq!((told.to_string(), told.exit_code()), (text.clone(), 0));
+    }
+}
+
+#[test]
+fn help_is_a_sub_command_and_a_flag() {
+    for words in [
+        &["help"][..],
+        &["--help"],
+        &["help", "status"],
+        &["status", "--help"],
+    ] {
+        let told = read(words).unwrap_err();
+        assert_eq!(told.kind(), ErrorKind::DisplayHelp, "{words:?}");
+    }
+}
+
+#[test]
+fn every_sub_command_has_an_example() {
+    fn look(command: &clap::Command) {
+        for command in command.get_subcommands().filter(|it| !it.is_hide_set()) {
+            let after = command.get_after_help().map(ToString::to_string);
+            let example = format!("  k8s-dqlite {}", command.get_name());
+            let is_there = after.is_some_and(|text| {
+                text.contains(&example) || text.contains(&format!(" {} ", command.get_name()))
+            });
+            assert!(is_there, "{}", command.get_name());
+            look(command);
+        }
+    }
+    look(&Args::grouped());
+}
+
+#[test]
+fn a_token_lives_seconds_or_a_duration() {
+    assert_eq!(
+        read(&[]).unwrap().auth.auth_token_ttl,
+        etcd_state::auth::DEFAULT_TTL
+    );
+    for (text, seconds) in [("300", 300), ("90s", 90), ("1h", 3600)] {
+        let args = read(&[&format!("--auth-token-ttl={text}")]).unwrap();
+        assert_eq!(
+            args.auth.auth_token_ttl,
+            Duration::from_secs(seconds),
+            "{text}"
+        );
+    }
 }
 
 #[test]

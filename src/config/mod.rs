@@ -102,7 +102,7 @@ fn read(args: &Args, warnings: &mut Vec<String>) -> Result<ServerConfig, ConfigE
         start,
         client_tls: client_tls::load(args)?.map(Arc::new),
         auth: AuthOptions {
-            token_ttl: Duration::from_secs(args.auth.auth_token_ttl),
+            token_ttl: args.auth.auth_token_ttl,
             bcrypt_cost: args.auth.bcrypt_cost,
         },
         listen,

@@ -3,7 +3,7 @@
 use std::error::Error;
 
 use dqlite::tls::TlsError;
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::EndpointUrl;
 
@@ -17,6 +17,8 @@ pub enum RemoteError {
     Unreachable { url: EndpointUrl, reason: String },
     #[error("{url} refuses: {reason}")]
     Refused { url: EndpointUrl, reason: String },
+    #[error("{url} refuses this user: {reason}; name another one with --user and --cert")]
+    Forbidden { url: EndpointUrl, reason: String },
     #[error("{url} did not answer for {seconds} s")]
     Silent { url: EndpointUrl, seconds: u64 },
 }
@@ -28,9 +30,10 @@ impl RemoteError {
             "" => innermost(status),
             message => message.to_owned(),
         };
-        Self::Refused {
-            url: url.clone(),
-            reason,
+        let url = url.clone();
+        match status.code() {
+            Code::PermissionDenied | Code::Unauthenticated => Self::Forbidden { url, reason },
+            _ => Self::Refused { url, reason },
         }
     }
 }

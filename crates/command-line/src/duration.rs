@@ -43,6 +43,18 @@ impl GoDuration {
 #[error("not a duration: write a number with its unit, such as 250ms, 5s, 1m30s or 1h")]
 pub struct DurationError;
 
+/// Parses a duration, or a bare number of `unit`, which was the only form of the flag before; it is not negative.
+pub fn with_unit(text: &str, unit: Duration) -> Result<Duration, String> {
+    if let Ok(count) = text.parse::<u32>() {
+        return Ok(unit * count);
+    }
+    let duration: GoDuration = text
+        .parse()
+        .map_err(|error: DurationError| error.to_string())?;
+    let nanos = u64::try_from(duration.0).map_err(|_| "must not be negative".to_owned())?;
+    Ok(Duration::from_nanos(nanos))
+}
+
 impl FromStr for GoDuration {
     type Err = DurationError;
 
@@ -161,6 +173,26 @@ mod tests {
             "1e3s",
         ] {
             assert_eq!(nanos(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_bare_number_has_the_unit_of_its_flag() {
+        let second = Duration::from_secs(1);
+        for (text, seconds) in [
+            ("90", 90),
+            ("90s", 90),
+            ("1h", 3600),
+            ("1h30m", 5400),
+            ("0", 0),
+        ] {
+            let read = with_unit(text, second);
+            assert_eq!(read, Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        let read = with_unit("2000", Duration::from_millis(1));
+        assert_eq!(read, Ok(2 * second));
+        for wrong in ["", "-1", "-1s", "soon", "1 h", "1d"] {
+            assert!(with_unit(wrong, second).is_err(), "{wrong}");
         }
     }
 
