@@ -1,6 +1,11 @@
 //! Requests to a daemon: over its socket, to a member, or to a server whose certificate has a known fingerprint.
 
-use std::{io, path::PathBuf, pin::Pin, time::Duration};
+use std::{
+    io::{self, ErrorKind},
+    path::PathBuf,
+    pin::Pin,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use dqlite::tls::{ClientOptions, Tls, TlsVersion, first_dns_name};
@@ -94,8 +99,7 @@ impl Target {
         let answer = tokio::time::timeout(timeout, asked)
             .await
             .unwrap_or_else(|_| late());
-        let answer =
-            answer.map_err(|error| Error::Unavailable(self.failed(&method, path, &error)))?;
+        let answer = answer.map_err(|error| self.unanswered(&method, path, &error))?;
         api::open(&answer)
     }
 
@@ -150,6 +154,17 @@ impl Target {
         .await;
         connection.abort();
         answer
+    }
+
+    fn unanswered(&self, method: &Method, path: &str, error: &io::Error) -> Error {
+        let text = self.failed(method, path, error);
+        match (self, error.kind()) {
+            (Self::Socket(_), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
+                Error::NoDaemon(text)
+            }
+            (Self::Socket(_), ErrorKind::PermissionDenied) => Error::Forbidden(text),
+            _ => Error::Unavailable(text),
+        }
     }
 
     fn host(&self) -> &str {

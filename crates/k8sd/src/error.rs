@@ -19,6 +19,9 @@ pub enum Error {
     /// Try again later.
     #[error("{0}")]
     Unavailable(String),
+    /// Nothing listens on the control socket.
+    #[error("{0}")]
+    NoDaemon(String),
     #[error("{0}")]
     Internal(String),
     #[error("{path}: {source}")]
@@ -72,7 +75,7 @@ impl Error {
             Self::Forbidden(_) => 403,
             Self::NotFound(_) => 404,
             Self::Conflict(_) => 409,
-            Self::Unavailable(_) => 503,
+            Self::Unavailable(_) | Self::NoDaemon(_) => 503,
             Self::Refused { status, .. } => *status,
             _ => 500,
         }

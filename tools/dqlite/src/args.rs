@@ -4,12 +4,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
+use command_line::with_unit;
 
 use crate::error::ShellError;
 use crate::render::Format;
 
 /// The original's default.
-const TIMEOUT_MS: u64 = 2000;
+const TIMEOUT: &str = "2s";
 
 /// The time that `--timeout 0` waits, which means for ever: as long as any machine runs.
 const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
@@ -63,9 +64,9 @@ pub struct Args {
     )]
     pub format: Format,
 
-    /// Time to find the leader, and for each request, in milliseconds; 0 waits for ever
-    #[arg(long, value_name = "MS", default_value_t = TIMEOUT_MS)]
-    pub timeout: u64,
+    /// Time to find the leader, and for each request; a number alone is in milliseconds, 0 waits for ever
+    #[arg(long, value_name = "DURATION", default_value = TIMEOUT, value_parser = milliseconds)]
+    pub timeout: Duration,
 
     /// Do not ask before what cannot be undone
     #[arg(short, long)]
@@ -100,8 +101,20 @@ pub struct Args {
     pub second: Option<String>,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done; 1 the database or the cluster refused; 2 wrong flags, files or \
-    commands; 3 no leader, or not reachable; 4 timed out.";
+const EXIT_CODES: &str = "Examples:
+  dqlite --microcluster /var/snap/k8s/common/var/lib/k8sd/state .cluster
+  dqlite -s 10.0.0.1:9000 -c cluster.crt -k cluster.key k8s 'select count(*) from kine'
+  dqlite -s file:///var/lib/k8s-dqlite/cluster.yaml -c cluster.crt -k cluster.key k8s
+
+The last of a repeated flag counts, but --servers adds. Exit codes: 0 done; 1 the database cannot run it; 2 wrong flags, files or \
+    commands; 3 no permission; 12 refused; 13 no leader, or not reachable; 14 timed out.";
+
+fn milliseconds(text: &str) -> Result<Duration, String> {
+    match text.parse() {
+        Ok(count) => Ok(Duration::from_millis(count)),
+        Err(_) => with_unit(text, Duration::from_millis(1)),
+    }
+}
 
 impl Args {
     /// The database and the command. A single argument that begins with a full stop is a command.
@@ -118,10 +131,16 @@ impl Args {
         }
     }
 
+    /// Returns whether `dqlite help` was typed: a database of that name needs servers.
+    pub fn asks_for_help(&self) -> bool {
+        let is_alone = self.servers.is_empty() && self.microcluster.is_none();
+        is_alone && self.second.is_none() && self.first.as_deref() == Some("help")
+    }
+
     pub fn timeout(&self) -> Duration {
         match self.timeout {
-            0 => FOREVER,
-            ms => Duration::from_millis(ms).min(FOREVER),
+            Duration::ZERO => FOREVER,
+            timeout => timeout.min(FOREVER),
         }
     }
 
@@ -172,6 +191,13 @@ mod tests {
             "k8s",
         ]);
         assert_eq!(long.timeout(), Duration::from_millis(5));
+        assert_eq!(
+            parse(&["-s", "a:1", "--timeout=1m30s"]).timeout(),
+            Duration::from_secs(90)
+        );
+        assert_eq!(parse(&["-s", "a:1"]).timeout(), Duration::from_secs(2));
+        assert!(parse(&["help"]).asks_for_help());
+        assert!(!parse(&["help", "-s", "a:1"]).asks_for_help());
         assert_eq!(long.target(), (Some("k8s".into()), None));
         long.check().unwrap();
         let flags_last = parse(&["k8s", "select 1", "-s", "a:1"]);

@@ -1,5 +1,8 @@
 //! The errors of the shell, by what a script does about them: one table from errors to exit codes.
 
+use std::io::ErrorKind;
+
+use command_line::Exit;
 use dqlite::client::{Error as ClientError, Loss};
 
 #[derive(Debug, thiserror::Error)]
@@ -7,7 +10,13 @@ pub enum ShellError {
     /// A wrong flag, file or command: nothing was sent.
     #[error("{0}")]
     Usage(String),
-    /// The database or the cluster refused, or a guard of the shell did.
+    /// SQL that the database does not run, or a file that cannot be read or written.
+    #[error("{0}")]
+    Failed(String),
+    /// This user may not use a file.
+    #[error("{0}")]
+    Forbidden(String),
+    /// The cluster or a guard of the shell refused: nothing was changed.
     #[error("{0}")]
     Refused(String),
     #[error("{0}")]
@@ -21,17 +30,24 @@ pub enum ShellError {
 
 impl ShellError {
     pub fn exit_code(&self) -> u8 {
-        match self {
-            ShellError::OutputClosed => 0,
-            ShellError::Refused(_) => 1,
-            ShellError::Usage(_) => 2,
-            ShellError::Unreachable(_) => 3,
-            ShellError::TimedOut(_) => 4,
-        }
+        let exit = match self {
+            ShellError::OutputClosed => Exit::Stopped,
+            ShellError::Failed(_) => Exit::Failure,
+            ShellError::Usage(_) => Exit::Usage,
+            ShellError::Forbidden(_) => Exit::Config,
+            ShellError::Refused(_) => Exit::Refused,
+            ShellError::Unreachable(_) => Exit::Unreachable,
+            ShellError::TimedOut(_) => Exit::TimedOut,
+        };
+        exit as u8
     }
 
     pub fn usage(text: impl Into<String>) -> Self {
         ShellError::Usage(text.into())
+    }
+
+    pub fn failed(text: impl Into<String>) -> Self {
+        ShellError::Failed(text.into())
     }
 
     pub fn refused(text: impl Into<String>) -> Self {
@@ -42,6 +58,8 @@ impl ShellError {
     pub fn within(self, wrap: impl FnOnce(&str) -> String) -> Self {
         match self {
             ShellError::Usage(text) => ShellError::Usage(wrap(&text)),
+            ShellError::Failed(text) => ShellError::Failed(wrap(&text)),
+            ShellError::Forbidden(text) => ShellError::Forbidden(wrap(&text)),
             ShellError::Refused(text) => ShellError::Refused(wrap(&text)),
             ShellError::Unreachable(text) => ShellError::Unreachable(wrap(&text)),
             ShellError::TimedOut(text) => ShellError::TimedOut(wrap(&text)),
@@ -51,7 +69,11 @@ impl ShellError {
 
     /// Reading or writing a file of the user.
     pub fn file(action: &str, path: &std::path::Path, error: &std::io::Error) -> Self {
-        ShellError::Refused(format!("cannot {action} {}: {error}", path.display()))
+        let text = format!("cannot {action} {}: {error}", path.display());
+        match error.kind() {
+            ErrorKind::PermissionDenied => ShellError::Forbidden(text),
+            _ => ShellError::Failed(text),
+        }
     }
 }
 
@@ -74,9 +96,9 @@ impl From<ClientError> for ShellError {
             ClientError::Sql { message, .. } | ClientError::NoDatabase { message }
                 if !message.is_empty() =>
             {
-                ShellError::Refused(message)
+                ShellError::Failed(message)
             }
-            _ => ShellError::Refused(text),
+            _ => ShellError::Failed(text),
         }
     }
 }
@@ -84,8 +106,9 @@ impl From<ClientError> for ShellError {
 impl From<std::io::Error> for ShellError {
     fn from(error: std::io::Error) -> Self {
         match error.kind() {
-            std::io::ErrorKind::BrokenPipe => ShellError::OutputClosed,
-            _ => ShellError::Refused(error.to_string()),
+            ErrorKind::BrokenPipe => ShellError::OutputClosed,
+            ErrorKind::PermissionDenied => ShellError::Forbidden(error.to_string()),
+            _ => ShellError::Failed(error.to_string()),
         }
     }
 }

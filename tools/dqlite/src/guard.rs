@@ -16,7 +16,7 @@ use crate::error::ShellError;
 pub async fn check(connection: &mut Connection, sql: &str, force: bool) -> Result<(), ShellError> {
     let effects = match look(connection, sql).await {
         Err(ClientError::Sql { message, .. }) if message.starts_with("no such table") => {
-            return Err(ShellError::refused(
+            return Err(ShellError::failed(
                 explained_lack(connection, message).await?,
             ));
         }

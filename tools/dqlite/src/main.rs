@@ -18,6 +18,11 @@ fn main() -> ExitCode {
         return generate(asked);
     }
     let args = Args::parse_from(arguments);
+    if args.asks_for_help() {
+        // Whoever closed the pipe has seen enough.
+        let _ = Args::command().print_long_help();
+        return ExitCode::SUCCESS;
+    }
     match run(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(ShellError::OutputClosed) => ExitCode::SUCCESS,

@@ -145,7 +145,7 @@ fn page(pager: &str, spool: &mut Spool) -> Result<bool, ShellError> {
         .args(["-c", pager])
         .stdin(Stdio::piped())
         .spawn()
-        .map_err(|error| ShellError::refused(format!("cannot start the pager {pager}: {error}")))?;
+        .map_err(|error| ShellError::failed(format!("cannot start the pager {pager}: {error}")))?;
     let mut stdin = child.stdin.take().expect("piped");
     let written = spool.read(|bytes| stdin.write_all(bytes));
     drop(stdin);

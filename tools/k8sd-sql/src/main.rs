@@ -12,10 +12,13 @@ mod verbs;
 
 use std::{env, io::stdout, process::ExitCode, thread, time::Duration};
 
-use clap::{CommandFactory, Parser, error::ErrorKind};
+use clap::{CommandFactory, Parser};
+use command_line::Exit;
 use k8sd::{DaemonOptions, api::Control, client::Target, state::StateDir};
 use nix::sys::signal::{Signal, raise};
 use program_docs::Generated;
+use telemetry::logging;
+use tracing::warn;
 
 use args::{Args, Command, Sql};
 use failure::{Failure, failed};
@@ -31,7 +34,7 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => {
             eprintln!("Error: {error}");
-            return ExitCode::FAILURE;
+            return Exit::Usage.into();
         }
     };
     match program_docs::asked(&arguments) {
@@ -43,31 +46,28 @@ fn main() -> ExitCode {
         }
         Some(Err(reason)) => {
             eprintln!("Error: {reason}");
-            return ExitCode::FAILURE;
+            return Exit::Usage.into();
         }
     }
     let args = match Args::try_parse_from(arguments) {
         Ok(args) => args,
         Err(error) => {
             let _ = error.print();
-            let is_help = matches!(
-                error.kind(),
-                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
-            );
-            return if is_help {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            };
+            return match error.use_stderr() {
+                true => Exit::Usage,
+                false => Exit::Stopped,
+            }
+            .into();
         }
     };
     if let Err(error) = dqlite::linkage::check() {
         eprintln!("Error: {error}");
-        return ExitCode::FAILURE;
+        return Exit::Config.into();
     }
-    if matches!(args.command, Command::Daemon { .. }) {
+    if let Command::Daemon { logs, .. } = &args.command {
+        logging::start_as(logs.log_format.into(), &logs.log_level, false);
         if let Err(error) = places::raise_open_files() {
-            eprintln!("Warning: the limit of open files stays as it is: {error}");
+            warn!(%error, "the limit of open files stays as it is");
         }
         // Before the threads of the runtime and the engine, which inherit it.
         dqlite::node::raise_priority();
@@ -75,8 +75,9 @@ fn main() -> ExitCode {
     if let Command::Daemon { sql_timeout, .. } | Command::Sql(Sql { sql_timeout, .. }) =
         &args.command
     {
-        k8sd::set_sql_timeout(Duration::from_secs(*sql_timeout));
+        k8sd::set_sql_timeout(*sql_timeout);
     }
+    let is_daemon = matches!(args.command, Command::Daemon { .. });
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build();
@@ -90,8 +91,11 @@ fn main() -> ExitCode {
         // Whoever reads has had enough.
         Err(Failure { is_pipe: true, .. }) => ExitCode::SUCCESS,
         Err(failure) => {
-            failure.print();
-            ExitCode::FAILURE
+            match is_daemon {
+                true => failure.log(),
+                false => failure.print(),
+            }
+            failure.exit_code()
         }
     }
 }
@@ -107,8 +111,8 @@ fn end_in_time() {
 }
 
 fn tell_file_failure(failure: &dqlite::node::FileFailure) -> u8 {
-    eprintln!("Error: {failure}");
-    1
+    tracing::error!("{failure}");
+    Exit::Failure as u8
 }
 
 async fn run(args: Args) -> Result<ExitCode, Failure> {
@@ -120,6 +124,7 @@ async fn run(args: Args) -> Result<ExitCode, Failure> {
             address,
             datastore,
             sql_timeout: _,
+            logs: _,
         } => {
             let datastore = verbs::wanted(datastore)?;
             let first = name.zip(address).map(|(name, address)| Control {

@@ -14,15 +14,13 @@ use serde_json::{Value, json};
 
 use crate::{
     args::{self, Check, Command, Token},
-    failure::{Failure, failed},
+    failure::{Failure, failed, without_quorum},
 };
 
 const ASK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A join waits for the leader, and for roles; a removal for a promotion.
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(150);
-
-const NS_PER_S: u64 = 1_000_000_000;
 
 const GET: hyper::Method = hyper::Method::GET;
 const POST: hyper::Method = hyper::Method::POST;
@@ -72,7 +70,7 @@ pub async fn run(daemon: &Target, command: Command) -> Result<ExitCode, Failure>
         Command::Token(Token::Add { name, ttl }) => {
             let body = json!(NewToken {
                 name,
-                expire_after: (ttl * NS_PER_S).cast_signed()
+                expire_after: i64::try_from(ttl.as_nanos()).unwrap_or(i64::MAX)
             });
             let asked = daemon
                 .call(POST, "/core/control/tokens", Some(&body), change)
@@ -111,8 +109,18 @@ pub async fn run(daemon: &Target, command: Command) -> Result<ExitCode, Failure>
         Command::Status => {
             let asked = daemon.call(GET, "/core/1.0", None, ASK_TIMEOUT).await;
             let about: Value = asked.map_err(failed("The daemon is not ready."))?;
+            // Reads the members' rows, which only a majority can answer.
+            let asked = daemon
+                .call(GET, "/core/1.0/cluster", None, ASK_TIMEOUT)
+                .await;
+            let members: Vec<ClusterMember> = asked.map_err(without_quorum)?;
             let text = |key: &str| about[key].as_str().unwrap_or_default().to_owned();
-            writeln!(out, "{} {} ready", text("name"), text("address"))?;
+            let online = members.iter().filter(|it| it.status == "ONLINE").count();
+            write!(out, "{} {} ready", text("name"), text("address"))?;
+            match members.len() {
+                all if online < all => writeln!(out, ", {online} of {all} members are online")?,
+                _ => writeln!(out)?,
+            }
         }
         Command::Remove { name, force } => {
             let path = format!("/core/1.0/cluster/{name}?force={}", u8::from(force));

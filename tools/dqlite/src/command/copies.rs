@@ -73,7 +73,7 @@ fn assemble(path: &Path, files: &[Dumped]) -> Result<(), ShellError> {
             write(&beside(path, "-wal"), &file.data, true)?;
         }
     }
-    finish(path).map_err(|error| ShellError::refused(format!("the copy is damaged: {error}")))?;
+    finish(path).map_err(|error| ShellError::failed(format!("the copy is damaged: {error}")))?;
     let synced = File::open(path).and_then(|file| file.sync_all());
     synced.map_err(|error| ShellError::file("write", path, &error))
 }
@@ -102,7 +102,7 @@ fn finish(path: &Path) -> Result<(), String> {
 fn name(file: &Dumped) -> Result<&str, ShellError> {
     let name = file.name.as_str();
     if name.is_empty() || name == "." || name == ".." || name.contains(['/', '\0']) {
-        return Err(ShellError::refused(format!(
+        return Err(ShellError::failed(format!(
             "the server sent a file named {name:?}"
         )));
     }

@@ -49,7 +49,7 @@ pub fn run(runtime: &Runtime, shell: Shell, args: &Args) -> Result<(), ShellErro
     let config = Config::builder()
         .max_history_size(MAX_HISTORY)
         .and_then(|config| config.history_ignore_dups(true))
-        .map_err(|error| ShellError::refused(error.to_string()))?
+        .map_err(|error| ShellError::failed(error.to_string()))?
         .auto_add_history(true)
         .completion_type(rustyline::CompletionType::List)
         .build();
@@ -118,7 +118,7 @@ fn read_and_run(
                 ran = locked.text(&line) => Some(ran),
                 _ = interrupts.recv() => None,
             };
-            let ran = ran.unwrap_or_else(|| Err(ShellError::refused(locked.session.cancel())));
+            let ran = ran.unwrap_or_else(|| Err(ShellError::failed(locked.session.cancel())));
             watch(shell, &locked);
             ran
         });
@@ -163,7 +163,7 @@ fn is_whole(text: &str) -> bool {
 }
 
 fn prompt_error(error: ReadlineError) -> ShellError {
-    ShellError::refused(error.to_string())
+    ShellError::failed(error.to_string())
 }
 
 /// DQLITE_HISTORY, or a file where programs keep their state. An empty variable means none.

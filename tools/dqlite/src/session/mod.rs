@@ -164,7 +164,7 @@ impl Session {
     pub async fn run(&mut self, sql: &str, style: &Style) -> Result<Option<Spool>, ShellError> {
         self.end_idle_transaction(Instant::now());
         if let Some(reason) = self.ended.take() {
-            return Err(ShellError::refused(format!(
+            return Err(ShellError::failed(format!(
                 "{reason}; this statement was not executed"
             )));
         }
@@ -181,7 +181,7 @@ impl Session {
     async fn dispatch(&mut self, sql: &str, style: &Style) -> Result<Option<Spool>, ShellError> {
         let kind = kind(sql);
         match kind {
-            Kind::Begin if self.transaction.is_some() => Err(ShellError::refused(
+            Kind::Begin if self.transaction.is_some() => Err(ShellError::failed(
                 "cannot start a transaction within a transaction",
             )),
             Kind::Begin => self.begin(sql).await.map(|()| {
@@ -193,7 +193,7 @@ impl Session {
                 None
             }),
             Kind::Commit | Kind::Rollback | Kind::Savepoint if self.transaction.is_none() => Err(
-                ShellError::refused("no transaction is active: BEGIN starts one"),
+                ShellError::failed("no transaction is active: BEGIN starts one"),
             ),
             Kind::Commit => self.commit(sql).await.map(|()| None),
             Kind::Rollback => {
@@ -202,7 +202,7 @@ impl Session {
                 done.map(|()| None)
             }
             Kind::Savepoint => self.exec(sql).await.map(|()| None),
-            Kind::Attach => Err(ShellError::refused(
+            Kind::Attach => Err(ShellError::failed(
                 "ATTACH and DETACH are not possible with dqlite",
             )),
             Kind::Vacuum => self.vacuum(sql).await,
@@ -283,7 +283,7 @@ impl Session {
 
     async fn vacuum(&mut self, sql: &str) -> Result<Option<Spool>, ShellError> {
         if self.transaction.is_some() {
-            return Err(ShellError::refused(
+            return Err(ShellError::failed(
                 "cannot VACUUM from within a transaction",
             ));
         }
@@ -305,7 +305,7 @@ impl Session {
                 self.open().await?;
                 self.exec(sql).await
             }
-            Err(ShellError::Refused(text)) if !is_new && text.contains("no database opened") => {
+            Err(ShellError::Failed(text)) if !is_new && text.contains("no database opened") => {
                 self.connection = None;
                 self.open().await?;
                 self.exec(sql).await

@@ -29,12 +29,12 @@ pub(super) async fn query(
 
 fn query_error(error: ClientError) -> ShellError {
     match error {
-        ClientError::Protocol(WireError::EmptyRowsPart) => ShellError::refused(
+        ClientError::Protocol(WireError::EmptyRowsPart) => ShellError::failed(
             "the names of the columns are too long together for the server: name them shorter with AS, or \
              select fewer",
         ),
         ClientError::Sql { message, .. } if message.is_empty() => {
-            ShellError::refused("the statement is empty")
+            ShellError::failed("the statement is empty")
         }
         error => error.into(),
     }

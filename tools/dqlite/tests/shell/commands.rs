@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use crate::cluster::Cluster;
 use crate::pair::Flaw;
-use crate::run::{OURS, run, run_with_input, until};
+use crate::run::{OURS, REFUSED, run, run_with_input, until};
 
 #[test]
 fn roles_and_leadership_can_be_moved() {
@@ -45,7 +45,7 @@ fn roles_and_leadership_can_be_moved() {
         "it is a spare, or a voter again by the leader's care",
         || cluster.shell(&[".cluster"]).stdout.contains(&other),
     );
-    let error = cluster.shell(&[".transfer 10.0.0.1:1"]).failed(1);
+    let error = cluster.shell(&[".transfer 10.0.0.1:1"]).failed(REFUSED);
     assert!(error.contains("no node has address"), "{error}");
     assert!(
         cluster
@@ -56,7 +56,7 @@ fn roles_and_leadership_can_be_moved() {
     assert!(
         cluster
             .shell(&[&format!(".add {other}")])
-            .failed(1)
+            .failed(REFUSED)
             .contains("already")
     );
     // One that does not exist counts as a spare, and goes again.
@@ -87,7 +87,7 @@ fn a_backup_is_a_database() {
     assert!(
         cluster
             .shell(&["k8s", &command])
-            .failed(1)
+            .failed(REFUSED)
             .contains("exists")
     );
     assert_eq!(cluster.shell(&["--yes", "k8s", &command]).good(), "OK\n");
@@ -110,7 +110,12 @@ fn a_backup_is_a_database() {
         "{left:?}"
     );
     let running = format!(".last-entry {}", cluster.nodes[0].dir.display());
-    assert!(cluster.shell(&[&running]).failed(1).contains("in use by"));
+    assert!(
+        cluster
+            .shell(&[&running])
+            .failed(REFUSED)
+            .contains("in use by")
+    );
 }
 
 #[test]

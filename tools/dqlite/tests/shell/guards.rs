@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 
 use crate::cluster::Cluster;
-use crate::run::{OURS, run_with_input, until};
+use crate::run::{OURS, REFUSED, run_with_input, until};
 
 /// A database beside the server's own.
 const OTHER: &str = "other";
@@ -20,7 +20,7 @@ fn a_value_of_the_wrong_class_does_not_abort_the_server() {
         other("select d, b from t").good(),
         "d\t\t\t\tb\t\n2020-01-01 10:00:00 +0000 UTC\ttrue\t\n2020-01-01 10:00:00 +0000 UTC\tfalse\t\n<nil>\t\t\t\tfalse\t\n"
     );
-    let error = other("insert into t (d) values (1.5) returning d").failed(1);
+    let error = other("insert into t (d) values (1.5) returning d").failed(REFUSED);
     assert!(error.contains("RETURNING"), "{error}");
     other("insert into t (d) values (1.5)").good();
     for sql in [
@@ -30,7 +30,7 @@ fn a_value_of_the_wrong_class_does_not_abort_the_server() {
         "select d from t indexed by i where d > 1",
         "begin; select * from t",
     ] {
-        let error = other(sql).failed(1);
+        let error = other(sql).failed(REFUSED);
         assert!(error.contains("would abort"), "{sql}: {error}");
     }
     // Looking at it otherwise, what does not touch the table, and the repair still run.
@@ -45,7 +45,7 @@ fn a_value_of_the_wrong_class_does_not_abort_the_server() {
     other("update t set d = null where typeof(d) = 'real'").good();
     other("select * from t").good();
     other("insert into t (b) values ('yes')").good();
-    assert!(other("select b from t").failed(1).contains("BOOLEAN"));
+    assert!(other("select b from t").failed(REFUSED).contains("BOOLEAN"));
     assert!(cluster.nodes[0].is_running());
 }
 
@@ -63,7 +63,7 @@ fn rows_of_a_write_do_not_block_the_server() {
         "insert or fail into t values (2, 2), (3, 1)",
         "create trigger g before insert on t begin select raise(fail, 'no'); end",
     ] {
-        let refused = other(keeps_half).failed(1);
+        let refused = other(keeps_half).failed(REFUSED);
         assert!(refused.contains("ABORT"), "{refused}");
     }
     other("create trigger g before insert on t begin select raise(abort, 'no; not this') where new.a = 9; end").good();
@@ -118,13 +118,13 @@ fn the_servers_own_tables_are_not_written() {
         "vacuum",
         "begin; drop view kine; commit",
     ] {
-        let error = cluster.shell(&["k8s", sql]).failed(1);
+        let error = cluster.shell(&["k8s", sql]).failed(REFUSED);
         assert!(error.contains("belongs to k8s-dqlite"), "{sql}: {error}");
     }
     assert!(
         cluster
             .shell(&["k8s", "pragma delete_database"])
-            .failed(1)
+            .failed(REFUSED)
             .contains("--force")
     );
     cluster.put("key", "again");
@@ -134,7 +134,7 @@ fn the_servers_own_tables_are_not_written() {
         let remove = format!(".remove {last}");
         let error = cluster
             .shell(&[force, &["--yes", &remove]].concat())
-            .failed(1);
+            .failed(REFUSED);
         assert!(error.contains("the last node"), "{error}");
     }
 }

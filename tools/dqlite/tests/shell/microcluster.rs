@@ -118,6 +118,6 @@ fn the_database_of_a_microcluster_is_reached_through_its_http_port() {
         OURS,
         &[&flags[..], &[&format!(".describe {address}")]].concat(),
     )
-    .failed(3);
+    .failed(13);
     assert!(error.contains("403 Forbidden"), "{error}");
 }

@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 /// The timeout for anything, also on two busy cores.
 pub const TIMEOUT: Duration = Duration::from_secs(60);
 
+/// The exit code of what the cluster or a guard refuses, as all programs have it.
+pub const REFUSED: i32 = 12;
+
 pub const OURS: &str = env!("CARGO_BIN_EXE_dqlite");
 
 /// The original, where it could be built (`scripts/go-dqlite`).

@@ -10,7 +10,7 @@ use std::thread;
 use nix::pty::{Winsize, openpty};
 
 use crate::cluster::Cluster;
-use crate::run::{OURS, until};
+use crate::run::{OURS, REFUSED, until};
 
 const CTRL_C: &str = "\x03";
 const CTRL_D: &str = "\x04";
@@ -244,7 +244,7 @@ fn what_cannot_be_undone_is_asked_about() {
     terminal.expect("Remove 127.0.0.1:1, a spare, from the cluster of 2 nodes? [y/N] ");
     terminal.keys("n\r");
     terminal.expect("not done");
-    assert_eq!(terminal.ends(), 1);
+    assert_eq!(terminal.ends(), REFUSED);
     let mut terminal = Terminal::open(&cluster, &["k8s"], &[]);
     terminal.expect("leader> ");
     terminal.keys(".remove 127.0.0.1:1\r");

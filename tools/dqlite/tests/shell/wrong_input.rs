@@ -6,11 +6,11 @@ use std::net::TcpListener;
 
 use crate::cluster::Cluster;
 use crate::pair::{Flaw, Pair};
-use crate::run::{OURS, run, run_with_input};
+use crate::run::{OURS, REFUSED, run, run_with_input};
 
 const USAGE: i32 = 2;
-const UNREACHABLE: i32 = 3;
-const TIMED_OUT: i32 = 4;
+const UNREACHABLE: i32 = 13;
+const TIMED_OUT: i32 = 14;
 
 fn with_pair(cluster: &Cluster, pair: &Pair, more: &[&str]) -> crate::run::Ran {
     let (certificate, key) = (
@@ -159,11 +159,11 @@ fn servers_that_do_not_answer_are_named() {
     let third = &cluster.nodes[(leader + 2) % 3].address.clone();
     let error = cluster
         .shell(&["--yes", &format!(".remove {third}")])
-        .failed(1);
+        .failed(REFUSED);
     assert!(error.contains("no majority"), "{error}");
     let error = cluster
         .shell(&[&format!(".assign {third} spare")])
-        .failed(1);
+        .failed(REFUSED);
     assert!(error.contains("no majority"), "{error}");
     for node in &mut cluster.nodes {
         node.kill();

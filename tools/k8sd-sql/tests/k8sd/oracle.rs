@@ -154,21 +154,24 @@ fn errors_are_told_with_the_servers_text() {
              \"error\":\"{message}\",\"metadata\":null}}"
         )
     };
-    for (status, answer, told) in [
+    for (status, answer, told, exit) in [
         (
             "500 Internal Server Error",
             failure(500, "Failed to execute query: no such table: nope"),
             "Failed to execute query: no such table: nope",
+            1,
         ),
         (
             "503 Service Unavailable",
             failure(503, "Database is not yet initialized"),
             "Database is not yet initialized",
+            13,
         ),
         (
             "502 Bad Gateway",
             "<html>no</html>".to_owned(),
             "the answer cannot be decoded: expected value at line 1 column 1",
+            1,
         ),
     ] {
         let (_, output) = exchange(&["select 1"], status, &answer);
@@ -176,7 +179,7 @@ fn errors_are_told_with_the_servers_text() {
             text(&output.stderr),
             format!("Error: Failed to execute the SQL query.\n\nThe error was: {told}\n")
         );
-        assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0));
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(exit), 0));
     }
 }
 

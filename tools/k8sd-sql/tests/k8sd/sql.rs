@@ -115,11 +115,13 @@ fn a_daemon_that_is_down_is_told_in_the_words_of_the_original() {
             String::from_utf8(asked.stderr).unwrap(),
             format!(
                 "Error: Failed to execute the SQL query.\n\nThe error was: \
-                 Post \"http://control.socket/core/internal/sql\": dial unix {}: connect: {reason}\n",
+                 Post \"http://control.socket/core/internal/sql\": dial unix {}: connect: {reason}\n\n\
+                 The daemon does not run with this state directory. Start it: k8sd daemon, or in the snap: snap start \
+                 k8s-dqlite.k8sd-daemon. Without it, k8sd sql --offline reads a copy of its database.\n",
                 socket.display()
             )
         );
-        assert_eq!((asked.status.code(), asked.stdout.len()), (Some(1), 0));
+        assert_eq!((asked.status.code(), asked.stdout.len()), (Some(13), 0));
     }
     // It asks, and makes nothing.
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
@@ -372,4 +374,26 @@ fn content(dir: &Path) -> BTreeMap<std::path::PathBuf, Vec<u8>> {
         }
     }
     found
+}
+
+#[test]
+fn exit_codes_are_those_of_the_server() {
+    let node = Daemon::bootstrapped("node1");
+    for (args, code) in [
+        (&["status"][..], 0),
+        (&["statuses"], 2),
+        (&["token", "add", "node2", "--ttl", "soon"], 2),
+        (&["remove", "nobody"], 12),
+        (&["sql", "select * from nowhere"], 1),
+        (&["--version"], 0),
+    ] {
+        let output = node.run(args);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {output:?}");
+    }
+    assert_eq!(
+        node.run(&["token", "add", "node2", "--ttl", "1h30m"])
+            .status
+            .code(),
+        Some(0)
+    );
 }

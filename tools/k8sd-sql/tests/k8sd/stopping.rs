@@ -14,6 +14,8 @@ use crate::{
 /// busy machine adds.
 const STOP_TIMEOUT: Duration = Duration::from_secs(6);
 
+const NO_LEADER: i32 = 11;
+
 #[test]
 fn a_member_without_a_majority_stops_at_once_and_loses_nothing() {
     let mut nodes = three();
@@ -26,10 +28,16 @@ fn a_member_without_a_majority_stops_at_once_and_loses_nothing() {
     for gone in &mut nodes[1..] {
         gone.kill();
     }
+    wait_for("the status to tell of no majority", || {
+        let asked = nodes[0].run(&["status"]);
+        let told = String::from_utf8(asked.stderr).unwrap();
+        asked.status.code() == Some(NO_LEADER) && told.contains("no majority")
+    });
     let told = fs::metadata(&log).unwrap().len() as usize;
     let began = Instant::now();
     let status = nodes[0].terminate();
     let log = fs::read_to_string(&log).unwrap();
+    assert!(!log.contains('\x1b'), "{log}");
     assert_eq!(status.code(), Some(0), "{log}");
     let took = began.elapsed();
     assert!(took < STOP_TIMEOUT, "{took:?}: {log}");
