@@ -4,6 +4,7 @@
 //! a fixed interval, and those that need other nodes only while somebody looks; both are kept, so
 //! that a scrape or a viewer costs no more than reading memory.
 
+mod certificates;
 mod file_stats;
 mod meters;
 mod point;

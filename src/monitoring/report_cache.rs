@@ -1,10 +1,12 @@
 //! All nodes, as they answer when somebody looks at the status page.
 
 use std::{
+    pin::Pin,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use peer_proto::AboutResponse;
 use tokio::{
     sync::{Mutex, watch},
     time::timeout,
@@ -26,6 +28,12 @@ const FIRST_TIMEOUT: Duration = Duration::from_millis(1500);
 /// Returns the nodes as they are now.
 pub type Nodes = Box<dyn Fn() -> StatusTargets + Send + Sync>;
 
+/// The answer of this node, which needs no connection for it.
+pub type OwnAnswer = Pin<Box<dyn Future<Output = AboutResponse> + Send>>;
+
+/// Asks this node.
+pub type Own = Box<dyn Fn() -> OwnAnswer + Send + Sync>;
+
 /// The report of the nodes, and its time.
 #[derive(Clone)]
 pub struct DatedReport {
@@ -35,15 +43,17 @@ pub struct DatedReport {
 
 pub struct ReportCache {
     nodes: Nodes,
+    own: Own,
     seen: watch::Sender<Option<DatedReport>>,
     /// Held while the nodes are asked.
     asking: Arc<Mutex<()>>,
 }
 
 impl ReportCache {
-    pub fn new(nodes: Nodes) -> Self {
+    pub fn new(nodes: Nodes, own: Own) -> Self {
         Self {
             nodes,
+            own,
             seen: watch::Sender::new(None),
             asking: Arc::default(),
         }
@@ -57,8 +67,9 @@ impl ReportCache {
             && let Ok(asking) = self.asking.clone().try_lock_owned()
         {
             let (targets, seen) = ((self.nodes)(), self.seen.clone());
+            let own = (self.own)();
             tokio::spawn(async move {
-                let gathered = gather(&targets).await;
+                let gathered = gather(&targets, Some(own.await)).await;
                 let report = Arc::new(Report::new(&targets, gathered, now_s));
                 let at = Instant::now();
                 seen.send_replace(Some(DatedReport { report, at }));

@@ -13,11 +13,13 @@ use tokio::time::{MissedTickBehavior, timeout};
 
 use super::{
     FileStats, Point, ReportCache, Ring, Totals,
+    certificates::Reminder,
     file_stats::FilePaths,
     point::Gauges,
     view::{NodeView, ViewNow},
 };
 use crate::{
+    cluster::peer::OwnFiles,
     store::{Pages, Store},
     watch::WatchHub,
 };
@@ -91,12 +93,24 @@ impl Observed {
             tls,
         } = options;
         let view = Arc::new(view);
-        let nodes = view.clone();
+        let (nodes, own) = (view.clone(), view.clone());
+        let files = OwnFiles {
+            dir: paths.storage_dir.clone(),
+            with_tls: paths.node_pair.is_some(),
+        };
+        let of_own = store.clone();
+        let cluster = ReportCache::new(
+            Box::new(move || nodes().status_targets(tls.clone())),
+            Box::new(move || {
+                let (view, store, files) = (own(), of_own.clone(), files.clone());
+                Box::pin(async move { view.about(&store, &files).await })
+            }),
+        );
         Arc::new(Self {
             store,
             paths,
             view,
-            cluster: ReportCache::new(Box::new(move || nodes().status_targets(tls.clone()))),
+            cluster,
             started: Instant::now(),
             file_stats: ArcSwap::from_pointee(FileStats::default()),
             ring: Mutex::default(),
@@ -129,11 +143,13 @@ impl Observed {
         let mut before = None;
         let mut pages = None;
         let mut was_loaded = false;
+        let mut reminder = Reminder::default();
         for look in 0_u32.. {
             ticks.tick().await;
             let is_loaded = self.store.is_loaded();
             if look % LOOKS_PER_READING == 0 || is_loaded != was_loaded {
                 pages = self.read().await;
+                reminder.look(&self.file_stats(), (now_ms() / 1000).cast_signed());
             }
             was_loaded = is_loaded;
             let totals = self.totals(hub().as_deref(), pages);

@@ -64,6 +64,12 @@ async fn a_node_alone_is_healthy_and_a_stopped_one_has_no_leader() {
         "{report}"
     );
     assert_eq!(report["revision"], revision);
+    assert_eq!(report["tolerated_failures"], 0);
+    assert_eq!(report["compact_revision"], Value::Null);
+    let table = String::from_utf8(status(&server, &[]).stdout).unwrap();
+    for text in [", not compacted yet\n", "\nTolerates  no failure\n"] {
+        assert!(table.contains(text), "{table}");
+    }
     assert_eq!(report["leases"], 1);
     assert!(report["database_bytes"].as_u64().unwrap() > 4096);
     let own = node_at(&report, &server);
@@ -105,13 +111,22 @@ async fn every_node_tells_of_all_and_of_those_that_it_cannot_reach() {
         "{table}"
     );
     assert_eq!(table.matches(" follower ").count(), 2, "{table}");
+    assert!(table.contains("\nTolerates  1 more failure\n"), "{table}");
     trio.nodes[far].kill9();
     let report = until_code(&trio.nodes[near], DEGRADED).await;
+    assert_eq!(report["tolerated_failures"], 0, "{report}");
+    assert_eq!(report["section"], "Several nodes", "{report}");
     assert_eq!(report["health"], "degraded");
     assert_eq!(node_at(&report, &trio.nodes[far])["is_reachable"], false);
     trio.nodes[leader].kill9();
     let report = until_code(&trio.nodes[near], NO_LEADER).await;
     assert_eq!(node_at(&report, &trio.nodes[near])["is_reachable"], true);
+    let summary = report["summary"].as_str().unwrap();
+    assert!(
+        summary.ends_with("1 of 3 voters work, and writes need 2"),
+        "{summary}"
+    );
+    assert_eq!(report["section"], "When a majority is lost");
     // The directory of a node that does not run is as good.
     let report = until_code(&trio.nodes[far], NO_LEADER).await;
     assert_eq!(node_at(&report, &trio.nodes[near])["is_reachable"], true);

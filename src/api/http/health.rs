@@ -6,7 +6,10 @@
 //! `/readyz` is true when a write could succeed, `/livez` false when a restart could help. For both there are
 //! checks that etcd does not have; docs/compat.md names them.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::atomic::Ordering,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use axum::{
     Router,
@@ -22,8 +25,8 @@ use etcd_state::requests::RequestError;
 use telemetry::metrics::HEALTH_CHECKS;
 use tracing::warn;
 
-use super::{headers::only_get, query::Query, text};
-use crate::{api::status::status, store::Store};
+use super::{headers::only_get, metrics::Sources, query::Query, text};
+use crate::{api::status::status, cluster::status::judge, store::Store};
 
 /// A part of `/livez` or `/readyz`, which is also served by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,16 +93,31 @@ async fn run_all(
     findings
 }
 
-pub(super) fn routes(store: Store) -> Router {
+/// The words for a state that is not ready: those of the status page, for people who look at a probe.
+async fn verdict(sources: &Sources, failed: &str) -> String {
+    let store = &sources.store;
+    let now_s = UNIX_EPOCH.elapsed().unwrap_or_default().as_secs();
+    let seen = sources.observed.cluster.look(now_s.cast_signed()).await;
+    let report = seen.as_ref().map(|seen| &*seen.report);
+    let verdict = judge(report, store.is_loaded(), Some(failed));
+    let section = verdict.section.unwrap_or("Health");
+    let remedy = verdict.remedy.unwrap_or_default();
+    format!(
+        "{}. What to do: {remedy} (docs/operations.md, \"{section}\")\n",
+        verdict.summary
+    )
+}
+
+pub(super) fn routes(sources: Sources) -> Router {
     let mut router = Router::new().route("/health", any(health));
     for (path, checks) in [("/livez", LIVEZ), ("/readyz", READYZ)] {
         router = router.route(
             path,
             any(
-                async move |State(store): State<Store>, RawQuery(query): RawQuery| {
+                async move |State(sources): State<Sources>, RawQuery(query): RawQuery| {
                     let query = Query::new(query);
                     let is_asked = |check: &&Check| !query.lists("exclude", check.name());
-                    report(&store, checks.iter().filter(is_asked), &query).await
+                    report(&sources, checks.iter().filter(is_asked), &query).await
                 },
             ),
         );
@@ -107,36 +125,42 @@ pub(super) fn routes(store: Store) -> Router {
             router = router.route(
                 &format!("{path}/{}", check.name()),
                 any(
-                    async move |State(store): State<Store>, RawQuery(query): RawQuery| {
-                        report(&store, [check], &Query::new(query)).await
+                    async move |State(sources): State<Sources>, RawQuery(query): RawQuery| {
+                        report(&sources, [check], &Query::new(query)).await
                     },
                 ),
             );
         }
     }
-    router.route_layer(from_fn(only_get)).with_state(store)
+    router.route_layer(from_fn(only_get)).with_state(sources)
 }
 
 /// Runs the checks; says what they found if one failed, or if the client wants to know.
 async fn report(
-    store: &Store,
+    sources: &Sources,
     checks: impl IntoIterator<Item = &Check>,
     query: &Query,
 ) -> Response {
     let mut findings = String::new();
-    let mut has_failed = false;
-    for (check, result) in run_all(store, checks.into_iter().copied(), CHECK_TIMEOUT).await {
+    let mut failed = None;
+    let checks: Vec<Check> = checks.into_iter().copied().collect();
+    let is_whole = checks.len() > 1;
+    for (check, result) in run_all(&sources.store, checks.into_iter(), CHECK_TIMEOUT).await {
         let name = check.name();
         match result {
             Ok(()) => findings += &format!("[+]{name} ok\n"),
             Err(reason) => {
                 warn!(check = name, reason, "a health check failed");
                 findings += &format!("[-]{name} failed: {reason}\n");
-                has_failed = true;
+                failed.get_or_insert_with(|| format!("{name}: {reason}"));
             }
         }
     }
-    if has_failed {
+    if let Some(failed) = failed {
+        // Without the flag the text is etcd's.
+        if is_whole && query.has("verbose") {
+            findings += &verdict(sources, &failed).await;
+        }
         return text(StatusCode::SERVICE_UNAVAILABLE, findings + "\n");
     }
     if !query.has("verbose") {
@@ -240,8 +264,8 @@ fn alarms(store: &Store) -> Vec<AlarmType> {
     members.iter().map(AlarmMember::alarm).collect()
 }
 
-async fn health(State(store): State<Store>, RawQuery(query): RawQuery) -> Response {
-    match find_illness(&store, &Query::new(query)).await {
+async fn health(State(sources): State<Sources>, RawQuery(query): RawQuery) -> Response {
+    match find_illness(&sources.store, &Query::new(query)).await {
         None => {
             HEALTH_CHECKS.succeeded.increment();
             r#"{"health":"true","reason":""}"#.into_response()

@@ -28,7 +28,7 @@ use crate::api::{Counted, gateway};
 pub fn http_routes(sources: Sources, grpc: Counted, rules: WebRules) -> Router {
     let max_received_bytes = sources.store.limits().max_received_bytes();
     Router::new()
-        .merge(health::routes(sources.store.clone()))
+        .merge(health::routes(sources.clone()))
         .merge(metrics::routes(sources))
         .merge(version::routes())
         .merge(gateway::routes(grpc, max_received_bytes))
@@ -46,7 +46,7 @@ pub fn with_rules(routes: Router, rules: WebRules) -> Router {
 /// `--listen-metrics-urls`, and the status page.
 pub fn metrics_routes(sources: Sources) -> Router {
     Router::new()
-        .merge(health::routes(sources.store.clone()))
+        .merge(health::routes(sources.clone()))
         .merge(page::routes(sources.clone()))
         .merge(metrics::routes(sources))
         .merge(version::routes())

@@ -36,6 +36,7 @@ pub use self::{
     dial::Dialer,
     log_ends::{Found, Remembered, has_lost},
     monitor::ClusterView,
+    node_info::{OwnFiles, details},
     nodes::{NodeOptions, Nodes},
     reads::Reads,
     replica::CoordinatorError,

@@ -40,9 +40,10 @@ pub async fn details(store: &Store, files: &OwnFiles, is_ready: bool) -> Details
         reading.await.expect("reading does not panic");
     // Followers would ask the leader, which is asked itself.
     let leads = is_ready && store.leads();
-    let (leases, pages) = tokio::join!(
+    let (leases, pages, write_refused) = tokio::join!(
         ask_writer(leads, store.lease_list()),
         ask_writer(leads, store.recent_pages()),
+        write_refused(leads, store),
     );
     Details {
         is_ready,
@@ -55,6 +56,21 @@ pub async fn details(store: &Store, files: &OwnFiles, is_ready: bool) -> Details
             total: pages.total,
             free: pages.free,
         }),
+        write_refused,
+    }
+}
+
+/// Returns the reason why the leader, this node, does not take writes.
+async fn write_refused(leads: bool, store: &Store) -> Option<String> {
+    if !leads {
+        return None;
+    }
+    match timeout(WRITER_TIMEOUT, store.probe_write()).await {
+        Ok(Ok(())) => None,
+        Ok(Err(RequestError::NoSpace)) if store.is_disk_low() => Some("its disk is low".to_owned()),
+        Ok(Err(error)) => Some(error.to_string()),
+        // A writer that is busy is none that refuses.
+        Err(_) => None,
     }
 }
 

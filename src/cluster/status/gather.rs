@@ -7,13 +7,16 @@ use dqlite::{
     wire::{NodeId, Role, Server},
 };
 use peer_proto::AboutResponse;
-use tokio::{task::JoinSet, time::timeout};
+use tokio::{net::TcpStream, task::JoinSet, time::timeout};
 
 use super::StatusTargets;
 use crate::cluster::peer::Dialer;
 
 /// A node that runs answers within milliseconds, a leader whose writer is busy within a second more.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// The time in which a node that listens takes a connection: one that does not answer was waited for already.
+const LISTEN_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// Nodes that are asked: many more than a cluster has.
 const MAX_NODES: usize = 64;
@@ -27,6 +30,8 @@ const ROUNDS: usize = 2;
 pub struct NodeAnswer {
     pub address: String,
     pub info: Result<AboutResponse, String>,
+    /// True if it takes connections, whatever it makes of them.
+    pub listens: bool,
     /// The nodes as its engine knows them; empty on a spare.
     pub servers: Vec<Server>,
 }
@@ -75,13 +80,11 @@ impl Gathered {
         highest.map(|(answer, info, _)| (answer, info))
     }
 
-    /// Addresses of nodes with revisions that the leader does not have, and how many.
-    pub fn revisions_ahead(&self) -> impl Iterator<Item = (&str, i64)> {
+    /// Returns whether a node has revisions that the leader does not have.
+    fn is_one_ahead(&self) -> bool {
         let head = self.leader().map_or(i64::MAX, |(_, info)| info.revision);
-        self.own_answers().filter_map(move |answer| {
-            let own = answer.info.as_ref().ok()?.revision;
-            (own > head).then_some((answer.address.as_str(), own - head))
-        })
+        let infos = self.own_answers().filter_map(|a| a.info.as_ref().ok());
+        infos.into_iter().any(|info| info.revision > head)
     }
 
     /// The nodes of the cluster, by who knows best.
@@ -95,7 +98,8 @@ impl Gathered {
     }
 }
 
-pub async fn gather(targets: &StatusTargets) -> Gathered {
+/// Asks all nodes. `own` is the answer of the node that asks, which needs no connection for it.
+pub async fn gather(targets: &StatusTargets, own: Option<AboutResponse>) -> Gathered {
     let mut gathered = Gathered {
         cluster_id: targets.cluster_id,
         ..Gathered::default()
@@ -109,7 +113,16 @@ pub async fn gather(targets: &StatusTargets) -> Gathered {
         gathered.answers.extend(ask(targets, &next).await);
         next = told(&gathered);
     }
-    if gathered.revisions_ahead().next().is_some() {
+    if let Some(own) = own {
+        let answer = gathered.answers.iter_mut();
+        if let Some(answer) = answer
+            .into_iter()
+            .find(|a| a.address == targets.own.address)
+        {
+            answer.info = Ok(own);
+        }
+    }
+    if gathered.is_one_ahead() {
         ask_leader_again(targets, &mut gathered).await;
     }
     gathered
@@ -163,14 +176,23 @@ async fn ask(targets: &StatusTargets, servers: &[Server]) -> Vec<NodeAnswer> {
     }
     let (mut abouts, probed) = tokio::join!(asking.join_all(), probe(servers, &resolve));
     abouts.sort_by_key(|(at, _)| *at);
-    let both = abouts.into_iter().zip(probed);
-    both.map(|((_, info), probed)| NodeAnswer {
-        address: probed.server.address,
-        info,
-        servers: probed
-            .answer
-            .map(|answer| answer.servers)
-            .unwrap_or_default(),
-    })
-    .collect()
+    let mut answers = Vec::with_capacity(servers.len());
+    for ((_, info), probed) in abouts.into_iter().zip(probed) {
+        answers.push(NodeAnswer {
+            listens: info.is_ok() || listens(&probed.server.address).await,
+            address: probed.server.address,
+            info,
+            servers: probed
+                .answer
+                .map(|answer| answer.servers)
+                .unwrap_or_default(),
+        });
+    }
+    answers
+}
+
+/// Returns whether something takes connections at the address.
+async fn listens(address: &str) -> bool {
+    let connecting = timeout(LISTEN_TIMEOUT, TcpStream::connect(address));
+    connecting.await.is_ok_and(|connected| connected.is_ok())
 }

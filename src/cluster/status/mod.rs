@@ -5,6 +5,7 @@
 //! one in at their dqlite ports. Invariant: a node that cannot be reached is in the report, with the reason.
 
 mod gather;
+mod judge;
 mod report;
 
 use std::path::{Path, PathBuf};
@@ -16,8 +17,9 @@ use dqlite::{
 };
 
 pub use self::{
-    gather::{Gathered, gather},
-    report::{Health, NodeReport, Report},
+    gather::{Gathered, NodeAnswer, gather},
+    judge::{Health, NodeState, Verdict, failures, judge},
+    report::{CERTIFICATE_WARNING_DAYS, DAY_S, NodeReport, Report},
 };
 use crate::config::{self, ConfigError};
 
@@ -66,3 +68,6 @@ fn expires_s(certificate: PathBuf, key: PathBuf) -> Result<i64, ConfigError> {
     let expires = pair.expires_s();
     expires.map_err(|error| ConfigError::Tls(TlsError::Refused(error)))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,28 +1,28 @@
 //! The report that is made of the answers. Pure. The names of the fields are those of the JSON
 //! document: they are kept, and new ones may come.
 
-use dqlite::wire::{NodeId, Server};
+use dqlite::wire::{NodeId, Role, Server};
 use etcd_proto::etcdserverpb::AlarmMember;
-use peer_proto::Details;
+use peer_proto::{AboutResponse, Details};
 use serde::Serialize;
 
-use super::{Gathered, StatusTargets};
+use super::{
+    Gathered, NodeAnswer, StatusTargets,
+    judge::{Finding, Health, Voters},
+};
 use crate::store::Pages;
-
-/// The state of the cluster. See docs/operations.md for the exit codes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Health {
-    Healthy,
-    /// It works, but not all is as it should be.
-    Degraded,
-    /// No node that was reached leads.
-    NoLeader,
-}
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Report {
     pub health: Health,
+    /// What is wrong in one sentence, or that nothing is.
+    pub summary: String,
+    /// What to do about it; null if nothing.
+    pub remedy: Option<String>,
+    /// The section of docs/operations.md about it.
+    pub section: Option<&'static str>,
+    /// Voters that may fail while writes go on; null where too many have, or it is not known.
+    pub tolerated_failures: Option<usize>,
     /// The reasons why it is not healthy.
     pub problems: Vec<String>,
     /// Findings that do no harm yet.
@@ -32,6 +32,7 @@ pub struct Report {
     pub cluster_id: Option<String>,
     pub leader: Option<Leader>,
     pub revision: Option<i64>,
+    /// Null before the first compaction.
     pub compact_revision: Option<i64>,
     pub leases: Option<u64>,
     pub database_bytes: Option<u64>,
@@ -61,6 +62,10 @@ pub struct NodeReport {
     /// True if the node belongs to another history than the others: nothing that it says is of this
     /// cluster.
     pub is_foreign: bool,
+    /// Revisions that the node has and the leader has not: acknowledged writes may be lost.
+    pub ahead: Option<i64>,
+    /// True if its version is not the leader's.
+    pub is_other_version: bool,
     /// True if the node has the store and answers clients.
     pub is_ready: bool,
     pub version: Option<String>,
@@ -73,11 +78,13 @@ pub struct NodeReport {
     pub snapshot_bytes: Option<u64>,
     /// The end of the certificate, in seconds since 1970.
     pub certificate_expires_s: Option<i64>,
+    /// The days that are left until then, rounded down; negative once it has expired.
+    pub certificate_days_left: Option<i64>,
 }
 
-/// The time before its end from which on a certificate is worth a warning.
-const CERTIFICATE_WARNING_S: i64 = 30 * DAY_S;
-const DAY_S: i64 = 24 * 3600;
+/// The days before its end from which on a certificate is worth a warning.
+pub const CERTIFICATE_WARNING_DAYS: i64 = 30;
+pub const DAY_S: i64 = 24 * 3600;
 
 impl Report {
     pub fn new(targets: &StatusTargets, gathered: Gathered, now_s: i64) -> Self {
@@ -88,13 +95,15 @@ impl Report {
         let nodes: Vec<NodeReport> = servers
             .iter()
             .map(|server| {
-                let mut node = node(server, &gathered, revision);
+                let mut node = node(server, &gathered, leader.map(|(_, info)| info));
                 node.is_own = server.address == targets.own.address;
                 node.is_leader = leader_address == Some(&server.address);
                 if node.is_own {
                     let own = targets.certificate_expires_s;
                     node.certificate_expires_s = node.certificate_expires_s.or(own);
                 }
+                let left_s = node.certificate_expires_s.map(|end| end - now_s);
+                node.certificate_days_left = left_s.map(|left_s| left_s.div_euclid(DAY_S));
                 node
             })
             .collect();
@@ -108,36 +117,63 @@ impl Report {
             total: pages.total,
             free: pages.free,
         });
-        let mut problems = match leader {
-            Some(_) => Vec::new(),
-            None => vec!["none of the nodes that answer is the leader".to_owned()],
+        let expired = Expired::of(targets, &gathered, &nodes, now_s);
+        let voters = Voters {
+            all: nodes.iter().filter(|node| node.is_voter()).count(),
+            up: nodes
+                .iter()
+                .filter(|node| node.is_voter() && node.works())
+                .count(),
         };
-        let mut warnings = Vec::new();
-        for node in &nodes {
-            problems.extend(problem(node, now_s));
-            warnings.extend(warning(node, now_s));
+        let mut findings: Vec<Finding> = expired.finding().into_iter().collect();
+        if leader.is_none() && !expired.hides_leader {
+            findings.push(no_leader(&nodes, voters));
         }
-        problems.extend(gathered.revisions_ahead().map(ahead));
+        findings.extend(nodes.iter().filter_map(|node| problem(node, &expired)));
+        findings.extend(nodes.iter().filter_map(ahead));
         let newest = gathered.answers.iter().filter_map(|a| a.info.as_ref().ok());
         let newest = newest.max_by_key(|info| info.revision);
         let alarms = newest.and_then(|info| info.details.as_ref());
-        problems.extend(alarms.into_iter().flat_map(|d| &d.alarms).map(alarm));
+        findings.extend(alarms.into_iter().flat_map(|d| &d.alarms).map(alarm));
+        findings.extend(details.and_then(not_writable));
         let is_listed = nodes.iter().any(|node| node.is_own);
         if leader.is_some() && !is_listed {
-            problems.push(format!(
-                "{}, whose directory this is, is no node of the cluster any more",
-                targets.own.address
+            findings.push(Finding::new(
+                format!(
+                    "{}, whose directory this is, is no node of the cluster any more",
+                    targets.own.address
+                ),
+                "delete the directory; with an init.yaml that names the others the node joins again",
+                "Several nodes",
             ));
         }
-        let health = match (leader, problems.is_empty()) {
-            (None, _) => Health::NoLeader,
-            (Some(_), false) => Health::Degraded,
-            (Some(_), true) => Health::Healthy,
+        let health = match (leader, findings.is_empty()) {
+            (None, _) if !expired.hides_leader => Health::NoLeader,
+            (_, false) => Health::Degraded,
+            (_, true) => Health::Healthy,
+        };
+        let mut warnings: Vec<Finding> = nodes.iter().filter_map(expires_soon).collect();
+        warnings.extend(
+            nodes
+                .iter()
+                .filter_map(|node| other_version(node, leader?.1)),
+        );
+        if voters.all == 2 {
+            warnings.push(two_nodes());
+        }
+        let first = findings.first().or(warnings.first());
+        let summary = match findings.first() {
+            Some(finding) => finding.text.clone(),
+            None => voters.when_healthy(),
         };
         Self {
             health,
-            problems,
-            warnings,
+            summary,
+            remedy: first.map(|finding| finding.remedy.clone()),
+            section: first.map(|finding| finding.section),
+            tolerated_failures: leader.and_then(|_| voters.tolerated_failures()),
+            problems: findings.into_iter().map(|finding| finding.text).collect(),
+            warnings: warnings.into_iter().map(|warning| warning.text).collect(),
             cluster_id: cluster_id.map(|id| format!("{id:x}")),
             leader: leader.map(|(answer, info)| Leader {
                 id: format!("{:x}", info.member_id),
@@ -145,7 +181,9 @@ impl Report {
                 term: info.view.as_ref().map_or(0, |view| view.term),
             }),
             revision,
-            compact_revision: leader.map(|(_, info)| info.compact_revision),
+            compact_revision: leader
+                .map(|(_, info)| info.compact_revision)
+                .filter(|revision| *revision > 0),
             leases: details.and_then(|details| details.leases),
             database_bytes: pages.map(|pages| pages.total_bytes()),
             database_free_bytes: pages.map(|pages| pages.total_bytes() - pages.used_bytes()),
@@ -154,7 +192,7 @@ impl Report {
     }
 }
 
-fn node(server: &Server, gathered: &Gathered, leader_revision: Option<i64>) -> NodeReport {
+fn node(server: &Server, gathered: &Gathered, leader: Option<&AboutResponse>) -> NodeReport {
     let answer = gathered.answer(&server.address);
     let info = answer.and_then(|answer| answer.info.as_ref().ok());
     let error = match answer {
@@ -164,6 +202,7 @@ fn node(server: &Server, gathered: &Gathered, leader_revision: Option<i64>) -> N
     let details: Option<&Details> = info.and_then(|info| info.details.as_ref());
     let id = info.map_or(server.id, |info| NodeId::new(info.member_id));
     let revision = info.map(|info| info.revision).filter(|r| *r > 0);
+    let is_foreign = answer.is_some_and(|answer| gathered.is_foreign(answer));
     NodeReport {
         id: (!id.is_unknown()).then(|| format!("{id:x}")),
         address: server.address.clone(),
@@ -171,55 +210,203 @@ fn node(server: &Server, gathered: &Gathered, leader_revision: Option<i64>) -> N
         is_own: false,
         is_leader: false,
         is_reachable: info.is_some(),
-        is_foreign: answer.is_some_and(|answer| gathered.is_foreign(answer)),
+        is_foreign,
+        ahead: (!is_foreign)
+            .then(|| revision?.checked_sub(leader?.revision))
+            .flatten()
+            .filter(|ahead| *ahead > 0),
+        is_other_version: info
+            .zip(leader)
+            .is_some_and(|(info, leader)| info.version != leader.version),
         error,
         // One without details is of an older version, whose answer is all that is known.
         is_ready: info.is_some() && details.is_none_or(|details| details.is_ready),
         version: info.map(|info| info.version.clone()),
         term: info.and_then(|info| Some(info.view.as_ref()?.term)),
         revision,
-        lag: revision.and_then(|own| Some((leader_revision? - own).max(0))),
+        lag: revision.and_then(|own| Some((leader?.revision - own).max(0))),
         log_bytes: details.map(|details| details.log_bytes),
         snapshot_bytes: details.map(|details| details.snapshot_bytes),
         certificate_expires_s: details.and_then(|details| details.certificate_expires_s),
+        certificate_days_left: None,
     }
 }
 
-fn problem(node: &NodeReport, now_s: i64) -> Option<String> {
-    let address = &node.address;
-    match (&node.error, node.certificate_expires_s) {
-        (Some(error), _) => Some(format!("{address} cannot be reached: {error}")),
-        (None, _) if node.is_foreign => Some(format!(
-            "the node at {address} belongs to another cluster: it was restored, recovered or set up anew; stop it, \
-             and let it join this one with an empty directory, or remove it"
-        )),
-        (None, _) if !node.is_ready => Some(format!("{address} has not received the store yet")),
-        (None, Some(end)) if end <= now_s => {
-            Some(format!("the certificate of {address} has expired"))
+impl NodeReport {
+    fn is_voter(&self) -> bool {
+        self.role == Role::Voter.name()
+    }
+
+    fn works(&self) -> bool {
+        self.is_reachable && self.is_ready && !self.is_foreign
+    }
+}
+
+/// A pair of the cluster that has expired: nodes refuse new connections with it, the questions of a report too.
+struct Expired {
+    /// The days since then.
+    days: Option<i64>,
+    /// True if nobody who answers leads, and nodes are there that could not be asked: one of them may lead.
+    hides_leader: bool,
+}
+
+impl Expired {
+    fn of(targets: &StatusTargets, gathered: &Gathered, nodes: &[NodeReport], now_s: i64) -> Self {
+        let ends = nodes.iter().filter_map(|node| node.certificate_expires_s);
+        let first = ends.chain(targets.certificate_expires_s).min();
+        let since_s = first.map(|end_s| now_s - end_s).filter(|s| *s >= 0);
+        let is_silent = |answer: &NodeAnswer| answer.info.is_err() && answer.listens;
+        Self {
+            days: since_s.map(|since_s| since_s / DAY_S),
+            hides_leader: since_s.is_some()
+                && gathered.leader().is_none()
+                && gathered.answers.iter().any(is_silent),
         }
-        _ => None,
+    }
+
+    fn finding(&self) -> Option<Finding> {
+        let days = self.days?;
+        let unknown = match self.hides_leader {
+            true => "; nodes could not be asked, so that it is not known which one leads",
+            false => "",
+        };
+        Some(Finding::new(
+            format!(
+                "the certificate between the nodes has expired ({} ago): nodes that run go on with the \
+                 connections that they have, and make no new ones{unknown}",
+                days_of(days)
+            ),
+            "put a new cluster.crt and cluster.key into the storage directories of all nodes, and restart them",
+            "Certificates",
+        ))
     }
 }
 
-fn ahead((address, count): (&str, i64)) -> String {
-    format!(
-        "{address} has {count} revisions that the leader does not have: what was acknowledged may be lost; an old \
-         copy of a directory came back. Stop all nodes, and see \"A node is ahead of its leader\" in the documentation"
+fn no_leader(nodes: &[NodeReport], voters: Voters) -> Finding {
+    let missing: Vec<&str> = nodes
+        .iter()
+        .filter(|node| node.is_voter() && !node.works())
+        .map(|node| node.address.as_str())
+        .collect();
+    if voters.up >= voters.majority() {
+        return Finding::new(
+            "none of the nodes that answer is the leader, although a majority of the voters works: an election is \
+             under way, or the nodes do not reach each other"
+                .to_owned(),
+            "look again in ten seconds; if it stays so, check the network between the nodes",
+            "When a majority is lost",
+        );
+    }
+    Finding::new(
+        format!(
+            "none of the nodes that answer is the leader: {} of {} voters work, and writes need {}",
+            voters.up,
+            voters.all,
+            voters.majority()
+        ),
+        format!(
+            "start {}; if too many are lost for good, recover the cluster",
+            missing.join(", ")
+        ),
+        "When a majority is lost",
     )
 }
 
-fn warning(node: &NodeReport, now_s: i64) -> Option<String> {
-    let left_s = node.certificate_expires_s? - now_s;
-    (1..CERTIFICATE_WARNING_S).contains(&left_s).then(|| {
+fn problem(node: &NodeReport, expired: &Expired) -> Option<Finding> {
+    let address = &node.address;
+    match &node.error {
+        // That it cannot be asked follows from the expired pair.
+        Some(_) if expired.hides_leader => None,
+        Some(error) => Some(Finding::new(
+            format!("{address} cannot be reached: {error}"),
+            format!("start the node at {address}, or remove it if it is lost for good"),
+            "Several nodes",
+        )),
+        None if node.is_foreign => Some(Finding::new(
+            format!(
+                "the node at {address} belongs to another cluster: it was restored, recovered or set up anew"
+            ),
+            format!(
+                "stop the node at {address}, and let it join this cluster with an empty directory, or remove it"
+            ),
+            "Two histories",
+        )),
+        None if !node.is_ready => Some(Finding::new(
+            format!("{address} has not received the store yet"),
+            format!("wait; if it stays so, read the log of {address}"),
+            "Several nodes",
+        )),
+        None => None,
+    }
+}
+
+fn ahead(node: &NodeReport) -> Option<Finding> {
+    let (address, count) = (&node.address, node.ahead?);
+    Some(Finding::new(
         format!(
-            "the certificate of {} expires in {} days",
-            node.address,
-            left_s / DAY_S
+            "{address} has {count} revisions that the leader does not have: what was acknowledged may be lost; an \
+             old copy of a directory came back"
+        ),
+        "stop all nodes before the one that is ahead is overwritten, and recover from its directory",
+        "A node is ahead of its leader",
+    ))
+}
+
+fn expires_soon(node: &NodeReport) -> Option<Finding> {
+    let days = node.certificate_days_left?;
+    (0..CERTIFICATE_WARNING_DAYS).contains(&days).then(|| {
+        Finding::new(
+            format!("the certificate of {} expires in {}", node.address, days_of(days)),
+            "put a new cluster.crt and cluster.key into the storage directories of all nodes, and restart them",
+            "Certificates",
         )
     })
 }
 
-fn alarm(alarm: &AlarmMember) -> String {
+fn days_of(count: i64) -> String {
+    match count {
+        1 => "1 day".to_owned(),
+        count => format!("{count} days"),
+    }
+}
+
+fn other_version(node: &NodeReport, leader: &AboutResponse) -> Option<Finding> {
+    let version = node.version.as_ref().filter(|_| node.is_other_version)?;
+    Some(Finding::new(
+        format!(
+            "{} runs version {version}, the leader {}",
+            node.address, leader.version
+        ),
+        "finish the upgrade: all nodes should run the same version",
+        "Upgrade",
+    ))
+}
+
+fn two_nodes() -> Finding {
+    Finding::new(
+        "a cluster of two nodes tolerates no failure: if either fails, writes stop".to_owned(),
+        "add a third node",
+        "Several nodes",
+    )
+}
+
+fn alarm(alarm: &AlarmMember) -> Finding {
     let kind = alarm.alarm().as_str_name();
-    format!("the alarm {kind} is raised by node {:x}", alarm.member_id)
+    Finding::new(
+        format!("the alarm {kind} is raised by node {:x}", alarm.member_id),
+        "make space, then disarm it: etcdctl alarm disarm",
+        "When the quota is reached",
+    )
+}
+
+fn not_writable(details: &Details) -> Option<Finding> {
+    let reason = details.write_refused.as_ref()?;
+    // The alarm says so already.
+    details.alarms.is_empty().then(|| {
+        Finding::new(
+            format!("the leader does not take writes: {reason}"),
+            "make space on its disk, or below the quota",
+            "Disk space",
+        )
+    })
 }

@@ -34,7 +34,7 @@ pub async fn run(dir: &Path, args: &RecoverArgs, now_s: i64) -> Result<String, R
         )));
     }
     let is_loss_accepted = args.force.contains(&Accepted::LoseNewerData);
-    if !is_loss_accepted && gather(&targets).await.leader().is_none() {
+    if !is_loss_accepted && gather(&targets, None).await.leader().is_none() {
         return Err(RecoverError::Refused(advice::nobody_leads(
             dir,
             &targets.servers,

@@ -93,10 +93,13 @@ impl fmt::Display for Summary {
             leases,
             hash,
         } = self;
+        match compact_revision.number() {
+            ..=0 => write!(f, "revision {revision}, not compacted")?,
+            _ => write!(f, "revision {revision}, compacted at {compact_revision}")?,
+        }
         write!(
             f,
-            "revision {revision}, compacted at {compact_revision}, {keys} keys in {rows} versions, \
-             {leases} leases, hash {hash}"
+            ", {keys} keys in {rows} versions, {leases} leases, hash {hash}"
         )
     }
 }

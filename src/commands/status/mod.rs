@@ -16,6 +16,6 @@ pub async fn run(
     now_s: i64,
 ) -> Result<Report, ConfigError> {
     let targets = StatusTargets::read(storage_dir, enable_tls)?;
-    let gathered = gather(&targets).await;
+    let gathered = gather(&targets, None).await;
     Ok(Report::new(&targets, gathered, now_s))
 }

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use openssl::asn1::Asn1Time;
+use jiff::Timestamp;
 
-use crate::cluster::status::{Health, NodeReport, Report};
+use crate::cluster::status::{Health, NodeReport, Report, failures};
 
 const HEADINGS: [&str; 9] = [
     "NODE",
@@ -20,7 +20,9 @@ const HEADINGS: [&str; 9] = [
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_pair = self.nodes.iter().filter(|it| it.role == "voter").count() == 2;
         let health = match self.health {
+            Health::Healthy if is_pair => "healthy while both nodes run",
             Health::Healthy => "healthy",
             Health::Degraded => "degraded",
             Health::NoLeader => "NO LEADER",
@@ -35,12 +37,23 @@ impl fmt::Display for Report {
         }
         if let (Some(revision), Some(compacted)) = (self.revision, self.compact_revision) {
             writeln!(f, "Revision   {revision}, compacted at {compacted}")?;
+        } else if let Some(revision) = self.revision {
+            writeln!(f, "Revision   {revision}, not compacted yet")?;
         }
         if let Some(leases) = self.leases {
             writeln!(f, "Leases     {leases}")?;
         }
         if let (Some(total), Some(free)) = (self.database_bytes, self.database_free_bytes) {
             writeln!(f, "Database   {}, {} of it free", bytes(total), bytes(free))?;
+        }
+        if let Some(tolerated) = self.tolerated_failures {
+            writeln!(f, "Tolerates  {}", failures(tolerated))?;
+        }
+        if self.health != Health::Healthy || self.remedy.is_some() {
+            writeln!(f, "Summary    {}", self.summary)?;
+        }
+        if let (Some(remedy), Some(section)) = (&self.remedy, self.section) {
+            writeln!(f, "What to do {remedy} (docs/operations.md, \"{section}\")")?;
         }
         writeln!(f)?;
         let rows = self.nodes.iter().map(|node| row(node).to_vec());
@@ -63,6 +76,8 @@ fn row(node: &NodeReport) -> [String; HEADINGS.len()] {
         _ if node.is_foreign => "foreign",
         (true, false, _) => "loading",
         (true, true, true) => "leader",
+        _ if node.ahead.is_some() => "AHEAD",
+        _ if node.is_other_version => "other version",
         (true, true, false) => "follower",
     };
     let known = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
@@ -76,12 +91,21 @@ fn row(node: &NodeReport) -> [String; HEADINGS.len()] {
         known(node.lag.map(|n| n.to_string())),
         known(node.log_bytes.map(bytes)),
         known(node.snapshot_bytes.map(bytes)),
-        known(node.certificate_expires_s.and_then(time)),
+        known(
+            node.certificate_expires_s
+                .and_then(|at_s| ends(at_s, node.certificate_days_left)),
+        ),
     ]
 }
 
-fn time(at_s: i64) -> Option<String> {
-    Some(Asn1Time::from_unix(at_s).ok()?.to_string())
+fn ends(at_s: i64, days_left: Option<i64>) -> Option<String> {
+    let day = Timestamp::from_second(at_s).ok()?.strftime("%Y-%m-%d");
+    Some(match days_left? {
+        ..0 => format!("{day}, expired"),
+        0 => format!("{day}, within a day"),
+        1 => format!("{day}, in 1 day"),
+        days => format!("{day}, in {days} days"),
+    })
 }
 
 fn bytes(count: u64) -> String {
@@ -96,6 +120,8 @@ fn bytes(count: u64) -> String {
     }
     match unit {
         "B" => format!("{count} B"),
+        // As the status page has it.
+        unit if amount >= 100.0 => format!("{amount:.0} {unit}"),
         unit => format!("{amount:.1} {unit}"),
     }
 }

@@ -18,7 +18,7 @@ pub use ports::free as free_port;
 pub use process::Process;
 pub use requests::*;
 pub use server::{Kind, Options, Server, is_assertion};
-pub use tls::{Pki, TlsClient};
+pub use tls::{Pki, TlsClient, write_expired_node_pair};
 pub use watcher::Watcher;
 
 use std::time::Duration;

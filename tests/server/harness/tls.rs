@@ -126,6 +126,22 @@ impl Pki {
     }
 }
 
+/// Gives a storage directory a pair between nodes that has expired.
+pub fn write_expired_node_pair(dir: &Path) {
+    let key = key();
+    let certificate = begin("k8s", &key, EXPIRED)
+        .with_names(&["k8s"], &["127.0.0.1"])
+        .and_then(|builder| builder.sign_itself(MessageDigest::sha256()))
+        .unwrap();
+    fs::create_dir_all(dir).unwrap();
+    fs::write(dir.join("cluster.crt"), certificate.to_pem().unwrap()).unwrap();
+    fs::write(
+        dir.join("cluster.key"),
+        key.private_key_to_pem_pkcs8().unwrap(),
+    )
+    .unwrap();
+}
+
 fn key() -> PKey<Private> {
     new_key(Nid::X9_62_PRIME256V1).unwrap()
 }

@@ -174,6 +174,44 @@ async fn a_node_that_waits_for_its_cluster_tells_so_and_is_alive() {
     }
 }
 
+/// Nobody can ask a node then, which is no reason to say that none leads.
+#[tokio::test]
+async fn with_an_expired_pair_all_say_the_same_and_writes_go_on() {
+    let port = free_port();
+    let listen = format!("--metrics-listen=127.0.0.1:{port}");
+    let options = Options::flags(&["--enable-tls=true", "--metrics", &listen]);
+    let mut server = Server::prepare(Kind::K8sDqlite, options);
+    write_expired_node_pair(&server.storage_dir());
+    server.launch();
+    server.ready().await;
+    server.api().await.put("a", "1").await;
+    assert_eq!(get(port, "GET", "/readyz").await.status, 200);
+    let page = status(port, "").await;
+    let verdict = &page["verdict"];
+    assert_eq!(verdict["state"], "degraded", "{page}");
+    let output = crate::status::status(&server, &["--json"]);
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (output.status.code(), &told["health"]),
+        (Some(10), &"degraded".into())
+    );
+    for said in [verdict, &told] {
+        let summary = said["summary"].as_str().unwrap();
+        assert!(summary.contains("has expired"), "{summary}");
+        assert_eq!(said["section"], "Certificates", "{said}");
+        assert!(said["remedy"].as_str().unwrap().contains("cluster.crt"));
+    }
+    let warned = "the certificate between the nodes has expired";
+    until("the log has it, too", async || {
+        server.output().contains(warned)
+    })
+    .await;
+    assert!(server.terminate().await.success());
+    // A stopped node is none that hides its state.
+    let output = crate::status::status(&server, &[]);
+    assert_eq!(output.status.code(), Some(11));
+}
+
 /// Returns the file in which a picture is left for people to look at.
 fn picture_file(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name)

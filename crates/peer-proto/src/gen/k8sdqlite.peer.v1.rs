@@ -71,6 +71,9 @@ pub struct Details {
     pub leases: ::core::option::Option<u64>,
     #[prost(message, optional, tag = "7")]
     pub pages: ::core::option::Option<Pages>,
+    /// Why the leader does not take writes now; absent if it does, and from other nodes.
+    #[prost(string, optional, tag = "8")]
+    pub write_refused: ::core::option::Option<::prost::alloc::string::String>,
 }
 /// Who leads, as the engine of one node sees it at one moment.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -13,6 +13,7 @@ use telemetry::metrics::{CALLS, ProcessUse};
 
 use crate::{
     api::http::{health::readiness, metrics::Sources},
+    cluster::status::judge,
     monitoring::{Point, SAMPLE_INTERVAL},
 };
 
@@ -30,9 +31,18 @@ pub(super) async fn write(sources: &Sources, since_ms: u64) -> Value {
             .cluster
             .look((now_ms / 1000) as i64)
             .await?;
-        Some(json!({"report": *seen.report, "age_ms": seen.at.elapsed().as_millis() as u64}))
+        Some((seen.report, seen.at.elapsed().as_millis() as u64))
     };
     let (cluster, checks) = tokio::join!(cluster, readiness(&sources.store, CHECK_TIMEOUT));
+    let failed = checks.iter().find_map(|(check, result)| {
+        let reason = result.as_ref().err()?;
+        Some(format!("{}: {reason}", check.name()))
+    });
+    let report = cluster.as_ref().map(|(report, _)| &**report);
+    let verdict = judge(report, sources.store.is_loaded(), failed.as_deref());
+    let cluster = cluster
+        .as_ref()
+        .map(|(report, age_ms)| json!({"report": **report, "age_ms": age_ms}));
     let checks = checks.into_iter().map(
         |(check, result)| json!({"name": check.name(), "is_ok": result.is_ok(), "reason": result.err()}),
     );
@@ -40,6 +50,7 @@ pub(super) async fn write(sources: &Sources, since_ms: u64) -> Value {
         "now_ms": now_ms,
         "sample_interval_ms": SAMPLE_INTERVAL.as_millis() as u64,
         "node": node(sources),
+        "verdict": verdict,
         "checks": checks.collect::<Vec<_>>(),
         "cluster": cluster,
         "state": state(sources),

@@ -166,14 +166,7 @@
   };
 
   // The words around them.
-  const stateOf = (answer) => {
-    const health = answer.cluster ? answer.cluster.report.health : null;
-    if (!answer.node.is_loaded) return ["starting", "Starting"];
-    if (health === "no-leader") return ["no-leader", "No leader"];
-    if (answer.checks.some((check) => !check.is_ok)) return ["not-ready", "Not ready"];
-    if (health === "degraded") return ["degraded", "Degraded"];
-    return ["healthy", "Healthy"];
-  };
+  const STATES = { starting: "Starting", "no-leader": "No leader", "not-ready": "Not ready", degraded: "Degraded", healthy: "Healthy" };
   const CHECKS = {
     data_corruption: "No corruption is reported", serializable_read: "Reads from memory", linearizable_read: "Reads through the leader",
     non_learner: "Has a vote or its data", loaded: "The store is loaded", writable: "Writes are taken",
@@ -184,11 +177,14 @@
     if (left <= 0) return ["expired", "bad"];
     return ["in " + span(left), left < 30 * DAY_S ? "odd" : ""];
   };
+  const tolerated = (n) => n === null ? "–" : n === 0 ? "no failure" : n === 1 ? "1 more failure" : n + " more failures";
   const showTroubles = (answer) => {
     const troubles = [];
+    const verdict = answer.verdict, advice = verdict.remedy ? " What to do: " + verdict.remedy + (verdict.section ? ` (docs/operations.md, “${verdict.section}”)` : "") + "." : "";
+    if (verdict.state !== "healthy" || advice) troubles.push([verdict.state === "healthy" ? "" : "bad", STATES[verdict.state], verdict.summary + "." + advice]);
     const report = answer.cluster ? answer.cluster.report : { problems: [], warnings: [] };
     for (const check of answer.checks) if (!check.is_ok) troubles.push(["bad", CHECKS[check.name] || check.name, "no: " + check.reason]);
-    for (const problem of report.problems) troubles.push(["bad", "Cluster", problem]);
+    for (const problem of report.problems) if (problem !== verdict.summary) troubles.push(["bad", "Cluster", problem]);
     for (const warning of report.warnings) troubles.push(["", "Soon", warning]);
     if (answer.state.is_disk_low) troubles.push(["", "Disk", "free space is below " + known(bytes, answer.state.disk_low_bytes)]);
     const box = at("troubles");
@@ -214,13 +210,15 @@
     if (!answer.cluster) return;
     const labels = ["Node", "Address", "Role", "State", "Revision", "Log", "Snapshots", "Certificate"];
     const lines = answer.cluster.report.nodes.map((node) => {
-      const [state, kind] = !node.is_reachable ? ["unreachable", "bad"] : !node.is_ready ? ["loading", "odd"]
+      const [state, kind] = !node.is_reachable ? ["unreachable", "bad"] : node.is_foreign ? ["foreign", "bad"] : !node.is_ready ? ["loading", "odd"]
+        : node.ahead ? ["ahead by " + whole(node.ahead), "bad"]
         : node.is_leader ? ["leader", "leader"] : ["follower", "good"];
       const [ends, ending] = certificate(node.certificate_expires_s, answer.now_ms / 1000);
       const name = make("span", {}, make("span", { class: "id" }, node.id || "–"), node.is_own ? " " : null,
         node.is_own ? make("span", { class: "tag" }, "this node") : null);
       const lag = node.lag > 0 ? ` (−${whole(node.lag)})` : "";
-      const cells = [name, node.address, node.role, make("span", { class: "tag " + kind, title: node.error || "" }, state),
+      const version = node.is_other_version ? make("span", { class: "tag odd" }, "version " + node.version) : null;
+      const cells = [name, make("span", {}, node.address, version ? " " : null, version), node.role, make("span", { class: "tag " + kind, title: node.error || "" }, state),
         known(whole, node.revision) + lag, known(bytes, node.log_bytes), known(bytes, node.snapshot_bytes),
         ending ? make("span", { class: "tag " + ending }, ends) : ends];
       return make("tr", { "data-node": node.address, "data-state": state }, ...cells.map((cell, index) =>
@@ -270,6 +268,7 @@
       ] : [["Clients", "not served yet"]]),
       group("certificates", "Certificates", [pair("Between nodes", state.node_certificate_expires_s), pair("For clients", state.client_certificate_expires_s)]),
       group("process", "This node", [
+        ["Tolerates", answer.cluster ? tolerated(answer.cluster.report.tolerated_failures) : "–"],
         ["Up for", node.started_s ? span(nowS - node.started_s) : "–"], ["Role", node.role || "–"], ["Raft's term", whole(node.term)], ["Cluster ID", node.cluster_id || "–"],
         ["Changes of leader seen", whole(state.leader_changes)], ["Commits read back", whole(state.recoveries), state.recoveries ? "odd" : ""],
         ["Memory", known(bytes, value("resident_bytes"))], ["Requests so far", whole(state.calls)],
@@ -277,7 +276,7 @@
     );
   };
   const show = (answer) => {
-    const [state, text] = stateOf(answer);
+    const state = answer.verdict.state, text = STATES[state];
     document.body.dataset.state = state;
     const health = at("health");
     if (health.textContent !== text) health.textContent = text;

@@ -1,0 +1,184 @@
+//! What is said of clusters in each state.
+
+use dqlite::wire::{NodeId, Role, Server};
+use peer_proto::{AboutResponse, Details, View};
+
+use super::*;
+
+const NOW_S: i64 = 1_700_000_000;
+
+fn server(id: u64) -> Server {
+    Server {
+        id: NodeId::new(id),
+        address: format!("10.0.0.{id}:9000"),
+        role: Role::Voter,
+    }
+}
+
+fn targets(count: u64) -> StatusTargets {
+    StatusTargets {
+        own: server(1),
+        servers: (1..=count).map(server).collect(),
+        tls: None,
+        cluster_id: Some(7),
+        certificate_expires_s: None,
+    }
+}
+
+/// Returns the answer of a node that follows node 1, or is it.
+fn about(id: u64) -> AboutResponse {
+    AboutResponse {
+        member_id: id,
+        view: Some(View {
+            leader_id: 1,
+            leader_address: server(1).address,
+            term: 3,
+        }),
+        revision: 10,
+        compact_revision: -1,
+        version: "1".to_owned(),
+        details: Some(Details {
+            is_ready: true,
+            ..Details::default()
+        }),
+        cluster_id: 7,
+        newest_schema: 0,
+    }
+}
+
+fn gathered(answers: Vec<Result<AboutResponse, bool>>) -> Gathered {
+    let count = answers.len() as u64;
+    let answers = (1..).zip(answers).map(|(id, answer)| NodeAnswer {
+        address: server(id).address,
+        listens: *answer.as_ref().err().unwrap_or(&true),
+        info: answer.map_err(|_| "refused".to_owned()),
+        servers: (1..=count).map(server).collect(),
+    });
+    Gathered {
+        answers: answers.collect(),
+        cluster_id: Some(7),
+    }
+}
+
+fn report(answers: Vec<Result<AboutResponse, bool>>) -> Report {
+    let targets = targets(answers.len() as u64);
+    Report::new(&targets, gathered(answers), NOW_S)
+}
+
+/// A node that does not run.
+const DOWN: Result<AboutResponse, bool> = Err(false);
+
+#[test]
+fn a_healthy_cluster_tells_how_many_may_fail() {
+    for (count, tolerated, summary) in [
+        (1, 0, "without it nothing does"),
+        (2, 0, "both are needed"),
+        (3, 1, "all 3 voters work, and 1 of them may fail"),
+        (5, 2, "all 5 voters work, and 2 of them may fail"),
+    ] {
+        let report = report((1..=count).map(|id| Ok(about(id))).collect());
+        assert_eq!(report.health, Health::Healthy, "{count}");
+        assert_eq!(report.tolerated_failures, Some(tolerated), "{count}");
+        assert!(report.summary.contains(summary), "{}", report.summary);
+        assert_eq!(report.compact_revision, None);
+        // Two are not simply healthy.
+        assert_eq!(report.remedy.is_some(), count == 2, "{count}");
+    }
+}
+
+#[test]
+fn a_lost_node_and_a_lost_majority_are_told_apart() {
+    let one = report(vec![Ok(about(1)), Ok(about(2)), DOWN]);
+    assert_eq!(
+        (one.health, one.tolerated_failures),
+        (Health::Degraded, Some(0))
+    );
+    assert!(
+        one.summary.starts_with("10.0.0.3:9000 cannot be reached"),
+        "{}",
+        one.summary
+    );
+    let most = report(vec![DOWN, Ok(about(2)), DOWN]);
+    assert_eq!(
+        (most.health, most.tolerated_failures),
+        (Health::NoLeader, None)
+    );
+    assert!(
+        most.summary
+            .ends_with("1 of 3 voters work, and writes need 2"),
+        "{}",
+        most.summary
+    );
+    assert_eq!(most.section, Some("When a majority is lost"));
+}
+
+#[test]
+fn an_expired_pair_is_not_taken_for_a_lost_leader() {
+    let mut targets = targets(3);
+    targets.certificate_expires_s = Some(NOW_S - DAY_S);
+    // Nobody may ask, but they listen.
+    let told = Report::new(&targets, gathered(vec![Err(true), Err(true), DOWN]), NOW_S);
+    assert_eq!(told.health, Health::Degraded);
+    assert_eq!(told.problems.len(), 1, "{:?}", told.problems);
+    assert!(
+        told.summary.contains("has expired (1 day ago)"),
+        "{}",
+        told.summary
+    );
+    assert_eq!(told.section, Some("Certificates"));
+    let told = Report::new(&targets, gathered(vec![DOWN, DOWN, DOWN]), NOW_S);
+    assert_eq!(told.health, Health::NoLeader);
+}
+
+#[test]
+fn nodes_that_do_not_belong_stand_out() {
+    let (mut ahead, mut old) = (about(2), about(3));
+    ahead.revision = 12;
+    old.version = "0".to_owned();
+    let told = report(vec![Ok(about(1)), Ok(ahead), Ok(old)]);
+    assert_eq!(told.nodes[1].ahead, Some(2));
+    assert!(told.nodes[2].is_other_version);
+    assert_eq!(told.health, Health::Degraded);
+    assert_eq!(told.section, Some("A node is ahead of its leader"));
+    assert_eq!(
+        told.warnings,
+        ["10.0.0.3:9000 runs version 0, the leader 1"]
+    );
+    let mut foreign = about(3);
+    foreign.cluster_id = 8;
+    let told = report(vec![Ok(about(1)), Ok(about(2)), Ok(foreign)]);
+    assert_eq!(told.section, Some("Two histories"));
+}
+
+#[test]
+fn a_leader_that_takes_no_writes_is_not_healthy() {
+    let mut leader = about(1);
+    let details = leader.details.as_mut().unwrap();
+    details.write_refused = Some("its disk is low".to_owned());
+    let told = report(vec![Ok(leader)]);
+    assert_eq!(told.health, Health::Degraded);
+    assert_eq!(
+        told.summary,
+        "the leader does not take writes: its disk is low"
+    );
+}
+
+#[test]
+fn a_node_is_judged_by_its_cluster_and_its_own_checks() {
+    let healthy = report(vec![Ok(about(1))]);
+    let lost = report(vec![DOWN, Ok(about(2)), DOWN]);
+    let failed = Some("writable: no leader");
+    for (report, is_loaded, failed, state) in [
+        (Some(&healthy), true, None, NodeState::Healthy),
+        (Some(&healthy), true, failed, NodeState::NotReady),
+        (Some(&healthy), false, failed, NodeState::Starting),
+        (Some(&lost), true, failed, NodeState::NoLeader),
+        // Writes succeed: whoever could be asked, there is a leader.
+        (Some(&lost), true, None, NodeState::Degraded),
+        (None, true, failed, NodeState::NotReady),
+        (None, true, None, NodeState::Healthy),
+    ] {
+        let verdict = judge(report, is_loaded, failed);
+        assert_eq!(verdict.state, state, "{}", verdict.summary);
+    }
+}
