@@ -209,7 +209,7 @@ async fn nothing_is_overwritten_unless_told_to() {
     let other = source.path().join("other.db.gz");
     let nobody = format!("http://127.0.0.1:{}", free_port());
     let (code, said) = refusal(&["backup", path_text(&other), "--endpoint", &nobody]);
-    assert!(code == 1 && said.contains("cannot connect to"), "{said}");
+    assert!(code == 13 && said.contains("cannot connect to"), "{said}");
     let left = std::fs::read_dir(source.path()).unwrap();
     let names = left.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     assert!(names.into_iter().all(|name| !name.starts_with("other")));

@@ -1,5 +1,5 @@
-//! What the command lines of `k8s-dqlite`, `k8sd` and `dqlite` have in common: one table of exit codes, and one form of
-//! durations.
+//! The table of exit codes and the form of durations that the command lines of `k8s-dqlite`, `k8sd` and `dqlite` have in
+//! common.
 #![forbid(unsafe_code)]
 
 mod duration;

@@ -18,7 +18,7 @@ pub enum Health {
     NoLeader,
 }
 
-/// What is wrong, what to do about it, and the section of docs/operations.md that says more.
+/// A finding: what is wrong, what to do about it, and the section of docs/operations.md that says more.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
     pub text: String,

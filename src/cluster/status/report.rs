@@ -15,9 +15,9 @@ use crate::store::Pages;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Report {
     pub health: Health,
-    /// What is wrong in one sentence, or that nothing is.
+    /// The state in one sentence: what is wrong, or that nothing is.
     pub summary: String,
-    /// What to do about it; null if nothing.
+    /// The remedy; null if there is nothing to do.
     pub remedy: Option<String>,
     /// The section of docs/operations.md about it.
     pub section: Option<&'static str>,

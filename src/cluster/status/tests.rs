@@ -1,4 +1,4 @@
-//! What is said of clusters in each state.
+//! Reports of clusters in each state.
 
 use dqlite::wire::{NodeId, Role, Server};
 use peer_proto::{AboutResponse, Details, View};

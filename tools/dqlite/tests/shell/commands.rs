@@ -28,7 +28,7 @@ fn roles_and_leadership_can_be_moved() {
     );
     assert_eq!(
         (ran.code, ran.stdout.as_str()),
-        (3, "1\t\n2\t\n"),
+        (13, "1\t\n2\t\n"),
         "{ran:?}"
     );
     assert!(
