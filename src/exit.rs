@@ -8,8 +8,8 @@ use crate::{
     backup::BackupError,
     cluster::{node::StartError, status::Health},
     commands::{
-        migrator::MigrateError, recover::RecoverError, restore::RestoreError,
-        roll_back::RollBackError, snap::HookError,
+        inspect::InspectError, migrator::MigrateError, recover::RecoverError,
+        restore::RestoreError, roll_back::RollBackError, snap::HookError,
     },
     config::ConfigError,
     remote::RemoteError,
@@ -148,6 +148,15 @@ impl From<&MigrateError> for Exit {
             | MigrateError::Differs(_)
             | MigrateError::Disorder(_) => Self::Failure,
             MigrateError::Remote(error) => Self::from(error),
+        }
+    }
+}
+
+impl From<&InspectError> for Exit {
+    fn from(error: &InspectError) -> Self {
+        match error {
+            InspectError::Remote(error) => Self::from(error),
+            InspectError::NoKey { .. } | InspectError::NoRevision { .. } => Self::Failure,
         }
     }
 }

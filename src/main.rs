@@ -10,7 +10,7 @@ use std::{
 
 use k8s_dqlite::{
     args::{Args, BackupCommand, Command},
-    commands::{backup, migrator, recover, restore, roll_back, snap, status},
+    commands::{backup, inspect, migrator, recover, restore, roll_back, snap, status},
     config,
     exit::{Exit, of_file_failure},
     process::signals::StopSignals,
@@ -146,7 +146,7 @@ fn run_command(args: &Args, command: &Command) -> ExitCode {
     match runtime.block_on(obey(command)) {
         Ok(Done { text, exit }) => {
             // Whoever closed the pipe has seen enough.
-            let _ = io::stdout().write_all(text.as_bytes());
+            let _ = io::stdout().write_all(&text);
             exit.into()
         }
         Err(Failed { reason, exit }) => {
@@ -161,8 +161,8 @@ fn run_command(args: &Args, command: &Command) -> ExitCode {
 
 /// The end of a sub-command that has done what it was asked to.
 struct Done {
-    /// Whole lines.
-    text: String,
+    /// Whole lines, or the bytes of a value.
+    text: Vec<u8>,
     exit: Exit,
 }
 
@@ -171,9 +171,11 @@ impl Done {
         Self::text(format!("{text}\n"))
     }
 
-    fn text(text: String) -> Self {
-        let exit = Exit::Stopped;
-        Self { text, exit }
+    fn text(text: impl Into<Vec<u8>>) -> Self {
+        Self {
+            text: text.into(),
+            exit: Exit::Stopped,
+        }
     }
 }
 
@@ -221,15 +223,18 @@ async fn obey(command: &Command) -> Result<Done, Failed> {
                 true => serde_json::to_string_pretty(&report).expect("it has string keys") + "\n",
                 false => report.to_string(),
             };
-            let exit = report.health.into();
-            Done { text, exit }
+            Done {
+                text: text.into_bytes(),
+                exit: report.health.into(),
+            }
         }
+        Command::Get(wanted) => Done::text(inspect::get(wanted).await?),
         Command::Recover(wanted) => Done::text(recover::run(wanted, now_s()).await?),
         Command::Version => Done::text(versions()),
         Command::SnapHook { hook } => {
             let paths = snap::SnapPaths::from_environment()?;
             snap::run(*hook, &paths, now_s()).await?;
-            Done::text(String::new())
+            Done::text(Vec::new())
         }
     })
 }

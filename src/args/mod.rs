@@ -8,6 +8,7 @@ mod client_tls;
 mod client_urls;
 mod conversion;
 mod groups;
+mod inspect;
 mod logs;
 mod migrator;
 mod recover;
@@ -36,6 +37,7 @@ pub use self::{
     client_tls::{ClientTlsFlags, file},
     client_urls::ClientUrls,
     conversion::RollBackArgs,
+    inspect::{GetArgs, Output, ServerFlags},
     logs::{LogFlags, LogFormat, Threshold},
     migrator::{CopyFlags, MigratorArgs, MigratorMode, Origin},
     recover::{Accepted, MemberArg, RecoverArgs},
@@ -294,6 +296,8 @@ pub enum Command {
     RollBack(RollBackArgs),
     /// Show the nodes of the cluster and how they are. Exit code 10: degraded, 11: no leader.
     Status(StatusArgs),
+    /// Show a key, now or at a revision: text as text, objects of Kubernetes as YAML.
+    Get(GetArgs),
     /// Bring a cluster back that has lost its majority, or a node whose directory is damaged.
     Recover(RecoverArgs),
     /// Run a hook of the snap.

@@ -1,6 +1,7 @@
 //! The sub-commands of the program.
 
 pub mod backup;
+pub mod inspect;
 pub mod migrator;
 pub mod recover;
 pub mod restore;

@@ -1,0 +1,66 @@
+//! `k8s-dqlite get`, of a k8s-dqlite and of an etcd.
+
+use serde_json::{Value, json};
+
+use crate::backup::{printed, refusal, run};
+use crate::harness::*;
+
+parity! {
+    a_key_is_shown_as_what_it_is,
+}
+
+/// A Pod in protobuf as an API server stores it, named `web` in `default`, with the label app=front.
+const POD: &[u8] =
+    b"k8s\0\x0a\x09\x0a\x02v1\x12\x03Pod\x12\x26\x0a\x1e\x0a\x03web\x12\x00\x1a\x07default\
+                     \x5a\x0c\x0a\x03app\x12\x05front\x12\x04spec";
+
+async fn a_key_is_shown_as_what_it_is(server: Server) {
+    let (api, url) = (server.api().await, server.client_url());
+    let at = ["--endpoint", &url];
+    let get = |arguments: &[&str]| printed(&[&["get"], arguments, &at[..]].concat());
+    let first = api.put("text", "hello\nworld").await;
+    api.put("text", "bye").await;
+    api.ask(put("/registry/pods/default/web", POD)).await;
+    api.put("secret", "k8s:enc:aescbc:v1:key1:xyz").await;
+    api.put("json", r#"{"kind":"Pod","n":1}"#).await;
+    assert!(get(&["text"]).ends_with("\nbye\n"));
+    let old = get(&["text", "--revision", &first.to_string()]);
+    let header = format!("# text: revision {first} (version 1, created at {first})\n");
+    assert_eq!(old, header + "hello\nworld\n");
+    let pod = get(&["/registry/pods/default/web"]);
+    for line in [
+        "kind: Pod\n",
+        "  name: web\n",
+        "    app: front\n",
+        "# protobuf: ",
+    ] {
+        assert!(pod.contains(line), "{pod}");
+    }
+    let pod: Value =
+        serde_json::from_str(&get(&["/registry/pods/default/web", "-o", "json"])).unwrap();
+    let labels = json!({"app": "front"});
+    assert_eq!(pod["value"]["metadata"]["labels"], labels, "{pod}");
+    let raw = run(&[&["get", "/registry/pods/default/web", "-o", "raw"], &at[..]].concat());
+    assert_eq!(raw.stdout, POD);
+    assert!(
+        get(&["secret"])
+            .contains("# encrypted: encrypted by the API server with aescbc v1, key key1\n")
+    );
+    assert!(get(&["json"]).ends_with("\nkind: Pod\nn: 1\n"));
+    let (code, error) = refusal(&[&["get", "nothing"], &at[..]].concat());
+    assert!(
+        code == 1 && error.starts_with("error: there is no key nothing"),
+        "{code} {error}"
+    );
+    let (code, error) = refusal(&[&["get", "text", "--revision", "1000"], &at[..]].concat());
+    assert!(
+        code == 1 && error.contains("does not have revision 1000"),
+        "{error}"
+    );
+    let nobody = format!("http://127.0.0.1:{}", free_port());
+    let (code, error) = refusal(&["get", "text", "--endpoint", &nobody]);
+    assert!(
+        code == 13 && error.starts_with("error: cannot connect"),
+        "{code} {error}"
+    );
+}
