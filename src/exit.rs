@@ -156,7 +156,10 @@ impl From<&InspectError> for Exit {
     fn from(error: &InspectError) -> Self {
         match error {
             InspectError::Remote(error) => Self::from(error),
-            InspectError::NoKey { .. } | InspectError::NoRevision { .. } => Self::Failure,
+            InspectError::Late { .. } => Self::TimedOut,
+            InspectError::NoKey { .. }
+            | InspectError::NoRevision { .. }
+            | InspectError::TooMany { .. } => Self::Failure,
         }
     }
 }

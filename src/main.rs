@@ -229,6 +229,8 @@ async fn obey(command: &Command) -> Result<Done, Failed> {
             }
         }
         Command::Get(wanted) => Done::text(inspect::get(wanted).await?),
+        Command::History(wanted) => Done::text(inspect::history(wanted).await?),
+        Command::Diff(wanted) => Done::text(inspect::diff(wanted).await?),
         Command::Recover(wanted) => Done::text(recover::run(wanted, now_s()).await?),
         Command::Version => Done::text(versions()),
         Command::SnapHook { hook } => {

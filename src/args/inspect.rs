@@ -1,4 +1,4 @@
-//! The flags of the sub-command that shows a key: `get`.
+//! The flags of the sub-commands that show keys and values: `get`, `history` and `diff`.
 
 use clap::{Parser, ValueEnum};
 
@@ -22,6 +22,38 @@ pub struct GetArgs {
     #[arg(long, value_name = "REVISION", default_value_t = 0)]
     #[arg(value_parser = clap::value_parser!(i64).range(0..))]
     pub revision: i64,
+
+    #[command(flatten)]
+    pub server: ServerFlags,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Parser)]
+#[command(after_help = "Example:
+  k8s-dqlite history /registry/leases/kube-system/kube-scheduler")]
+pub struct HistoryArgs {
+    /// The key.
+    #[arg(id = "shown_key", value_name = "KEY")]
+    pub key: String,
+
+    #[command(flatten)]
+    pub server: ServerFlags,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Parser)]
+#[command(after_help = "Example:
+  k8s-dqlite diff 4711 4800 /registry/deployments/")]
+pub struct DiffArgs {
+    /// The earlier revision.
+    #[arg(value_name = "REV1", value_parser = clap::value_parser!(i64).range(1..))]
+    pub from: i64,
+
+    /// The later revision; 0 is now.
+    #[arg(value_name = "REV2", value_parser = clap::value_parser!(i64).range(0..))]
+    pub to: i64,
+
+    /// The beginning of the keys to compare.
+    #[arg(value_name = "PREFIX")]
+    pub prefix: String,
 
     #[command(flatten)]
     pub server: ServerFlags,

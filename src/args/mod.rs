@@ -37,7 +37,7 @@ pub use self::{
     client_tls::{ClientTlsFlags, file},
     client_urls::ClientUrls,
     conversion::RollBackArgs,
-    inspect::{GetArgs, Output, ServerFlags},
+    inspect::{DiffArgs, GetArgs, HistoryArgs, Output, ServerFlags},
     logs::{LogFlags, LogFormat, Threshold},
     migrator::{CopyFlags, MigratorArgs, MigratorMode, Origin},
     recover::{Accepted, MemberArg, RecoverArgs},
@@ -298,6 +298,10 @@ pub enum Command {
     Status(StatusArgs),
     /// Show a key, now or at a revision: text as text, objects of Kubernetes as YAML.
     Get(GetArgs),
+    /// Show all revisions of a key that are kept, and what each changed.
+    History(HistoryArgs),
+    /// Show what happened to the keys below a prefix from one revision to another.
+    Diff(DiffArgs),
     /// Bring a cluster back that has lost its majority, or a node whose directory is damaged.
     Recover(RecoverArgs),
     /// Run a hook of the snap.

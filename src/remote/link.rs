@@ -4,7 +4,7 @@ use std::{io, time::Duration};
 
 use etcd_proto::etcdserverpb::{
     AuthenticateRequest, auth_client::AuthClient, kv_client::KvClient, lease_client::LeaseClient,
-    maintenance_client::MaintenanceClient,
+    maintenance_client::MaintenanceClient, watch_client::WatchClient,
 };
 use hyper_util::rt::TokioIo;
 use tokio::{
@@ -64,6 +64,7 @@ pub struct Remote {
     pub kv: KvClient<Link>,
     pub lease: LeaseClient<Link>,
     pub maintenance: MaintenanceClient<Link>,
+    pub watch: WatchClient<Link>,
 }
 
 impl Remote {
@@ -85,7 +86,8 @@ impl Remote {
                 .max_decoding_message_size(MAX_MESSAGE_BYTES)
                 .max_encoding_message_size(MAX_MESSAGE_BYTES),
             lease: LeaseClient::new(link.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES),
-            maintenance: MaintenanceClient::new(link),
+            maintenance: MaintenanceClient::new(link.clone()),
+            watch: WatchClient::new(link).max_decoding_message_size(MAX_MESSAGE_BYTES),
         })
     }
 

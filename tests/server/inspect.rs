@@ -1,12 +1,14 @@
-//! `k8s-dqlite get`, of a k8s-dqlite and of an etcd.
+//! `k8s-dqlite get`, `history` and `diff`, of a k8s-dqlite and of an etcd.
 
 use serde_json::{Value, json};
 
-use crate::backup::{printed, refusal, run};
+use crate::backup::{printed, refusal, run, text};
 use crate::harness::*;
 
 parity! {
     a_key_is_shown_as_what_it_is,
+    the_history_of_a_key_has_deletions_and_begins_at_the_compaction,
+    two_revisions_are_compared_key_by_key,
 }
 
 /// A Pod in protobuf as an API server stores it, named `web` in `default`, with the label app=front.
@@ -63,4 +65,50 @@ async fn a_key_is_shown_as_what_it_is(server: Server) {
         code == 13 && error.starts_with("error: cannot connect"),
         "{code} {error}"
     );
+}
+
+async fn the_history_of_a_key_has_deletions_and_begins_at_the_compaction(server: Server) {
+    let (api, url) = (server.api().await, server.client_url());
+    let history = |key: &str| printed(&["history", key, "--endpoint", &url]);
+    let first = api.put("key", "a\nb").await;
+    api.put("other", "1").await;
+    let second = api.put("key", "a\nc").await;
+    let deleted = api.delete("key").await;
+    let third = api.put("key", "new").await;
+    api.put("other", "2").await;
+    let tail = format!(
+        "revision {deleted}: deleted\nrevision {third} (version 1, created at {third})\n    new\n"
+    );
+    let change = format!(
+        "revision {second} (version 2, created at {first})\n    @@ -1,2 +1,2 @@\n     a\n    -b\n    +c\n"
+    );
+    let begin = format!("revision {first} (version 1, created at {first})\n    a\n    b\n");
+    assert_eq!(history("key"), begin + &change + &tail);
+    api.ask(compact(second)).await;
+    let base = format!("revision {second} (version 2, created at {first})\n    a\n    c\n");
+    assert_eq!(history("key"), base + &tail);
+    let (code, error) = refusal(&["history", "nothing", "--endpoint", &url]);
+    assert!(
+        code == 1 && error.contains("there is no key nothing"),
+        "{error}"
+    );
+}
+
+async fn two_revisions_are_compared_key_by_key(server: Server) {
+    let (api, url) = (server.api().await, server.client_url());
+    for key in ["/a/changed", "/a/deleted", "/a/same", "/b"] {
+        api.put(key, "1").await;
+    }
+    let from = api.revision().await;
+    api.put("/a/changed", "2").await;
+    api.put("/a/new", "1").await;
+    api.put("/b", "2").await;
+    let to = api.delete("/a/deleted").await;
+    let expected = format!(
+        "~ /a/changed\n    @@ -1 +1 @@\n    -1\n    +2\n- /a/deleted\n+ /a/new\n\
+         from revision {from} to {to}: 1 added, 1 deleted, 1 changed\n"
+    );
+    let from = from.to_string();
+    let output = run(&["diff", &from, "0", "/a/", "--endpoint", &url]);
+    assert_eq!(text(&output.stdout), expected, "{}", text(&output.stderr));
 }

@@ -1,9 +1,11 @@
-//! The sub-command `get`: the keys of a server that runs, with values as people read them.
+//! The sub-commands `get`, `history` and `diff`: the keys of a server that runs, with values as people read them.
 //!
-//! It asks through etcd's API, as any client, and changes nothing.
+//! They ask through etcd's API, as any client, and change nothing.
 
 mod cbor;
+mod diff;
 mod get;
+mod history;
 mod kubernetes;
 mod value;
 
@@ -11,13 +13,18 @@ use etcd_proto::{
     etcdserverpb::{RangeRequest, RangeResponse},
     mvccpb::KeyValue,
 };
+use similar::TextDiff;
 use tonic::{Code, Status};
 
-pub use self::get::get;
+use self::value::Decoded;
+pub use self::{diff::diff, get::get, history::history};
 use crate::{
     args::ServerFlags,
     remote::{Remote, RemoteError},
 };
+
+/// Lines around each difference.
+const CONTEXT_LINES: usize = 2;
 
 #[derive(Debug, thiserror::Error)]
 pub enum InspectError {
@@ -31,6 +38,10 @@ pub enum InspectError {
         "the server does not have revision {revision}: {reason}; k8s-dqlite history lists those of a key"
     )]
     NoRevision { revision: i64, reason: String },
+    #[error("more than {max} keys {what}: name a longer prefix")]
+    TooMany { max: usize, what: &'static str },
+    #[error("the server did not tell the history of the key within {seconds} s")]
+    Late { seconds: u64 },
 }
 
 async fn connect(server: &ServerFlags) -> Result<Remote, RemoteError> {
@@ -80,9 +91,44 @@ fn shown(key: &[u8]) -> String {
     }
 }
 
+/// Returns the differences between two values, as lines with `+` and `-`.
+fn differences(old: &[u8], new: &[u8]) -> String {
+    let (old_text, new_text) = (Decoded::of(old).to_text(), Decoded::of(new).to_text());
+    if old == new {
+        return String::new();
+    }
+    if old_text == new_text {
+        return "(what differs is not decoded: compare with get -o raw)\n".to_owned();
+    }
+    let diff = TextDiff::from_lines(old_text.as_str(), new_text.as_str());
+    diff.unified_diff()
+        .context_radius(CONTEXT_LINES)
+        .to_string()
+}
+
+/// Returns the text with each line a step to the right.
+fn indented(text: &str) -> String {
+    let lines = text.lines().map(|line| format!("    {line}\n"));
+    lines.collect()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{kubernetes::tests::stored, *};
+
+    #[test]
+    fn differences_are_those_of_what_is_decoded() {
+        let lines = differences(&stored("web", "front"), &stored("web", "back"));
+        assert!(
+            lines.contains("\n-    app: front\n+    app: back\n"),
+            "{lines}"
+        );
+        assert_eq!(differences(b"a", b"a"), "");
+        let mut other = stored("web", "front");
+        let last = other.len() - 1;
+        other[last] ^= 1;
+        assert!(differences(&stored("web", "front"), &other).contains("not decoded"));
+    }
 
     #[test]
     fn a_key_does_not_control_the_terminal() {
