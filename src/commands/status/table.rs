@@ -122,6 +122,9 @@ fn bytes(count: u64) -> String {
         "B" => format!("{count} B"),
         // As the status page has it.
         unit if amount >= 100.0 => format!("{amount:.0} {unit}"),
-        unit => format!("{amount:.1} {unit}"),
+        unit => {
+            let amount = format!("{amount:.1}");
+            format!("{} {unit}", amount.trim_end_matches(".0"))
+        }
     }
 }

@@ -177,7 +177,7 @@
     if (left <= 0) return ["expired", "bad"];
     return ["in " + span(left), left < 30 * DAY_S ? "odd" : ""];
   };
-  const tolerated = (n) => n === null ? "–" : n === 0 ? "no failure" : n === 1 ? "1 more failure" : n + " more failures";
+  const tolerated = (n) => n === 0 ? "no failure" : n === 1 ? "1 more failure" : n + " more failures";
   const showTroubles = (answer) => {
     const troubles = [];
     const verdict = answer.verdict, advice = verdict.remedy ? " What to do: " + verdict.remedy + (verdict.section ? ` (docs/operations.md, “${verdict.section}”)` : "") + "." : "";
@@ -268,7 +268,6 @@
       ] : [["Clients", "not served yet"]]),
       group("certificates", "Certificates", [pair("Between nodes", state.node_certificate_expires_s), pair("For clients", state.client_certificate_expires_s)]),
       group("process", "This node", [
-        ["Tolerates", answer.cluster ? tolerated(answer.cluster.report.tolerated_failures) : "–"],
         ["Up for", node.started_s ? span(nowS - node.started_s) : "–"], ["Role", node.role || "–"], ["Raft's term", whole(node.term)], ["Cluster ID", node.cluster_id || "–"],
         ["Changes of leader seen", whole(state.leader_changes)], ["Commits read back", whole(state.recoveries), state.recoveries ? "odd" : ""],
         ["Memory", known(bytes, value("resident_bytes"))], ["Requests so far", whole(state.calls)],
@@ -283,7 +282,8 @@
     health.dataset.state = state;
     document.title = (state === "healthy" ? "" : text + " · ") + answer.node.address + " · k8s-dqlite";
     const role = answer.node.is_leader ? "leader" : answer.node.leader_id ? "follows " + answer.node.leader_id : "no leader known";
-    at("node").textContent = [answer.node.address, answer.node.id, role, answer.node.client_url].filter(Boolean).join(" · ");
+    const tolerates = answer.cluster && answer.cluster.report.tolerated_failures !== null ? "tolerates " + tolerated(answer.cluster.report.tolerated_failures) : null;
+    at("node").textContent = [answer.node.address, answer.node.id, role, tolerates, answer.node.client_url].filter(Boolean).join(" · ");
     at("version").textContent = `k8s-dqlite ${answer.node.version}, speaks as etcd ${answer.node.etcd_version}`;
     showTroubles(answer); showTiles(answer); showMembers(answer); showDetails(answer); drawAll();
   };
