@@ -8,7 +8,7 @@ use crate::{
     backup::BackupError,
     cluster::{node::StartError, status::Health},
     commands::{
-        inspect::InspectError, migrator::MigrateError, recover::RecoverError,
+        init::InitError, inspect::InspectError, migrator::MigrateError, recover::RecoverError,
         restore::RestoreError, roll_back::RollBackError, snap::HookError,
     },
     config::ConfigError,
@@ -58,6 +58,18 @@ impl From<Health> for Exit {
 impl From<&ConfigError> for Exit {
     fn from(_: &ConfigError) -> Self {
         Self::Config
+    }
+}
+
+impl From<&InitError> for Exit {
+    fn from(error: &InitError) -> Self {
+        match error {
+            InitError::Config(_) | InitError::Pair { .. } => Self::Config,
+            InitError::NewPair(_) => Self::Failure,
+            InitError::Address(_) => Self::Listen,
+            InitError::Cluster { .. } => Self::Unreachable,
+            InitError::Refused(_) => Self::Refused,
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
 
 use k8s_dqlite::{
     args::{Args, BackupCommand, Command},
-    commands::{backup, inspect, migrator, recover, restore, roll_back, snap, status},
+    commands::{backup, init, inspect, migrator, recover, restore, roll_back, snap, status},
     config,
     exit::{Exit, of_file_failure},
     process::signals::StopSignals,
@@ -208,6 +208,7 @@ async fn obey(command: &Command) -> Result<Done, Failed> {
                 Done::line(format_args!("backup made: {written}"))
             }
         },
+        Command::Init(wanted) => Done::text(init::run(wanted, now_s()).await?.to_string()),
         Command::Migrator(wanted) => Done::line(migrator::run(wanted).await?),
         Command::Restore(wanted) => {
             let summary = restore::run(wanted).await?;

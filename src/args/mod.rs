@@ -8,6 +8,7 @@ mod client_tls;
 mod client_urls;
 mod conversion;
 mod groups;
+mod init;
 mod inspect;
 mod logs;
 mod migrator;
@@ -37,6 +38,7 @@ pub use self::{
     client_tls::{ClientTlsFlags, file},
     client_urls::ClientUrls,
     conversion::RollBackArgs,
+    init::InitArgs,
     inspect::{DiffArgs, GetArgs, HistoryArgs, Output, ServerFlags},
     logs::{LogFlags, LogFormat, Threshold},
     migrator::{CopyFlags, MigratorArgs, MigratorMode, Origin},
@@ -286,6 +288,8 @@ pub enum Command {
     /// Print the versions of k8s-dqlite, SQLite, dqlite and libuv.
     #[command(after_help = "Example:\n  k8s-dqlite version")]
     Version,
+    /// Make the storage directory of a new node: the pair of a new cluster and init.yaml, or what a cluster needs to be joined.
+    Init(InitArgs),
     /// Save a cluster that runs in a file, or check such a file.
     Backup(BackupArgs),
     /// Make the storage directory of a new node from a backup, or from a snapshot of k8s-dqlite or of etcd.

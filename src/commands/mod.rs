@@ -1,7 +1,9 @@
 //! The sub-commands of the program.
 
 pub mod backup;
+pub mod init;
 pub mod inspect;
+mod machine;
 pub mod migrator;
 pub mod recover;
 pub mod restore;

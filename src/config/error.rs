@@ -56,16 +56,13 @@ pub enum ConfigError {
 }
 
 fn how_to_begin(dir: &Path, with_tls: bool) -> String {
-    let quoted = quoted(dir);
-    let mut text = format!(
+    let tls = if with_tls { "" } else { " --enable-tls=false" };
+    format!(
         "{} holds neither init.yaml nor the data of a node; to begin a new cluster of one node, run\n  \
-         mkdir -p {quoted}\n",
-        dir.display()
-    );
-    if with_tls {
-        text += &format!("  {}\n", make_pair(dir));
-    }
-    text + &format!("  echo 'Address: 127.0.0.1:9000' > {quoted}/init.yaml\nand start again")
+         k8s-dqlite init --storage-dir {}{tls}\nand start again",
+        dir.display(),
+        quoted(dir)
+    )
 }
 
 fn make_pair(dir: &Path) -> String {
@@ -77,7 +74,7 @@ fn make_pair(dir: &Path) -> String {
 }
 
 /// Quotes a path for a shell.
-fn quoted(dir: &Path) -> String {
+pub fn quoted(dir: &Path) -> String {
     let text = dir.display().to_string();
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@:".contains(c);
     if text.chars().all(is_plain) {
@@ -92,29 +89,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_missing_start_is_answered_with_lines_to_run() {
+    fn a_missing_start_is_answered_with_a_line_to_run() {
         let dir = PathBuf::from("/srv/my data");
         let text = ConfigError::NotInitialised {
             dir: dir.clone(),
             with_tls: true,
         }
         .to_string();
-        let commands: Vec<&str> = text.lines().filter(|line| line.starts_with("  ")).collect();
-        assert_eq!(commands.len(), 3, "{text}");
-        assert_eq!(commands[0], "  mkdir -p '/srv/my data'");
         assert!(
-            commands[1].ends_with("-out '/srv/my data'/cluster.crt"),
+            text.contains("\n  k8s-dqlite init --storage-dir '/srv/my data'\n"),
             "{text}"
-        );
-        assert_eq!(
-            commands[2],
-            "  echo 'Address: 127.0.0.1:9000' > '/srv/my data'/init.yaml"
         );
         let text = ConfigError::NotInitialised {
             dir,
             with_tls: false,
         }
         .to_string();
-        assert!(!text.contains("openssl"), "{text}");
+        assert!(text.contains("data' --enable-tls=false\n"), "{text}");
     }
 }

@@ -24,11 +24,14 @@ use etcd_state::{auth::AuthOptions, requests::Limits};
 use tracing::warn;
 
 pub use self::telemetry::{NoTarget, telemetry};
-pub use self::tls::load as load_pair;
+pub use self::tls::{CERTIFICATE, KEY, load as load_pair};
 pub use self::{
-    error::ConfigError,
+    error::{ConfigError, quoted},
     next::{next_of, take_next},
-    start::{INIT, RESTORING, Start, UPDATE, init_address, init_names_others, prepare_restore},
+    start::{
+        INIT, RESTORING, Start, UPDATE, check_unused, init_address, init_names_others,
+        prepare_restore,
+    },
     tuning::Tuning,
 };
 use crate::{

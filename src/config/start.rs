@@ -271,6 +271,14 @@ fn parse_address(path: &Path, key: &str, text: &str) -> Result<NodeAddress, Conf
         })
 }
 
+/// Fails if the directory is there and holds anything that a new node cannot have beside it.
+pub fn check_unused(dir: &Path) -> Result<(), ConfigError> {
+    match exists(dir)? {
+        true => check_beside_init(dir, None, None),
+        false => Ok(()),
+    }
+}
+
 /// Fails with the first name, in alphabetic order, that does not belong there.
 fn check_beside_init(
     dir: &Path,

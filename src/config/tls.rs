@@ -6,8 +6,8 @@ use dqlite::tls::{Tls, TlsError, TlsOptions, TlsVersion};
 
 use super::ConfigError;
 
-const CERTIFICATE: &str = "cluster.crt";
-const KEY: &str = "cluster.key";
+pub const CERTIFICATE: &str = "cluster.crt";
+pub const KEY: &str = "cluster.key";
 
 /// The pair of the nodes.
 pub fn load(dir: &Path, min_version: TlsVersion) -> Result<Tls, ConfigError> {

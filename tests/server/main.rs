@@ -22,6 +22,7 @@ mod hash;
 mod health;
 mod hostile;
 mod http;
+mod init;
 mod inspect;
 mod known_etcd_bugs;
 mod kv;

@@ -6,12 +6,12 @@ use dqlite::files::{INFO_FILE, yaml_value};
 
 use super::{
     HookError, SnapPaths,
-    address::{self, manager_address, with_port},
+    address::manager_address,
     certificate,
     paths::{self, MANAGER, SERVER},
     settings::NODE_PORT,
 };
-use crate::config::INIT;
+use crate::{address::authority, commands::machine, config::INIT};
 
 const HEAD: &str = "# One flag a line. `snap restart k8s-dqlite` makes changes count.\n";
 
@@ -20,8 +20,8 @@ const STATE: &str = "${SNAP_COMMON}/var/lib/k8sd/state";
 
 pub fn run(paths: &SnapPaths) -> Result<(), HookError> {
     paths.prepare()?;
-    let (name, ip) = (address::host_name(), address::primary());
-    let node = with_port(ip, NODE_PORT);
+    let (name, ip) = (machine::host_name(), machine::primary());
+    let node = authority(&ip.to_string(), NODE_PORT);
     write_missing_args(paths, &name, &node)?;
     begin(paths, &name, ip, &node)
 }

@@ -7,12 +7,15 @@ use std::process::Command;
 
 use super::{
     HookError, SnapPaths,
-    address::{self, is_managed, manager_address, node_address},
+    address::{is_managed, manager_address, node_address},
     paths::MANAGER,
     settings::Settings,
     snapctl,
 };
-use crate::{commands::status, config::next_of};
+use crate::{
+    commands::{machine, status},
+    config::next_of,
+};
 
 /// The revision of a store to which nothing was ever written.
 const FIRST_REVISION: i64 = 1;
@@ -30,7 +33,7 @@ pub async fn run(
     }
     check_unused(paths, now_s).await?;
     let node = node_address(paths, settings)?;
-    let name = settings.name.clone().unwrap_or_else(address::host_name);
+    let name = settings.name.clone().unwrap_or_else(machine::host_name);
     let mut k8sd = Command::new(paths.program(MANAGER));
     k8sd.args(["join", "-"])
         .arg("--state-dir")

@@ -3,14 +3,12 @@
 use std::{fs, io};
 
 use super::{
-    HookError, SnapPaths,
-    address::{self, with_port},
-    install,
-    settings::{KEYS, NODE_PORT, REFRESH_WHEN_DEGRADED, is_on},
+    HookError, SnapPaths, address, install,
+    settings::{KEYS, REFRESH_WHEN_DEGRADED, is_on},
 };
 use crate::{
     cluster::status::{Health, NodeReport},
-    commands::status,
+    commands::{machine, status},
 };
 
 /// Fails while other nodes are down, since a restart of this node could then stop all writes: snapd
@@ -49,11 +47,8 @@ pub fn after(paths: &SnapPaths) -> Result<(), HookError> {
     take_over_old_data(paths)?;
     paths.prepare()?;
     let own = paths.own_node().ok().flatten();
-    let node = own.map_or_else(
-        || with_port(address::primary(), NODE_PORT),
-        |own| own.address,
-    );
-    install::write_missing_args(paths, &address::host_name(), &node)
+    let node = own.map_or_else(address::default_node, |own| own.address);
+    install::write_missing_args(paths, &machine::host_name(), &node)
 }
 
 /// Snaps before this one had the data in the directory of the revision. That of the older revision stays as a copy.

@@ -11,6 +11,7 @@
 mod certificate;
 mod client;
 mod error;
+mod new_pair;
 mod pair;
 
 use std::io;
@@ -30,6 +31,7 @@ use tokio_openssl::SslStream;
 pub use certificate::{CertificateBuilder, is_host_name, new_key};
 pub use client::{ClientOptions, first_dns_name};
 pub use error::TlsError;
+pub use new_pair::NewPair;
 pub use pair::Pair;
 
 /// The oldest protocol version that is spoken.

@@ -1,25 +1,15 @@
 //! The key pair that all nodes of the datastore share: it is the certificate of servers and clients, and the one that
 //! both trust.
 
-use std::{net::IpAddr, path::Path};
+use std::path::Path;
 
-use dqlite::tls::{CertificateBuilder, Pair, Tls, TlsVersion};
-use openssl::{
-    error::ErrorStack,
-    hash::MessageDigest,
-    nid::Nid,
-    pkey::PKey,
-    rsa::Rsa,
-    x509::extension::{BasicConstraints, ExtendedKeyUsage, KeyUsage},
-};
+use dqlite::tls::{NewPair, Pair, Tls, TlsVersion};
+use openssl::error::ErrorStack;
 
 use crate::{
     Error,
-    certificate::{PemPair, check_name, parse},
+    certificate::{PemPair, parse},
 };
-
-/// The size of the key, as in scripts/certs.
-const KEY_BITS: u32 = 4096;
 
 const DAY_S: i64 = 24 * 3600;
 
@@ -32,36 +22,13 @@ const SKEW_S: i64 = 60;
 /// Makes a pair for `name`, which is the server name that nodes ask each other for, and the host of the first node.
 /// Takes a second or more.
 pub fn generate(name: &str, host: &str, now_s: i64) -> Result<PemPair, ErrorStack> {
-    let key = PKey::from_rsa(Rsa::generate(KEY_BITS)?)?;
-    let usage = KeyUsage::new()
-        .critical()
-        .digital_signature()
-        .key_encipherment()
-        .data_encipherment()
-        .build()?;
-    let both_sides = ExtendedKeyUsage::new()
-        .server_auth()
-        .client_auth()
-        .build()?;
-    let (mut names, mut ips) = (vec![name, "localhost"], vec!["127.0.0.1", "::1"]);
-    match host.parse::<IpAddr>() {
-        Ok(ip) if !ip.is_loopback() => ips.push(host),
-        Ok(_) => {}
-        Err(_) => {
-            if check_name(host).is_ok() && host != name {
-                names.push(host);
-            }
-        }
-    }
     let valid_s = (now_s - SKEW_S, now_s + VALID_S);
-    let certificate = CertificateBuilder::new(&[(Nid::COMMONNAME, "k8s")], &key, valid_s)?
-        .with(usage)?
-        .with(both_sides)?
-        .with(BasicConstraints::new().build()?)?
-        .with_key_ids()?
-        .with_names(&names, &ips)?
-        .sign_itself(MessageDigest::sha256())?;
-    PemPair::new(&certificate, &key.private_key_to_pem_pkcs8()?)
+    let NewPair { certificate, key } = NewPair::generate(name, &[host], valid_s)?;
+    let text = |pem: Vec<u8>| String::from_utf8_lossy(&pem).into_owned();
+    Ok(PemPair {
+        certificate: text(certificate),
+        key: text(key),
+    })
 }
 
 fn open(pair: &PemPair) -> Result<Pair, Error> {
