@@ -206,6 +206,8 @@ impl SnapshotFile {
         };
         SnapshotOptions {
             threshold,
+            // Whoever sets something gets that.
+            threshold_max: threshold,
             trailing,
             strategy,
         }
@@ -290,6 +292,7 @@ mod tests {
             threshold,
             trailing,
             strategy,
+            ..
         } = tuning.snapshot.unwrap();
         (threshold, trailing, strategy, warnings.len())
     }
@@ -330,6 +333,7 @@ mod tests {
         let strategy = Trailing::Static;
         let snapshot = SnapshotOptions {
             threshold: 1000,
+            threshold_max: 1000,
             trailing: 8000,
             strategy,
         };

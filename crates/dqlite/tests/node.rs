@@ -9,14 +9,14 @@ use std::{
     path::Path,
     process::{Child, Command, Stdio},
     sync::{Arc, mpsc},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use dqlite::{
     log::verify_directory,
     node::{
         BOOTSTRAP_ID, DirLock, EngineState, LastEntry, Node, NodeError, NodeOptions,
-        describe_last_entry, engine_state, mark,
+        SnapshotOptions, describe_last_entry, engine_state, mark,
     },
     wire::NodeId,
 };
@@ -447,4 +447,53 @@ fn every_option_reaches_the_engine() {
         (kind, u64::from_le_bytes(body[..8].try_into().unwrap())),
         (10, 7)
     );
+}
+
+/// Returns the last entry in the newest snapshot, 0 if there is none.
+fn snapshot_index(dir: &Path) -> u64 {
+    let names = fs::read_dir(dir)
+        .unwrap()
+        .map(|file| file.unwrap().file_name());
+    let indices = names.filter_map(|name| {
+        // snapshot-TERM-INDEX-TIME
+        let mut parts = name.to_str()?.strip_prefix("snapshot-")?.split('-');
+        parts.nth(1)?.parse().ok()
+    });
+    indices.max().unwrap_or(0)
+}
+
+#[test]
+fn snapshots_of_a_database_that_is_larger_than_the_log_are_taken_more_rarely() {
+    const OFTEN: u32 = 8;
+    const RARELY: u32 = 64;
+    let dir = tempfile::tempdir().unwrap();
+    let snapshot = SnapshotOptions {
+        threshold: OFTEN,
+        threshold_max: RARELY,
+        trailing: 2 * RARELY,
+        ..SnapshotOptions::default()
+    };
+    let node = start(&NodeOptions {
+        snapshot,
+        ..options(dir.path())
+    });
+    let mut client = Client::connect(&node);
+    client.leader();
+    client.open();
+    client.exec("CREATE TABLE t (bytes BLOB)");
+    client.exec("INSERT INTO t VALUES (randomblob(1000000))");
+    let deadline = Instant::now() + DEADLINE;
+    let mut found = vec![0];
+    loop {
+        client.exec("INSERT INTO t VALUES (1)");
+        let newest = snapshot_index(dir.path());
+        if found.last() != Some(&newest) {
+            found.push(newest);
+            if newest - found[found.len() - 2] >= RARELY.into() {
+                break;
+            }
+        }
+        assert!(Instant::now() < deadline, "{found:?}");
+    }
+    assert!(found[1] < RARELY.into(), "{found:?}");
 }

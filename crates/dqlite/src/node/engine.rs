@@ -16,7 +16,8 @@ use super::{
     NodeError, NodeOptions, aio,
     connect::{Connector, connect},
     error::copy,
-    options::Checked,
+    options::{Checked, SnapshotOptions},
+    snapshot_pace::ThresholdWord,
 };
 use crate::wire::NodeId;
 
@@ -52,14 +53,14 @@ impl Engine {
         Ok(engine)
     }
 
-    /// `connector` outlives the engine.
+    /// `connector` outlives the engine. Returns where the engine keeps the threshold of snapshots, if that may change; it
+    /// must not outlive the engine.
     pub(super) fn configure(
         &self,
         options: &NodeOptions,
         checked: &Checked,
         connector: &Connector,
-    ) -> Result<(), NodeError> {
-        let snapshot = options.snapshot;
+    ) -> Result<Option<ThresholdWord>, NodeError> {
         // SAFETY: the node is created and not running. `connect` is called with `arg` until the
         // engine is destroyed, and the caller keeps the connector that long, at the same address.
         let codes = unsafe {
@@ -67,17 +68,12 @@ impl Engine {
                 ffi::dqlite_node_set_connect_func(self.node, connect, connector.as_arg()),
                 ffi::dqlite_node_set_failure_domain(self.node, options.failure_domain),
                 ffi::dqlite_node_set_busy_timeout(self.node, checked.busy_timeout_ms),
-                ffi::dqlite_node_set_snapshot_params_v2(
-                    self.node,
-                    snapshot.threshold,
-                    snapshot.trailing,
-                    snapshot.strategy.as_c(),
-                ),
             ]
         };
         for code in codes {
             self.check("configure", code)?;
         }
+        let threshold = self.set_snapshots(options.snapshot)?;
         if let Some(ms) = checked.network_latency_ms {
             // SAFETY: created and not running.
             let code = unsafe { ffi::dqlite_node_set_network_latency_ms(self.node, ms) };
@@ -88,7 +84,33 @@ impl Engine {
             let code = unsafe { ffi::dqlite_node_set_block_size(self.node, size) };
             self.check("configure", code)?;
         }
-        Ok(())
+        Ok(threshold)
+    }
+
+    /// Sets the parameters of snapshots. Returns where the engine keeps the threshold, if it may change.
+    fn set_snapshots(&self, options: SnapshotOptions) -> Result<Option<ThresholdWord>, NodeError> {
+        // SAFETY: created and not running.
+        let set = |threshold, trailing| unsafe {
+            let strategy = options.strategy.as_c();
+            ffi::dqlite_node_set_snapshot_params_v2(self.node, threshold, trailing, strategy)
+        };
+        let is_fixed = options.most_entries() == options.threshold;
+        let word = match is_fixed {
+            true => None,
+            // SAFETY: made by libdqlite, not running; the caller's promise.
+            false => unsafe {
+                ThresholdWord::find(self.node.cast(), |probe| {
+                    set(probe, u32::MAX) == ffi::DQLITE_OK
+                })
+            },
+        };
+        self.check("configure", set(options.threshold, options.trailing))?;
+        if word.is_none() && !is_fixed {
+            tracing::debug!(
+                "the engine's threshold was not found: snapshots are taken at a fixed pace"
+            );
+        }
+        Ok(word.filter(|word| word.get() == options.threshold))
     }
 
     /// Bind the socket, and return its name. Without this, starting aborts the process.

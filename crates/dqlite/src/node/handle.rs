@@ -21,6 +21,7 @@ use super::{
     poison::Watch,
     process::{check_version, prepare_process},
     reuse,
+    snapshot_pace::Pace,
     state::undo_half_a_bootstrap,
     statements, turns,
 };
@@ -43,7 +44,8 @@ pub struct Node {
 }
 
 enum Phase {
-    Created(Parts, Checked),
+    /// The pace ends before the engine does.
+    Created(Parts, Checked, Option<Pace>),
     Running(Parts, Watch, Mark),
     Ended,
 }
@@ -89,7 +91,8 @@ impl Node {
         check_space(&options.dir)?;
         let connector = Box::new(Connector::new(options.dial.clone()));
         let engine = Engine::create(options.id, &checked.address, &checked.dir)?;
-        engine.configure(options, &checked, &connector)?;
+        let threshold = engine.configure(options, &checked, &connector)?;
+        let pace = threshold.map(|word| Pace::new(word, options.snapshot, report.last_index));
         Ok(Self {
             dir: options.dir.clone(),
             id: options.id,
@@ -102,6 +105,7 @@ impl Node {
                     lock,
                 },
                 checked,
+                pace,
             ),
         })
     }
@@ -109,7 +113,8 @@ impl Node {
     /// Load the data and serve it. Takes seconds on a large database. A node that failed to start
     /// has ended, and the name of its socket stays taken until the process ends.
     pub fn start(&mut self) -> Result<(), NodeError> {
-        let Phase::Created(mut parts, checked) = std::mem::replace(&mut self.phase, Phase::Ended)
+        let Phase::Created(mut parts, checked, pace) =
+            std::mem::replace(&mut self.phase, Phase::Ended)
         else {
             return Err(NodeError::InvalidOption {
                 option: "use",
@@ -119,7 +124,7 @@ impl Node {
         self.bind_address = parts.engine.bind(&checked.bind_address)?;
         parts.lock.yield_to_engine();
         let watch = Watch::begin(&self.dir);
-        let mark = Mark::begin(&self.dir, self.id, &self.report);
+        let mark = Mark::begin(&self.dir, self.id, &self.report, pace);
         let mark = mark.map_err(|source| NodeError::Directory {
             dir: self.dir.clone(),
             source,

@@ -33,6 +33,7 @@ mod priority;
 mod process;
 mod recover;
 pub mod reuse;
+mod snapshot_pace;
 mod state;
 mod statements;
 pub mod survey;

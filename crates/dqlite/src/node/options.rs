@@ -63,6 +63,9 @@ pub struct NodeOptions {
 pub struct SnapshotOptions {
     /// A snapshot is taken after this many log entries.
     pub threshold: u32,
+    /// It waits for up to this many, but no more than `trailing`, while one has more than a quarter of the bytes of the
+    /// log between two.
+    pub threshold_max: u32,
     /// This many entries are kept after it, for nodes that fell behind. At least `threshold`.
     pub trailing: u32,
     pub strategy: Trailing,
@@ -77,12 +80,21 @@ pub enum Trailing {
     Dynamic,
 }
 
+impl SnapshotOptions {
+    /// Returns the most log entries between two snapshots.
+    pub(super) fn most_entries(&self) -> u32 {
+        self.threshold_max.min(self.trailing).max(self.threshold)
+    }
+}
+
 impl Default for SnapshotOptions {
     /// An entry of a full batch is about 180 KiB: 1024 of them bound the log in memory to some 200
-    /// MB at full load, and the snapshot's writes to one database per 1024 batches.
+    /// MB at full load, and the snapshot's writes to one database per 1024 batches. Where entries are small and the
+    /// database is large, there are 4096 of them, and their log is smaller than the database.
     fn default() -> Self {
         Self {
             threshold: 1024,
+            threshold_max: 4096,
             trailing: 4096,
             strategy: Trailing::Dynamic,
         }

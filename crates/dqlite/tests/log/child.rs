@@ -25,6 +25,7 @@ fn node_process() {
         bootstrap: !dir.join("metadata1").exists(),
         snapshot: SnapshotOptions {
             threshold,
+            threshold_max: threshold,
             trailing: threshold,
             strategy: Trailing::Static,
         },

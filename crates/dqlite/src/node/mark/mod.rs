@@ -20,7 +20,7 @@ mod file;
 mod state;
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
@@ -35,6 +35,7 @@ use std::{
 use super::{
     LastEntry,
     poison::{self, Kind},
+    snapshot_pace::Pace,
 };
 use crate::{
     log::{FileName, Report},
@@ -81,6 +82,8 @@ struct Inner {
     is_changed: bool,
     /// Files of open segments, by their descriptors.
     segments: Vec<(i32, u64)>,
+    /// None if the threshold of snapshots is fixed, and after the end.
+    pace: Option<Pace>,
 }
 
 /// The trackers of all nodes of this process.
@@ -93,7 +96,13 @@ fn tracked() -> MutexGuard<'static, Vec<Arc<Tracker>>> {
 
 impl Mark {
     /// Writes the mark of a node that is about to start on a directory with this log, and follows its files.
-    pub fn begin(dir: &Path, node_id: NodeId, report: &Report) -> io::Result<Self> {
+    /// `pace` hears of what is written.
+    pub fn begin(
+        dir: &Path,
+        node_id: NodeId,
+        report: &Report,
+        pace: Option<Pace>,
+    ) -> io::Result<Self> {
         let snapshot = report.snapshot.as_ref();
         let snapshot = snapshot.map(|snapshot| SnapshotEnd::read(dir, snapshot.id));
         let state = State::new(node_id, report, snapshot.transpose()?);
@@ -108,6 +117,7 @@ impl Mark {
                 state,
                 is_changed: false,
                 segments: Vec::new(),
+                pace,
             }),
         });
         let (stop, stopped) = sync_channel(0);
@@ -138,6 +148,7 @@ impl Mark {
 
     fn end(&mut self) {
         tracked().retain(|tracker| !Arc::ptr_eq(tracker, &self.tracker));
+        self.tracker.lock().pace = None;
         if let Some((stop, thread)) = self.stop.take() {
             drop(stop);
             // It has no other work; if it has panicked, that was reported.
@@ -237,6 +248,9 @@ pub(super) fn written(file: i32, offset: u64, bytes: &[u8]) {
         let mut inner = tracker.lock();
         if let Some(counter) = inner.counter_of(file) {
             inner.state.written(counter, offset, bytes);
+            if let Some(pace) = &mut inner.pace {
+                pace.logged(bytes.len());
+            }
             inner.is_changed = true;
         }
     }
@@ -244,13 +258,13 @@ pub(super) fn written(file: i32, offset: u64, bytes: &[u8]) {
 
 /// The engine has renamed a file.
 pub(super) fn renamed(from: &Path, to: &Path) {
-    let Some((tracker, to)) = tracker_of(to) else {
+    let Some((tracker, name)) = tracker_of(to) else {
         return;
     };
     let from = from.file_name().and_then(|name| name.to_str());
     let from = from.map_or(FileName::Other, FileName::parse);
     let mut inner = tracker.lock();
-    match (from, to) {
+    match (from, name) {
         (FileName::Open { counter }, FileName::Closed { first, last }) => {
             inner.state.closed(counter, first, last);
         }
@@ -258,6 +272,11 @@ pub(super) fn renamed(from: &Path, to: &Path) {
         (_, FileName::Snapshot(id)) => {
             let end = SnapshotEnd::read(&tracker.dir, id).ok();
             inner.state.snapshot(id.index, end);
+            let last_index = inner.state.last_index();
+            let bytes = fs::metadata(to).map_or(0, |metadata| metadata.len());
+            if let Some(pace) = &mut inner.pace {
+                pace.snapshot(bytes, last_index);
+            }
         }
         _ => return,
     }

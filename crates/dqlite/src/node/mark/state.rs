@@ -91,6 +91,11 @@ impl State {
         })
     }
 
+    /// Returns the index of the last entry that was written and not taken back.
+    pub fn last_index(&self) -> u64 {
+        self.last_index
+    }
+
     /// An open segment without entries was made.
     pub fn created(&mut self, counter: u64) {
         self.removed(counter);
