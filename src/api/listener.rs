@@ -1,4 +1,4 @@
-//! The listener of the etcd API: a TCP port or a unix socket, and the connections that arrive
+//! The listeners of the etcd API: TCP ports and unix sockets, and the connections that arrive
 //! there.
 //!
 //! A socket file is readable for its owner only from the moment it exists, and is removed when the listener
@@ -18,7 +18,6 @@ use std::{
 };
 
 use nix::sys::socket::{setsockopt, sockopt};
-use places::Places;
 use tokio::net::{TcpListener, TcpSocket, lookup_host};
 
 use self::unix::SocketFile;
@@ -72,7 +71,7 @@ fn hint(error: &io::Error) -> &'static str {
     }
 }
 
-/// Listens from the moment it is made; accepts nothing until [`Listener::incoming`] is polled.
+/// Listens from the moment it is made; accepts nothing until [`Incoming`] is polled.
 #[derive(Debug)]
 pub struct Listener {
     socket: Socket,
@@ -119,14 +118,22 @@ impl Listener {
         }
     }
 
+    /// Binds all addresses, or none. Those with TLS speak it as `tls` says.
+    pub async fn bind_all(
+        addresses: &[ListenAddress],
+        tls: Option<&Arc<ServerTls>>,
+    ) -> Result<Vec<Self>, ListenError> {
+        let mut listeners = Vec::with_capacity(addresses.len());
+        for address in addresses {
+            let tls = tls.filter(|_| address.is_tls).cloned();
+            listeners.push(Self::bind(address, tls).await?);
+        }
+        Ok(listeners)
+    }
+
     /// Returns the address, with the port that the kernel chose where 0 was asked for.
     pub fn address(&self) -> &ListenAddress {
         &self.address
-    }
-
-    /// The stream of connections, which never ends and has no errors. They take places of these.
-    pub fn incoming(self, places: Places) -> Incoming {
-        Incoming::new(self.socket, self.tls, places)
     }
 }
 

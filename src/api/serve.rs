@@ -1,4 +1,4 @@
-//! One listener for all services: gRPC, and the HTTP endpoints beside it.
+//! All services at each of the listeners: gRPC, and the HTTP endpoints beside it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,7 +20,7 @@ use tonic::{
 };
 
 use super::{
-    ClusterService, Corked, Counted, Identity, KvService, LeaseService, Listener,
+    ClusterService, Corked, Counted, Identity, Incoming, KvService, LeaseService, Listener,
     MaintenanceService, Stopping, WatchService,
     access::Access,
     auth::AuthService,
@@ -107,7 +107,7 @@ const MAX_RESET_STREAMS: usize = 1000;
 /// Serves until `stop` is ready and all calls ended.
 pub async fn serve(
     services: Services,
-    listener: Listener,
+    listeners: Vec<Listener>,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), Error> {
     let (sources, rules) = (services.sources.clone(), services.web_rules.clone());
@@ -121,8 +121,7 @@ pub async fn serve(
         http,
         incomplete,
     };
-    let connections = listener
-        .incoming(Places::new(CLIENTS.limits()))
+    let connections = Incoming::new(listeners, Places::new(CLIENTS.limits()))
         .map(|accepted| accepted.map(Corked::new));
     Server::builder()
         .accept_http1(true)
@@ -157,7 +156,7 @@ pub async fn serve_http(
         http,
         incomplete: incomplete(MIN_DECODED_BYTES),
     };
-    let connections = listener.incoming(Places::new(OBSERVERS.limits()));
+    let connections = Incoming::new([listener], Places::new(OBSERVERS.limits()));
     Server::builder()
         .accept_http1(true)
         .serve_with_incoming_shutdown(service, connections, stop)

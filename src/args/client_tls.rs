@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args};
 use dqlite::tls::TlsVersion;
 
-use super::values::boolean;
-use crate::address::ListenAddress;
+use super::{ListenAddresses, values::boolean};
 
 /// The TLS flags of etcd; an empty value is none.
 #[derive(Debug, Clone, Args)]
@@ -61,7 +60,7 @@ pub fn file(text: &str) -> Option<PathBuf> {
 
 impl ClientTlsFlags {
     /// Fails with what is wrong with the flags together, and what to do about it.
-    pub(super) fn check(&self, listen: &ListenAddress) -> Result<(), String> {
+    pub(super) fn check(&self, listen: &ListenAddresses) -> Result<(), String> {
         let files = [
             ("--cert-file", &self.cert_file),
             ("--key-file", &self.key_file),
@@ -69,7 +68,7 @@ impl ClientTlsFlags {
             ("--client-crl-file", &self.client_crl_file),
         ];
         let mut given = files.iter().filter(|(_, file)| !file.is_empty());
-        if !listen.is_tls {
+        if !listen.has_tls() {
             let given = given.next().map(|(flag, _)| *flag);
             return match given.or(self.client_cert_auth.then_some("--client-cert-auth")) {
                 None => Ok(()),

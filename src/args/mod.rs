@@ -10,6 +10,7 @@ mod conversion;
 mod groups;
 mod init;
 mod inspect;
+mod listen;
 mod logs;
 mod migrator;
 mod recover;
@@ -40,6 +41,7 @@ pub use self::{
     conversion::RollBackArgs,
     init::InitArgs,
     inspect::{DiffArgs, GetArgs, HistoryArgs, Output, ServerFlags},
+    listen::ListenAddresses,
     logs::{LogFlags, LogFormat, Threshold},
     migrator::{CopyFlags, MigratorArgs, MigratorMode, Origin},
     recover::{Accepted, MemberArg, RecoverArgs},
@@ -70,13 +72,13 @@ pub struct Args {
     #[arg(long, value_name = "DIR", default_value = DEFAULT_STORAGE_DIR)]
     pub storage_dir: PathBuf,
 
-    /// Address of the etcd API: tcp://host:port, https://host:port or unix:///path. Empty:
-    /// unix://kine.sock.
-    #[arg(long, value_name = "ADDRESS", default_value = DEFAULT_LISTEN)]
-    pub listen: ListenAddress,
+    /// Addresses of the etcd API, separated by commas: tcp://host:port, https://host:port or
+    /// unix:///path. Empty: unix://kine.sock.
+    #[arg(long, value_name = "ADDRESSES", default_value = DEFAULT_LISTEN)]
+    pub listen: ListenAddresses,
 
     /// URLs under which clients reach this node, separated by commas; all nodes list them. Empty:
-    /// that of --listen, with the host of the node's own address for all interfaces.
+    /// those of --listen, with the host of the node's own address for all interfaces.
     #[arg(long, value_name = "URLS", default_value = "")]
     pub advertise_client_urls: ClientUrls,
 

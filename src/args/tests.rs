@@ -249,7 +249,7 @@ fn a_token_lives_seconds_or_a_duration() {
 #[test]
 fn tls_of_the_api_has_etcds_flags() {
     let args = read(&[]).unwrap();
-    assert!(!args.listen.is_tls && !args.client_tls.client_cert_auth);
+    assert!(!args.listen.has_tls() && !args.client_tls.client_cert_auth);
     assert_eq!(args.client_tls.tls_min_version.0, Some(TlsVersion::Tls12));
     assert_eq!(args.client_tls.tls_max_version.0, None);
     let args = read(&[
@@ -264,7 +264,7 @@ fn tls_of_the_api_has_etcds_flags() {
     ])
     .unwrap();
     let flags = &args.client_tls;
-    assert!(args.listen.is_tls && flags.client_cert_auth);
+    assert!(args.listen.has_tls() && flags.client_cert_auth);
     assert_eq!(file(&flags.cert_file), Some("a.crt".into()));
     assert_eq!(file(&flags.client_crl_file), None);
     assert_eq!(flags.tls_min_version.0, Some(TlsVersion::Tls13));

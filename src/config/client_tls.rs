@@ -7,7 +7,7 @@ use crate::{
 
 /// Loads the settings of TLS for clients; none without TLS. The flags were checked to fit together.
 pub(super) fn load(args: &Args) -> Result<Option<ServerTls>, ServerTlsError> {
-    if !args.listen.is_tls {
+    if !args.listen.has_tls() {
         return Ok(None);
     }
     let flags = &args.client_tls;

@@ -36,7 +36,7 @@ pub use self::{
 };
 use crate::{
     address::{ListenAddress, ListenSocket},
-    args::{Args, file},
+    args::{Args, ListenAddresses, file},
     backup::BackupSettings,
     process::disk::DiskWatch,
     store::{QuotaBytes, conversion::BackupTo},
@@ -47,7 +47,7 @@ use crate::{
 pub struct ServerConfig {
     pub storage_dir: PathBuf,
     pub start: Start,
-    pub listen: ListenAddress,
+    pub listen: ListenAddresses,
     /// The URLs under which clients reach this node; none if they follow from `listen`.
     pub advertised_urls: Vec<String>,
     /// The address at which the metrics are served beside `listen`, if at all.
@@ -90,11 +90,12 @@ pub fn load(args: &Args) -> Result<ServerConfig, ConfigError> {
 fn read(args: &Args, warnings: &mut Vec<String>) -> Result<ServerConfig, ConfigError> {
     let dir = args.storage_dir.as_path();
     let listen = args.listen.clone();
-    let own_socket = match &listen.socket {
+    let sockets = listen.0.iter().filter_map(|address| match &address.socket {
         ListenSocket::Unix(path) => Some(path.as_path()),
         ListenSocket::Tcp { .. } => None,
-    };
-    let start = start::read(dir, own_socket, args.enable_tls, warnings)?;
+    });
+    let own_sockets: Vec<&Path> = sockets.collect();
+    let start = start::read(dir, &own_sockets, args.enable_tls, warnings)?;
     let tls = match args.enable_tls {
         true => Some(tls::load(dir, args.min_tls_version)?),
         false => None,

@@ -105,10 +105,10 @@ impl Start {
     }
 }
 
-/// `own_socket` is where the API is served, which may be in `dir`.
+/// `own_sockets` are those at which the API is served, which may be in `dir`.
 pub(super) fn read(
     dir: &Path,
-    own_socket: Option<&Path>,
+    own_sockets: &[&Path],
     with_tls: bool,
     warnings: &mut Vec<String>,
 ) -> Result<Start, ConfigError> {
@@ -138,7 +138,7 @@ pub(super) fn read(
     }
     let path = dir.join(INIT);
     if let Some(text) = yaml::read(&path)? {
-        return first_start(dir, &path, &text, own_socket, warnings);
+        return first_start(dir, &path, &text, own_sockets, warnings);
     }
     let info = files::read_info(dir)?;
     let cluster = files::read_cluster(dir)?;
@@ -159,7 +159,7 @@ fn first_start(
     dir: &Path,
     path: &Path,
     text: &str,
-    own_socket: Option<&Path>,
+    own_sockets: &[&Path],
     warnings: &mut Vec<String>,
 ) -> Result<Start, ConfigError> {
     let invalid = |reason| ConfigError::Invalid {
@@ -194,7 +194,7 @@ fn first_start(
     let cluster = cluster.collect::<Result<Vec<_>, _>>()?;
     let flag = if cluster.is_empty() { BOOTSTRAP } else { JOIN };
     let interrupted = exists(&dir.join(flag))?.then_some(flag);
-    check_beside_init(dir, own_socket, interrupted)?;
+    check_beside_init(dir, own_sockets, interrupted)?;
     if interrupted.is_some() {
         if files::read_info(dir)?.is_some_and(|info| info.address != address.as_str()) {
             return Err(foreign(dir, INFO_FILE));
@@ -255,7 +255,7 @@ pub fn prepare_restore(dir: &Path) -> Result<(), ConfigError> {
         }
         return Ok(());
     }
-    check_beside_init(dir, None, None)?;
+    check_beside_init(dir, &[], None)?;
     let marked = fs::File::create(&mark).and_then(|file| {
         file.sync_all()?;
         sync_dir(dir)
@@ -274,7 +274,7 @@ fn parse_address(path: &Path, key: &str, text: &str) -> Result<NodeAddress, Conf
 /// Fails if the directory is there and holds anything that a new node cannot have beside it.
 pub fn check_unused(dir: &Path) -> Result<(), ConfigError> {
     match exists(dir)? {
-        true => check_beside_init(dir, None, None),
+        true => check_beside_init(dir, &[], None),
         false => Ok(()),
     }
 }
@@ -282,7 +282,7 @@ pub fn check_unused(dir: &Path) -> Result<(), ConfigError> {
 /// Fails with the first name, in alphabetic order, that does not belong there.
 fn check_beside_init(
     dir: &Path,
-    own_socket: Option<&Path>,
+    own_sockets: &[&Path],
     interrupted: Option<&str>,
 ) -> Result<(), ConfigError> {
     let unreadable = |source| ConfigError::Unreadable {
@@ -295,7 +295,7 @@ fn check_beside_init(
     }
     names.sort();
     for name in names {
-        let is_own_socket = || own_socket == Some(dir.join(&name).as_path());
+        let is_own_socket = || own_sockets.contains(&dir.join(&name).as_path());
         let text = name.to_string_lossy();
         let is_ours = interrupted.is_some_and(|flag| is_left_by(flag, &text));
         if !stays_beside_init(&text) && !is_ours && !is_own_socket() {

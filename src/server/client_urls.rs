@@ -15,10 +15,20 @@ pub struct ClientUrls {
     pub published: Vec<String>,
 }
 
+/// Whom a URL is of use to, the fewest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Reach {
+    /// Another machine may have a socket of the same name.
+    Socket,
+    /// A loopback address, where other nodes are elsewhere.
+    Machine,
+    All,
+}
+
 impl ClientUrls {
-    /// Takes the URLs of the operator. Without any they follow from the address of the listener, and
-    /// from the node's own where that names no host.
-    pub fn new(advertised: &[String], listen: &ListenAddress, node_address: &str) -> Self {
+    /// Takes the URLs of the operator. Without any they follow from the addresses of the listeners, and
+    /// from the node's own where one names no host. Of several, those are told that reach most.
+    pub fn new(advertised: &[String], listeners: &[&ListenAddress], node_address: &str) -> Self {
         if !advertised.is_empty() {
             return Self {
                 own: advertised.to_vec(),
@@ -27,24 +37,32 @@ impl ClientUrls {
         }
         let node_address = node_address.parse::<NodeAddress>();
         let node_host = node_address.as_ref().map_or(LOOPBACK, NodeAddress::host);
-        let (own, is_reachable) = match &listen.socket {
-            // Another machine may have a socket of the same name.
-            ListenSocket::Unix(_) => (listen.to_string(), false),
-            ListenSocket::Tcp { host, port } => {
-                let host = match is_unspecified(host) {
-                    true => node_host,
-                    false => host,
-                };
-                let scheme = if listen.is_tls { "https" } else { "http" };
-                let url = format!("{scheme}://{}", authority(host, *port));
-                (url, !is_loopback(host) || is_loopback(node_host))
-            }
+        let urls: Vec<(String, Reach)> = listeners.iter().map(|at| url(at, node_host)).collect();
+        let widest = urls.iter().map(|(_, reach)| *reach).max();
+        let told = urls.into_iter().filter(|(_, reach)| Some(*reach) == widest);
+        let own: Vec<String> = told.map(|(url, _)| url).collect();
+        let published = match widest {
+            Some(Reach::All) => own.clone(),
+            _ => Vec::new(),
         };
-        Self {
-            published: is_reachable.then(|| own.clone()).into_iter().collect(),
-            own: vec![own],
-        }
+        Self { own, published }
     }
+}
+
+fn url(listen: &ListenAddress, node_host: &str) -> (String, Reach) {
+    let ListenSocket::Tcp { host, port } = &listen.socket else {
+        return (listen.to_string(), Reach::Socket);
+    };
+    let host = match is_unspecified(host) {
+        true => node_host,
+        false => host,
+    };
+    let scheme = if listen.is_tls { "https" } else { "http" };
+    let reach = match is_loopback(host) && !is_loopback(node_host) {
+        true => Reach::Machine,
+        false => Reach::All,
+    };
+    (format!("{scheme}://{}", authority(host, *port)), reach)
 }
 
 fn is_loopback(host: &str) -> bool {
@@ -56,7 +74,7 @@ mod tests {
     use super::*;
 
     fn urls(listen: &str, node_address: &str) -> (String, bool) {
-        let urls = ClientUrls::new(&[], &listen.parse().unwrap(), node_address);
+        let urls = ClientUrls::new(&[], &[&listen.parse().unwrap()], node_address);
         let [own] = &urls.own[..] else {
             panic!("{urls:?}");
         };
@@ -90,9 +108,31 @@ mod tests {
     }
 
     #[test]
+    fn of_several_listeners_those_are_told_that_most_can_reach() {
+        let at =
+            ["unix:///x", "http://127.0.0.1:2", "https://:1"].map(|text| text.parse().unwrap());
+        let [socket, loopback, everywhere]: &[ListenAddress; 3] = &at;
+        let told = |listeners: &[&ListenAddress]| {
+            let urls = ClientUrls::new(&[], listeners, "10.0.0.1:9000");
+            (urls.own, urls.published.len())
+        };
+        let all = (vec!["https://10.0.0.1:1".to_owned()], 1);
+        assert_eq!(told(&[socket, loopback, everywhere]), all);
+        let machine = (vec!["http://127.0.0.1:2".to_owned()], 0);
+        assert_eq!(told(&[socket, loopback]), machine);
+        let alone = ClientUrls::new(&[], &[loopback, everywhere], "127.0.0.1:9000");
+        assert_eq!(alone.own, ["http://127.0.0.1:2", "https://127.0.0.1:1"]);
+        assert_eq!(alone.published, alone.own);
+    }
+
+    #[test]
     fn the_operator_knows_better() {
         let advertised = ["http://proxy:1".to_owned(), "http://proxy:2".to_owned()];
-        let urls = ClientUrls::new(&advertised, &"unix:///x".parse().unwrap(), "10.0.0.1:9000");
+        let urls = ClientUrls::new(
+            &advertised,
+            &[&"unix:///x".parse().unwrap()],
+            "10.0.0.1:9000",
+        );
         assert_eq!(
             (&urls.own[..], &urls.published[..]),
             (&advertised[..], &advertised[..])

@@ -100,7 +100,7 @@ impl From<CoordinatorError> for ServerError {
 
 /// Serves until `stop` is ready, the disk is low and that is a reason to stop, or the engine is lost.
 pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result<(), ServerError> {
-    let listener = Listener::bind(&config.listen, config.client_tls.clone()).await?;
+    let listeners = Listener::bind_all(&config.listen.0, config.client_tls.as_ref()).await?;
     let metrics_listener = match &config.metrics_listen {
         Some(address) => Some(Listener::bind(address, None).await?),
         None => None,
@@ -193,11 +193,8 @@ pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result
     let compactions = Arc::new(ClientCompactions::default());
     let compactor = start_compactor(&config, &store, &compactions);
     let backups = start_backups(&config, &store, &identity, node.membership());
-    let client_urls = ClientUrls::new(
-        &config.advertised_urls,
-        listener.address(),
-        &node.identity.address,
-    );
+    let bound: Vec<_> = listeners.iter().map(Listener::address).collect();
+    let client_urls = ClientUrls::new(&config.advertised_urls, &bound, &node.identity.address);
     let publisher = Publisher {
         store: store.clone(),
         membership: node.membership(),
@@ -225,11 +222,7 @@ pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result
         }),
         auth: config.auth,
         sources,
-        web_rules: WebRules::new(
-            config.cors.clone(),
-            config.host_whitelist.clone(),
-            config.client_tls.is_some(),
-        ),
+        web_rules: WebRules::new(config.cors.clone(), config.host_whitelist.clone()),
     };
     if let Some(listener) = profiling_listener {
         info!(listen = %listener.address(), "serving profiles");
@@ -238,7 +231,7 @@ pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result
         let serving = api::serve_http(routes, listener, stopping.clone().wait());
         tokio::spawn(serving);
     }
-    let mut api = tokio::spawn(api::serve(services, listener, stopping.wait()));
+    let mut api = tokio::spawn(api::serve(services, listeners, stopping.wait()));
     info!(listen = %config.listen, revision = store.revision().number(), "ready");
 
     let aside = StepAside {

@@ -29,6 +29,7 @@ mod kv;
 mod lease;
 mod lifecycle;
 mod linear;
+mod listen;
 mod lock;
 mod logs;
 mod maintenance;

@@ -10,6 +10,7 @@ use axum::{
 };
 
 use super::text;
+use crate::api::Peer;
 
 /// The web pages that may use the API, and the names of the server that their browsers may have asked for: etcd's
 /// `--cors` and `--host-whitelist` (client/pkg `cors`, server/embed/serve.go `accessController`).
@@ -28,14 +29,10 @@ enum Names {
 
 impl WebRules {
     /// `*` among the names stands for all.
-    pub fn new(origins: Vec<String>, hosts: Vec<String>, is_tls: bool) -> Self {
-        let hosts = match is_tls {
-            true => Names::All,
-            false => Names::new(hosts),
-        };
+    pub fn new(origins: Vec<String>, hosts: Vec<String>) -> Self {
         Self {
             origins: Names::new(origins),
-            hosts,
+            hosts: Names::new(hosts),
         }
     }
 
@@ -114,7 +111,8 @@ pub(super) async fn check_web(
     request: Request,
     next: Next,
 ) -> Response {
-    if !rules.hosts.has(host(&request)) {
+    let is_tls = request.extensions().get().is_some_and(Peer::is_tls);
+    if !is_tls && !rules.hosts.has(host(&request)) {
         let told = format!(
             "the Host header names {:?}, which is none of --host-whitelist: a page may have pointed that name here \
              (DNS rebinding, CVE-2018-5702)\n",

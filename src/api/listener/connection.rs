@@ -49,6 +49,7 @@ pub(super) enum Plain {
 #[derive(Debug, Clone)]
 pub struct Peer {
     pub address: PeerAddress,
+    is_tls: bool,
     common_name: Option<Arc<str>>,
     calls: Calls,
 }
@@ -70,13 +71,27 @@ impl PeerAddress {
 }
 
 impl Peer {
-    pub(super) fn new(address: PeerAddress, common_name: Option<Arc<str>>, place: &Place) -> Self {
+    /// Returns one that speaks without TLS.
+    pub(super) fn new(address: PeerAddress, place: &Place) -> Self {
         let calls = place.calls();
         Self {
             address,
-            common_name,
+            is_tls: false,
+            common_name: None,
             calls,
         }
+    }
+
+    pub(super) fn with_tls(self, common_name: Option<Arc<str>>) -> Self {
+        Self {
+            is_tls: true,
+            common_name,
+            ..self
+        }
+    }
+
+    pub fn is_tls(&self) -> bool {
+        self.is_tls
     }
 
     /// Begins a call on its connection, which is not idle until this ends.

@@ -110,7 +110,7 @@ async fn shake(
         return Err(io::Error::new(io::ErrorKind::InvalidData, error));
     }
     let accepted = tls.accept(stream).await?;
-    let peer = Peer::new(address, accepted.common_name, place);
+    let peer = Peer::new(address, place).with_tls(accepted.common_name);
     Ok((Channel::Tls(Box::new(accepted.stream)), peer))
 }
 

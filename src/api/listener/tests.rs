@@ -1,6 +1,6 @@
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 
-use places::Limits;
+use places::{Limits, Places};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpStream, UnixStream},
@@ -65,7 +65,7 @@ async fn a_tcp_client_is_served_without_delay() {
     let listener = bind(&tcp()).await.unwrap();
     let port = port(&listener);
     assert_ne!(port, 0);
-    let mut incoming = listener.incoming(places(100));
+    let mut incoming = Incoming::new([listener], places(100));
     echo(
         &mut incoming,
         TcpStream::connect(("127.0.0.1", port)).await.unwrap(),
@@ -81,11 +81,51 @@ async fn a_tcp_client_is_served_without_delay() {
 }
 
 #[tokio::test]
+async fn clients_of_all_sockets_are_served_and_share_the_places() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("k8s.sock");
+    let (tls, _) = crate::tls::tests::server();
+    let with_tls = "https://127.0.0.1:0".parse().unwrap();
+    let addresses = [tcp(), unix(&path), with_tls];
+    let listeners = Listener::bind_all(&addresses, Some(&tls)).await.unwrap();
+    let [plain, _, tls] = &listeners[..] else {
+        panic!("{listeners:?}");
+    };
+    assert!(plain.tls.is_none() && tls.tls.is_some());
+    let port = port(plain);
+    let mut incoming = Incoming::new(listeners, places(1));
+    let over_tcp = async || TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    for _ in 0..2 {
+        echo(&mut incoming, over_tcp().await).await;
+        echo(&mut incoming, UnixStream::connect(&path).await.unwrap()).await;
+    }
+    let _client = over_tcp().await;
+    let mut first = next(&mut incoming).await;
+    let _other = UnixStream::connect(&path).await.unwrap();
+    let _second = next(&mut incoming).await;
+    // There is one place for a stranger, and the oldest gives it up.
+    let error = first.read(&mut [0]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionAborted);
+}
+
+#[tokio::test]
+async fn of_several_addresses_all_are_bound_or_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("k8s.sock");
+    let occupant = bind(&tcp()).await.unwrap();
+    let addresses = [unix(&path), occupant.address().clone()];
+    let error = Listener::bind_all(&addresses, None).await.unwrap_err();
+    let address = occupant.address().to_string();
+    assert!(error.to_string().contains(&address), "{error}");
+    assert!(!path.exists());
+}
+
+#[tokio::test]
 async fn no_host_is_all_interfaces() {
     let address = "tcp://:0".parse().unwrap();
     let listener = bind(&address).await.unwrap();
     let port = port(&listener);
-    let mut incoming = listener.incoming(places(100));
+    let mut incoming = Incoming::new([listener], places(100));
     echo(
         &mut incoming,
         TcpStream::connect(("127.0.0.1", port)).await.unwrap(),
@@ -127,7 +167,7 @@ async fn a_socket_is_private_and_removed_at_the_end() {
     let listener = bind(&unix(&path)).await.unwrap();
     let mode = fs::metadata(&path).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
-    let mut incoming = listener.incoming(places(100));
+    let mut incoming = Incoming::new([listener], places(100));
     echo(&mut incoming, UnixStream::connect(&path).await.unwrap()).await;
     let client = UnixStream::connect(&path).await.unwrap();
     assert_eq!(
@@ -148,7 +188,7 @@ async fn an_abandoned_socket_is_replaced_and_a_live_one_is_not() {
     let error = bind(&unix(&path)).await.unwrap_err();
     assert!(matches!(error, ListenError::InUse { .. }), "{error}");
     assert!(error.to_string().contains("k8s.sock"), "{error}");
-    let mut incoming = listener.incoming(places(100));
+    let mut incoming = Incoming::new([listener], places(100));
     let _probe = next(&mut incoming).await;
     echo(&mut incoming, UnixStream::connect(&path).await.unwrap()).await;
 }
@@ -162,7 +202,7 @@ async fn the_socket_of_a_successor_stays() {
     let second = bind(&unix(&path)).await.unwrap();
     drop(first);
     echo(
-        &mut second.incoming(places(100)),
+        &mut Incoming::new([second], places(100)),
         UnixStream::connect(&path).await.unwrap(),
     )
     .await;
@@ -197,7 +237,7 @@ async fn a_path_that_cannot_be_is_explained() {
 async fn the_oldest_stranger_goes_and_the_next_client_does_not_wait() {
     let listener = bind(&tcp()).await.unwrap();
     let port = port(&listener);
-    let mut incoming = listener.incoming(places(1));
+    let mut incoming = Incoming::new([listener], places(1));
     let mut silent = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     let mut first = next(&mut incoming).await;
     let _second = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
@@ -222,7 +262,7 @@ async fn a_handshake_that_others_need_the_place_of_ends() {
     let (server, pair) = crate::tls::tests::server();
     let listener = Listener::bind(&tcp(), Some(server)).await.unwrap();
     let port = port(&listener);
-    let mut incoming = listener.incoming(places(2));
+    let mut incoming = Incoming::new([listener], places(2));
     let mut half_open = Vec::new();
     for _ in 0..20 {
         half_open.push(TcpStream::connect(("127.0.0.1", port)).await.unwrap());
@@ -244,7 +284,7 @@ async fn accepting_goes_on_after_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("k8s.sock");
     let listener = bind(&unix(&path)).await.unwrap();
-    let mut incoming = listener.incoming(places(100));
+    let mut incoming = Incoming::new([listener], places(100));
     for _ in 0..3 {
         incoming.pause(&io::Error::from_raw_os_error(libc::EMFILE));
     }
@@ -256,7 +296,7 @@ async fn accepting_goes_on_after_an_error() {
 async fn timeout_after(bytes: &[u8]) -> Option<Duration> {
     let listener = bind(&tcp()).await.unwrap();
     let port = port(&listener);
-    let mut incoming = listener.incoming(places(100));
+    let mut incoming = Incoming::new([listener], places(100));
     let mut client = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     client.write_all(bytes).await.unwrap();
     let mut connection = next(&mut incoming).await;
@@ -292,7 +332,7 @@ async fn a_handshake_that_does_not_end_is_cut_off() {
     let (server, _) = crate::tls::tests::server();
     let listener = Listener::bind(&tcp(), Some(server)).await.unwrap();
     let port = port(&listener);
-    let mut incoming = listener.incoming(places(100));
+    let mut incoming = Incoming::new([listener], places(100));
     let mut client = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     tokio::time::pause();
     let started = tokio::time::Instant::now();
@@ -309,7 +349,7 @@ async fn tls_hides_no_odd_authority() {
     let (server, pair) = crate::tls::tests::server();
     let listener = Listener::bind(&tcp(), Some(server)).await.unwrap();
     let port = port(&listener);
-    let mut incoming = listener.incoming(places(100));
+    let mut incoming = Incoming::new([listener], places(100));
     let client = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     let (mut connection, mut client) = tokio::join!(
         next(&mut incoming),

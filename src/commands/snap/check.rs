@@ -9,7 +9,10 @@ use std::{
 use dqlite::proxy::BoundPort;
 
 use super::{HookError, settings::Settings};
-use crate::address::{ListenAddress, ListenSocket, NodeAddress};
+use crate::{
+    address::{ListenSocket, NodeAddress},
+    args::ListenAddresses,
+};
 
 /// The longest path that the address of a socket has room for, in bytes (unix(7)).
 const MAX_SOCKET_PATH_BYTES: usize = 107;
@@ -22,24 +25,23 @@ pub async fn run(settings: &Settings, moves_to: Option<&NodeAddress>) -> Result<
     {
         wrong.push(format!("address: {error}"));
     }
-    for (key, value) in [("listen", &settings.listen), ("metrics", &settings.metrics)] {
-        let Some(Ok(listen)) = value.as_ref().map(|value| parse(value)) else {
+    let listen = settings.listen.iter().map(|text| ("listen", text.parse()));
+    // Metrics are served at `HOST:PORT`.
+    let metrics = settings.metrics.iter();
+    let metrics = metrics.map(|text| ("metrics", format!("tcp://{text}").parse()));
+    for (key, parsed) in listen.chain(metrics) {
+        let Ok(ListenAddresses(addresses)) = parsed else {
             continue;
         };
-        if let Err(reason) = check_socket(&listen.socket) {
-            wrong.push(format!("{key}: {reason}"));
-        }
+        let sockets = addresses
+            .iter()
+            .map(|address| check_socket(&address.socket));
+        wrong.extend(sockets.filter_map(|checked| Some(format!("{key}: {}", checked.err()?))));
     }
     match wrong.is_empty() {
         true => Ok(()),
         false => Err(HookError::Settings(wrong)),
     }
-}
-
-/// Metrics are served at `HOST:PORT`.
-fn parse(value: &str) -> Result<ListenAddress, ()> {
-    let with_scheme = || format!("tcp://{value}").parse();
-    value.parse().or_else(|_| with_scheme()).map_err(drop)
 }
 
 /// The port may be that of the server which runs.

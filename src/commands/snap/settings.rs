@@ -7,8 +7,8 @@ use serde_json::{Map, Value};
 
 use super::HookError;
 use crate::{
-    address::{ListenAddress, NodeAddress},
-    args::ClientUrls,
+    address::NodeAddress,
+    args::{ClientUrls, ListenAddresses},
 };
 
 pub const JOIN_TOKEN: &str = "join-token";
@@ -135,9 +135,10 @@ fn address(text: &str) -> Result<String, String> {
 }
 
 fn listen(text: &str) -> Result<String, String> {
-    let parsed = text.parse::<ListenAddress>();
-    parsed.map_err(|error| format!("{text:?}: {error}"))?;
-    Ok(text.to_owned())
+    let parsed = text.parse::<ListenAddresses>();
+    parsed
+        .map(|addresses| addresses.to_string())
+        .map_err(|error| format!("{text:?}: {error}"))
 }
 
 fn client_urls(text: &str) -> Result<String, String> {

@@ -18,7 +18,7 @@ fn storage(files: &[(&str, &str)]) -> tempfile::TempDir {
 fn read_dir(dir: &Path) -> (Result<Start, ConfigError>, Vec<String>) {
     let mut warnings = Vec::new();
     let socket = dir.join("k8s-dqlite.sock");
-    (read(dir, Some(&socket), false, &mut warnings), warnings)
+    (read(dir, &[&socket], false, &mut warnings), warnings)
 }
 
 fn state(files: &[(&str, &str)]) -> Start {
