@@ -78,9 +78,11 @@ impl Recipes {
     /// The recipes as the sender of `request` may use them.
     pub fn session<T>(&self, request: &Request<T>) -> Result<Session, RecipeError> {
         let gated = self.access.gate(&self.store);
+        let caller = self.access.caller(request)?;
+        let sender = caller.as_ref().map(Caller::as_sender).unwrap_or_default();
         Ok(Session {
-            caller: self.access.caller(request)?,
-            gated,
+            caller,
+            gated: gated.sent_by(sender),
             store: self.store.clone(),
             hub: self.hub.clone(),
         })

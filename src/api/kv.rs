@@ -46,14 +46,12 @@ impl KvService {
             return Ok(store);
         }
         validate(request.get_ref()).map_err(status)?;
-        self.access
-            .caller(request)
-            .and_then(|caller| match caller {
-                Some(caller) => check(&caller, request.get_ref()),
-                None => Ok(()),
-            })
-            .map_err(|error| status(RequestError::Auth(error)))?;
-        Ok(store)
+        let refuse = |error| status(RequestError::Auth(error));
+        let Some(caller) = self.access.caller(request).map_err(refuse)? else {
+            return Ok(store);
+        };
+        check(&caller, request.get_ref()).map_err(refuse)?;
+        Ok(store.sent_by(caller.as_sender()))
     }
 
     fn permit_range(&self, request: &Request<RangeRequest>) -> Result<(), Status> {

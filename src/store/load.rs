@@ -14,6 +14,7 @@ use etcd_state::{
     auth::Rules,
     lease::LeaseTable,
     mvcc::{Commit, History, Replay, RowId, Tree},
+    requests::Sender,
     settings::Settings,
 };
 use tokio::sync::{mpsc, watch};
@@ -60,6 +61,7 @@ pub fn empty(options: StoreOptions) -> (Store, Replica) {
         shared: shared.clone(),
         queue: sender,
         auth_revision: None,
+        sender: Sender::default(),
     };
     let replica = Replica {
         shared,

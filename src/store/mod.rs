@@ -48,7 +48,7 @@ use etcd_state::{
     auth::{self, Rules},
     lease::{LeaseTable, LeaseView, NowMs},
     mvcc::{History, LeaseId, Revision},
-    requests::{self, Limits, RangeStream, RequestError},
+    requests::{self, Limits, RangeStream, RequestError, Sender},
     settings::Settings,
 };
 use prost::Message;
@@ -164,6 +164,8 @@ pub struct Store {
     queue: mpsc::Sender<Submission>,
     /// The revision of the rules that let in the requests which are written through this handle.
     auth_revision: Option<u64>,
+    /// Who sends them.
+    sender: Sender,
 }
 
 impl Store {
@@ -205,6 +207,11 @@ impl Store {
             auth_revision: Some(auth_revision),
             ..self.clone()
         }
+    }
+
+    /// Returns a handle for the requests of somebody.
+    pub fn sent_by(self, sender: Sender) -> Self {
+        Self { sender, ..self }
     }
 
     /// Alarms, users and roles, as they are committed.
@@ -314,6 +321,7 @@ impl Store {
 
     pub async fn put(&self, request: PutRequest) -> Result<PutResponse, RequestError> {
         requests::check_put(&request)?;
+        self.check_size(&request)?;
         self.write(request).await
     }
 
@@ -322,11 +330,15 @@ impl Store {
         request: DeleteRangeRequest,
     ) -> Result<DeleteRangeResponse, RequestError> {
         requests::check_delete_range(&request)?;
+        self.check_size(&request)?;
         self.write(request).await
     }
 
     pub async fn txn(&self, request: TxnRequest) -> Result<TxnResponse, RequestError> {
         requests::check_txn(&request, self.shared.limits.max_txn_operations)?;
+        if !requests::is_read_only(&request) {
+            self.check_size(&request)?;
+        }
         self.write(request).await
     }
 
@@ -507,12 +519,18 @@ impl Store {
         self.submit(ReadPages).await
     }
 
+    fn check_size(&self, request: &impl Message) -> Result<(), RequestError> {
+        let member_id = self.shared.member_id;
+        let entry_bytes = requests::entry_bytes(request.encoded_len(), member_id, self.sender);
+        match entry_bytes > self.shared.limits.max_request_bytes {
+            true => Err(RequestError::TooLarge),
+            false => Ok(()),
+        }
+    }
+
     /// Submits a request of a client to change keys, and measures how long it takes.
     async fn write<R: Request + Message>(&self, request: R) -> Result<R::Reply, RequestError> {
         let size_bytes = request.encoded_len();
-        if size_bytes > self.shared.limits.max_request_bytes {
-            return Err(RequestError::TooLarge);
-        }
         let operation = Operation::begin(R::NAME);
         let answer = self.enqueue(request, size_bytes, operation.timeline().cloned())?;
         let result = self.answered(REQUEST_TIMEOUT, answer).await;

@@ -1,14 +1,18 @@
 //! The limit of a request's size.
 
-use etcd_proto::etcdserverpb::RangeResponse;
+use etcd_proto::etcdserverpb::{AuthStatusRequest, RangeResponse, StatusRequest};
+use etcd_state::requests::{Sender, entry_bytes};
+use prost::Message;
 use tonic::metadata::AsciiMetadataKey;
 use tonic::{Code, Status};
 
+use crate::auth::enable;
 use crate::harness::*;
 
 parity! {
     a_request_of_one_mebibyte_is_taken,
     a_request_above_the_limit_is_refused_by_name,
+    the_limit_is_exact,
     a_request_far_above_the_limit_is_refused_and_the_server_goes_on,
     an_answer_may_be_large,
     headers_of_half_a_mebibyte_are_taken,
@@ -47,6 +51,64 @@ async fn a_request_above_the_limit_is_refused_by_name(server: Server) {
         .then(put("b", vec![b'x'; MIB * 3 / 4]));
     assert_eq!(api.refused(parts).await, expected);
     assert_eq!(api.revision().await, 1);
+}
+
+/// The bytes of the default limit.
+const LIMIT: usize = MIB * 3 / 2;
+
+/// Returns the bytes that the largest request of the caller has: etcd adds a header, which names the user.
+async fn largest(api: &Api, user: Option<&str>) -> usize {
+    let member_id = api.ask(StatusRequest {}).await.header.unwrap().member_id;
+    let sender = match user {
+        Some(user) => Sender {
+            user_bytes: user.len(),
+            auth_revision: api.ask(AuthStatusRequest {}).await.auth_revision,
+        },
+        None => Sender::default(),
+    };
+    let around = entry_bytes(LIMIT, member_id, sender) - LIMIT;
+    LIMIT - around
+}
+
+/// Puts one value, in a transaction or by itself, so that the request has that many bytes.
+async fn write_of(api: &Api, bytes: usize, in_txn: bool) -> Result<(), Status> {
+    let request = |value_bytes: usize| put("a", vec![b'x'; value_bytes]);
+    let in_one = |value_bytes| txn().then(request(value_bytes));
+    let size = |value_bytes| match in_txn {
+        true => in_one(value_bytes).encoded_len(),
+        false => request(value_bytes).encoded_len(),
+    };
+    let value_bytes = bytes - (size(bytes) - bytes);
+    assert_eq!(size(value_bytes), bytes);
+    match in_txn {
+        true => api.try_ask(in_one(value_bytes)).await.map(drop),
+        false => api.try_ask(request(value_bytes)).await.map(drop),
+    }
+}
+
+async fn the_limit_is_exact(server: Server) {
+    let nobody = server.api().await;
+    check_limit(&nobody, largest(&nobody, None).await).await;
+    let root = enable(&nobody).await;
+    check_limit(&root, largest(&root, Some("root")).await).await;
+    // What only reads goes into no log.
+    let compared = vec![b'x'; LIMIT + 1000];
+    let read = txn().when(value("a", compared)).then(get("a"));
+    assert!(!root.ask(read).await.succeeded);
+}
+
+async fn check_limit(api: &Api, largest: usize) {
+    for in_txn in [false, true] {
+        for (bytes, fits) in [(largest - 1, true), (largest, true), (largest + 1, false)] {
+            match write_of(api, bytes, in_txn).await {
+                Ok(()) => assert!(fits, "{bytes} bytes are taken, in_txn: {in_txn}"),
+                Err(status) => {
+                    assert!(!fits, "{bytes} bytes: {status:?}, in_txn: {in_txn}");
+                    assert_eq!(status.message(), "etcdserver: request is too large");
+                }
+            }
+        }
+    }
 }
 
 async fn a_request_far_above_the_limit_is_refused_and_the_server_goes_on(server: Server) {

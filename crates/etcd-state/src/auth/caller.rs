@@ -11,7 +11,7 @@ use super::{
     AuthError,
     rules::{Rules, UserRules},
 };
-use crate::mvcc::LeaseId;
+use crate::{mvcc::LeaseId, requests::Sender};
 
 /// The keys of a lease; none if there is no such lease.
 type LeasedKeys<'a> = &'a dyn Fn(LeaseId) -> Vec<Bytes>;
@@ -31,6 +31,17 @@ impl Caller {
 
     pub fn is(&self, user: &str) -> bool {
         self.user.as_deref() == Some(user)
+    }
+
+    /// Returns what of the caller counts for the size of a write.
+    pub fn as_sender(&self) -> Sender {
+        match &self.user {
+            Some(user) => Sender {
+                user_bytes: user.len(),
+                auth_revision: self.rules.revision,
+            },
+            None => Sender::default(),
+        }
     }
 
     pub fn has_role(&self, role: &str) -> bool {

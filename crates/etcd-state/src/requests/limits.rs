@@ -9,7 +9,7 @@ const RECEIVE_OVERHEAD_BYTES: usize = 512 * 1024;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// An encoded write.
+    /// The entry of a write, see [`super::entry_bytes`].
     pub max_request_bytes: usize,
     /// Operations in one list of a transaction, nested lists included.
     pub max_txn_operations: usize,
