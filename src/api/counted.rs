@@ -2,6 +2,7 @@
 //! ask for a leader are refused here without one.
 
 use std::{
+    cell::Cell,
     convert::Infallible,
     pin::Pin,
     sync::LazyLock,
@@ -36,6 +37,19 @@ const CANCELLED: usize = 1;
 
 /// The status code Unknown of gRPC.
 const UNKNOWN: usize = 2;
+
+thread_local! {
+    /// The end of the request of the call that is polled, until it is noted.
+    static RECEIVED: Cell<Option<Reception>> = const { Cell::new(None) };
+}
+
+/// The end of a request.
+#[derive(Debug, Clone, Copy)]
+enum Reception {
+    /// Nobody had to wait: reading the clock once more would cost more than that.
+    AtOnce,
+    At(Instant),
+}
 
 /// The gRPC services.
 #[derive(Clone)]
@@ -75,7 +89,8 @@ where
         let is_stream = method.is_some_and(MethodCalls::is_stream);
         let (answer, lost) = match self.leadership.check(request.headers(), is_stream) {
             Ok(lost) => {
-                let mut request = request.map(Received);
+                let ends = method.is_some() && !is_stream;
+                let mut request = request.map(|body| Received::new(body, ends));
                 accept_as_sent(request.headers_mut());
                 (Answer::Coming(self.services.call(request)), lost)
             }
@@ -93,7 +108,9 @@ where
 /// A call that has not ended. Dropped, it was cut off.
 struct Call {
     method: &'static MethodCalls,
+    /// As in etcd, the time at which the whole request is there; of a stream, that of its beginning.
     started: Instant,
+    is_received: bool,
     /// The record of the call for traces and the log of slow requests.
     call_context: Option<Box<CallContext>>,
     is_over: bool,
@@ -106,8 +123,19 @@ impl Call {
         Self {
             method,
             started,
+            is_received: method.is_stream(),
             call_context: CallContext::begin(method, headers, started),
             is_over: false,
+        }
+    }
+
+    fn received(&mut self, reception: Reception) {
+        self.is_received = true;
+        if let Reception::At(now) = reception {
+            self.started = now;
+            if let Some(call_context) = &mut self.call_context {
+                call_context.received(now);
+            }
         }
     }
 
@@ -131,6 +159,10 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
+        if !self.is_over && !self.is_received {
+            // Nothing was done for it.
+            self.received(Reception::At(Instant::now()));
+        }
         self.end(CANCELLED);
     }
 }
@@ -182,7 +214,13 @@ impl Future for Answering {
             Answer::Coming(answer) => {
                 let answer = Pin::new(answer);
                 let answer = match &mut this.call {
-                    Some(call) => within(&mut call.call_context, || answer.poll(context)),
+                    Some(call) => {
+                        let answer = within(&mut call.call_context, || answer.poll(context));
+                        if let Some(reception) = RECEIVED.take() {
+                            call.received(reception);
+                        }
+                        answer
+                    }
                     None => answer.poll(context),
                 };
                 match ready!(answer) {
@@ -274,7 +312,22 @@ impl Body for CountedBody {
 }
 
 /// The body of a request.
-struct Received<B>(B);
+struct Received<B> {
+    body: B,
+    /// Set while its end is still to be noted.
+    ends: bool,
+    has_waited: bool,
+}
+
+impl<B> Received<B> {
+    fn new(body: B, ends: bool) -> Self {
+        Self {
+            body,
+            ends,
+            has_waited: false,
+        }
+    }
+}
 
 impl<B: Body<Data = Bytes> + Unpin> Body for Received<B> {
     type Data = Bytes;
@@ -284,20 +337,33 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Received<B> {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let frame = ready!(Pin::new(&mut self.0).poll_frame(context));
-        if let Some(Ok(frame)) = &frame
-            && let Some(data) = frame.data_ref()
-        {
+        let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) else {
+            self.has_waited = true;
+            return Poll::Pending;
+        };
+        let data = match &frame {
+            Some(Ok(frame)) => frame.data_ref(),
+            _ => None,
+        };
+        if let Some(data) = data {
             CALLS.received_bytes.add(data.len() as u64);
+        }
+        if self.ends && (data.is_none() || self.body.is_end_stream()) {
+            self.ends = false;
+            let reception = match self.has_waited {
+                true => Reception::At(Instant::now()),
+                false => Reception::AtOnce,
+            };
+            RECEIVED.set(Some(reception));
         }
         Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.is_end_stream()
+        self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.size_hint()
+        self.body.size_hint()
     }
 }

@@ -164,7 +164,7 @@ pub struct Store {
     queue: mpsc::Sender<Submission>,
     /// The revision of the rules that let in the requests which are written through this handle.
     auth_revision: Option<u64>,
-    /// Who sends them.
+    /// The sender of those requests.
     sender: Sender,
 }
 

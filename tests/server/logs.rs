@@ -1,9 +1,15 @@
 //! Logs: their form, what is warned of, and what is never in them.
 
+use std::time::{Duration, Instant};
+
 use etcd_proto::etcdserverpb::{
     AuthEnableRequest, AuthUserAddRequest, AuthUserGrantRoleRequest, AuthenticateRequest,
+    PutRequest, PutResponse,
 };
 use serde_json::Value;
+use tokio::{sync::mpsc, task::JoinHandle};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic_prost::ProstCodec;
 
 use crate::harness::*;
 
@@ -129,6 +135,93 @@ async fn slow_requests_are_warned_of_with_the_reason() {
         assert!(line.contains(part), "{part}: {line}");
     }
     assert!(!line.contains("xxxx"), "{line}");
+}
+
+/// Begins a Put of which the request follows later, and returns what sends it.
+fn begin_put(api: &Api) -> (mpsc::Sender<PutRequest>, JoinHandle<PutResponse>) {
+    let (sender, requests) = mpsc::channel(1);
+    let mut grpc = tonic::client::Grpc::new(api.channel.clone());
+    let called = tokio::spawn(async move {
+        grpc.ready().await.unwrap();
+        let path = "/etcdserverpb.KV/Put".parse().unwrap();
+        let request = tonic::Request::new(ReceiverStream::new(requests));
+        let answer = grpc.client_streaming(request, path, ProstCodec::default());
+        answer.await.unwrap().into_inner()
+    });
+    (sender, called)
+}
+
+/// Returns the sum of a metric's numbers of Put.
+async fn put_metric(server: &Server, name: &str) -> f64 {
+    let page = server.http("GET", "/metrics").await.body;
+    let lines = page
+        .lines()
+        .filter(|line| line.starts_with(name) && line.contains("\"Put\""));
+    let number = |line: &str| -> f64 { line.rsplit(' ').next().unwrap().parse().unwrap() };
+    lines.map(number).sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_time_in_which_a_client_sends_is_not_that_of_the_server() {
+    const UPLOAD: Duration = Duration::from_millis(300);
+    let options = Options::flags(&["--warning-apply-duration=1ms"]);
+    let server = Server::start_with(Kind::K8sDqlite, options).await;
+    let api = server.api().await;
+    let began = Instant::now();
+    let (sender, called) = begin_put(&api);
+    until("the call has begun", async || {
+        put_metric(&server, "grpc_server_started_total").await > 0.0
+    })
+    .await;
+    let begun = Instant::now();
+    until("the upload has taken long", async || {
+        begun.elapsed() > UPLOAD
+    })
+    .await;
+    // Large enough to be slow afterwards.
+    sender.send(put("late", vec![b'x'; 1 << 20])).await.unwrap();
+    drop(sender);
+    called.await.unwrap();
+    let whole = began.elapsed();
+    let handled = put_metric(&server, "grpc_server_handling_seconds_sum").await;
+    assert!(handled > 0.0);
+    assert!(
+        handled <= (whole - UPLOAD).as_secs_f64(),
+        "{handled} s of {whole:?}"
+    );
+    let warned = async || {
+        let output = server.output();
+        let mut lines = output.lines().map(str::to_owned);
+        lines.find(|line| line.contains("took too long") && line.contains("late"))
+    };
+    until("it is warned of", async || warned().await.is_some()).await;
+    let line = warned().await.unwrap();
+    assert!(line.contains("steps=receive:"), "{line}");
+    assert!(!line.contains("reason=\"receive\""), "{line}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_leaves_while_it_sends_is_not_slow() {
+    let options = Options::flags(&["--warning-apply-duration=1ms"]);
+    let server = Server::start_with(Kind::K8sDqlite, options).await;
+    // Ends with all its connections.
+    let client = tokio::runtime::Runtime::new().unwrap();
+    let url = server.client_url();
+    client.spawn(async move {
+        let (_sender, called) = begin_put(&Api::connect(&url).await);
+        called.await
+    });
+    until("the call has begun", async || {
+        put_metric(&server, "grpc_server_started_total").await > 0.0
+    })
+    .await;
+    client.shutdown_background();
+    until("the call has ended", async || {
+        put_metric(&server, "grpc_server_handled_total").await > 0.0
+    })
+    .await;
+    let output = server.output();
+    assert!(!output.contains("took too long"), "{output}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

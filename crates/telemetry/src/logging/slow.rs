@@ -12,7 +12,7 @@ use std::{
 
 use tracing::warn;
 
-use crate::tracing::{BatchSize, Subject, TimedStep};
+use crate::tracing::{BatchSize, StepTime, Subject, reason};
 
 /// The default of etcd's `--warning-apply-duration`.
 const DEFAULT_THRESHOLD: Duration = Duration::from_millis(100);
@@ -47,7 +47,8 @@ pub struct Request<'a> {
     pub service: &'a str,
     pub name: &'a str,
     pub subject: Option<&'a Subject>,
-    pub steps: &'a [TimedStep],
+    /// The time in which the client sent it, and the steps of `took`.
+    pub steps: &'a [StepTime],
     pub response_bytes: usize,
     /// The gRPC status code.
     pub code: usize,
@@ -59,7 +60,6 @@ pub fn request(request: &Request<'_>) {
     let Some(suppressed) = allow(&REQUESTS) else {
         return;
     };
-    let reason = request.steps.iter().max_by_key(|timed| timed.took());
     warn!(
         took = ?request.took,
         expected_duration = ?threshold(),
@@ -67,7 +67,7 @@ pub fn request(request: &Request<'_>) {
         request = request.subject.map_or_else(String::new, ToString::to_string),
         response = format_args!("size:{} code:{}", request.response_bytes, request.code),
         steps = %Steps(request.steps),
-        reason = reason.map_or("unknown", |timed| timed.step.name()),
+        reason = reason(request.steps).name(),
         suppressed,
         "apply request took too long"
     );
@@ -122,14 +122,13 @@ impl Limit {
     }
 }
 
-struct Steps<'a>(&'a [TimedStep]);
+struct Steps<'a>(&'a [StepTime]);
 
 impl fmt::Display for Steps<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut separator = "";
-        for timed in self.0.iter().filter(|timed| timed.took() >= MIN_STEP) {
-            write!(formatter, "{separator}{}:", timed.step.name())?;
-            write!(formatter, "{:?}", timed.took())?;
+        for time in self.0.iter().filter(|time| time.took >= MIN_STEP) {
+            write!(formatter, "{separator}{}:{:?}", time.step.name(), time.took)?;
             separator = " ";
         }
         match separator {

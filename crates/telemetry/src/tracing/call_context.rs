@@ -17,6 +17,8 @@ use opentelemetry_sdk::{propagation::TraceContextPropagator, trace::Span};
 
 use super::{
     Subject, Timeline,
+    division::divide,
+    operation::record,
     timeline::{Step, TimedStep},
     tracer,
 };
@@ -33,6 +35,8 @@ thread_local! {
 /// One call.
 pub struct CallContext {
     method: &'static MethodCalls,
+    arrived: Instant,
+    /// The time at which its request was there, from which on it is served.
     started: Instant,
     pub(super) subject: Option<Subject>,
     /// The steps of reads; those of writes are in the timeline.
@@ -43,12 +47,12 @@ pub struct CallContext {
 }
 
 impl CallContext {
-    /// Returns `None` for a call that nobody will ask about. `started` is now: reading the clock is what a call costs
+    /// Returns `None` for a call that nobody will ask about. `arrived` is now: reading the clock is what a call costs
     /// most here, so that it is done once.
     pub fn begin(
         method: &'static MethodCalls,
         headers: &HeaderMap,
-        started: Instant,
+        arrived: Instant,
     ) -> Option<Box<Self>> {
         let span = tracer().and_then(|tracer| {
             let parent = match headers.contains_key("traceparent") {
@@ -71,7 +75,8 @@ impl CallContext {
         (is_timed || span.is_some()).then(|| {
             Box::new(Self {
                 method,
-                started,
+                arrived,
+                started: arrived,
                 subject: None,
                 steps: [None; MAX_STEPS],
                 timeline: None,
@@ -79,6 +84,22 @@ impl CallContext {
                 sent_bytes: 0,
             })
         })
+    }
+
+    /// Notes that the client took until now to send the request.
+    pub fn received(&mut self, now: Instant) {
+        self.started = now;
+        if let Some(span) = &self.span {
+            record(span.span_context(), &self.receive(), Vec::new());
+        }
+    }
+
+    fn receive(&self) -> TimedStep {
+        TimedStep {
+            step: Step::Receive,
+            from: self.arrived,
+            to: self.started,
+        }
     }
 
     pub fn sent(&mut self, bytes: usize) {
@@ -103,7 +124,8 @@ impl CallContext {
     }
 
     fn warn(&self, took: Duration, code: usize, now: Instant) {
-        let mut steps: Vec<TimedStep> = self.steps.into_iter().flatten().collect();
+        let mut steps = vec![self.receive()];
+        steps.extend(self.steps.into_iter().flatten());
         if let Some(timeline) = &self.timeline {
             steps.extend(timeline.steps(now));
         }
@@ -112,7 +134,7 @@ impl CallContext {
             service,
             name,
             subject: self.subject.as_ref(),
-            steps: &steps,
+            steps: &divide(self.arrived, now, steps),
             response_bytes: self.sent_bytes,
             code,
             took,

@@ -10,6 +10,7 @@
 
 mod batch;
 mod call_context;
+mod division;
 mod files;
 mod filter;
 mod json;
@@ -37,6 +38,7 @@ use tracing::{info, warn};
 pub use self::{
     batch::{BatchSize, batch_sent, batch_written},
     call_context::{CallContext, set_subject, within},
+    division::{StepTime, reason},
     meter::meter,
     operation::{Forwarding, Operation, Reading},
     subject::Subject,

@@ -222,7 +222,7 @@ fn start(
 }
 
 /// Records the span of a step that is over.
-fn record(context: &SpanContext, timed: &TimedStep, links: Vec<Link>) {
+pub(super) fn record(context: &SpanContext, timed: &TimedStep, links: Vec<Link>) {
     let Some(tracer) = tracer() else {
         return;
     };

@@ -17,6 +17,8 @@ use opentelemetry::trace::SpanContext;
 /// A step on which a request spends time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
+    /// The client sends the request.
+    Receive,
     /// The request waits for the writer, which has others before it.
     Queue,
     /// The request is evaluated.
@@ -29,17 +31,21 @@ pub enum Step {
     Leader,
     /// The result goes back to the call, which encodes the answer.
     Answer,
+    /// Nothing that is timed: the call waits for a processor, is checked or decoded, or its answer is sent.
+    Elsewhere,
 }
 
 impl Step {
     pub fn name(self) -> &'static str {
         match self {
+            Self::Receive => "receive",
             Self::Queue => "queue",
             Self::Evaluate => "evaluate",
             Self::Batch => "batch",
             Self::Commit => "commit",
             Self::Leader => "leader",
             Self::Answer => "answer",
+            Self::Elsewhere => "elsewhere",
         }
     }
 }
