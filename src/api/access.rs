@@ -50,26 +50,27 @@ impl Access {
         if !rules.is_enabled {
             return Ok(None);
         }
-        let user = self.user(&rules, metadata, extensions)?;
-        Ok(Some(Caller::new(rules.clone(), user)))
+        self.identify(&rules, metadata, extensions).map(Some)
     }
 
-    fn user(
+    fn identify(
         &self,
-        rules: &Rules,
+        rules: &Arc<Rules>,
         metadata: &MetadataMap,
         extensions: &Extensions,
-    ) -> Result<Option<String>, AuthError> {
+    ) -> Result<Caller, AuthError> {
         if let Some(token) = TOKEN_KEYS.iter().find_map(|key| metadata.get(*key)) {
             let token = token.to_str().map_err(|_| AuthError::InvalidToken)?;
             let token = token.strip_prefix("Bearer ").unwrap_or(token);
-            return self.tokens.user(rules, token, unix_seconds()).map(Some);
+            let bearer = self.tokens.bearer(rules, token, unix_seconds())?;
+            return Ok(Caller::with_token(rules.clone(), bearer));
         }
         if metadata.contains_key(GATEWAY_KEY) {
-            return Ok(None);
+            return Ok(Caller::new(rules.clone(), None));
         }
         let peer = extensions.get::<Peer>();
-        Ok(peer.and_then(Peer::common_name).map(str::to_owned))
+        let user = peer.and_then(Peer::common_name).map(str::to_owned);
+        Ok(Caller::new(rules.clone(), user))
     }
 }
 

@@ -56,7 +56,8 @@ impl KvService {
 
     fn permit_range(&self, request: &Request<RangeRequest>) -> Result<(), Status> {
         self.permit(request, check_range, |caller, range| {
-            caller.check_read(&range.key, &range.range_end)
+            caller.check_read(&range.key, &range.range_end)?;
+            caller.check_current()
         })?;
         Ok(())
     }

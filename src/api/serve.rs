@@ -184,7 +184,7 @@ async fn grpc_routes(services: Services) -> axum::Router {
     } = services;
     let access = Arc::new(Access {
         rules: store.rules().clone(),
-        tokens: Tokens::new(auth.token_ttl),
+        tokens: Tokens::new(auth.tokens),
     });
     let auth = AuthService::new(
         store.clone(),

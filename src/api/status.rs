@@ -184,6 +184,11 @@ fn auth_status(error: AuthError) -> Status {
             Code::FailedPrecondition,
             "etcdserver: authentication is not enabled",
         ),
+        // Nor has this one.
+        E::VerifyOnly => (
+            Code::Unknown,
+            "auth: token signing attempted with verify-only key",
+        ),
         E::InvalidToken => (Code::Unauthenticated, "etcdserver: invalid auth token"),
         E::InvalidManagement => (Code::InvalidArgument, "etcdserver: invalid auth management"),
     };

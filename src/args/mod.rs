@@ -34,7 +34,7 @@ use crate::address::{AddressError, ListenAddress};
 pub use command_line::{DurationError, GoDuration};
 
 pub use self::{
-    auth::AuthFlags,
+    auth::{AuthFlags, JwtFlags, TokenKind},
     backup::{BackupArgs, BackupCommand, ScheduledBackupFlags, VerifyArgs},
     client_tls::{ClientTlsFlags, file},
     client_urls::ClientUrls,

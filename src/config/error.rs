@@ -7,6 +7,8 @@ use std::{
 
 use dqlite::{files::FileError, tls::TlsError};
 
+use etcd_state::auth::KeyError;
+
 use crate::tls::ServerTlsError;
 
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +48,10 @@ pub enum ConfigError {
 
     #[error(transparent)]
     Tls(TlsError),
+
+    /// An error in the keys of JSON web tokens.
+    #[error("--auth-token: {0}")]
+    AuthToken(KeyError),
 
     /// An error in the TLS settings of the etcd API.
     #[error(transparent)]

@@ -3,6 +3,7 @@
 //! Reads, checks and explains; what it hands out needs no further checks. Changes nothing but the files
 //! of a first start, and those only when told to.
 
+mod auth_token;
 mod client_tls;
 mod error;
 mod failure_domain;
@@ -106,7 +107,7 @@ fn read(args: &Args, warnings: &mut Vec<String>) -> Result<ServerConfig, ConfigE
         start,
         client_tls: client_tls::load(args)?.map(Arc::new),
         auth: AuthOptions {
-            token_ttl: args.auth.auth_token_ttl,
+            tokens: auth_token::load(&args.auth)?,
             bcrypt_cost: args.auth.bcrypt_cost,
         },
         listen,

@@ -220,7 +220,7 @@ pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result
             pause: Box::new(nodes.hand_overs(LAST_COMMIT_TIMEOUT)),
             lead_on: Box::new(nodes.lead_on()),
         }),
-        auth: config.auth,
+        auth: config.auth.clone(),
         sources,
         web_rules: WebRules::new(config.cors.clone(), config.host_whitelist.clone()),
     };

@@ -5,7 +5,7 @@ use std::time::Duration;
 use etcd_proto::etcdserverpb::watch_client::WatchClient;
 use etcd_proto::etcdserverpb::{WatchCancelRequest, WatchProgressRequest};
 use etcd_state::{
-    auth::{DEFAULT_TTL, Tokens},
+    auth::{DEFAULT_TTL, TokenOptions, Tokens},
     mvcc::Revision,
 };
 use tokio::net::TcpListener;
@@ -36,7 +36,7 @@ async fn in_time<T>(future: impl Future<Output = T>) -> T {
 fn open_to_all() -> Arc<Access> {
     Arc::new(Access {
         rules: Arc::default(),
-        tokens: Tokens::new(DEFAULT_TTL),
+        tokens: Tokens::new(TokenOptions::Simple { ttl: DEFAULT_TTL }),
     })
 }
 

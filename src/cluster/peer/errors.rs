@@ -5,7 +5,7 @@ use etcd_state::{auth::AuthError, requests::RequestError};
 /// A number that this version does not know.
 const UNKNOWN: RequestError = RequestError::TimedOut;
 
-const NUMBERS: [(u32, RequestError); 42] = {
+const NUMBERS: [(u32, RequestError); 43] = {
     use AuthError as A;
     use RequestError as E;
     [
@@ -51,6 +51,7 @@ const NUMBERS: [(u32, RequestError); 42] = {
         (116, E::Auth(A::InvalidToken)),
         (117, E::Auth(A::InvalidManagement)),
         (118, E::Auth(A::OldRevision)),
+        (119, E::Auth(A::VerifyOnly)),
     ]
 };
 

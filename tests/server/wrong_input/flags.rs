@@ -26,6 +26,8 @@ fn wrong_values_are_named_with_the_right_ones() {
         ("--low-available-storage-action=panic", "handover"),
         ("--watch-progress-notify-interval=soon", "soon"),
         ("--listen=ftp://x", "tcp://"),
+        ("--listen=tcp://a:1,https://a:1", "the same"),
+        ("--auth-token=jwt,sign-method=none", "RS256"),
         ("--enable-tls=perhaps", "perhaps"),
         ("--no-such-flag", "--no-such-flag"),
     ] {

@@ -10,6 +10,7 @@ use etcd_proto::etcdserverpb::{
 use super::{
     AuthError,
     rules::{Rules, UserRules},
+    token::Bearer,
 };
 use crate::{mvcc::LeaseId, requests::Sender};
 
@@ -22,11 +23,25 @@ pub struct Caller {
     rules: Arc<Rules>,
     /// `None` if the caller sent neither token nor certificate.
     user: Option<String>,
+    /// The revision of the rules that the caller's token names, if it does.
+    token_revision: Option<u64>,
 }
 
 impl Caller {
     pub fn new(rules: Arc<Rules>, user: Option<String>) -> Self {
-        Self { rules, user }
+        Self {
+            rules,
+            user,
+            token_revision: None,
+        }
+    }
+
+    pub fn with_token(rules: Arc<Rules>, bearer: Bearer) -> Self {
+        Self {
+            rules,
+            user: Some(bearer.user),
+            token_revision: bearer.auth_revision,
+        }
     }
 
     pub fn is(&self, user: &str) -> bool {
@@ -38,14 +53,14 @@ impl Caller {
         match &self.user {
             Some(user) => Sender {
                 user_bytes: user.len(),
-                auth_revision: self.rules.revision,
+                auth_revision: self.token_revision.unwrap_or(self.rules.revision),
             },
             None => Sender::default(),
         }
     }
 
     pub fn has_role(&self, role: &str) -> bool {
-        self.user()
+        self.known_user()
             .is_ok_and(|user| user.roles.iter().any(|held| held == role))
     }
 
@@ -61,14 +76,31 @@ impl Caller {
         if self.user.as_deref().unwrap_or_default().is_empty() {
             return Err(AuthError::UserEmpty);
         }
-        match self.user() {
+        match self.known_user() {
             Ok(user) if user.is_root => Ok(()),
             Ok(_) => Err(AuthError::PermissionDenied),
             Err(_) => Err(AuthError::UserNotFound),
         }
     }
 
+    /// Fails if the token is of rules that this node does not have: newer ones, as a rule.
+    pub fn check_current(&self) -> Result<(), AuthError> {
+        match self.token_revision {
+            Some(revision) if revision != self.rules.revision => Err(AuthError::OldRevision),
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns the rights of a caller whose token is not of older rules.
     fn user(&self) -> Result<&UserRules, AuthError> {
+        match self.token_revision {
+            Some(0) => Err(AuthError::UserEmpty),
+            Some(revision) if revision < self.rules.revision => Err(AuthError::OldRevision),
+            _ => self.known_user(),
+        }
+    }
+
+    fn known_user(&self) -> Result<&UserRules, AuthError> {
         let name = self.user.as_deref().ok_or(AuthError::UserEmpty)?;
         self.rules.user(name).ok_or(AuthError::PermissionDenied)
     }

@@ -8,25 +8,27 @@
 
 mod caller;
 mod change;
+mod jwt;
 mod password;
 mod ranges;
 mod rules;
+mod simple_token;
 mod token;
-
-use std::time::Duration;
 
 pub use self::{
     caller::Caller,
     change::{Change, change},
+    jwt::{Jwt, KeyError, SignMethod},
     password::{DEFAULT_COST, MAX_COST, MIN_COST, hash_password, is_password},
     rules::{ROOT, Rules, TOKEN_SECRET, enforced_revision, find_role, find_user, names, revision},
-    token::{DEFAULT_TTL, Tokens},
+    simple_token::DEFAULT_TTL,
+    token::{TokenOptions, Tokens, UnixSeconds},
 };
 
 /// The options that an operator chooses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct AuthOptions {
-    pub token_ttl: Duration,
+    pub tokens: TokenOptions,
     pub bcrypt_cost: u32,
 }
 
@@ -67,6 +69,9 @@ pub enum AuthError {
     NotEnabled,
     #[error("invalid auth token")]
     InvalidToken,
+    /// The node has the public key only.
+    #[error("token signing attempted with verify-only key")]
+    VerifyOnly,
     #[error("invalid auth management")]
     InvalidManagement,
     /// Something has changed since the request was held against the rules.
