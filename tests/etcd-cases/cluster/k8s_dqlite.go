@@ -22,8 +22,6 @@ const (
 
 func (k8sDqlite) lacks(s Settings) string {
 	switch {
-	case strings.HasPrefix(s.AuthToken, "jwt,") && !strings.Contains(s.AuthToken, "priv-key="):
-		return "k8s-dqlite takes no JSON web tokens, which the test signs itself"
 	case s.onUnixSocket && s.ClientTLS != config.NoTLS:
 		return "k8s-dqlite has no TLS on a unix socket"
 	case s.Certificates != nil && len(s.Certificates.CipherSuites) > 0:
@@ -81,9 +79,8 @@ func (k k8sDqlite) command(n *Node, _ []*Node) []string {
 	if s.QuotaBackendBytes > 0 {
 		arguments = append(arguments, fmt.Sprintf("--quota-backend-bytes=%d", s.QuotaBackendBytes))
 	}
-	// Where etcd would make JSON web tokens, it makes its own, which are good for as long.
-	if _, lifetime, ok := strings.Cut(s.AuthToken, "ttl="); ok {
-		arguments = append(arguments, "--auth-token-ttl="+strings.TrimSuffix(lifetime, "s"))
+	if s.AuthToken != "" {
+		arguments = append(arguments, "--auth-token="+s.AuthToken)
 	}
 	certificates := certificatesOr(s.Certificates)
 	if s.ClientTLS != config.NoTLS {

@@ -1,0 +1,243 @@
+//! JSON web tokens: what etcd makes is good here, and the other way round.
+
+use std::fs;
+use std::process::Command;
+
+use openssl::ec::{EcGroup, EcKey};
+use openssl::nid::Nid;
+use openssl::pkey::PKey;
+use openssl::rsa::Rsa;
+use tempfile::TempDir;
+
+use super::*;
+use crate::nodes::trio::Trio;
+
+const OLD_REVISION: &str = "etcdserver: revision of auth store is old";
+
+/// The key files of a method.
+struct Keys {
+    method: &'static str,
+    dir: TempDir,
+}
+
+impl Keys {
+    fn new(method: &'static str) -> Self {
+        let dir = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let ec = |curve| {
+            let group = EcGroup::from_curve_name(curve).unwrap();
+            PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap()
+        };
+        let key = match &method[..2] {
+            "HS" => None,
+            "RS" | "PS" => Some(PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap()),
+            "Ed" => Some(PKey::generate_ed25519().unwrap()),
+            _ if method == "ES256" => Some(ec(Nid::X9_62_PRIME256V1)),
+            _ if method == "ES384" => Some(ec(Nid::SECP384R1)),
+            _ => Some(ec(Nid::SECP521R1)),
+        };
+        let private = key.as_ref().map(|key| key.private_key_to_pem_pkcs8());
+        let private = private.map_or(b"a secret\n".to_vec(), Result::unwrap);
+        fs::write(dir.path().join("key"), private).unwrap();
+        if let Some(key) = key {
+            fs::write(dir.path().join("key.pub"), key.public_key_to_pem().unwrap()).unwrap();
+        }
+        Self { method, dir }
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.dir.path().join(name).display().to_string()
+    }
+
+    /// The flags of a server that makes tokens.
+    fn flags(&self) -> [String; 2] {
+        self.flags_with(&format!("priv-key={}", self.path("key")))
+    }
+
+    fn flags_with(&self, options: &str) -> [String; 2] {
+        let token = format!("--auth-token=jwt,{options},sign-method={}", self.method);
+        [token, "--bcrypt-cost=4".to_owned()]
+    }
+}
+
+async fn start(kind: Kind, flags: &[String]) -> Server {
+    let flags = flags.to_vec();
+    Server::start_with(kind, Options { flags, tls: None }).await
+}
+
+/// k8s-dqlite, and an etcd where the machine has one.
+async fn servers(flags: &[String]) -> Vec<Server> {
+    let mut servers = vec![start(Kind::K8sDqlite, flags).await];
+    let options = Options {
+        flags: flags.to_vec(),
+        tls: None,
+    };
+    servers.extend(etcd_or_skip(options).await);
+    servers
+}
+
+#[tokio::test]
+async fn a_token_of_one_server_is_good_at_the_other() {
+    for method in ["RS256", "PS384", "ES512", "HS256", "EdDSA"] {
+        let keys = Keys::new(method);
+        let servers = servers(&keys.flags()).await;
+        let mut tokens = Vec::new();
+        for server in &servers {
+            let api = server.api().await;
+            add_user(&api, "root", &["root"]).await;
+            api.ask(AuthEnableRequest {}).await;
+            tokens.push(api.ask(authenticate("root", "root")).await.token);
+        }
+        for server in &servers {
+            for token in &tokens {
+                let root = server.api().await.with_token(token);
+                root.put("a", method).await;
+                assert_eq!(root.ask(get("a")).await.kvs[0].value, method);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_token_is_of_the_rules_for_which_it_was_made() {
+    let keys = Keys::new("ES256");
+    for server in servers(&keys.flags()).await {
+        let api = server.api().await;
+        let root = enable(&api).await;
+        root.put("a", "1").await;
+        let changed = txn().when(version("a", 1)).then(put("b", "1"));
+        add_role(&root, "role", &[]).await;
+        let expected = (Code::InvalidArgument, OLD_REVISION.to_owned());
+        assert_eq!(root.refused(put("a", "2")).await, expected);
+        assert_eq!(root.refused(get("a")).await, expected);
+        assert_eq!(root.refused(changed).await, expected);
+        // Nothing of that is asked of an administrator.
+        add_role(&root, "other", &[]).await;
+        sign_in(&api, "root").await.put("a", "2").await;
+        assert_eq!(
+            api.refused(get("a")).await.1,
+            "etcdserver: user name is empty"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_is_not_good_is_refused() {
+    let keys = Keys::new("HS512");
+    for server in servers(&keys.flags()).await {
+        let api = server.api().await;
+        enable(&api).await;
+        let good = api.ask(authenticate("root", "root")).await.token;
+        let (signed, _) = good.rsplit_once('.').unwrap();
+        let unsigned = format!("{signed}.");
+        for bad in ["nonsense", "a.b.c", signed, &unsigned, &good[1..]] {
+            let refused = api.with_token(bad).try_ask(get("a")).await;
+            assert_eq!(outcome(&refused), "bad token", "{bad}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_token_ends_at_its_time_also_in_use() {
+    let keys = Keys::new("HS256");
+    let flags = keys.flags_with(&format!("priv-key={},ttl=2s", keys.path("key")));
+    for server in servers(&flags).await {
+        let root = enable(&server.api().await).await;
+        until("the token has ended", async || {
+            outcome(&root.try_ask(get("a")).await) == "bad token"
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn who_has_the_public_key_only_checks_tokens() {
+    let keys = Keys::new("RS384");
+    let verifying = keys.flags_with(&format!("pub-key={}", keys.path("key.pub")));
+    for mut server in servers(&keys.flags()).await {
+        let root = enable(&server.api().await).await;
+        let token = root.token.unwrap().to_str().unwrap().to_owned();
+        server.terminate().await;
+        server.add_flags(&verifying);
+        server.launch();
+        until(
+            "the server takes the token",
+            async || match Api::try_connect(&server.client_url()).await {
+                Some(api) => api.with_token(&token).try_ask(put("a", "1")).await.is_ok(),
+                None => false,
+            },
+        )
+        .await;
+        let root = server.api().await.with_token(&token);
+        let text = "auth: token signing attempted with verify-only key";
+        assert_eq!(
+            root.refused(authenticate("root", "root")).await,
+            (Code::Unknown, text.to_owned())
+        );
+    }
+}
+
+#[tokio::test]
+async fn all_nodes_take_a_token_of_one() {
+    let keys = Keys::new("EdDSA");
+    let flags = keys.flags().to_vec();
+    let trio = Trio::start_with(&Options { flags, tls: None }).await;
+    let root = enable(&trio.nodes[0].api().await).await;
+    let token = root.token.clone().unwrap();
+    for node in &trio.nodes {
+        let api = node.api().await.with_token(token.to_str().unwrap());
+        // Rules that are older here: it hears of the newest ones in a moment.
+        until("the node takes the token", async || {
+            api.try_ask(put("a", "1")).await.is_ok() && api.try_ask(get("a")).await.is_ok()
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn etcdctl_signs_in_and_shows_tokens() {
+    let Some(binary) = std::env::var_os("ETCDCTL_BIN") else {
+        eprintln!("skipped: ETCDCTL_BIN does not name an etcdctl");
+        return;
+    };
+    let keys = Keys::new("RS256");
+    let server = start(Kind::K8sDqlite, &keys.flags()).await;
+    let root = enable(&server.api().await).await;
+    let token = root.token.unwrap().to_str().unwrap().to_owned();
+    let etcdctl = |arguments: &[&str]| {
+        let mut command = Command::new(&binary);
+        command.env_remove("ETCDCTL_BIN").env_remove("ETCDCTL_API");
+        command.args(["--endpoints", &server.client_url()]);
+        command.args(arguments).output().unwrap()
+    };
+    let signed_in = etcdctl(&["--user=root:root", "put", "a", "1"]);
+    assert_eq!(signed_in.stdout, b"OK\n", "{signed_in:?}");
+    let shown = etcdctl(&["--auth-jwt-token", &token, "get", "a"]);
+    assert_eq!(shown.stdout, b"a\n1\n", "{shown:?}");
+}
+
+#[tokio::test]
+async fn keys_of_no_use_end_the_start_with_what_is_needed() {
+    let keys = Keys::new("ES256");
+    for (options, told) in [
+        (format!("priv-key={}", keys.path("none")), "cannot read"),
+        (
+            format!("priv-key={}", keys.path("key.pub")),
+            "no private key in PEM",
+        ),
+        (
+            format!("ttl=5m,pub-key={}", keys.path("key")),
+            "neither a public key",
+        ),
+        ("ttl=5m".to_owned(), "name priv-key to make tokens"),
+    ] {
+        let flags = keys.flags_with(&options).to_vec();
+        let options = Options { flags, tls: None };
+        let mut server = Server::prepare(Kind::K8sDqlite, options);
+        server.launch();
+        let status = server.process().wait().await;
+        let output = server.output();
+        assert_eq!(status.code(), Some(3), "{output}");
+        assert!(output.contains(told), "{output}");
+        server.forget();
+    }
+}
