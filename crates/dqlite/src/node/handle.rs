@@ -20,7 +20,7 @@ use super::{
     options::{Checked, is_bootstrap_id},
     poison::Watch,
     process::{check_version, prepare_process},
-    reuse,
+    progress, reuse,
     snapshot_pace::Pace,
     state::undo_half_a_bootstrap,
     statements, turns,
@@ -73,6 +73,7 @@ impl Node {
         file_calls::link();
         in_place::link();
         turns::link();
+        progress::link();
         let checked = options.checked()?;
         if lock.dir() != options.dir {
             return Err(NodeError::InvalidOption {

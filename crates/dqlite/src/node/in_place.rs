@@ -22,6 +22,7 @@ use std::{
 
 use super::{
     library::functions,
+    progress,
     turns::{self, Loop},
 };
 
@@ -70,7 +71,7 @@ type Statement = *mut c_void;
 /// `uv_work_t *` and `uv_timer_t *`.
 type Work = *mut c_void;
 type Timer = *mut c_void;
-type WorkCallback = unsafe extern "C" fn(Work);
+pub(super) type WorkCallback = unsafe extern "C" fn(Work);
 type AfterCallback = unsafe extern "C" fn(Work, c_int);
 
 functions! {
@@ -150,6 +151,6 @@ pub unsafe extern "C" fn uv_queue_work(
             return 0;
         }
     }
-    // SAFETY: what the caller passed.
-    unsafe { real::uv_queue_work(uv, request, work, after) }
+    // SAFETY: what the caller passed, or a function that calls it.
+    unsafe { real::uv_queue_work(uv, request, progress::instead_of(work), after) }
 }

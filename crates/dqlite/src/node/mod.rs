@@ -31,6 +31,7 @@ pub mod packed_table;
 mod poison;
 mod priority;
 mod process;
+mod progress;
 mod recover;
 pub mod reuse;
 mod snapshot_pace;
@@ -55,6 +56,7 @@ pub use options::{
 pub use poison::{FailureHandler, FileFailure, on_file_failure};
 pub use priority::raise_priority;
 pub use process::{POOL_THREADS, Versions, prepare_process, trim_memory, versions};
+pub use progress::limit_statements;
 pub use recover::recover;
 pub use state::{EngineState, engine_state, stored_term};
 pub use value_limit::limit_values;

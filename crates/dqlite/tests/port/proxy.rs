@@ -1,6 +1,7 @@
 //! The dqlite port, in front of the real engine.
 
 use std::future::Future;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,11 +31,11 @@ pub(super) struct Server {
     tls: Option<Tls>,
     stop: Option<oneshot::Sender<()>>,
     proxy: JoinHandle<()>,
-    _dir: TempDir,
+    _dir: Option<TempDir>,
 }
 
 /// A port that was free a moment ago. The engine must know its address before it starts.
-async fn free_address() -> String {
+pub(super) async fn free_address() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     listener.local_addr().unwrap().to_string()
 }
@@ -51,9 +52,24 @@ impl Server {
     ) -> Server {
         let dir = tempfile::tempdir().unwrap();
         let address = free_address().await;
+        let server = Server::start_in(dir.path(), &address, id, tls, peers).await;
+        Server {
+            _dir: Some(dir),
+            ..server
+        }
+    }
+
+    /// Starts it with what is in a directory.
+    pub(super) async fn start_in(
+        dir: &Path,
+        address: &str,
+        id: NodeId,
+        tls: Option<Tls>,
+        peers: Option<Arc<dyn PeerHandler>>,
+    ) -> Server {
         let dial = dialer(Handle::current(), resolver(tls.clone()));
-        let mut options = NodeOptions::new(id, &address, dir.path(), dial);
-        options.bootstrap = id == BOOTSTRAP_ID;
+        let mut options = NodeOptions::new(id, address, dir, dial);
+        options.bootstrap = id == BOOTSTRAP_ID && !dir.join("metadata1").exists();
         options.bind_address = "@".into();
         options.network_latency = Some(Duration::from_millis(20));
         let node = tokio::task::spawn_blocking(move || {
@@ -69,7 +85,7 @@ impl Server {
             peers,
             cluster_id: None,
         };
-        let port = BoundPort::bind(&address).await.unwrap();
+        let port = BoundPort::bind(address).await.unwrap();
         let proxy = Proxy::listen(port, proxy).unwrap();
         let (stop, stopped) = oneshot::channel();
         let proxy = tokio::spawn(proxy.run(async {
@@ -77,12 +93,19 @@ impl Server {
         }));
         Server {
             node,
-            address,
+            address: address.to_owned(),
             tls,
             stop: Some(stop),
             proxy,
-            _dir: dir,
+            _dir: None,
         }
+    }
+
+    /// Stops the port, and then the engine.
+    pub(super) async fn stop(&mut self) {
+        self.stop.take().unwrap().send(()).unwrap();
+        (&mut self.proxy).await.unwrap();
+        tokio::task::block_in_place(|| self.node.stop().unwrap());
     }
 
     pub(super) async fn connect(&self) -> Connection {

@@ -2,11 +2,13 @@
 
 use std::future::Future;
 
-use dqlite::client::{Connection, Error};
+use dqlite::client::{ConnectOptions, Connection, Endpoint, Error};
 use dqlite::node::BOOTSTRAP_ID;
-use dqlite::wire::Value;
+use dqlite::wire::{Reply, Value};
+use tokio::time::timeout;
 
-use super::proxy::Server;
+use super::proxy::{Server, TIMEOUT};
+use super::raw::{Raw, text, words};
 
 async fn opened(server: &Server) -> Connection {
     let mut connection = server.connect().await;
@@ -149,4 +151,58 @@ async fn a_statement_that_would_keep_half_of_itself_is_refused() {
         })
         .await;
     }
+}
+
+const ENDLESS: &str =
+    "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT x FROM n";
+
+/// Waits until statements may write, which takes no longer than a statement waits for the lock.
+async fn until_written(server: &Server) {
+    let written = async {
+        let mut other = opened(server).await;
+        while let Err(error) = other.exec_sql("INSERT INTO log VALUES (1)", &[]).await {
+            assert!(matches!(error, Error::Busy { .. }), "{error}");
+        }
+    };
+    timeout(TIMEOUT, written).await.expect("the lock in time");
+}
+
+/// A client of the engine itself, as the server is: no port reads the rest of a result in its place.
+async fn engine_client(server: &Server) -> Connection {
+    let engine = Endpoint::from_address(server.node.bind_address());
+    let options = ConnectOptions::default();
+    let mut connection = Connection::connect(&engine, options).await.unwrap();
+    connection.open("test").await.unwrap();
+    connection
+}
+
+/// The engine would wait for ever for the rest of the result to be read, and end the process when it stops.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_a_client_ends_its_statement() {
+    let mut server = start().await;
+    let writing = format!("INSERT INTO log (v) {ENDLESS} LIMIT 100000 RETURNING v");
+    for sql in [ENDLESS, &writing] {
+        let mut leaving = engine_client(&server).await;
+        let mut rows = leaving.query_sql(sql, &[]).await.unwrap();
+        assert!(rows.next_part().await.unwrap().is_some());
+        drop(leaving);
+        until_written(&server).await;
+    }
+    server.stop().await;
+}
+
+/// The engine's loop would wait for the end of the statement.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_stops_while_a_statement_computes() {
+    let mut server = start().await;
+    let endless = ENDLESS.replace("SELECT x FROM", "SELECT count(*) FROM");
+    let mut raw = Raw::connect(&server.address).await;
+    let open = [text("test"), words(&[0]), text("")].concat();
+    raw.send(&(3, 0, open)).await.unwrap();
+    assert!(matches!(raw.reply().await.unwrap(), Reply::Database { .. }));
+    let query = [words(&[0]), text(&endless)].concat();
+    raw.send(&(9, 0, query)).await.unwrap();
+    // The engine answers others meanwhile.
+    until_written(&server).await;
+    server.stop().await;
 }
