@@ -23,7 +23,7 @@ use super::{
     progress, reuse,
     snapshot_pace::Pace,
     state::undo_half_a_bootstrap,
-    statements, turns,
+    statements, turns, wide_results,
 };
 use crate::{log::Report, wire::NodeId};
 
@@ -74,6 +74,7 @@ impl Node {
         in_place::link();
         turns::link();
         progress::link();
+        wide_results::link();
         let checked = options.checked()?;
         if lock.dir() != options.dir {
             return Err(NodeError::InvalidOption {

@@ -40,6 +40,7 @@ mod statements;
 pub mod survey;
 mod turns;
 mod value_limit;
+mod wide_results;
 
 pub use check::{engine_bytes, find_damage};
 pub use connect::{DIAL_TIMEOUT, Dial};

@@ -153,6 +153,39 @@ async fn a_statement_that_would_keep_half_of_itself_is_refused() {
     }
 }
 
+/// The engine would send messages without a row for ever, or write behind the end of its memory.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_that_is_wider_than_the_engine_can_send_is_refused() {
+    let server = start().await;
+    let wide = |columns: usize, name_bytes: usize| {
+        let name = "n".repeat(name_bytes);
+        let columns: Vec<String> = (0..columns).map(|at| format!("{at} AS {name}")).collect();
+        format!("SELECT {}", columns.join(", "))
+    };
+    lives_after(&server, async |mut connection| {
+        // Names of 127 bytes and a NUL: 32 fill 4096 bytes.
+        for (sql, told) in [
+            (wide(32, 127), "names of the columns"),
+            (wide(2000, 1), "names of the columns"),
+            (wide(1, 5000), "names of the columns"),
+            (wide(33, 1), "more columns"),
+            (wide(254, 1), "more columns"),
+        ] {
+            let error = rows(&mut connection, &sql).await.unwrap_err();
+            assert!(
+                matches!(error, Error::Sql { code: 1, .. }) && error.to_string().contains(told),
+                "{told}: {error:?}"
+            );
+        }
+        let statement = connection.prepare(&wide(1, 5000)).await.unwrap();
+        connection.query(&statement, &[]).await.unwrap_err();
+        for fits in [wide(31, 127), wide(32, 1)] {
+            assert_eq!(rows(&mut connection, &fits).await.unwrap().len(), 1);
+        }
+    })
+    .await;
+}
+
 const ENDLESS: &str =
     "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT x FROM n";
 
