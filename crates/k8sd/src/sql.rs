@@ -6,9 +6,9 @@
 use std::{sync::OnceLock, time::Duration};
 
 use dqlite::{
-    client::Connection,
+    client::{self, Connection},
     guard::{GuardError, check_rows, look},
-    node::limit_values,
+    node::{limit_statements, limit_values},
     sql::{Kind, Piece, is_blank, kind, split},
     wire::{Param, Value},
 };
@@ -33,9 +33,10 @@ static TIMEOUT: OnceLock<Duration> = OnceLock::new();
 /// The largest value or row: above what a cluster manager keeps in one, and far below what the daemon has.
 const MAX_VALUE_BYTES: u32 = 64 << 20;
 
-/// Sets the time of each request, and limits values, before the engine starts.
+/// Sets the time of each request, and limits statements and values, before the engine starts.
 pub fn set_timeout(timeout: Duration) {
     TIMEOUT.get_or_init(|| timeout);
+    limit_statements(timeout);
     limit_values(MAX_VALUE_BYTES);
 }
 
@@ -51,8 +52,12 @@ const MAX_RUNNING: usize = 3;
 /// The longest time that a request waits for others to end.
 const PLACE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A statement cannot be stopped. One that was abandoned keeps its slot while it runs, but no longer than this.
-pub const STATEMENT_TIMEOUT: Duration = Duration::from_secs(3600);
+/// The engine ends a statement that takes as long as a request may. One that was abandoned keeps its slot until then, but
+/// this much longer at most: the leader may have a longer time, or know no limit.
+const ENGINE_DELAY: Duration = Duration::from_secs(10);
+
+/// SQLite's code of a statement that it has ended.
+const INTERRUPTED: u64 = 9;
 
 /// Rows of one result, and those of one table in a dump.
 const MAX_ROWS: usize = 1_000_000;
@@ -110,7 +115,7 @@ pub struct Session {
 
 impl Session {
     pub fn new(mut connection: Connection, deadline: Instant) -> Self {
-        connection.set_request_timeout(STATEMENT_TIMEOUT);
+        connection.set_request_timeout(request_timeout() + ENGINE_DELAY);
         Self {
             connection,
             deadline,
@@ -126,8 +131,8 @@ impl Session {
 
     async fn exec(&mut self, sql: &str) -> Result<(), Error> {
         self.check_time()?;
-        self.connection.exec_sql(sql, &[]).await?;
-        Ok(())
+        let executed = self.connection.exec_sql(sql, &[]).await;
+        executed.map(drop).map_err(in_words)
     }
 }
 
@@ -273,10 +278,11 @@ async fn collect(
 ) -> Result<(Vec<String>, Vec<Vec<Value>>), Error> {
     session.check_time()?;
     let deadline = session.deadline;
-    let mut rows = session.connection.query_sql(sql, params).await?;
+    let rows = session.connection.query_sql(sql, params).await;
+    let mut rows = rows.map_err(in_words)?;
     let columns = rows.columns().to_vec();
     let (mut all, mut bytes) = (Vec::new(), 0);
-    while let Some(part) = rows.next_part().await? {
+    while let Some(part) = rows.next_part().await.map_err(in_words)? {
         bytes += part.iter().flat_map(|row| &row.0).map(size).sum::<usize>();
         if all.len() + part.len() > MAX_ROWS || bytes > MAX_RESULT_BYTES {
             return Err(Error::Invalid(format!(
@@ -290,6 +296,15 @@ async fn collect(
         all.extend(part.into_iter().map(|row| row.0));
     }
     Ok((columns, all))
+}
+
+fn in_words(error: client::Error) -> Error {
+    match error {
+        client::Error::Sql {
+            code: INTERRUPTED, ..
+        } => too_late(),
+        error => error.into(),
+    }
 }
 
 fn size(value: &Value) -> usize {

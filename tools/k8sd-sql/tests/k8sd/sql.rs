@@ -53,12 +53,45 @@ fn a_value_is_not_too_large_and_a_request_ends_in_its_time() {
     assert!(told.contains("too big"), "{told}");
     let taken = node.good(&["sql", "select length(zeroblob(60000000))"]);
     assert!(taken.contains("60000000"), "{taken}");
-    let slow = "with recursive n(i) as (select 1 union all select i + 1 from n where i < 40000000) \
-        select count(*) from n";
-    let told = node.bad(&["sql", slow]);
+    let told = node.bad(&["sql", ENDLESS]);
     assert!(
         told.contains("longer than 2 s") && told.contains("--sql-timeout"),
         "{told}"
+    );
+}
+
+/// Each holds a slot of the daemon and a thread of the engine, and the writing one the lock of the database.
+#[test]
+fn statements_without_an_end_are_ended_and_give_back_what_they_hold() {
+    let node = Daemon::start_with(&[("K8SD_SQL_TIMEOUT", "2")]);
+    node.good(&["bootstrap", "--name", "node1", "--address", &node.address]);
+    node.good(&["sql", "create table t (a)"]);
+    let writing = format!("insert into t {ENDLESS}");
+    let rows = ENDLESS.replace("count(*)", "i");
+    thread::scope(|scope| {
+        let before = node.used_ticks();
+        let endless = [ENDLESS, &writing].map(|sql| scope.spawn(|| node.bad(&["sql", sql])));
+        wait_for("the statements to run", || node.used_ticks() > before + 20);
+        // The daemon writes by itself as well.
+        node.good(&["sql", "select 1"]);
+        for told in endless.map(|told| told.join().unwrap()) {
+            assert!(told.contains("longer than 2 s"), "{told}");
+        }
+    });
+    // The second time, all slots are there again.
+    for _ in 0..2 {
+        thread::scope(|scope| {
+            let endless = [(); 3].map(|()| scope.spawn(|| node.bad(&["sql", ENDLESS])));
+            for told in endless.map(|told| told.join().unwrap()) {
+                assert!(told.contains("longer than 2 s"), "{told}");
+            }
+        });
+    }
+    node.bad(&["sql", &rows]);
+    node.good(&["sql", "insert into t values (2)"]);
+    assert_eq!(
+        node.good(&["sql", "--format", "go", "select count(*) from t"]),
+        "[[1]]\n"
     );
 }
 
