@@ -22,6 +22,7 @@ use super::{
     process::{check_version, prepare_process},
     progress, reuse,
     snapshot_pace::Pace,
+    snapshot_room,
     state::undo_half_a_bootstrap,
     statements, turns, wide_results,
 };
@@ -74,6 +75,7 @@ impl Node {
         in_place::link();
         turns::link();
         progress::link();
+        snapshot_room::link();
         wide_results::link();
         let checked = options.checked()?;
         if lock.dir() != options.dir {

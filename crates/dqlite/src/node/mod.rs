@@ -35,6 +35,7 @@ mod progress;
 mod recover;
 pub mod reuse;
 mod snapshot_pace;
+mod snapshot_room;
 mod state;
 mod statements;
 pub mod survey;

@@ -186,6 +186,24 @@ async fn a_result_that_is_wider_than_the_engine_can_send_is_refused() {
     .await;
 }
 
+/// The engine would list all pages of the file in the memory of those that are left.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_has_become_shorter_can_be_dumped() {
+    let server = start().await;
+    let mut connection = opened(&server).await;
+    // So many pages are written back to the file at once.
+    let grow = "INSERT INTO log WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 9000) \
+        SELECT zeroblob(3000) FROM n";
+    connection.exec_sql(grow, &[]).await.unwrap();
+    connection.exec_sql("DELETE FROM log", &[]).await.unwrap();
+    connection.exec_sql("VACUUM", &[]).await.unwrap();
+    for _ in 0..3 {
+        let files = connection.dump("test").await.unwrap();
+        assert!(files[0].data.len() < 20 * 4096);
+    }
+    until_written(&server).await;
+}
+
 const ENDLESS: &str =
     "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT x FROM n";
 
