@@ -45,6 +45,7 @@ macro_rules! functions {
                 /// # Safety
                 ///
                 /// As the original's.
+                #[allow(clippy::too_many_arguments)]
                 pub unsafe fn $name($($argument: $type),*) -> $result {
                     type Function = unsafe extern "C" fn($($type),*) -> $result;
                     static FOUND: std::sync::OnceLock<Function> = std::sync::OnceLock::new();
