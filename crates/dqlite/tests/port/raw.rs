@@ -22,24 +22,25 @@ impl Raw {
         Raw(stream)
     }
 
-    pub async fn send(&mut self, (kind, schema, body): &Frame) -> io::Result<()> {
-        let mut frame = ((body.len() / 8) as u32).to_le_bytes().to_vec();
-        frame.extend([*kind, *schema, 0, 0]);
-        frame.extend(body);
-        self.0.write_all(&frame).await
+    pub async fn send(&mut self, frame: &Frame) -> io::Result<()> {
+        self.0.write_all(&bytes(frame)).await
     }
 
     /// The next message of the server; an error where it has closed the connection.
     pub async fn reply(&mut self) -> io::Result<Reply> {
-        let read = async {
-            let mut header = [0; Header::BYTES];
-            self.0.read_exact(&mut header).await?;
-            let header = Header::decode(&header).map_err(io::Error::other)?;
-            let mut body = vec![0; header.body_bytes()];
-            self.0.read_exact(&mut body).await?;
-            Reply::decode(&header, &body.into()).map_err(io::Error::other)
-        };
-        timeout(TIMEOUT, read).await.expect("an answer in time")
+        timeout(TIMEOUT, self.next())
+            .await
+            .expect("an answer in time")
+    }
+
+    /// The same, however long it takes.
+    pub async fn next(&mut self) -> io::Result<Reply> {
+        let mut header = [0; Header::BYTES];
+        self.0.read_exact(&mut header).await?;
+        let header = Header::decode(&header).map_err(io::Error::other)?;
+        let mut body = vec![0; header.body_bytes()];
+        self.0.read_exact(&mut body).await?;
+        Reply::decode(&header, &body.into()).map_err(io::Error::other)
     }
 
     /// Sends a request that must be refused, and returns the answer.
@@ -50,6 +51,14 @@ impl Raw {
             other => panic!("{frame:?} was answered with {other:?}"),
         }
     }
+}
+
+/// A request as it is sent.
+pub fn bytes((kind, schema, body): &Frame) -> Vec<u8> {
+    let mut frame = ((body.len() / 8) as u32).to_le_bytes().to_vec();
+    frame.extend([*kind, *schema, 0, 0]);
+    frame.extend(body);
+    frame
 }
 
 pub fn words(words: &[u64]) -> Vec<u8> {
