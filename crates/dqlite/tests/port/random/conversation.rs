@@ -1,4 +1,4 @@
-//! What one client sends, and how it leaves.
+//! The requests of one client, and the ways in which it leaves.
 
 use std::collections::VecDeque;
 use std::io;
