@@ -5,8 +5,8 @@ use etcd_state::{
     auth::AuthError,
     requests::{Limits, RequestError},
 };
+use stopping::warn;
 use tonic::{Code, Status};
-use tracing::warn;
 
 use super::concurrency::RecipeError;
 use super::downgrade::DowngradeError;

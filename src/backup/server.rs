@@ -16,9 +16,10 @@ use std::{
 };
 
 use dqlite::wire::NodeId;
+use stopping::warn;
 use telemetry::metrics::{Counter, Page};
 use tokio::time::sleep;
-use tracing::{info, warn};
+use tracing::info;
 
 use super::{
     BackupError, PartialFile, Written,

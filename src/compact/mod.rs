@@ -11,8 +11,9 @@ use std::{
 };
 
 use etcd_state::requests::RequestError;
+use stopping::warn;
 use tokio::time::MissedTickBehavior;
-use tracing::{debug, warn};
+use tracing::debug;
 
 use self::policy::Policy;
 use crate::store::Store;

@@ -38,6 +38,7 @@ impl StopSignals {
     /// Waits for the first signal. From then on a second one ends the process.
     pub async fn stop(mut self) {
         let (_, name) = self.next().await;
+        stopping::note();
         info!("stopping, because of {name}; a second signal stops at once");
         tokio::spawn(async move {
             let (number, name) = self.next().await;

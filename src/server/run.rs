@@ -253,6 +253,7 @@ pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result
         Ok(()) => {
             // What takes long from now on, and who leads, is nothing to warn of.
             slow::set_threshold(None);
+            stopping::note();
             nodes.note_stopping();
             hand_over(&node, &nodes, &reads).await;
             Ok(())

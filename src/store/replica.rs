@@ -12,8 +12,9 @@ use etcd_state::{
     requests::RequestError,
     settings::Settings,
 };
+use stopping::warn;
 use tokio::sync::mpsc;
-use tracing::{info, warn};
+use tracing::info;
 
 use super::{
     OpenError, Shared,

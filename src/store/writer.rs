@@ -27,9 +27,9 @@ use etcd_state::{
     requests::{RequestError, evaluate::Working},
     settings::Settings,
 };
+use stopping::warn;
 use telemetry::tracing::Timeline;
 use tokio::{sync::mpsc, time::MissedTickBehavior};
-use tracing::warn;
 
 use self::in_flight::{Connection, Written};
 use super::{

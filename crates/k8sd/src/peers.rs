@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use hyper::Method;
 use serde_json::Value;
+use stopping::warn;
 use tokio::task::JoinSet;
-use tracing::{debug, warn};
+use tracing::debug;
 
 use crate::{client::Target, cluster::Cluster};
 

@@ -48,6 +48,8 @@ pub async fn run(options: DaemonOptions, stop: impl Future<Output = ()>) -> Resu
         () = daemon.asked_to_shut_down() => Ok(()),
         () = stop => Ok(()),
     };
+    // What ends from now on ends because it is told to.
+    stopping::note();
     daemon.end(true).await;
     serving.abort();
     remove_file(&state.control_socket())?;

@@ -22,8 +22,8 @@ use axum::{
 use bytes::Bytes;
 use etcd_proto::etcdserverpb::{AlarmMember, AlarmType, RangeRequest};
 use etcd_state::requests::RequestError;
+use stopping::warn;
 use telemetry::metrics::HEALTH_CHECKS;
-use tracing::warn;
 
 use super::{headers::only_get, metrics::Sources, query::Query, text};
 use crate::{api::status::status, cluster::status::judge, store::Store};

@@ -12,8 +12,8 @@ use dqlite::{
     roles::RoleTargets,
     wire::{NodeId, Role, Server},
 };
+use stopping::warn;
 use tokio::{sync::watch, time::timeout};
-use tracing::warn;
 
 use crate::store::snapshot::StoredMember;
 

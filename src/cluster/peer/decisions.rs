@@ -4,11 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use dqlite::wire::NodeId;
 use replication::coordinator::{self, Command, Event, Facts, HAND_OVER_TIMEOUT};
+use stopping::warn;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::{Instant, sleep_until},
 };
-use tracing::warn;
 
 use super::{Reads, monitor::ClusterView, replica::Order};
 use crate::store::Cluster;

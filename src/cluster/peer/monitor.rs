@@ -7,11 +7,12 @@ use replication::{
     View,
     monitor::{Command, Event, INTERVAL, Member, Monitor as Decisions, Purpose},
 };
+use stopping::warn;
 use tokio::{
     sync::watch,
     time::{Instant, MissedTickBehavior},
 };
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 use super::{
     Dialer, EngineView, Reads,

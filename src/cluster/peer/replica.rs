@@ -4,11 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use dqlite::wire::NodeId;
 use replication::coordinator::{self, Command, Event};
+use stopping::warn;
 use tokio::{
     sync::{oneshot, watch},
     time::{Instant, timeout},
 };
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 use super::{
     Dialer, EngineView, IncompatibleNodes, Reads,

@@ -2,7 +2,7 @@
 
 use etcd_proto::etcdserverpb::{AlarmRequest, AlarmType, alarm_request::AlarmAction};
 use etcd_state::settings::change_alarm;
-use tracing::warn;
+use stopping::warn;
 
 use super::Writer;
 use crate::store::database::Database;

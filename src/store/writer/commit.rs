@@ -14,12 +14,12 @@ use etcd_state::{
     requests::RequestError,
     settings::Settings,
 };
+use stopping::warn;
 use telemetry::{
     logging::slow,
     tracing::{BatchSize, batch_written},
 };
 use tokio::time::timeout;
-use tracing::warn;
 
 use super::{
     Answer, Ended, REQUESTS_PER_TURN, Stop, Writer, WriterError,

@@ -5,7 +5,8 @@
 //! depends on it: free pages are reused without it. Measured in docs/decisions/0012-quota-and-defragment.md.
 
 use etcd_state::requests::RequestError;
-use tracing::{info, warn};
+use stopping::warn;
+use tracing::info;
 
 use crate::store::{
     Pages,

@@ -12,8 +12,9 @@ use etcd_state::{
     requests::RequestError,
     settings::Settings,
 };
+use stopping::warn;
 use tokio::time::{Instant, timeout_at};
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::store::{
     batch::{Record, Write},

@@ -1,6 +1,7 @@
 //! Assigns roles to nodes.
 
-use tracing::{info, warn};
+use stopping::warn;
+use tracing::info;
 
 use super::{ClusterError, Nodes};
 use crate::{

@@ -5,8 +5,9 @@
 
 use std::time::Duration;
 
+use stopping::warn;
 use tokio::time::{Instant, sleep};
-use tracing::{info, warn};
+use tracing::info;
 
 use super::{ClusterError, FIRST_PAUSE, MAX_PAUSE, Nodes, OwnNode, is_passing, nodes::Look};
 use crate::wire::{NodeId, Server};

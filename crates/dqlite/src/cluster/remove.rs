@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use stopping::warn;
 use tokio::time::{sleep, timeout};
-use tracing::{info, warn};
+use tracing::info;
 
 use super::{
     ClusterError, FIRST_PAUSE, MAX_PAUSE, Nodes, adjust::assign_any, handover::transfer_from,

@@ -3,12 +3,13 @@
 
 use std::{sync::Arc, time::Duration};
 
+use stopping::warn;
 use tokio::{
     sync::{Notify, mpsc, watch},
     task::spawn_blocking,
     time::{Instant, sleep, timeout},
 };
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use super::{
     ClusterError, HandedOver, MemberOptions, MemberState, MemberStatus, Nodes, Prepare,
@@ -27,8 +28,8 @@ use crate::{
 /// The pause after a look that failed.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
-/// Looks that fail in a row before the log warns of them.
-const WARN_FAILURES: u32 = 3;
+/// The time for which looks have failed before the log warns of them: several follow each other at once while nodes join.
+const WARN_AFTER: Duration = Duration::from_secs(2);
 
 /// The time for which a new leader leaves the roles alone: the old one may be about to hand its own
 /// over, or is being started again.
@@ -115,9 +116,9 @@ impl MemberTask {
 }
 
 /// Logs that a look at the cluster failed. One that meets an election does.
-fn tell_failure(failures: u32, error: &ClusterError) {
+fn tell_failure(failing_for: Duration, error: &ClusterError) {
     let text = "cannot check this node's membership in the cluster; trying again";
-    match failures < WARN_FAILURES {
+    match failing_for < WARN_AFTER {
         true => info!(%error, "{text}"),
         false => warn!(%error, "{text}"),
     }
@@ -128,16 +129,16 @@ impl Life {
         if self.options.is_joining {
             self.join().await;
         }
-        let mut failures = 0;
+        let mut failing_since = None;
         loop {
             let pause = match self.look().await {
                 Ok(pause) => {
-                    failures = 0;
+                    failing_since = None;
                     pause
                 }
                 Err(error) => {
-                    failures += 1;
-                    tell_failure(failures, &error);
+                    let since = failing_since.get_or_insert_with(Instant::now);
+                    tell_failure(since.elapsed(), &error);
                     RETRY_PAUSE
                 }
             };

@@ -13,8 +13,9 @@ use std::{
 
 use dqlite::wire::Server;
 use serde_json::{Map, Value, json};
+use stopping::warn;
 use tokio::time::{sleep, timeout};
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::{
     Error,

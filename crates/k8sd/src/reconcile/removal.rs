@@ -10,7 +10,8 @@ use std::time::Duration;
 use dqlite::cluster::ClusterError;
 use hyper::Method;
 use serde_json::{Value, json};
-use tracing::{info, warn};
+use stopping::warn;
+use tracing::info;
 
 use crate::{
     Error,
