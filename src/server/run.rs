@@ -125,6 +125,7 @@ pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result
         limits: config.limits,
         layout: Layout::NEW,
     });
+    store.keep_in_memory();
     monitoring::export_metrics(&store);
     let watchers = Watchers::default();
     replica.observe(Box::new(watchers.clone()));

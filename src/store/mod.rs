@@ -169,6 +169,11 @@ pub struct Store {
 }
 
 impl Store {
+    /// Leaves what is in memory to the end of the process, which follows the stop: to free it key by key takes seconds.
+    pub fn keep_in_memory(&self) {
+        std::mem::forget(self.shared.clone());
+    }
+
     pub fn cluster_id(&self) -> u64 {
         self.shared.cluster_id.load(Ordering::Relaxed)
     }

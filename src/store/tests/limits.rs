@@ -77,9 +77,9 @@ async fn leases_with_many_keys_expire_without_waiting_for_a_tick_each() {
     running.stop().await;
 }
 
-#[test]
-fn a_full_queue_refuses_at_once() {
-    let options = || StoreOptions {
+/// Those of a store that nobody opens.
+fn options() -> StoreOptions {
+    StoreOptions {
         endpoint: Endpoint::from_address("@nobody"),
         is_disk_full: Box::new(|| false),
         cluster: Arc::new(Alone),
@@ -88,7 +88,20 @@ fn a_full_queue_refuses_at_once() {
         limits: Default::default(),
         layout: layout(),
         cluster_id: ClusterId::fixed(1),
-    };
+    }
+}
+
+#[test]
+fn what_is_kept_in_memory_outlives_every_handle() {
+    let (store, replica) = empty(options());
+    let shared = Arc::downgrade(&store.shared);
+    store.keep_in_memory();
+    drop((store, replica));
+    assert!(shared.upgrade().is_some());
+}
+
+#[test]
+fn a_full_queue_refuses_at_once() {
     let too_many = |answer: Result<_, RequestError>| {
         matches!(answer.map(drop), Err(RequestError::TooManyRequests))
     };
