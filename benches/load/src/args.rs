@@ -50,6 +50,8 @@ pub enum Command {
     Expiry(ExpiryShape),
     /// Renew leases and update pods at a rate, compact, and measure what that makes the disk write
     Upkeep(UpkeepShape),
+    /// Hold watches open, write nothing, and measure what the server uses
+    Idle(IdleShape),
     /// Measure how long the disk takes to make 4 KiB durable
     Disk {
         /// A directory on the disk in question
@@ -197,6 +199,16 @@ pub struct UpkeepShape {
     /// Time from one compaction to the next, each to what was current at the one before
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub compact_s: u64,
+    /// Print the table's head first
+    #[arg(long)]
+    pub heading: bool,
+}
+
+#[derive(Debug, Clone, ClapArgs)]
+pub struct IdleShape {
+    /// Watches, each on a stream of its own and of a prefix of its own, that ask for notifications of progress
+    #[arg(long, default_value_t = 50, value_parser = at_least_one)]
+    pub watches: usize,
     /// Print the table's head first
     #[arg(long)]
     pub heading: bool,

@@ -14,6 +14,7 @@ mod failure;
 #[cfg(test)]
 mod fake;
 mod histogram;
+mod idle;
 mod keys;
 mod meter;
 mod operation;
@@ -72,6 +73,13 @@ fn run(args: &Args) -> Result<u64, Failure> {
                 println!("{}", upkeep::HEADING);
             }
             println!("{}", upkeep::run(&args.target(), shape, &args.schedule())?);
+            Ok(0)
+        }
+        Command::Idle(shape) => {
+            if shape.heading {
+                println!("{}", idle::HEADING);
+            }
+            println!("{}", idle::run(&args.target(), shape, &args.schedule())?);
             Ok(0)
         }
         Command::Disk { dir } => {

@@ -19,6 +19,8 @@ pub struct Cost {
     pub server_rss_bytes: Option<u64>,
     /// Bytes that the servers made the disk write. None without processes, and where the kernel does not count them.
     pub server_written_bytes: Option<u64>,
+    /// The number of times that a thread of the servers waited for something. `None` without processes.
+    pub server_switches: Option<u64>,
 }
 
 /// Readings at the start of a window.
@@ -29,6 +31,7 @@ pub struct Meter {
     client: Duration,
     machine: Duration,
     written: Option<u64>,
+    switches: Option<u64>,
 }
 
 impl Meter {
@@ -41,6 +44,7 @@ impl Meter {
             machine: machine_cpu()?,
             // Another user's process does not show it.
             written: sum(server_pids, process_written_bytes).unwrap_or(None),
+            switches: sum(server_pids, process_switches)?,
         })
     }
 
@@ -64,6 +68,11 @@ impl Meter {
                 .written
                 .zip(self.written)
                 .map(|(now, before)| now - before),
+            // Those of threads that have ended are lost.
+            server_switches: now
+                .switches
+                .zip(self.switches)
+                .map(|(now, before)| now.saturating_sub(before)),
         })
     }
 }
@@ -126,6 +135,27 @@ fn process_rss_bytes(pid: u32) -> Result<u64, Failure> {
     kib.map(|kib| kib << 10).ok_or_else(|| unreadable(&path))
 }
 
+/// Voluntary switches of all threads that a process has now.
+fn process_switches(pid: u32) -> Result<u64, Failure> {
+    let path = format!("/proc/{pid}/task");
+    let threads = fs::read_dir(&path).map_err(|error| {
+        Failure::Machine(format!("cannot read {path} (did the server end?): {error}"))
+    })?;
+    // A thread may end meanwhile.
+    let statuses = threads
+        .flatten()
+        .flat_map(|thread| fs::read_to_string(thread.path().join("status")));
+    Ok(statuses
+        .filter_map(|status| voluntary_switches(&status))
+        .sum())
+}
+
+fn voluntary_switches(status: &str) -> Option<u64> {
+    let mut lines = status.lines();
+    let count = lines.find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
+    count.trim().parse().ok()
+}
+
 /// Bytes that a process has sent to the disk, or made dirty in the page cache.
 fn process_written_bytes(pid: u32) -> Result<u64, Failure> {
     let path = format!("/proc/{pid}/io");
@@ -173,6 +203,13 @@ mod tests {
             Some(63)
         );
         assert_eq!(busy_ticks(""), None);
+    }
+
+    #[test]
+    fn switches_are_the_voluntary_ones() {
+        let status = "Threads:\t2\nvoluntary_ctxt_switches:\t17\nnonvoluntary_ctxt_switches:\t9\n";
+        assert_eq!(voluntary_switches(status), Some(17));
+        assert_eq!(voluntary_switches("Threads:\t2\n"), None);
     }
 
     #[test]
