@@ -8,7 +8,10 @@ use crate::View;
 /// The interval at which the engine is asked: a change of leader is noticed within this. One question costs some 30 us.
 pub const INTERVAL: Duration = Duration::from_millis(50);
 
-/// The interval at which a node that does not lead asks its engine for the configuration: cluster.yaml follows it.
+/// The same for a node that leads and is the only one: nobody takes the leadership from it.
+pub const ALONE_INTERVAL: Duration = Duration::from_millis(500);
+
+/// The interval at which the engine is asked for the configuration where there are other nodes: cluster.yaml follows it.
 const NODES_INTERVAL: Duration = Duration::from_millis(500);
 
 /// The interval at which other nodes are asked if this node's engine does not know the leader: that of a spare never
@@ -28,7 +31,7 @@ pub struct Member {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// [`INTERVAL`] has passed.
+    /// [`Monitor::interval`] has passed, or something may have changed.
     TimeToAsk,
     /// The own engine has answered, none if it failed.
     EngineSaid { view: Option<View> },
@@ -77,6 +80,8 @@ pub struct Monitor {
     /// The view as far as it is known in this round.
     view: View,
     purpose: Purpose,
+    /// The engine, asked last, said that this node leads and that there is no other.
+    is_alone: bool,
 }
 
 impl Monitor {
@@ -92,6 +97,15 @@ impl Monitor {
             asked: now,
             view: View::default(),
             purpose: Purpose::Configuration,
+            is_alone: false,
+        }
+    }
+
+    /// Returns the time from one round of questions to the next.
+    pub fn interval(&self) -> Duration {
+        match self.is_alone {
+            true => ALONE_INTERVAL,
+            false => INTERVAL,
         }
     }
 
@@ -107,8 +121,11 @@ impl Monitor {
                     term: self.known.term,
                     ..View::default()
                 });
+                let led = self.known.leader_id() == self.own_id;
+                let begins = self.leads() && !led;
                 let is_due = has_passed(self.members_asked, NODES_INTERVAL, now);
-                if self.leads() || is_due {
+                if self.is_alone || begins || is_due {
+                    self.is_alone = false;
                     self.members_asked = Some(self.asked);
                     return self.ask_members(Purpose::Configuration);
                 }
@@ -141,6 +158,7 @@ impl Monitor {
             && self.leads()
         {
             let (count, asked) = (members.len(), self.asked);
+            self.is_alone = count == 1;
             commands.push(Command::NoteCount { count, asked });
             self.note_addresses(members);
         }

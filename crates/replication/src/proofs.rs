@@ -38,11 +38,12 @@ pub enum Event {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
-    /// Ask the own engine who leads.
-    AskEngine { proof: ProofId },
+    /// Ask the own engine who leads. Where the last proof needed other nodes, ask all nodes that follow meanwhile: their
+    /// answers may come in any order.
+    AskEngine { proof: ProofId, and_nodes: bool },
     /// Ask the own engine which nodes vote.
     AskVoters { proof: ProofId },
-    /// Ask all nodes that follow; give up at `until`.
+    /// Ask all nodes that follow, unless they are asked already; give up at `until`.
     AskNodes { proof: ProofId, until: Duration },
     /// The proof has ended.
     Settle { proof: ProofId, is_proven: bool },
@@ -70,6 +71,8 @@ pub struct Proofs {
     term: u64,
     next: ProofId,
     under_way: BTreeMap<ProofId, Proof>,
+    /// The last proof was none without the answers of other nodes.
+    needs_nodes: bool,
 }
 
 impl Proofs {
@@ -79,6 +82,7 @@ impl Proofs {
             term,
             next: 1,
             under_way: BTreeMap::new(),
+            needs_nodes: false,
         }
     }
 
@@ -117,6 +121,8 @@ impl Proofs {
             .retain(|_, proof| proof.gives_up_at + ROUND_TIMEOUT > now);
         let proof = self.next;
         self.next += 1;
+        // Mostly, a follower that asks is majority enough.
+        let and_nodes = self.needs_nodes && told.is_none();
         let named_by = told.filter(|(_, view)| view.names(self.own_id, self.term));
         let confirmed = named_by.map(|(id, _)| id).into_iter();
         self.under_way.insert(
@@ -127,7 +133,7 @@ impl Proofs {
                 gives_up_at: now + ENGINE_TIMEOUT,
             },
         );
-        Command::AskEngine { proof }
+        Command::AskEngine { proof, and_nodes }
     }
 
     fn count(
@@ -142,6 +148,7 @@ impl Proofs {
         };
         under_way.voters = voters.into_iter().collect();
         under_way.confirmed.insert(self.own_id);
+        self.needs_nodes = under_way.voters.len() > 1;
         if under_way.has_majority() {
             return Some(self.settle(proof, true));
         }

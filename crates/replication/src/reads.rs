@@ -7,7 +7,7 @@ use std::time::Duration;
 /// Reads that may wait; a client that does not limit itself runs into the limits of connections and streams before.
 pub const MAX_WAITING: usize = 64 * 1024;
 
-/// The time for which the engine's answer that there is no other node is believed. Below the time that any other node
+/// The time for which the engine's answer that there is no other node is believed. A read that comes later has it asked again. Below the time that any other node
 /// needs to be made a voter and to be elected.
 pub const ALONE: Duration = Duration::from_millis(150);
 

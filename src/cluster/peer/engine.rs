@@ -4,11 +4,11 @@ use std::{path::PathBuf, time::Duration};
 
 use dqlite::{
     client::{ConnectOptions, Connection, Endpoint, Error},
-    node::stored_term,
-    wire::{NodeId, Role, Server},
+    node::StoredTerm,
+    wire::Server,
 };
 use replication::View;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
 
 /// The engine answers in microseconds, unless its loop is held up by the disk.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
@@ -19,8 +19,11 @@ const MAX_ATTEMPTS: usize = 3;
 /// Asks the engine through one connection.
 pub struct EngineView {
     endpoint: Endpoint,
-    dir: PathBuf,
+    term: StoredTerm,
     connection: Mutex<Option<Connection>>,
+    /// The last view with a leader.
+    named: std::sync::Mutex<View>,
+    news: Notify,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -37,22 +40,53 @@ impl EngineView {
     pub fn new(endpoint: Endpoint, dir: PathBuf) -> Self {
         Self {
             endpoint,
-            dir,
+            term: StoredTerm::new(dir),
             connection: Mutex::new(None),
+            named: std::sync::Mutex::default(),
+            news: Notify::new(),
         }
+    }
+
+    /// Has the monitor ask the engine now: what it said last may not be true any more.
+    pub fn expect_news(&self) {
+        self.news.notify_one();
+    }
+
+    /// Waits for [`expect_news`](Self::expect_news). For one task. Cancel safe.
+    pub async fn has_news(&self) {
+        self.news.notified().await;
     }
 
     /// Returns leader and term, both true at one moment during the call. The engine stores a term
     /// before it acts in it, and forgets the leader of the term before.
     pub async fn view(&self) -> Result<View, ViewError> {
         for _ in 0..MAX_ATTEMPTS {
-            let term = stored_term(&self.dir)?;
+            let term = self.term.get()?;
             let leader = self.leader().await?;
-            if stored_term(&self.dir)? == term {
-                return Ok(View { leader, term });
+            if self.term.get()? == term {
+                let view = View { leader, term };
+                if view.leader.is_some() {
+                    *self.named() = view.clone();
+                }
+                return Ok(view);
             }
         }
         Err(ViewError::Unsettled)
+    }
+
+    /// Returns what this node has to say in a proof that the leader leads: the leader of the newest term in which it can
+    /// have voted. Mostly without the engine, since a term has one leader: as long as the stored term is the one in which
+    /// the engine named it, this node has voted for no other.
+    pub async fn testimony(&self) -> View {
+        let named = self.named().clone();
+        match self.term.get() {
+            Ok(term) if term == named.term && named.leader.is_some() => named,
+            _ => self.view().await.unwrap_or_default(),
+        }
+    }
+
+    fn named(&self) -> std::sync::MutexGuard<'_, View> {
+        self.named.lock().expect("no panic while it is held")
     }
 
     async fn leader(&self) -> Result<Option<(u64, String)>, Error> {
@@ -70,15 +104,6 @@ impl EngineView {
         let servers = connection.cluster().await?;
         *slot = Some(connection);
         Ok(servers)
-    }
-
-    pub async fn voters(&self) -> Result<Vec<NodeId>, Error> {
-        let servers = self.servers().await?;
-        let voters = servers
-            .iter()
-            .filter(|server| server.role == Role::Voter)
-            .map(|server| server.id);
-        Ok(voters.collect())
     }
 
     /// Takes the connection out of its slot, so that one that failed, or was given up half way, is

@@ -217,7 +217,7 @@ impl Follower<'_> {
                 message = next(&mut incoming) => {
                     let confirm = self.take(message?, &mut receiving, outstanding).await?;
                     if let Some(round) = confirm {
-                        let view = self.engine.view().await.unwrap_or_default();
+                        let view = self.engine.testimony().await;
                         let confirmation = Confirmation {
                             round,
                             view: Some(view_to_proto(&view)),
@@ -234,7 +234,7 @@ impl Follower<'_> {
                     let permit = permit?;
                     // Before the engine is asked: its answer is a proof for these.
                     let number = outstanding.reads.begin(self.reads.take());
-                    let view = self.engine.view().await.unwrap_or_default();
+                    let view = self.engine.testimony().await;
                     permit.send(ToLeader {
                         read_index: Some(ReadIndex { number, view: Some(view_to_proto(&view)) }),
                         ..Default::default()

@@ -5,12 +5,12 @@ use std::{sync::Arc, time::Duration};
 use dqlite::wire::{NodeId, Role, Server};
 use replication::{
     View,
-    monitor::{Command, Event, INTERVAL, Member, Monitor as Decisions, Purpose},
+    monitor::{Command, Event, Member, Monitor as Decisions, Purpose},
 };
 use stopping::warn;
 use tokio::{
     sync::watch,
-    time::{Instant, MissedTickBehavior},
+    time::{Instant, sleep_until},
 };
 use tracing::{debug, info};
 
@@ -45,14 +45,12 @@ pub struct Monitor {
 impl Monitor {
     /// Runs until it is dropped.
     pub async fn run(mut self, cluster_view: watch::Sender<ClusterView>) {
-        let mut ticks = tokio::time::interval(INTERVAL);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let started = Instant::now();
         let addresses = std::mem::take(&mut self.addresses);
         let mut decisions = Decisions::new(self.own_id.number(), addresses, Duration::ZERO);
         let (mut servers, mut losses) = (Vec::new(), Losses::default());
         loop {
-            ticks.tick().await;
+            let began = Instant::now();
             let mut next = Some(Event::TimeToAsk);
             while let Some(event) = next.take() {
                 for command in decisions.decide(event, started.elapsed()) {
@@ -87,6 +85,10 @@ impl Monitor {
                         }
                     };
                 }
+            }
+            tokio::select! {
+                () = sleep_until(began + decisions.interval()) => {}
+                () = self.engine.has_news() => {}
             }
         }
     }

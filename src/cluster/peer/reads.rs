@@ -80,11 +80,13 @@ impl Reads {
         self.role.store(role as u8, Ordering::Release);
     }
 
-    /// The engine, asked at `asked`, said how many nodes there are. Only the leader's knows.
+    /// The engine, asked at `asked`, said how many nodes there are. Only the leader's knows. An answer to an earlier question
+    /// than another one changes nothing.
     pub fn note_nodes(&self, count: usize, asked: Instant) {
         let at = asked.saturating_duration_since(self.started).as_millis() as u64;
-        self.alone_ms.store(at, Ordering::Release);
-        self.is_single.store(count == 1, Ordering::Release);
+        if self.alone_ms.fetch_max(at, Ordering::AcqRel) <= at {
+            self.is_single.store(count == 1, Ordering::Release);
+        }
     }
 
     /// Waits until reads wait. Cancel safe.

@@ -126,11 +126,11 @@ impl Coordinator {
     async fn write(&mut self, leading: Leading, term: u64) -> Result<Event, CoordinatorError> {
         info!(term, revision = self.replica.revision().number(), "leading");
         self.hand_overs.forget();
-        let tenure = Tenure::new(self.own_id, term, self.engine.clone());
+        let tenure = Tenure::new(self.own_id, term, self.engine.clone(), self.reads.clone());
         self.reads.set_role(Role::Leader);
         self.tenure.send_replace(Some(tenure.clone()));
         self.is_loaded.send_replace(true);
-        let serving = tokio::spawn(tenure.clone().serve_reads(self.reads.clone()));
+        let serving = tokio::spawn(tenure.clone().serve_reads());
         let decisions = &mut self.decisions;
         let stop = async {
             match decisions.heed(true).await {

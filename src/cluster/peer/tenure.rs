@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use dqlite::wire::NodeId;
+use dqlite::wire::{NodeId, Role};
 use replication::{
     View,
     proofs::{self, ProofId, Proofs},
@@ -32,6 +32,7 @@ pub struct Tenure {
     pub term: u64,
     pub own_id: NodeId,
     engine: Arc<EngineView>,
+    reads: Arc<Reads>,
     started: Instant,
     proofs: Mutex<Proofs>,
     /// Told of the proofs for which nodes are asked.
@@ -51,11 +52,12 @@ pub enum TenureEnd {
 }
 
 impl Tenure {
-    pub fn new(own_id: NodeId, term: u64, engine: Arc<EngineView>) -> Arc<Self> {
+    pub fn new(own_id: NodeId, term: u64, engine: Arc<EngineView>, reads: Arc<Reads>) -> Arc<Self> {
         Arc::new(Self {
             term,
             own_id,
             engine,
+            reads,
             started: Instant::now(),
             proofs: Mutex::new(Proofs::new(own_id.number(), term)),
             asking: Mutex::default(),
@@ -79,21 +81,28 @@ impl Tenure {
     /// Returns whether this node led at some moment after the call. `told` is what a node said just
     /// now.
     pub async fn prove(&self, told: Option<(u64, View)>) -> bool {
+        let began = Instant::now();
         let mut event = proofs::Event::Wanted { told };
+        let mut asked = None;
         loop {
             event = match self.decide(event) {
                 None => return false,
-                Some(proofs::Command::AskEngine { proof }) => {
+                Some(proofs::Command::AskEngine { proof, and_nodes }) => {
+                    if and_nodes {
+                        asked = Some(self.ask_nodes(proof));
+                    }
                     let view = self.engine.view().await.ok();
                     proofs::Event::EngineSaid { proof, view }
                 }
                 Some(proofs::Command::AskVoters { proof }) => {
-                    let voters = self.engine.voters().await.ok();
-                    let voters = voters.map(|ids| ids.into_iter().map(NodeId::number).collect());
+                    let voters = self.voters(began).await;
                     proofs::Event::VotersAre { proof, voters }
                 }
                 Some(proofs::Command::AskNodes { proof, until }) => {
-                    if self.ask_nodes(proof, until).await {
+                    let is_proven = asked.take().unwrap_or_else(|| self.ask_nodes(proof));
+                    let is_proven = timeout_at(self.started + until, is_proven).await;
+                    self.asking().remove(&proof);
+                    if matches!(is_proven, Ok(Ok(()))) {
                         return true;
                     }
                     proofs::Event::TimeIsUp { proof }
@@ -103,17 +112,27 @@ impl Tenure {
         }
     }
 
+    /// Returns the nodes that vote. The engine was asked at `asked` and named this node.
+    async fn voters(&self, asked: Instant) -> Option<Vec<u64>> {
+        let servers = self.engine.servers().await.ok()?;
+        if servers.len() == 1 {
+            self.reads.note_nodes(1, asked);
+        }
+        let voters = servers.iter().filter(|server| server.role == Role::Voter);
+        Some(voters.map(|server| server.id.number()).collect())
+    }
+
     fn decide(&self, event: proofs::Event) -> Option<proofs::Command> {
         let mut proofs = self.proofs.lock().expect("no panic while it is held");
         proofs.decide(event, self.started.elapsed())
     }
 
-    /// Asks all followers, and returns whether they made it a proof.
-    async fn ask_nodes(&self, proof: ProofId, until: Duration) -> bool {
+    /// Asks all followers. Returns what tells when they have made it a proof.
+    fn ask_nodes(&self, proof: ProofId) -> oneshot::Receiver<()> {
         let (done, is_proven) = oneshot::channel();
         {
             let mut asking = self.asking();
-            // Proofs that a session had begun before it ended.
+            // Those that nobody waits for any more.
             asking.retain(|_, done| !done.is_closed());
             asking.insert(proof, done);
         }
@@ -121,9 +140,7 @@ impl Tenure {
             // One that is full asks for an earlier round still, and its end is near.
             let _ = session.try_send(proof);
         }
-        let proven = timeout_at(self.started + until, is_proven).await;
-        self.asking().remove(&proof);
-        matches!(proven, Ok(Ok(())))
+        is_proven
     }
 
     /// Notes whom the node `id` named when it was asked for a proof.
@@ -151,6 +168,8 @@ impl Tenure {
         let number = self.next_session.fetch_add(1, Ordering::Relaxed);
         let (confirm, confirms) = mpsc::channel(MAX_ROUNDS);
         self.sessions().insert(number, confirm);
+        // This node may have been the only one until now.
+        self.engine.expect_news();
         (number, confirms)
     }
 
@@ -159,11 +178,12 @@ impl Tenure {
     }
 
     /// Proves the reads of this node's own clients. Runs until it is dropped.
-    pub async fn serve_reads(self: Arc<Self>, reads: Arc<Reads>) {
+    pub async fn serve_reads(self: Arc<Self>) {
+        let reads = &self.reads;
         loop {
             reads.arrived().await;
             let waiting = Returning {
-                reads: &reads,
+                reads,
                 waiting: reads.take(),
             };
             if self.prove(None).await {

@@ -4,8 +4,8 @@
 //! `posix_fallocate` (dqlite: src/raft/uv_os.c). So this module puts functions of those names into the executable,
 //! which the dynamic linker prefers, as in [`super::reuse`]; in a static program the linker's `--wrap` puts them
 //! between libdqlite and libuv (scripts/build). Each calls the original and tells [`super::poison`] when that
-//! has failed, and [`super::mark`] of what makes the log longer or shorter. Writes to the log go to the kernel by
-//! `syscall`: [`super::aio`].
+//! has failed, [`super::mark`] of what makes the log longer or shorter, and [`super::term`] of what changes the term.
+//! Writes to the log go to the kernel by `syscall`: [`super::aio`].
 
 use std::{
     ffi::{CStr, OsStr, c_char, c_int, c_uint, c_void},
@@ -16,6 +16,7 @@ use std::{
 use super::{
     mark,
     poison::{self, Kind},
+    term,
 };
 
 /// Makes the linker take this module's functions into the executable. Call it wherever a node is made.
@@ -120,7 +121,10 @@ stands_before! {
         if result < 0 {
             let kind = if is_new { Kind::Create } else { Kind::Open };
             poison::failed(kind, "open", path, -result);
-        } else if flags & libc::O_ACCMODE != libc::O_RDONLY {
+            return result;
+        }
+        term::opened(path, result);
+        if flags & libc::O_ACCMODE != libc::O_RDONLY {
             mark::opened(path, result, is_new);
         }
     }
@@ -128,6 +132,7 @@ stands_before! {
     fn uv_fs_close / __real_uv_fs_close / "__wrap_uv_fs_close"
         (uv: Loop, request: Request, file: c_int, done: Callback)
     before {
+        term::closing(file);
         mark::closing(file);
     }
     |result| {
@@ -179,6 +184,9 @@ stands_before! {
         if result < 0 {
             // SAFETY: the engine's path.
             poison::failed(Kind::Unlink, "unlink", unsafe { path_of(path) }, -result);
+        } else {
+            // SAFETY: the engine's path.
+            term::replaced(unsafe { path_of(path) });
         }
     }
 
@@ -191,6 +199,7 @@ stands_before! {
         } else {
             // SAFETY: the engine's paths.
             let (from, to) = unsafe { (path_of(path), path_of(new_path)) };
+            term::replaced(to);
             mark::renamed(from, to);
         }
     }

@@ -39,6 +39,7 @@ mod snapshot_room;
 mod state;
 mod statements;
 pub mod survey;
+mod term;
 mod turns;
 mod value_limit;
 mod wide_results;
@@ -61,4 +62,5 @@ pub use process::{POOL_THREADS, Versions, prepare_process, trim_memory, versions
 pub use progress::limit_statements;
 pub use recover::recover;
 pub use state::{EngineState, engine_state, stored_term};
+pub use term::StoredTerm;
 pub use value_limit::limit_values;

@@ -84,11 +84,30 @@ fn what_the_engine_says_is_published() {
         others: None,
     };
     assert_eq!(count(&cluster.round(&mut monitor, 2 * INTERVAL)), 1);
-    assert_eq!(
-        count(&cluster.round(&mut monitor, 3 * INTERVAL)),
-        1,
-        "each time"
-    );
+    let again = cluster.round(&mut monitor, 3 * INTERVAL);
+    assert_eq!(count(&again), 0, "other nodes come and go rarely");
+    let later = cluster.round(&mut monitor, 3 * INTERVAL + NODES_INTERVAL);
+    assert_eq!(count(&later), 1);
+}
+
+#[test]
+fn a_node_that_leads_alone_is_asked_rarely_and_each_time_for_others() {
+    let mut monitor = Monitor::new(OWN, Vec::new(), Duration::ZERO);
+    assert_eq!(monitor.interval(), INTERVAL);
+    let mut round = |members: Vec<Member>, at: Duration| {
+        monitor.decide(Event::TimeToAsk, at);
+        let view = Some(names(OWN, 5));
+        let asked = monitor.decide(Event::EngineSaid { view }, at);
+        assert!(matches!(asked[..], [Command::AskMembers { .. }]));
+        let members = Some(members);
+        let said = monitor.decide(Event::MembersAre { members }, at);
+        assert!(matches!(said[0], Command::NoteCount { .. }));
+        monitor.interval()
+    };
+    let alone = vec![members().swap_remove(0)];
+    assert_eq!(round(alone.clone(), INTERVAL), ALONE_INTERVAL);
+    assert_eq!(round(alone, 2 * INTERVAL), ALONE_INTERVAL);
+    assert_eq!(round(members(), 3 * INTERVAL), INTERVAL);
 }
 
 #[test]

@@ -17,7 +17,7 @@ fn own_view() -> View {
 /// Begins a proof among the voters 1 to 3, up to the question to the nodes.
 fn asked(proofs: &mut Proofs, told: Option<(u64, View)>) -> (ProofId, Option<Command>) {
     let now = Duration::from_secs(1);
-    let Some(Command::AskEngine { proof }) = proofs.decide(Event::Wanted { told }, now) else {
+    let Some(Command::AskEngine { proof, .. }) = proofs.decide(Event::Wanted { told }, now) else {
         panic!("the own engine is asked first");
     };
     let view = Some(own_view());
@@ -64,13 +64,46 @@ fn what_a_follower_told_with_its_question_counts() {
 }
 
 #[test]
+fn nodes_are_asked_beside_the_engine_once_they_were_needed() {
+    let mut proofs = Proofs::new(OWN, TERM);
+    let now = Duration::from_secs(1);
+    let begun = |proofs: &mut Proofs, told| {
+        let command = proofs.decide(Event::Wanted { told }, now);
+        let Some(Command::AskEngine { proof, and_nodes }) = command else {
+            panic!("the own engine is asked first");
+        };
+        (proof, and_nodes)
+    };
+    assert!(!begun(&mut proofs, None).1, "there may be no other");
+    asked(&mut proofs, None);
+    assert!(!begun(&mut proofs, Some((2, own_view()))).1);
+    let (proof, and_nodes) = begun(&mut proofs, None);
+    assert!(and_nodes);
+    // The answer of another node comes first.
+    let view = own_view();
+    let said = Event::NodeSaid { id: 3, proof, view };
+    assert_eq!(proofs.decide(said, now), None);
+    let view = Some(own_view());
+    proofs.decide(Event::EngineSaid { proof, view }, now);
+    let voters = Some(vec![1, 2, 3]);
+    let command = proofs.decide(Event::VotersAre { proof, voters }, now);
+    assert_eq!(command, settled(proof, true));
+    let (proof, _) = begun(&mut proofs, None);
+    let view = Some(own_view());
+    proofs.decide(Event::EngineSaid { proof, view }, now);
+    let voters = Some(vec![1]);
+    proofs.decide(Event::VotersAre { proof, voters }, now);
+    assert!(!begun(&mut proofs, None).1, "it is the only voter now");
+}
+
+#[test]
 fn a_node_whose_engine_names_another_proves_nothing() {
     let mut proofs = Proofs::new(OWN, TERM);
     let told = Some((2, own_view()));
     for view in [None, Some(names(2, TERM)), Some(names(OWN, TERM + 1))] {
         let now = Duration::ZERO;
         let wanted = Event::Wanted { told: told.clone() };
-        let Some(Command::AskEngine { proof }) = proofs.decide(wanted, now) else {
+        let Some(Command::AskEngine { proof, .. }) = proofs.decide(wanted, now) else {
             panic!("the own engine is asked first");
         };
         let command = proofs.decide(Event::EngineSaid { proof, view }, now);

@@ -39,6 +39,8 @@ pub struct Tenure {
     pub term: u64,
     pub proofs: Proofs,
     pub targets: BTreeMap<ProofId, Target>,
+    /// The last proof for which the nodes were asked.
+    pub nodes_asked: ProofId,
     /// The reads of the proof under way.
     pub reads: Option<Vec<Read>>,
     pub reads_not_before_us: u64,
@@ -133,6 +135,7 @@ impl World {
             term,
             proofs: Proofs::new(node as u64 + 1, term),
             targets: BTreeMap::new(),
+            nodes_asked: 0,
             reads: None,
             reads_not_before_us: 0,
             sessions: Vec::new(),
@@ -189,7 +192,7 @@ impl World {
             return;
         };
         let command = state.proofs.decide(proofs::Event::Wanted { told }, now);
-        if let Some(Command::AskEngine { proof }) = command {
+        if let Some(Command::AskEngine { proof, .. }) = command {
             state.targets.insert(proof, target);
         }
         self.carry_out_proof(node, tenure, command);
@@ -232,17 +235,17 @@ impl World {
     fn carry_out_proof(&mut self, node: usize, tenure: u64, command: Option<Command>) {
         match command {
             None => {}
-            Some(Command::AskEngine { proof }) => self.ask(node, Asker::Proof(tenure, proof)),
+            Some(Command::AskEngine { proof, and_nodes }) => {
+                if and_nodes {
+                    self.ask_nodes(node, tenure, proof);
+                }
+                self.ask(node, Asker::Proof(tenure, proof));
+            }
             Some(Command::AskVoters { proof }) => {
                 self.ask(node, Asker::ProofForVoters(tenure, proof));
             }
             Some(Command::AskNodes { proof, until }) => {
-                let sessions = self
-                    .tenure(node, tenure)
-                    .map(|tenure| tenure.sessions.clone());
-                for session in sessions.into_iter().flatten() {
-                    self.ask_node(session, proof);
-                }
+                self.ask_nodes(node, tenure, proof);
                 let in_us = (until.as_micros() as u64).saturating_sub(self.now_us);
                 self.at_node(node, in_us, Event::ProofTimeIsUp { tenure, proof });
             }
@@ -252,6 +255,19 @@ impl World {
                     .and_then(|tenure| tenure.targets.remove(&proof));
                 self.settle(node, target, is_proven);
             }
+        }
+    }
+
+    fn ask_nodes(&mut self, node: usize, tenure: u64, proof: ProofId) {
+        let Some(tenure) = self.tenure(node, tenure) else {
+            return;
+        };
+        if tenure.nodes_asked >= proof {
+            return;
+        }
+        tenure.nodes_asked = proof;
+        for session in tenure.sessions.clone() {
+            self.ask_node(session, proof);
         }
     }
 

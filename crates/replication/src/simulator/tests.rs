@@ -83,27 +83,27 @@ fn is_written_twice(violation: &Violation) -> bool {
 
 #[test]
 fn a_proof_by_the_own_engine_alone_is_found() {
-    finds(Mistake::OwnEngineIsEnough, 50, is_stale);
+    finds(Mistake::OwnEngineIsEnough, 20, is_stale);
 }
 
 #[test]
 fn a_proof_that_began_before_its_reads_is_found() {
-    finds(Mistake::LateReadsShareProof, 3740, is_stale);
+    finds(Mistake::LateReadsShareProof, 1450, is_stale);
 }
 
 #[test]
 fn a_request_that_changed_nothing_and_is_answered_without_a_proof_is_found() {
-    finds(Mistake::ChecksUnproven, 1, is_stale);
+    finds(Mistake::ChecksUnproven, 30, is_stale);
 }
 
 #[test]
 fn a_proof_that_does_not_compare_the_term_is_found() {
-    finds(Mistake::TermIgnored, 90, is_stale);
+    finds(Mistake::TermIgnored, 1, is_stale);
 }
 
 #[test]
 fn a_request_that_changed_nothing_and_outlives_the_time_of_leading_is_found() {
-    finds(Mistake::ChecksOutliveLeading, 570, is_stale);
+    finds(Mistake::ChecksOutliveLeading, 230, is_stale);
 }
 
 #[test]

@@ -60,7 +60,8 @@ impl World {
                     if has_changed && process.is_listening {
                         self.coordinate(node, coordinator::Event::Looked);
                     }
-                    let interval_us = monitor::INTERVAL.as_micros() as u64;
+                    let interval = self.nodes[node].process.monitor.interval();
+                    let interval_us = interval.as_micros() as u64;
                     self.at_node(node, interval_us, Event::MonitorTicks);
                 }
             }
