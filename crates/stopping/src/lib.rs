@@ -1,4 +1,4 @@
-//! Whether the process stops, and warnings that are none then.
+//! Knows whether the process stops, and makes warnings of what ends then none.
 //!
 //! A task may not know why its work fails: the leader may be lost, or the process stops and takes from under it what it
 //! needs. An operator who stops a node is not to be warned of that. So tasks warn by this crate's [`warn!`]; what is wrong
