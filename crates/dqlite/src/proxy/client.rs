@@ -7,6 +7,7 @@
 //! freed: one that is not known waits for all earlier answers, and is then refused.
 
 use std::collections::HashSet;
+use std::future::pending;
 use std::io;
 use std::mem::take;
 use std::sync::{MutexGuard, PoisonError};
@@ -38,6 +39,8 @@ const BUSY: u64 = 5;
 
 /// Held while a node may lose its vote: two such changes at once could take away the last two votes.
 static DEMOTION: Mutex<()> = Mutex::const_new(());
+
+type DemotionGuard = tokio::sync::MutexGuard<'static, ()>;
 
 /// The answers that a client waits for.
 pub(super) struct Answers<'a, W> {
@@ -115,26 +118,29 @@ impl<'a, W: AsyncWrite + Unpin> Answers<'a, W> {
         writer.flush().await
     }
 
-    /// Has a request done on a connection of its own.
-    async fn change_nodes(&self, request: &[u8]) -> io::Result<()> {
+    /// Has a request done on a connection of its own, to its end even if nobody waits for that. The guard is dropped then.
+    async fn change_nodes(&self, request: &[u8], guard: Option<DemotionGuard>) -> io::Result<()> {
         self.all_came().await;
         let mut engine = timeout(ENGINE_TIMEOUT, self.engine.connect()).await??;
         let message = [&PROTOCOL_VERSION.to_le_bytes(), request].concat();
-        engine.write_all(&message).await?;
-        engine.flush().await?;
-        let mut answer = vec![0; Header::BYTES];
-        engine.read_exact(&mut answer).await?;
-        let header = Header::decode_up_to(&answer, MAX_ANSWER_BYTES).map_err(io::Error::other)?;
-        answer.resize(Header::BYTES + header.body_bytes(), 0);
-        engine.read_exact(&mut answer[Header::BYTES..]).await?;
+        let exchange = async move {
+            let _guard = guard;
+            engine.write_all(&message).await?;
+            engine.flush().await?;
+            let mut answer = vec![0; Header::BYTES];
+            engine.read_exact(&mut answer).await?;
+            let header =
+                Header::decode_up_to(&answer, MAX_ANSWER_BYTES).map_err(io::Error::other)?;
+            answer.resize(Header::BYTES + header.body_bytes(), 0);
+            engine.read_exact(&mut answer[Header::BYTES..]).await?;
+            Ok::<_, io::Error>(answer)
+        };
+        let answer = tokio::spawn(exchange).await.map_err(io::Error::other)??;
         self.answer(&answer).await
     }
 
     /// Lets a request through that takes a vote away, until the guard is dropped.
-    async fn demotion(
-        &self,
-        id: NodeId,
-    ) -> io::Result<Result<tokio::sync::MutexGuard<'static, ()>, Failure>> {
+    async fn demotion(&self, id: NodeId) -> io::Result<Result<DemotionGuard, Failure>> {
         let refused = |code, message: &str| {
             let message = message.to_owned();
             Ok(Err(Failure { code, message }))
@@ -169,7 +175,17 @@ pub(super) async fn pass_requests<W: AsyncWrite + Unpin>(
     let mut inspector = Inspector::default();
     TRAFFIC.received(buffer.len());
     loop {
-        pass_whole(&mut inspector, &mut buffer, &mut engine, answers).await?;
+        if !pass_whole(
+            &mut reader,
+            &mut inspector,
+            &mut buffer,
+            &mut engine,
+            answers,
+        )
+        .await?
+        {
+            return Ok(());
+        }
         if buffer.is_empty() && buffer.capacity() > KEPT_BYTES {
             // What a large request took would stay as long as its client.
             buffer = BytesMut::new();
@@ -182,13 +198,14 @@ pub(super) async fn pass_requests<W: AsyncWrite + Unpin>(
     }
 }
 
-/// Passes on as much as is there.
+/// Passes on as much as is there. Returns whether the client is still there, as far as that was looked at.
 async fn pass_whole<W: AsyncWrite + Unpin>(
+    reader: &mut (impl AsyncRead + Unpin),
     inspector: &mut Inspector,
     buffer: &mut BytesMut,
     engine: &mut (impl AsyncWrite + Unpin),
     answers: &Answers<'_, W>,
-) -> io::Result<()> {
+) -> io::Result<bool> {
     // What may pass is written at once.
     let mut passed = 0;
     loop {
@@ -196,13 +213,22 @@ async fn pass_whole<W: AsyncWrite + Unpin>(
             .next(&buffer[passed..])
             .map_err(|violation| io::Error::new(io::ErrorKind::InvalidData, violation));
         match verdict? {
-            Verdict::Incomplete => return flush(buffer, passed, engine).await,
+            Verdict::Incomplete => {
+                flush(buffer, passed, engine).await?;
+                return Ok(true);
+            }
             Verdict::Pass {
                 bytes,
                 request: Some(Checked::ChangesNodes { loses_vote }),
             } => {
                 flush(buffer, take(&mut passed), engine).await?;
-                change_nodes(loses_vote, &buffer.split_to(bytes), answers).await?;
+                let request = buffer.split_to(bytes);
+                // It takes as long as another node does, which may be for ever; the locks of a client that left end now.
+                tokio::select! {
+                    biased;
+                    changed = change_nodes(loses_vote, &request, answers) => changed?,
+                    left = leaves(reader, buffer) => return left.map(|()| false),
+                }
             }
             Verdict::Pass { bytes, request } => {
                 if let Some(Checked::UsesStatement { id, ends }) = request {
@@ -241,12 +267,24 @@ async fn change_nodes<W: AsyncWrite + Unpin>(
     answers: &Answers<'_, W>,
 ) -> io::Result<()> {
     let Some(id) = loses_vote else {
-        return answers.change_nodes(request).await;
+        return answers.change_nodes(request, None).await;
     };
     match answers.demotion(id).await? {
-        Ok(_guard) => answers.change_nodes(request).await,
+        Ok(guard) => answers.change_nodes(request, Some(guard)).await,
         Err(failure) => answers.refuse(failure).await,
     }
+}
+
+/// Waits until the client leaves, and keeps what it sends meanwhile, as far as there is room for that.
+async fn leaves(reader: &mut (impl AsyncRead + Unpin), buffer: &mut BytesMut) -> io::Result<()> {
+    while buffer.len() < BUFFER_BYTES {
+        buffer.reserve(BUFFER_BYTES);
+        match reader.read_buf(buffer).await? {
+            0 => return Ok(()),
+            bytes => TRAFFIC.received(bytes),
+        }
+    }
+    pending().await
 }
 
 async fn flush(

@@ -1,6 +1,6 @@
 //! Requests whose contents would end an engine, through the port to a real one.
 
-use dqlite::client::Error;
+use dqlite::client::{Connection, Error};
 use dqlite::node::BOOTSTRAP_ID;
 use dqlite::wire::{NodeId, Reply, Role};
 use tokio::time::timeout;
@@ -117,6 +117,45 @@ async fn a_connection_that_has_a_database_open_cannot_become_a_link() {
     assert!(server.connect().await.leader().await.is_ok());
 }
 
+/// Waits until the nodes change; this one is a spare.
+async fn until_a_change(leader: &mut Connection, spare: NodeId) {
+    // To become what it is would be an error of another kind.
+    let begun = async {
+        while !matches!(
+            leader.assign(spare, Role::Spare).await,
+            Err(Error::Busy { .. })
+        ) {}
+    };
+    timeout(TIMEOUT, begun).await.expect("the change begins");
+}
+
+/// The change takes as long as the other node is away.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_leaves_while_nodes_change_keeps_no_lock() {
+    let server = Server::start(BOOTSTRAP_ID, None).await;
+    let mut leader = server.connect().await;
+    leader.add(NodeId::new(2), "127.0.0.1:1").await.unwrap();
+    let mut raw = opened(&server).await;
+    for sql in ["CREATE TABLE t (a)", "BEGIN IMMEDIATE"] {
+        let exec = [words(&[0]), text(sql)].concat();
+        raw.send(&(8, 0, exec)).await.unwrap();
+        let reply = raw.reply().await.unwrap();
+        assert!(matches!(reply, Reply::Result { .. }), "{reply:?}");
+    }
+    raw.send(&(13, 0, words(&[2, 0]))).await.unwrap();
+    until_a_change(&mut leader, NodeId::new(2)).await;
+    drop(raw);
+    leader.open("test").await.unwrap();
+    let written = async {
+        while leader
+            .exec_sql("INSERT INTO t VALUES (1)", &[])
+            .await
+            .is_err()
+        {}
+    };
+    timeout(TIMEOUT, written).await.expect("others write");
+}
+
 /// The engine would abort at the end of a connection that has a database open and waits for such a change.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_stops_while_another_one_is_to_become_a_voter() {
@@ -127,14 +166,7 @@ async fn a_node_stops_while_another_one_is_to_become_a_voter() {
     let mut raw = Raw::connect(&server.address).await;
     raw.send(&open("test")).await.unwrap();
     raw.send(&(13, 0, words(&[2, 0]))).await.unwrap();
-    // It is a spare already, which is an error of another kind.
-    let begun = async {
-        while !matches!(
-            leader.assign(NodeId::new(2), Role::Spare).await,
-            Err(Error::Busy { .. })
-        ) {}
-    };
-    timeout(TIMEOUT, begun).await.expect("the change begins");
+    until_a_change(&mut leader, NodeId::new(2)).await;
     tokio::task::block_in_place(|| server.node.stop().unwrap());
 }
 
