@@ -246,10 +246,11 @@ impl Coordinator {
     }
 
     fn is_deposed(&self, term: Option<u64>, facts: &Facts) -> bool {
-        let is_this = facts.view.leader_id() == self.own_id
-            && term.is_none_or(|term| facts.view.term == term);
-        // The only node finds out by itself what became of a write.
-        !is_this && !facts.is_single
+        let leader = facts.view.leader_id();
+        let is_this = leader == self.own_id && term.is_none_or(|term| facts.view.term == term);
+        let is_other = leader != 0 && leader != self.own_id;
+        // The only node finds out by itself what became of a write; one that another node leads is not the only one.
+        is_other || !(is_this || facts.is_single)
     }
 
     fn while_converting(

@@ -49,8 +49,9 @@ pub enum Command {
     AskMembers { purpose: Purpose },
     /// Ask the nodes at these addresses at once who leads.
     AskOthers { addresses: Vec<String> },
-    /// Note how many nodes there are, by an answer to a question that was asked at `asked`. Only the leader's counts.
-    NoteCount { count: usize, asked: Duration },
+    /// Note whether this node is the only one, by an answer to a question that was asked at `asked`: the leader's own, or
+    /// that another node leads.
+    NoteNodes { is_alone: bool, asked: Duration },
     /// Tell the other tasks.
     Publish { view: View, is_lost: bool },
 }
@@ -82,6 +83,8 @@ pub struct Monitor {
     purpose: Purpose,
     /// The engine, asked last, said that this node leads and that there is no other.
     is_alone: bool,
+    /// The answer that was noted last.
+    noted_alone: bool,
 }
 
 impl Monitor {
@@ -98,6 +101,7 @@ impl Monitor {
             view: View::default(),
             purpose: Purpose::Configuration,
             is_alone: false,
+            noted_alone: false,
         }
     }
 
@@ -157,13 +161,19 @@ impl Monitor {
         if let Some(members) = members
             && self.leads()
         {
-            let (count, asked) = (members.len(), self.asked);
-            self.is_alone = count == 1;
-            commands.push(Command::NoteCount { count, asked });
+            // A leader that is being removed leads others until that is decided.
+            self.is_alone = matches!(&members[..], [member] if member.id == self.own_id);
+            commands.push(self.note_nodes(self.is_alone));
             self.note_addresses(members);
         }
         commands.extend(self.ask_others_or_publish(now));
         commands
+    }
+
+    fn note_nodes(&mut self, is_alone: bool) -> Command {
+        self.noted_alone = is_alone;
+        let asked = self.asked;
+        Command::NoteNodes { is_alone, asked }
     }
 
     fn ask_members(&mut self, purpose: Purpose) -> Vec<Command> {
@@ -199,12 +209,18 @@ impl Monitor {
             self.view.leader.clone_from(&self.known.leader);
         }
         self.known.clone_from(&self.view);
-        vec![Command::Publish {
+        let mut commands = Vec::new();
+        let leader = self.view.leader_id();
+        if self.noted_alone && leader != 0 && leader != self.own_id {
+            commands.push(self.note_nodes(false));
+        }
+        commands.push(Command::Publish {
             view: self.view.clone(),
             // A round may take longer than that, and end with a leader.
             is_lost: self.view.leader.is_none()
                 && has_passed(Some(self.last_leader), LOST_AFTER, now),
-        }]
+        });
+        commands
     }
 }
 

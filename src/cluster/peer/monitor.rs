@@ -63,8 +63,8 @@ impl Monitor {
                             let view = self.ask_others(addresses).await;
                             Some(Event::OthersSaid { view })
                         }
-                        Command::NoteCount { count, asked } => {
-                            self.reads.note_nodes(count, started + asked);
+                        Command::NoteNodes { is_alone, asked } => {
+                            self.reads.note_nodes(is_alone, started + asked);
                             None
                         }
                         Command::Publish { view, is_lost } => {

@@ -4,7 +4,7 @@
 use std::{
     sync::{
         Mutex, MutexGuard,
-        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
+        atomic::{AtomicU8, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -36,11 +36,9 @@ pub struct Reads {
     role: AtomicU8,
     /// The number of times that this node began to lead.
     reigns: AtomicU64,
-    /// True if the cluster has one node, by the engine's last answer.
-    is_single: AtomicBool,
     started: Instant,
-    /// The time, since `started`, when the engine last said that there is no other node.
-    alone_ms: AtomicU64,
+    /// Twice the milliseconds, since `started`, of the engine's last answer about the nodes, and 1 more if there is no other node.
+    nodes: AtomicU64,
     leader_changes: AtomicU64,
     /// The time, since `started`, when the engine last answered.
     answered_ms: AtomicU64,
@@ -53,9 +51,8 @@ impl Default for Reads {
             arrived: Notify::new(),
             role: AtomicU8::new(Role::Unknown as u8),
             reigns: AtomicU64::new(0),
-            is_single: AtomicBool::new(false),
             started: Instant::now(),
-            alone_ms: AtomicU64::new(0),
+            nodes: AtomicU64::new(0),
             leader_changes: AtomicU64::new(0),
             answered_ms: AtomicU64::new(0),
         }
@@ -80,13 +77,16 @@ impl Reads {
         self.role.store(role as u8, Ordering::Release);
     }
 
-    /// The engine, asked at `asked`, said how many nodes there are. Only the leader's knows. An answer to an earlier question
-    /// than another one changes nothing.
-    pub fn note_nodes(&self, count: usize, asked: Instant) {
+    /// The engine, asked at `asked`, said whether this node is the only one. Only the leader's knows. An answer to an earlier
+    /// question than another one changes nothing.
+    pub fn note_nodes(&self, is_alone: bool, asked: Instant) {
         let at = asked.saturating_duration_since(self.started).as_millis() as u64;
-        if self.alone_ms.fetch_max(at, Ordering::AcqRel) <= at {
-            self.is_single.store(count == 1, Ordering::Release);
-        }
+        let noted = at << 1 | u64::from(is_alone);
+        let newer = |known: u64| (known >> 1 <= at).then_some(noted);
+        // Fails where there is a newer one.
+        let _ = self
+            .nodes
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, newer);
     }
 
     /// Waits until reads wait. Cancel safe.
@@ -126,17 +126,15 @@ pub fn finish(waiting: Vec<Waiting>, result: Result<(), RequestError>) {
 
 impl Cluster for Reads {
     fn is_alone(&self) -> bool {
-        let asked = Duration::from_millis(self.alone_ms.load(Ordering::Acquire));
-        is_alone(
-            self.leads(),
-            self.is_single(),
-            asked,
-            self.started.elapsed(),
-        )
+        // Before the time is read, which is compared with it.
+        let nodes = self.nodes.load(Ordering::Acquire);
+        let asked = Duration::from_millis(nodes >> 1);
+        let is_single = nodes & 1 == 1;
+        is_alone(self.leads(), is_single, asked, self.started.elapsed())
     }
 
     fn is_single(&self) -> bool {
-        self.is_single.load(Ordering::Acquire)
+        self.nodes.load(Ordering::Acquire) & 1 == 1
     }
 
     fn leads(&self) -> bool {

@@ -115,9 +115,8 @@ impl Tenure {
     /// Returns the nodes that vote. The engine was asked at `asked` and named this node.
     async fn voters(&self, asked: Instant) -> Option<Vec<u64>> {
         let servers = self.engine.servers().await.ok()?;
-        if servers.len() == 1 {
-            self.reads.note_nodes(1, asked);
-        }
+        let is_alone = matches!(&servers[..], [server] if server.id == self.own_id);
+        self.reads.note_nodes(is_alone, asked);
         let voters = servers.iter().filter(|server| server.role == Role::Voter);
         Some(voters.map(|server| server.id.number()).collect())
     }

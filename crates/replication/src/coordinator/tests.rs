@@ -122,6 +122,8 @@ fn a_leader_stops_when_its_engine_names_another_node_or_term() {
         [Command::GoOn],
         "the only node finds out by itself"
     );
+    let stop = [Command::StopWriting(Stop::Deposed)];
+    assert_eq!(node.sees(2, 6), stop, "it was the only one");
 }
 
 #[test]

@@ -71,7 +71,7 @@ fn what_the_engine_says_is_published() {
     let commands = cluster.round(&mut monitor, INTERVAL);
     assert_eq!(published(&commands), (names(2, 5), false));
     let count = |commands: &[Command]| {
-        let is_count = |command: &&Command| matches!(command, Command::NoteCount { .. });
+        let is_count = |command: &&Command| matches!(command, Command::NoteNodes { .. });
         commands.iter().filter(is_count).count()
     };
     assert_eq!(
@@ -91,6 +91,35 @@ fn what_the_engine_says_is_published() {
 }
 
 #[test]
+fn a_node_that_was_alone_is_not_when_another_one_leads() {
+    let mut monitor = Monitor::new(OWN, Vec::new(), Duration::ZERO);
+    let notes = |commands: &[Command]| {
+        let noted = commands.iter().filter_map(|command| match command {
+            Command::NoteNodes { is_alone, .. } => Some(*is_alone),
+            _ => None,
+        });
+        noted.collect::<Vec<_>>()
+    };
+    let mut hears = |leader: u64, only: u64, at: Duration| {
+        monitor.decide(Event::TimeToAsk, at);
+        let view = Some(names(leader, 5));
+        let mut commands = monitor.decide(Event::EngineSaid { view }, at);
+        if matches!(commands[..], [Command::AskMembers { .. }]) {
+            let mut members = members();
+            members.retain(|member| member.id == only);
+            let members = Some(members);
+            commands = monitor.decide(Event::MembersAre { members }, at);
+        }
+        notes(&commands)
+    };
+    assert_eq!(hears(OWN, OWN, INTERVAL), [true]);
+    assert_eq!(hears(2, OWN, 2 * INTERVAL), [false]);
+    assert_eq!(hears(2, OWN, 3 * INTERVAL), [false; 0]);
+    // One that removes itself leads others for a moment.
+    assert_eq!(hears(OWN, 2, 4 * INTERVAL), [false]);
+}
+
+#[test]
 fn a_node_that_leads_alone_is_asked_rarely_and_each_time_for_others() {
     let mut monitor = Monitor::new(OWN, Vec::new(), Duration::ZERO);
     assert_eq!(monitor.interval(), INTERVAL);
@@ -101,7 +130,7 @@ fn a_node_that_leads_alone_is_asked_rarely_and_each_time_for_others() {
         assert!(matches!(asked[..], [Command::AskMembers { .. }]));
         let members = Some(members);
         let said = monitor.decide(Event::MembersAre { members }, at);
-        assert!(matches!(said[0], Command::NoteCount { .. }));
+        assert!(matches!(said[0], Command::NoteNodes { .. }));
         monitor.interval()
     };
     let alone = vec![members().swap_remove(0)];

@@ -49,9 +49,9 @@ impl World {
                     let delay_us = self.rng.delay_us(ASK_US);
                     self.at_node(node, delay_us, Event::OthersAsked(addresses));
                 }
-                monitor::Command::NoteCount { count, asked } => {
+                monitor::Command::NoteNodes { is_alone, asked } => {
                     let process = &mut self.nodes[node].process;
-                    (process.is_single, process.alone_asked) = (count == 1, asked);
+                    (process.is_single, process.alone_asked) = (is_alone, asked);
                 }
                 monitor::Command::Publish { view, .. } => {
                     let process = &mut self.nodes[node].process;
