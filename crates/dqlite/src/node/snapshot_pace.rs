@@ -77,7 +77,9 @@ impl ThresholdWord {
 pub(super) struct Pace {
     word: ThresholdWord,
     options: SnapshotOptions,
+    /// Since the last snapshot.
     log_bytes: u64,
+    snapshot_bytes: u64,
     /// The last entry of the log when the last snapshot was whole.
     last_index: u64,
 }
@@ -89,6 +91,7 @@ impl Pace {
             word,
             options,
             log_bytes: 0,
+            snapshot_bytes: 0,
             last_index,
         }
     }
@@ -96,6 +99,11 @@ impl Pace {
     /// So many bytes were written to the log.
     pub(super) fn logged(&mut self, bytes: usize) {
         self.log_bytes += bytes as u64;
+        // Entries may have become larger: the log in memory must not.
+        let is_due = self.log_bytes >= self.snapshot_bytes.saturating_mul(LOG_PER_SNAPSHOT);
+        if is_due && self.word.get() != self.options.threshold {
+            self.word.set(self.options.threshold);
+        }
     }
 
     /// A snapshot of this size is on the disk; the log ends at `last_index`.
@@ -112,7 +120,7 @@ impl Pace {
             );
             self.word.set(threshold);
         }
-        (self.log_bytes, self.last_index) = (0, last_index);
+        (self.log_bytes, self.snapshot_bytes, self.last_index) = (0, bytes, last_index);
     }
 }
 
@@ -129,6 +137,20 @@ fn threshold(options: &SnapshotOptions, snapshot_bytes: u64, log_bytes: u64, ent
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn larger_entries_end_the_wait() {
+        let mut place = AtomicU32::new(1024);
+        let word = ThresholdWord(NonNull::from(&mut place));
+        let mut pace = Pace::new(word, SnapshotOptions::default(), 0);
+        pace.logged(1024 * 8192);
+        pace.snapshot(8 << 20, 1024);
+        assert_eq!(pace.word.get(), 4096);
+        pace.logged((32 << 20) - 1);
+        assert_eq!(pace.word.get(), 4096);
+        pace.logged(1);
+        assert_eq!(pace.word.get(), 1024);
+    }
 
     #[test]
     fn a_snapshot_waits_for_four_times_its_bytes_of_log() {
