@@ -4,7 +4,8 @@
 //! the last transaction, and then lists those of the file, which has more where a VACUUM has not been written back yet
 //! (dqlite: src/vfs.c, `VfsAcquireSnapshot`): it writes behind the end of its memory. So this module puts two functions into
 //! the executable, as [`super::file_calls`] does: `sqlite3_file_control`, by which the engine finds the file before, and
-//! `sqlite3_malloc64`, by which it makes room.
+//! `sqlite3_malloc64`, by which it makes room. It finds a file for other reasons as well: where it then asks for memory by
+//! `sqlite3_malloc` or `sqlite3_realloc64` first, as for each transaction that it applies, it makes no list.
 //!
 //! Invariants: only the first memory that a thread asks for after it has found a file is larger than it asks for, and no
 //! larger than what the list of the pages of this file needs.
@@ -33,6 +34,8 @@ thread_local! {
 pub(super) fn link() {
     std::hint::black_box(sqlite3_file_control as *const ());
     std::hint::black_box(sqlite3_malloc64 as *const ());
+    std::hint::black_box(sqlite3_malloc as *const ());
+    std::hint::black_box(sqlite3_realloc64 as *const ());
 }
 
 /// `sqlite3_file`
@@ -57,6 +60,8 @@ functions! {
     fn sqlite3_file_control = "__real_sqlite3_file_control"
         (connection: Connection, schema: *const c_char, operation: c_int, argument: *mut c_void) -> c_int;
     fn sqlite3_malloc64 = "__real_sqlite3_malloc64" (bytes: u64) -> *mut c_void;
+    fn sqlite3_malloc = "__real_sqlite3_malloc" (bytes: c_int) -> *mut c_void;
+    fn sqlite3_realloc64 = "__real_sqlite3_realloc64" (block: *mut c_void, bytes: u64) -> *mut c_void;
 }
 
 /// # Safety
@@ -100,6 +105,34 @@ pub unsafe extern "C" fn sqlite3_malloc64(bytes: u64) -> *mut c_void {
     unsafe { real::sqlite3_malloc64(bytes.max(needed)) }
 }
 
+/// # Safety
+///
+/// As SQLite's.
+#[cfg_attr(not(target_feature = "crt-static"), unsafe(no_mangle))]
+#[cfg_attr(
+    target_feature = "crt-static",
+    unsafe(export_name = "__wrap_sqlite3_malloc")
+)]
+pub unsafe extern "C" fn sqlite3_malloc(bytes: c_int) -> *mut c_void {
+    PAGES.set(0);
+    // SAFETY: a number.
+    unsafe { real::sqlite3_malloc(bytes) }
+}
+
+/// # Safety
+///
+/// As SQLite's.
+#[cfg_attr(not(target_feature = "crt-static"), unsafe(no_mangle))]
+#[cfg_attr(
+    target_feature = "crt-static",
+    unsafe(export_name = "__wrap_sqlite3_realloc64")
+)]
+pub unsafe extern "C" fn sqlite3_realloc64(block: *mut c_void, bytes: u64) -> *mut c_void {
+    PAGES.set(0);
+    // SAFETY: what the caller passed.
+    unsafe { real::sqlite3_realloc64(block, bytes) }
+}
+
 /// Returns the pages of a file.
 ///
 /// # Safety
@@ -121,5 +154,45 @@ unsafe fn pages(file: *mut File) -> u64 {
     match code {
         SQLITE_OK => u64::try_from(bytes).unwrap_or(0).div_ceil(PAGE_BYTES),
         _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    functions! {
+        fn sqlite3_msize = "sqlite3_msize" (block: *mut c_void) -> u64;
+        fn sqlite3_free = "sqlite3_free" (block: *mut c_void) -> ();
+    }
+
+    /// Returns the bytes that the engine gets for a page after it has found a file of 1,000,000 pages.
+    fn given_after(between: impl FnOnce() -> *mut c_void) -> u64 {
+        PAGES.set(1_000_000);
+        // SAFETY: blocks of SQLite's, each freed once.
+        unsafe {
+            let other = between();
+            let page = sqlite3_malloc64(PAGE_BYTES);
+            let given = self::real::sqlite3_msize(page);
+            self::real::sqlite3_free(page);
+            self::real::sqlite3_free(other);
+            given
+        }
+    }
+
+    #[test]
+    fn only_the_list_of_pages_gets_more_than_it_asks_for() {
+        // SAFETY: as above.
+        let (frame, list) = unsafe {
+            (
+                given_after(|| sqlite3_malloc(32)),
+                given_after(|| sqlite3_realloc64(std::ptr::null_mut(), 64)),
+            )
+        };
+        assert!(
+            frame < 2 * PAGE_BYTES && list < 2 * PAGE_BYTES,
+            "{frame}, {list}"
+        );
+        assert!(given_after(std::ptr::null_mut) >= 8_000_000);
     }
 }
