@@ -7,7 +7,7 @@ use std::{
     fmt::{self, Write},
     fs::{self, DirBuilder},
     io,
-    os::unix::fs::DirBuilderExt,
+    os::unix::fs::{DirBuilderExt, MetadataExt},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -19,6 +19,7 @@ use dqlite::{
     proxy::{BoundPort, PortError},
     tls::{NewPair, Pair, Tls, TlsError, TlsVersion},
 };
+use nix::unistd::geteuid;
 use openssl::error::ErrorStack;
 
 use super::machine;
@@ -36,6 +37,9 @@ const SERVER_NAME: &str = "k8s";
 
 /// The validity of a pair, ten years, as in scripts/certs: all nodes need a new one at once.
 const VALID_S: i64 = 3650 * 24 * 3600;
+
+/// The bits of a file's mode by which its group and others may write.
+const WRITABLE_BY_OTHERS: u32 = 0o022;
 
 /// Clocks of nodes differ a little.
 const SKEW_S: i64 = 60;
@@ -76,6 +80,8 @@ pub struct Made {
     joins: bool,
     has_tls: bool,
     is_new: bool,
+    /// The pair was in the directory before.
+    had_pair: bool,
 }
 
 impl fmt::Display for Made {
@@ -92,6 +98,12 @@ impl fmt::Display for Made {
             " --enable-tls=false"
         };
         writeln!(f, "{done}: {dir}, for {what}, at {}", self.address)?;
+        if self.had_pair {
+            writeln!(
+                f,
+                "Its pair is the one that was there: cluster.crt and cluster.key"
+            )?;
+        }
         writeln!(f, "Start it with: k8s-dqlite --storage-dir {dir}{tls}")?;
         if !self.joins && self.has_tls {
             writeln!(
@@ -115,8 +127,10 @@ pub async fn run(args: &InitArgs, now_s: i64) -> Result<Made, InitError> {
         joins: !args.join.is_empty(),
         has_tls: args.enable_tls,
         is_new: true,
+        had_pair: false,
     };
     let init = init_yaml(&address, &args.join);
+    check_owner(dir)?;
     let has_pair = [CERTIFICATE, KEY]
         .iter()
         .all(|name| dir.join(name).exists());
@@ -138,6 +152,7 @@ pub async fn run(args: &InitArgs, now_s: i64) -> Result<Made, InitError> {
         let tls = pair.as_ref().map(|pair| pair.tls.clone());
         check_cluster(&args.join, tls).await?;
     }
+    made.had_pair = pair.as_ref().is_some_and(|pair| pair.is_there);
     let pair = match pair {
         Some(GivenPair { is_there: true, .. }) => None,
         Some(GivenPair { files, .. }) => Some(files),
@@ -146,6 +161,24 @@ pub async fn run(args: &InitArgs, now_s: i64) -> Result<Made, InitError> {
     };
     write(dir, pair.as_ref(), &init)?;
     Ok(made)
+}
+
+/// Fails if somebody else could have put the pair into the directory that this user starts a node with, or can change it.
+fn check_owner(dir: &Path) -> Result<(), InitError> {
+    let own_uid = geteuid().as_raw();
+    for path in [dir, &dir.join(KEY), &dir.join(CERTIFICATE)] {
+        let Ok(found) = fs::metadata(path) else {
+            continue;
+        };
+        if found.uid() != own_uid || found.mode() & WRITABLE_BY_OTHERS != 0 {
+            return Err(InitError::Refused(format!(
+                "{} belongs to another user, or others may write to it: run init as its owner after `chmod go-w`, or name \
+                 another directory with --storage-dir",
+                path.display()
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn default_address() -> NodeAddress {
@@ -202,16 +235,16 @@ struct GivenPair {
 fn given_pair(args: &InitArgs) -> Result<Option<GivenPair>, InitError> {
     let own = &args.storage_dir;
     let has = |name| own.join(name).exists();
-    let is_there = has(CERTIFICATE) || has(KEY);
+    let is_there = has(CERTIFICATE) && has(KEY);
     let from = match &args.pair_from {
-        Some(from) if is_there && !is_same_dir(from, own) => {
+        Some(from) => from,
+        None if is_there => own,
+        None if has(CERTIFICATE) || has(KEY) => {
             return Err(InitError::Refused(format!(
-                "{} has a pair already: leave out --pair-from, or move cluster.crt and cluster.key away",
+                "{} has only one of cluster.crt and cluster.key: restore the other, or move it away for a new pair",
                 own.display()
             )));
         }
-        Some(from) => from,
-        None if is_there => own,
         None if args.join.is_empty() => return Ok(None),
         None => {
             return Err(InitError::Refused(
@@ -229,6 +262,15 @@ fn given_pair(args: &InitArgs) -> Result<Option<GivenPair>, InitError> {
         certificate: read(CERTIFICATE)?,
         key: read(KEY)?,
     };
+    for (name, wanted) in [(CERTIFICATE, &files.certificate), (KEY, &files.key)] {
+        // One that is there from an attempt that was cut short is the same.
+        if fs::read(own.join(name)).is_ok_and(|found| found != *wanted) {
+            return Err(InitError::Refused(format!(
+                "{} has another pair already: leave out --pair-from, or move cluster.crt and cluster.key away",
+                own.display()
+            )));
+        }
+    }
     let (certificate, key) = (from.join(CERTIFICATE), from.join(KEY));
     let tls = Pair::from_pem((&certificate, &files.certificate), (&key, &files.key))
         .and_then(|pair| Tls::of_pair(&pair, TlsVersion::default()))
@@ -241,10 +283,6 @@ fn given_pair(args: &InitArgs) -> Result<Option<GivenPair>, InitError> {
         tls,
         is_there,
     }))
-}
-
-fn is_same_dir(one: &Path, other: &Path) -> bool {
-    one.canonicalize().ok() == other.canonicalize().ok()
 }
 
 /// Fails unless a cluster answers. It may have a node of the own address: one that was lost, since that address is free.

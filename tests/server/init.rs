@@ -144,7 +144,11 @@ async fn what_cannot_be_is_refused_before_anything_is_made() {
     ] {
         assert_refused(&server, more, code, said);
     }
-    fs::create_dir(server.storage_dir()).unwrap();
+    let dir = server.storage_dir();
+    fs::create_dir(&dir).unwrap();
+    fs::set_permissions(&dir, fs::Permissions::from_mode(0o777)).unwrap();
+    assert_refused(&server, &[], 12, "others may write to it");
+    fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).unwrap();
     fs::write(server.storage_dir().join("notes.txt"), "").unwrap();
     assert_refused(&server, &[], 3, "notes.txt");
     fs::remove_file(server.storage_dir().join("notes.txt")).unwrap();
@@ -154,6 +158,29 @@ async fn what_cannot_be_is_refused_before_anything_is_made() {
     )
     .unwrap();
     assert_refused(&server, &[], 12, "says otherwise");
+
+    // Cut short between the files of the pair.
+    fs::remove_file(dir.join("init.yaml")).unwrap();
+    let from = server.path().join("pair");
+    fs::create_dir(&from).unwrap();
+    make_pair(&from);
+    fs::copy(from.join("cluster.key"), dir.join("cluster.key")).unwrap();
+    assert_refused(&server, &[], 12, "only one of cluster.crt and cluster.key");
+    let again = init_of(&server, &["--pair-from", from.to_str().unwrap()]);
+    assert!(again.status.success(), "{}", text(&again.stderr));
+    fs::remove_file(dir.join("init.yaml")).unwrap();
+    let own = init_of(&server, &[]);
+    assert!(
+        text(&own.stdout).contains("the one that was there"),
+        "{}",
+        text(&own.stdout)
+    );
+    fs::remove_file(dir.join("init.yaml")).unwrap();
+    fs::remove_file(from.join("cluster.crt")).unwrap();
+    fs::remove_file(from.join("cluster.key")).unwrap();
+    make_pair(&from);
+    let other = ["--pair-from", from.to_str().unwrap()];
+    assert_refused(&server, &other, 12, "has another pair already");
 }
 
 #[tokio::test]
