@@ -15,6 +15,9 @@ const TIMEOUT: &str = "2s";
 /// The time that `--timeout 0` waits, which means for ever: as long as any machine runs.
 const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
+/// The variable that names the storage directory where no flag does, as in the snap.
+const STORAGE_DIR: &str = "K8S_DQLITE_STORAGE_DIR";
+
 /// The database of microcluster.
 const MICROCLUSTER_DATABASE: &str = "db.bin";
 
@@ -36,6 +39,10 @@ pub struct Args {
     /// State directory of a microcluster (k8sd), whose database is reached through its HTTP port
     #[arg(long, value_name = "STATE_DIR", conflicts_with_all = ["cert", "key", "ca"])]
     pub microcluster: Option<PathBuf>,
+
+    /// Storage directory of a node, which has its servers, certificate and key; without --servers and --microcluster
+    #[arg(long, env = STORAGE_DIR, value_name = "DIR", hide_env_values = true)]
+    pub storage_dir: Option<PathBuf>,
 
     /// TLS certificate, which is also what is trusted
     #[arg(short, long, value_name = "FILE")]
@@ -137,6 +144,21 @@ impl Args {
         is_alone && self.second.is_none() && self.first.as_deref() == Some("help")
     }
 
+    /// Takes servers and pair from the storage directory, where no servers are named.
+    pub fn complete(&mut self) {
+        let Some(dir) = &self.storage_dir else { return };
+        if !self.servers.is_empty() || self.microcluster.is_some() {
+            return;
+        }
+        let list = dir.join("cluster.yaml");
+        self.servers = vec![format!("file://{}", list.display())];
+        let pair = ["cluster.crt", "cluster.key"].map(|name| dir.join(name));
+        if self.cert.is_none() && self.key.is_none() && pair[0].exists() {
+            let [cert, key] = pair;
+            (self.cert, self.key) = (Some(cert), Some(key));
+        }
+    }
+
     pub fn timeout(&self) -> Duration {
         match self.timeout {
             Duration::ZERO => FOREVER,
@@ -147,7 +169,9 @@ impl Args {
     /// Checks the combinations of flags that clap cannot check.
     pub fn check(&self) -> Result<(), ShellError> {
         if self.servers.is_empty() && self.microcluster.is_none() {
-            return Err(ShellError::usage("no servers: name them with --servers"));
+            return Err(ShellError::usage(
+                "no servers: name them with --servers, or the directory of a node with --storage-dir",
+            ));
         }
         if self.cert.is_some() != self.key.is_some() {
             return Err(ShellError::usage(
@@ -171,6 +195,24 @@ mod tests {
 
     fn parse(arguments: &[&str]) -> Args {
         Args::try_parse_from([&["dqlite"], arguments].concat()).unwrap()
+    }
+
+    #[test]
+    fn a_storage_directory_stands_for_its_servers_and_pair() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().to_str().unwrap();
+        let complete = |more: &[&str]| {
+            let mut args = parse(&[&["--storage-dir", path, "k8s"], more].concat());
+            args.complete();
+            args.check().unwrap();
+            (args.servers, args.cert)
+        };
+        let list = format!("file://{path}/cluster.yaml");
+        assert_eq!(complete(&[]), (vec![list.clone()], None));
+        let cert = dir.path().join("cluster.crt");
+        std::fs::write(&cert, "").unwrap();
+        assert_eq!(complete(&[]), (vec![list], Some(cert)));
+        assert_eq!(complete(&["-s", "a:1"]), (vec!["a:1".to_owned()], None));
     }
 
     #[test]

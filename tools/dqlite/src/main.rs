@@ -17,12 +17,13 @@ fn main() -> ExitCode {
     if let Some(asked) = program_docs::asked(&arguments) {
         return generate(asked);
     }
-    let args = Args::parse_from(arguments);
+    let mut args = Args::parse_from(arguments);
     if args.asks_for_help() {
         // Whoever closed the pipe has seen enough.
         let _ = Args::command().print_long_help();
         return ExitCode::SUCCESS;
     }
+    args.complete();
     match run(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(ShellError::OutputClosed) => ExitCode::SUCCESS,
