@@ -189,6 +189,11 @@ fn auth_status(error: AuthError) -> Status {
             Code::Unknown,
             "auth: token signing attempted with verify-only key",
         ),
+        // etcd tells a wrong password.
+        E::NotSigned => (
+            Code::Internal,
+            "k8s-dqlite: the token was not signed: check the key of --auth-token",
+        ),
         E::InvalidToken => (Code::Unauthenticated, "etcdserver: invalid auth token"),
         E::InvalidManagement => (Code::InvalidArgument, "etcdserver: invalid auth management"),
     };

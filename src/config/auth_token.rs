@@ -1,10 +1,10 @@
 //! The kind of tokens, and the key files of JSON web tokens, which are anywhere.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{path::Path, sync::Arc};
 
 use etcd_state::auth::{Jwt, KeyError, TokenOptions};
 
-use super::ConfigError;
+use super::{ConfigError, bounded};
 use crate::args::{AuthFlags, JwtFlags, TokenKind};
 
 pub(super) fn load(flags: &AuthFlags) -> Result<TokenOptions, ConfigError> {
@@ -41,7 +41,7 @@ fn jwt_of(flags: &JwtFlags) -> Result<Jwt, ConfigError> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, ConfigError> {
-    fs::read(path).map_err(|source| ConfigError::Unreadable {
+    bounded::read(path).map_err(|source| ConfigError::Unreadable {
         path: path.to_owned(),
         source,
     })

@@ -4,6 +4,7 @@
 //! of a first start, and those only when told to.
 
 mod auth_token;
+mod bounded;
 mod client_tls;
 mod error;
 mod failure_domain;

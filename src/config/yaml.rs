@@ -1,8 +1,7 @@
 //! Small YAML files that people write.
 
 use std::{
-    fs::File,
-    io::{self, ErrorKind, Read},
+    io::{self, ErrorKind},
     path::Path,
 };
 
@@ -10,10 +9,7 @@ use dqlite::files::without_mark;
 use serde::de::DeserializeOwned;
 use serde_yaml::Value;
 
-use super::ConfigError;
-
-/// A file of this size was not written for us; a real one has some hundred bytes.
-const FILE_BYTES_MAX: u64 = 1024 * 1024;
+use super::{ConfigError, bounded};
 
 /// `None` if there is no such file.
 pub(super) fn read(path: &Path) -> Result<Option<String>, ConfigError> {
@@ -21,19 +17,13 @@ pub(super) fn read(path: &Path) -> Result<Option<String>, ConfigError> {
         path: path.to_owned(),
         source,
     };
-    let file = match File::open(path) {
-        Ok(file) => file,
+    let content = match bounded::read(path) {
+        Ok(content) => content,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(unreadable(error)),
     };
-    let mut text = String::new();
-    let count = file
-        .take(FILE_BYTES_MAX + 1)
-        .read_to_string(&mut text)
-        .map_err(unreadable)?;
-    if count as u64 > FILE_BYTES_MAX {
-        return Err(unreadable(io::Error::other("it has more than 1 MiB")));
-    }
+    let text = String::from_utf8(content)
+        .map_err(|_| unreadable(io::Error::new(ErrorKind::InvalidData, "it is no UTF-8")))?;
     Ok(Some(without_mark(&text).to_owned()))
 }
 

@@ -220,6 +220,7 @@ async fn keys_of_no_use_end_the_start_with_what_is_needed() {
     let keys = Keys::new("ES256");
     for (options, told) in [
         (format!("priv-key={}", keys.path("none")), "cannot read"),
+        ("priv-key=/dev/zero".to_owned(), "it has more than 1 MiB"),
         (
             format!("priv-key={}", keys.path("key.pub")),
             "no private key in PEM",

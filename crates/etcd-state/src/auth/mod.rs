@@ -72,6 +72,8 @@ pub enum AuthError {
     /// The node has the public key only.
     #[error("token signing attempted with verify-only key")]
     VerifyOnly,
+    #[error("OpenSSL did not sign the token: check the key of --auth-token")]
+    NotSigned,
     #[error("invalid auth management")]
     InvalidManagement,
     /// Something has changed since the request was held against the rules.

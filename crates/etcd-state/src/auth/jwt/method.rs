@@ -97,6 +97,9 @@ impl Hash {
     }
 }
 
+/// A text that is signed to try keys.
+const PROBE: &[u8] = b"probe";
+
 /// The fault of a key file, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
@@ -129,7 +132,7 @@ impl Keys {
                 "HS… needs priv-key, a file of secret bytes",
             ))?;
             let key = PKey::hmac(secret).map_err(|error| KeyError::Private(error.to_string()))?;
-            return Ok(Self::Secret(key));
+            return Self::Secret(key).tried(method);
         }
         let private = private_key
             .map(|pem| read_private(method, pem))
@@ -137,7 +140,7 @@ impl Keys {
         let public = public_key.map(|pem| read_public(method, pem)).transpose()?;
         match (private, public) {
             (Some(private), Some(public)) if !private.public_eq(&public) => Err(KeyError::Mismatch),
-            (Some(private), _) => Ok(Self::Pair(private)),
+            (Some(private), _) => Self::Pair(private).tried(method),
             (None, Some(public)) => Ok(Self::VerifyOnly(public)),
             (None, None) => Err(KeyError::Missing(
                 "name priv-key to make tokens, or only pub-key to check those of others",
@@ -145,12 +148,24 @@ impl Keys {
         }
     }
 
+    /// Returns the keys if they sign, and the signature is good: the kind of a key may fit and its size not.
+    fn tried(self, method: SignMethod) -> Result<Self, KeyError> {
+        let signature = self.sign(method, PROBE);
+        if signature.is_ok_and(|signature| self.verify(method, PROBE, &signature)) {
+            return Ok(self);
+        }
+        Err(KeyError::Private(format!(
+            "{} cannot sign with it: name a longer key, of 2048 bits or more for RSA",
+            method.name
+        )))
+    }
+
     pub fn sign(&self, method: SignMethod, text: &[u8]) -> Result<Vec<u8>, AuthError> {
         let key = match self {
             Self::Secret(key) | Self::Pair(key) => key,
             Self::VerifyOnly(_) => return Err(AuthError::VerifyOnly),
         };
-        sign(method, key, text).map_err(|_| AuthError::Failed)
+        sign(method, key, text).map_err(|_| AuthError::NotSigned)
     }
 
     pub fn verify(&self, method: SignMethod, text: &[u8], signature: &[u8]) -> bool {

@@ -213,6 +213,12 @@ fn keys_that_do_not_fit_are_refused_with_what_is_needed() {
     assert!(refused("ES256", None, Some(b"nonsense")).contains("neither a public key"));
     assert!(refused("ES256", None, None).contains("name priv-key"));
     assert!(refused("HS256", Some(b""), None).contains("a file of secret bytes"));
+    let short = private(&PKey::from_rsa(Rsa::generate(1024).unwrap()).unwrap());
+    let told = refused("PS512", Some(&short), None);
+    assert!(
+        told.contains("priv-key: PS512 cannot sign with it"),
+        "{told}"
+    );
     assert!(
         "none"
             .parse::<SignMethod>()
