@@ -6,7 +6,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use etcd_proto::{authpb::Permission, authpb::permission::Type, etcdserverpb::*};
 use etcd_state::{
-    auth::{self, AuthError, Caller, Change, ROOT},
+    auth::{self, AuthError, Caller, Change, ROOT, Rules},
     requests::RequestError,
     settings::{Settings, Space},
 };
@@ -24,6 +24,9 @@ use crate::store::Store;
 
 /// Bytes of the key that signs tokens: as many as its hash function gives.
 const SECRET_BYTES: usize = 32;
+
+/// Checks of the password of one sign-in, if it changes meanwhile. etcd has no such limit.
+const MAX_CHECKS: usize = 3;
 
 /// The address of a caller, and the user that it is about.
 type TurnOf = (Option<IpAddr>, String);
@@ -95,6 +98,49 @@ impl AuthService {
             .await?
             .map_err(refuse)?;
         Ok(BASE64_STANDARD.encode(hash))
+    }
+
+    /// Returns rules that are at least as new as what was committed before the call.
+    async fn current_rules(&self) -> Result<Arc<Rules>, Status> {
+        self.store.linearize().await.map_err(status)?;
+        Ok(self.store.rules().load_full())
+    }
+
+    /// Returns the rules for a new token.
+    async fn rules_to_sign_in(&self) -> Result<Arc<Rules>, Status> {
+        let rules = self.current_rules().await?;
+        if !rules.is_enabled || rules.has_secret() {
+            return Ok(rules);
+        }
+        let secret = new_secret();
+        let change = Change::SetSecret { secret };
+        self.store.change_auth(change).await.map_err(status)?;
+        self.current_rules().await
+    }
+
+    /// Returns rules by which the password is that of the user, and which are newer than the check: that
+    /// waits for its turn, and the password may change meanwhile.
+    async fn check_password(
+        &self,
+        turn_of: TurnOf,
+        name: &str,
+        password: String,
+    ) -> Result<Arc<Rules>, Status> {
+        let password: Arc<str> = password.into();
+        let mut rules = self.rules_to_sign_in().await?;
+        for _ in 0..MAX_CHECKS {
+            let hash = rules.password_of(name).map_err(refuse)?;
+            let (given, expected) = (password.clone(), hash.clone());
+            let work = move || auth::is_password(&given, &expected);
+            if !self.slowly(turn_of.clone(), work).await? {
+                return Err(refuse(AuthError::Failed));
+            }
+            rules = self.current_rules().await?;
+            if rules.password_of(name).map_err(refuse)? == hash {
+                return Ok(rules);
+            }
+        }
+        Err(refuse(AuthError::OldRevision))
     }
 
     /// Runs `work` on a thread of its own when it is the caller's turn.
@@ -210,21 +256,7 @@ impl auth_server::Auth for AuthService {
     ) -> Result<Response<AuthenticateResponse>, Status> {
         let turn_of = turn_of(&request, &request.get_ref().name);
         let AuthenticateRequest { name, password } = request.into_inner();
-        if self.access.is_enabled() && !self.store.rules().load().has_secret() {
-            let secret = new_secret();
-            let change = Change::SetSecret { secret };
-            self.store.change_auth(change).await.map_err(status)?;
-        }
-        let rules = self.store.rules().load_full();
-        let hash = rules.password_of(&name).map_err(refuse)?;
-        if !self
-            .slowly(turn_of, move || auth::is_password(&password, &hash))
-            .await?
-        {
-            return Err(refuse(AuthError::Failed));
-        }
-        // Against the rules that the password was checked with: if it has changed since, the token
-        // is good for nothing.
+        let rules = self.check_password(turn_of, &name, password).await?;
         let token = self
             .access
             .tokens
