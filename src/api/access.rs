@@ -8,7 +8,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use etcd_state::auth::{AuthError, Caller, Rules, Tokens};
-use tonic::{Extensions, Request, metadata::MetadataMap};
+use tonic::{Extensions, Request, codegen::http::HeaderMap, metadata::MetadataMap};
 
 use super::Peer;
 use crate::store::Store;
@@ -53,15 +53,23 @@ impl Access {
         self.identify(&rules, metadata, extensions).map(Some)
     }
 
+    /// Returns whether a request comes with a good token of rules that are newer than those of this node.
+    pub fn is_behind(&self, headers: &HeaderMap) -> bool {
+        let Some(Ok(token)) = token_of(headers) else {
+            return false;
+        };
+        let revision = self.rules.load().revision;
+        self.tokens.is_newer(revision, token, unix_seconds())
+    }
+
     fn identify(
         &self,
         rules: &Arc<Rules>,
         metadata: &MetadataMap,
         extensions: &Extensions,
     ) -> Result<Caller, AuthError> {
-        if let Some(token) = TOKEN_KEYS.iter().find_map(|key| metadata.get(*key)) {
-            let token = token.to_str().map_err(|_| AuthError::InvalidToken)?;
-            let token = token.strip_prefix("Bearer ").unwrap_or(token);
+        if let Some(token) = token_of(metadata.as_ref()) {
+            let token = token?;
             let bearer = self.tokens.bearer(rules, token, unix_seconds())?;
             return Ok(Caller::with_token(rules.clone(), bearer));
         }
@@ -72,6 +80,13 @@ impl Access {
         let user = peer.and_then(Peer::common_name).map(str::to_owned);
         Ok(Caller::new(rules.clone(), user))
     }
+}
+
+/// Returns the token of a request, if it has one.
+fn token_of(headers: &HeaderMap) -> Option<Result<&str, AuthError>> {
+    let token = TOKEN_KEYS.iter().find_map(|key| headers.get(*key))?;
+    let token = token.to_str().map_err(|_| AuthError::InvalidToken);
+    Some(token.map(|token| token.strip_prefix("Bearer ").unwrap_or(token)))
 }
 
 /// The caller that opened a stream. It is checked again for each request on the stream.

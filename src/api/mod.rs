@@ -21,6 +21,7 @@ mod lease;
 mod listener;
 mod lock;
 mod maintenance;
+mod newer_tokens;
 mod serve;
 mod snapshot;
 mod status;

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use axum::middleware::from_fn_with_state;
 use etcd_proto::{
     etcdserverpb::{
         auth_server::AuthServer, cluster_server::ClusterServer, kv_server::KvServer,
@@ -32,6 +33,7 @@ use super::{
     incomplete::incomplete,
     leadership::Leadership,
     lock::LockService,
+    newer_tokens::{NewerTokens, catch_up},
 };
 use crate::{
     cluster::{node::Membership, peer::ClusterView},
@@ -226,8 +228,12 @@ async fn grpc_routes(services: Services) -> axum::Router {
     let kv = KvServer::new(kv).max_decoding_message_size(max_decoded_bytes);
     let lock = lock.max_decoding_message_size(max_decoded_bytes);
     let election = election.max_decoding_message_size(max_decoded_bytes);
-    let maintenance = MaintenanceService::new(store, identity, membership);
-    Routes::new(with_gzip!(kv))
+    let maintenance = MaintenanceService::new(store.clone(), identity, membership);
+    let newer_tokens = NewerTokens {
+        access: access.clone(),
+        store,
+    };
+    let routes = Routes::new(with_gzip!(kv))
         .add_service(WatchService::new(hub, access.clone()))
         .add_service(with_gzip!(LeaseServer::new(lease)))
         .add_service(Gate {
@@ -247,7 +253,12 @@ async fn grpc_routes(services: Services) -> axum::Router {
             reflection().build_v1alpha().expect("a valid schema")
         ))
         .prepare()
-        .into_axum_router()
+        .into_axum_router();
+    match newer_tokens.access.tokens {
+        // They name no rules.
+        Tokens::Simple(_) => routes,
+        Tokens::Jwt(_) => routes.layer(from_fn_with_state(newer_tokens, catch_up)),
+    }
 }
 
 /// Builds the service that tells clients the schema of all services.

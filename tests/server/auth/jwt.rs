@@ -8,9 +8,16 @@ use openssl::nid::Nid;
 use openssl::pkey::PKey;
 use openssl::rsa::Rsa;
 use tempfile::TempDir;
+use tokio::task::JoinSet;
 
 use super::*;
 use crate::nodes::trio::Trio;
+
+/// Changes of the rules that a node sleeps through.
+const ROUNDS: usize = 4;
+
+/// Connections to a node that sleeps.
+const WAITING: usize = 20;
 
 const OLD_REVISION: &str = "etcdserver: revision of auth store is old";
 
@@ -180,16 +187,34 @@ async fn who_has_the_public_key_only_checks_tokens() {
 async fn all_nodes_take_a_token_of_one() {
     let keys = Keys::new("EdDSA");
     let flags = keys.flags().to_vec();
-    let trio = Trio::start_with(&Options { flags, tls: None }).await;
-    let root = enable(&trio.nodes[0].api().await).await;
-    let token = root.token.clone().unwrap();
-    for node in &trio.nodes {
-        let api = node.api().await.with_token(token.to_str().unwrap());
-        // Rules that are older here: it hears of the newest ones in a moment.
-        until("the node takes the token", async || {
-            api.try_ask(put("a", "1")).await.is_ok() && api.try_ask(get("a")).await.is_ok()
-        })
-        .await;
+    let mut trio = Trio::start_with(&Options { flags, tls: None }).await;
+    let leader = trio.leader().await;
+    let api = trio.nodes[leader].api().await;
+    let root = enable(&api).await;
+    for round in 0..ROUNDS {
+        let away = trio.others(leader)[round % 2];
+        let mut others = Vec::new();
+        for _ in 0..WAITING {
+            others.push(trio.nodes[away].api().await);
+        }
+        // So that its rules are older when the token arrives.
+        trio.pause(away);
+        let user = format!("user {round}");
+        add_user(&root, &user, &["root"]).await;
+        let token = api.ask(authenticate(&user, &user)).await.token;
+        let mut waiting = JoinSet::new();
+        for other in others {
+            let other = other.with_token(&token);
+            waiting.spawn(async move {
+                let written = other.try_ask(put("a", "1")).await.err();
+                [written, other.try_ask(get("a")).await.err()]
+            });
+        }
+        trio.wake(away);
+        for refused in waiting.join_all().await.into_iter().flatten().flatten() {
+            // A client repeats it.
+            assert_eq!(refused.code(), Code::Unavailable, "{refused}");
+        }
     }
 }
 

@@ -47,6 +47,15 @@ impl Tokens {
         }
     }
 
+    /// Returns whether a good token is of newer rules than those of a revision.
+    pub fn is_newer(&self, revision: u64, token: &str, now: UnixSeconds) -> bool {
+        match self {
+            // It names no revision.
+            Self::Simple(_) => false,
+            Self::Jwt(jwt) => jwt.is_newer(revision, token, now),
+        }
+    }
+
     /// Returns to whom a token belongs.
     pub fn bearer(
         &self,

@@ -108,6 +108,19 @@ fn a_token_ends_at_its_time() {
     assert_eq!(jwt.check(&token, end), Err(AuthError::InvalidToken));
 }
 
+#[test]
+fn only_a_good_token_is_newer() {
+    let jwt = secret();
+    let token = jwt.issue("bob", 7, NOW).unwrap();
+    assert!(jwt.is_newer(6, &token, NOW));
+    assert!(!jwt.is_newer(7, &token, NOW));
+    assert!(!jwt.is_newer(6, &token, NOW + TTL.as_secs()));
+    let (signed, _) = token.rsplit_once('.').unwrap();
+    for forged in [signed, &format!("{signed}."), "", "..", "a.b.c"] {
+        assert!(!jwt.is_newer(6, forged, NOW), "{forged}");
+    }
+}
+
 /// Signs what somebody else may have written who has the secret.
 fn signed(header: &str, claims: &str) -> String {
     let method: SignMethod = "HS256".parse().unwrap();
