@@ -2,7 +2,7 @@
 //! document: they are kept, and new ones may come.
 
 use dqlite::wire::{NodeId, Role, Server};
-use etcd_proto::etcdserverpb::AlarmMember;
+use etcd_proto::etcdserverpb::{AlarmMember, AlarmType};
 use peer_proto::{AboutResponse, Details};
 use serde::Serialize;
 
@@ -391,12 +391,25 @@ fn two_nodes() -> Finding {
 }
 
 fn alarm(alarm: &AlarmMember) -> Finding {
-    let kind = alarm.alarm().as_str_name();
-    Finding::new(
-        format!("the alarm {kind} is raised by node {:x}", alarm.member_id),
-        "make space, then disarm it: etcdctl alarm disarm",
-        "When the quota is reached",
-    )
+    let kind = alarm.alarm();
+    let text = format!(
+        "the alarm {} is raised by node {:x}",
+        kind.as_str_name(),
+        alarm.member_id
+    );
+    match kind {
+        AlarmType::Corrupt => Finding::new(
+            text,
+            "write nothing, and compare the nodes: etcdctl endpoint hashkv --cluster --rev REVISION; re-seed the one \
+             that differs, or restore a backup, before you disarm it",
+            "When the alarm CORRUPT is raised",
+        ),
+        AlarmType::Nospace | AlarmType::None => Finding::new(
+            text,
+            "make space, then disarm it: etcdctl alarm disarm",
+            "When the quota is reached",
+        ),
+    }
 }
 
 fn not_writable(details: &Details) -> Option<Finding> {

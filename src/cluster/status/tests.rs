@@ -1,6 +1,7 @@
 //! Reports of clusters in each state.
 
 use dqlite::wire::{NodeId, Role, Server};
+use etcd_proto::etcdserverpb::{AlarmMember, AlarmType};
 use peer_proto::{AboutResponse, Details, View};
 
 use super::*;
@@ -161,6 +162,41 @@ fn a_leader_that_takes_no_writes_is_not_healthy() {
         told.summary,
         "the leader does not take writes: its disk is low"
     );
+}
+
+fn raise(about: &mut AboutResponse, alarm: AlarmType) {
+    let details = about.details.as_mut().unwrap();
+    details.alarms.push(AlarmMember {
+        member_id: 1,
+        alarm: alarm.into(),
+    });
+}
+
+#[test]
+fn each_alarm_has_its_own_remedy() {
+    for (alarm, remedy, section) in [
+        (
+            AlarmType::Nospace,
+            "make space",
+            "When the quota is reached",
+        ),
+        (
+            AlarmType::Corrupt,
+            "write nothing, and compare the nodes",
+            "When the alarm CORRUPT is raised",
+        ),
+    ] {
+        let mut leader = about(1);
+        raise(&mut leader, alarm);
+        let told = report(vec![Ok(leader)]);
+        assert!(
+            told.summary.contains(alarm.as_str_name()),
+            "{}",
+            told.summary
+        );
+        assert!(told.remedy.unwrap().starts_with(remedy), "{alarm:?}");
+        assert_eq!(told.section, Some(section));
+    }
 }
 
 #[test]
