@@ -36,7 +36,7 @@ pub use self::{
     dial::Dialer,
     log_ends::{Found, Remembered, has_lost},
     monitor::ClusterView,
-    node_info::{OwnFiles, details},
+    node_info::{DISK_IS_LOW, OwnFiles, details},
     nodes::{NodeOptions, Nodes},
     reads::Reads,
     replica::CoordinatorError,

@@ -13,6 +13,9 @@ use crate::store::Store;
 /// The longest wait for the writer, before the details that only it knows are left out.
 const WRITER_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// The reason why a leader whose disk is low does not take writes. Nodes send it to each other: it is kept.
+pub const DISK_IS_LOW: &str = "its disk is low";
+
 /// The directory of this node's own files.
 #[derive(Debug, Clone)]
 pub struct OwnFiles {
@@ -67,7 +70,7 @@ async fn write_refused(leads: bool, store: &Store) -> Option<String> {
     }
     match timeout(WRITER_TIMEOUT, store.probe_write()).await {
         Ok(Ok(())) => None,
-        Ok(Err(RequestError::NoSpace)) if store.is_disk_low() => Some("its disk is low".to_owned()),
+        Ok(Err(RequestError::NoSpace)) if store.is_disk_low() => Some(DISK_IS_LOW.to_owned()),
         Ok(Err(error)) => Some(error.to_string()),
         // A writer that is busy is none that refuses.
         Err(_) => None,

@@ -3,6 +3,7 @@
 
 use dqlite::wire::{NodeId, Role, Server};
 use etcd_proto::etcdserverpb::{AlarmMember, AlarmType};
+use etcd_state::requests::RequestError;
 use peer_proto::{AboutResponse, Details};
 use serde::Serialize;
 
@@ -10,7 +11,7 @@ use super::{
     Gathered, NodeAnswer, StatusTargets,
     judge::{Finding, Health, Voters},
 };
-use crate::store::Pages;
+use crate::{cluster::peer::DISK_IS_LOW, store::Pages};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Report {
@@ -412,14 +413,28 @@ fn alarm(alarm: &AlarmMember) -> Finding {
     }
 }
 
-fn not_writable(details: &Details) -> Option<Finding> {
-    let reason = details.write_refused.as_ref()?;
-    // The alarm says so already.
-    details.alarms.is_empty().then(|| {
+pub(super) fn not_writable(details: &Details) -> Option<Finding> {
+    let reason = details.write_refused.as_deref()?;
+    let no_space = RequestError::NoSpace.to_string();
+    let is_raised = |kind: AlarmType| details.alarms.iter().any(|alarm| alarm.alarm() == kind);
+    let is_told = is_raised(AlarmType::Nospace) && reason == no_space
+        || is_raised(AlarmType::Corrupt) && reason == RequestError::Corrupt.to_string();
+    if is_told {
+        return None;
+    }
+    let text = format!("the leader does not take writes: {reason}");
+    Some(if reason == DISK_IS_LOW || reason == no_space {
         Finding::new(
-            format!("the leader does not take writes: {reason}"),
+            text,
             "make space on its disk, or below the quota",
             "Disk space",
+        )
+    } else {
+        Finding::new(
+            text,
+            "look again in ten seconds; if it stays so, look at the leader's log, its disk, and the network between \
+             the nodes",
+            "Slow requests",
         )
     })
 }

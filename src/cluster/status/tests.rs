@@ -152,24 +152,51 @@ fn nodes_that_do_not_belong_stand_out() {
 }
 
 #[test]
-fn a_leader_that_takes_no_writes_is_not_healthy() {
+fn a_leader_that_takes_no_writes_says_why() {
+    use AlarmType::{Corrupt, Nospace};
+    let space = "make space on its disk";
+    let look = "look again in ten seconds";
+    for (refused, alarm, expected) in [
+        ("its disk is low", None, Some(space)),
+        ("database space exceeded", None, Some(space)),
+        ("request timed out", None, Some(look)),
+        // The alarm says so already.
+        ("database space exceeded", Some(Nospace), None),
+        ("corrupt cluster", Some(Corrupt), None),
+        // It is no consequence of the alarm.
+        ("its disk is low", Some(Nospace), Some(space)),
+        ("request timed out", Some(Corrupt), Some(look)),
+    ] {
+        let mut details = Details {
+            write_refused: Some(refused.to_owned()),
+            ..Details::default()
+        };
+        details.alarms.extend(alarm.map(raised));
+        let found = report::not_writable(&details);
+        assert_eq!(found.is_some(), expected.is_some(), "{refused} {alarm:?}");
+        if let Some((found, remedy)) = found.zip(expected) {
+            let text = format!("the leader does not take writes: {refused}");
+            assert_eq!(found.text, text);
+            assert!(found.remedy.starts_with(remedy), "{}", found.remedy);
+        }
+    }
     let mut leader = about(1);
-    let details = leader.details.as_mut().unwrap();
-    details.write_refused = Some("its disk is low".to_owned());
+    leader.details.as_mut().unwrap().write_refused = Some("request timed out".to_owned());
     let told = report(vec![Ok(leader)]);
     assert_eq!(told.health, Health::Degraded);
-    assert_eq!(
-        told.summary,
-        "the leader does not take writes: its disk is low"
-    );
+    assert_eq!(told.section, Some("Slow requests"));
+}
+
+fn raised(alarm: AlarmType) -> AlarmMember {
+    AlarmMember {
+        member_id: 1,
+        alarm: alarm.into(),
+    }
 }
 
 fn raise(about: &mut AboutResponse, alarm: AlarmType) {
     let details = about.details.as_mut().unwrap();
-    details.alarms.push(AlarmMember {
-        member_id: 1,
-        alarm: alarm.into(),
-    });
+    details.alarms.push(raised(alarm));
 }
 
 #[test]
