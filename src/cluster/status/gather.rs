@@ -62,7 +62,8 @@ impl Gathered {
         both.is_some_and(|(own, theirs)| own != theirs)
     }
 
-    fn own_answers(&self) -> impl Iterator<Item = &NodeAnswer> {
+    /// Returns the answers of the nodes that may be of this cluster.
+    pub(super) fn own_answers(&self) -> impl Iterator<Item = &NodeAnswer> {
         self.answers
             .iter()
             .filter(|answer| !self.is_foreign(answer))

@@ -18,18 +18,39 @@ pub enum Health {
     NoLeader,
 }
 
+/// What a finding is about, the worst first: of several findings the summary is the first one by this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    NoLeader,
+    /// A node is ahead of its leader: data is lost once it is overwritten.
+    Ahead,
+    /// A node is of another cluster.
+    OtherHistory,
+    Corrupt,
+    /// The alarm NOSPACE, or a leader that does not take writes.
+    WritesRefused,
+    ExpiredCertificate,
+    Unreachable,
+    /// The node that reports is no node of the cluster any more.
+    NoMember,
+    Other,
+}
+
 /// A finding: what is wrong, what to do about it, and the section of docs/operations.md that says more.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
+    #[serde(skip)]
+    pub kind: Kind,
     pub text: String,
     pub remedy: String,
     pub section: &'static str,
 }
 
 impl Finding {
-    pub fn new(text: String, remedy: impl Into<String>, section: &'static str) -> Self {
+    pub fn new(kind: Kind, text: String, remedy: impl Into<String>, section: &'static str) -> Self {
         let remedy = remedy.into();
         Self {
+            kind,
             text,
             remedy,
             section,
@@ -117,12 +138,21 @@ pub fn judge(report: Option<&Report>, is_loaded: bool, failed: Option<&str>) -> 
         (Some(report), Some(_)) if report.health == Health::NoLeader => {
             of_cluster(NodeState::NoLeader, report)
         }
-        (Some(report), Some(_)) if report.health == Health::Degraded => {
+        (Some(report), Some(_)) if report.explains_failed_writes() => {
             of_cluster(NodeState::NotReady, report)
+        }
+        // It is worse than the failed check, and no cause of it.
+        (Some(report), Some(failed))
+            if matches!(report.worst, Some(Kind::Ahead | Kind::OtherHistory)) =>
+        {
+            Verdict {
+                summary: format!("{}; and {}", report.summary, not_writable(failed)),
+                ..of_cluster(NodeState::NotReady, report)
+            }
         }
         (_, Some(failed)) => Verdict {
             state: NodeState::NotReady,
-            summary: format!("a write through this node does not succeed: {failed}"),
+            summary: not_writable(failed),
             remedy: Some("see what the failed check names".to_owned()),
             section: Some("Health"),
         },
@@ -138,4 +168,8 @@ pub fn judge(report: Option<&Report>, is_loaded: bool, failed: Option<&str>) -> 
             section: None,
         },
     }
+}
+
+fn not_writable(failed: &str) -> String {
+    format!("a write through this node does not succeed: {failed}")
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::{
     Gathered, NodeAnswer, StatusTargets,
-    judge::{Finding, Health, Voters},
+    judge::{Finding, Health, Kind, Voters},
 };
 use crate::{cluster::peer::DISK_IS_LOW, store::Pages};
 
@@ -22,9 +22,12 @@ pub struct Report {
     pub remedy: Option<String>,
     /// The section of docs/operations.md about it.
     pub section: Option<&'static str>,
+    /// The kind of the problem that `summary` tells.
+    #[serde(skip)]
+    pub worst: Option<Kind>,
     /// Voters that may fail while writes go on; null where too many have, or it is not known.
     pub tolerated_failures: Option<usize>,
-    /// The reasons why it is not healthy.
+    /// The reasons why it is not healthy, the worst first.
     pub problems: Vec<String>,
     /// Findings that do no harm yet.
     pub warnings: Vec<String>,
@@ -132,7 +135,8 @@ impl Report {
         }
         findings.extend(nodes.iter().filter_map(|node| problem(node, &expired)));
         findings.extend(nodes.iter().filter_map(ahead));
-        let newest = gathered.answers.iter().filter_map(|a| a.info.as_ref().ok());
+        let newest = gathered.own_answers();
+        let newest = newest.filter_map(|answer| answer.info.as_ref().ok());
         let newest = newest.max_by_key(|info| info.revision);
         let alarms = newest.and_then(|info| info.details.as_ref());
         findings.extend(alarms.into_iter().flat_map(|d| &d.alarms).map(alarm));
@@ -140,6 +144,7 @@ impl Report {
         let is_listed = nodes.iter().any(|node| node.is_own);
         if leader.is_some() && !is_listed {
             findings.push(Finding::new(
+Kind::NoMember,
                 format!(
                     "{}, whose directory this is, is no node of the cluster any more",
                     targets.own.address
@@ -148,6 +153,7 @@ impl Report {
                 "Several nodes",
             ));
         }
+        findings.sort_by_key(|finding| finding.kind);
         let health = match (leader, findings.is_empty()) {
             (None, _) if !expired.hides_leader => Health::NoLeader,
             (_, false) => Health::Degraded,
@@ -172,6 +178,7 @@ impl Report {
             summary,
             remedy: first.map(|finding| finding.remedy.clone()),
             section: first.map(|finding| finding.section),
+            worst: findings.first().map(|finding| finding.kind),
             tolerated_failures: leader.and_then(|_| voters.tolerated_failures()),
             problems: findings.into_iter().map(|finding| finding.text).collect(),
             warnings: warnings.into_iter().map(|warning| warning.text).collect(),
@@ -190,6 +197,16 @@ impl Report {
             database_free_bytes: pages.map(|pages| pages.total_bytes() - pages.used_bytes()),
             nodes,
         }
+    }
+
+    /// Returns whether writes fail because of the problem that `summary` tells.
+    pub(super) fn explains_failed_writes(&self) -> bool {
+        self.worst.is_some_and(|worst| match worst {
+            Kind::NoLeader | Kind::Corrupt | Kind::WritesRefused | Kind::NoMember => true,
+            // Without new connections there may be no leader.
+            Kind::ExpiredCertificate => self.leader.is_none(),
+            Kind::Ahead | Kind::OtherHistory | Kind::Unreachable | Kind::Other => false,
+        })
     }
 }
 
@@ -272,6 +289,7 @@ impl Expired {
             false => "",
         };
         Some(Finding::new(
+            Kind::ExpiredCertificate,
             format!(
                 "the certificate between the nodes has expired ({} ago): nodes that run go on with the \
                  connections that they have, and make no new ones{unknown}",
@@ -291,6 +309,7 @@ fn no_leader(nodes: &[NodeReport], voters: Voters) -> Finding {
         .collect();
     if voters.up >= voters.majority() {
         return Finding::new(
+Kind::NoLeader,
             "none of the nodes that answer is the leader, although a majority of the voters works: an election is \
              under way, or the nodes do not reach each other"
                 .to_owned(),
@@ -299,6 +318,7 @@ fn no_leader(nodes: &[NodeReport], voters: Voters) -> Finding {
         );
     }
     Finding::new(
+        Kind::NoLeader,
         format!(
             "none of the nodes that answer is the leader: {} of {} voters work, and writes need {}",
             voters.up,
@@ -319,11 +339,13 @@ fn problem(node: &NodeReport, expired: &Expired) -> Option<Finding> {
         // That it cannot be asked follows from the expired pair.
         Some(_) if expired.hides_leader => None,
         Some(error) => Some(Finding::new(
+            Kind::Unreachable,
             format!("{address} cannot be reached: {error}"),
             format!("start the node at {address}, or remove it if it is lost for good"),
             "Several nodes",
         )),
         None if node.is_foreign => Some(Finding::new(
+            Kind::OtherHistory,
             format!(
                 "the node at {address} belongs to another cluster: it was restored, recovered or set up anew"
             ),
@@ -333,6 +355,7 @@ fn problem(node: &NodeReport, expired: &Expired) -> Option<Finding> {
             "Two histories",
         )),
         None if !node.is_ready => Some(Finding::new(
+            Kind::Other,
             format!("{address} has not received the store yet"),
             format!("wait; if it stays so, read the log of {address}"),
             "Several nodes",
@@ -344,6 +367,7 @@ fn problem(node: &NodeReport, expired: &Expired) -> Option<Finding> {
 fn ahead(node: &NodeReport) -> Option<Finding> {
     let (address, count) = (&node.address, node.ahead?);
     Some(Finding::new(
+        Kind::Ahead,
         format!(
             "{address} has {count} revisions that the leader does not have: what was acknowledged may be lost; an \
              old copy of a directory came back"
@@ -357,6 +381,7 @@ fn expires_soon(node: &NodeReport) -> Option<Finding> {
     let days = node.certificate_days_left?;
     (0..CERTIFICATE_WARNING_DAYS).contains(&days).then(|| {
         Finding::new(
+Kind::Other,
             format!("the certificate of {} expires in {}", node.address, days_of(days)),
             "put a new cluster.crt and cluster.key into the storage directories of all nodes, and restart them",
             "Certificates",
@@ -374,6 +399,7 @@ fn days_of(count: i64) -> String {
 fn other_version(node: &NodeReport, leader: &AboutResponse) -> Option<Finding> {
     let version = node.version.as_ref().filter(|_| node.is_other_version)?;
     Some(Finding::new(
+        Kind::Other,
         format!(
             "{} runs version {version}, the leader {}",
             node.address, leader.version
@@ -385,6 +411,7 @@ fn other_version(node: &NodeReport, leader: &AboutResponse) -> Option<Finding> {
 
 fn two_nodes() -> Finding {
     Finding::new(
+        Kind::Other,
         "a cluster of two nodes tolerates no failure: if either fails, writes stop".to_owned(),
         "add a third node",
         "Several nodes",
@@ -400,12 +427,14 @@ fn alarm(alarm: &AlarmMember) -> Finding {
     );
     match kind {
         AlarmType::Corrupt => Finding::new(
+            Kind::Corrupt,
             text,
             "write nothing, and compare the nodes: etcdctl endpoint hashkv --cluster --rev REVISION; re-seed the one \
              that differs, or restore a backup, before you disarm it",
             "When the alarm CORRUPT is raised",
         ),
         AlarmType::Nospace | AlarmType::None => Finding::new(
+            Kind::WritesRefused,
             text,
             "make space, then disarm it: etcdctl alarm disarm",
             "When the quota is reached",
@@ -425,12 +454,14 @@ pub(super) fn not_writable(details: &Details) -> Option<Finding> {
     let text = format!("the leader does not take writes: {reason}");
     Some(if reason == DISK_IS_LOW || reason == no_space {
         Finding::new(
+            Kind::WritesRefused,
             text,
             "make space on its disk, or below the quota",
             "Disk space",
         )
     } else {
         Finding::new(
+            Kind::WritesRefused,
             text,
             "look again in ten seconds; if it stays so, look at the leader's log, its disk, and the network between \
              the nodes",

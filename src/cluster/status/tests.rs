@@ -4,7 +4,7 @@ use dqlite::wire::{NodeId, Role, Server};
 use etcd_proto::etcdserverpb::{AlarmMember, AlarmType};
 use peer_proto::{AboutResponse, Details, View};
 
-use super::*;
+use super::{judge::Kind, *};
 
 const NOW_S: i64 = 1_700_000_000;
 
@@ -149,6 +149,12 @@ fn nodes_that_do_not_belong_stand_out() {
     foreign.cluster_id = 8;
     let told = report(vec![Ok(about(1)), Ok(about(2)), Ok(foreign)]);
     assert_eq!(told.section, Some("Two histories"));
+    let mut foreign = about(3);
+    foreign.cluster_id = 8;
+    foreign.revision = 20;
+    raise(&mut foreign, AlarmType::Nospace);
+    let told = report(vec![Ok(about(1)), Ok(about(2)), Ok(foreign)]);
+    assert_eq!(told.problems.len(), 1, "{:?}", told.problems);
 }
 
 #[test]
@@ -244,4 +250,109 @@ fn a_node_is_judged_by_its_cluster_and_its_own_checks() {
         let verdict = judge(report, is_loaded, failed);
         assert_eq!(verdict.state, state, "{}", verdict.summary);
     }
+}
+
+/// The states of one cluster that a report tells, the worst first.
+const STATES: &[(&str, Kind)] = &[
+    ("no leader", Kind::NoLeader),
+    ("ahead", Kind::Ahead),
+    ("foreign", Kind::OtherHistory),
+    ("corrupt", Kind::Corrupt),
+    ("no space", Kind::WritesRefused),
+    ("refused", Kind::WritesRefused),
+    ("expired", Kind::ExpiredCertificate),
+    ("down", Kind::Unreachable),
+    ("not ready", Kind::Other),
+];
+
+/// Returns a report of a cluster of seven nodes in these states.
+fn report_of(states: &[&str]) -> Report {
+    let is = |state| states.contains(&state);
+    let mut abouts: Vec<AboutResponse> = (1..=7).map(about).collect();
+    if is("ahead") {
+        abouts[1].revision += 2;
+    }
+    if is("foreign") {
+        abouts[2].cluster_id = 8;
+    }
+    for about in &mut abouts {
+        if is("corrupt") {
+            raise(about, AlarmType::Corrupt);
+        }
+        if is("no space") {
+            raise(about, AlarmType::Nospace);
+        }
+        if is("no leader") {
+            about.view = None;
+        }
+    }
+    if is("refused") {
+        abouts[0].details.as_mut().unwrap().write_refused = Some("request timed out".to_owned());
+    }
+    if is("not ready") {
+        abouts[4].details.as_mut().unwrap().is_ready = false;
+    }
+    let mut targets = targets(7);
+    targets.certificate_expires_s = is("expired").then_some(NOW_S - DAY_S);
+    let mut answers: Vec<_> = abouts.into_iter().map(Ok).collect();
+    if is("down") {
+        answers[3] = DOWN;
+    }
+    Report::new(&targets, gathered(answers), NOW_S)
+}
+
+#[test]
+fn of_any_two_problems_the_worse_is_told() {
+    for (at, (worse, kind)) in STATES.iter().enumerate() {
+        let alone = report_of(&[worse]);
+        assert_eq!(alone.worst, Some(*kind), "{worse}: {}", alone.summary);
+        for (other, other_kind) in &STATES[at + 1..] {
+            let told = report_of(&[other, worse]);
+            let context = || format!("{worse}, {other}: {:?}", told.problems);
+            // Without a leader nobody is ahead of it, and nobody refuses writes for it.
+            let is_hidden = *worse == "no leader" && ["ahead", "refused"].contains(other);
+            assert!(told.problems.len() >= 2 || is_hidden, "{}", context());
+            assert_eq!(told.worst, Some(*kind), "{}", context());
+            assert_eq!(told.section, alone.section, "{}", context());
+            assert_eq!(told.summary, told.problems[0]);
+            if kind != other_kind && *worse != "no leader" {
+                assert_eq!(told.summary, alone.summary, "{}", context());
+                assert_eq!(told.remedy, alone.remedy, "{}", context());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_failed_check_wins_where_the_cluster_does_not_explain_it() {
+    let failed = "writable: database space exceeded (alarm activated: NOSPACE)";
+    let names_check = |states: &[&str]| {
+        let report = report_of(states);
+        let verdict = judge(Some(&report), true, Some(failed));
+        let of_cluster = verdict.summary.contains(&report.summary);
+        (of_cluster, verdict.summary.contains(failed))
+    };
+    for (states, expected) in [
+        (&["no leader", "down"][..], (true, false)),
+        (&["corrupt", "down"], (true, false)),
+        (&["no space", "down"], (true, false)),
+        (&["refused", "expired"], (true, false)),
+        // The report is older than the alarm.
+        (&["down"], (false, true)),
+        (&["expired", "down"], (false, true)),
+        (&["not ready"], (false, true)),
+        // Both are told, and the remedy is that of the worse.
+        (&["ahead", "down"], (true, true)),
+        (&["foreign", "no space"], (true, true)),
+    ] {
+        assert_eq!(names_check(states), expected, "{states:?}");
+    }
+    let report = report_of(&["no space", "down"]);
+    let verdict = judge(Some(&report), true, Some(failed));
+    assert!(verdict.summary.contains("NOSPACE"), "{}", verdict.summary);
+    assert_eq!(verdict.section, Some("When the quota is reached"));
+    let report = report_of(&["ahead", "down"]);
+    let verdict = judge(Some(&report), true, Some(failed));
+    assert_eq!(verdict.state, NodeState::NotReady);
+    assert_eq!(verdict.section, Some("A node is ahead of its leader"));
 }
