@@ -5,8 +5,13 @@ use tracing::{error, warn};
 use super::FileStats;
 use crate::cluster::status::{CERTIFICATE_WARNING_DAYS, DAY_S};
 
-const REMEDY: &str =
-    "put new files in their place and restart; see docs/operations.md, Certificates";
+/// The files of the pair between nodes are read at the start only.
+const NODE_REMEDY: &str = "put a new cluster.crt and cluster.key into the storage directories of all nodes, and restart \
+                           them; see docs/operations.md, Certificates";
+
+/// Those of the pair for clients are read again when they change.
+const CLIENT_REMEDY: &str = "put new files in their place, which need no restart; see docs/operations.md, TLS of the \
+                             etcd endpoint";
 
 /// The time of the last warnings.
 #[derive(Debug, Default)]
@@ -19,17 +24,25 @@ impl Reminder {
     /// Warns of what is due. `now_s` is in seconds since 1970.
     pub fn look(&mut self, stats: &FileStats, now_s: i64) {
         let ends = [
-            ("between the nodes", stats.node_certificate_expires_s),
-            ("for clients", stats.client_certificate_expires_s),
+            (
+                "between the nodes",
+                stats.node_certificate_expires_s,
+                NODE_REMEDY,
+            ),
+            (
+                "for clients",
+                stats.client_certificate_expires_s,
+                CLIENT_REMEDY,
+            ),
         ];
-        for ((whose, expires_s), last_s) in ends.into_iter().zip(&mut self.last_s) {
+        for ((whose, expires_s, remedy), last_s) in ends.into_iter().zip(&mut self.last_s) {
             let Some(days) = expires_s.and_then(|end_s| due(end_s, *last_s, now_s)) else {
                 continue;
             };
             *last_s = Some(now_s);
             match days {
-                ..0 => error!("the certificate {whose} has expired: {REMEDY}"),
-                days => warn!(days, "the certificate {whose} expires soon: {REMEDY}"),
+                ..0 => error!("the certificate {whose} has expired: {remedy}"),
+                days => warn!(days, "the certificate {whose} expires soon: {remedy}"),
             }
         }
     }
