@@ -18,7 +18,7 @@ pub enum Health {
     NoLeader,
 }
 
-/// What a finding is about, the worst first: of several findings the summary is the first one by this order.
+/// The subject of a finding, the worst first: of several findings the summary is the first one by this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     NoLeader,
