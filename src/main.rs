@@ -1,7 +1,7 @@
 use std::{
     env,
     fmt::Display,
-    io::{self, Write},
+    io::{self, ErrorKind, Write},
     panic, process,
     process::ExitCode,
     thread,
@@ -144,11 +144,7 @@ fn run_command(args: &Args, command: &Command) -> ExitCode {
         Err(exit) => return exit.into(),
     };
     match runtime.block_on(obey(command)) {
-        Ok(Done { text, exit }) => {
-            // Whoever closed the pipe has seen enough.
-            let _ = io::stdout().write_all(&text);
-            exit.into()
-        }
+        Ok(done) => print(&done).into(),
         Err(Failed { reason, exit }) => {
             match is_hook {
                 true => eprintln!("{reason}"),
@@ -157,6 +153,23 @@ fn run_command(args: &Args, command: &Command) -> ExitCode {
             exit.into()
         }
     }
+}
+
+/// Prints what a sub-command has to say, and returns the exit code: a part of a value must not pass for the whole.
+fn print(done: &Done) -> Exit {
+    let mut output = io::stdout().lock();
+    let printed = output.write_all(&done.text).and_then(|()| output.flush());
+    let Err(error) = printed else {
+        return done.exit;
+    };
+    let exit = match error.kind() {
+        // Whoever closed the pipe has seen enough.
+        ErrorKind::BrokenPipe => return done.exit,
+        ErrorKind::StorageFull => Exit::DiskFull,
+        _ => Exit::Failure,
+    };
+    eprintln!("error: cannot write to the standard output: {error}");
+    exit
 }
 
 /// The end of a sub-command that has done what it was asked to.

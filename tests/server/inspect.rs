@@ -1,5 +1,7 @@
 //! `k8s-dqlite get`, `history` and `diff`, of a k8s-dqlite and of an etcd.
 
+use std::{fs::File, io, process::Command};
+
 use serde_json::{Value, json};
 
 use crate::backup::{printed, refusal, run, text};
@@ -7,6 +9,7 @@ use crate::harness::*;
 
 parity! {
     a_key_is_shown_as_what_it_is,
+    what_cannot_be_written_is_no_success,
     the_history_of_a_key_has_deletions_and_begins_at_the_compaction,
     two_revisions_are_compared_key_by_key,
 }
@@ -65,6 +68,28 @@ async fn a_key_is_shown_as_what_it_is(server: Server) {
         code == 13 && error.starts_with("error: cannot connect"),
         "{code} {error}"
     );
+}
+
+async fn what_cannot_be_written_is_no_success(server: Server) {
+    let (api, url) = (server.api().await, server.client_url());
+    api.put("key", "value").await;
+    let get = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_k8s-dqlite"));
+        command.args(["get", "key", "-o", "raw", "--endpoint", &url]);
+        command
+    };
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let output = get().stdout(full).output().unwrap();
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(8), "{said}");
+    assert!(
+        said.starts_with("error: cannot write to the standard output"),
+        "{said}"
+    );
+    let (reader, writer) = io::pipe().unwrap();
+    drop(reader);
+    let output = get().stdout(writer).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
 }
 
 async fn the_history_of_a_key_has_deletions_and_begins_at_the_compaction(server: Server) {
