@@ -3,6 +3,7 @@
 use std::{fs::File, io, process::Command};
 
 use serde_json::{Value, json};
+use tokio::task::{JoinSet, spawn_blocking};
 
 use crate::backup::{printed, refusal, run, text};
 use crate::harness::*;
@@ -11,6 +12,8 @@ parity! {
     a_key_is_shown_as_what_it_is,
     what_cannot_be_written_is_no_success,
     the_history_of_a_key_has_deletions_and_begins_at_the_compaction,
+    a_long_history_says_how_much_of_it_is_not_shown,
+    the_history_of_a_key_that_changes_all_the_time_ends,
     two_revisions_are_compared_key_by_key,
 }
 
@@ -117,6 +120,42 @@ async fn the_history_of_a_key_has_deletions_and_begins_at_the_compaction(server:
         code == 1 && error.contains("there is no key nothing"),
         "{error}"
     );
+}
+
+async fn a_long_history_says_how_much_of_it_is_not_shown(server: Server) {
+    let (api, url) = (server.api().await, server.client_url());
+    let base = api.put("key", "base").await;
+    api.ask(compact(base)).await;
+    let mut puts = JoinSet::new();
+    for index in 0..1001 {
+        let api = api.clone();
+        puts.spawn(async move { api.put("key", &format!("value {index}")).await });
+    }
+    let mut revisions = puts.join_all().await;
+    revisions.sort_unstable();
+    let first = revisions[1];
+    let mut read = get("key");
+    read.revision = first - 1;
+    let before = text(&api.ask(read).await.kvs[0].value);
+    let history = printed(&["history", "key", "--endpoint", &url]);
+    let expected = format!(
+        "2 older revisions are not shown\nrevision {first} (version 3, created at {base})\n    \
+         @@ -1 +1 @@\n    -{before}\n"
+    );
+    assert_eq!(history[..expected.len().min(history.len())], expected);
+}
+
+async fn the_history_of_a_key_that_changes_all_the_time_ends(server: Server) {
+    let (api, url) = (server.api().await, server.client_url());
+    api.put("key", "0").await;
+    let writer = tokio::spawn(async move {
+        for index in 1.. {
+            api.put("key", &index.to_string()).await;
+        }
+    });
+    let history = spawn_blocking(move || printed(&["history", "key", "--endpoint", &url]));
+    assert!(history.await.unwrap().contains("    0\n"));
+    writer.abort();
 }
 
 async fn two_revisions_are_compared_key_by_key(server: Server) {

@@ -9,11 +9,12 @@ use etcd_proto::{
         WatchCreateRequest, WatchProgressRequest, WatchRequest, WatchResponse,
         watch_request::RequestUnion,
     },
-    mvccpb::{Event, KeyValue, event::EventType},
+    mvccpb::{KeyValue, event::EventType},
 };
 use tokio::{
+    select,
     sync::mpsc,
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, MissedTickBehavior, interval_at, timeout_at},
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
@@ -24,8 +25,9 @@ use super::{
 };
 use crate::{args::HistoryArgs, remote::Remote};
 
-/// The newest revisions that are shown.
+/// The newest revisions that are shown, and the bytes that their values may have together, unless the newest has more.
 const MAX_REVISIONS: usize = 1000;
+const MAX_VALUE_BYTES: usize = 64 * 1024 * 1024;
 
 /// The longest wait for the whole history.
 const HISTORY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -41,16 +43,21 @@ pub async fn history(args: &HistoryArgs) -> Result<Vec<u8>, InspectError> {
         seconds: HISTORY_TIMEOUT.as_secs(),
     };
     let deadline = Instant::now() + HISTORY_TIMEOUT;
-    let told = match timeout_at(deadline, follow(&remote, key, 1, head)).await {
+    let followed = follow(&remote, key, 1, head, History::default());
+    let told = match timeout_at(deadline, followed).await {
         Ok(told) => told?,
         Err(_) => return Err(late),
     };
-    let (base, told) = match told {
-        Told::Events(events) => (None, events),
+    let history = match told {
+        Told::History(history) => history,
         Told::Compacted(revision) => {
             let (base, _) = read(&mut remote, key, revision).await?;
-            match timeout_at(deadline, follow(&remote, key, revision, head)).await {
-                Ok(Ok(Told::Events(events))) => (base, events),
+            let mut history = History::default();
+            if let Some(base) = base {
+                history.push(EventType::Put, base);
+            }
+            match timeout_at(deadline, follow(&remote, key, revision, head, history)).await {
+                Ok(Ok(Told::History(history))) => history,
                 Ok(Ok(Told::Compacted(revision))) => {
                     return Err(InspectError::NoRevision {
                         revision,
@@ -62,28 +69,83 @@ pub async fn history(args: &HistoryArgs) -> Result<Vec<u8>, InspectError> {
             }
         }
     };
-    if base.is_none() && told.is_empty() {
+    if history.kept.is_empty() {
         return Err(InspectError::NoKey {
             key: shown(key),
             at: " in the revisions that are kept".to_owned(),
         });
     }
-    Ok(text(base, told).into_bytes())
+    Ok(history.to_text().into_bytes())
+}
+
+/// The newest revisions of a key, within the limits.
+#[derive(Default)]
+struct History {
+    kept: VecDeque<(EventType, KeyValue)>,
+    kept_bytes: usize,
+    /// The number of older revisions.
+    dropped: u64,
+    /// The value before the first one that is kept, if it was there.
+    before: Option<KeyValue>,
+}
+
+impl History {
+    /// Appends a revision, unless it is the last one, as an event for the value at the compaction revision is.
+    fn push(&mut self, kind: EventType, kv: KeyValue) {
+        let last = self.kept.back();
+        if last.is_some_and(|(_, last)| last.mod_revision == kv.mod_revision) {
+            return;
+        }
+        self.kept_bytes += kv.value.len();
+        self.kept.push_back((kind, kv));
+        while self.kept.len() > MAX_REVISIONS
+            || (self.kept_bytes > MAX_VALUE_BYTES && self.kept.len() > 1)
+        {
+            self.drop_first();
+        }
+    }
+
+    fn drop_first(&mut self) {
+        if let Some((kind, kv)) = self.kept.pop_front() {
+            self.kept_bytes -= kv.value.len();
+            self.dropped += 1;
+            self.before = (kind == EventType::Put).then_some(kv);
+        }
+    }
+
+    fn to_text(&self) -> String {
+        let mut text = String::new();
+        if self.dropped > 0 {
+            text += &format!("{} older revisions are not shown\n", self.dropped);
+        }
+        let mut before = self.before.as_ref();
+        for (kind, kv) in &self.kept {
+            if *kind == EventType::Delete {
+                text += &format!("revision {}: deleted\n", kv.mod_revision);
+                before = None;
+                continue;
+            }
+            text += &put(before, kv);
+            before = Some(kv);
+        }
+        text
+    }
 }
 
 /// The answer to a watch.
 enum Told {
-    Events(VecDeque<Event>),
+    History(History),
     /// The oldest revision that can be watched.
     Compacted(i64),
 }
 
-/// Watches a key from a revision on, until all events up to `head` have come.
+/// Watches a key from a revision on, until all events up to `head` have come, and appends them to the history.
 async fn follow(
     remote: &Remote,
     key: &[u8],
     start_revision: i64,
     head: i64,
+    mut history: History,
 ) -> Result<Told, InspectError> {
     let request = |union| WatchRequest {
         request_union: Some(union),
@@ -99,11 +161,12 @@ async fn follow(
     let failed = |status| failed(remote, start_revision, &status);
     let asked = remote.watch.clone().watch(ReceiverStream::new(sent)).await;
     let mut answers: Streaming<WatchResponse> = asked.map_err(failed)?.into_inner();
-    let mut events = VecDeque::new();
+    let mut progress = interval_at(Instant::now() + PROGRESS_INTERVAL, PROGRESS_INTERVAL);
+    progress.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let answer = match timeout(PROGRESS_INTERVAL, answers.message()).await {
-            Ok(answer) => answer.map_err(failed)?,
-            Err(_) => {
+        let answer = select! {
+            answer = answers.message() => answer.map_err(failed)?,
+            _ = progress.tick() => {
                 let ask = request(RequestUnion::ProgressRequest(WatchProgressRequest {}));
                 // One that waits is enough.
                 let _ = requests.try_send(ask);
@@ -121,43 +184,20 @@ async fn follow(
         }
         let revision = answer.header.map_or(0, |header| header.revision);
         let is_progress = answer.events.is_empty() && !answer.created;
-        events.extend(answer.events);
-        while events.len() > MAX_REVISIONS {
-            events.pop_front();
+        let mut is_whole = is_progress && revision >= head;
+        for event in answer.events {
+            let kind = event.r#type();
+            let Some(kv) = event.kv else { continue };
+            // A key that changes all the time has always more.
+            is_whole |= kv.mod_revision >= head;
+            if kv.mod_revision <= head {
+                history.push(kind, kv);
+            }
         }
-        if is_progress && revision >= head {
-            return Ok(Told::Events(events));
+        if is_whole {
+            return Ok(Told::History(history));
         }
     }
-}
-
-/// Returns the history as text. `base` is the value at the compaction revision.
-fn text(base: Option<KeyValue>, events: VecDeque<Event>) -> String {
-    let mut text = String::new();
-    let mut before: Option<KeyValue> = None;
-    if let Some(base) = base {
-        text += &put(None, &base);
-        before = Some(base);
-    }
-    for event in events {
-        let is_delete = event.r#type() == EventType::Delete;
-        let Some(kv) = event.kv else { continue };
-        if is_delete {
-            text += &format!("revision {}: deleted\n", kv.mod_revision);
-            before = None;
-            continue;
-        }
-        // The value at the compaction revision may be an event, too.
-        if before
-            .as_ref()
-            .is_some_and(|it| it.mod_revision == kv.mod_revision)
-        {
-            continue;
-        }
-        text += &put(before.as_ref(), &kv);
-        before = Some(kv);
-    }
-    text
 }
 
 fn put(before: Option<&KeyValue>, kv: &KeyValue) -> String {
@@ -184,24 +224,25 @@ mod tests {
         }
     }
 
-    fn event(kind: EventType, kv: KeyValue) -> Event {
-        Event {
-            r#type: kind.into(),
-            kv: Some(kv),
-            prev_kv: None,
+    fn of(revisions: impl IntoIterator<Item = (EventType, KeyValue)>) -> History {
+        let mut history = History::default();
+        for (kind, kv) in revisions {
+            history.push(kind, kv);
         }
+        history
     }
 
     #[test]
     fn each_revision_has_what_it_changed() {
-        let events = [
-            event(EventType::Put, kv(3, "a\nb\n")),
-            event(EventType::Put, kv(4, "a\nc\n")),
-            event(EventType::Put, kv(5, "a\nc\n")),
-            event(EventType::Delete, kv(6, "")),
-            event(EventType::Put, kv(7, "new")),
-        ];
-        let text = text(Some(kv(3, "a\nb\n")), events.into());
+        let text = of([
+            (EventType::Put, kv(3, "a\nb\n")),
+            (EventType::Put, kv(3, "a\nb\n")),
+            (EventType::Put, kv(4, "a\nc\n")),
+            (EventType::Put, kv(5, "a\nc\n")),
+            (EventType::Delete, kv(6, "")),
+            (EventType::Put, kv(7, "new")),
+        ])
+        .to_text();
         let expected = "\
 revision 3 (version 2, created at 2)
     a
@@ -218,5 +259,32 @@ revision 7 (version 6, created at 2)
     new
 ";
         assert_eq!(text, expected);
+    }
+    #[test]
+    fn the_first_that_is_shown_is_compared_with_the_one_before() {
+        let mut history = of([
+            (EventType::Put, kv(2, "base")),
+            (EventType::Put, kv(3, "before")),
+            (EventType::Put, kv(4, "after")),
+        ]);
+        history.drop_first();
+        history.drop_first();
+        let text = history.to_text();
+        assert!(
+            text.starts_with("2 older revisions are not shown\nrevision 4 "),
+            "{text}"
+        );
+        assert!(text.contains("\n    -before\n    +after\n"), "{text}");
+    }
+
+    #[test]
+    fn values_are_kept_up_to_a_number_of_bytes() {
+        let large = |revision| KeyValue {
+            value: vec![b'x'; MAX_VALUE_BYTES / 2].into(),
+            ..kv(revision, "")
+        };
+        let history = of((2..6).map(|revision| (EventType::Put, large(revision))));
+        assert_eq!((history.kept.len(), history.dropped), (2, 2));
+        assert_eq!(history.kept_bytes, MAX_VALUE_BYTES);
     }
 }
