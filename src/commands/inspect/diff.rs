@@ -20,7 +20,7 @@ pub async fn diff(args: &DiffArgs) -> Result<Vec<u8>, InspectError> {
     let mut remote = connect(&args.server).await?;
     let prefix = args.prefix.as_bytes();
     let to = match args.to {
-        0 => read(&mut remote, b"\0", 0).await?.1,
+        0 => read(&mut remote, first_key(prefix), 0).await?.1,
         revision => revision,
     };
     let old = keys(&mut remote, prefix, args.from).await?;
@@ -79,11 +79,7 @@ async fn keys(
     revision: i64,
 ) -> Result<Vec<Entry>, InspectError> {
     let end = prefix_end(prefix);
-    // An empty key is none.
-    let mut next = match prefix {
-        b"" => b"\0".to_vec(),
-        prefix => prefix.to_vec(),
-    };
+    let mut next = first_key(prefix).to_vec();
     let mut found = Vec::new();
     loop {
         let request = RangeRequest {
@@ -107,6 +103,14 @@ async fn keys(
             Some((last, _)) if page.more => next = [last, &b"\0"[..]].concat(),
             _ => return Ok(found),
         }
+    }
+}
+
+/// Returns the first key that may begin with the prefix: whoever may read the prefix may read it. An empty key is none.
+fn first_key(prefix: &[u8]) -> &[u8] {
+    match prefix {
+        b"" => b"\0",
+        prefix => prefix,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Users, roles and what they may do.
 
 mod certificates;
+mod commands;
 mod jwt;
 pub mod management;
 mod nodes;

@@ -1,0 +1,21 @@
+//! The sub-commands of users.
+
+use super::*;
+use crate::backup::printed;
+
+parity! {
+    with cheap();
+    a_prefix_is_compared_by_whoever_may_read_it,
+}
+
+async fn a_prefix_is_compared_by_whoever_may_read_it(server: Server) {
+    let (api, url) = (server.api().await, server.client_url());
+    let from = api.put("/a/1", "1").await.to_string();
+    api.put("/a/2", "1").await;
+    add_role(&api, "role", &[permission(Type::Read, "/a/", "/a0")]).await;
+    add_user(&api, "user", &["role"]).await;
+    enable(&api).await;
+    let flags = ["--user", "user:user", "--endpoint", &url];
+    let said = printed(&[&["diff", &from, "0", "/a/"], &flags[..]].concat());
+    assert!(said.starts_with("+ /a/2\n"), "{said}");
+}
