@@ -160,6 +160,11 @@ impl From<&MigrateError> for Exit {
             | MigrateError::Differs(_)
             | MigrateError::Disorder(_) => Self::Failure,
             MigrateError::Remote(error) => Self::from(error),
+            MigrateError::Begun(error) => match Self::from(error) {
+                // That would say that nothing was changed.
+                Self::Refused => Self::Failure,
+                other => other,
+            },
         }
     }
 }
@@ -181,8 +186,8 @@ impl From<&RemoteError> for Exit {
         match error {
             RemoteError::Tls { .. } | RemoteError::Forbidden { .. } => Self::Config,
             RemoteError::NotWithTls(..) => Self::Usage,
-            RemoteError::Unreachable { .. } => Self::Unreachable,
-            RemoteError::Silent { .. } => Self::TimedOut,
+            RemoteError::Unreachable { .. } | RemoteError::Unavailable { .. } => Self::Unreachable,
+            RemoteError::Silent { .. } | RemoteError::TimedOut { .. } => Self::TimedOut,
             RemoteError::Refused { .. } => Self::Refused,
         }
     }

@@ -86,7 +86,7 @@ pub async fn run(args: &MigratorArgs) -> Result<Copied, MigrateError> {
             Err(MigrateError::Compacted) if attempts > 0 => {
                 info!("the source was compacted: going on with its current revision");
             }
-            other => break other?,
+            other => break other.map_err(MigrateError::once_begun)?,
         }
     };
     state.end()?;

@@ -54,7 +54,11 @@ async fn dump_once(
     let mut pages = Pages::new(remote.clone(), span, header.revision);
     let mut progress = Progress::keys("saving", Some(count));
     let mut index = 0;
-    while let Some(Entry { key, value, .. }) = pages.next().await? {
+    loop {
+        let next = pages.next().await.map_err(MigrateError::once_begun)?;
+        let Some(Entry { key, value, .. }) = next else {
+            break;
+        };
         if index == count {
             let reason = format!(
                 "it had {count} keys at revision {}, and more",

@@ -49,8 +49,20 @@ pub enum MigrateError {
     Disorder(EndpointUrl),
     #[error(transparent)]
     Remote(#[from] RemoteError),
+    #[error("{0}; what was written before that remains, and the same command completes it")]
+    Begun(RemoteError),
     #[error(transparent)]
     Snapshot(#[from] RestoreError),
+}
+
+impl MigrateError {
+    /// Returns the error of a command that may have written something already.
+    fn once_begun(self) -> Self {
+        match self {
+            Self::Remote(error) => Self::Begun(error),
+            other => other,
+        }
+    }
 }
 
 /// Runs the command, and returns what was done.

@@ -274,3 +274,23 @@ async fn both_ends_may_be_with_tls() {
     ];
     printed(&[&to[..], &[&ca_flag, &pair[0], &pair[1]]].concat());
 }
+
+#[tokio::test]
+async fn a_target_that_refuses_in_the_middle_is_a_failure() {
+    let source = Server::start(Kind::K8sDqlite).await;
+    let api = source.api().await;
+    for index in 0..100 {
+        api.put(&format!("/{index:02}"), "1").await;
+    }
+    api.put("/large", &"v".repeat(400_000)).await;
+    let options = Options::flags(&["--max-request-bytes=200000"]);
+    let target = Server::start_with(Kind::K8sDqlite, options).await;
+    let db = target.path().join("copy");
+    let flags = ["migrator", "--mode=copy", "--db-dir", path_text(&db)];
+    let ends = ["--from", &source.client_url(), "--to", &target.client_url()];
+    let (code, said) = refusal(&[&flags[..], &ends].concat());
+    assert!(
+        code == 1 && said.contains("too large") && said.contains("the same command"),
+        "{code} {said}"
+    );
+}
