@@ -16,6 +16,12 @@ const PAGE_KEYS: i64 = 1000;
 const MAX_KEYS: usize = 1_000_000;
 const MAX_CHANGED: usize = 10_000;
 
+/// The most bytes of the keys of one revision.
+const MAX_KEY_BYTES: usize = 128 * 1024 * 1024;
+
+/// The bytes of text after which changes are counted only.
+const MAX_TEXT_BYTES: usize = 64 * 1024 * 1024;
+
 pub async fn diff(args: &DiffArgs) -> Result<Vec<u8>, InspectError> {
     let mut remote = connect(&args.server).await?;
     let prefix = args.prefix.as_bytes();
@@ -29,27 +35,55 @@ pub async fn diff(args: &DiffArgs) -> Result<Vec<u8>, InspectError> {
     if changes.len() > MAX_CHANGED {
         return Err(InspectError::TooMany {
             max: MAX_CHANGED,
-            what: "differ",
+            what: "keys differ",
         });
     }
-    let mut text = String::new();
-    let mut counts = [0; 3];
+    let mut report = Report::default();
     for (kind, key) in changes {
-        counts[kind as usize] += 1;
-        text += &format!("{} {}\n", kind.sign(), shown(key));
-        if kind == Kind::Changed {
-            let (old, _) = read(&mut remote, key, args.from).await?;
-            let (new, _) = read(&mut remote, key, to).await?;
-            let (old, new) = (old.unwrap_or_default(), new.unwrap_or_default());
-            text += &indented(&differences(&old.value, &new.value));
+        if !report.begin(kind, key) || kind != Kind::Changed {
+            continue;
         }
+        let (old, _) = read(&mut remote, key, args.from).await?;
+        let (new, _) = read(&mut remote, key, to).await?;
+        let (old, new) = (old.unwrap_or_default(), new.unwrap_or_default());
+        report.text += &indented(&differences(&old.value, &new.value));
     }
-    let [added, deleted, changed] = counts;
-    let from = args.from;
-    text += &format!(
-        "from revision {from} to {to}: {added} added, {deleted} deleted, {changed} changed\n"
-    );
-    Ok(text.into_bytes())
+    Ok(report.finish(args.from, to).into_bytes())
+}
+
+/// The changes as text, and their numbers.
+#[derive(Default)]
+struct Report {
+    text: String,
+    counts: [u64; 3],
+    hidden: u64,
+}
+
+impl Report {
+    /// Counts a change, and returns whether there is room to show it.
+    fn begin(&mut self, kind: Kind, key: &[u8]) -> bool {
+        self.counts[kind as usize] += 1;
+        let has_room = self.text.len() < MAX_TEXT_BYTES;
+        match has_room {
+            true => self.text += &format!("{} {}\n", kind.sign(), shown(key)),
+            false => self.hidden += 1,
+        }
+        has_room
+    }
+
+    fn finish(mut self, from: i64, to: i64) -> String {
+        if self.hidden > 0 {
+            self.text += &format!(
+                "{} further keys are not shown: name a longer prefix\n",
+                self.hidden
+            );
+        }
+        let [added, deleted, changed] = self.counts;
+        self.text += &format!(
+            "from revision {from} to {to}: {added} added, {deleted} deleted, {changed} changed\n"
+        );
+        self.text
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +115,7 @@ async fn keys(
     let end = prefix_end(prefix);
     let mut next = first_key(prefix).to_vec();
     let mut found = Vec::new();
+    let mut key_bytes = 0;
     loop {
         let request = RangeRequest {
             key: next.into(),
@@ -92,11 +127,20 @@ async fn keys(
         };
         let page = range(remote, request).await?;
         let entries = page.kvs.into_iter();
-        found.extend(entries.map(|kv| (kv.key.to_vec(), kv.mod_revision)));
+        found.extend(entries.map(|kv| {
+            key_bytes += kv.key.len();
+            (kv.key.to_vec(), kv.mod_revision)
+        }));
+        if key_bytes > MAX_KEY_BYTES {
+            return Err(InspectError::TooMany {
+                max: MAX_KEY_BYTES,
+                what: "bytes of keys begin with the prefix",
+            });
+        }
         if found.len() > MAX_KEYS {
             return Err(InspectError::TooMany {
                 max: MAX_KEYS,
-                what: "begin with the prefix",
+                what: "keys begin with the prefix",
             });
         }
         match found.last() {
@@ -182,5 +226,18 @@ mod tests {
         ];
         assert_eq!(compare(&old, &new), expected);
         assert_eq!(compare(&old, &old), []);
+    }
+
+    #[test]
+    fn what_has_no_room_is_counted() {
+        let mut report = Report::default();
+        assert!(report.begin(Kind::Changed, b"first"));
+        report.text += &"x".repeat(MAX_TEXT_BYTES);
+        assert!(!report.begin(Kind::Changed, b"second"));
+        assert!(!report.begin(Kind::Added, b"third"));
+        let text = report.finish(2, 3);
+        let end = "2 further keys are not shown: name a longer prefix\n\
+                   from revision 2 to 3: 1 added, 0 deleted, 2 changed\n";
+        assert!(text.ends_with(end));
     }
 }

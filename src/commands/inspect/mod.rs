@@ -38,7 +38,7 @@ pub enum InspectError {
         "the server does not have revision {revision}: {reason}; k8s-dqlite history lists those of a key"
     )]
     NoRevision { revision: i64, reason: String },
-    #[error("more than {max} keys {what}: name a longer prefix")]
+    #[error("more than {max} {what}: name a longer prefix")]
     TooMany { max: usize, what: &'static str },
     #[error("the server did not tell the history of the key within {seconds} s")]
     Late { seconds: u64 },
