@@ -10,8 +10,8 @@ use super::EndpointUrl;
 /// etcd's texts for a request without a user and for a wrong name or password, which have codes of all kinds.
 const USER_REFUSED: [&str; 2] = ["user name is empty", "authentication failed"];
 
-/// The beginning of etcd's texts for a request that may take effect later. Their code is Unavailable.
-const TIMED_OUT: &str = "etcdserver: request timed out";
+/// A part of etcd's texts for a request that may take effect later. Their code is Unavailable.
+const TIMED_OUT: &str = "request timed out";
 
 #[derive(Debug, thiserror::Error)]
 pub enum RemoteError {
