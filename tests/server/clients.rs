@@ -42,15 +42,6 @@ fn check(mut command: Command, checks: usize) {
     assert_eq!(passed.count(), checks, "{printed}");
 }
 
-/// The command that a variable names, if it does.
-fn named_by(variable: &str, what: &str) -> Option<Command> {
-    let command = std::env::var_os(variable).map(Command::new);
-    if command.is_none() {
-        eprintln!("skipped: {variable} does not name {what}");
-    }
-    command
-}
-
 async fn gos_client_and_its_recipes_work(server: Server) {
     let Some(mut client) = named_by("GO_CLIENT_BIN", "the built tests/clients/go") else {
         return;

@@ -4,7 +4,7 @@
 
 use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use crate::harness::*;
 
@@ -20,20 +20,6 @@ parity! {
     a_candidate_is_elected,
     users_do_what_their_roles_permit,
     the_database_is_hashed_saved_and_defragmented,
-}
-
-fn etcdctl(server: &Server, arguments: &[&str]) -> Option<Command> {
-    let Some(binary) = std::env::var_os("ETCDCTL_BIN") else {
-        eprintln!("skipped: ETCDCTL_BIN does not name an etcdctl");
-        return None;
-    };
-    let mut command = Command::new(binary);
-    // ETCDCTL_ variables are flags, and new ones complain of those that they do not know.
-    command.env_remove("ETCDCTL_BIN").env_remove("ETCDCTL_API");
-    command
-        .args(["--endpoints", &server.client_url()])
-        .args(arguments);
-    Some(command)
 }
 
 /// Runs one command with `input`; returns what it prints, or nothing where there is no etcdctl.

@@ -1,8 +1,9 @@
 // What Go programs do with etcd: its own client and recipes, unmodified, against one endpoint.
 //
 //	client ENDPOINT
+//	client --sync ENDPOINT
 //
-// Prints "ok NAME" or "fail NAME: ERROR" per check; exits with 1 if one failed.
+// The first prints "ok NAME" or "fail NAME: ERROR" per check; exits with 1 if one failed. The second is [followMembers].
 package main
 
 import (
@@ -42,8 +43,14 @@ var checks = []check{
 }
 
 func main() {
+	if len(os.Args) == 3 && os.Args[1] == "--sync" {
+		if !followMembers(os.Args[2]) {
+			os.Exit(1)
+		}
+		return
+	}
 	if len(os.Args) != 2 {
-		fmt.Fprintln(os.Stderr, "usage: client ENDPOINT")
+		fmt.Fprintln(os.Stderr, "usage: client [--sync] ENDPOINT")
 		os.Exit(2)
 	}
 	client, err := clientv3.New(clientv3.Config{

@@ -1,6 +1,7 @@
 //! Three nodes, of which any one may be lost.
 
 mod address;
+mod auto_sync;
 mod behind;
 mod client_urls;
 pub mod engine_log;
