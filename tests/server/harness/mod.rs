@@ -1,6 +1,7 @@
 //! Starts servers, talks to them, and runs one case against k8s-dqlite and against etcd.
 
 mod api;
+mod crowd;
 mod http;
 #[macro_use]
 mod parity;
@@ -13,6 +14,7 @@ mod tls;
 mod watcher;
 
 pub use api::{Api, Call};
+pub use crowd::{CLIENT_HELLO, crowd};
 pub use http::{HttpAnswer, http_over, try_http_over};
 pub use parity::etcd_or_skip;
 pub use ports::free as free_port;

@@ -2,8 +2,6 @@
 
 use std::process::Command;
 
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use tokio::time::{Duration, Instant};
 
 use super::{Bystanders, call, payload, resident_kib};
@@ -18,22 +16,6 @@ const HALF_OPEN: usize = 3000;
 
 /// The beginning of a connection with HTTP/2: the preface, and no settings.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
-
-/// The beginning of a handshake.
-const CLIENT_HELLO: &[u8] = &[0x16, 3, 1, 2, 0, 1, 0];
-
-/// Opens connections, and sends one of `beginnings` on each.
-async fn crowd(port: u16, count: usize, beginnings: &[&[u8]]) -> Vec<TcpStream> {
-    places::raise_open_files().unwrap();
-    let mut crowd = Vec::new();
-    for index in 0..count {
-        let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-        // It may have been closed for a later one.
-        let _ = stream.write_all(beginnings[index % beginnings.len()]).await;
-        crowd.push(stream);
-    }
-    crowd
-}
 
 async fn is_served_at_once(server: &Server) {
     let began = Instant::now();

@@ -10,6 +10,7 @@ mod leaving;
 mod log_levels;
 mod require_leader;
 mod stopping;
+mod strangers;
 pub mod trio;
 
 use std::collections::HashMap;

@@ -18,15 +18,7 @@ async fn connect(server: &Server) -> TcpStream {
 }
 
 async fn silent_connections_hold_up_nobody(server: Server) {
-    let mut silent = Vec::new();
-    for index in 0..SILENT {
-        let mut stream = connect(&server).await;
-        if index % 2 == 0 {
-            // The beginning of a handshake.
-            stream.write_all(&[0x16, 3, 1, 2, 0, 1, 0]).await.unwrap();
-        }
-        silent.push(stream);
-    }
+    let silent = crowd(server.client_port(), SILENT, &[CLIENT_HELLO, b""]).await;
     assert_eq!(server.http("GET", "/health").await.status, 200);
     assert_eq!(server.api().await.put("a", "1").await, 2);
     drop(silent);
