@@ -7,7 +7,7 @@ use std::{
 };
 
 /// A file of this size was not written for us; a real one has some hundred bytes, or a few thousand.
-const FILE_BYTES_MAX: u64 = 1024 * 1024;
+pub(super) const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// Returns the content of a file. Fails if there is more than 1 MiB of it.
 pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {

@@ -75,6 +75,7 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::config::bounded::FILE_BYTES_MAX;
 
     #[test]
     fn what_is_no_file_of_text_is_an_error_with_its_path() {
