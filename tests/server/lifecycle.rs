@@ -78,8 +78,8 @@ async fn each_stop_signal_ends_it_cleanly() {
     }
 }
 
-/// The engine cannot stop a statement, and is given 30 s.
-const STOP_TIMEOUT: Duration = Duration::from_secs(120);
+/// Less than the engine has for its stop.
+const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 
 #[tokio::test]
 async fn a_statement_without_an_end_does_not_hold_up_the_exit() {
@@ -111,7 +111,7 @@ async fn a_statement_without_an_end_does_not_hold_up_the_exit() {
         assert!(Instant::now() < deadline, "it still runs");
         tokio::time::sleep(POLL_INTERVAL).await;
     };
-    assert_eq!(status.code(), Some(9), "{status}");
+    assert!(status.success(), "{status}");
     server.forget();
     server.restart().await;
     assert_eq!(server.api().await.revision().await, 2);

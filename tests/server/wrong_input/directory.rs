@@ -15,7 +15,7 @@ async fn a_directory_without_anything_is_answered_with_what_to_do() {
     fs::remove_file(server.storage_dir().join("init.yaml")).unwrap();
     let output = refuses_to_start(&mut server, CONFIG).await;
     assert!(output.contains("init.yaml"), "{output}");
-    assert!(output.contains("Address: "), "{output}");
+    assert!(output.contains("k8s-dqlite init "), "{output}");
     assert!(
         fs::read_dir(server.storage_dir()).unwrap().next().is_none(),
         "nothing was made"
@@ -27,7 +27,7 @@ async fn a_directory_that_does_not_exist_is_answered_with_what_to_do() {
     let mut server = prepare();
     fs::remove_dir_all(server.storage_dir()).unwrap();
     let output = refuses_to_start(&mut server, CONFIG).await;
-    assert!(output.contains("mkdir"), "{output}");
+    assert!(output.contains("k8s-dqlite init "), "{output}");
 }
 
 #[tokio::test]

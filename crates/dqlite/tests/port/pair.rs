@@ -14,6 +14,9 @@ use tempfile::TempDir;
 
 const VALID_S: i64 = 2 * 24 * 3600;
 
+/// The clock by which OpenSSL judges is some milliseconds behind.
+const SKEW_S: i64 = 60;
+
 pub struct PairFiles {
     pub dir: TempDir,
 }
@@ -68,10 +71,14 @@ pub fn new_key() -> PKey<Private> {
 fn certificate(key: &PKey<Private>, dns: &[&str], ips: &[&str]) -> X509 {
     let now_s = UNIX_EPOCH.elapsed().unwrap().as_secs() as i64;
     let usage = ExtendedKeyUsage::new().server_auth().client_auth().build();
-    CertificateBuilder::new(&[(Nid::COMMONNAME, "k8s")], key, (now_s, now_s + VALID_S))
-        .and_then(|builder| builder.with(BasicConstraints::new().build()?))
-        .and_then(|builder| builder.with(usage?))
-        .and_then(|builder| builder.with_names(dns, ips))
-        .and_then(|builder| builder.sign_itself(MessageDigest::sha256()))
-        .unwrap()
+    CertificateBuilder::new(
+        &[(Nid::COMMONNAME, "k8s")],
+        key,
+        (now_s - SKEW_S, now_s + VALID_S),
+    )
+    .and_then(|builder| builder.with(BasicConstraints::new().build()?))
+    .and_then(|builder| builder.with(usage?))
+    .and_then(|builder| builder.with_names(dns, ips))
+    .and_then(|builder| builder.sign_itself(MessageDigest::sha256()))
+    .unwrap()
 }
