@@ -303,10 +303,7 @@ fn a_directory_without_anything_says_how_to_begin() {
             matches!(error, ConfigError::NotInitialised { .. }),
             "{error}"
         );
-        let line = format!(
-            "echo 'Address: 127.0.0.1:9000' > {}/init.yaml",
-            dir.display()
-        );
+        let line = format!("k8s-dqlite init --storage-dir {}", dir.display());
         assert!(error.to_string().contains(&line), "{error}");
     }
 }
