@@ -179,8 +179,10 @@ impl Node {
             .name("dqlite-stop".to_owned())
             .spawn(move || {
                 let stopped = parts.engine.stop();
-                if stopped.is_ok() {
-                    mark.finish();
+                // It refers to the engine's memory.
+                match &stopped {
+                    Ok(()) => mark.finish(),
+                    Err(_) => drop(mark),
                 }
                 drop((parts, watch));
                 let _ = done.send(stopped);
