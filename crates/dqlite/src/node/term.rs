@@ -4,7 +4,7 @@
 //! file (dqlite: src/raft/uv_metadata.c, `uvMetadataStore`). [`super::file_calls`] tells of each such file that is opened
 //! and closed. So a term that was read since then is the newest in which the engine can have acted.
 //!
-//! Where those calls are not seen, the files are read each time.
+//! The files are read each time where those calls are not seen.
 
 use std::{
     io,

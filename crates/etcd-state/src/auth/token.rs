@@ -23,7 +23,7 @@ pub enum Tokens {
     Jwt(Arc<Jwt>),
 }
 
-/// Whoever shows a good token.
+/// The user who shows a good token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bearer {
     pub user: String,
