@@ -8,14 +8,23 @@
 //! [`super::file_calls`] does: `uv_write`, which tells the engine that a part was written also where it was not, and
 //! `sqlite3_progress_handler`, by which the engine begins each statement, and aborts one.
 //!
+//! A statement is not interrupted (`sqlite3_interrupt`): where it has just ended, SQLite keeps that for what the
+//! connection does next, which may be a checkpoint, and of a checkpoint that fails the engine aborts (src/vfs.c,
+//! `vfsCheckpoint`).
+//!
 //! Invariants: a statement whose client is gone ends within some thousand steps of SQLite's machine; only the engine's
-//! answers to clients are treated, never what it sends to other nodes.
+//! answers to clients are treated, never what it sends to other nodes; what a progress handler points to lives until
+//! another one is in its place.
 
 use std::{
     cell::Cell,
+    collections::HashMap,
     ffi::{c_int, c_uint, c_void},
     ptr,
-    sync::OnceLock,
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -29,7 +38,7 @@ const CANCELLED: c_int = -libc::ECANCELED;
 
 static LIMIT: OnceLock<Duration> = OnceLock::new();
 
-/// The time from which statements are counted. A pointer to nothing holds the milliseconds since.
+/// The time from which statements are counted.
 static BEGINNING: OnceLock<Instant> = OnceLock::new();
 
 /// Ends each statement of the engines of this process after this time, with SQLite's error "interrupted". Only the
@@ -66,7 +75,6 @@ functions! {
         (connection: Connection, steps: c_int, progress: Option<Progress>, argument: *mut c_void) -> ();
     fn uv_req_get_data = "uv_req_get_data" (request: Request) -> *mut c_void;
     fn uv_handle_get_data = "uv_handle_get_data" (stream: Stream) -> *mut c_void;
-    fn sqlite3_interrupt = "sqlite3_interrupt" (connection: Connection) -> ();
 }
 
 /// The engine's callback for what was written to a client, which is one function (dqlite: src/lib/transport.c).
@@ -143,6 +151,30 @@ unsafe extern "C" fn work_for_nobody(request: Request) {
     }
 }
 
+/// The statements of one connection.
+#[derive(Default)]
+struct Run {
+    /// When the newest one began, as [`now_ms`] tells.
+    began_ms: AtomicU64,
+    /// The engine wants it to end.
+    is_aborted: AtomicBool,
+}
+
+/// One for each connection on which the engine has begun a statement, by its address, until it aborts one or closes it,
+/// before which it always aborts (dqlite: src/leader.c, `leader_finalize`).
+static RUNS: Mutex<Option<HashMap<usize, Arc<Run>>>> = Mutex::new(None);
+
+fn runs() -> MutexGuard<'static, Option<HashMap<usize, Arc<Run>>>> {
+    // A map that is added to and taken from is whole at any time.
+    RUNS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn begin(address: usize) -> Arc<Run> {
+    let mut runs = runs();
+    let run = runs.get_or_insert_default().entry(address).or_default();
+    run.clone()
+}
+
 /// # Safety
 ///
 /// As SQLite's.
@@ -157,37 +189,174 @@ pub unsafe extern "C" fn sqlite3_progress_handler(
     progress: Option<Progress>,
     argument: *mut c_void,
 ) {
-    // SAFETY: what the caller passed, and a function that takes any argument.
-    unsafe {
-        match progress {
-            None => {
-                let began = ptr::without_provenance_mut(now_ms());
-                real::sqlite3_progress_handler(connection, STEPS, Some(ends), began);
+    let address = connection.addr();
+    match progress {
+        None => {
+            let run = begin(address);
+            run.began_ms.store(now_ms(), Ordering::Relaxed);
+            run.is_aborted.store(false, Ordering::Relaxed);
+            let run = Arc::as_ptr(&run).cast_mut().cast();
+            // SAFETY: what the caller passed, and what the map keeps until the other call has replaced it.
+            unsafe { real::sqlite3_progress_handler(connection, STEPS, Some(ends), run) };
+        }
+        Some(_) => {
+            let run = runs().as_mut().and_then(|runs| runs.remove(&address));
+            if let Some(run) = &run {
+                run.is_aborted.store(true, Ordering::Relaxed);
             }
-            Some(_) => {
-                // The other call waits for the statement that runs, and this one ends it.
-                real::sqlite3_interrupt(connection);
-                real::sqlite3_progress_handler(connection, steps, progress, argument);
-            }
+            // SAFETY: what the caller passed. It waits for the statement that runs, and `run` lives until then.
+            unsafe { real::sqlite3_progress_handler(connection, steps, progress, argument) };
+            drop(run);
         }
     }
 }
 
 /// Returns the time since statements are counted, where they are.
-fn now_ms() -> usize {
+fn now_ms() -> u64 {
     let since = BEGINNING
         .get()
         .map_or(0, |first| first.elapsed().as_millis());
-    usize::try_from(since).unwrap_or(usize::MAX)
+    u64::try_from(since).unwrap_or(u64::MAX)
 }
 
-/// Tells SQLite whether to end the statement that began then.
-unsafe extern "C" fn ends(began: *mut c_void) -> c_int {
+/// Tells SQLite whether to end the statement.
+unsafe extern "C" fn ends(run: *mut c_void) -> c_int {
+    // SAFETY: what the handler was set with, which outlives it.
+    let run = unsafe { &*run.cast::<Run>() };
     let is_late = || {
-        let taken_ms = now_ms().saturating_sub(began.addr());
+        let taken_ms = now_ms().saturating_sub(run.began_ms.load(Ordering::Relaxed));
         LIMIT
             .get()
-            .is_some_and(|limit| taken_ms as u128 >= limit.as_millis())
+            .is_some_and(|limit| u128::from(taken_ms) >= limit.as_millis())
     };
-    c_int::from(IS_FOR_NOBODY.get() || is_late())
+    c_int::from(IS_FOR_NOBODY.get() || run.is_aborted.load(Ordering::Relaxed) || is_late())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::{CStr, CString, c_char};
+
+    use super::*;
+
+    functions! {
+        fn sqlite3_open = "sqlite3_open" (name: *const c_char, connection: *mut Connection) -> c_int;
+        fn sqlite3_exec = "sqlite3_exec"
+            (connection: Connection, sql: *const c_char, row: *const c_void, argument: *mut c_void,
+             message: *mut *mut c_char) -> c_int;
+        fn sqlite3_wal_checkpoint_v2 = "sqlite3_wal_checkpoint_v2"
+            (connection: Connection, schema: *const c_char, mode: c_int, size: *mut c_int, done: *mut c_int) -> c_int;
+        fn sqlite3_close_v2 = "sqlite3_close_v2" (connection: Connection) -> c_int;
+        fn sqlite3_db_mutex = "sqlite3_db_mutex" (connection: Connection) -> *mut c_void;
+        fn sqlite3_mutex_try = "sqlite3_mutex_try" (mutex: *mut c_void) -> c_int;
+        fn sqlite3_mutex_leave = "sqlite3_mutex_leave" (mutex: *mut c_void) -> ();
+    }
+
+    const SQLITE_OK: c_int = 0;
+    const SQLITE_INTERRUPT: c_int = 9;
+    const SQLITE_CHECKPOINT_TRUNCATE: c_int = 3;
+
+    struct Database {
+        connection: Connection,
+        _dir: tempfile::TempDir,
+    }
+
+    // SAFETY: SQLite locks each connection.
+    unsafe impl Sync for Database {}
+
+    impl Database {
+        fn open() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let name = CString::new(dir.path().join("db").to_str().unwrap()).unwrap();
+            let mut connection = ptr::null_mut();
+            // SAFETY: a name that ends in NUL, and a place for the connection.
+            let code = unsafe { self::real::sqlite3_open(name.as_ptr(), &raw mut connection) };
+            assert_eq!(code, SQLITE_OK);
+            Self {
+                connection,
+                _dir: dir,
+            }
+        }
+
+        fn execute(&self, sql: &CStr) -> c_int {
+            let (none, null) = (ptr::null(), ptr::null_mut());
+            // SAFETY: an open connection, and a text that ends in NUL.
+            unsafe {
+                self::real::sqlite3_exec(self.connection, sql.as_ptr(), none, null, ptr::null_mut())
+            }
+        }
+
+        fn begin(&self) {
+            // SAFETY: an open connection.
+            unsafe { sqlite3_progress_handler(self.connection, 0, None, ptr::null_mut()) };
+        }
+
+        fn abort(&self) {
+            unsafe extern "C" fn abort(_argument: *mut c_void) -> c_int {
+                1
+            }
+            // SAFETY: an open connection.
+            unsafe { sqlite3_progress_handler(self.connection, 1, Some(abort), ptr::null_mut()) };
+        }
+
+        fn is_busy(&self) -> bool {
+            // SAFETY: the mutex of an open connection, which is left by who has entered it.
+            unsafe {
+                let mutex = self::real::sqlite3_db_mutex(self.connection);
+                let is_free = self::real::sqlite3_mutex_try(mutex) == SQLITE_OK;
+                if is_free {
+                    self::real::sqlite3_mutex_leave(mutex);
+                }
+                !is_free
+            }
+        }
+
+        fn checkpoint(&self) -> c_int {
+            let (mut size, mut done) = (0, 0);
+            // SAFETY: an open connection, and places for two numbers.
+            unsafe {
+                self::real::sqlite3_wal_checkpoint_v2(
+                    self.connection,
+                    ptr::null(),
+                    SQLITE_CHECKPOINT_TRUNCATE,
+                    &raw mut size,
+                    &raw mut done,
+                )
+            }
+        }
+    }
+
+    impl Drop for Database {
+        fn drop(&mut self) {
+            // SAFETY: opened once.
+            unsafe { self::real::sqlite3_close_v2(self.connection) };
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_succeeds_after_a_statement_that_had_ended_when_it_was_aborted() {
+        let database = Database::open();
+        database.begin();
+        let write = c"PRAGMA journal_mode = WAL; CREATE TABLE t (v); INSERT INTO t VALUES (1)";
+        assert_eq!(database.execute(write), SQLITE_OK);
+        database.abort();
+        assert_eq!(database.checkpoint(), SQLITE_OK);
+    }
+
+    #[test]
+    fn a_statement_that_computes_ends_when_it_is_aborted() {
+        let database = Database::open();
+        database.begin();
+        let endless = c"WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n";
+        let ended = std::thread::scope(|scope| {
+            let statement = scope.spawn(|| database.execute(endless));
+            while !database.is_busy() {
+                std::thread::yield_now();
+            }
+            database.abort();
+            statement.join().unwrap()
+        });
+        assert_eq!(ended, SQLITE_INTERRUPT);
+        database.begin();
+        assert_eq!(database.execute(c"SELECT 1"), SQLITE_OK);
+    }
 }
