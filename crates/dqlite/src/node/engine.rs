@@ -14,6 +14,7 @@ use dqlite_sys as ffi;
 
 use super::{
     NodeError, NodeOptions, aio,
+    closing::Closing,
     connect::{Connector, connect},
     error::copy,
     options::{Checked, SnapshotOptions},
@@ -26,6 +27,7 @@ pub(super) struct Engine {
     node: *mut ffi::dqlite_node,
     dir: PathBuf,
     is_running: bool,
+    closing: Closing,
 }
 
 // SAFETY: libdqlite has no thread affinity: a node may be used on any thread, one at a time.
@@ -44,6 +46,7 @@ impl Engine {
             node,
             dir,
             is_running: false,
+            closing: Closing::default(),
         };
         engine.check("create", code)?;
         // SAFETY: created, not running. The default would rename what it cannot read, and go on
@@ -132,7 +135,8 @@ impl Engine {
     pub(super) fn start(&mut self) -> Result<(), NodeError> {
         // SAFETY: created, configured and bound, and started once: the owner gives the engine up
         // otherwise.
-        let code = unsafe { ffi::dqlite_node_start(self.node) };
+        let start = || unsafe { ffi::dqlite_node_start(self.node) };
+        let code = self.closing.with_loop(start);
         self.check("start", code)?;
         self.is_running = true;
         Ok(())
@@ -142,6 +146,7 @@ impl Engine {
     pub(super) fn stop(&mut self) -> Result<(), NodeError> {
         let _in_place = aio::settle();
         self.is_running = false;
+        self.closing.begin();
         // SAFETY: running, and stopped once.
         let code = unsafe { ffi::dqlite_node_stop(self.node) };
         self.check("stop", code)

@@ -13,6 +13,7 @@ use super::{
     DirLock, EngineState, NodeError, NodeOptions, aio,
     bootstrap::begin_cluster,
     check::read_log,
+    closing,
     connect::Connector,
     engine::Engine,
     engine_state, file_calls, in_place,
@@ -75,6 +76,7 @@ impl Node {
         in_place::link();
         turns::link();
         progress::link();
+        closing::link();
         snapshot_room::link();
         wide_results::link();
         let checked = options.checked()?;

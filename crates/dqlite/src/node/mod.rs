@@ -14,6 +14,7 @@
 pub mod aio;
 mod bootstrap;
 mod check;
+mod closing;
 mod connect;
 mod cut;
 mod engine;

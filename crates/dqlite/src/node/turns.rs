@@ -11,7 +11,7 @@ use std::{
     ptr,
 };
 
-use super::library::functions;
+use super::{closing, library::functions};
 
 thread_local! {
     /// The loop that this thread runs, or null.
@@ -44,6 +44,7 @@ pub(super) fn link() {
 #[cfg_attr(target_feature = "crt-static", unsafe(export_name = "__wrap_uv_run"))]
 pub unsafe extern "C" fn uv_run(uv: Loop, mode: c_int) -> c_int {
     let outer = RUNNING.replace(uv);
+    closing::enter_loop();
     // SAFETY: what the caller passed.
     let result = unsafe { real::uv_run(uv, mode) };
     RUNNING.set(outer);

@@ -257,3 +257,26 @@ async fn a_node_stops_while_a_statement_computes() {
     until_written(&server).await;
     server.stop().await;
 }
+
+/// The engine would begin them when its files are closed already, and abort.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_stops_while_the_rest_of_texts_waits_for_the_lock() {
+    let mut server = start().await;
+    let open = (3, 0, [text("test"), words(&[0]), text("")].concat());
+    let run = |sql: &str| (8, 0, [words(&[0]), text(sql)].concat());
+    let computes = format!("INSERT INTO log SELECT count(*) FROM ({ENDLESS})");
+    // The second statement of a text waits as long as the lock is taken, without a limit.
+    let waits = "SELECT 1 WHERE 0; INSERT INTO log VALUES (1)";
+    let mut clients = Vec::new();
+    for sql in [&*computes].into_iter().chain([waits; 8]) {
+        let mut raw = Raw::connect(&server.address).await;
+        raw.send(&open).await.unwrap();
+        assert!(matches!(raw.reply().await.unwrap(), Reply::Database { .. }));
+        raw.send(&run(sql)).await.unwrap();
+        // The engine has read it when it answers another client, or soon after.
+        let mut other = opened(&server).await;
+        assert_eq!(rows(&mut other, "SELECT 1").await.unwrap().len(), 1);
+        clients.push(raw);
+    }
+    server.stop().await;
+}
