@@ -6,6 +6,10 @@
 //! statement just before it runs it or has it wait (src/leader.c, `exec_tick`); `uv_queue_work`, by which it is run; and
 //! `uv_timer_start`, by which it waits for another connection.
 //!
+//! The first of them also tells the engine the truth about statements such as DROP TABLE IF EXISTS, which SQLite takes for
+//! one that reads where there is nothing to drop. SQLite compiles it anew when it runs, if the schema has changed meanwhile; the
+//! engine would have it write beside another writer, and then apply nothing more (src/fsm.c, `apply_frames`).
+//!
 //! Invariants: only statements whose whole text was [allowed](allow) run on the loop; what runs is called from the loop,
 //! never within `uv_queue_work`, whose callers go on to use what the callback frees; nothing else that the engine hands
 //! to the pool (files, snapshots, other statements) is taken for such a statement, since each other call that it can make
@@ -19,6 +23,8 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
 };
+
+use crate::sql::depends_on_schema;
 
 use super::{
     library::functions,
@@ -94,12 +100,15 @@ functions! {
 pub unsafe extern "C" fn sqlite3_stmt_readonly(statement: Statement) -> c_int {
     // SAFETY: the caller's promise: a statement, or null; its text ends in NUL.
     unsafe {
-        let is_readonly = real::sqlite3_stmt_readonly(statement);
         let sql = real::sqlite3_sql(statement);
-        let is_next =
-            is_readonly == 0 && !sql.is_null() && is_allowed(CStr::from_ptr(sql).to_bytes());
-        IS_NEXT.set(is_next);
-        is_readonly
+        let sql = match sql.is_null() {
+            true => &[],
+            false => CStr::from_ptr(sql).to_bytes(),
+        };
+        let is_readonly = real::sqlite3_stmt_readonly(statement) != 0
+            && !depends_on_schema(&String::from_utf8_lossy(sql));
+        IS_NEXT.set(!is_readonly && is_allowed(sql));
+        c_int::from(is_readonly)
     }
 }
 

@@ -67,11 +67,15 @@ const DENIED_SETTINGS: [&str; 5] = [
     "writable_schema",
 ];
 
-/// A pragma of the engine's VFS, which aborts when it is given twice in a transaction.
-const DENIED_PRAGMA: &str = "delete_database";
+const DENIED_PRAGMAS: [&str; 2] = [
+    // The engine's VFS aborts when it is given twice in a transaction.
+    "delete_database",
+    // SQLite takes it for one that reads, so that the engine has it write beside another writer.
+    "optimize",
+];
 
-/// Functions that take an address or a library.
-const DENIED_FUNCTIONS: [&str; 2] = ["fts3_tokenizer", "load_extension"];
+/// Functions that take an address or a library, and one that writes, although it is called in a SELECT.
+const DENIED_FUNCTIONS: [&str; 3] = ["fts3_tokenizer", "load_extension", "optimize"];
 
 /// Makes the linker take this module's functions into the executable. Call it wherever a node is made.
 pub(super) fn link() {
@@ -101,7 +105,7 @@ functions! {
     fn sqlite3_finalize = "__real_sqlite3_finalize" (statement: Statement) -> c_int;
     fn sqlite3_column_type = "sqlite3_column_type" (statement: Statement, column: c_int) -> c_int;
     fn sqlite3_stmt_busy = "sqlite3_stmt_busy" (statement: Statement) -> c_int;
-    fn sqlite3_stmt_readonly = "sqlite3_stmt_readonly" (statement: Statement) -> c_int;
+    fn sqlite3_stmt_readonly = "__real_sqlite3_stmt_readonly" (statement: Statement) -> c_int;
     fn sqlite3_db_handle = "sqlite3_db_handle" (statement: Statement) -> Connection;
     fn sqlite3_get_autocommit = "sqlite3_get_autocommit" (connection: Connection) -> c_int;
     fn sqlite3_interrupt = "sqlite3_interrupt" (connection: Connection) -> ();
@@ -179,7 +183,7 @@ fn is_denied(action: c_int, third: Option<&[u8]>, fourth: Option<&[u8]>) -> bool
         action::CREATE_VIRTUAL_TABLE => !is_in(&ALLOWED_MODULES, fourth),
         // To ask for a setting is harmless.
         action::PRAGMA => {
-            is_in(&[DENIED_PRAGMA], third) || fourth.is_some() && is_in(&DENIED_SETTINGS, third)
+            is_in(&DENIED_PRAGMAS, third) || fourth.is_some() && is_in(&DENIED_SETTINGS, third)
         }
         action::FUNCTION => is_in(&DENIED_FUNCTIONS, fourth),
         _ => false,
@@ -299,8 +303,10 @@ mod tests {
             (action::PRAGMA, "hard_heap_limit", Some("1"), true),
             (action::PRAGMA, "hard_heap_limit", None, false),
             (action::PRAGMA, "delete_database", None, true),
+            (action::PRAGMA, "optimize", None, true),
             (action::PRAGMA, "user_version", Some("1"), false),
             (action::FUNCTION, "", Some("fts3_tokenizer"), true),
+            (action::FUNCTION, "", Some("optimize"), true),
             (action::FUNCTION, "", Some("count"), false),
         ] {
             assert_eq!(

@@ -34,6 +34,29 @@ pub fn kind(sql: &str) -> Kind {
     }
 }
 
+/// Returns whether it writes only if something in the schema is there, or is not: SQLite takes such a statement for one that
+/// reads where it would do nothing, until the schema changes.
+pub fn depends_on_schema(sql: &str) -> bool {
+    const FIRST: [&str; 5] = ["CREATE", "DROP", "ALTER", "REINDEX", "ANALYZE"];
+    let Some(first) = first_word(sql) else {
+        return false;
+    };
+    let is = |word: &str| first.eq_ignore_ascii_case(word);
+    // It writes only if the file is of that kind already.
+    FIRST.into_iter().any(is) || is("PRAGMA") && sql.to_ascii_lowercase().contains("auto_vacuum")
+}
+
+fn first_word(mut sql: &str) -> Option<&str> {
+    while !sql.is_empty() {
+        match token(sql)? {
+            (Token::Word(word), _) => return Some(word),
+            (Token::Space | Token::Semicolon, len) => sql = &sql[len..],
+            (Token::Other, _) => return None,
+        }
+    }
+    None
+}
+
 /// The words at the beginning, in upper case; ROLLBACK TRANSACTION TO SAVEPOINT has the most that matter.
 fn words(mut sql: &str) -> Vec<String> {
     const MAX_WORDS: usize = 4;
@@ -82,6 +105,33 @@ mod tests {
             ("'", Kind::Other),
         ] {
             assert_eq!(kind(sql), expected, "{sql:?}");
+        }
+    }
+
+    #[test]
+    fn what_the_schema_decides_is_found_by_the_first_word() {
+        for sql in [
+            "CREATE TABLE IF NOT EXISTS t (v)",
+            " -- x\n;/* y */drop trigger if exists g",
+            "reindex",
+            "Analyze t",
+            "ALTER TABLE t RENAME TO u",
+            "\u{feff}DROP VIEW IF EXISTS v",
+            "PRAGMA main.Auto_Vacuum = 1",
+        ] {
+            assert!(depends_on_schema(sql), "{sql:?}");
+        }
+        for sql in [
+            "SELECT 'create'",
+            "EXPLAIN CREATE TABLE t (v)",
+            "BEGIN",
+            "",
+            ";",
+            "'",
+            "created",
+            "PRAGMA user_version = 1",
+        ] {
+            assert!(!depends_on_schema(sql), "{sql:?}");
         }
     }
 }

@@ -6,5 +6,5 @@ mod lexer;
 mod split;
 
 pub use conflict::fails_halfway;
-pub use kind::{Kind, kind};
+pub use kind::{Kind, depends_on_schema, kind};
 pub use split::{Piece, is_blank, split};

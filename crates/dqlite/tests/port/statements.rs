@@ -280,3 +280,36 @@ async fn a_node_stops_while_the_rest_of_texts_waits_for_the_lock() {
     }
     server.stop().await;
 }
+
+/// SQLite takes them for statements that read while there is nothing to do, and compiles them anew. The engine would have
+/// them write beside another writer, and apply nothing more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_definition_that_did_nothing_when_it_was_prepared_is_a_write() {
+    let server = start().await;
+    let mut prepared = opened(&server).await;
+    let mut other = opened(&server).await;
+    for (statement, change) in [
+        ("DROP TABLE IF EXISTS gone", "CREATE TABLE gone (v)"),
+        ("CREATE TABLE IF NOT EXISTS log (v)", "DROP TABLE log"),
+        (
+            "DROP TRIGGER IF EXISTS g",
+            "CREATE TRIGGER g AFTER INSERT ON t BEGIN SELECT 1; END",
+        ),
+    ] {
+        let definition = prepared.prepare(statement).await.unwrap();
+        other.exec_sql(change, &[]).await.unwrap();
+        let done = timeout(TIMEOUT, prepared.exec(&definition, &[])).await;
+        done.unwrap_or_else(|_| panic!("{statement} in time"))
+            .unwrap();
+        let write = timeout(TIMEOUT, until_written(&server)).await;
+        write.unwrap_or_else(|_| panic!("a write after {statement}"));
+        let schema = "SELECT count(*) FROM sqlite_master";
+        let schema = rows(&mut other, schema).await.unwrap();
+        // log, t and its index.
+        assert_eq!(schema, [[Value::Integer(3)]], "{statement}");
+    }
+    for sql in ["PRAGMA optimize", "SELECT * FROM pragma_optimize"] {
+        let error = rows(&mut other, sql).await.unwrap_err();
+        assert!(matches!(error, Error::Sql { .. }), "{sql}: {error:?}");
+    }
+}
