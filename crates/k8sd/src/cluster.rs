@@ -12,7 +12,7 @@ use dqlite::{
     cluster_id::ClusterId,
     files::{Identity, Wanted, bootstrapped, identify, joined},
     node::{DirLock, Node, NodeError, NodeOptions},
-    proxy::{BoundPort, PortError, dialer},
+    proxy::{BoundPort, LocalEngine, PortError, dialer},
     roles::RoleTargets,
     tls::Tls,
     wire::Server,
@@ -58,8 +58,7 @@ pub struct Cluster {
     pub database: Database,
     pub tls: Tls,
     pub member: Member,
-    /// The address at which the engine listens.
-    pub engine: String,
+    pub engine: LocalEngine,
     pub identity: Identity,
     /// The history that the database belongs to.
     pub cluster_id: ClusterId,
@@ -138,7 +137,7 @@ impl Cluster {
             database,
             tls,
             member,
-            engine: node.bind_address().to_owned(),
+            engine: LocalEngine::of(&node),
             identity,
             cluster_id,
             rounds: tokio::sync::Mutex::default(),

@@ -17,7 +17,7 @@ use dqlite::{
     cluster_id::ClusterId,
     files::{Identity, read_info, write_cluster},
     node::{Dial, DirLock, LogEnd, Node, NodeError, NodeOptions, stored_term},
-    proxy::{BoundPort, PeerHandler, PortError, Proxy, ProxyOptions, dialer},
+    proxy::{BoundPort, LocalEngine, PeerHandler, PortError, Proxy, ProxyOptions, dialer},
     roles::RoleTargets,
     wire::{Role, Server},
 };
@@ -138,7 +138,7 @@ impl RunningNode {
             term,
         } = start_engine(config).await?;
         let options = ProxyOptions {
-            engine: node.bind_address().to_owned(),
+            engine: LocalEngine::of(&node),
             tls: config.tls.clone(),
             peers,
             cluster_id: Some(cluster_id.clone()),

@@ -162,6 +162,10 @@ impl Node {
         &self.bind_address
     }
 
+    pub fn id(&self) -> NodeId {
+        self.id
+    }
+
     pub fn dir(&self) -> &Path {
         &self.dir
     }

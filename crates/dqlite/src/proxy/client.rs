@@ -15,13 +15,12 @@ use std::sync::{MutexGuard, PoisonError};
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Mutex, watch};
-use tokio::time::timeout;
 
+use super::engine::{Link, LocalEngine};
 use super::replies::Ended;
 use super::requests::no_statement;
-use super::serve::ENGINE_TIMEOUT;
 use super::{Checked, Inspector, TRAFFIC, Verdict};
-use crate::client::{ConnectOptions, Connection, Endpoint};
+use crate::client::{ConnectOptions, Connection};
 use crate::wire::{Failure, Header, NodeId, PROTOCOL_VERSION, Reply, Role, Server};
 
 /// The bytes that are read at once from a client: one TLS record.
@@ -45,7 +44,7 @@ type DemotionGuard = tokio::sync::MutexGuard<'static, ()>;
 /// The answers that a client waits for.
 pub(super) struct Answers<'a, W> {
     writer: &'a Mutex<W>,
-    engine: &'a Endpoint,
+    engine: &'a LocalEngine,
     /// The number of requests that the engine has not answered yet.
     waiting: watch::Sender<usize>,
     /// The numbers of the statements that are prepared. The engine has as many.
@@ -53,7 +52,7 @@ pub(super) struct Answers<'a, W> {
 }
 
 impl<'a, W: AsyncWrite + Unpin> Answers<'a, W> {
-    pub(super) fn new(writer: &'a Mutex<W>, engine: &'a Endpoint) -> Self {
+    pub(super) fn new(writer: &'a Mutex<W>, engine: &'a LocalEngine) -> Self {
         Answers {
             writer,
             engine,
@@ -121,7 +120,7 @@ impl<'a, W: AsyncWrite + Unpin> Answers<'a, W> {
     /// Has a request done on a connection of its own, to its end even if nobody waits for that. The guard is dropped then.
     async fn change_nodes(&self, request: &[u8], guard: Option<DemotionGuard>) -> io::Result<()> {
         self.all_came().await;
-        let mut engine = timeout(ENGINE_TIMEOUT, self.engine.connect()).await??;
+        let mut engine = self.engine.connect().await?;
         let message = [&PROTOCOL_VERSION.to_le_bytes(), request].concat();
         let exchange = async move {
             let _guard = guard;
@@ -148,7 +147,7 @@ impl<'a, W: AsyncWrite + Unpin> Answers<'a, W> {
         let Ok(guard) = DEMOTION.try_lock() else {
             return refused(BUSY, "a configuration change is already in progress");
         };
-        let mut connection = Connection::connect(self.engine, ConnectOptions::default())
+        let mut connection = Connection::connect(&self.engine.endpoint, ConnectOptions::default())
             .await
             .map_err(io::Error::other)?;
         let servers = connection.cluster().await.map_err(io::Error::other)?;
@@ -165,6 +164,13 @@ impl<'a, W: AsyncWrite + Unpin> Answers<'a, W> {
     }
 }
 
+/// The state of what one client sends.
+#[derive(Default)]
+struct Passing {
+    inspector: Inspector,
+    link: Link,
+}
+
 /// Passes on what a client sends, until it leaves.
 pub(super) async fn pass_requests<W: AsyncWrite + Unpin>(
     mut reader: impl AsyncRead + Unpin,
@@ -172,18 +178,10 @@ pub(super) async fn pass_requests<W: AsyncWrite + Unpin>(
     mut engine: impl AsyncWrite + Unpin,
     answers: &Answers<'_, W>,
 ) -> io::Result<()> {
-    let mut inspector = Inspector::default();
+    let mut passing = Passing::default();
     TRAFFIC.received(buffer.len());
     loop {
-        if !pass_whole(
-            &mut reader,
-            &mut inspector,
-            &mut buffer,
-            &mut engine,
-            answers,
-        )
-        .await?
-        {
+        if !pass_whole(&mut reader, &mut passing, &mut buffer, &mut engine, answers).await? {
             return Ok(());
         }
         if buffer.is_empty() && buffer.capacity() > KEPT_BYTES {
@@ -201,7 +199,7 @@ pub(super) async fn pass_requests<W: AsyncWrite + Unpin>(
 /// Passes on as much as is there. Returns whether the client is still there, as far as that was looked at.
 async fn pass_whole<W: AsyncWrite + Unpin>(
     reader: &mut (impl AsyncRead + Unpin),
-    inspector: &mut Inspector,
+    passing: &mut Passing,
     buffer: &mut BytesMut,
     engine: &mut (impl AsyncWrite + Unpin),
     answers: &Answers<'_, W>,
@@ -209,7 +207,8 @@ async fn pass_whole<W: AsyncWrite + Unpin>(
     // What may pass is written at once.
     let mut passed = 0;
     loop {
-        let verdict = inspector
+        let verdict = passing
+            .inspector
             .next(&buffer[passed..])
             .map_err(|violation| io::Error::new(io::ErrorKind::InvalidData, violation));
         match verdict? {
@@ -229,6 +228,16 @@ async fn pass_whole<W: AsyncWrite + Unpin>(
                     changed = change_nodes(loses_vote, &request, answers) => changed?,
                     left = leaves(reader, buffer) => return left.map(|()| false),
                 }
+            }
+            Verdict::Pass {
+                bytes,
+                request: Some(Checked::Leads { term }),
+            } => {
+                if !passing.link.is_known(term) {
+                    flush(buffer, take(&mut passed), engine).await?;
+                    passing.link.check(term, answers.engine).await?;
+                }
+                passed += bytes;
             }
             Verdict::Pass { bytes, request } => {
                 if let Some(Checked::UsesStatement { id, ends }) = request {

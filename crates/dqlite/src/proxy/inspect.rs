@@ -78,7 +78,7 @@ impl Inspector {
         let bytes = match self.expected {
             Expected::Version => self.version(data)?,
             Expected::FirstRequest | Expected::Request => return self.request(data),
-            Expected::RaftMessage => self.raft_message(data)?,
+            Expected::RaftMessage => return self.raft_message(data),
             Expected::RaftPayload { left } => {
                 let bytes = left.min(data.len());
                 self.expect_payload(left - bytes);
@@ -146,12 +146,15 @@ impl Inspector {
         })
     }
 
-    fn raft_message(&mut self, data: &[u8]) -> Result<usize, Violation> {
+    fn raft_message(&mut self, data: &[u8]) -> Result<Verdict, Violation> {
         let Some(start) = raft::message_start(data)? else {
-            return Ok(0);
+            return Ok(Verdict::Incomplete);
         };
         self.expect_payload(start.payload_bytes);
-        Ok(start.bytes)
+        Ok(Verdict::Pass {
+            bytes: start.bytes,
+            request: start.leader_term.map(|term| Checked::Leads { term }),
+        })
     }
 
     fn expect_payload(&mut self, left: usize) {
@@ -221,6 +224,20 @@ mod tests {
         raft(1, &header, payload)
     }
 
+    /// A snapshot whose configuration has one node, of this id.
+    fn install_snapshot(id: u64, image: &[u8]) -> Vec<u8> {
+        let mut configuration = vec![1];
+        configuration.extend([1, id].iter().flat_map(|word: &u64| word.to_le_bytes()));
+        configuration.extend(b"1\0\x01");
+        configuration.resize(configuration.len().next_multiple_of(8), 0);
+        let words = configuration.chunks_exact(8);
+        let words = words.map(|word| u64::from_le_bytes(word.try_into().unwrap()));
+        let mut header = vec![3, 10, 2, 9, configuration.len() as u64];
+        header.extend(words);
+        header.push(image.len() as u64);
+        raft(5, &header, image)
+    }
+
     #[test]
     fn requests_pass_whole_in_pieces_of_any_size() {
         let data = session(&[
@@ -243,7 +260,7 @@ mod tests {
         data.extend(raft(3, &[1, 2, 3, 4, 0], &[]));
         data.extend(append_entries(&[], &[]));
         data.extend(append_entries(&[(1, 16), (3, 8)], &[7; 24]));
-        data.extend(raft(5, &[3, 10, 2, 9, 8, 0x1111, 5], b"image"));
+        data.extend(install_snapshot(7, b"image"));
         data.extend(raft(6, &[1, 2, 3], &[]));
         for step in 1..data.len() {
             assert_eq!(pass(&data, step), (data.clone(), Ok(())));
@@ -324,6 +341,10 @@ mod tests {
             raft(5, &[3, 10, 2, 9, 9, 0, 0], &[]),
             raft(5, &[3, 10, 2, 9, u64::MAX, 0, 0], &[]),
             raft(5, &[3, 10, 2, 9, 0, 1 << 30], &[]),
+            // Configurations that cannot be read, and one of a node that is none.
+            raft(5, &[3, 10, 2, 9, 8, 0x1111, 0], &[]),
+            raft(5, &[3, 10, 2, 9, 16, 0x0301, 0, 0], &[]),
+            install_snapshot(0, &[]),
             [1u64, (4 << 20) + 1]
                 .iter()
                 .flat_map(|word| word.to_le_bytes())

@@ -14,6 +14,7 @@
 
 mod client;
 mod dial;
+mod engine;
 mod inspect;
 mod names;
 mod port;
@@ -26,6 +27,7 @@ mod serve;
 mod traffic;
 
 pub use dial::{connect_peer, dialer};
+pub use engine::LocalEngine;
 pub use inspect::{Inspector, Verdict, Violation};
 pub use names::{MAX_DATABASE_NAME_BYTES, NameError, check_database_name};
 pub use port::{BoundPort, PortError};

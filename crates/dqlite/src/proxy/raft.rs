@@ -16,6 +16,9 @@ const REQUEST_VOTE_RESULT: u16 = 4;
 const INSTALL_SNAPSHOT: u16 = 5;
 const TIMEOUT_NOW: u16 = 6;
 
+/// The format of a configuration.
+const FORMAT: u8 = 1;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RaftViolation {
     #[error("unknown type {0}")]
@@ -26,6 +29,8 @@ pub enum RaftViolation {
     Header,
     #[error("payload of {0} bytes")]
     PayloadSize(u64),
+    #[error("another leader of term {0}, in which this node leads")]
+    SecondLeader(u64),
 }
 
 /// The part of a message that was checked, and what follows it.
@@ -33,6 +38,8 @@ pub enum RaftViolation {
 pub(super) struct MessageStart {
     pub bytes: usize,
     pub payload_bytes: usize,
+    /// The term, of what only a leader sends.
+    pub leader_term: Option<u64>,
 }
 
 /// Checks the preamble and header at the start of `data`; `None` while they are not all there.
@@ -59,6 +66,10 @@ pub(super) fn message_start(data: &[u8]) -> Result<Option<MessageStart>, RaftVio
     Ok(Some(MessageStart {
         bytes,
         payload_bytes: payload as usize,
+        leader_term: match kind {
+            APPEND_ENTRIES | INSTALL_SNAPSHOT => word(header, 0),
+            _ => None,
+        },
     }))
 }
 
@@ -104,10 +115,29 @@ fn entries_payload(header: &[u8]) -> Result<u64, RaftViolation> {
 /// snapshot.
 fn snapshot_payload(header: &[u8]) -> Option<u64> {
     let configuration_bytes = usize::try_from(word(header, 4)?).ok()?;
-    let len = header
-        .get(40usize.checked_add(configuration_bytes)?..)?
-        .first_chunk()?;
-    Some(u64::from_le_bytes(*len))
+    let (configuration, rest) = header.get(40..)?.split_at_checked(configuration_bytes)?;
+    check_configuration(configuration)?;
+    Some(u64::from_le_bytes(*rest.first_chunk()?))
+}
+
+/// Format, number of servers, and each: id, address with its NUL, role. The engine aborts on an id of 0
+/// (dqlite: src/raft/configuration.c, `configurationAdd`). Zeros may follow.
+fn check_configuration(mut bytes: &[u8]) -> Option<()> {
+    let (&FORMAT, rest) = bytes.split_first()? else {
+        return None;
+    };
+    let (count, rest) = rest.split_first_chunk()?;
+    bytes = rest;
+    for _ in 0..u64::from_le_bytes(*count) {
+        let (id, rest) = bytes.split_first_chunk()?;
+        let address_bytes = rest.iter().position(|byte| *byte == 0)?;
+        let (_role, rest) = rest[address_bytes + 1..].split_first()?;
+        if u64::from_le_bytes(*id) == 0 {
+            return None;
+        }
+        bytes = rest;
+    }
+    Some(())
 }
 
 fn word(data: &[u8], index: usize) -> Option<u64> {

@@ -10,8 +10,8 @@ use tokio::time::timeout;
 
 use super::TRAFFIC;
 use super::client::{Answers, pass_requests};
+use super::engine::LocalEngine;
 use super::replies::Replies;
-use crate::client::Endpoint;
 
 /// Buffer of one direction, in bytes: one TLS record.
 const BUFFER_BYTES: usize = 16 * 1024;
@@ -34,7 +34,7 @@ where
 /// The longest time that the engine may go on with a request whose client has left.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Relays between a client, whose requests are checked, and the engine at `endpoint`, to which `engine` is the
+/// Relays between a client, whose requests are checked, and the engine `local`, to which `engine` is the
 /// connection. `received` is what has been read from the client already.
 ///
 /// A client that leaves in the middle of a result does not take the engine's connection with it: the
@@ -44,7 +44,7 @@ pub(super) async fn relay_inspected<C, E>(
     client: &mut C,
     received: BytesMut,
     engine: &mut E,
-    endpoint: &Endpoint,
+    local: &LocalEngine,
 ) -> io::Result<()>
 where
     C: AsyncRead + AsyncWrite + Unpin,
@@ -53,7 +53,7 @@ where
     let (client_reader, client_writer) = tokio::io::split(client);
     let client_writer = Mutex::new(client_writer);
     let (mut engine_reader, mut engine_writer) = tokio::io::split(engine);
-    let answers = Answers::new(&client_writer, endpoint);
+    let answers = Answers::new(&client_writer, local);
     let ended = tokio::select! {
         ended = pass_requests(client_reader, received, &mut engine_writer, &answers) => ended,
         ended = copy_replies(&mut engine_reader, &client_writer, &answers) => ended,

@@ -35,6 +35,8 @@ pub enum Checked {
     ChangesNodes { loses_vote: Option<NodeId> },
     /// The connection becomes a Raft link, and is not answered.
     Connects,
+    /// A message on a link that only a leader of this term sends.
+    Leads { term: u64 },
 }
 
 /// Returns what is known of a request, or the answer that its client gets instead of the engine's.

@@ -13,10 +13,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use super::engine::LocalEngine;
 use super::port::{BoundPort, PortError};
 use super::relay::relay_inspected;
 use super::route::{ByteStream, PeerHandler, PeerStream, Route, read_opening};
-use crate::client::{Endpoint, Stream};
 use crate::cluster_id::{ClusterId, is_introduction};
 use crate::socket::tune;
 use crate::tls::Tls;
@@ -35,9 +35,6 @@ const SHARE: Share = Share {
     },
 };
 
-/// The engine accepts at once, unless it is hung.
-pub(super) const ENGINE_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// The timeout for closing a connection.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -47,8 +44,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// The key pair and handlers of the proxy.
 #[derive(Clone)]
 pub struct ProxyOptions {
-    /// The engine's own address, as [`Node::bind_address`](crate::node::Node::bind_address) tells.
-    pub engine: String,
+    pub engine: LocalEngine,
     /// `None`: everybody who reaches the port gets in.
     pub tls: Option<Tls>,
     /// `None`: HTTP/2 is refused.
@@ -65,7 +61,7 @@ pub struct Proxy {
 
 /// The limits and checks that each connection has to pass, and where it goes then.
 struct Gate {
-    engine: Endpoint,
+    engine: LocalEngine,
     tls: Option<Tls>,
     peers: Option<Arc<dyn PeerHandler>>,
     cluster_id: Option<ClusterId>,
@@ -84,7 +80,7 @@ impl Proxy {
         } = options;
         let listener = port.listen()?;
         let gate = Arc::new(Gate {
-            engine: Endpoint::from_address(&engine),
+            engine,
             tls,
             peers,
             cluster_id,
@@ -194,7 +190,7 @@ impl Gate {
         mut client: Box<dyn ByteStream>,
         received: BytesMut,
     ) -> io::Result<()> {
-        let mut engine: Stream = timeout(ENGINE_TIMEOUT, self.engine.connect()).await??;
+        let mut engine = self.engine.connect().await?;
         let ended = relay_inspected(&mut client, received, &mut engine, &self.engine).await;
         let _ = timeout(CLOSE_TIMEOUT, client.shutdown()).await;
         ended
@@ -230,12 +226,12 @@ where
     Ok(have_met)
 }
 
-/// Serves a client that speaks dqlite and has been let in already, to its end, from the engine at this
-/// address, or another node of this history; `peer` is where it comes from. How many there are is the caller's to
+/// Serves a client that speaks dqlite and has been let in already, to its end, from this
+/// engine, or another node of this history; `peer` is where it comes from. How many there are is the caller's to
 /// limit.
 pub async fn serve_engine<S>(
     mut client: S,
-    engine: &str,
+    local: &LocalEngine,
     cluster: &ClusterId,
     peer: &str,
 ) -> io::Result<()>
@@ -244,9 +240,8 @@ where
 {
     let mut received = BytesMut::new();
     meet(&mut client, &mut received, cluster, peer).await?;
-    let endpoint = Endpoint::from_address(engine);
-    let mut engine: Stream = timeout(ENGINE_TIMEOUT, endpoint.connect()).await??;
-    let ended = relay_inspected(&mut client, received, &mut engine, &endpoint).await;
+    let mut engine = local.connect().await?;
+    let ended = relay_inspected(&mut client, received, &mut engine, local).await;
     let _ = timeout(CLOSE_TIMEOUT, client.shutdown()).await;
     ended
 }
@@ -257,7 +252,9 @@ mod tests {
     use tokio::net::UnixListener;
 
     use super::*;
-    use crate::wire::PROTOCOL_VERSION;
+    use crate::client::Endpoint;
+    use crate::node::StoredTerm;
+    use crate::wire::{NodeId, PROTOCOL_VERSION};
 
     /// Never reached by a test that passes.
     const TIMEOUT: Duration = Duration::from_secs(20);
@@ -274,7 +271,11 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let gate = Arc::new(Gate {
-            engine: Endpoint::Unix(path),
+            engine: LocalEngine {
+                endpoint: Endpoint::Unix(path),
+                id: NodeId::new(1),
+                term: Arc::new(StoredTerm::new(dir.path().to_owned())),
+            },
             tls: None,
             peers: None,
             cluster_id: None,

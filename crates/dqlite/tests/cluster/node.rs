@@ -11,7 +11,7 @@ use dqlite::cluster::{
 use dqlite::cluster_id::ClusterId;
 use dqlite::files::{self, Wanted};
 use dqlite::node::{DirLock, Node, NodeOptions};
-use dqlite::proxy::{BoundPort, Proxy, ProxyOptions, dialer};
+use dqlite::proxy::{BoundPort, LocalEngine, Proxy, ProxyOptions, dialer};
 use dqlite::roles::RoleTargets;
 use dqlite::tls::Tls;
 use dqlite::wire::{NodeId, Role, Server};
@@ -76,7 +76,7 @@ impl TestNode {
         let proxy = Proxy::listen(
             port,
             ProxyOptions {
-                engine: node.bind_address().to_owned(),
+                engine: LocalEngine::of(&node),
                 tls,
                 peers: None,
                 cluster_id: Some(cluster_id.clone()),

@@ -1,8 +1,9 @@
 //! Requests whose contents would end an engine, through the port to a real one.
 
 use dqlite::client::{Connection, Error};
-use dqlite::node::BOOTSTRAP_ID;
+use dqlite::node::{BOOTSTRAP_ID, stored_term};
 use dqlite::wire::{NodeId, Reply, Role};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::proxy::{Server, TIMEOUT};
@@ -237,4 +238,63 @@ async fn a_statement_that_was_freed_is_not_found() {
             ..
         }
     ));
+}
+
+/// Returns a message of a leader of this term: empty AppendEntries, or a snapshot.
+fn leaders(kind: u64, term: u64) -> Vec<u8> {
+    match kind {
+        1 => words(&[1, 40, term, 0, 0, 0, 0]),
+        _ => {
+            // Format, one node of number 7, its address, voter.
+            let configuration = [&[1][..], &words(&[1, 7]), b"1\0\x01", &[0; 4]].concat();
+            let mut message = words(&[5, 48 + 24, term, 0, 0, 0, 24]);
+            message.extend(configuration);
+            message.extend(words(&[0]));
+            message
+        }
+    }
+}
+
+/// The engine would abort: a term has one leader.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_leader_of_a_term_is_not_heard() {
+    let server = Server::start(BOOTSTRAP_ID, None).await;
+    let mut leader = server.connect().await;
+    leader.open("test").await.unwrap();
+    let connect = (11, 0, [words(&[7]), text("127.0.0.1:1")].concat());
+    let link = async |message: Vec<u8>| {
+        let mut raw = Raw::connect(&server.address).await;
+        raw.send(&connect).await.unwrap();
+        raw.0.write_all(&message).await.unwrap();
+        raw.0
+    };
+    // The node leads in the term 1, since its cluster began.
+    for kind in [1, 5] {
+        let mut refused = link(leaders(kind, 1)).await;
+        let end = timeout(TIMEOUT, refused.read(&mut [0])).await;
+        assert!(matches!(end.expect("an end in time"), Ok(0) | Err(_)));
+        // The engine answers a former one, on a link of its own.
+        let _former = link(leaders(kind, 0)).await;
+        leader
+            .exec_sql("CREATE TABLE IF NOT EXISTS t (v)", &[])
+            .await
+            .unwrap();
+    }
+    // It follows a newer one, and as the only voter leads in that term without an election.
+    let mut newer = link(leaders(1, 9)).await;
+    let leads = async {
+        while stored_term(server.node.dir()).unwrap() < 9 {
+            tokio::task::yield_now().await;
+        }
+        let mut other = server.connect().await;
+        while other.open("test").await.is_err() {}
+        let insert = "INSERT INTO t VALUES (1)";
+        other.exec_sql(insert, &[]).await.unwrap();
+    };
+    timeout(TIMEOUT, leads).await.expect("a write in time");
+    newer.write_all(&leaders(1, 9)).await.unwrap();
+    let end = timeout(TIMEOUT, newer.read(&mut [0])).await;
+    assert!(matches!(end.expect("an end in time"), Ok(0) | Err(_)));
+    let mut last = server.connect().await;
+    last.open("test").await.unwrap();
 }

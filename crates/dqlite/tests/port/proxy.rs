@@ -10,7 +10,9 @@ use super::pair::PairFiles;
 use dqlite::client::{ConnectOptions, Connection, Endpoint, Error};
 use dqlite::cluster::resolver;
 use dqlite::node::{BOOTSTRAP_ID, Node, NodeOptions};
-use dqlite::proxy::{BoundPort, PeerHandler, PeerStream, PortError, Proxy, ProxyOptions, dialer};
+use dqlite::proxy::{
+    BoundPort, LocalEngine, PeerHandler, PeerStream, PortError, Proxy, ProxyOptions, dialer,
+};
 use dqlite::tls::Tls;
 use dqlite::wire::{NodeId, Param, Role, Value};
 use tempfile::TempDir;
@@ -78,9 +80,8 @@ impl Server {
             node
         });
         let node = node.await.unwrap();
-        let engine = node.bind_address().to_owned();
         let proxy = ProxyOptions {
-            engine,
+            engine: LocalEngine::of(&node),
             tls: tls.clone(),
             peers,
             cluster_id: None,

@@ -160,8 +160,8 @@ const RAFT_HEADERS: [(u64, usize); 9] = [
     (5, 48),
 ];
 
-/// Returns what a node might send over a link, of a term that is over: what a member of the cluster can do to the log
-/// by a lie is not the port's to judge.
+/// Returns what a node might send over a link, of a term that is over, or as a leader of the term in which this node leads:
+/// what a member of the cluster can do to the log by another lie is not the port's to judge.
 pub fn raft_message(rng: &mut StdRng) -> Vec<u8> {
     let (kind, header_bytes) = match rng.random_range(0..8) {
         0 => (rng.random_range(0..9), rng.random_range(0..10) * 8),
@@ -169,7 +169,11 @@ pub fn raft_message(rng: &mut StdRng) -> Vec<u8> {
     };
     let mut message = words(&[kind, header_bytes as u64]);
     // The first word is the term of the sender.
-    message.extend(words(&[0]));
+    let term = match kind {
+        1 | 5 => pick(rng, &[0, 1]),
+        _ => 0,
+    };
+    message.extend(words(&[term]));
     while message.len() < 16 + header_bytes {
         message.extend(words(&[pick(
             rng,
