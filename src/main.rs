@@ -13,7 +13,7 @@ use k8s_dqlite::{
     commands::{backup, init, inspect, migrator, recover, restore, roll_back, snap, status},
     config,
     exit::{Exit, of_file_failure},
-    process::signals::StopSignals,
+    process::signals::{Hangups, StopSignals},
     server::{self, ServerError},
 };
 use program_docs::Generated;
@@ -263,6 +263,7 @@ fn now_s() -> i64 {
 
 async fn run(args: &Args) -> Result<(), ServerError> {
     let signals = StopSignals::install().map_err(ServerError::Signals)?;
+    let hangups = Hangups::install().map_err(ServerError::Signals)?;
     server::take_next(&args.storage_dir, now_s()).await?;
     let config = config::load(args)?;
     tokio::spawn(logging::obey_signals());
@@ -271,7 +272,7 @@ async fn run(args: &Args) -> Result<(), ServerError> {
     let is_recorded = args.profiling && !args.profiling_dir.is_empty();
     let profile = is_recorded.then(|| WholeProfile::start(args.profiling_dir.as_ref()));
     let profile = profile.transpose()?;
-    let ended = server::run(config, signals.stop()).await;
+    let ended = server::run(config, signals.stop(), hangups).await;
     if let Some(profile) = profile {
         profile.stop();
     }

@@ -13,11 +13,13 @@ mod unix;
 use std::{
     io::{self, ErrorKind},
     net::SocketAddr,
+    os::fd::AsFd,
     path::PathBuf,
     sync::Arc,
 };
 
 use nix::sys::socket::{setsockopt, sockopt};
+use service_manager::Sockets;
 use tokio::net::{TcpListener, TcpSocket, lookup_host};
 
 use self::unix::SocketFile;
@@ -60,6 +62,14 @@ pub enum ListenError {
         address: ListenAddress,
         path: PathBuf,
     },
+
+    #[error("a socket that the service manager passes cannot be used: {0}")]
+    Passed(#[source] io::Error),
+
+    #[error(
+        "the service manager passes a socket at {0}, which no --listen names: add --listen={0}, or remove it from the socket unit"
+    )]
+    Unnamed(String),
 }
 
 fn hint(error: &io::Error) -> &'static str {
@@ -91,11 +101,22 @@ impl Listener {
         address: &ListenAddress,
         tls: Option<Arc<ServerTls>>,
     ) -> Result<Self, ListenError> {
+        Self::take_or_bind(address, tls, &mut Sockets::default()).await
+    }
+
+    async fn take_or_bind(
+        address: &ListenAddress,
+        tls: Option<Arc<ServerTls>>,
+        passed: &mut Sockets,
+    ) -> Result<Self, ListenError> {
         match &address.socket {
             ListenSocket::Tcp { host, port } => {
-                let (listener, bound) = bind_tcp(host, *port).await.map_err(|error| {
-                    explain(address, format!("ss -ltnp sport = :{port}"), error)
-                })?;
+                let explain = |error| explain(address, format!("ss -ltnp sport = :{port}"), error);
+                let candidates = candidates(host, *port).await.map_err(explain)?;
+                let (listener, bound) = match passed.take_tcp(&candidates) {
+                    Some(socket) => take_tcp(socket).map_err(ListenError::Passed)?,
+                    None => bind_tcp(&candidates).map_err(explain)?,
+                };
                 let socket = ListenSocket::Tcp {
                     host: host.clone(),
                     port: bound.port(),
@@ -108,7 +129,10 @@ impl Listener {
                 })
             }
             ListenSocket::Unix(path) => {
-                let socket = unix::bind(address, path).await?;
+                let socket = match passed.take_unix(path) {
+                    Some(socket) => SocketFile::passed(socket).map_err(ListenError::Passed)?,
+                    None => unix::bind(address, path).await?,
+                };
                 Ok(Self {
                     socket: Socket::Unix(socket),
                     address: address.clone(),
@@ -118,17 +142,22 @@ impl Listener {
         }
     }
 
-    /// Binds all addresses, or none. Those with TLS speak it as `tls` says.
+    /// Binds all addresses, or none. Those with TLS speak it as `tls` says. A socket that the service manager has passed takes the
+    /// place of one that would be bound, and has to be at one of the addresses.
     pub async fn bind_all(
         addresses: &[ListenAddress],
         tls: Option<&Arc<ServerTls>>,
+        mut passed: Sockets,
     ) -> Result<Vec<Self>, ListenError> {
         let mut listeners = Vec::with_capacity(addresses.len());
         for address in addresses {
             let tls = tls.filter(|_| address.is_tls).cloned();
-            listeners.push(Self::bind(address, tls).await?);
+            listeners.push(Self::take_or_bind(address, tls, &mut passed).await?);
         }
-        Ok(listeners)
+        match passed.left() {
+            Some(address) => Err(ListenError::Unnamed(address)),
+            None => Ok(listeners),
+        }
     }
 
     /// Returns the address, with the port that the kernel chose where 0 was asked for.
@@ -145,24 +174,25 @@ fn explain(address: &ListenAddress, hint: String, source: io::Error) -> ListenEr
     }
 }
 
-/// Binds a port: on all interfaces without a host; on the first IPv4 address of a name, if it has
-/// one, as in Go.
-async fn bind_tcp(host: &str, port: u16) -> io::Result<(TcpListener, SocketAddr)> {
-    let candidates: Vec<SocketAddr> = match host {
-        "" => vec![
+/// Returns the addresses of which the first that can be bound is the one: of all interfaces without a host; the first IPv4 address
+/// of a name, if it has one, as in Go.
+async fn candidates(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    if host.is_empty() {
+        return Ok(vec![
             SocketAddr::from(([0_u16; 8], port)),
             SocketAddr::from(([0, 0, 0, 0], port)),
-        ],
-        host => {
-            let mut found: Vec<SocketAddr> = lookup_host((host, port)).await?.collect();
-            found.sort_by_key(SocketAddr::is_ipv6);
-            found.truncate(1);
-            found
-        }
-    };
+        ]);
+    }
+    let mut found: Vec<SocketAddr> = lookup_host((host, port)).await?.collect();
+    found.sort_by_key(SocketAddr::is_ipv6);
+    found.truncate(1);
+    Ok(found)
+}
+
+fn bind_tcp(candidates: &[SocketAddr]) -> io::Result<(TcpListener, SocketAddr)> {
     let mut last_error = io::Error::other("the name has no address");
     for candidate in candidates {
-        match listen_tcp(candidate) {
+        match listen_tcp(*candidate) {
             Ok(listener) => {
                 let address = listener.local_addr()?;
                 return Ok((listener, address));
@@ -175,6 +205,15 @@ async fn bind_tcp(host: &str, port: u16) -> io::Result<(TcpListener, SocketAddr)
         }
     }
     Err(last_error)
+}
+
+/// Makes a socket that was passed like one that is bound here.
+fn take_tcp(socket: std::net::TcpListener) -> io::Result<(TcpListener, SocketAddr)> {
+    socket.set_nonblocking(true)?;
+    keep_alive(&socket)?;
+    let listener = TcpListener::from_std(socket)?;
+    let address = listener.local_addr()?;
+    Ok((listener, address))
 }
 
 fn listen_tcp(address: SocketAddr) -> io::Result<TcpListener> {
@@ -192,8 +231,8 @@ fn listen_tcp(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// Turns on keep-alives, which notice clients that vanished. Accepted connections inherit this from the listening
 /// socket.
-fn keep_alive(socket: &TcpSocket) -> io::Result<()> {
-    socket.set_keepalive(true)?;
+fn keep_alive(socket: &impl AsFd) -> io::Result<()> {
+    setsockopt(socket, sockopt::KeepAlive, &true)?;
     setsockopt(socket, sockopt::TcpKeepIdle, &KEEP_ALIVE_IDLE_S)?;
     setsockopt(socket, sockopt::TcpKeepInterval, &KEEP_ALIVE_INTERVAL_S)?;
     Ok(())

@@ -3,6 +3,7 @@
 mod policy;
 
 use std::{
+    future::pending,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -12,7 +13,7 @@ use std::{
 
 use etcd_state::requests::RequestError;
 use stopping::warn;
-use tokio::time::MissedTickBehavior;
+use tokio::{sync::watch, time::MissedTickBehavior};
 use tracing::debug;
 
 use self::policy::Policy;
@@ -32,8 +33,29 @@ impl ClientCompactions {
     }
 }
 
-/// Compacts every `interval` to where the store was one interval before. Runs until it is dropped.
-pub async fn run(store: Store, clients: Arc<ClientCompactions>, interval: Duration) {
+/// Compacts every interval to where the store was one interval before, and begins anew when the interval changes; `None`: never.
+/// Runs until it is dropped, or nobody can change the interval any more.
+pub async fn run(
+    store: Store,
+    clients: Arc<ClientCompactions>,
+    mut interval: watch::Receiver<Option<Duration>>,
+) {
+    loop {
+        let now = *interval.borrow_and_update();
+        let compacting = async {
+            match now {
+                Some(interval) => compact_every(interval, &store, &clients).await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            () = compacting => {}
+            changed = interval.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+async fn compact_every(interval: Duration, store: &Store, clients: &ClientCompactions) {
     let mut policy = Policy::new(store.revision(), clients.count());
     let mut ticks = tokio::time::interval(interval);
     // After a pause of the machine, ticks in a burst would leave no history at all.

@@ -138,6 +138,16 @@ fn read(args: &Args, warnings: &mut Vec<String>) -> Result<ServerConfig, ConfigE
     })
 }
 
+/// Reads what may change while the server runs.
+pub fn read_tuning(storage_dir: &Path) -> Result<Tuning, ConfigError> {
+    let mut warnings = Vec::new();
+    let tuning = tuning::read(storage_dir, &mut warnings);
+    for warning in warnings {
+        warn!("{warning}");
+    }
+    tuning
+}
+
 /// Free bytes that scheduled backups leave on their disk, beyond what makes it a low one.
 const BACKUP_RESERVE_BYTES: u64 = 64 * 1024 * 1024;
 

@@ -1,6 +1,8 @@
-//! Signals: the first of TERM, INT, QUIT and PWR stops the server in good order, the second at once.
+//! Signals: the first of TERM, INT, QUIT and PWR stops the server in good order, the second at once. HUP asks a server with a
+//! service manager to read its settings again.
 
 use std::{
+    future::pending,
     io, process,
     task::{Context, Poll},
 };
@@ -40,6 +42,7 @@ impl StopSignals {
         let (_, name) = self.next().await;
         stopping::note();
         info!("stopping, because of {name}; a second signal stops at once");
+        service_manager::stopping().await;
         tokio::spawn(async move {
             let (number, name) = self.next().await;
             warn!("stopped at once, because of {name}");
@@ -58,6 +61,29 @@ impl StopSignals {
             }
         }
         Poll::Pending
+    }
+}
+
+/// The requests to read the settings again: SIGHUP. Without a service manager there are none, and the signal ends the process, as it
+/// ends others whose terminal is closed.
+pub struct Hangups(Option<Signal>);
+
+impl Hangups {
+    /// Installs the handler. Needs a tokio runtime.
+    pub fn install() -> io::Result<Self> {
+        let is_obeyed = service_manager::is_listening();
+        let installed = is_obeyed.then(|| signal(SignalKind::hangup()));
+        installed.transpose().map(Self)
+    }
+
+    /// Waits for the next one. Cancel safe.
+    pub async fn next(&mut self) {
+        match &mut self.0 {
+            Some(signal) => {
+                signal.recv().await;
+            }
+            None => pending().await,
+        }
     }
 }
 

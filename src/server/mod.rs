@@ -2,7 +2,9 @@
 
 mod client_urls;
 mod next;
+mod reload;
 mod run;
+mod told;
 
 pub use self::{
     next::take_next,

@@ -14,6 +14,7 @@ use dqlite::{
     wire::NodeId,
 };
 use etcd_state::mvcc::Commit;
+use service_manager::Sockets;
 use telemetry::{
     logging::slow,
     profiling::{self, ProfileError},
@@ -21,7 +22,7 @@ use telemetry::{
 use tokio::{sync::watch, task::JoinHandle, time::timeout};
 use tracing::{error, info, warn};
 
-use super::client_urls::ClientUrls;
+use super::{client_urls::ClientUrls, reload::Reload, told::tell_service_manager};
 use crate::{
     api::{self, Identity, ListenError, Listener, Served, Services, Sources, Stopping, WebRules},
     backup::{self, Maker},
@@ -32,7 +33,10 @@ use crate::{
     compact::{self, ClientCompactions},
     config::{ConfigError, NoTarget, ServerConfig},
     monitoring::{self, FilePaths, NodeView, Observed, ObservedOptions, ViewNow, watch_log_writes},
-    process::disk::{self, Change, LowStorageAction},
+    process::{
+        disk::{self, Change, LowStorageAction},
+        signals::Hangups,
+    },
     store::{
         self, Cluster, CommitObserver, Layout, OpenError, Store, StoreOptions, WriterError,
         snapshot::Origin,
@@ -98,9 +102,16 @@ impl From<CoordinatorError> for ServerError {
     }
 }
 
-/// Serves until `stop` is ready, the disk is low and that is a reason to stop, or the engine is lost.
-pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result<(), ServerError> {
-    let listeners = Listener::bind_all(&config.listen.0, config.client_tls.as_ref()).await?;
+/// Serves until `stop` is ready, the disk is low and that is a reason to stop, or the engine is lost. `hangups` ask for a reload.
+pub async fn run(
+    config: ServerConfig,
+    stop: impl Future<Output = ()>,
+    hangups: Hangups,
+) -> Result<(), ServerError> {
+    let passed = Sockets::from_environment().map_err(ListenError::Passed)?;
+    let tls = config.client_tls.as_ref();
+    let listeners = Listener::bind_all(&config.listen.0, tls, passed).await?;
+    service_manager::status("starting dqlite").await;
     let metrics_listener = match &config.metrics_listen {
         Some(address) => Some(Listener::bind(address, None).await?),
         None => None,
@@ -149,6 +160,12 @@ pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result
     let (stop_api, stopping) = Stopping::new();
     let sources = sources(&config, &store, &node, nodes.cluster_view());
     let looking = tokio::spawn(look(&sources));
+    let telling = tokio::spawn(tell_service_manager(
+        store.clone(),
+        nodes.cluster_view(),
+        node.identity.id,
+        config.listen.to_string(),
+    ));
     if let Some(listener) = metrics_listener {
         info!(listen = %listener.address(), "serving metrics");
         let serving = api::serve_metrics(sources.clone(), listener, stopping.clone().wait());
@@ -192,7 +209,14 @@ pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result
         node.member().clone(),
     ));
     let compactions = Arc::new(ClientCompactions::default());
-    let compactor = start_compactor(&config, &store, &compactions);
+    let (compact_interval, interval) = watch::channel(config.tuning.compact_interval);
+    let compactor = tokio::spawn(compact::run(store.clone(), compactions.clone(), interval));
+    let reload = Reload {
+        storage_dir: config.storage_dir.clone(),
+        tls: config.client_tls.clone(),
+        tuning: config.tuning.clone(),
+        compact_interval,
+    };
     let backups = start_backups(&config, &store, &identity, node.membership());
     let bound: Vec<_> = listeners.iter().map(Listener::address).collect();
     let client_urls = ClientUrls::new(&config.advertised_urls, &bound, &node.identity.address);
@@ -234,6 +258,8 @@ pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result
     }
     let mut api = tokio::spawn(api::serve(services, listeners, stopping.wait()));
     info!(listen = %config.listen, revision = store.revision().number(), "ready");
+    service_manager::ready().await;
+    let reloading = tokio::spawn(reload.run(hangups));
 
     let aside = StepAside {
         member: node.member().clone(),
@@ -268,8 +294,10 @@ pub async fn run(config: ServerConfig, stop: impl Future<Output = ()>) -> Result
         info!("clients still have calls open: cutting them off");
         api.abort();
     }
-    let others = [following, looking, publishing].into_iter();
-    for task in others.chain(compactor).chain(backups) {
+    let others = [
+        following, looking, publishing, telling, compactor, reloading,
+    ];
+    for task in others.into_iter().chain(backups) {
         task.abort();
         let _ = task.await;
     }
@@ -438,19 +466,6 @@ fn start_hub(
     let running = hub.clone();
     tokio::spawn(async move { running.run().await });
     hub
-}
-
-fn start_compactor(
-    config: &ServerConfig,
-    store: &Store,
-    compactions: &Arc<ClientCompactions>,
-) -> Option<JoinHandle<()>> {
-    let interval = config.tuning.compact_interval?;
-    Some(tokio::spawn(compact::run(
-        store.clone(),
-        compactions.clone(),
-        interval,
-    )))
 }
 
 fn start_backups(

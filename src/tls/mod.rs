@@ -127,6 +127,11 @@ impl ServerTls {
             }
             look.at = Instant::now();
         }
+        self.reload().await;
+    }
+
+    /// Reads the files again if they have changed, and logs what came of it.
+    pub async fn reload(self: &Arc<Self>) {
         let tls = self.clone();
         // It fails only when the runtime stops.
         let _ = spawn_blocking(move || tls.reload_if_changed()).await;

@@ -87,7 +87,9 @@ async fn clients_of_all_sockets_are_served_and_share_the_places() {
     let (tls, _) = crate::tls::tests::server();
     let with_tls = "https://127.0.0.1:0".parse().unwrap();
     let addresses = [tcp(), unix(&path), with_tls];
-    let listeners = Listener::bind_all(&addresses, Some(&tls)).await.unwrap();
+    let listeners = Listener::bind_all(&addresses, Some(&tls), Sockets::default())
+        .await
+        .unwrap();
     let [plain, _, tls] = &listeners[..] else {
         panic!("{listeners:?}");
     };
@@ -114,7 +116,9 @@ async fn of_several_addresses_all_are_bound_or_none() {
     let path = dir.path().join("k8s.sock");
     let occupant = bind(&tcp()).await.unwrap();
     let addresses = [unix(&path), occupant.address().clone()];
-    let error = Listener::bind_all(&addresses, None).await.unwrap_err();
+    let error = Listener::bind_all(&addresses, None, Sockets::default())
+        .await
+        .unwrap_err();
     let address = occupant.address().to_string();
     assert!(error.to_string().contains(&address), "{error}");
     assert!(!path.exists());

@@ -31,8 +31,20 @@ const PATH_BYTES_MAX: usize = 107;
 pub(in crate::api) struct SocketFile {
     pub listener: UnixListener,
     path: PathBuf,
-    /// Device and inode of the file.
+    /// Device and inode of the file. `None`: it is not ours to remove.
     identity: Option<(u64, u64)>,
+}
+
+impl SocketFile {
+    /// Takes a socket whose file belongs to the service manager.
+    pub(super) fn passed(socket: std::os::unix::net::UnixListener) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        Ok(Self {
+            listener: UnixListener::from_std(socket)?,
+            path: PathBuf::new(),
+            identity: None,
+        })
+    }
 }
 
 impl Drop for SocketFile {
