@@ -43,6 +43,7 @@ mod quota;
 mod recover;
 mod reflection;
 mod restore;
+mod service_manager;
 mod snapshot;
 mod status;
 mod tls;

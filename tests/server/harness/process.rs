@@ -20,15 +20,18 @@ pub struct Process {
 impl Process {
     /// Starts `command`; its output is appended to `log`.
     pub fn spawn(mut command: Command, log: &Path) -> Self {
+        command.stdin(Stdio::null());
+        Self::spawn_as_it_is(command, log)
+    }
+
+    /// Like [`Process::spawn`], with the input of the command.
+    pub fn spawn_as_it_is(mut command: Command, log: &Path) -> Self {
         let output = OpenOptions::new()
             .create(true)
             .append(true)
             .open(log)
             .unwrap();
-        command
-            .stdin(Stdio::null())
-            .stdout(output.try_clone().unwrap())
-            .stderr(output);
+        command.stdout(output.try_clone().unwrap()).stderr(output);
         let child = command
             .spawn()
             .unwrap_or_else(|error| panic!("{command:?}: {error}"));

@@ -213,6 +213,13 @@ impl Server {
         self.process = Some(Process::spawn(command, &self.dir.path().join("log")));
     }
 
+    /// Starts it by another command than its own, whose input is used as it is.
+    pub fn launch_on(&mut self, command: Command) {
+        assert!(self.process.is_none(), "it runs already");
+        let log = self.dir.path().join("log");
+        self.process = Some(Process::spawn_as_it_is(command, &log));
+    }
+
     /// Waits until it answers; panics when it ends instead.
     pub async fn ready(&mut self) {
         if !self.is_ready().await {
