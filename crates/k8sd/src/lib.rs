@@ -25,6 +25,7 @@
 //! | `server` | listeners and connections |
 //! | `cluster` | a node in its cluster: engine, port, membership |
 //! | `daemon` | the daemon's phases: waiting, bootstrap, join, reset, stop |
+//! | `told` | what the service manager is told |
 //! | `rest` | the endpoints, and who may use each |
 //! | `run` | a daemon from its start to its end |
 //!
@@ -54,6 +55,7 @@ mod sql;
 pub mod state;
 pub mod time;
 pub mod token;
+mod told;
 mod trust;
 
 mod datastore;

@@ -8,6 +8,7 @@ use crate::{
     recover, rest, server,
     state::{StateDir, remove_file},
     time::now_s,
+    told::tell_service_manager,
 };
 
 /// The options of a daemon.
@@ -38,9 +39,11 @@ pub async fn run(options: DaemonOptions, stop: impl Future<Output = ()>) -> Resu
     let daemon = Daemon::new(state.clone(), first, rest::router);
     let changing = daemon.hold().await;
     let serving = tokio::spawn(server::serve_socket(socket, rest::router(daemon.clone())));
+    let telling = tokio::spawn(tell_service_manager(daemon.clone()));
     let starting = async {
         daemon.resume().await?;
         drop(changing);
+        service_manager::ready().await;
         std::future::pending().await
     };
     let ended = tokio::select! {
@@ -50,8 +53,10 @@ pub async fn run(options: DaemonOptions, stop: impl Future<Output = ()>) -> Resu
     };
     // What ends from now on ends because it is told to.
     stopping::note();
+    service_manager::stopping().await;
     daemon.end(true).await;
     serving.abort();
+    telling.abort();
     remove_file(&state.control_socket())?;
     ended
 }

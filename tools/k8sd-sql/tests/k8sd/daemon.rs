@@ -120,9 +120,13 @@ impl Daemon {
 
     /// Asks it to stop, and waits until it has.
     pub fn terminate(&mut self) -> ExitStatus {
-        let pid = Pid::from_raw(self.process.id() as i32);
-        kill(pid, Signal::SIGTERM).unwrap();
+        self.signal(Signal::SIGTERM);
         self.ends()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.process.id() as i32);
+        kill(pid, signal).unwrap();
     }
 
     pub fn ends(&mut self) -> ExitStatus {

@@ -11,6 +11,7 @@ mod node;
 mod oracle;
 mod recover;
 mod security;
+mod service_manager;
 mod sql;
 mod stopping;
 mod terminal;
