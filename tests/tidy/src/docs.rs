@@ -7,7 +7,7 @@ use regex::Regex;
 use super::{page::expanded, rust::line_of, tree::Tree};
 
 /// Beginnings of paths in the repository.
-const FOLDERS: [&str; 13] = [
+const FOLDERS: [&str; 14] = [
     "src/",
     "crates/",
     "tools/",
@@ -19,6 +19,7 @@ const FOLDERS: [&str; 13] = [
     "snap/",
     "config/",
     "dashboards/",
+    "packaging/",
     ".ci/",
     "spread.yaml",
 ];
