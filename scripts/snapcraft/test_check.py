@@ -3,6 +3,7 @@
 import shutil
 import tempfile
 import unittest
+import unittest.mock
 from pathlib import Path
 
 from check import Check
@@ -13,13 +14,19 @@ SNAPCRAFT = "snap/snapcraft.yaml"
 SPREAD = "spread.yaml"
 
 FAULTS = [
-    (SNAPCRAFT, "confinement: strict", "confinement: lax", "'lax' is none of"),
-    (SNAPCRAFT, "confinement: strict", "confinment: strict", "unknown key 'confinment'"),
-    (SNAPCRAFT, "    restart-condition: always", "    restart-conditon: always", "unknown key 'restart-conditon'"),
-    (SNAPCRAFT, "    stop-timeout: 60s", "    stop-timout: 60s", "unknown key 'stop-timout'"),
+    (SNAPCRAFT, "confinement: strict", "confinement: lax", "'lax' is not one of"),
+    (SNAPCRAFT, "confinement: strict", "confinment: strict", "'confinment' was unexpected"),
+    (SNAPCRAFT, "    restart-condition: always", "    restart-conditon: always", "'restart-conditon' was unexpected"),
+    (SNAPCRAFT, "    stop-timeout: 60s", "    stop-timout: 60s", "'stop-timout' was unexpected"),
     (SNAPCRAFT, "    daemon: simple\n", "", "is for services"),
     (SNAPCRAFT, "    plugin: rust", "    plugin: rusty", "rusty"),
     (SNAPCRAFT, "    rust-path:", "    rust-paths:", "rust-paths"),
+    (SNAPCRAFT, "base: core24", "base: core23", "'core23' is none of"),
+    (SNAPCRAFT, "    daemon: simple", "    daemon: easy", "'easy' is not one of"),
+    (SNAPCRAFT, "  install:\n    plugs:", "  install:\n    plags:", "'plags' was unexpected"),
+    (SNAPCRAFT, "summary: ", "summary: " + "x" * 78, "is too long"),
+    (SNAPCRAFT, "\ncontact:", "\nother:", "'contact' is missing"),
+    (SNAPCRAFT, "icon: snap/", "icon: snop/", "is not there"),
     (SNAPCRAFT, "  check-health:", "  check-helth:", "no such file in snap/hooks"),
     (SNAPCRAFT, "--args-file $SNAP", "--args-file=$SNAP", "snapd refuses"),
     (SNAPCRAFT, "adopt-info: k8s-dqlite", "adopt-info: other", "adopt-info names no part"),
@@ -51,6 +58,11 @@ class CheckTest(unittest.TestCase):
 
     def test_the_projects_files_are_well_formed(self):
         self.assertEqual(faults_of(self.root), [])
+
+    def test_no_package_of_the_base_is_staged_again(self):
+        base = {"BASE_PACKAGES": "libssl3t64 libuv1t64"}
+        with unittest.mock.patch.dict("os.environ", base):
+            self.assertRegex("\n".join(faults_of(self.root)), "libuv1t64 is in the base already")
 
     def test_each_fault_is_found(self):
         for name, old, new, told in FAULTS:

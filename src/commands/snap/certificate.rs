@@ -34,7 +34,7 @@ pub fn make(paths: &SnapPaths, name: &str, ip: IpAddr) -> Result<(), HookError> 
     let request = dir.join("tmp-request.conf");
     paths::write(&request, &text)?;
     let (new_certificate, new_key) = (dir.join("tmp-cluster.crt"), dir.join("tmp-cluster.key"));
-    let mut openssl = Command::new(paths.snap.join("usr/bin/openssl"));
+    let mut openssl = Command::new("openssl");
     openssl
         .args(["req", "-x509", "-newkey", "rsa:4096", "-sha256", "-nodes"])
         .args(["-days", VALID_DAYS, "-config"])

@@ -205,6 +205,14 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn the_store_shows_every_setting() {
+        let project = include_str!("../../../snap/snapcraft.yaml");
+        for key in KEYS {
+            assert!(project.contains(&format!("  * `{key}`: ")), "{key}");
+        }
+    }
+
     fn parse(values: Value) -> Result<Settings, String> {
         let values = values.as_object().unwrap();
         Settings::parse(values).map_err(|error| error.to_string())

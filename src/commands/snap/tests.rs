@@ -4,7 +4,7 @@ mod addresses;
 
 use std::{
     fs::{self, Permissions},
-    os::unix::fs::{PermissionsExt, symlink},
+    os::unix::fs::PermissionsExt,
     path::Path,
 };
 
@@ -61,8 +61,6 @@ impl Tree {
             fs::write(path, text).unwrap();
             fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
         }
-        fs::create_dir_all(paths.snap.join("usr/bin")).unwrap();
-        symlink("/usr/bin/openssl", paths.snap.join("usr/bin/openssl")).unwrap();
         let tree = Self { dir, paths };
         tree.set(json!({}));
         tree
