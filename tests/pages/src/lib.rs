@@ -26,6 +26,8 @@
 #![forbid(unsafe_code)]
 
 pub mod commands;
+pub mod grammar;
+pub mod lookup;
 pub mod note;
 pub mod page;
 pub mod shape;
