@@ -1,4 +1,4 @@
-//! Compiles `../proto` into `../src/gen`, and `../../peer-proto/proto` into `../../peer-proto/src/gen`.
+//! Compiles `../proto` into `../src/gen`, and likewise the files of `../../peer-proto` and `../../operator-proto`.
 //! Run `cargo run` in this directory.
 
 use std::{error::Error, path::Path};
@@ -20,14 +20,21 @@ fn main() -> Result<(), Box<dyn Error>> {
         .emit_rerun_if_changed(false)
         .out_dir(generated)
         .compile_fds_with_config(files, config)?;
-    generate_peer(&root)
+    for (package, name) in [
+        ("peer-proto", "peer"),
+        ("operator-proto", "operator"),
+    ] {
+        generate_own(&root, package, name)?;
+    }
+    Ok(())
 }
 
 /// Generates all that it imports, too, and keeps its own.
-fn generate_peer(root: &Path) -> Result<(), Box<dyn Error>> {
-    const GENERATED: &str = "k8sdqlite.peer.v1.rs";
-    let peer = root.join("../peer-proto");
-    let files = protox::compile(["peer.proto"], [peer.join("proto"), root.join("proto")])?;
+fn generate_own(root: &Path, package: &str, name: &str) -> Result<(), Box<dyn Error>> {
+    let generated = format!("k8sdqlite.{name}.v1.rs");
+    let package = root.join("..").join(package);
+    let file = format!("{name}.proto");
+    let files = protox::compile([file], [package.join("proto"), root.join("proto")])?;
     let scratch = std::env::temp_dir().join("etcd-proto-generate");
     std::fs::create_dir_all(&scratch)?;
     let mut config = prost_build::Config::new();
@@ -38,8 +45,8 @@ fn generate_peer(root: &Path) -> Result<(), Box<dyn Error>> {
         .out_dir(&scratch)
         .compile_fds_with_config(files, config)?;
     std::fs::copy(
-        scratch.join(GENERATED),
-        peer.join("src/gen").join(GENERATED),
+        scratch.join(&generated),
+        package.join("src/gen").join(&generated),
     )?;
     Ok(std::fs::remove_dir_all(scratch)?)
 }
