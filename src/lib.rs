@@ -15,4 +15,5 @@ pub mod remote;
 pub mod server;
 pub mod store;
 pub mod tls;
+pub mod top;
 pub mod watch;

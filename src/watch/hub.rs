@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use etcd_state::mvcc::{Commit, Revision};
+use etcd_state::mvcc::{Commit, KeyRange, Revision};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::stream::{Phase, StreamState, WatchStream};
@@ -27,6 +27,14 @@ pub struct SlowWatcher {
     pub stream_id: u64,
     pub watch_id: WatchId,
     pub behind_revisions: i64,
+}
+
+/// A watcher, and what it follows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Watched {
+    pub stream_id: u64,
+    pub range: KeyRange,
+    pub is_slow: bool,
 }
 
 /// The settings of an operator.
@@ -158,6 +166,25 @@ impl WatchHub {
         slow.sort_by_key(|watcher| std::cmp::Reverse(watcher.behind_revisions));
         slow.truncate(limit);
         slow
+    }
+
+    /// Returns `limit` watchers at most, and the number of those that are left out.
+    pub fn watched(&self, limit: usize) -> (Vec<Watched>, usize) {
+        let state = self.lock();
+        let mut watched = Vec::new();
+        let mut count = 0;
+        for (&stream_id, stream) in &state.streams {
+            count += stream.watchers.len();
+            let room = limit - watched.len();
+            let watchers = stream.watchers.values().take(room);
+            watched.extend(watchers.map(|watcher| Watched {
+                stream_id,
+                range: watcher.range.clone(),
+                is_slow: matches!(watcher.phase, Phase::Lagging { .. }),
+            }));
+        }
+        let left_out = count - watched.len();
+        (watched, left_out)
     }
 
     pub fn metrics(&self) -> &Metrics {

@@ -29,7 +29,7 @@ mod wire;
 
 pub use catch_up::CatchUp;
 pub use follower::{FollowError, Follower};
-pub use hub::{HubSettings, SlowWatcher, WatchHub};
+pub use hub::{HubSettings, SlowWatcher, WatchHub, Watched};
 pub use inbox::Inbox;
 pub use metrics::Metrics;
 pub use outbound::{CloseReason, Outbound, Popped};

@@ -144,6 +144,11 @@ impl WatchStream {
         &self.outbound
     }
 
+    /// Returns the number that tells it apart from the other streams of this process.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
     /// Answers, and starts the watcher unless something speaks against it.
     pub fn create(&self, request: CreateRequest) {
         let mut state = self.hub.lock();

@@ -1,0 +1,282 @@
+//! Counts the requests of clients while somebody looks.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Instant, UNIX_EPOCH},
+};
+
+use super::{
+    COUNTING_TIME, Operation,
+    groups::{MAX_DEPTH, group_of},
+};
+
+/// Clients that are told apart; all later ones are one. A cluster has some tens.
+const MAX_CLIENTS: usize = 256;
+
+/// Groups that are counted, each with up to [`MAX_CLIENTS_OF_GROUP`] clients: some 200 bytes each. Kubernetes has some 100
+/// types of resources, each in the namespaces that use it.
+const MAX_GROUPS: usize = 8192;
+
+/// Clients of one group that are told apart; all later ones are one.
+const MAX_CLIENTS_OF_GROUP: usize = 32;
+
+/// The longest name of a client's program, in characters, and of a user.
+const MAX_NAME_CHARS: usize = 96;
+
+/// The place of all clients that are not told apart.
+pub const REST: usize = 0;
+
+/// A client, as far as a connection tells.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct ClientName {
+    /// Empty at a unix socket.
+    pub address: String,
+    pub user: String,
+    pub agent: String,
+}
+
+impl ClientName {
+    pub fn new(address: String, user: &str, agent: &str) -> Self {
+        let short = |text: &str| {
+            let printable = text.chars().filter(|it| !it.is_control());
+            printable.take(MAX_NAME_CHARS).collect()
+        };
+        Self {
+            address,
+            user: short(user),
+            agent: short(agent),
+        }
+    }
+}
+
+/// The requests and watchers of one client in one group.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Use {
+    pub reads: u64,
+    pub writes: u64,
+    pub written_bytes: u64,
+    pub watchers: u64,
+    pub slow_watchers: u64,
+}
+
+impl Use {
+    pub fn add(&mut self, other: &Self) {
+        self.reads += other.reads;
+        self.writes += other.writes;
+        self.written_bytes += other.written_bytes;
+        self.watchers += other.watchers;
+        self.slow_watchers += other.slow_watchers;
+    }
+}
+
+#[derive(Debug, Default)]
+pub struct Counting {
+    /// True while requests are counted. Read for each request.
+    is_on: AtomicBool,
+    state: Mutex<Option<State>>,
+}
+
+#[derive(Debug)]
+struct State {
+    counts: Counts,
+    began: Instant,
+    until: Instant,
+}
+
+/// The counts of one counting.
+#[derive(Debug, Clone, Default)]
+pub struct Counts {
+    /// When it began, in milliseconds since 1970: what tells one counting from another.
+    pub number: u64,
+    pub counted_ms: u64,
+    /// The first one stands for all that are not told apart.
+    pub clients: Vec<ClientName>,
+    places: HashMap<ClientName, usize>,
+    /// By group, and by the client's place.
+    pub groups: HashMap<Vec<u8>, Vec<(usize, Use)>>,
+    /// Of the groups that are too many, by the client's place.
+    pub rest: Vec<(usize, Use)>,
+    pub watchers_left_out: u64,
+}
+
+impl Counting {
+    pub fn is_on(&self) -> bool {
+        self.is_on.load(Ordering::Relaxed)
+    }
+
+    /// Counts what `client` asked for, if somebody looks.
+    pub fn count<'a>(
+        &self,
+        client: impl FnOnce() -> ClientName,
+        operations: impl IntoIterator<Item = Operation<'a>>,
+    ) {
+        if !self.is_on() {
+            return;
+        }
+        let client = client();
+        let mut state = self.state();
+        if state.as_ref().is_none_or(|it| it.until < Instant::now()) {
+            self.is_on.store(false, Ordering::Relaxed);
+            *state = None;
+        }
+        let Some(state) = state.as_mut() else { return };
+        let place = state.counts.place(&client);
+        for operation in operations {
+            let counted = state.counts.of(operation.group, place);
+            match operation.written_bytes {
+                None => counted.reads += 1,
+                Some(bytes) => {
+                    counted.writes += 1;
+                    counted.written_bytes += bytes as u64;
+                }
+            }
+        }
+    }
+
+    /// Returns what was counted, and counts for another while. The first look begins.
+    pub fn look(&self) -> Counts {
+        let now = Instant::now();
+        let mut state = self.state();
+        if state.as_ref().is_some_and(|it| it.until < now) {
+            *state = None;
+        }
+        let state = state.get_or_insert_with(|| State {
+            counts: Counts::new(UNIX_EPOCH.elapsed().unwrap_or_default().as_millis() as u64),
+            began: now,
+            until: now,
+        });
+        state.until = now + COUNTING_TIME;
+        self.is_on.store(true, Ordering::Relaxed);
+        let mut counts = state.counts.clone();
+        counts.counted_ms = (now - state.began).as_millis() as u64;
+        counts
+    }
+
+    fn state(&self) -> MutexGuard<'_, Option<State>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Counts {
+    fn new(number: u64) -> Self {
+        Self {
+            number,
+            clients: vec![ClientName::default()],
+            ..Self::default()
+        }
+    }
+
+    /// Adds a watcher of the keys that begin at `start`.
+    pub fn add_watcher(&mut self, client: &ClientName, start: &[u8], is_slow: bool) {
+        let place = self.place(client);
+        let counted = self.of(group_of(start, MAX_DEPTH), place);
+        counted.watchers += 1;
+        counted.slow_watchers += u64::from(is_slow);
+    }
+
+    fn place(&mut self, client: &ClientName) -> usize {
+        if let Some(place) = self.places.get(client) {
+            return *place;
+        }
+        if self.clients.len() > MAX_CLIENTS {
+            return REST;
+        }
+        self.clients.push(client.clone());
+        let place = self.clients.len() - 1;
+        self.places.insert(client.clone(), place);
+        place
+    }
+
+    fn of(&mut self, group: &[u8], client: usize) -> &mut Use {
+        if !self.groups.contains_key(group) && self.groups.len() < MAX_GROUPS {
+            self.groups.insert(group.to_vec(), Vec::new());
+        }
+        let uses = match self.groups.get_mut(group) {
+            Some(uses) => uses,
+            None => &mut self.rest,
+        };
+        let client = match uses.iter().any(|(known, _)| *known == client) {
+            false if uses.len() >= MAX_CLIENTS_OF_GROUP => REST,
+            _ => client,
+        };
+        let place = uses.iter().position(|(known, _)| *known == client);
+        let place = place.unwrap_or_else(|| {
+            uses.push((client, Use::default()));
+            uses.len() - 1
+        });
+        &mut uses[place].1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(number: usize) -> ClientName {
+        ClientName::new(format!("10.0.0.{number}"), "", "test")
+    }
+
+    fn read(group: &[u8]) -> [Operation<'_>; 1] {
+        [Operation {
+            group,
+            written_bytes: None,
+        }]
+    }
+
+    #[test]
+    fn nothing_is_counted_until_somebody_looks() {
+        let counting = Counting::default();
+        counting.count(|| unreachable!("nobody looks"), read(b"/a/"));
+        assert!(counting.look().groups.is_empty());
+        counting.count(|| client(1), read(b"/a/"));
+        let counts = counting.look();
+        assert_eq!(counts.groups[&b"/a/"[..]][0].1.reads, 1);
+        assert_eq!(counts.clients[1], client(1));
+    }
+
+    #[test]
+    fn counting_ends_some_time_after_the_last_look() {
+        let counting = Counting::default();
+        let first = counting.look();
+        counting.count(|| client(1), read(b"/a/"));
+        counting.state().as_mut().unwrap().until = Instant::now()
+            .checked_sub(COUNTING_TIME)
+            .unwrap_or_else(Instant::now);
+        counting.count(|| client(1), read(b"/a/"));
+        assert!(!counting.is_on());
+        assert!(counting.state().is_none(), "its memory is free");
+        let second = counting.look();
+        assert!(second.groups.is_empty() && second.number >= first.number);
+    }
+
+    #[test]
+    fn clients_and_groups_are_bounded() {
+        let mut counts = Counts::new(1);
+        for number in 0..2 * MAX_CLIENTS {
+            let place = counts.place(&client(number));
+            counts.of(b"/a/", place).reads += 1;
+        }
+        assert_eq!(counts.clients.len(), MAX_CLIENTS + 1);
+        let uses = &counts.groups[&b"/a/"[..]];
+        assert!(uses.len() <= MAX_CLIENTS_OF_GROUP + 1);
+        let reads: u64 = uses.iter().map(|(_, it)| it.reads).sum();
+        assert_eq!(reads, 2 * MAX_CLIENTS as u64, "none is lost");
+        for number in 0..MAX_GROUPS + 10 {
+            counts.of(format!("/g/{number}/").as_bytes(), 1).writes += 1;
+        }
+        assert_eq!(counts.groups.len(), MAX_GROUPS);
+        // One was there before.
+        assert_eq!(counts.rest[0].1.writes, 11);
+    }
+
+    #[test]
+    fn names_are_short_and_printable() {
+        let name = ClientName::new(String::new(), "a\x1b[1m", &"x".repeat(1000));
+        assert_eq!(name.user, "a[1m");
+        assert_eq!(name.agent.len(), MAX_NAME_CHARS);
+    }
+}
