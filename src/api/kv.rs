@@ -20,19 +20,41 @@ use tonic::{Request, Response, Status};
 use super::{
     Identity,
     access::Access,
+    client_name::client_name,
     compression::{answer, is_compressed},
     status::{check_received, status},
 };
-use crate::{compact::ClientCompactions, store::Store};
+use crate::{
+    compact::ClientCompactions,
+    store::Store,
+    top::{ClientName, Clients, Operation, TxnOperations},
+};
 
 pub struct KvService {
     pub store: Store,
     pub identity: Arc<Identity>,
     pub compactions: Arc<ClientCompactions>,
     pub access: Arc<Access>,
+    pub clients: Arc<Clients>,
 }
 
 impl KvService {
+    fn client<T>(&self, request: &Request<T>) -> ClientName {
+        client_name(&self.access, request.metadata(), request.extensions())
+    }
+
+    /// Counts a request, if somebody looks at what clients do.
+    fn count<'a, T>(&self, request: &'a Request<T>)
+    where
+        Operation<'a>: From<&'a T>,
+    {
+        let counting = &self.clients.counting;
+        if counting.is_on() {
+            let operation = Operation::from(request.get_ref());
+            counting.count(|| self.client(request), [operation]);
+        }
+    }
+
     /// Returns the store for what the caller may do. A request with another fault is refused for that
     /// first, as in etcd.
     fn permit<T>(
@@ -86,6 +108,7 @@ impl Kv for KvService {
         request: Request<RangeRequest>,
     ) -> Result<Response<RangeResponse>, Status> {
         self.permit_range(&request)?;
+        self.count(&request);
         let mut reading = Reading::begin(request.get_ref());
         self.linearize(&request).await?;
         reading.confirmed();
@@ -103,6 +126,7 @@ impl Kv for KvService {
         request: Request<RangeRequest>,
     ) -> Result<Response<Self::RangeStreamStream>, Status> {
         self.permit_range(&request)?;
+        self.count(&request);
         self.linearize(&request).await?;
         let chunks = self
             .store
@@ -128,6 +152,7 @@ impl Kv for KvService {
         let store = self.permit(&request, check_put, |caller, put| {
             caller.check_put(put, &|id| self.store.leased_keys(id))
         })?;
+        self.count(&request);
         set_subject(request.get_ref());
         let mut response = store.put(request.into_inner()).await.map_err(status)?;
         self.complete(&mut response.header);
@@ -141,6 +166,7 @@ impl Kv for KvService {
         let store = self.permit(&request, check_delete_range, |caller, delete| {
             caller.check_delete_range(delete)
         })?;
+        self.count(&request);
         set_subject(request.get_ref());
         let is_compressed = is_compressed(request.metadata());
         let request = request.into_inner();
@@ -158,7 +184,14 @@ impl Kv for KvService {
         })?;
         set_subject(request.get_ref());
         let is_compressed = is_compressed(request.metadata());
+        let counting = &self.clients.counting;
+        let counted = counting
+            .is_on()
+            .then(|| (self.client(&request), TxnOperations::of(request.get_ref())));
         let mut response = store.txn(request.into_inner()).await.map_err(status)?;
+        if let Some((client, operations)) = counted {
+            counting.count(|| client, operations.done(response.succeeded));
+        }
         self.complete(&mut response.header);
         answer(response, is_compressed)
     }

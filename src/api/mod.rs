@@ -2,6 +2,7 @@
 
 mod access;
 mod auth;
+mod client_name;
 mod cluster;
 mod compression;
 mod concurrency;
@@ -22,6 +23,7 @@ mod listener;
 mod lock;
 mod maintenance;
 mod newer_tokens;
+mod operator;
 mod serve;
 mod snapshot;
 mod status;

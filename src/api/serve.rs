@@ -12,6 +12,7 @@ use etcd_proto::{
     v3lockpb::lock_server::LockServer,
 };
 use etcd_state::auth::{AuthOptions, Tokens};
+use operator_proto::operator_server::OperatorServer;
 use places::{Limits, Places, Share};
 use tokio::sync::watch;
 use tokio_stream::StreamExt;
@@ -34,11 +35,13 @@ use super::{
     leadership::Leadership,
     lock::LockService,
     newer_tokens::{NewerTokens, catch_up},
+    operator::OperatorService,
 };
 use crate::{
     cluster::{node::Membership, peer::ClusterView},
     compact::ClientCompactions,
     store::Store,
+    top::Top,
     watch::WatchHub,
 };
 
@@ -86,6 +89,7 @@ pub struct Services {
     pub store: Store,
     pub identity: Arc<Identity>,
     pub hub: Arc<WatchHub>,
+    pub top: Arc<Top>,
     pub compactions: Arc<ClientCompactions>,
     pub stopping: Stopping,
     /// The URLs under which clients reach this node.
@@ -174,6 +178,7 @@ async fn grpc_routes(services: Services) -> axum::Router {
         store,
         identity,
         hub,
+        top,
         compactions,
         stopping,
         client_urls,
@@ -204,6 +209,7 @@ async fn grpc_routes(services: Services) -> axum::Router {
         identity: identity.clone(),
         compactions,
         access: access.clone(),
+        clients: top.clients().clone(),
     };
     let lease = LeaseService {
         store: store.clone(),
@@ -234,15 +240,23 @@ async fn grpc_routes(services: Services) -> axum::Router {
         store,
     };
     let routes = Routes::new(with_gzip!(kv))
-        .add_service(WatchService::new(hub, access.clone()))
+        .add_service(WatchService::new(
+            hub,
+            access.clone(),
+            top.clients().clone(),
+        ))
         .add_service(with_gzip!(LeaseServer::new(lease)))
         .add_service(Gate {
             access: access.clone(),
             inner: with_gzip!(MaintenanceServer::new(maintenance)),
         })
         .add_service(Gate {
-            access,
+            access: access.clone(),
             inner: with_gzip!(ClusterServer::new(cluster)),
+        })
+        .add_service(Gate {
+            access,
+            inner: with_gzip!(OperatorServer::new(OperatorService { top })),
         })
         .add_service(with_gzip!(AuthServer::new(auth)))
         .add_service(with_gzip!(lock))

@@ -26,10 +26,12 @@ use tonic_prost::ProstCodec;
 
 use super::{
     access::{Access, StreamCaller},
+    client_name::client_name,
     leadership::{is_required, no_leader},
     status::status,
 };
 
+use crate::top::Clients;
 use crate::watch::{CatchUp, CloseReason, CreateRequest, Options, WatchHub, WatchId, WatchStream};
 use body::WatchBody;
 
@@ -41,11 +43,16 @@ const WATCH_PATH: &str = "/etcdserverpb.Watch/Watch";
 pub struct WatchService {
     hub: Arc<WatchHub>,
     access: Arc<Access>,
+    clients: Arc<Clients>,
 }
 
 impl WatchService {
-    pub fn new(hub: Arc<WatchHub>, access: Arc<Access>) -> Self {
-        Self { hub, access }
+    pub fn new(hub: Arc<WatchHub>, access: Arc<Access>, clients: Arc<Clients>) -> Self {
+        Self {
+            hub,
+            access,
+            clients,
+        }
     }
 }
 
@@ -116,12 +123,17 @@ impl StreamingService<WatchRequest> for Opener<'_> {
             Arc::clone(&failure),
         ));
         let (metadata, extensions, requests) = request.into_parts();
+        let client = client_name(&self.service.access, &metadata, &extensions);
+        let open = self.service.clients.open_stream(stream.id(), client);
         let opener = StreamCaller {
             access: Arc::clone(&self.service.access),
             metadata,
             extensions,
         };
-        tokio::spawn(run(stream, opener, requests, failure));
+        tokio::spawn(async move {
+            run(stream, opener, requests, failure).await;
+            drop(open);
+        });
         std::future::ready(Ok(Response::new(tokio_stream::empty())))
     }
 }

@@ -7,6 +7,7 @@ use etcd_proto::etcdserverpb::{
     maintenance_client::MaintenanceClient, watch_client::WatchClient,
 };
 use hyper_util::rt::TokioIo;
+use operator_proto::operator_client::OperatorClient;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpStream, UnixStream},
@@ -65,6 +66,7 @@ pub struct Remote {
     pub lease: LeaseClient<Link>,
     pub maintenance: MaintenanceClient<Link>,
     pub watch: WatchClient<Link>,
+    pub operator: OperatorClient<Link>,
 }
 
 impl Remote {
@@ -87,6 +89,7 @@ impl Remote {
                 .max_encoding_message_size(MAX_MESSAGE_BYTES),
             lease: LeaseClient::new(link.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES),
             maintenance: MaintenanceClient::new(link.clone()),
+            operator: OperatorClient::new(link.clone()),
             watch: WatchClient::new(link).max_decoding_message_size(MAX_MESSAGE_BYTES),
         })
     }

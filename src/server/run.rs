@@ -41,6 +41,7 @@ use crate::{
         self, Cluster, CommitObserver, Layout, OpenError, Store, StoreOptions, WriterError,
         snapshot::Origin,
     },
+    top::Top,
     watch::{HubSettings, Inbox, WatchHub},
 };
 
@@ -226,9 +227,11 @@ pub async fn run(
         client_urls: client_urls.published,
     };
     let publishing = tokio::spawn(publisher.run());
+    let top = Top::new(store.clone(), hub.clone());
     // Nobody else sets it.
     let _ = sources.served.set(Served {
         hub: hub.clone(),
+        top: top.clone(),
         identity: identity.clone(),
         client_urls: client_urls.own.clone(),
     });
@@ -236,6 +239,7 @@ pub async fn run(
         store: store.clone(),
         identity,
         hub: hub.clone(),
+        top,
         compactions,
         stopping: stopping.clone(),
         client_urls: client_urls.own,

@@ -66,7 +66,11 @@ impl Fixture {
         let address = listener.local_addr().unwrap();
         let (stop_server, stopped) = oneshot::channel();
         let serve = Server::builder()
-            .add_service(WatchService::new(Arc::clone(&hub), open_to_all()))
+            .add_service(WatchService::new(
+                Arc::clone(&hub),
+                open_to_all(),
+                Arc::default(),
+            ))
             .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async {
                 let _ = stopped.await;
             });

@@ -44,6 +44,10 @@ impl Caller {
         }
     }
 
+    pub fn user_name(&self) -> Option<&str> {
+        self.user.as_deref()
+    }
+
     pub fn is(&self, user: &str) -> bool {
         self.user.as_deref() == Some(user)
     }

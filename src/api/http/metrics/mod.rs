@@ -20,7 +20,9 @@ use axum::{
 };
 use telemetry::metrics::{CALLS, Page, ProcessUse};
 
-use crate::{api::Identity, backup::BACKUPS, monitoring::Observed, store::Store, watch::WatchHub};
+use crate::{
+    api::Identity, backup::BACKUPS, monitoring::Observed, store::Store, top::Top, watch::WatchHub,
+};
 
 const MICROSECONDS: u32 = 1_000_000;
 
@@ -38,6 +40,7 @@ pub struct Sources {
 /// The parts that exist only once the store is loaded.
 pub struct Served {
     pub hub: Arc<WatchHub>,
+    pub top: Arc<Top>,
     pub identity: Arc<Identity>,
     /// The URLs under which clients reach this node.
     pub client_urls: Vec<String>,
