@@ -8,6 +8,7 @@ mod health;
 mod metrics;
 mod page;
 mod query;
+mod top;
 mod version;
 
 use axum::{
@@ -48,6 +49,7 @@ pub fn metrics_routes(sources: Sources) -> Router {
     Router::new()
         .merge(health::routes(sources.clone()))
         .merge(page::routes(sources.clone()))
+        .merge(top::routes(sources.clone()))
         .merge(metrics::routes(sources))
         .merge(version::routes())
         .fallback(async || text(StatusCode::NOT_FOUND, "404 page not found\n"))

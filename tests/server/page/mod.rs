@@ -79,7 +79,7 @@ async fn the_page_is_on_the_endpoint_of_the_metrics_only_and_read_only() {
     assert!(!policy.contains("unsafe"), "{policy}");
     assert_eq!(page.header("x-content-type-options"), Some("nosniff"));
     for method in ["POST", "PUT", "DELETE", "HEAD"] {
-        for path in ["/", "/status.json"] {
+        for path in ["/", "/status.json", "/top.json", "/metrics/top"] {
             let answer = get(watched.port, method, path).await;
             assert_eq!(answer.status, 405, "{method} {path}");
         }

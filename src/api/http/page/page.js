@@ -300,6 +300,57 @@
     show(answer);
   };
 
+  // Who uses what. Asked for only while it is open and seen: the server counts only then.
+  const TOP_ROWS = 20;
+  let topBefore = null, topTimer = null;
+  const showTop = (now) => {
+    const before = topBefore && topBefore.counting === now.counting ? topBefore : { counted_ms: 0, uses: [] };
+    const counted = Math.max(1, now.counted_ms - before.counted_ms) / 1000;
+    const key = (it) => it.client + " " + it.prefix;
+    const earlier = new Map(before.uses.map((it) => [key(it), it]));
+    const groups = new Map(now.groups.map((it) => [it.prefix, { ...it, reads: 0, writes: 0, watchers: 0, most: 0, mostly: "" }]));
+    const clients = new Map();
+    const name = (client) => (client.user || client.agent || "?") + " at " + client.address;
+    const add = (row, reads, writes, watchers, other) => {
+      row.reads += reads; row.writes += writes; row.watchers += watchers;
+      if (reads + writes > row.most) { row.most = reads + writes; row.mostly = other; }
+    };
+    for (const it of now.uses) {
+      const old = earlier.get(key(it)) || { reads: 0, writes: 0 };
+      const reads = (it.reads - old.reads) / counted, writes = (it.writes - old.writes) / counted;
+      const client = now.clients[it.client], group = groups.get(it.prefix);
+      if (group) add(group, reads, writes, it.watchers, name(client));
+      if (!clients.has(it.client)) clients.set(it.client, { ...client, reads: 0, writes: 0, watchers: 0, most: 0, mostly: "" });
+      add(clients.get(it.client), reads, writes, it.watchers, it.prefix || "(no prefix)");
+    }
+    const fill = (id, rows, labels) => at(id).tBodies[0].replaceChildren(...rows.map((cells) =>
+      make("tr", {}, ...cells.map((cell, index) => make("td", { "data-label": labels[index][0], class: labels[index][1] }, cell)))));
+    const text = "", num = "num";
+    const largest = [...groups.values()].sort((a, b) => b.bytes - a.bytes);
+    const busiest = [...clients.values()].filter((it) => it.watchers + it.most > 0).sort((a, b) => b.reads + b.writes - a.reads - a.writes);
+    fill("top-groups", largest.slice(0, TOP_ROWS).map((it) => [it.prefix || "(no prefix)", whole(it.keys), bytes(it.bytes), whole(it.changes), rate(it.reads), rate(it.writes), whole(it.watchers), it.mostly || "–"]),
+      [["Prefix", text], ["Keys", num], ["Size", num], ["Changes", num], ["Reads", num], ["Writes", num], ["Watchers", num], ["Most by", text]]);
+    fill("top-clients", busiest.slice(0, TOP_ROWS).map((it) => [it.address, it.user || "–", it.agent || "–", rate(it.reads), rate(it.writes), whole(it.watchers), it.mostly || "–"]),
+      [["Client", text], ["User", text], ["Program", text], ["Reads", num], ["Writes", num], ["Watchers", num], ["Most of", text]]);
+    const more = largest.length + busiest.length - Math.min(largest.length, TOP_ROWS) - Math.min(busiest.length, TOP_ROWS);
+    at("top-note").textContent = `Requests to this node of the last ${span(counted)}` + (more ? `; ${whole(more)} more rows: k8s-dqlite top --limit 0` : "");
+    topBefore = now;
+  };
+  const pollTop = async () => {
+    topTimer = null;
+    if (!at("top").open || document.hidden) return;
+    try {
+      const answer = await fetch("/top.json", { signal: AbortSignal.timeout(ANSWER_MS), cache: "no-store" });
+      if (answer.ok) showTop(await answer.json()); else at("top-note").textContent = await answer.text();
+    } catch (error) {
+      at("top-note").textContent = "the server does not answer";
+    }
+    if (topTimer === null) topTimer = setTimeout(pollTop, POLL_MS);
+  };
+  const startTop = () => { if (topTimer === null) pollTop(); };
+  at("top").addEventListener("toggle", startTop);
+  document.addEventListener("visibilitychange", startTop);
+
   // The clockwork. Silence is shown after two polls without an answer.
   const tell = () => {
     if (document.hidden) return;
