@@ -9,7 +9,7 @@ use crate::{
     cluster::{node::StartError, status::Health},
     commands::{
         init::InitError, inspect::InspectError, migrator::MigrateError, recover::RecoverError,
-        restore::RestoreError, roll_back::RollBackError, snap::HookError,
+        restore::RestoreError, roll_back::RollBackError, snap::HookError, top::TopError,
     },
     config::ConfigError,
     remote::RemoteError,
@@ -177,6 +177,16 @@ impl From<&InspectError> for Exit {
             InspectError::NoKey { .. }
             | InspectError::NoRevision { .. }
             | InspectError::TooMany { .. } => Self::Failure,
+        }
+    }
+}
+
+impl From<&TopError> for Exit {
+    fn from(error: &TopError) -> Self {
+        match error {
+            TopError::Remote(error) => Self::from(error),
+            TopError::NotThere(_) => Self::Refused,
+            TopError::Output(_) => Self::Failure,
         }
     }
 }

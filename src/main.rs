@@ -10,7 +10,7 @@ use std::{
 
 use k8s_dqlite::{
     args::{Args, BackupCommand, Command},
-    commands::{backup, init, inspect, migrator, recover, restore, roll_back, snap, status},
+    commands::{backup, init, inspect, migrator, recover, restore, roll_back, snap, status, top},
     config,
     exit::{Exit, of_file_failure},
     process::signals::{Hangups, StopSignals},
@@ -155,6 +155,13 @@ fn run_command(args: &Args, command: &Command) -> ExitCode {
     }
 }
 
+/// Prints what a sub-command shows before its end.
+fn show(text: &str) -> io::Result<()> {
+    let mut output = io::stdout().lock();
+    output.write_all(text.as_bytes())?;
+    output.flush()
+}
+
 /// Prints what a sub-command has to say, and returns the exit code: a part of a value must not pass for the whole.
 fn print(done: &Done) -> Exit {
     let mut output = io::stdout().lock();
@@ -245,6 +252,7 @@ async fn obey(command: &Command) -> Result<Done, Failed> {
         Command::Get(wanted) => Done::text(inspect::get(wanted).await?),
         Command::History(wanted) => Done::text(inspect::history(wanted).await?),
         Command::Diff(wanted) => Done::text(inspect::diff(wanted).await?),
+        Command::Top(wanted) => Done::text(top::run(wanted, show).await?),
         Command::Recover(wanted) => Done::text(recover::run(wanted, now_s()).await?),
         Command::Version => Done::text(versions()),
         Command::SnapHook { hook } => {

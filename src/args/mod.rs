@@ -19,6 +19,7 @@ mod remote;
 mod restore;
 mod snap;
 mod status;
+mod top;
 mod values;
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
@@ -49,6 +50,7 @@ pub use self::{
     restore::RestoreArgs,
     snap::Hook,
     status::StatusArgs,
+    top::{TopArgs, TopForm, TopSort},
 };
 
 pub const DEFAULT_STORAGE_DIR: &str = "/var/tmp/k8s-dqlite";
@@ -308,6 +310,8 @@ pub enum Command {
     History(HistoryArgs),
     /// Show what happened to the keys below a prefix from one revision to another.
     Diff(DiffArgs),
+    /// Show which keys fill the store, and which clients read, write and watch them.
+    Top(TopArgs),
     /// Bring a cluster back that has lost its majority, or a node whose directory is damaged.
     Recover(RecoverArgs),
     /// Run a hook of the snap.

@@ -10,3 +10,4 @@ pub mod restore;
 pub mod roll_back;
 pub mod snap;
 pub mod status;
+pub mod top;

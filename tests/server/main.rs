@@ -47,6 +47,7 @@ mod service_manager;
 mod snapshot;
 mod status;
 mod tls;
+mod top;
 mod traces;
 mod txn;
 mod watch;

@@ -57,6 +57,28 @@ pub fn go_float(value: f64) -> String {
     value.to_string()
 }
 
+/// Returns a number of bytes with one digit after the point, as the status page has it.
+pub fn bytes(count: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    let mut amount = count as f64;
+    let mut unit = "B";
+    for next in UNITS {
+        if amount < 1024.0 {
+            break;
+        }
+        (amount, unit) = (amount / 1024.0, next);
+    }
+    match unit {
+        "B" => format!("{count} B"),
+        // As the status page has it.
+        unit if amount >= 100.0 => format!("{amount:.0} {unit}"),
+        unit => {
+            let amount = format!("{amount:.1}");
+            format!("{} {unit}", amount.trim_end_matches(".0"))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use jiff::Timestamp;
+use tables::bytes;
 
 use crate::cluster::status::{Health, NodeReport, Report, failures};
 
@@ -106,25 +107,4 @@ fn ends(at_s: i64, days_left: Option<i64>) -> Option<String> {
         1 => format!("{day}, in 1 day"),
         days => format!("{day}, in {days} days"),
     })
-}
-
-fn bytes(count: u64) -> String {
-    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
-    let mut amount = count as f64;
-    let mut unit = "B";
-    for next in UNITS {
-        if amount < 1024.0 {
-            break;
-        }
-        (amount, unit) = (amount / 1024.0, next);
-    }
-    match unit {
-        "B" => format!("{count} B"),
-        // As the status page has it.
-        unit if amount >= 100.0 => format!("{amount:.0} {unit}"),
-        unit => {
-            let amount = format!("{amount:.1}");
-            format!("{} {unit}", amount.trim_end_matches(".0"))
-        }
-    }
 }
