@@ -17,6 +17,7 @@ use super::{
     closing::Closing,
     connect::{Connector, connect},
     error::copy,
+    log_block,
     options::{Checked, SnapshotOptions},
     snapshot_pace::ThresholdWord,
 };
@@ -82,7 +83,8 @@ impl Engine {
             let code = unsafe { ffi::dqlite_node_set_network_latency_ms(self.node, ms) };
             self.check("configure", code)?;
         }
-        if let Some(size) = options.block_size_bytes {
+        let block_bytes = options.block_size_bytes;
+        if let Some(size) = block_bytes.or_else(|| log_block::sector_bytes(&options.dir)) {
             // SAFETY: created and not running.
             let code = unsafe { ffi::dqlite_node_set_block_size(self.node, size) };
             self.check("configure", code)?;

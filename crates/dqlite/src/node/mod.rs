@@ -25,6 +25,7 @@ pub mod in_place;
 mod last_entry;
 mod library;
 mod lock;
+mod log_block;
 pub mod log_writes;
 pub mod mark;
 mod options;

@@ -51,7 +51,8 @@ pub struct NodeOptions {
     pub network_latency: Option<Duration>,
     pub snapshot: SnapshotOptions,
     pub busy_timeout: Duration,
-    /// Unit of log writes: a power of two, 512 B to 256 KiB. `None`: what the file system asks for.
+    /// Unit of log writes: a power of two, 512 B to 256 KiB. `None`: a sector where the disk and the
+    /// file system take that, else what the engine finds.
     pub block_size_bytes: Option<usize>,
     /// Connects to another node.
     pub dial: Dial,
