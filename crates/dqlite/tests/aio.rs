@@ -9,7 +9,10 @@
 mod engine;
 
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Instant,
 };
 
@@ -28,6 +31,7 @@ const SEGMENTS: u64 = 4;
 
 #[test]
 fn contexts_of_full_log_segments_are_destroyed_off_the_loop() {
+    let _counting = counting();
     let dir = tempfile::tempdir().unwrap();
     let node = start(&options(dir.path()));
     let mut client = Client::connect(&node);
@@ -136,20 +140,61 @@ fn an_allowed_statement_that_has_to_wait_runs_in_its_turn() {
     first.exec_fails("INSERT INTO t (a) VALUES (2)");
 }
 
-#[test]
-fn writes_to_the_log_are_observed() {
-    use std::sync::atomic::{AtomicU64, Ordering};
+/// Returns what has been written to logs so far, without zeros that were written ahead.
+fn observed_bytes() -> u64 {
     static BYTES: AtomicU64 = AtomicU64::new(0);
     log_writes::observe_log_writes(|_, bytes| _ = BYTES.fetch_add(bytes, Ordering::Relaxed));
+    BYTES.load(Ordering::Relaxed)
+}
+
+#[test]
+fn writes_to_the_log_are_observed() {
+    let _counting = counting();
+    observed_bytes();
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let node = start(&options(dir.path()));
     let mut client = Client::connect(&node);
     client.open();
     client.exec("CREATE TABLE t (b BLOB)");
-    let before = BYTES.load(Ordering::Relaxed);
+    let before = observed_bytes();
     // More than the loop writes itself.
     client.exec("INSERT INTO t VALUES (randomblob(512 * 1024))");
     client.exec("INSERT INTO t VALUES (randomblob(100))");
-    let written = BYTES.load(Ordering::Relaxed) - before;
+    let written = observed_bytes() - before;
     assert!(written > 512 * 1024, "{written} bytes");
+}
+
+/// Small writes that follow each other closely are little more than what they have, and take zeros along for the next
+/// ones. The engine reads them all again.
+#[test]
+fn small_writes_in_a_row_take_sectors_and_are_read_again() {
+    const INSERTS: u64 = 500;
+    let _counting = counting();
+    observed_bytes();
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let node = start(&options(dir.path()));
+    let mut client = Client::connect(&node);
+    client.open();
+    client.exec("CREATE TABLE t (b BLOB)");
+    let before = observed_bytes();
+    for _ in 0..INSERTS {
+        client.exec("INSERT INTO t VALUES (randomblob(100))");
+    }
+    let bytes = (observed_bytes() - before) / INSERTS;
+    let file_system = nix::sys::statfs::statfs(dir.path())
+        .unwrap()
+        .filesystem_type();
+    if file_system == nix::sys::statfs::EXT4_SUPER_MAGIC {
+        // A page of 4 KiB, and now and then a second one: not two blocks of 4 KiB.
+        assert!((4096..6000).contains(&bytes), "{bytes} bytes for each");
+    }
+    drop(client);
+    drop(node);
+    let node = start(&options(dir.path()));
+    let mut client = Client::connect(&node);
+    client.open();
+    client.exec(&format!(
+        "CREATE TABLE seen (rows INTEGER CHECK (rows = {INSERTS}))"
+    ));
+    client.exec("INSERT INTO seen SELECT count(*) FROM t");
 }

@@ -20,7 +20,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::turns;
+use super::{
+    turns,
+    zeros_ahead::{self, Place},
+};
 
 /// Called for each write to the log, with the time that the disk took and the number of bytes.
 type Observer = fn(Duration, u64);
@@ -152,23 +155,53 @@ impl Write {
 
     /// Returns the number of bytes, or a negative errno.
     fn write(&self) -> i64 {
-        loop {
-            // SAFETY: the engine's file and buffers, which it keeps until it has fetched the event.
-            let count = unsafe {
-                libc::pwritev(
-                    self.file,
-                    self.buffers as *const libc::iovec,
-                    self.buffer_count,
-                    self.offset,
-                )
-            };
-            if count >= 0 {
-                return count as i64;
-            }
-            match io::Error::last_os_error().raw_os_error() {
-                Some(libc::EINTR) => {}
-                errno => return -i64::from(errno.unwrap_or(libc::EIO)),
-            }
+        let place = Place {
+            file: self.file,
+            offset: self.offset.unsigned_abs(),
+            bytes: self.bytes,
+        };
+        // SAFETY: the engine's array of buffers, which it keeps until it has fetched the event.
+        let buffers = unsafe {
+            let buffers = self.buffers as *const libc::iovec;
+            std::slice::from_raw_parts(buffers, self.buffer_count as usize)
+        };
+        let extended = match buffers {
+            [buffer] => zeros_ahead::extend(place, *buffer),
+            _ => None,
+        };
+        let written = extended.and_then(|extended| {
+            let count = u64::try_from(write_at(place, extended.as_slice())).ok()?;
+            // Else it is done again without zeros.
+            (count >= self.bytes).then_some(count)
+        });
+        if let Some(count) = written {
+            zeros_ahead::written(place, count);
+            return self.bytes as i64;
+        }
+        let result = write_at(place, buffers);
+        zeros_ahead::written(place, u64::try_from(result).unwrap_or(0));
+        result
+    }
+}
+
+/// Returns the number of bytes, or a negative errno.
+fn write_at(place: Place, buffers: &[libc::iovec]) -> i64 {
+    loop {
+        // SAFETY: the engine's file, and buffers that are there for as long as the caller has them.
+        let count = unsafe {
+            libc::pwritev(
+                place.file,
+                buffers.as_ptr(),
+                buffers.len() as c_int,
+                place.offset as i64,
+            )
+        };
+        if count >= 0 {
+            return count as i64;
+        }
+        match io::Error::last_os_error().raw_os_error() {
+            Some(libc::EINTR) => {}
+            errno => return -i64::from(errno.unwrap_or(libc::EIO)),
         }
     }
 }

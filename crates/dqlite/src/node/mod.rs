@@ -45,6 +45,7 @@ mod term;
 mod turns;
 mod value_limit;
 mod wide_results;
+mod zeros_ahead;
 
 pub use check::{engine_bytes, find_damage};
 pub use connect::{DIAL_TIMEOUT, Dial};
