@@ -5,21 +5,53 @@
 //! an entry with one page. With a sector of 512 bytes it is a little more than the entry.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::{self, File, OpenOptions},
     mem::MaybeUninit,
-    os::{fd::AsRawFd, unix::fs::OpenOptionsExt},
+    os::{
+        fd::AsRawFd,
+        unix::fs::{MetadataExt, OpenOptionsExt},
+    },
     path::Path,
 };
 
 /// The least that the engine takes.
 const SECTOR_BYTES: u32 = 512;
 
-/// Returns the size of a sector, if files in this directory can be written by sectors past the kernel's cache. `None` also where
-/// the kernel does not say (Linux before 6.1, and some file systems).
-pub(super) fn sector_bytes(dir: &Path) -> Option<usize> {
+/// Returns the size of a sector, if files in this directory can be written by sectors past the kernel's cache, and that is no
+/// slower. `None` also where the kernel does not say (Linux before 6.1, and some file systems).
+pub fn sector_bytes(dir: &Path) -> Option<usize> {
     let by_sectors = 1..=SECTOR_BYTES;
-    let (memory, offset) = alignment(&nameless(dir)?)?;
-    (by_sectors.contains(&memory) && by_sectors.contains(&offset)).then_some(SECTOR_BYTES as usize)
+    let file = nameless(dir)?;
+    let (memory, offset) = alignment(&file)?;
+    let can = by_sectors.contains(&memory) && by_sectors.contains(&offset);
+    (can && !reads_before_it_writes(&file)).then_some(SECTOR_BYTES as usize)
+}
+
+/// Returns whether the file is on a spinning disk that only pretends to have such sectors: for a part of one of its own it waits for
+/// another turn. Disks of virtual machines say that they spin, and do not.
+fn reads_before_it_writes(file: &File) -> bool {
+    let Ok(about) = file.metadata() else {
+        return false;
+    };
+    let (major, minor) = (libc::major(about.dev()), libc::minor(about.dev()));
+    // A link to the disk, or to a partition, which lies in its disk.
+    let Ok(device) = fs::canonicalize(format!("/sys/dev/block/{major}:{minor}")) else {
+        return false;
+    };
+    let disk = match device.join("partition").exists() {
+        true => device.parent().unwrap_or(&device),
+        false => &device,
+    };
+    let is_virtual = disk
+        .file_name()
+        .is_some_and(|name| name.as_encoded_bytes().starts_with(b"vd"));
+    let number = |name: &str| -> Option<u32> {
+        let text = fs::read_to_string(disk.join("queue").join(name)).ok()?;
+        text.trim().parse().ok()
+    };
+    !is_virtual
+        && number("rotational") == Some(1)
+        && number("physical_block_size").is_some_and(|bytes| bytes > SECTOR_BYTES)
 }
 
 /// A file without a name: only regular files tell.

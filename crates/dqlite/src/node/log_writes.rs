@@ -169,19 +169,29 @@ impl Write {
             [buffer] => zeros_ahead::extend(place, *buffer),
             _ => None,
         };
-        let written = extended.and_then(|extended| {
-            let count = u64::try_from(write_at(place, extended.as_slice())).ok()?;
-            // Else it is done again without zeros.
-            (count >= self.bytes).then_some(count)
-        });
-        if let Some(count) = written {
-            zeros_ahead::written(place, count);
-            return self.bytes as i64;
+        if let Some(extended) = extended {
+            let result = write_at(place, extended.as_slice());
+            match u64::try_from(result) {
+                Ok(count) if count >= self.bytes => {
+                    zeros_ahead::written(place, count);
+                    return self.bytes as i64;
+                }
+                Err(_) if !may_be_for_the_zeros(result) => return result,
+                // It is done again without zeros.
+                _ => {}
+            }
         }
         let result = write_at(place, buffers);
         zeros_ahead::written(place, u64::try_from(result).unwrap_or(0));
         result
     }
+}
+
+/// Returns whether a write with this result might succeed without zeros behind it. All others are failures of the disk.
+fn may_be_for_the_zeros(result: i64) -> bool {
+    [libc::ENOSPC, libc::EDQUOT, libc::EINVAL, libc::EFBIG]
+        .map(|errno| -i64::from(errno))
+        .contains(&result)
 }
 
 /// Returns the number of bytes, or a negative errno.

@@ -54,6 +54,7 @@ pub use error::NodeError;
 pub use handle::{Node, STOP_TIMEOUT};
 pub use last_entry::{LastEntry, describe_last_entry, last_entry};
 pub use lock::DirLock;
+pub use log_block::sector_bytes;
 pub use mark::LogEnd;
 pub use options::{
     BOOTSTRAP_ID, DEFAULT_BUSY_TIMEOUT, NodeOptions, SnapshotOptions, Trailing,

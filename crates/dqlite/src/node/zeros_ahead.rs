@@ -56,6 +56,7 @@ struct State {
 /// The segment that is written, from its begin on: of another one nobody knows what it has.
 struct Segment {
     file: c_int,
+    inode: u64,
     /// The bytes from its begin that have been written, as zeros at least.
     written: u64,
     end: u64,
@@ -100,7 +101,7 @@ impl Buffers {
 
 /// Returns the buffers to write at `place` instead of `buffer`, where zeros are to follow.
 pub(super) fn extend(place: Place, buffer: libc::iovec) -> Option<Buffers> {
-    let zeros = with(|state| state.zeros_behind(place, Instant::now(), end_of))?;
+    let zeros = with(|state| state.zeros_behind(place, Instant::now(), about))?;
     Some(Buffers::new(buffer, zeros))
 }
 
@@ -114,12 +115,13 @@ fn with<R>(change: impl FnOnce(&mut State) -> R) -> R {
     change(&mut STATE.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// Returns the size of a file.
-fn end_of(file: c_int) -> Option<u64> {
+/// Returns the inode and the size of a file.
+fn about(file: c_int) -> Option<(u64, u64)> {
     let mut about = MaybeUninit::<libc::stat>::zeroed();
     // SAFETY: the result has room for what the kernel writes; all zeros are a valid one.
     let (code, about) = unsafe { (libc::fstat(file, about.as_mut_ptr()), about.assume_init()) };
-    u64::try_from(about.st_size).ok().filter(|_| code == 0)
+    let bytes = u64::try_from(about.st_size).ok().filter(|_| code == 0)?;
+    Some((about.st_ino, bytes))
 }
 
 impl State {
@@ -128,17 +130,25 @@ impl State {
         &mut self,
         place: Place,
         now: Instant,
-        end_of: impl Fn(c_int) -> Option<u64>,
+        about: impl Fn(c_int) -> Option<(u64, u64)>,
     ) -> Option<u64> {
         let gap = self.last.map_or(GAP_COUNTED_MAX, |last| {
             now.saturating_duration_since(last).min(GAP_COUNTED_MAX)
         });
         self.gap = self.gap - self.gap / NEWEST_SHARE + gap / NEWEST_SHARE;
         if place.offset == 0 {
-            self.segment = end_of(place.file).map(|end| Segment {
-                file: place.file,
-                written: 0,
-                end,
+            let about = about(place.file);
+            // The first block is written again while it is not full.
+            let known = self.segment.take_if(|segment| {
+                about.is_some_and(|(inode, _)| (segment.file, segment.inode) == (place.file, inode))
+            });
+            self.segment = known.or_else(|| {
+                about.map(|(inode, end)| Segment {
+                    file: place.file,
+                    inode,
+                    written: 0,
+                    end,
+                })
             });
         }
         let segment = self.segment.as_ref().filter(|s| s.file == place.file)?;
@@ -187,7 +197,9 @@ mod tests {
                 offset,
                 bytes: next.next_multiple_of(512) - offset,
             };
-            let behind = state.zeros_behind(place, now, |_| Some(END)).unwrap_or(0);
+            let behind = state
+                .zeros_behind(place, now, |_| Some((7, END)))
+                .unwrap_or(0);
             assert!(place.offset + place.bytes + behind <= END);
             state.written(place, place.bytes + behind, now);
             zeros.push(behind);
@@ -241,7 +253,7 @@ mod tests {
         };
         let now = Instant::now();
         let mut zeros = |place| {
-            let zeros = state.zeros_behind(place, now, |_| Some(END));
+            let zeros = state.zeros_behind(place, now, |_| Some((7, END)));
             state.written(place, 512, now);
             zeros
         };
