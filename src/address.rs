@@ -149,15 +149,15 @@ impl fmt::Display for ListenAddress {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
-    #[error("write it as host:port, such as 10.0.0.1:9000")]
+    #[error("write it as host:port, such as 10.0.0.1:29001")]
     NotHostPort,
     #[error(
-        "the host is missing: write an address that other nodes can reach, such as 10.0.0.1:9000"
+        "the host is missing: write an address that other nodes can reach, such as 10.0.0.1:29001"
     )]
     NoHost,
     #[error("the port must be a number from 1 to 65535")]
     BadPort,
-    #[error("an IPv6 address stands in brackets, such as [::1]:9000")]
+    #[error("an IPv6 address stands in brackets, such as [::1]:29001")]
     BareIpv6,
     #[error("the host is neither an IP address nor a name")]
     BadHost,

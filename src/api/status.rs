@@ -102,7 +102,7 @@ pub fn membership_status(error: MembershipError) -> Status {
         ),
         E::FixedAddress => (
             Code::FailedPrecondition,
-            "k8s-dqlite: the address of a node cannot be changed through the API",
+            "k8s-dqlite: the address of a node cannot be changed by a request: stop the node, write the new one into update.yaml of its storage directory, and start it",
         ),
         E::BadTransferee => (
             Code::FailedPrecondition,

@@ -177,7 +177,7 @@ fn first_start(
         .filter(|address| !address.is_empty())
         .ok_or_else(|| {
             invalid(
-                "the key Address is missing: write a line such as Address: 127.0.0.1:9000"
+                "the key Address is missing: write a line such as Address: 10.0.0.1:29001"
                     .to_owned(),
             )
         })?;
@@ -365,7 +365,7 @@ fn new_address(dir: &Path, warnings: &mut Vec<String>) -> Result<Option<NodeAddr
     let address = address.filter(|address| !address.is_empty());
     let address = address.ok_or_else(|| {
         invalid(
-            "the key Address is missing: write a line such as Address: 10.0.0.1:9000, or delete the \
+            "the key Address is missing: write a line such as Address: 10.0.0.1:29001, or delete the \
              file to go on with the old address",
         )
     })?;

@@ -39,7 +39,7 @@ pub enum MembershipError {
     /// Nodes join by themselves.
     #[error("a node joins by itself")]
     JoinsByItself,
-    #[error("the address of a node is fixed")]
+    #[error("the address of a node is not changed by requests")]
     FixedAddress,
     #[error("bad leader transferee")]
     BadTransferee,

@@ -2,7 +2,7 @@
 //!
 //! | File | Content |
 //! |---|---|
-//! | `info.yaml` | id and address of this node, fixed for the life of the directory |
+//! | `info.yaml` | id, fixed for the life of the directory, and address of this node |
 //! | `cluster.yaml` | the members last seen, to find the leader with |
 //! | `cluster-id.yaml` | the history that the directory belongs to; go-dqlite does not know it |
 //! | `join` | empty: the node has not become a member yet |

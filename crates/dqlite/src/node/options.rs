@@ -37,7 +37,7 @@ const TRAILING_MIN: u32 = 4;
 pub struct NodeOptions {
     /// Unique in the cluster and never 0. Fixed for the life of a directory.
     pub id: NodeId,
-    /// The address that other nodes dial. Fixed for the life of a directory.
+    /// The address that other nodes dial. It changes only between a stop and a start.
     pub address: String,
     /// The data directory, which must exist.
     pub dir: PathBuf,

@@ -17,7 +17,7 @@ pub enum NameError {
     )]
     Database(String),
     #[error(
-        "{0:?} cannot be the address of a node: 1 to 512 bytes without white space are allowed, such as 10.0.0.1:9000"
+        "{0:?} cannot be the address of a node: 1 to 512 bytes without white space are allowed, such as 10.0.0.1:29001"
     )]
     Address(String),
 }
