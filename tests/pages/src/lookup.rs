@@ -46,9 +46,9 @@ const FOREIGN: [&str; 31] = [
     "skopeo",
 ];
 
-const SNAP_VERBS: [&str; 12] = [
-    "install", "set", "get", "start", "stop", "restart", "connect", "remove", "refresh", "revert",
-    "saved", "forget",
+const SNAP_VERBS: [&str; 15] = [
+    "logs", "info", "changes", "install", "set", "get", "start", "stop", "restart", "connect",
+    "remove", "refresh", "revert", "saved", "forget",
 ];
 
 const SNAP: &str = "k8s-dqlite";
@@ -138,6 +138,9 @@ impl Lookup {
     }
 
     fn app(&self, app: &str, arguments: &[String]) -> Result<(), String> {
+        if is_place(app) {
+            return Ok(());
+        }
         let command = self
             .apps
             .get(app)
@@ -176,7 +179,6 @@ impl Lookup {
                 let keys = rest
                     .iter()
                     .map(|word| word.split('=').next().unwrap_or(word).trim_end_matches('!'));
-                let is_place = |key: &str| key.chars().all(|c| c.is_ascii_uppercase());
                 match keys
                     .into_iter()
                     .find(|key| !is_place(key) && !self.settings.contains(*key))
@@ -240,8 +242,15 @@ impl Lookup {
         }
         if let Some(app) = first.strip_prefix("k8s-dqlite.") {
             // Units, files and the snap's services look alike.
-            let is_file = ["service", "socket", "debug", "dqlite", "replaced-SECONDS"]
-                .contains(&app)
+            let is_file = [
+                "service",
+                "socket",
+                "debug",
+                "pod.yaml",
+                "dqlite",
+                "replaced-SECONDS",
+            ]
+            .contains(&app)
                 || app.starts_with("take-over");
             return if is_file && words.len() == 1 {
                 Ok(())
@@ -270,7 +279,12 @@ impl Lookup {
     }
 }
 
-/// The keys of `snap set`, from the array and the constants of its module.
+/// Returns whether the word stands for another.
+fn is_place(word: &str) -> bool {
+    word.chars().all(|c| c.is_ascii_uppercase())
+}
+
+/// Returns the keys of `snap set`, from the array and the constants of its module.
 fn settings(source: &str) -> BTreeSet<String> {
     let array = source
         .split("KEYS: [&str;")
