@@ -7,7 +7,7 @@ use regex::Regex;
 use super::{page::expanded, rust::line_of, tree::Tree};
 
 /// Beginnings of paths in the repository.
-const FOLDERS: [&str; 14] = [
+const FOLDERS: [&str; 15] = [
     "src/",
     "crates/",
     "tools/",
@@ -20,6 +20,7 @@ const FOLDERS: [&str; 14] = [
     "config/",
     "dashboards/",
     "packaging/",
+    "examples/",
     ".ci/",
     "spread.yaml",
 ];

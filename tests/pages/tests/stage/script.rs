@@ -167,7 +167,7 @@ fn one(at: usize, line: &Line, typed: &Typed) -> String {
 fn is_server(words: &str) -> bool {
     let words: Vec<&str> = words.split(' ').filter(|word| *word != "sudo").collect();
     match words[..] {
-        ["k8s-dqlite"] | ["k8sd", "daemon", ..] => true,
+        ["k8s-dqlite"] | ["k8s-dqlite", "$args"] | ["k8sd", "daemon", ..] => true,
         ["k8s-dqlite", first, ..] => {
             first.starts_with("--") && !["--help", "--version"].contains(&first)
         }
