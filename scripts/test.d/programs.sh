@@ -93,6 +93,12 @@ use_chromium() {
     fi
 }
 
+# Machines in namespaces, for the command lines of the pages.
+use_machines() {
+    unshare --user --map-root-user --net --mount --pid --fork --kill-child ip link add trial type bridge 2>/dev/null ||
+        note 'no user namespaces, or no bridges in them: the command lines of README.md and docs/ were looked up, and not typed'
+}
+
 can_cut_power() { ((EUID == 0)) && [[ -e /dev/loop-control ]] && command -v mkfs.ext4 >/dev/null; }
 
 # The debug build of the server and the dqlite shell, whose assertions are on; others may be named.

@@ -1,4 +1,4 @@
-//! Types the command lines of README.md and docs/ as they stand there. Run it by `scripts/test pages`.
+//! Types the command lines of README.md, CONTRIBUTING.md and docs/ as they stand there. Run it by `scripts/test pages`.
 //!
 //! The pages are the input. Before each block of code, a comment that readers do not see is a [`note::Note`] of how it is tried:
 //!

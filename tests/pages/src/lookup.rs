@@ -213,11 +213,17 @@ impl Lookup {
             fs::read_to_string(self.root.join(path)).map_err(|error| format!("{path}: {error}"))
         };
         let mut text = read(path)?;
-        // Each check of the gate has options of its own.
-        if let ("scripts/test", Some(name)) = (path, words.first())
-            && let Ok(own) = read(&format!("scripts/test.d/{name}"))
-        {
-            text += &own;
+        if path == "scripts/test" {
+            let names = words.iter().take_while(|word| !word.starts_with('-'));
+            for name in names.filter(|name| !is_place(name)) {
+                // A check is a script of its own, or a function; what it runs may have the options.
+                let own = read(&format!("scripts/test.d/{name}"));
+                if own.is_err() && !text.contains(&format!("\n# {name}: ")) {
+                    return Err(format!("{path} has no check {name}"));
+                }
+                text += &own.unwrap_or_default();
+                text += &read(&format!("scripts/{name}")).unwrap_or_default();
+            }
         }
         let flags = words
             .iter()

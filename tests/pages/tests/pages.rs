@@ -54,7 +54,7 @@ fn pages(root: &Path) -> BTreeMap<String, Page> {
         .unwrap()
         .map(|entry| entry.unwrap().path());
     let files = docs.filter(|path| path.extension().is_some_and(|ending| ending == "md"));
-    let files = files.chain([root.join("README.md")]);
+    let files = files.chain(["README.md", "CONTRIBUTING.md"].map(|name| root.join(name)));
     files
         .map(|path| {
             let name = path
@@ -211,6 +211,7 @@ fn what_is_not_there_is_found() {
         "snap stop k8s-dqlite.nothing",
         "scripts/nothing",
         "scripts/test port --hours 1",
+        "scripts/test nothing",
         "make nothing",
         "etcdctl get a | nobody-knows",
     ] {

@@ -13,6 +13,9 @@ use tempfile::TempDir;
 
 use script::Line;
 
+/// Fails where tests/pages/stage cannot make machines.
+const TRIAL: [&str; 6] = ["ip", "link", "add", "trial", "type", "bridge"];
+
 /// The most of an output that a fault shows.
 const SHOWN_BYTES: usize = 4000;
 
@@ -33,7 +36,7 @@ pub struct Stage {
 
 impl Stage {
     pub fn new(root: PathBuf, bin: PathBuf) -> Self {
-        let refused = match unshare().args(["true"]).output() {
+        let refused = match unshare().args(TRIAL).output() {
             Ok(output) if output.status.success() => None,
             Ok(output) => Some(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
             Err(error) => Some(format!("unshare: {error}")),
@@ -43,7 +46,7 @@ impl Stage {
 
     pub fn try_block(&self, block: &Block, typed: &Typed) -> Outcome {
         if let Some(why) = &self.refused {
-            return Outcome::Lacking(format!("user namespaces ({why})"));
+            return Outcome::Lacking(format!("machines in namespaces ({why})"));
         }
         if let Some(program) = typed.needs.iter().find(|program| !has(program)) {
             return Outcome::Lacking(program.clone());
