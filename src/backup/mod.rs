@@ -20,7 +20,7 @@ use etcd_state::requests::RequestError;
 
 pub use self::{
     format::{HEAD_BYTES, Head, KnownHash, SnapshotInfo, TRAILER_BYTES, Trailer},
-    names::Time,
+    names::{Time, backup_time_s},
     partial::PartialFile,
     reader::{Backup, is_compressed},
     schedule::BackupSettings,

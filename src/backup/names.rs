@@ -93,6 +93,12 @@ impl FromStr for Name {
     }
 }
 
+/// Returns the time of a backup by its file's name, in seconds since 1970; none if that is not the name of one.
+pub fn backup_time_s(file_name: &str) -> Option<u64> {
+    let name: Name = file_name.parse().ok()?;
+    Some(name.time.unix_s())
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -89,15 +89,54 @@ pub fn load(args: &Args) -> Result<ServerConfig, ConfigError> {
     config
 }
 
-fn read(args: &Args, warnings: &mut Vec<String>) -> Result<ServerConfig, ConfigError> {
+/// The flags and files that a start reads, each read for itself.
+#[derive(Debug, Default)]
+pub struct Survey {
+    /// None if the files do not tell.
+    pub start: Option<Start>,
+    pub errors: Vec<ConfigError>,
+    pub warnings: Vec<String>,
+}
+
+impl Survey {
+    fn keep<T>(&mut self, read: Result<T, ConfigError>) -> Option<T> {
+        read.map_err(|error| self.errors.push(error)).ok()
+    }
+}
+
+/// Reads all that a start reads, and goes on where that would fail. Changes nothing.
+pub fn survey(args: &Args) -> Survey {
     let dir = args.storage_dir.as_path();
-    let listen = args.listen.clone();
-    let sockets = listen.0.iter().filter_map(|address| match &address.socket {
+    let mut survey = Survey::default();
+    let mut warnings = args.remarks.clone();
+    let start = start::read(dir, &own_sockets(args), args.enable_tls, &mut warnings);
+    survey.start = survey.keep(start);
+    if args.enable_tls {
+        survey.keep(tls::load(dir, args.min_tls_version));
+    }
+    survey.keep(client_tls::load(args).map_err(ConfigError::from));
+    survey.keep(auth_token::load(&args.auth));
+    survey.keep(failure_domain::read(dir));
+    survey.keep(tuning::read(dir, &mut warnings));
+    survey.keep(backups(args));
+    survey.warnings = warnings;
+    survey
+}
+
+/// The sockets at which the API is served, which may be in the storage directory.
+fn own_sockets(args: &Args) -> Vec<&Path> {
+    let addresses = args.listen.0.iter();
+    let sockets = addresses.filter_map(|address| match &address.socket {
         ListenSocket::Unix(path) => Some(path.as_path()),
         ListenSocket::Tcp { .. } => None,
     });
-    let own_sockets: Vec<&Path> = sockets.collect();
-    let start = start::read(dir, &own_sockets, args.enable_tls, warnings)?;
+    sockets.collect()
+}
+
+fn read(args: &Args, warnings: &mut Vec<String>) -> Result<ServerConfig, ConfigError> {
+    let dir = args.storage_dir.as_path();
+    let listen = args.listen.clone();
+    let start = start::read(dir, &own_sockets(args), args.enable_tls, warnings)?;
     let tls = match args.enable_tls {
         true => Some(tls::load(dir, args.min_tls_version)?),
         false => None,

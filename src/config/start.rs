@@ -65,22 +65,38 @@ impl Start {
     /// Finds out which node this is, and writes info.yaml and cluster.yaml if it is a new one. Call it before
     /// the node is created.
     pub fn identify(&self, lock: &DirLock) -> Result<Identity, ConfigError> {
+        let (address, cluster) = self.wanted();
+        let identity = files::identify(
+            lock,
+            Wanted {
+                address,
+                cluster: &cluster,
+            },
+        )?;
+        parse_address(&lock.dir().join(INFO_FILE), "Address", &identity.address)?;
+        Ok(identity)
+    }
+
+    /// Finds out the same without writing anything; none for a new node.
+    pub fn check_identity(&self, dir: &Path) -> Result<Option<Identity>, ConfigError> {
+        let (address, cluster) = self.wanted();
+        let wanted = Wanted {
+            address,
+            cluster: &cluster,
+        };
+        Ok(files::check_identity(dir, wanted)?)
+    }
+
+    /// Returns the address of a new node, and those of the nodes that it joins.
+    fn wanted(&self) -> (Option<&str>, Vec<String>) {
         let (address, cluster) = match self {
             Self::First { address } => (Some(address), &[][..]),
             Self::Join { address, cluster } => (Some(address), &cluster[..]),
             // The address was changed before.
             Self::Again | Self::Move { .. } => (None, &[][..]),
         };
-        let cluster: Vec<String> = cluster.iter().map(ToString::to_string).collect();
-        let identity = files::identify(
-            lock,
-            Wanted {
-                address: address.map(NodeAddress::as_str),
-                cluster: &cluster,
-            },
-        )?;
-        parse_address(&lock.dir().join(INFO_FILE), "Address", &identity.address)?;
-        Ok(identity)
+        let cluster = cluster.iter().map(ToString::to_string).collect();
+        (address.map(NodeAddress::as_str), cluster)
     }
 
     /// The first node runs, or the cluster has the new one: deletes init.yaml, and sees to it that the

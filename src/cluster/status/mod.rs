@@ -18,7 +18,7 @@ use dqlite::{
 
 pub use self::{
     gather::{Gathered, NodeAnswer, gather},
-    judge::{Health, NodeState, Verdict, failures, judge},
+    judge::{Finding, Health, Kind, NodeState, Verdict, failures, judge},
     report::{CERTIFICATE_WARNING_DAYS, DAY_S, NodeReport, Report},
 };
 use crate::config::{self, ConfigError};

@@ -31,6 +31,9 @@ pub struct Report {
     pub problems: Vec<String>,
     /// Findings that do no harm yet.
     pub warnings: Vec<String>,
+    /// The problems and the warnings, each with its remedy.
+    #[serde(skip)]
+    pub findings: (Vec<Finding>, Vec<Finding>),
     /// The id of the history, hexadecimal as in the header of each answer; null where no node knows
     /// it.
     pub cluster_id: Option<String>,
@@ -180,8 +183,9 @@ Kind::NoMember,
             section: first.map(|finding| finding.section),
             worst: findings.first().map(|finding| finding.kind),
             tolerated_failures: leader.and_then(|_| voters.tolerated_failures()),
-            problems: findings.into_iter().map(|finding| finding.text).collect(),
-            warnings: warnings.into_iter().map(|warning| warning.text).collect(),
+            problems: findings.iter().map(|it| it.text.clone()).collect(),
+            warnings: warnings.iter().map(|it| it.text.clone()).collect(),
+            findings: (findings, warnings),
             cluster_id: cluster_id.map(|id| format!("{id:x}")),
             leader: leader.map(|(answer, info)| Leader {
                 id: format!("{:x}", info.member_id),

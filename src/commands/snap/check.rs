@@ -45,7 +45,7 @@ pub async fn run(settings: &Settings, moves_to: Option<&NodeAddress>) -> Result<
 }
 
 /// The port may be that of the server which runs.
-fn check_socket(socket: &ListenSocket) -> Result<(), String> {
+pub fn check_socket(socket: &ListenSocket) -> Result<(), String> {
     match socket {
         ListenSocket::Tcp { host, .. } => match host.parse::<IpAddr>() {
             // Nothing is sent.

@@ -28,6 +28,8 @@ mod refresh;
 mod remove;
 mod settings;
 mod snapctl;
+
+pub use self::check::check_socket;
 #[cfg(test)]
 mod tests;
 

@@ -41,16 +41,18 @@ pub struct Identity {
 /// Finds out or decides which node this is, and writes down what is new.
 pub fn identify(lock: &DirLock, wanted: Wanted<'_>) -> Result<Identity, FileError> {
     let dir = lock.dir();
-    let found = Found {
-        info: read_info(dir)?,
-        cluster: read_cluster(dir)?,
-        join: flag::is_set(dir, JOIN)?,
-        bootstrap: flag::is_set(dir, BOOTSTRAP)?,
-        engine: engine_state(dir).map_err(FileError::io("list", dir))?,
-    };
+    let found = Found::read(dir)?;
     let identity = decide(dir, &found, wanted, generate_id)?;
     write(dir, &found, &identity)?;
     Ok(identity)
+}
+
+/// Finds out the same, and writes nothing. A new node has no id yet.
+pub fn check_identity(dir: &Path, wanted: Wanted<'_>) -> Result<Option<Identity>, FileError> {
+    let found = Found::read(dir)?;
+    let is_known = found.info.is_some() || found.engine != EngineState::Empty;
+    let identity = decide(dir, &found, wanted, |_| Ok(BOOTSTRAP_ID))?;
+    Ok(is_known.then_some(identity))
 }
 
 /// The engine has begun its cluster; it must never do so again here.
@@ -69,6 +71,18 @@ struct Found {
     join: bool,
     bootstrap: bool,
     engine: EngineState,
+}
+
+impl Found {
+    fn read(dir: &Path) -> Result<Self, FileError> {
+        Ok(Self {
+            info: read_info(dir)?,
+            cluster: read_cluster(dir)?,
+            join: flag::is_set(dir, JOIN)?,
+            bootstrap: flag::is_set(dir, BOOTSTRAP)?,
+            engine: engine_state(dir).map_err(FileError::io("list", dir))?,
+        })
+    }
 }
 
 fn decide(

@@ -28,7 +28,7 @@ pub use beside::{BESIDE_INIT, stays_beside_init};
 pub use cluster_id::{CLUSTER_ID_FILE, HistoryId, read_cluster_id, write_cluster_id};
 pub use durable::{TEMPORARY_PREFIX, parent, remove_if_there, replace, sync_dir};
 pub use error::FileError;
-pub use identity::{Identity, Wanted, bootstrapped, identify, joined};
+pub use identity::{Identity, Wanted, bootstrapped, check_identity, identify, joined};
 
 pub use yaml::{scalar as yaml_value, without_mark};
 

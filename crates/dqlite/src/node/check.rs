@@ -2,11 +2,16 @@
 
 use std::{fs, io, path::Path};
 
-use super::{NodeError, mark};
+use nix::sys::statvfs::statvfs;
+
+use super::{EngineState, NodeError, engine_state, mark, options::is_bootstrap_id};
 use crate::{
     log::{self, FileName, Report},
     wire::NodeId,
 };
+
+/// The engine allocates its log in segments of this size (dqlite: src/raft/uv.c), before it writes.
+const LOG_SEGMENT_BYTES: u64 = 8 * 1024 * 1024;
 
 /// Reads all that the engine would load and compares it with what the node of this id has written down about
 /// it. Changes nothing.
@@ -18,6 +23,53 @@ pub fn read_log(dir: &Path, id: NodeId) -> Result<Report, NodeError> {
         check_content(dir, &found, &report)?;
     }
     Ok(report)
+}
+
+/// Checks all that a start checks before its engine runs, and changes nothing. `begins`: the start would begin a new
+/// cluster, or join one.
+pub fn check_start(dir: &Path, id: NodeId, begins: bool) -> Result<Report, NodeError> {
+    judge_state(dir, id, begins)?;
+    let report = read_log(dir, id)?;
+    check_space(dir)?;
+    Ok(report)
+}
+
+/// Refuses a directory on which the engine would silently begin a new history. Returns what is in it.
+pub(super) fn judge_state(dir: &Path, id: NodeId, begins: bool) -> Result<EngineState, NodeError> {
+    let state = engine_state(dir).map_err(|source| NodeError::Directory {
+        dir: dir.to_owned(),
+        source,
+    })?;
+    match state {
+        EngineState::Present => Ok(EngineState::Present),
+        EngineState::Empty if begins || !is_bootstrap_id(id) => Ok(EngineState::Empty),
+        EngineState::Empty => Err(NodeError::WouldBootstrap {
+            dir: dir.to_owned(),
+            id,
+        }),
+        EngineState::WithoutMetadata => Err(damaged(
+            dir,
+            "metadata1 and metadata2 are missing beside the log".to_owned(),
+        )),
+    }
+}
+
+/// Refuses to start where not even the first write would succeed: the engine starts, and then fails
+/// every one of them with an error that says nothing.
+pub(super) fn check_space(dir: &Path) -> Result<(), NodeError> {
+    let space = statvfs(dir).map_err(|error| NodeError::Directory {
+        dir: dir.to_owned(),
+        source: error.into(),
+    })?;
+    let free_bytes = space.blocks_available() * space.fragment_size();
+    if free_bytes < LOG_SEGMENT_BYTES {
+        let message = format!("{free_bytes} bytes are free, the log needs {LOG_SEGMENT_BYTES}");
+        return Err(NodeError::DiskFull {
+            dir: dir.to_owned(),
+            message,
+        });
+    }
+    Ok(())
 }
 
 /// Returns what is wrong with the directory, in words, or `None`. It does not check which node the directory belongs

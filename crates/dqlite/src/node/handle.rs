@@ -7,18 +7,16 @@ use std::{
     time::Duration,
 };
 
-use nix::sys::statvfs::statvfs;
-
 use super::{
     DirLock, EngineState, NodeError, NodeOptions, aio,
     bootstrap::begin_cluster,
-    check::read_log,
+    check::{check_space, judge_state, read_log},
     closing,
     connect::Connector,
     engine::Engine,
-    engine_state, file_calls, in_place,
+    file_calls, in_place,
     mark::{LogEnd, Mark},
-    options::{Checked, is_bootstrap_id},
+    options::Checked,
     poison::Watch,
     process::{check_version, prepare_process},
     progress, reuse,
@@ -32,9 +30,6 @@ use crate::{log::Report, wire::NodeId};
 /// Stopping takes 60 ms when idle. It waits for dials ([`super::DIAL_TIMEOUT`]) and for a snapshot
 /// that is being written, which takes seconds for a large database.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// The engine allocates its log in segments of this size (dqlite: src/raft/uv.c), before it writes.
-const LOG_SEGMENT_BYTES: u64 = 8 * 1024 * 1024;
 
 /// A dqlite node. Started once at most; dropping it stops it.
 pub struct Node {
@@ -212,24 +207,6 @@ impl Drop for Node {
     }
 }
 
-/// Refuse to start where not even the first write would succeed: the engine starts, and then fails
-/// every one of them with an error that says nothing.
-fn check_space(dir: &Path) -> Result<(), NodeError> {
-    let space = statvfs(dir).map_err(|error| NodeError::Directory {
-        dir: dir.to_owned(),
-        source: error.into(),
-    })?;
-    let free_bytes = space.blocks_available() * space.fragment_size();
-    if free_bytes < LOG_SEGMENT_BYTES {
-        let message = format!("{free_bytes} bytes are free, the log needs {LOG_SEGMENT_BYTES}");
-        return Err(NodeError::DiskFull {
-            dir: dir.to_owned(),
-            message,
-        });
-    }
-    Ok(())
-}
-
 /// Refuse a directory on which the engine would silently begin a new history. Returns what is in it.
 fn check_state(options: &NodeOptions) -> Result<EngineState, NodeError> {
     let unusable = |source| NodeError::Directory {
@@ -239,18 +216,5 @@ fn check_state(options: &NodeOptions) -> Result<EngineState, NodeError> {
     if options.bootstrap {
         undo_half_a_bootstrap(&options.dir).map_err(unusable)?;
     }
-    match engine_state(&options.dir).map_err(unusable)? {
-        EngineState::Present => Ok(EngineState::Present),
-        EngineState::Empty if options.bootstrap || !is_bootstrap_id(options.id) => {
-            Ok(EngineState::Empty)
-        }
-        EngineState::Empty => Err(NodeError::WouldBootstrap {
-            dir: options.dir.clone(),
-            id: options.id,
-        }),
-        EngineState::WithoutMetadata => Err(NodeError::Damaged {
-            dir: options.dir.clone(),
-            reason: "metadata1 and metadata2 are missing beside the log".to_owned(),
-        }),
-    }
+    judge_state(&options.dir, options.id, options.bootstrap)
 }

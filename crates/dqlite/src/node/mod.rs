@@ -47,7 +47,7 @@ mod value_limit;
 mod wide_results;
 mod zeros_ahead;
 
-pub use check::{engine_bytes, find_damage};
+pub use check::{check_start, engine_bytes, find_damage};
 pub use connect::{DIAL_TIMEOUT, Dial};
 pub use cut::{PlannedCut, plan_cut};
 pub use error::NodeError;
