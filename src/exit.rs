@@ -8,8 +8,15 @@ use crate::{
     backup::BackupError,
     cluster::{node::StartError, status::Health},
     commands::{
-        init::InitError, inspect::InspectError, migrator::MigrateError, recover::RecoverError,
-        restore::RestoreError, roll_back::RollBackError, snap::HookError, top::TopError,
+        doctor::{DoctorError, Fault},
+        init::InitError,
+        inspect::InspectError,
+        migrator::MigrateError,
+        recover::RecoverError,
+        restore::RestoreError,
+        roll_back::RollBackError,
+        snap::HookError,
+        top::TopError,
     },
     config::ConfigError,
     remote::RemoteError,
@@ -177,6 +184,36 @@ impl From<&InspectError> for Exit {
             InspectError::NoKey { .. }
             | InspectError::NoRevision { .. }
             | InspectError::TooMany { .. } => Self::Failure,
+        }
+    }
+}
+
+/// Those that a start, or `status`, ends with.
+impl From<Fault> for Exit {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Data => Self::Data,
+            Fault::Config => Self::Config,
+            Fault::Listen => Self::Listen,
+            Fault::DiskFull => Self::DiskFull,
+            Fault::NoLeader => Self::NoLeader,
+            Fault::Unreachable => Self::Unreachable,
+            Fault::TimedOut => Self::TimedOut,
+            Fault::Refused => Self::Refused,
+            Fault::Degraded => Self::Degraded,
+        }
+    }
+}
+
+impl From<&DoctorError> for Exit {
+    fn from(error: &DoctorError) -> Self {
+        match error {
+            DoctorError::Exists(_) => Self::Refused,
+            DoctorError::Unwritable { source, .. } => match source.kind() {
+                ErrorKind::StorageFull => Self::DiskFull,
+                ErrorKind::PermissionDenied => Self::Config,
+                _ => Self::Failure,
+            },
         }
     }
 }

@@ -10,7 +10,9 @@ use std::{
 
 use k8s_dqlite::{
     args::{Args, BackupCommand, Command},
-    commands::{backup, init, inspect, migrator, recover, restore, roll_back, snap, status, top},
+    commands::{
+        backup, doctor, init, inspect, migrator, recover, restore, roll_back, snap, status, top,
+    },
     config,
     exit::{Exit, of_file_failure},
     process::signals::{Hangups, StopSignals},
@@ -143,7 +145,7 @@ fn run_command(args: &Args, command: &Command) -> ExitCode {
         Ok(runtime) => runtime,
         Err(exit) => return exit.into(),
     };
-    match runtime.block_on(obey(command)) {
+    match runtime.block_on(obey(args, command)) {
         Ok(done) => print(&done).into(),
         Err(Failed { reason, exit }) => {
             match is_hook {
@@ -217,7 +219,7 @@ where
     }
 }
 
-async fn obey(command: &Command) -> Result<Done, Failed> {
+async fn obey(args: &Args, command: &Command) -> Result<Done, Failed> {
     Ok(match command {
         Command::Backup(wanted) => match &wanted.command {
             Some(BackupCommand::Verify(file)) => {
@@ -252,6 +254,19 @@ async fn obey(command: &Command) -> Result<Done, Failed> {
         Command::Get(wanted) => Done::text(inspect::get(wanted).await?),
         Command::History(wanted) => Done::text(inspect::history(wanted).await?),
         Command::Diff(wanted) => Done::text(inspect::diff(wanted).await?),
+        Command::Doctor(wanted) => {
+            let diagnosis = doctor::run(args, wanted, now_s()).await?;
+            let text = match wanted.json {
+                true => {
+                    serde_json::to_string_pretty(&diagnosis).expect("it has string keys") + "\n"
+                }
+                false => diagnosis.to_string(),
+            };
+            Done {
+                text: text.into_bytes(),
+                exit: diagnosis.worst().map_or(Exit::Stopped, Exit::from),
+            }
+        }
         Command::Top(wanted) => Done::text(top::run(wanted, show).await?),
         Command::Recover(wanted) => Done::text(recover::run(wanted, now_s()).await?),
         Command::Version => Done::text(versions()),

@@ -7,6 +7,7 @@ mod backup;
 mod client_tls;
 mod client_urls;
 mod conversion;
+mod doctor;
 mod groups;
 mod init;
 mod inspect;
@@ -40,6 +41,7 @@ pub use self::{
     client_tls::{ClientTlsFlags, file},
     client_urls::ClientUrls,
     conversion::RollBackArgs,
+    doctor::DoctorArgs,
     init::InitArgs,
     inspect::{DiffArgs, GetArgs, HistoryArgs, Output, ServerFlags},
     listen::ListenAddresses,
@@ -312,6 +314,8 @@ pub enum Command {
     Diff(DiffArgs),
     /// Show which keys fill the store, and which clients read, write and watch them.
     Top(TopArgs),
+    /// Check everything about a node that can be checked, and say what to do. Exit code 0: no problem.
+    Doctor(Box<DoctorArgs>),
     /// Bring a cluster back that has lost its majority, or a node whose directory is damaged.
     Recover(RecoverArgs),
     /// Run a hook of the snap.

@@ -3,8 +3,9 @@
 use std::{io, time::Duration};
 
 use etcd_proto::etcdserverpb::{
-    AuthenticateRequest, auth_client::AuthClient, kv_client::KvClient, lease_client::LeaseClient,
-    maintenance_client::MaintenanceClient, watch_client::WatchClient,
+    AuthenticateRequest, auth_client::AuthClient, cluster_client::ClusterClient,
+    kv_client::KvClient, lease_client::LeaseClient, maintenance_client::MaintenanceClient,
+    watch_client::WatchClient,
 };
 use hyper_util::rt::TokioIo;
 use operator_proto::operator_client::OperatorClient;
@@ -67,6 +68,7 @@ pub struct Remote {
     pub maintenance: MaintenanceClient<Link>,
     pub watch: WatchClient<Link>,
     pub operator: OperatorClient<Link>,
+    pub cluster: ClusterClient<Link>,
 }
 
 impl Remote {
@@ -90,6 +92,7 @@ impl Remote {
             lease: LeaseClient::new(link.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES),
             maintenance: MaintenanceClient::new(link.clone()),
             operator: OperatorClient::new(link.clone()),
+            cluster: ClusterClient::new(link.clone()),
             watch: WatchClient::new(link).max_decoding_message_size(MAX_MESSAGE_BYTES),
         })
     }

@@ -13,6 +13,7 @@ mod compression;
 mod conversion;
 mod crash;
 mod differential;
+mod doctor;
 mod documented;
 mod election;
 mod etcdctl;
