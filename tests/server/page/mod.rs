@@ -294,6 +294,37 @@ async fn a_browser_shows_a_node_alone() {
 }
 
 #[tokio::test]
+async fn a_browser_shows_what_fills_the_store_once_it_is_opened() {
+    let Some(browser) = Browser::find() else {
+        return;
+    };
+    let watched = start().await;
+    let api = watched.server.api().await;
+    for n in 0..30 {
+        let kind = ["pods", "leases", "events"][n % 3];
+        let key = format!("/registry/{kind}/default/{n}");
+        api.put(&key, &"x".repeat(100 * n)).await;
+    }
+    let (_watcher, _) = Watcher::open(&api, watch_prefix("/registry/pods/")).await;
+    let closed = browser.open(&url(watched.port), None).await;
+    assert_eq!(closed.complaints, [] as [String; 0], "{}", closed.dom);
+    assert!(!closed.words("top").contains("/registry/pods/"));
+    let open = format!("{}#top", url(watched.port));
+    let seen = browser.open(&open, None).await;
+    assert_eq!(seen.complaints, [] as [String; 0], "{}", seen.dom);
+    let top = seen.words("top-groups");
+    assert!(top.contains("/registry/pods/ 10 "), "{top}");
+    let clients = seen.words("top-clients");
+    assert!(clients.contains("127.0.0.1"), "{clients}");
+    let file = picture_file("status-page-top.png");
+    let _ = std::fs::remove_file(&file);
+    browser
+        .picture(&open, Window(1280, 900), false, &file)
+        .await;
+    assert_eq!(size_of_png(&file), (1280, 900));
+}
+
+#[tokio::test]
 async fn an_alarm_is_shown_as_what_it_stops() {
     let Some(browser) = Browser::find() else {
         return;

@@ -350,6 +350,8 @@
   const startTop = () => { if (topTimer === null) pollTop(); };
   at("top").addEventListener("toggle", startTop);
   document.addEventListener("visibilitychange", startTop);
+  // A link to it opens it.
+  if (location.hash === "#top") at("top").open = true;
 
   // The clockwork. Silence is shown after two polls without an answer.
   const tell = () => {
