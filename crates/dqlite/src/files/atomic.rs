@@ -14,7 +14,8 @@ const FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// They say who may speak for this node.
 const MODE: u32 = 0o600;
 
-pub(super) fn read(path: &Path) -> Result<Option<String>, FileError> {
+/// Returns the text of a file; `None` if there is none.
+pub(crate) fn read(path: &Path) -> Result<Option<String>, FileError> {
     let file = match File::open(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         file => file.map_err(FileError::io("open", path))?,

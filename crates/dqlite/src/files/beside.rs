@@ -4,9 +4,10 @@ use super::durable::TEMPORARY_PREFIX;
 
 /// The files that may lie beside init.yaml: those that the Go server allows, those of a mount
 /// point, and the one that locking the directory leaves behind.
-pub const BESIDE_INIT: [&str; 7] = [
+pub const BESIDE_INIT: [&str; 8] = [
     "cluster.crt",
     "cluster.key",
+    "cluster-rotation.yaml",
     "init.yaml",
     "failure-domain",
     "tuning.yaml",

@@ -19,7 +19,7 @@ use super::relay::relay_inspected;
 use super::route::{ByteStream, PeerHandler, PeerStream, Route, read_opening};
 use crate::cluster_id::{ClusterId, is_introduction};
 use crate::socket::tune;
-use crate::tls::Tls;
+use crate::tls::{Shown, Tls};
 
 /// The timeout for the first eight bytes of an accepted connection, TLS handshake included.
 const OPENING_TIMEOUT: Duration = Duration::from_secs(10);
@@ -68,6 +68,9 @@ struct Gate {
     opening_timeout: Duration,
     places: Places,
 }
+
+/// A connection that has said what it speaks: what it has shown, its bytes, those that were read already.
+type Opened = (Option<Shown>, Box<dyn ByteStream>, BytesMut, Route);
 
 impl Proxy {
     /// Listens on the port. Connections are served by [`run`](Self::run).
@@ -144,9 +147,24 @@ impl Gate {
     ) -> io::Result<()> {
         tune(&stream)?;
         let opened = timeout(self.opening_timeout, self.open(stream));
-        let (mut stream, mut received, mut route) = opened
+        let (shown, stream, received, route) = opened
             .await
             .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
+        let served = self.serve_opened(stream, received, route, peer, place);
+        tokio::select! {
+            served = served => served,
+            () = distrusted(shown) => Err(io::Error::other("its certificate is trusted no more")),
+        }
+    }
+
+    async fn serve_opened(
+        &self,
+        mut stream: Box<dyn ByteStream>,
+        mut received: BytesMut,
+        mut route: Route,
+        peer: SocketAddr,
+        place: &Arc<Place>,
+    ) -> io::Result<()> {
         // From here on it is known, and never idle: with TLS it has shown the cluster's key.
         let known = place.begin();
         if let (Some(cluster), Route::Dqlite) = (&self.cluster_id, route) {
@@ -164,14 +182,17 @@ impl Gate {
         }
     }
 
-    async fn open(&self, stream: TcpStream) -> io::Result<(Box<dyn ByteStream>, BytesMut, Route)> {
-        let mut stream: Box<dyn ByteStream> = match &self.tls {
-            Some(tls) => Box::new(tls.accept(stream).await?),
-            None => Box::new(stream),
+    async fn open(&self, stream: TcpStream) -> io::Result<Opened> {
+        let (shown, mut stream): (_, Box<dyn ByteStream>) = match &self.tls {
+            Some(tls) => {
+                let stream = tls.accept(stream).await?;
+                (tls.shown_by(&stream), Box::new(stream))
+            }
+            None => (None, Box::new(stream)),
         };
         let mut received = BytesMut::new();
         let route = read_opening(&mut stream, &mut received).await?;
-        Ok((stream, received, route))
+        Ok((shown, stream, received, route))
     }
 
     /// Returns the protocol that a connection speaks after an introduction.
@@ -205,6 +226,14 @@ impl Gate {
         };
         peers.handle(stream).await;
         Ok(())
+    }
+}
+
+/// Ends when what was shown is trusted no more.
+async fn distrusted(shown: Option<Shown>) {
+    match shown {
+        Some(shown) => shown.distrusted().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::pair::{dns_name, read_certificates};
-use super::{Pair, Side, Tls, TlsError, TlsVersion, build};
+use super::{Pair, Tls, TlsError, TlsVersion};
 
 /// The certificate that a client shows, and the certificates that it trusts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,14 +28,9 @@ impl Tls {
             Some(ca) => read_certificates(ca)?,
             None => pair.all().to_vec(),
         };
-        let context =
-            |side| build(&pair, &trusted, side, options.min_version).map_err(TlsError::Refused);
         let own_name = || pair.first_dns_name().filter(|_| options.ca.is_none());
-        Ok(Tls {
-            server: context(Side::Server)?,
-            client: context(Side::Client)?,
-            server_name: options.server_name.clone().or_else(own_name),
-        })
+        let name = options.server_name.clone().or_else(own_name);
+        Self::trusting(&pair, &trusted, name, options.min_version)
     }
 }
 

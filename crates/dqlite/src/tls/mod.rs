@@ -6,33 +6,37 @@
 //!
 //! Invariants: both sides prove that they hold the key; a server is also checked for its name, the
 //! first DNS name of the pair's certificate, or the dialled host where it has none (as go-dqlite, which
-//! crashes on such a certificate). Nothing prompts: an encrypted key is refused.
+//! crashes on such a certificate). Nothing prompts: an encrypted key is refused. A pair is replaced for all clones at
+//! once, while both are trusted ([`Rotation`]); what the new trust does not cover is closed.
 
 mod certificate;
 mod client;
+mod contexts;
 mod error;
 mod new_pair;
 mod pair;
+mod rotation;
 
 use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::str::FromStr;
+use std::sync::Arc;
 
-use openssl::error::ErrorStack;
-use openssl::ssl::{Ssl, SslContext, SslContextBuilder, SslMethod, SslVerifyMode, SslVersion};
-use openssl::ssl::{SslOptions, SslSessionCacheMode};
-use openssl::x509::verify::{X509CheckFlags, X509VerifyFlags};
+use openssl::ssl::{Ssl, SslVersion};
 use openssl::x509::{X509, X509VerifyResult};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
 use tokio_openssl::SslStream;
 
 pub use certificate::{CertificateBuilder, is_host_name, new_key};
 pub use client::{ClientOptions, first_dns_name};
+use contexts::{Contexts, expect_name};
 pub use error::TlsError;
 pub use new_pair::NewPair;
-pub use pair::Pair;
+pub use pair::{Fingerprint, Pair};
+pub use rotation::{PemPair, ROTATION_FILE, Rotation, RotationStep};
 
 /// The oldest protocol version that is spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -84,12 +88,10 @@ pub struct TlsOptions {
     pub min_version: TlsVersion,
 }
 
-/// The cluster's key pair, ready for both sides. Cheap to clone.
+/// The cluster's key pair, ready for both sides. Cheap to clone; clones change together.
 #[derive(Clone)]
 pub struct Tls {
-    server: SslContext,
-    client: SslContext,
-    server_name: Option<String>,
+    contexts: watch::Sender<Arc<Contexts>>,
 }
 
 impl Tls {
@@ -101,13 +103,52 @@ impl Tls {
 
     /// Builds it from a pair that is in memory.
     pub fn of_pair(pair: &Pair, min_version: TlsVersion) -> Result<Tls, TlsError> {
-        let trusted = pair.all();
-        let context = |side| build(pair, trusted, side, min_version).map_err(TlsError::Refused);
+        let name = pair.first_dns_name();
+        Self::trusting(pair, pair.all(), name, min_version)
+    }
+
+    fn trusting(
+        pair: &Pair,
+        trusted: &[X509],
+        server_name: Option<String>,
+        min_version: TlsVersion,
+    ) -> Result<Tls, TlsError> {
+        let contexts = Contexts::build(pair, trusted, server_name, min_version)?;
         Ok(Tls {
-            server: context(Side::Server)?,
-            client: context(Side::Client)?,
-            server_name: pair.first_dns_name(),
+            contexts: watch::Sender::new(Arc::new(contexts)),
         })
+    }
+
+    /// Shows another pair from now on, and trusts its certificates and no others. Whoever waits for
+    /// [`replaced`](Self::replaced) or [`Shown::distrusted`] hears of it.
+    pub fn replace(&self, pair: &Pair) -> Result<(), TlsError> {
+        let min_version = self.contexts.borrow().min_version;
+        let contexts = Contexts::build(pair, pair.all(), pair.first_dns_name(), min_version)?;
+        self.contexts.send_replace(Arc::new(contexts));
+        Ok(())
+    }
+
+    /// Ends when another pair is shown than now. Never, if that does not happen.
+    pub fn replaced(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut contexts = self.contexts.subscribe();
+        let shown = contexts.borrow_and_update().shown.clone();
+        async move {
+            let is_another = |contexts: &Arc<Contexts>| contexts.shown != shown;
+            if contexts.wait_for(is_another).await.is_err() {
+                std::future::pending().await
+            }
+        }
+    }
+
+    /// Returns the fingerprint of the certificate that is shown.
+    pub fn shown(&self) -> Fingerprint {
+        Fingerprint::of(&self.contexts.borrow().shown)
+    }
+
+    /// Returns the fingerprints of the certificates that are trusted.
+    pub fn trusted(&self) -> Vec<Fingerprint> {
+        let contexts = self.contexts.borrow();
+        contexts.trusted.iter().map(Fingerprint::of).collect()
     }
 
     /// The handshake of a server. The caller sets the deadline.
@@ -115,7 +156,8 @@ impl Tls {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let mut stream = SslStream::new(Ssl::new(&self.server)?, stream)?;
+        let ssl = Ssl::new(&self.contexts.borrow().server)?;
+        let mut stream = SslStream::new(ssl, stream)?;
         Pin::new(&mut stream)
             .accept()
             .await
@@ -123,14 +165,20 @@ impl Tls {
         Ok(stream)
     }
 
+    /// Returns the certificate that the other side of a connection has shown.
+    pub fn shown_by<S>(&self, stream: &SslStream<S>) -> Option<Shown> {
+        Some(Shown {
+            certificate: stream.ssl().peer_certificate()?,
+            contexts: self.contexts.subscribe(),
+        })
+    }
+
     /// Returns whether others accept the pair's certificate from a node at this host.
     pub fn covers(&self, host: &str) -> bool {
-        let Some(certificate) = self.server.certificate() else {
-            return false;
-        };
+        let contexts = self.contexts.borrow();
         // A name of the cluster is asked for instead of the host.
-        self.server_name.is_some()
-            || certificate.subject_alt_names().is_some_and(|names| {
+        contexts.server_name.is_some()
+            || contexts.shown.subject_alt_names().is_some_and(|names| {
                 let ip = host.parse::<IpAddr>().ok();
                 let octets = ip.map(|ip| match ip {
                     IpAddr::V4(ip) => ip.octets().to_vec(),
@@ -146,8 +194,10 @@ impl Tls {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let mut ssl = Ssl::new(&self.client)?;
-        expect_name(&mut ssl, self.server_name.as_deref().unwrap_or(host))?;
+        let contexts = self.contexts.borrow().clone();
+        let mut ssl = Ssl::new(&contexts.client)?;
+        expect_name(&mut ssl, contexts.server_name.as_deref().unwrap_or(host))?;
+        contexts.accept_others(&mut ssl);
         let mut stream = SslStream::new(ssl, stream)?;
         let connected = Pin::new(&mut stream).connect().await;
         let verified = stream.ssl().verify_result();
@@ -166,58 +216,26 @@ impl Tls {
 impl std::fmt::Debug for Tls {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Tls")
-            .field("server_name", &self.server_name)
+            .field("server_name", &self.contexts.borrow().server_name)
             .finish_non_exhaustive()
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Side {
-    Server,
-    Client,
+/// The certificate by which the other side of a connection got in.
+pub struct Shown {
+    certificate: X509,
+    contexts: watch::Receiver<Arc<Contexts>>,
 }
 
-fn build(
-    pair: &Pair,
-    trusted: &[X509],
-    side: Side,
-    min_version: TlsVersion,
-) -> Result<SslContext, ErrorStack> {
-    let mut context = SslContextBuilder::new(match side {
-        Side::Server => SslMethod::tls_server(),
-        Side::Client => SslMethod::tls_client(),
-    })?;
-    context.set_min_proto_version(Some(min_version.as_openssl()))?;
-    if min_version.needs_level_0() {
-        context.set_cipher_list("DEFAULT:@SECLEVEL=0")?;
+impl Shown {
+    /// Ends when the certificate is not trusted any more. Never, if that does not happen.
+    pub async fn distrusted(mut self) {
+        let certificate = self.certificate;
+        let is_foreign = |contexts: &Arc<Contexts>| !contexts.trusts(&certificate);
+        if self.contexts.wait_for(is_foreign).await.is_err() {
+            std::future::pending().await
+        }
     }
-    context.set_options(SslOptions::NO_RENEGOTIATION | SslOptions::NO_TICKET);
-    // A resumed session would skip the certificates.
-    context.set_session_cache_mode(SslSessionCacheMode::OFF);
-    context.set_certificate(pair.certificate())?;
-    for issuer in pair.chain() {
-        context.add_extra_chain_cert(issuer.clone())?;
-    }
-    context.set_private_key(pair.key())?;
-    for trusted in trusted {
-        context.cert_store_mut().add_cert(trusted.clone())?;
-    }
-    // What is in the store is trusted as it is, be it a root or not.
-    context
-        .verify_param_mut()
-        .set_flags(X509VerifyFlags::PARTIAL_CHAIN)?;
-    context.set_verify(SslVerifyMode::PEER | SslVerifyMode::FAIL_IF_NO_PEER_CERT);
-    Ok(context.build())
-}
-
-fn expect_name(ssl: &mut Ssl, name: &str) -> Result<(), ErrorStack> {
-    if let Ok(ip) = name.parse::<IpAddr>() {
-        return ssl.param_mut().set_ip(ip);
-    }
-    ssl.set_hostname(name)?;
-    let param = ssl.param_mut();
-    param.set_hostflags(X509CheckFlags::NO_PARTIAL_WILDCARDS | X509CheckFlags::NEVER_CHECK_SUBJECT);
-    param.set_host(name)
 }
 
 fn handshake_error(error: openssl::ssl::Error) -> io::Error {

@@ -1,11 +1,14 @@
 //! The files of a key pair.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use openssl::asn1::Asn1Time;
+use bytes::Bytes;
+use openssl::asn1::{Asn1Time, Asn1TimeRef};
 use openssl::error::ErrorStack;
+use openssl::hash::MessageDigest;
 use openssl::pkey::{PKey, Private};
 use openssl::x509::X509;
 
@@ -15,6 +18,41 @@ use super::TlsError;
 const MAX_PEM_BYTES: u64 = 1 << 20;
 
 const DAY_S: i64 = 24 * 3600;
+
+/// The mark that tells certificates apart: the SHA-256 of the DER form. Empty where OpenSSL cannot make it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Fingerprint(Vec<u8>);
+
+impl Fingerprint {
+    pub fn of(certificate: &X509) -> Self {
+        let digest = certificate.digest(MessageDigest::sha256());
+        Self(digest.map(|digest| digest.to_vec()).unwrap_or_default())
+    }
+
+    pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
+        Self(bytes.into())
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Returns the bytes as messages carry them.
+    pub fn to_bytes(&self) -> Bytes {
+        Bytes::copy_from_slice(&self.0)
+    }
+}
+
+/// In the form of `openssl x509 -fingerprint -sha256`.
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, byte) in self.0.iter().enumerate() {
+            let colon = if at == 0 { "" } else { ":" };
+            write!(f, "{colon}{byte:02X}")?;
+        }
+        Ok(())
+    }
+}
 
 /// A certificate, its chain and its key.
 pub struct Pair {
@@ -71,18 +109,31 @@ impl Pair {
 
     /// Returns the time at which the first of the certificates expires, in seconds since 1970.
     pub fn expires_s(&self) -> Result<i64, ErrorStack> {
-        let epoch = Asn1Time::from_unix(0)?;
         let mut earliest = i64::MAX;
         for certificate in &self.certificates {
-            let left = epoch.diff(certificate.not_after())?;
-            earliest = earliest.min(i64::from(left.days) * DAY_S + i64::from(left.secs));
+            earliest = earliest.min(unix_s(certificate.not_after())?);
         }
         Ok(earliest)
+    }
+
+    /// Returns when the pair's own certificate begins and ends to be valid, in seconds since 1970.
+    pub fn valid_s(&self) -> Result<(i64, i64), ErrorStack> {
+        let own = self.certificate();
+        Ok((unix_s(own.not_before())?, unix_s(own.not_after())?))
+    }
+
+    pub fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of(self.certificate())
     }
 
     pub fn first_dns_name(&self) -> Option<String> {
         dns_name(self.certificate())
     }
+}
+
+fn unix_s(time: &Asn1TimeRef) -> Result<i64, ErrorStack> {
+    let since = Asn1Time::from_unix(0)?.diff(time)?;
+    Ok(i64::from(since.days) * DAY_S + i64::from(since.secs))
 }
 
 pub(super) fn dns_name(certificate: &X509) -> Option<String> {
