@@ -26,13 +26,13 @@ use etcd_state::{auth::AuthOptions, requests::Limits};
 use tracing::warn;
 
 pub use self::telemetry::{NoTarget, telemetry};
-pub use self::tls::{CERTIFICATE, KEY, load as load_pair};
+pub use self::tls::{CERTIFICATE, KEY, load as load_pair, rotation, settle as settle_pair};
 pub use self::{
     error::{ConfigError, quoted},
     next::{next_of, take_next},
     start::{
-        INIT, RESTORING, Start, UPDATE, check_unused, init_address, init_names_others,
-        prepare_restore,
+        INIT, RESTORING, Start, UPDATE, check_unused, init_address,
+        init_names_others, prepare_restore,
     },
     tuning::Tuning,
 };

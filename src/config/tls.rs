@@ -1,16 +1,22 @@
-//! `cluster.crt` and `cluster.key` of the storage directory.
+//! `cluster.crt` and `cluster.key` of the storage directory, and what says that they are being replaced.
 
 use std::{io::ErrorKind, path::Path};
 
-use dqlite::tls::{Tls, TlsError, TlsOptions, TlsVersion};
+use dqlite::tls::{ROTATION_FILE, Rotation, Tls, TlsError, TlsOptions, TlsVersion};
 
 use super::ConfigError;
 
 pub const CERTIFICATE: &str = "cluster.crt";
 pub const KEY: &str = "cluster.key";
 
-/// The pair of the nodes.
+/// The pair of the nodes. While it is replaced, what a crash has left in the two files does not matter.
 pub fn load(dir: &Path, min_version: TlsVersion) -> Result<Tls, ConfigError> {
+    if let Some(rotation) = rotation(dir)? {
+        let pair = rotation.files().open("cluster-rotation.yaml");
+        return pair
+            .and_then(|pair| Tls::of_pair(&pair, min_version))
+            .map_err(ConfigError::Tls);
+    }
     let (certificate, key) = (dir.join(CERTIFICATE), dir.join(KEY));
     Tls::load(&TlsOptions {
         certificate,
@@ -26,6 +32,38 @@ pub fn load(dir: &Path, min_version: TlsVersion) -> Result<Tls, ConfigError> {
         }
         error => ConfigError::Tls(error),
     })
+}
+
+/// Returns how far the replacement of the pair has come; `None` where it is not being replaced. Fails if somebody has
+/// put another pair into the directory meanwhile.
+pub fn rotation(dir: &Path) -> Result<Option<Rotation>, ConfigError> {
+    let Some(rotation) = Rotation::read(dir)? else {
+        return Ok(None);
+    };
+    let key = dir.join(KEY);
+    let is_foreign = rotation.is_foreign(dir);
+    match is_foreign.map_err(|source| ConfigError::Unreadable { path: key, source })? {
+        false => Ok(Some(rotation)),
+        true => Err(ConfigError::Invalid {
+            path: dir.join(ROTATION_FILE),
+            reason: "cluster.key was replaced by hand while `k8s-dqlite certs rotate` was under way: delete this file to \
+                     go on with cluster.crt and cluster.key as they are, or put the former ones back"
+                .to_owned(),
+        }),
+    }
+}
+
+/// Finishes what a crash cut short while the pair was replaced. The caller has locked the directory.
+pub fn settle(dir: &Path) -> Result<(), ConfigError> {
+    let Some(rotation) = rotation(dir)? else {
+        return Ok(());
+    };
+    rotation
+        .settle(dir)
+        .map_err(|source| ConfigError::Unwritable {
+            path: dir.join(CERTIFICATE),
+            source,
+        })
 }
 
 #[cfg(test)]

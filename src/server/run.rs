@@ -147,7 +147,7 @@ pub async fn run(
             endpoint: node.endpoint(),
             storage_dir: config.storage_dir.clone(),
             resolve: node.resolve(),
-            with_tls: config.tls.is_some(),
+            tls: config.tls.clone(),
             cluster_id: node.cluster_id.clone(),
             addresses: other_addresses(&node),
             reads: reads.clone(),

@@ -30,7 +30,7 @@ pub use self::{
 };
 use crate::{
     cluster::peer::Dialer,
-    config::{ConfigError, ServerConfig, Start, init_address},
+    config::{ConfigError, ServerConfig, Start, init_address, settle_pair},
 };
 
 /// One-way latency that the engine is told where tuning.yaml does not say: elections within 300 to
@@ -328,6 +328,9 @@ async fn start_engine(config: &ServerConfig) -> Result<Started, StartError> {
     let runtime = Handle::current();
     let started = tokio::task::spawn_blocking(move || {
         let lock = DirLock::acquire(&config.storage_dir)?;
+        if config.tls.is_some() {
+            settle_pair(&config.storage_dir)?;
+        }
         let identity = config.start.identify(&lock)?;
         let cluster_id =
             ClusterId::of(&config.storage_dir, &identity).map_err(ConfigError::from)?;

@@ -5,9 +5,13 @@ use std::{io, time::Duration};
 use dqlite::{client::Resolve, proxy::connect_peer, wire::NodeId};
 use hyper_util::rt::TokioIo;
 use peer_proto::{
-    AboutRequest, AboutResponse, RememberedRequest, RememberedResponse, peer_client::PeerClient,
+    AboutRequest, AboutResponse, CertificatesRequest, CertificatesResponse, RememberedRequest,
+    RememberedResponse, peer_client::PeerClient,
 };
-use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::{
+    Code,
+    transport::{Channel, Endpoint, Uri},
+};
 use tower::service_fn;
 
 /// A connection, TLS included, is made within this time, or not at all.
@@ -81,6 +85,28 @@ impl Dialer {
         answer.ok().map(tonic::Response::into_inner)
     }
 
+    /// Has a node make a step towards another pair. The caller sets the deadline.
+    pub async fn certificates(
+        &self,
+        address: &str,
+        request: CertificatesRequest,
+    ) -> Result<CertificatesResponse, NotMade> {
+        let client = self.dial(address).await;
+        let mut client = client.map_err(|error| NotMade::Unreachable(reason(&error)))?;
+        match client.certificates(request).await {
+            Ok(told) => Ok(told.into_inner()),
+            Err(status) => Err(match status.code() {
+                Code::Unimplemented => NotMade::Refused(
+                    "it runs an earlier version of k8s-dqlite: upgrade it first".to_owned(),
+                ),
+                Code::FailedPrecondition | Code::Internal => {
+                    NotMade::Refused(status.message().to_owned())
+                }
+                _ => NotMade::Unreachable(reason(&status)),
+            }),
+        }
+    }
+
     /// Returns all that another node says about itself. Fails with the reason if it does not
     /// answer.
     pub async fn details(&self, address: &str) -> Result<AboutResponse, String> {
@@ -91,6 +117,15 @@ impl Dialer {
             .map(tonic::Response::into_inner)
             .map_err(|status| reason(&status))
     }
+}
+
+/// The reason why a node has not made a step towards another pair.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotMade {
+    /// It is not reached, or does not let this program in.
+    Unreachable(String),
+    /// It refuses, or cannot.
+    Refused(String),
 }
 
 /// The innermost cause: what is around it says "transport error".

@@ -1,8 +1,8 @@
 //! The follower's side of a session with the leader.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{future::pending, pin::pin, sync::Arc, time::Duration};
 
-use dqlite::wire::NodeId;
+use dqlite::{tls::Tls, wire::NodeId};
 use etcd_state::{
     mvcc::{Replay, Revision},
     requests::RequestError,
@@ -43,6 +43,9 @@ const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest wait for the answers of a leader that leads no more. One that still runs answers at once.
 const LAST_ANSWERS_TIMEOUT: Duration = Duration::from_millis(200);
 
+/// The longest wait for the answers of a leader before a session is begun anew with another pair.
+const RENEW_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Pause before the same leader is asked again for what it has returned: it leads no more, as a rule, and the session ends
 /// within the pause.
 const RETURN_PAUSE: Duration = Duration::from_millis(200);
@@ -61,6 +64,8 @@ pub enum FollowError {
     Refused(#[from] Status),
     #[error("the leader closed the session")]
     Closed,
+    #[error("this node shows another certificate from now on")]
+    Renewed,
     #[error(transparent)]
     Apply(#[from] ApplyError),
     #[error("the leader sent a message that breaks the protocol")]
@@ -74,6 +79,8 @@ pub struct Follower<'a> {
     pub reads: &'a Arc<Reads>,
     pub remembered: &'a Remembered,
     pub hand_overs: &'a HandOvers,
+    /// The pair of the nodes, if they connect with TLS. When this node shows another one, its session is begun anew.
+    pub tls: Option<&'a Tls>,
     /// Called once the index is that of the leader.
     pub on_loaded: &'a (dyn Fn() + Send + Sync),
 }
@@ -112,6 +119,13 @@ impl Follower<'_> {
         until: impl Future<Output = T>,
     ) -> Result<T, FollowError> {
         let mut until = pin!(until);
+        let replaced = self.tls.map(Tls::replaced);
+        let mut renewed = pin!(async {
+            match replaced {
+                Some(replaced) => replaced.await,
+                None => pending().await,
+            }
+        });
         let session = tokio::select! {
             opened = self.open(dialer, address) => opened?,
             wanted = &mut until => return Ok(wanted),
@@ -126,6 +140,11 @@ impl Follower<'_> {
                 // The leader, if it still can, answers what it has begun, and returns the rest.
                 let _ = timeout(LAST_ANSWERS_TIMEOUT, &mut following).await;
                 Ok(wanted)
+            }
+            () = &mut renewed => {
+                close.send_replace(true);
+                let _ = timeout(RENEW_TIMEOUT, &mut following).await;
+                Err(FollowError::Renewed)
             }
         };
         drop(following);

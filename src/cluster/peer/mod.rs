@@ -33,7 +33,7 @@ mod service;
 mod tenure;
 
 pub use self::{
-    dial::Dialer,
+    dial::{Dialer, NotMade},
     log_ends::{Found, Remembered, has_lost},
     monitor::ClusterView,
     node_info::{DISK_IS_LOW, OwnFiles, details},

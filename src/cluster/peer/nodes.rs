@@ -6,6 +6,7 @@ use dqlite::{
     client::{Endpoint, Resolve},
     cluster_id::ClusterId,
     node::LogEnd,
+    tls::Tls,
     wire::NodeId,
 };
 use tokio::{
@@ -26,9 +27,12 @@ use super::{
     serve::{PeerConnections, serve},
     service::PeerService,
 };
-use crate::store::{
-    Replica, Store,
-    conversion::{BackupTo, ConversionOptions},
+use crate::{
+    cluster::certificates::NodeCertificates,
+    store::{
+        Replica, Store,
+        conversion::{BackupTo, ConversionOptions},
+    },
 };
 
 pub struct NodeOptions {
@@ -38,7 +42,8 @@ pub struct NodeOptions {
     pub storage_dir: PathBuf,
     /// The way to reach other nodes.
     pub resolve: Resolve,
-    pub with_tls: bool,
+    /// `None` if nodes connect without TLS.
+    pub tls: Option<Tls>,
     /// The history that this node belongs to.
     pub cluster_id: ClusterId,
     /// The addresses of the other nodes, as far as they are known.
@@ -72,7 +77,7 @@ impl Nodes {
             endpoint,
             storage_dir,
             resolve,
-            with_tls,
+            tls,
             cluster_id,
             addresses,
             reads,
@@ -86,10 +91,14 @@ impl Nodes {
         };
         let engine = Arc::new(EngineView::new(endpoint, storage_dir.clone()));
         let own_files = OwnFiles {
-            dir: storage_dir,
-            with_tls,
+            dir: storage_dir.clone(),
+            with_tls: tls.is_some(),
         };
         let dialer = Dialer::new(resolve);
+        let certificates = tls.clone().map(|tls| {
+            let certificates = NodeCertificates::new(own_id, storage_dir, tls);
+            Arc::new(certificates)
+        });
         let (view_sender, cluster_view) = watch::channel(ClusterView::default());
         let (tenure_sender, tenure) = watch::channel(None);
         let (loaded_sender, is_loaded) = watch::channel(false);
@@ -112,6 +121,7 @@ impl Nodes {
             own_files,
             cluster_id,
             remembered: remembered.clone(),
+            certificates,
         };
         let decisions =
             Decisions::new(own_id, cluster_view.clone(), orders_receiver, reads.clone());
@@ -128,6 +138,7 @@ impl Nodes {
             reminds_at: Instant::now() + REMIND_AFTER,
             remembered,
             hand_overs: hand_overs.clone(),
+            tls,
         };
         let serving = async move {
             if let Err(error) = serve(service, connections).await {

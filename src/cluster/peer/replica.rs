@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use dqlite::wire::NodeId;
+use dqlite::{tls::Tls, wire::NodeId};
 use replication::coordinator::{self, Command, Event};
 use stopping::warn;
 use tokio::{
@@ -69,6 +69,8 @@ pub struct Coordinator {
     pub reminds_at: Instant,
     pub remembered: Arc<Remembered>,
     pub hand_overs: Arc<HandOvers>,
+    /// The pair of the nodes, if they connect with TLS.
+    pub tls: Option<Tls>,
 }
 
 impl Coordinator {
@@ -211,6 +213,7 @@ impl Coordinator {
             reads: &self.reads,
             remembered: &self.remembered,
             hand_overs: &self.hand_overs,
+            tls: self.tls.as_ref(),
             on_loaded: &on_loaded,
         };
         let until = self.decisions.heed(was_loaded);

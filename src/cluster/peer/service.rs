@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use dqlite::{cluster_id::ClusterId, wire::NodeId};
 use peer_proto::{
-    self as proto, AboutRequest, AboutResponse, FromLeader, RememberedRequest, RememberedResponse,
-    ToLeader, peer_server::Peer,
+    self as proto, AboutRequest, AboutResponse, CertificatesRequest, CertificatesResponse,
+    FromLeader, RememberedRequest, RememberedResponse, ToLeader, peer_server::Peer,
 };
 use replication::View;
 use tokio::sync::{mpsc, watch};
@@ -19,7 +19,10 @@ use super::{
     node_info::{OwnFiles, details},
     tenure::Tenure,
 };
-use crate::store::{NEWEST_SCHEMA, Store};
+use crate::{
+    cluster::certificates::{NodeCertificates, StepError},
+    store::{NEWEST_SCHEMA, Store},
+};
 
 /// The service that other nodes call.
 #[derive(Clone)]
@@ -33,6 +36,8 @@ pub struct PeerService {
     pub own_files: OwnFiles,
     pub cluster_id: ClusterId,
     pub remembered: Arc<Remembered>,
+    /// `None` if nodes connect without TLS.
+    pub certificates: Option<Arc<NodeCertificates>>,
 }
 
 #[tonic::async_trait]
@@ -89,6 +94,25 @@ impl Peer for PeerService {
                 .remembered
                 .of(NodeId::new(request.into_inner().member_id)),
         }))
+    }
+
+    async fn certificates(
+        &self,
+        request: Request<CertificatesRequest>,
+    ) -> Result<Response<CertificatesResponse>, Status> {
+        let Some(own) = self.certificates.clone() else {
+            let reason = "this node speaks no TLS with other nodes (--enable-tls=false)";
+            return Err(Status::failed_precondition(reason));
+        };
+        let made = tokio::task::spawn_blocking(move || own.make(request.into_inner()));
+        let made = made.await.expect("a step does not panic");
+        let told = made.map_err(|error| match error {
+            StepError::Refused(_) | StepError::Pair(_) => {
+                Status::failed_precondition(error.to_string())
+            }
+            StepError::File(_) | StepError::Write(_) => Status::internal(error.to_string()),
+        });
+        told.map(Response::new)
     }
 }
 
