@@ -8,6 +8,7 @@ use crate::{
     backup::BackupError,
     cluster::{node::StartError, status::Health},
     commands::{
+        certs::CertsError,
         doctor::{DoctorError, Fault},
         init::InitError,
         inspect::InspectError,
@@ -76,6 +77,17 @@ impl From<&InitError> for Exit {
             InitError::Address(_) => Self::Listen,
             InitError::Cluster { .. } => Self::Unreachable,
             InitError::Refused(_) => Self::Refused,
+        }
+    }
+}
+
+impl From<&CertsError> for Exit {
+    fn from(error: &CertsError) -> Self {
+        match error {
+            CertsError::Config(_) => Self::Config,
+            CertsError::NewPair(_) => Self::Failure,
+            CertsError::Refused(_) | CertsError::Conflict(_) => Self::Refused,
+            CertsError::Unreachable(_) => Self::Unreachable,
         }
     }
 }

@@ -11,7 +11,8 @@ use std::{
 use k8s_dqlite::{
     args::{Args, BackupCommand, Command},
     commands::{
-        backup, doctor, init, inspect, migrator, recover, restore, roll_back, snap, status, top,
+        backup, certs, doctor, init, inspect, migrator, recover, restore, roll_back, snap, status,
+        top,
     },
     config,
     exit::{Exit, of_file_failure},
@@ -251,6 +252,7 @@ async fn obey(args: &Args, command: &Command) -> Result<Done, Failed> {
                 exit: report.health.into(),
             }
         }
+        Command::Certs(wanted) => Done::text(certs::run(wanted, now_s()).await?),
         Command::Get(wanted) => Done::text(inspect::get(wanted).await?),
         Command::History(wanted) => Done::text(inspect::history(wanted).await?),
         Command::Diff(wanted) => Done::text(inspect::diff(wanted).await?),

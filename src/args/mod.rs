@@ -4,6 +4,7 @@
 
 mod auth;
 mod backup;
+mod certs;
 mod client_tls;
 mod client_urls;
 mod conversion;
@@ -38,6 +39,7 @@ pub use command_line::{DurationError, GoDuration};
 pub use self::{
     auth::{AuthFlags, JwtFlags, TokenKind},
     backup::{BackupArgs, BackupCommand, ScheduledBackupFlags, VerifyArgs},
+    certs::{CertsArgs, CertsCommand, CertsRotateArgs, CertsShowArgs},
     client_tls::{ClientTlsFlags, file},
     client_urls::ClientUrls,
     conversion::RollBackArgs,
@@ -56,6 +58,9 @@ pub use self::{
 };
 
 pub const DEFAULT_STORAGE_DIR: &str = "/var/tmp/k8s-dqlite";
+/// The variable by which the snap names the directory of its node for commands that work on it.
+pub const STORAGE_DIR_VARIABLE: &str = "K8S_DQLITE_STORAGE_DIR";
+
 pub const DEFAULT_LISTEN: &str = "tcp://127.0.0.1:12379";
 
 /// A datastore for Kubernetes: the etcd v3 API on dqlite.
@@ -306,6 +311,8 @@ pub enum Command {
     RollBack(RollBackArgs),
     /// Show the nodes of the cluster and how they are. Exit code 10: degraded, 11: no leader.
     Status(StatusArgs),
+    /// Show the certificates that nodes show each other, or replace them while all nodes run.
+    Certs(CertsArgs),
     /// Show a key, now or at a revision: text as text, objects of Kubernetes as YAML.
     Get(GetArgs),
     /// Show all revisions of a key that are kept, and what each changed.

@@ -33,16 +33,16 @@ use crate::{
 const NODE_PORT: u16 = 29001;
 
 /// The name that nodes ask each other for, as in config/csr-dqlite.conf.template.
-const SERVER_NAME: &str = "k8s";
+pub(super) const SERVER_NAME: &str = "k8s";
 
 /// The validity of a pair, ten years, as in scripts/certs: all nodes need a new one at once.
-const VALID_S: i64 = 3650 * 24 * 3600;
+pub(super) const VALID_S: i64 = 3650 * 24 * 3600;
 
 /// The bits of a file's mode by which its group and others may write.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 
 /// Clocks of nodes differ a little.
-const SKEW_S: i64 = 60;
+pub(super) const SKEW_S: i64 = 60;
 
 /// The time that the cluster has to tell its nodes.
 const CLUSTER_TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,6 +1,7 @@
 //! The sub-commands of the program.
 
 pub mod backup;
+pub mod certs;
 pub mod doctor;
 pub mod init;
 pub mod inspect;

@@ -3,6 +3,7 @@
 mod address;
 mod auto_sync;
 mod behind;
+mod certificates;
 mod client_urls;
 pub mod engine_log;
 mod histories;

@@ -17,7 +17,7 @@ fn prepare() -> Server {
 }
 
 /// Starts a server that must give up, with this exit code (docs/operations.md); returns what it says.
-async fn refuses_to_start(server: &mut Server, code: i32) -> String {
+pub async fn refuses_to_start(server: &mut Server, code: i32) -> String {
     let before = server.output().len();
     server.launch();
     let status = server.process().wait().await;
