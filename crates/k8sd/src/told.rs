@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dqlite::client::{ConnectOptions, Connection, Endpoint};
+use dqlite::client::{ConnectOptions, Connection};
 use service_manager::Watchdog;
 use tokio::time::sleep;
 
@@ -84,8 +84,8 @@ async fn ask_engine(daemon: &Daemon, answered: &Mutex<Instant>) {
             }
             Phase::Opening(cluster) | Phase::Open(cluster) => {
                 if connection.is_none() {
-                    let endpoint = Endpoint::from_address(&cluster.engine);
-                    connection = Connection::connect(&endpoint, options).await.ok();
+                    let endpoint = cluster.engine.endpoint();
+                    connection = Connection::connect(endpoint, options).await.ok();
                 }
                 match &mut connection {
                     Some(open) => open.leader().await.is_ok(),

@@ -43,6 +43,11 @@ impl LocalEngine {
         }
     }
 
+    /// Where the engine listens.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
     pub(super) async fn connect(&self) -> io::Result<Stream> {
         timeout(ENGINE_TIMEOUT, self.endpoint.connect()).await?
     }
