@@ -245,6 +245,13 @@ async fn an_expired_pair_and_late_backups_are_told() {
         has(&found, "backups", "warning", "the newest is "),
         "{found:#}"
     );
+    let future = "k8s-dqlite-21200101T000000Z-r000000000007-0000000000000001.db.gz";
+    fs::write(backups.path().join(future), "").unwrap();
+    let (found, _) = doctor_with(&flags, &server);
+    assert!(
+        has(&found, "backups", "warning", "of a time to come"),
+        "{found:#}"
+    );
     fs::remove_file(dir.join("cluster.key")).unwrap();
     let (found, code) = doctor_with(&flags, &server);
     assert_eq!(code, 3, "{found:#}");

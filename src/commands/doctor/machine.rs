@@ -29,6 +29,9 @@ const FEW_FILES: u64 = 4096;
 /// Backups older than so many intervals are late.
 const LATE_INTERVALS: u64 = 2;
 
+/// Seconds by which a clock may have been set back without a word about it.
+const CLOCK_LEEWAY_S: u64 = 60;
+
 /// Files of a directory of backups that are looked at.
 const MAX_BACKUPS: usize = 65_536;
 
@@ -215,6 +218,12 @@ pub fn backups(args: &Args, now_s: i64, findings: &mut Vec<Finding>) {
     findings.push(match newest {
         None => Finding::warning("backups", format!("there is none in {}", dir.display()))
             .with_remedy(remedy, "Scheduled backups"),
+        Some(at_s) if at_s > now_s.cast_unsigned() + CLOCK_LEEWAY_S => {
+            Finding::warning("backups", "the newest is of a time to come").with_remedy(
+                "set this machine's clock, or move that file away if the clock was wrong when it was made",
+                "Scheduled backups",
+            )
+        }
         Some(at_s) => {
             let age_s = now_s.cast_unsigned().saturating_sub(at_s);
             let text = format!("the newest is {} old", age(age_s));

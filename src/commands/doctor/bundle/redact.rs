@@ -42,7 +42,7 @@ pub fn redacted(text: &str, dirs: &[&Path]) -> String {
 }
 
 fn redacted_line(line: &str, dirs: &[&Path]) -> String {
-    let line = without_request(line);
+    let line = without_request(&without_colours(line));
     let line = KEY_FIELDS
         .iter()
         .fold(line, |line, field| without_quoted(&line, field));
@@ -51,6 +51,17 @@ fn redacted_line(line: &str, dirs: &[&Path]) -> String {
     }
     let words = line.split_inclusive([' ', '=', ',', '"', '\'', '(', '[']);
     words.map(|word| without_key(word, dirs)).collect()
+}
+
+/// Removes the sequences with which a terminal shows colours: they are inside of the names of fields.
+fn without_colours(line: &str) -> String {
+    let mut parts = line.split("\x1b[");
+    let mut result = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let end = part.find(|c: char| c.is_ascii_alphabetic());
+        result += end.map_or("", |end| &part[end + 1..]);
+    }
+    result
 }
 
 fn without_request(line: &str) -> String {
@@ -104,15 +115,11 @@ fn without_key(word: &str, dirs: &[&Path]) -> String {
                 .iter()
                 .any(|dir| word.starts_with(&*dir.to_string_lossy()))
     };
-    match word.len() > 1 && word.starts_with('/') && !is_file(word) {
+    let separators = [' ', '=', ',', '"', '\'', '(', '['];
+    let text = word.trim_end_matches(separators);
+    match text.len() > 1 && text.starts_with('/') && !is_file(text) {
         false => word.to_owned(),
-        true => {
-            let end = word.len()
-                - word
-                    .trim_end_matches([' ', '=', ',', '"', '\'', '(', '['])
-                    .len();
-            format!("{REMOVED}{}", &word[word.len() - end..])
-        }
+        true => format!("{REMOVED}{}", &word[text.len()..]),
     }
 }
 
@@ -129,6 +136,10 @@ mod tests {
     #[test]
     fn keys_of_requests_go_and_the_rest_stays() {
         for (text, left) in [
+            (
+                "slow \x1b[3mrequest\x1b[0m\x1b[2m=\x1b[0m\"key:\\\"x\\\"\" \x1b[3mresponse\x1b[0m\x1b[2m=\x1b[0msize:1",
+                "slow request=[removed] response=size:1",
+            ),
             (
                 "WARN apply request took too long took=3ms request=key:\"/r/x\" value_size:5 response=size:28 code:0",
                 "WARN apply request took too long took=3ms request=[removed] response=size:28 code:0",
