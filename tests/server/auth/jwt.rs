@@ -243,18 +243,36 @@ async fn etcdctl_signs_in_and_shows_tokens() {
 #[tokio::test]
 async fn keys_of_no_use_end_the_start_with_what_is_needed() {
     let keys = Keys::new("ES256");
-    for (options, told) in [
-        (format!("priv-key={}", keys.path("none")), "cannot read"),
-        ("priv-key=/dev/zero".to_owned(), "it has more than 1 MiB"),
+    let short = Keys::new("PS256");
+    let public = PKey::from_rsa(Rsa::generate(768).unwrap()).unwrap();
+    fs::write(short.path("key.pub"), public.public_key_to_pem().unwrap()).unwrap();
+    for (keys, options, told) in [
         (
+            &keys,
+            format!("priv-key={}", keys.path("none")),
+            "cannot read",
+        ),
+        (
+            &keys,
+            "priv-key=/dev/zero".to_owned(),
+            "it has more than 1 MiB",
+        ),
+        (
+            &keys,
             format!("priv-key={}", keys.path("key.pub")),
             "no private key in PEM",
         ),
         (
+            &keys,
             format!("ttl=5m,pub-key={}", keys.path("key")),
             "neither a public key",
         ),
-        ("ttl=5m".to_owned(), "name priv-key to make tokens"),
+        (&keys, "ttl=5m".to_owned(), "name priv-key to make tokens"),
+        (
+            &short,
+            format!("pub-key={}", short.path("key.pub")),
+            "an RSA key of 1024 bits or more",
+        ),
     ] {
         let flags = keys.flags_with(&options).to_vec();
         let options = Options { flags, tls: None };

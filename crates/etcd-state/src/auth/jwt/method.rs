@@ -97,6 +97,9 @@ impl Hash {
     }
 }
 
+/// The shortest RSA key: Go's library, which other programs and etcd make and check tokens with, takes none that is shorter.
+const RSA_BITS_MIN: u32 = 1024;
+
 /// A text that is signed to try keys.
 const PROBE: &[u8] = b"probe";
 
@@ -206,7 +209,10 @@ fn read_public(method: SignMethod, pem: &[u8]) -> Result<PKey<Public>, KeyError>
 /// Fails unless the method signs with such keys.
 fn check<K: HasPublic>(method: SignMethod, key: &PKeyRef<K>) -> Result<(), String> {
     let (fits, wanted) = match method.kind {
-        Kind::Rsa(_) | Kind::RsaPss(_) => (key.id() == Id::RSA, "an RSA key".to_owned()),
+        Kind::Rsa(_) | Kind::RsaPss(_) => (
+            key.id() == Id::RSA && key.bits() >= RSA_BITS_MIN,
+            format!("an RSA key of {RSA_BITS_MIN} bits or more"),
+        ),
         Kind::Ed25519 => (key.id() == Id::ED25519, "an Ed25519 key".to_owned()),
         Kind::Ecdsa(hash) => {
             let (curve, _) = hash.curve();

@@ -226,6 +226,13 @@ fn keys_that_do_not_fit_are_refused_with_what_is_needed() {
     assert!(refused("ES256", None, Some(b"nonsense")).contains("neither a public key"));
     assert!(refused("ES256", None, None).contains("name priv-key"));
     assert!(refused("HS256", Some(b""), None).contains("a file of secret bytes"));
+    // Which checks nothing that others sign, and cannot be tried.
+    let shorter = PKey::from_rsa(Rsa::generate(768).unwrap()).unwrap();
+    let told = refused("RS256", None, Some(&public(&shorter)));
+    assert!(
+        told.contains("pub-key: RS256 needs an RSA key of 1024 bits or more"),
+        "{told}"
+    );
     let short = private(&PKey::from_rsa(Rsa::generate(1024).unwrap()).unwrap());
     let told = refused("PS512", Some(&short), None);
     assert!(
