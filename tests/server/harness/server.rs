@@ -133,7 +133,7 @@ impl Server {
     }
 
     /// A URL without TLS, which leads through a tunnel where the server speaks with it.
-    async fn plain_url(&self) -> String {
+    pub async fn plain_url(&self) -> String {
         match &self.options.tls {
             Some(client) => format!("http://127.0.0.1:{}", client.tunnel(self.client_port).await),
             None => self.client_url(),

@@ -9,13 +9,13 @@ use crate::harness::*;
 
 /// A new client is served within this time. It takes milliseconds, and a second where others keep the machine
 /// busy; what has to be told from it is the wait for a timeout of 10 or 30 s.
-const SERVED_WITHIN: Duration = Duration::from_secs(5);
+pub const SERVED_WITHIN: Duration = Duration::from_secs(5);
 
-const SILENT: usize = 5000;
-const HALF_OPEN: usize = 3000;
+pub const SILENT: usize = 5000;
+pub const HALF_OPEN: usize = 3000;
 
 /// The beginning of a connection with HTTP/2: the preface, and no settings.
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
 async fn is_served_at_once(server: &Server) {
     let began = Instant::now();

@@ -4,6 +4,7 @@
 
 mod call;
 mod crowds;
+mod latency;
 mod payload;
 
 use std::collections::BTreeMap;
