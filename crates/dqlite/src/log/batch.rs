@@ -111,6 +111,27 @@ impl<'a> Batch<'a> {
         })
     }
 
+    /// Returns the bytes of the batch with other data in some of its entries, each of a multiple of 8 bytes; `None` where
+    /// `replace` replaces none.
+    pub fn with_data(self, replace: impl Fn(Entry<'a>) -> Option<Vec<u8>>) -> Option<Vec<u8>> {
+        let count = self.headers.len() / ENTRY_HEADER_BYTES;
+        let mut headers = (count as u64).to_le_bytes().to_vec();
+        let (mut data, mut is_replaced) = (Vec::new(), false);
+        for (entry, header) in self
+            .entries()
+            .zip(self.headers.chunks_exact(ENTRY_HEADER_BYTES))
+        {
+            let replaced = replace(entry);
+            is_replaced |= replaced.is_some();
+            let own = replaced.as_deref().unwrap_or(entry.data);
+            headers.extend(&header[..12]);
+            headers.extend((own.len() as u32).to_le_bytes());
+            data.extend(own);
+        }
+        let sums = [crc32(&headers, 0), crc32(&data, 0)].map(u32::to_le_bytes);
+        is_replaced.then(|| [&sums.concat()[..], &headers, &data].concat())
+    }
+
     pub fn entries(self) -> impl Iterator<Item = Entry<'a>> {
         let mut data = self.data;
         self.headers

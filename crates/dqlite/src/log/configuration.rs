@@ -33,6 +33,24 @@ pub fn decode(bytes: &[u8]) -> Option<Vec<Server>> {
     (!servers.is_empty()).then_some(servers)
 }
 
+/// Returns the bytes of these nodes, a multiple of 8.
+pub fn encode(servers: &[Server]) -> Vec<u8> {
+    let mut bytes = vec![1];
+    bytes.extend((servers.len() as u64).to_le_bytes());
+    for server in servers {
+        bytes.extend(server.id.number().to_le_bytes());
+        bytes.extend(server.address.as_bytes());
+        bytes.push(0);
+        bytes.push(match server.role {
+            Role::StandBy => 0,
+            Role::Voter => 1,
+            Role::Spare => 2,
+        });
+    }
+    bytes.resize(bytes.len().next_multiple_of(8), 0);
+    bytes
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -55,6 +73,10 @@ mod tests {
         let roles: Vec<_> = servers.iter().map(|server| server.role).collect();
         assert_eq!(roles, [Role::Voter, Role::StandBy, Role::Spare]);
         assert_eq!(servers[1].address, "b:2");
+        assert_eq!(
+            encode(&servers),
+            encoded(&[(1, "a:1", 1), (2, "b:2", 0), (3, "c:3", 2)])
+        );
     }
 
     #[test]

@@ -42,6 +42,7 @@ mod judge;
 mod metadata;
 mod name;
 mod plan;
+mod readdress;
 mod report;
 mod segment;
 #[cfg(test)]
@@ -65,6 +66,7 @@ pub(crate) use metadata::{Metadata, NAMES as METADATA_NAMES};
 pub(crate) use name::FileName;
 pub use name::SnapshotId;
 pub use plan::FoundFile;
+pub use readdress::{AddressChanges, AddressFault};
 pub use report::{ClosedReport, Configuration, OpenReport, Remnant, Report, SnapshotReport};
 pub use snapshot_content::Database;
 pub use verify::{Files, verify};
