@@ -49,7 +49,7 @@ pub use self::{
     listen::ListenAddresses,
     logs::{LogFlags, LogFormat, Threshold},
     migrator::{CopyFlags, MigratorArgs, MigratorMode, Origin},
-    recover::{Accepted, MemberArg, RecoverArgs},
+    recover::{Accepted, AddressArg, MemberArg, RecoverArgs},
     remote::RemoteFlags,
     restore::RestoreArgs,
     snap::Hook,
@@ -352,6 +352,13 @@ impl Args {
             migrator
                 .check()
                 .map_err(|message| Self::command().error(ErrorKind::ArgumentConflict, message))?;
+        }
+        if let Some(Command::Recover(recover)) = &mut args.command {
+            recover
+                .complete(std::env::var_os(STORAGE_DIR_VARIABLE).map(PathBuf::from))
+                .map_err(|message| {
+                    Self::command().error(ErrorKind::MissingRequiredArgument, message)
+                })?;
         }
         args.remarks = remarks;
         Ok(args)

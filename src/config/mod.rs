@@ -31,8 +31,8 @@ pub use self::{
     error::{ConfigError, quoted},
     next::{next_of, take_next},
     start::{
-        INIT, RESTORING, Start, UPDATE, check_unused, init_address, init_names_others,
-        prepare_restore,
+        INIT, READDRESSING, RESTORING, Start, UPDATE, check_unused, init_address,
+        init_names_others, prepare_restore,
     },
     tuning::Tuning,
 };

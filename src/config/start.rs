@@ -32,6 +32,9 @@ const JOIN: &str = "join";
 /// The mark of a directory into which a snapshot is being restored.
 pub const RESTORING: &str = "restoring";
 
+/// The mark of a directory whose nodes are being given other addresses, which it has as `recover --addresses` takes them.
+pub const READDRESSING: &str = "readdressing";
+
 /// The way in which the node in the storage directory begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Start {
@@ -151,6 +154,14 @@ pub(super) fn read(
                      again, which begins anew"
                     .to_owned(),
         });
+    }
+    let mark = dir.join(READDRESSING);
+    if let Some(addresses) = yaml::read(&mark)? {
+        let reason = format!(
+            "the change of all addresses did not finish: run `k8s-dqlite recover {} --yes --addresses {addresses}`, which goes on",
+            super::quoted(dir)
+        );
+        return Err(ConfigError::Invalid { path: mark, reason });
     }
     let path = dir.join(INIT);
     if let Some(text) = yaml::read(&path)? {

@@ -1,11 +1,12 @@
-//! The sub-command `recover`: from a lost majority back to a cluster, and from a damaged directory back to
-//! a node.
+//! The sub-command `recover`: from a lost majority back to a cluster, from a damaged directory back to
+//! a node, and from one network to another.
 //!
 //! Invariants: nothing is changed without `--yes` (`--reseed` is one of its own), nor before a copy of it is
 //! on the disk; a directory in use is never touched; whoever has newer data is told apart first; no other node of the
 //! cluster may run. Until
 //! the last file is written, running it again does the rest.
 
+mod addresses;
 mod advice;
 mod backup;
 mod reseed;
@@ -41,6 +42,9 @@ pub enum RecoverError {
 pub async fn run(args: &RecoverArgs, now_s: i64) -> Result<String, RecoverError> {
     match &args.storage_dir {
         Some(dir) => reseed::run(&absolute(dir)?, args, now_s).await,
+        None if !args.addresses.is_empty() => {
+            addresses::run(&absolute(&args.dirs[0])?, args, now_s)
+        }
         None => recover(args, now_s).await,
     }
 }

@@ -1,5 +1,6 @@
 //! `k8s-dqlite recover`: back from a lost majority, and from a damaged directory.
 
+mod addresses;
 mod damage;
 mod majority;
 mod older_copy;
