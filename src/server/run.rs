@@ -27,7 +27,7 @@ use crate::{
     api::{self, Identity, ListenError, Listener, Served, Services, Sources, Stopping, WebRules},
     backup::{self, Maker},
     cluster::{
-        node::{Membership, Pauses, Publisher, RunningNode, StartError},
+        node::{Membership, Pauses, Publisher, RunningNode, StartError, check_free},
         peer::{ClusterView, CoordinatorError, NodeOptions, Nodes, PeerPort, Reads},
     },
     compact::{self, ClientCompactions},
@@ -109,6 +109,7 @@ pub async fn run(
     stop: impl Future<Output = ()>,
     hangups: Hangups,
 ) -> Result<(), ServerError> {
+    check_free(&config.storage_dir).await?;
     let passed = Sockets::from_environment().map_err(ListenError::Passed)?;
     let tls = config.client_tls.as_ref();
     let listeners = Listener::bind_all(&config.listen.0, tls, passed).await?;

@@ -245,12 +245,17 @@ impl RunningNode {
     }
 }
 
-/// Takes the port of this node, if its address is known before the engine has started. Another process that works on the
-/// directory has the port as well, and is the better reason to end.
-async fn bind_port(config: &ServerConfig) -> Result<Option<BoundPort>, StartError> {
-    let dir = config.storage_dir.clone();
+/// Fails if another process works on the directory, which may have its ports as well.
+pub async fn check_free(dir: &Path) -> Result<(), StartError> {
+    let dir = dir.to_owned();
     let locked = tokio::task::spawn_blocking(move || DirLock::acquire(&dir));
     drop(locked.await.expect("locking does not panic")?);
+    Ok(())
+}
+
+/// Takes the port of this node, if its address is known before the engine has started.
+async fn bind_port(config: &ServerConfig) -> Result<Option<BoundPort>, StartError> {
+    check_free(&config.storage_dir).await?;
     let address = match &config.start {
         Start::First { address } | Start::Join { address, .. } | Start::Move { address } => {
             Some(address.to_string())
