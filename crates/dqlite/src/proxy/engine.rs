@@ -43,7 +43,7 @@ impl LocalEngine {
         }
     }
 
-    /// Where the engine listens.
+    /// Returns the endpoint at which the engine listens.
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }
