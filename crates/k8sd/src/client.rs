@@ -95,10 +95,10 @@ impl Target {
         timeout: Duration,
     ) -> Result<T, Error> {
         let asked = self.ask(&method, path, body);
-        let late = || Err(io::ErrorKind::TimedOut.into());
-        let answer = tokio::time::timeout(timeout, asked)
-            .await
-            .unwrap_or_else(|_| late());
+        let Ok(answer) = tokio::time::timeout(timeout, asked).await else {
+            let late = io::ErrorKind::TimedOut.into();
+            return Err(Error::Late(self.failed(&method, path, &late)));
+        };
         let answer = answer.map_err(|error| self.unanswered(&method, path, &error))?;
         api::open(&answer)
     }

@@ -271,7 +271,7 @@ async fn listen(address: &str) -> Result<TcpListener, Error> {
             }
             bound => {
                 return bound.map_err(|error| {
-                    Error::Unavailable(format!("cannot listen on {address}: {error}"))
+                    Error::Listen(format!("cannot listen on {address}: {error}"))
                 });
             }
         }

@@ -19,6 +19,15 @@ pub enum Error {
     /// Try again later.
     #[error("{0}")]
     Unavailable(String),
+    /// Another daemon has the state directory.
+    #[error("{0}")]
+    Held(String),
+    /// The daemon cannot listen on its address.
+    #[error("{0}")]
+    Listen(String),
+    /// There was no answer in time: what was asked for may have been done.
+    #[error("{0}")]
+    Late(String),
     /// Nothing listens on the control socket.
     #[error("{0}")]
     NoDaemon(String),
@@ -74,8 +83,9 @@ impl Error {
             Self::Invalid(_) => 400,
             Self::Forbidden(_) => 403,
             Self::NotFound(_) => 404,
-            Self::Conflict(_) => 409,
-            Self::Unavailable(_) | Self::NoDaemon(_) => 503,
+            Self::Conflict(_) | Self::Held(_) => 409,
+            Self::Unavailable(_) | Self::Listen(_) | Self::NoDaemon(_) => 503,
+            Self::Late(_) => 504,
             Self::Refused { status, .. } => *status,
             _ => 500,
         }

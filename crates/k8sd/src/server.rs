@@ -95,7 +95,7 @@ pub async fn lock(dir: &Path) -> Result<Flock<fs::File>, Error> {
             Ok(locked) => return Ok(locked),
             Err((file, Errno::EWOULDBLOCK)) if Instant::now() < deadline => file,
             Err((_, Errno::EWOULDBLOCK)) => {
-                return Err(Error::Conflict(format!(
+                return Err(Error::Held(format!(
                     "a daemon of {dir:?} is already running"
                 )));
             }
@@ -110,7 +110,7 @@ pub async fn bind_socket(path: &Path, group: Option<&str>) -> Result<UnixListene
     let deadline = Instant::now() + KILLED_TIMEOUT;
     while UnixStream::connect(path).await.is_ok() {
         if Instant::now() > deadline {
-            return Err(Error::Conflict(format!(
+            return Err(Error::Held(format!(
                 "Unix socket at {path:?} is already running"
             )));
         }

@@ -69,7 +69,7 @@ const MAX_RESULT_BYTES: usize = 256 << 20;
 const VALUE_BYTES: usize = 16;
 
 pub fn too_late() -> Error {
-    Error::Unavailable(format!(
+    Error::Late(format!(
         "the statements take longer than {} s, which --sql-timeout of the daemon may raise",
         request_timeout().as_secs()
     ))
@@ -204,6 +204,7 @@ fn explained(sql: &str, error: Error) -> Error {
         Error::Invalid(_) => Error::Invalid(text),
         Error::Forbidden(_) => Error::Forbidden(text),
         Error::Unavailable(_) => Error::Unavailable(text),
+        Error::Late(_) => Error::Late(text),
         _ => Error::Internal(text),
     }
 }

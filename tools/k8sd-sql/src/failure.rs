@@ -3,6 +3,7 @@
 use std::{io, process::ExitCode};
 
 use command_line::Exit;
+use dqlite::node::{FileFailure, NodeError};
 use k8sd::Error;
 
 const START_DAEMON: &str = "The daemon does not run with this state directory. Start it: k8sd daemon, or in the snap: \
@@ -97,6 +98,7 @@ fn is_forbidden(error: &Error) -> bool {
 
 fn exit(error: &Error) -> Exit {
     match error {
+        Error::File { source, .. } if source.kind() == io::ErrorKind::StorageFull => Exit::DiskFull,
         Error::Forbidden(_) | Error::File { .. } | Error::Damaged { .. } | Error::NodeFile(_) => {
             Exit::Config
         }
@@ -108,8 +110,30 @@ fn exit(error: &Error) -> Exit {
         Error::Refused { status: 503, .. } | Error::Unavailable(_) | Error::NoDaemon(_) => {
             Exit::Unreachable
         }
+        Error::Held(_) => Exit::Held,
+        Error::Listen(_) => Exit::Listen,
+        Error::Late(_) | Error::Refused { status: 504, .. } => Exit::TimedOut,
         Error::DamagedDatabase { .. } => Exit::Data,
-        Error::Node(_) => Exit::Engine,
+        Error::Node(error) => of_node(error),
         _ => Exit::Failure,
+    }
+}
+
+fn of_node(error: &NodeError) -> Exit {
+    match error {
+        NodeError::DirectoryHeld { .. } => Exit::Held,
+        NodeError::DiskFull { .. } => Exit::DiskFull,
+        NodeError::FileCall(failure) => of_file_failure(failure),
+        NodeError::StopTimeout { .. } => Exit::StopTimeout,
+        _ => Exit::Engine,
+    }
+}
+
+/// As the server has it.
+pub fn of_file_failure(failure: &FileFailure) -> Exit {
+    match failure {
+        _ if failure.is_disk_full() => Exit::DiskFull,
+        _ if failure.is_forbidden() => Exit::Config,
+        _ => Exit::Engine,
     }
 }

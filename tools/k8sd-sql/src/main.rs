@@ -21,7 +21,7 @@ use telemetry::logging;
 use tracing::warn;
 
 use args::{Args, Command, Sql};
-use failure::{Failure, failed};
+use failure::{Failure, failed, of_file_failure};
 
 /// The longest time from the end of all work to that of the process; destructors take milliseconds.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -112,7 +112,7 @@ fn end_in_time() {
 
 fn tell_file_failure(failure: &dqlite::node::FileFailure) -> u8 {
     tracing::error!("{failure}");
-    Exit::Failure as u8
+    of_file_failure(failure) as u8
 }
 
 async fn run(args: Args) -> Result<ExitCode, Failure> {

@@ -109,8 +109,12 @@ async fn leave(cluster: &Cluster, asked: Asked) -> Result<(), Error> {
             .await;
         match left {
             // Not reached, or not ready; any other answer is that of the cluster.
-            Err(error @ Error::Unavailable(_)) => last = error,
-            Err(error @ Error::Refused { status: 503, .. }) => last = error,
+            Err(error @ (Error::Unavailable(_) | Error::Late(_))) => last = error,
+            Err(
+                error @ Error::Refused {
+                    status: 503 | 504, ..
+                },
+            ) => last = error,
             done => return done.map(drop),
         }
     }

@@ -312,8 +312,15 @@ fn a_daemon_that_was_killed_starts_again_at_once_and_a_second_one_does_not() {
             node.run(&["status"]).status.success()
         });
     }
-    assert!(node.bad(&["daemon"]).contains("already running"));
+    let second = node.run(&["daemon"]);
+    assert_eq!(second.status.code(), Some(5), "held, as the server has it");
+    assert!(String::from_utf8_lossy(&second.stderr).contains("already running"));
     node.good(&["status"]);
+    assert!(node.terminate().success());
+    let taken = std::net::TcpListener::bind(&node.address).unwrap();
+    assert_eq!(node.serve_to_its_end().code(), Some(4), "its port is taken");
+    drop(taken);
+    node.start_again();
 }
 
 #[test]
