@@ -7,7 +7,12 @@
 //! `sqlite3_prepare_v2` into the executable, as [`super::file_calls`] does: the engine calls it on the thread of its loop for
 //! each of them, and takes them for failed.
 //!
-//! Invariants: only the loop of an engine that is about to close is treated, whichever others run in the process.
+//! SQLite itself calls it too, for the statements by which the engine opens a database (src/vfs.c, `vfsOpenHook`) and
+//! checks one that it has got (src/fsm.c, `restoreDatabase`). A follower does both for as long as its leader sends to it.
+//! These are let through: the engine announces only a client's statement, right before it prepares it ([`super::progress`]).
+//!
+//! Invariants: only the loop of an engine that is about to close is treated, whichever others run in the process, and only
+//! connections of clients.
 
 use std::{
     cell::RefCell,
@@ -19,7 +24,7 @@ use std::{
     },
 };
 
-use super::{library::functions, reuse::Connection};
+use super::{library::functions, progress, reuse::Connection};
 
 const SQLITE_INTERRUPT: c_int = 9;
 
@@ -101,7 +106,7 @@ pub unsafe extern "C" fn sqlite3_prepare_v2(
 ) -> c_int {
     // SAFETY: the caller's promise: a place for the statement, and one for the rest of the text, or null.
     unsafe {
-        if is_closing() {
+        if is_closing() && progress::has_begun(connection) {
             *statement = ptr::null_mut();
             if !tail.is_null() {
                 *tail = sql;
@@ -109,5 +114,53 @@ pub unsafe extern "C" fn sqlite3_prepare_v2(
             return SQLITE_INTERRUPT;
         }
         real::sqlite3_prepare_v2(connection, sql, bytes, statement, tail)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    functions! {
+        fn sqlite3_open = "sqlite3_open" (name: *const c_char, connection: *mut Connection) -> c_int;
+        fn sqlite3_close_v2 = "sqlite3_close_v2" (connection: Connection) -> c_int;
+        fn sqlite3_finalize = "sqlite3_finalize" (statement: Statement) -> c_int;
+    }
+
+    fn prepare(connection: Connection) -> c_int {
+        let mut statement = ptr::null_mut();
+        let sql = c"SELECT 1".as_ptr();
+        // SAFETY: an open connection, a text that ends in NUL, and a place for the statement.
+        unsafe {
+            let code = sqlite3_prepare_v2(connection, sql, -1, &raw mut statement, ptr::null_mut());
+            self::real::sqlite3_finalize(statement);
+            code
+        }
+    }
+
+    #[test]
+    fn an_engine_that_closes_begins_no_statement_of_a_client_and_goes_on_with_its_own() {
+        let mut connection = ptr::null_mut();
+        // SAFETY: a name that ends in NUL, and a place for the connection.
+        let code = unsafe { self::real::sqlite3_open(c":memory:".as_ptr(), &raw mut connection) };
+        assert_eq!(code, 0);
+        let closing = Closing::default();
+        closing.with_loop(enter_loop);
+        assert_eq!(prepare(connection), 0);
+        closing.begin();
+        assert_eq!(prepare(connection), 0);
+        // SAFETY: an open connection.
+        unsafe { progress::sqlite3_progress_handler(connection, 0, None, ptr::null_mut()) };
+        assert_eq!(prepare(connection), SQLITE_INTERRUPT);
+
+        unsafe extern "C" fn abort(_argument: *mut c_void) -> c_int {
+            1
+        }
+        // SAFETY: an open connection, which is closed once, after what the engine does before that.
+        unsafe {
+            let null = ptr::null_mut();
+            progress::sqlite3_progress_handler(connection, 1, Some(abort), null);
+            self::real::sqlite3_close_v2(connection);
+        }
     }
 }

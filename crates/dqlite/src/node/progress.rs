@@ -175,6 +175,13 @@ fn begin(address: usize) -> Arc<Run> {
     run.clone()
 }
 
+/// Returns whether the engine has begun a statement on this connection, and not aborted it.
+pub(super) fn has_begun(connection: Connection) -> bool {
+    runs()
+        .as_ref()
+        .is_some_and(|runs| runs.contains_key(&connection.addr()))
+}
+
 /// # Safety
 ///
 /// As SQLite's.

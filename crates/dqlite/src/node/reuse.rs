@@ -11,11 +11,12 @@
 //!
 //! Invariants: only connections to an engine's own files are kept, which nobody else can open; only
 //! those without a statement, a transaction or a change of their own, so that one cannot be told from
-//! a new one (connections of clients end by `sqlite3_close_v2`, which is not treated); one per file,
-//! and not many; they are closed before their engine's VFS goes. One that is kept holds no lock: to the
+//! a new one (connections of clients end by `sqlite3_close_v2`, which is not treated), and none whose
+//! opening failed half way; one per file, and not many; they are closed before their engine's VFS goes. One that is kept holds no lock: to the
 //! engine it is like a client that asks nothing.
 
 use std::{
+    cell::Cell,
     ffi::{CStr, CString, c_char, c_int, c_void},
     ptr,
     sync::{
@@ -78,6 +79,12 @@ struct Kept {
 // SAFETY: SQLite's connections may be used by one thread after another, and the pointer to the VFS is
 // only compared.
 unsafe impl Send for Kept {}
+
+thread_local! {
+    /// A connection whose opening failed, which the engine closes next (dqlite: src/db.c, `db__open`). It may look like
+    /// new, but what makes it the engine's is not all set.
+    static HALF_OPEN: Cell<Connection> = const { Cell::new(ptr::null_mut()) };
+}
 
 static KEPT: Mutex<Vec<Kept>> = Mutex::new(Vec::new());
 
@@ -190,6 +197,12 @@ pub unsafe extern "C" fn sqlite3_open_v2(
                 REUSED.fetch_add(1, Ordering::Relaxed);
                 return SQLITE_OK;
             }
+            drop(kept);
+            let code = (SQLITE.open)(name, connection, flags, vfs);
+            if code != SQLITE_OK {
+                HALF_OPEN.set(*connection);
+            }
+            return code;
         }
         (SQLITE.open)(name, connection, flags, vfs)
     }
@@ -206,7 +219,9 @@ pub unsafe extern "C" fn sqlite3_open_v2(
 pub unsafe extern "C" fn sqlite3_close(connection: Connection) -> c_int {
     // SAFETY: the caller's promise: a connection that was opened, or null.
     unsafe {
+        let is_half_open = HALF_OPEN.replace(ptr::null_mut()) == connection;
         if !connection.is_null()
+            && !is_half_open
             && let Some(file) = engine_file(connection)
             && is_like_new(connection)
         {
@@ -295,5 +310,94 @@ unsafe fn is_like_new(connection: Connection) -> bool {
         (SQLITE.next_statement)(connection, ptr::null_mut()).is_null()
             && (SQLITE.transaction_state)(connection, ptr::null()) == 0
             && (SQLITE.total_changes)(connection) == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::library::functions;
+    use super::*;
+
+    type Extension = unsafe extern "C" fn(Connection, *mut *mut c_char, *const c_void) -> c_int;
+
+    functions! {
+        fn sqlite3_vfs_find = "sqlite3_vfs_find" (name: *const c_char) -> *mut Copied;
+        fn sqlite3_vfs_register = "sqlite3_vfs_register" (vfs: *mut Copied, is_default: c_int) -> c_int;
+        fn sqlite3_auto_extension = "sqlite3_auto_extension" (extension: Extension) -> c_int;
+        fn sqlite3_cancel_auto_extension = "sqlite3_cancel_auto_extension" (extension: Extension) -> c_int;
+    }
+
+    /// All of `sqlite3_vfs`, in its third version.
+    #[repr(C)]
+    #[derive(Clone, Copy)]
+    pub struct Copied {
+        numbers: [c_int; 3],
+        next: *mut c_void,
+        name: *const c_char,
+        data: *mut c_void,
+        functions: [*const c_void; 16],
+    }
+
+    /// Fails where the name of the file says so, as the engine's does where it cannot set a connection up.
+    unsafe extern "C" fn fails(
+        connection: Connection,
+        _message: *mut *mut c_char,
+        _api: *const c_void,
+    ) -> c_int {
+        // SAFETY: a connection that is being opened, whose names end in NUL.
+        let name = unsafe {
+            let name = (SQLITE.file_name)(connection, c"main".as_ptr());
+            if name.is_null() {
+                return SQLITE_OK;
+            }
+            CStr::from_ptr(name)
+        };
+        match name.to_bytes().ends_with(b"/fails") {
+            true => 9,
+            false => SQLITE_OK,
+        }
+    }
+
+    fn is_kept(name: &CStr) -> bool {
+        kept().iter().any(|kept| kept.file.name.as_c_str() == name)
+    }
+
+    #[test]
+    fn a_connection_is_kept_unless_its_opening_failed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name| CString::new(dir.path().join(name).to_str().unwrap()).unwrap();
+        let open_and_close = |name: &CStr| {
+            let mut connection = ptr::null_mut();
+            let vfs = c"dqlite-of-a-test".as_ptr();
+            // SAFETY: names that end in NUL, a place for the connection, which is closed once.
+            unsafe {
+                let code = sqlite3_open_v2(name.as_ptr(), &raw mut connection, ENGINE_FLAGS, vfs);
+                assert_eq!(sqlite3_close(connection), SQLITE_OK);
+                code
+            }
+        };
+        // SAFETY: SQLite's own VFS by another name, which lives until it is unregistered.
+        let vfs = unsafe {
+            let own = *self::real::sqlite3_vfs_find(ptr::null());
+            let name = c"dqlite-of-a-test".as_ptr();
+            let next = ptr::null_mut();
+            Box::into_raw(Box::new(Copied { name, next, ..own }))
+        };
+        // SAFETY: as above, and a function of this type.
+        unsafe {
+            assert_eq!(self::real::sqlite3_vfs_register(vfs, 0), SQLITE_OK);
+            assert_eq!(self::real::sqlite3_auto_extension(fails), SQLITE_OK);
+        }
+        let (good, bad) = (path("succeeds"), path("fails"));
+        assert_eq!(open_and_close(&bad), 9);
+        assert!(!is_kept(&bad));
+        assert_eq!(open_and_close(&good), SQLITE_OK);
+        assert!(is_kept(&good));
+        // SAFETY: what was registered above, which nothing uses any more.
+        unsafe {
+            self::real::sqlite3_cancel_auto_extension(fails);
+            assert_eq!(sqlite3_vfs_unregister(vfs.cast()), SQLITE_OK);
+            drop(Box::from_raw(vfs));
+        }
     }
 }
