@@ -25,7 +25,8 @@ use crate::tls::{Shown, Tls};
 const OPENING_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Strangers have not sent these bytes yet. The others are two Raft links for each of some dozen nodes, and the clients
-/// on them. A connection takes three files: its own, and both ends of that to the engine.
+/// on them. A connection takes three files: its own, and both ends of that to the engine. The questions of all links take
+/// two more.
 const SHARE: Share = Share {
     percent: 40,
     files_each: 3,
@@ -304,6 +305,7 @@ mod tests {
                 endpoint: Endpoint::Unix(path),
                 id: NodeId::new(1),
                 term: Arc::new(StoredTerm::new(dir.path().to_owned())),
+                questions: Arc::default(),
             },
             tls: None,
             peers: None,
