@@ -57,6 +57,7 @@ mod verify_tests;
 
 pub use batch::BatchFault;
 pub(crate) use batch::{add_to_digest, extent as batch_extent};
+pub(crate) use configuration::decode as decode_configuration;
 pub(crate) use crc::crc32;
 pub use damage::{Damage, DamageKind, Error, Lost};
 pub use directory::{Directory, verify_directory};

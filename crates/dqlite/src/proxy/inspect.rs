@@ -5,7 +5,9 @@
 //! engine sees it, and the contents of every request ([`check`]), for which it is received as
 //! a whole. The engine would hold it as well.
 
-use super::raft::{self, RaftViolation};
+use std::collections::VecDeque;
+
+use super::raft::{self, Part, RaftViolation};
 use super::requests::{Checked, check};
 use crate::wire::{
     Failure, Header, PROTOCOL_VERSION, PROTOCOL_VERSION_LEGACY, RequestKind, WireError,
@@ -50,7 +52,7 @@ pub struct Inspector {
     expected: Expected,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 enum Expected {
     Version,
     /// After the version, where a node may make the connection a Raft link. Later the engine would lose the database
@@ -58,9 +60,8 @@ enum Expected {
     FirstRequest,
     Request,
     RaftMessage,
-    RaftPayload {
-        left: usize,
-    },
+    /// The rest of a message, which is not empty.
+    RaftPayload(VecDeque<Part>),
 }
 
 impl Default for Inspector {
@@ -75,13 +76,15 @@ impl Inspector {
     /// Judges the beginning of `data`, which are the bytes after those that were judged before. At most a request with
     /// its header is ever needed, or the start of a Raft message.
     pub fn next(&mut self, data: &[u8]) -> Result<Verdict, Violation> {
-        let bytes = match self.expected {
+        let bytes = match &mut self.expected {
             Expected::Version => self.version(data)?,
             Expected::FirstRequest | Expected::Request => return self.request(data),
             Expected::RaftMessage => return self.raft_message(data),
-            Expected::RaftPayload { left } => {
-                let bytes = left.min(data.len());
-                self.expect_payload(left - bytes);
+            Expected::RaftPayload(left) => {
+                let bytes = payload(left, data)?;
+                if left.is_empty() {
+                    self.expected = Expected::RaftMessage;
+                }
                 bytes
             }
         };
@@ -150,19 +153,35 @@ impl Inspector {
         let Some(start) = raft::message_start(data)? else {
             return Ok(Verdict::Incomplete);
         };
-        self.expect_payload(start.payload_bytes);
+        if !start.payload.is_empty() {
+            self.expected = Expected::RaftPayload(start.payload);
+        }
         Ok(Verdict::Pass {
             bytes: start.bytes,
             request: start.leader_term.map(|term| Checked::Leads { term }),
         })
     }
+}
 
-    fn expect_payload(&mut self, left: usize) {
-        self.expected = match left {
-            0 => Expected::RaftMessage,
-            left => Expected::RaftPayload { left },
-        };
-    }
+/// Returns how many bytes of a payload may pass, and takes them off what is left of it.
+fn payload(left: &mut VecDeque<Part>, data: &[u8]) -> Result<usize, RaftViolation> {
+    let bytes = match left.front_mut() {
+        Some(Part::Data(bytes)) if *bytes > data.len() => {
+            *bytes -= data.len();
+            return Ok(data.len());
+        }
+        Some(Part::Data(bytes)) => *bytes,
+        Some(Part::Configuration(bytes)) => {
+            let Some(configuration) = data.get(..*bytes) else {
+                return Ok(0);
+            };
+            raft::check_configuration(configuration)?;
+            *bytes
+        }
+        None => 0,
+    };
+    left.pop_front();
+    Ok(bytes)
 }
 
 #[cfg(test)]
@@ -224,12 +243,24 @@ mod tests {
         raft(1, &header, payload)
     }
 
-    /// A snapshot whose configuration has one node, of this id.
-    fn install_snapshot(id: u64, image: &[u8]) -> Vec<u8> {
+    /// A configuration of one node, of this id and role.
+    fn configuration(id: u64, role: u8) -> Vec<u8> {
         let mut configuration = vec![1];
         configuration.extend([1, id].iter().flat_map(|word: &u64| word.to_le_bytes()));
-        configuration.extend(b"1\0\x01");
+        configuration.extend([b'1', 0, role]);
         configuration.resize(configuration.len().next_multiple_of(8), 0);
+        configuration
+    }
+
+    /// A command, and this configuration.
+    fn append_configuration(configuration: &[u8]) -> Vec<u8> {
+        let entries = [(1, 16), (3, configuration.len() as u64), (1, 8)];
+        append_entries(&entries, &[&[7; 16], configuration, &[8; 8]].concat())
+    }
+
+    /// A snapshot whose configuration has one node, of this id.
+    fn install_snapshot(id: u64, image: &[u8]) -> Vec<u8> {
+        let configuration = configuration(id, 1);
         let words = configuration.chunks_exact(8);
         let words = words.map(|word| u64::from_le_bytes(word.try_into().unwrap()));
         let mut header = vec![3, 10, 2, 9, configuration.len() as u64];
@@ -259,7 +290,8 @@ mod tests {
         let mut data = connected();
         data.extend(raft(3, &[1, 2, 3, 4, 0], &[]));
         data.extend(append_entries(&[], &[]));
-        data.extend(append_entries(&[(1, 16), (3, 8)], &[7; 24]));
+        data.extend(append_entries(&[(1, 16), (1, 0), (2, 8)], &[7; 24]));
+        data.extend(append_configuration(&configuration(7, 2)));
         data.extend(install_snapshot(7, b"image"));
         data.extend(raft(6, &[1, 2, 3], &[]));
         for step in 1..data.len() {
@@ -357,6 +389,24 @@ mod tests {
                 matches!(end, Err(Violation::Raft(_))),
                 "{message:?}: {end:?}"
             );
+        }
+    }
+
+    #[test]
+    fn entries_with_configurations_that_end_the_engine_do_not_reach_it() {
+        for refused in [
+            configuration(0, 1),
+            configuration(7, 3),
+            vec![],
+            vec![1; 8],
+            vec![0; 64 * 1024 + 8],
+        ] {
+            let message = append_configuration(&refused);
+            let (passed, end) = pass(&[connected(), message.clone()].concat(), 8);
+            // At most what comes before it.
+            let most = connected().len() + message.len() - refused.len() - 8;
+            assert!(passed.len() <= most, "{refused:?}");
+            assert!(matches!(end, Err(Violation::Raft(_))), "{end:?}");
         }
     }
 

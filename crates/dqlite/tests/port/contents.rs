@@ -298,3 +298,37 @@ async fn a_second_leader_of_a_term_is_not_heard() {
     let mut last = server.connect().await;
     last.open("test").await.unwrap();
 }
+
+/// Returns the message of a leader of the term 9 to an empty log: a configuration of a node with this number.
+fn first_configuration(id: u64) -> Vec<u8> {
+    let configuration = [&[1][..], &words(&[1, id]), b"1\0\x01", &[0; 4]].concat();
+    let entry = [9, 3 | (configuration.len() as u64) << 32];
+    let header = words(&[1, 56, 9, 0, 0, 0, 1, entry[0], entry[1]]);
+    [header, configuration].concat()
+}
+
+/// The engine would write it and abort, and at each start no log that can be read be there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_that_ends_the_engine_is_not_written() {
+    let server = Server::start(NodeId::new(7), None).await;
+    let link = async |message: Vec<u8>| {
+        let connect = (11, 0, [words(&[8]), text("127.0.0.1:1")].concat());
+        let mut raw = Raw::connect(&server.address).await;
+        raw.send(&connect).await.unwrap();
+        raw.0.write_all(&message).await.unwrap();
+        raw.0
+    };
+    let mut refused = link(first_configuration(0)).await;
+    let end = timeout(TIMEOUT, refused.read(&mut [0])).await;
+    assert!(matches!(end.expect("an end in time"), Ok(0) | Err(_)));
+    let has_nodes = async || !server.connect().await.cluster().await.unwrap().is_empty();
+    assert!(!has_nodes().await);
+    // The same with a number is taken.
+    let _taken = link(first_configuration(8)).await;
+    let taken = async {
+        while !has_nodes().await {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(TIMEOUT, taken).await.expect("nodes in time");
+}
