@@ -36,7 +36,8 @@ use crate::{
     trust::{TrustEntry, Truststore},
 };
 
-/// The database of a new cluster is open within a second, that of a new member when the leader has let it in.
+/// The database of a new cluster is open within a second, that of a new member when the leader has let it in. One that opens it
+/// again has no limit: its cluster may be down for as long as it likes.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// One question to one member, which asks the leader.
@@ -91,7 +92,7 @@ impl Daemon {
     pub(crate) async fn resume(self: &Arc<Self>) -> Result<(), Error> {
         match self.state.read_daemon()? {
             Some(own) => tokio::select! {
-                started = self.start(own, Vec::new(), None) => started,
+                opened = self.open_again(own) => opened,
                 () = self.removed.notified() => self.forget().await,
             },
             None => self.give_up_join().await,
@@ -371,16 +372,14 @@ impl Daemon {
         Ok(pair)
     }
 
-    /// Starts the node and returns when the database is open. `first` is the member that begins the cluster.
+    /// Starts a new member and returns when the database is open. `first` is the member that begins the cluster.
     async fn start(
         self: &Arc<Self>,
         own: DaemonFile,
         seeds: Vec<String>,
         first: Option<ClusterMember>,
     ) -> Result<(), Error> {
-        let router = (self.router)(self.clone());
-        let cluster = Arc::new(Cluster::start(&self.state, own, seeds, router).await?);
-        self.set(Phase::Opening(cluster.clone()));
+        let cluster = self.start_engine(own, seeds).await?;
         let opened = timeout(OPEN_TIMEOUT, open(&cluster, first));
         opened.await.unwrap_or_else(|_| {
             Err(Error::Unavailable(format!(
@@ -388,6 +387,28 @@ impl Daemon {
                 OPEN_TIMEOUT.as_secs()
             )))
         })?;
+        self.serve(cluster).await
+    }
+
+    /// Like [`Daemon::start`], of a node that is a member already: waits for a majority for as long as that takes.
+    async fn open_again(self: &Arc<Self>, own: DaemonFile) -> Result<(), Error> {
+        let cluster = self.start_engine(own, Vec::new()).await?;
+        open(&cluster, None).await?;
+        self.serve(cluster).await
+    }
+
+    async fn start_engine(
+        self: &Arc<Self>,
+        own: DaemonFile,
+        seeds: Vec<String>,
+    ) -> Result<Arc<Cluster>, Error> {
+        let router = (self.router)(self.clone());
+        let cluster = Arc::new(Cluster::start(&self.state, own, seeds, router).await?);
+        self.set(Phase::Opening(cluster.clone()));
+        Ok(cluster)
+    }
+
+    async fn serve(&self, cluster: Arc<Cluster>) -> Result<(), Error> {
         recover::apply_patch(&self.state, &cluster.database).await?;
         self.set(Phase::Open(cluster.clone()));
         let looking = tokio::spawn(async move { reconcile::run(&cluster).await });
