@@ -44,7 +44,7 @@ impl Watchdog {
             }
             was_alive = is_alive;
             if is_alive {
-                send(vec![NotifyState::Watchdog]).await;
+                send(&[NotifyState::Watchdog]).await;
             }
         }
     }
