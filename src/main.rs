@@ -20,6 +20,7 @@ use k8s_dqlite::{
     server::{self, ServerError},
 };
 use program_docs::Generated;
+use service_manager::Sockets;
 use telemetry::{
     logging,
     profiling::{self, Sampled, WholeProfile},
@@ -86,6 +87,8 @@ fn generate(asked: Result<Generated, String>) -> Exit {
 }
 
 fn serve(args: &Args) -> ExitCode {
+    // Removes variables of the environment: before any thread.
+    let passed = Sockets::from_environment();
     if args.profiling {
         profiling::start_heap();
     }
@@ -105,7 +108,7 @@ fn serve(args: &Args) -> ExitCode {
         Ok(runtime) => runtime,
         Err(exit) => return exit.into(),
     };
-    match runtime.block_on(run(args)) {
+    match runtime.block_on(run(args, passed)) {
         Ok(()) => {
             info!("stopped");
             Exit::Stopped.into()
@@ -286,7 +289,7 @@ fn now_s() -> i64 {
     since.as_secs().cast_signed()
 }
 
-async fn run(args: &Args) -> Result<(), ServerError> {
+async fn run(args: &Args, passed: io::Result<Sockets>) -> Result<(), ServerError> {
     let signals = StopSignals::install().map_err(ServerError::Signals)?;
     let hangups = Hangups::install().map_err(ServerError::Signals)?;
     server::take_next(&args.storage_dir, now_s()).await?;
@@ -297,7 +300,7 @@ async fn run(args: &Args) -> Result<(), ServerError> {
     let is_recorded = args.profiling && !args.profiling_dir.is_empty();
     let profile = is_recorded.then(|| WholeProfile::start(args.profiling_dir.as_ref()));
     let profile = profile.transpose()?;
-    let ended = server::run(config, signals.stop(), hangups).await;
+    let ended = server::run(config, passed, signals.stop(), hangups).await;
     if let Some(profile) = profile {
         profile.stop();
     }

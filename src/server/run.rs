@@ -1,6 +1,7 @@
 //! Starts and stops everything, in order.
 
 use std::{
+    io,
     path::Path,
     pin::pin,
     sync::{Arc, OnceLock},
@@ -79,7 +80,7 @@ pub enum ServerError {
     #[error(transparent)]
     Writer(#[from] WriterError),
     #[error("cannot listen for signals: {0}")]
-    Signals(std::io::Error),
+    Signals(io::Error),
     #[error("stopping dqlite: {0}")]
     Stop(NodeError),
     #[error(
@@ -103,14 +104,16 @@ impl From<CoordinatorError> for ServerError {
     }
 }
 
-/// Serves until `stop` is ready, the disk is low and that is a reason to stop, or the engine is lost. `hangups` ask for a reload.
+/// Serves until `stop` is ready, the disk is low and that is a reason to stop, or the engine is lost. `passed` are the sockets of the
+/// service manager; `hangups` ask for a reload.
 pub async fn run(
     config: ServerConfig,
+    passed: io::Result<Sockets>,
     stop: impl Future<Output = ()>,
     hangups: Hangups,
 ) -> Result<(), ServerError> {
     check_free(&config.storage_dir).await?;
-    let passed = Sockets::from_environment().map_err(ListenError::Passed)?;
+    let passed = passed.map_err(ListenError::Passed)?;
     let tls = config.client_tls.as_ref();
     let listeners = Listener::bind_all(&config.listen.0, tls, passed).await?;
     service_manager::status("starting dqlite").await;

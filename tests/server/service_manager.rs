@@ -4,7 +4,11 @@ mod manager;
 
 use std::{
     fs,
-    os::fd::OwnedFd,
+    os::{
+        fd::AsFd,
+        linux::net::SocketAddrExt,
+        unix::net::{SocketAddr, UnixListener},
+    },
     process::{Command, Stdio},
     time::Duration,
 };
@@ -160,14 +164,14 @@ async fn it_serves_at_a_socket_that_it_is_given() {
     let address = socket.local_addr().unwrap();
     let mut server = Server::prepare(Kind::K8sDqlite, Options::default());
     server.add_flags(&[format!("--listen=tcp://{address}")]);
-    server.launch_on(given(&server, &socket));
+    server.launch_on(given(&server, &socket, "$$"));
     let url = format!("http://{address}");
     // It waits in the socket, which was there before the server.
     let api = Api::connect(&url).await;
     api.put("a", "1").await;
     server.terminate().await;
     // And is there after it.
-    server.launch_on(given(&server, &socket));
+    server.launch_on(given(&server, &socket, "$$"));
     let found = Api::connect(&url).await.ask(get("a")).await;
     assert_eq!(found.count, 1);
 }
@@ -177,25 +181,48 @@ async fn a_socket_that_no_flag_names_is_refused() {
     let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();
     let mut server = Server::prepare(Kind::K8sDqlite, Options::default());
-    server.launch_on(given(&server, &socket));
+    server.launch_on(given(&server, &socket, "$$"));
     let status = server.process().wait().await;
     assert_eq!(status.code(), Some(4), "{status}");
     let expected = format!("passes a socket at tcp://{address}, which no --listen names");
     assert!(server.output().contains(&expected), "{}", server.output());
 }
 
-/// The server's command with the socket as its third file, as systemd starts it.
-fn given(server: &Server, socket: &std::net::TcpListener) -> Command {
+#[tokio::test]
+async fn an_abstract_socket_is_refused() {
+    let name = format!("k8s-dqlite-passed-{}", std::process::id());
+    let name = SocketAddr::from_abstract_name(name).unwrap();
+    let socket = UnixListener::bind_addr(&name).unwrap();
+    let mut server = Server::prepare(Kind::K8sDqlite, Options::default());
+    server.launch_on(given(&server, &socket, "$$"));
+    let status = server.process().wait().await;
+    assert_eq!(status.code(), Some(4), "{status}");
+    let expected = "it is an abstract unix socket, and --listen names paths";
+    assert!(server.output().contains(expected), "{}", server.output());
+}
+
+#[tokio::test]
+async fn a_socket_for_another_process_is_left_alone() {
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut server = Server::prepare(Kind::K8sDqlite, Options::default());
+    server.launch_on(given(&server, &socket, "1"));
+    server.ready().await;
+    server.api().await.put("a", "1").await;
+}
+
+/// The server's command with the socket as its third file, as systemd starts it; `process` is the one that it is for, as the shell
+/// writes it.
+fn given(server: &Server, socket: &impl AsFd, process: &str) -> Command {
     let inner = server.command();
     let mut command = Command::new("sh");
     command
         .args([
             "-c",
-            r#"LISTEN_FDS=1 LISTEN_PID=$$ exec "$@" 3<&0 </dev/null"#,
+            &format!(r#"LISTEN_FDS=1 LISTEN_PID={process} exec "$@" 3<&0 </dev/null"#),
             "sh",
         ])
         .arg(inner.get_program())
         .args(inner.get_args())
-        .stdin(Stdio::from(OwnedFd::from(socket.try_clone().unwrap())));
+        .stdin(Stdio::from(socket.as_fd().try_clone_to_owned().unwrap()));
     command
 }

@@ -1,10 +1,11 @@
 //! Listening sockets that the service manager has opened: `sd_listen_fds(3)`.
 
 use std::{
-    io,
+    env, io,
     net::{SocketAddr, TcpListener},
     os::unix::net::UnixListener,
     path::Path,
+    process,
 };
 
 use listenfd::ListenFd;
@@ -22,12 +23,23 @@ pub enum Passed {
 pub struct Sockets(Vec<Passed>);
 
 impl Sockets {
-    /// Takes the sockets from the environment: once in a process, which owns them from then on.
+    /// Takes the sockets that were passed to this process: once, and while it has one thread, since variables of the environment are
+    /// removed.
     ///
     /// # Errors
     ///
-    /// One of them is no stream socket that listens.
+    /// One of them is no stream socket that listens, or has no address that can be named.
     pub fn from_environment() -> io::Result<Self> {
+        // Those of another process are inherited by mistake; their numbers are other files here.
+        let own = process::id().to_string();
+        if env::var_os("LISTEN_PID").is_none_or(|process| process != own.as_str()) {
+            return Ok(Self::default());
+        }
+        if env::var_os("LISTEN_FDS_FIRST_FD").is_some() {
+            return Err(io::Error::other(
+                "LISTEN_FDS_FIRST_FD is set, which systemd does not know: they begin with file 3",
+            ));
+        }
         let mut from = ListenFd::from_env();
         let sockets = (0..from.len()).map(|index| take(&mut from, index));
         sockets.collect::<io::Result<_>>().map(Self)
@@ -91,11 +103,18 @@ fn take(from: &mut ListenFd, index: usize) -> io::Result<Passed> {
         Passed::Tcp(socket) => getsockopt(socket, sockopt::AcceptConn)?,
         Passed::Unix(socket) => getsockopt(socket, sockopt::AcceptConn)?,
     };
-    match is_listening {
-        true => Ok(passed),
+    if !is_listening {
         // Of a socket unit with Accept=yes.
-        false => Err(io::Error::other(
+        return Err(io::Error::other(
             "it does not listen, but is one connection",
-        )),
+        ));
+    }
+    match &passed {
+        Passed::Unix(socket) if socket.local_addr()?.as_pathname().is_none() => {
+            Err(io::Error::other(
+                "it is an abstract unix socket, and --listen names paths: give the socket unit a path",
+            ))
+        }
+        _ => Ok(passed),
     }
 }
