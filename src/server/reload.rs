@@ -28,13 +28,20 @@ impl Reload {
             hangups.next().await;
             service_manager::reloading().await;
             if let Some(tls) = &self.tls {
-                tls.reload().await;
+                match tls.reload().await {
+                    Ok(()) => info!("reloaded: TLS files of the etcd API"),
+                    Err(error) => error!(
+                        "the TLS files of the etcd API cannot be used; the earlier ones stay in use: {error}"
+                    ),
+                }
             }
             match config::read_tuning(&self.storage_dir) {
-                Ok(tuning) => self.apply(tuning),
+                Ok(tuning) => {
+                    self.apply(tuning);
+                    info!("reloaded: tuning.yaml");
+                }
                 Err(error) => error!("{error}: the earlier settings stay in use"),
             }
-            info!("reloaded: TLS files of the etcd API, and tuning.yaml");
             service_manager::ready().await;
         }
     }

@@ -32,8 +32,8 @@ impl Loaded {
         let trusted = files.trusted.as_deref().map(read_authorities);
         let trusted = trusted.transpose().map_err(ServerTlsError::Trusted)?;
         let revoked = files.revoked.as_deref().map(read_revoked).transpose()?;
-        warn_of_dates(pair.certificate(), &files.certificate);
         let context = build(options, &pair, trusted.as_deref())?;
+        warn_of_dates(pair.certificate(), &files.certificate);
         Ok(Self { context, revoked })
     }
 }

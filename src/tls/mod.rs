@@ -12,7 +12,7 @@ mod files;
 use std::{
     fmt, io,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -72,7 +72,10 @@ pub struct ServerTls {
 /// The last look at the files.
 struct Look {
     at: Instant,
+    /// Those that are in use.
     seen: Vec<Option<Stamp>>,
+    /// Why others could not be used, at the last attempt.
+    failed: Option<String>,
 }
 
 /// A connection after its handshake.
@@ -96,7 +99,11 @@ impl ServerTls {
         Ok(Self {
             options,
             loaded,
-            look: Mutex::new(Look { at, seen }),
+            look: Mutex::new(Look {
+                at,
+                seen,
+                failed: None,
+            }),
         })
     }
 
@@ -121,40 +128,58 @@ impl ServerTls {
 
     async fn look(self: &Arc<Self>) {
         {
-            let mut look = self.look.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut look = self.lock();
             if look.at.elapsed() < LOOK_INTERVAL {
                 return;
             }
             look.at = Instant::now();
         }
-        self.reload().await;
-    }
-
-    /// Reads the files again if they have changed, and logs what came of it.
-    pub async fn reload(self: &Arc<Self>) {
         let tls = self.clone();
         // It fails only when the runtime stops.
         let _ = spawn_blocking(move || tls.reload_if_changed()).await;
     }
 
+    /// Reads the files again, whether they have changed or not. If they cannot be used, the earlier ones stay in use.
+    pub async fn reload(self: &Arc<Self>) -> Result<(), ServerTlsError> {
+        let tls = self.clone();
+        let loaded = spawn_blocking(move || tls.load_again(tls.options.files.stamps()));
+        // It fails only when the runtime stops.
+        loaded.await.unwrap_or(Ok(()))
+    }
+
+    /// Files that could not be used are tried again at each look: what was wrong may be in no stamp. It is logged once.
     fn reload_if_changed(&self) {
         let stamps = self.options.files.stamps();
-        {
-            let mut look = self.look.lock().unwrap_or_else(PoisonError::into_inner);
-            if look.seen == stamps {
-                return;
-            }
-            look.seen = stamps;
+        if self.lock().seen == stamps {
+            return;
         }
-        match Loaded::load(&self.options) {
-            Ok(loaded) => {
-                self.loaded.store(Arc::new(loaded));
-                info!("the TLS files of the etcd API changed: new connections use them");
+        match self.load_again(stamps) {
+            Ok(()) => info!("the TLS files of the etcd API changed: new connections use them"),
+            Err(error) => {
+                let error = error.to_string();
+                let mut look = self.lock();
+                if look.failed.as_ref() != Some(&error) {
+                    error!(
+                        "the TLS files of the etcd API changed but cannot be used; the earlier ones stay in use: {error}"
+                    );
+                    look.failed = Some(error);
+                }
             }
-            Err(error) => error!(
-                "the TLS files of the etcd API changed but cannot be used; the earlier ones stay in use: {error}"
-            ),
         }
+    }
+
+    /// Loads the files. The stamps were taken before, so that a change meanwhile is seen at the next look.
+    fn load_again(&self, stamps: Vec<Option<Stamp>>) -> Result<(), ServerTlsError> {
+        let loaded = Loaded::load(&self.options)?;
+        self.loaded.store(Arc::new(loaded));
+        let mut look = self.lock();
+        look.seen = stamps;
+        look.failed = None;
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Look> {
+        self.look.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

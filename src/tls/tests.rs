@@ -192,6 +192,27 @@ async fn files_are_looked_at_once_per_interval() {
 }
 
 #[tokio::test]
+async fn files_that_could_not_be_used_are_tried_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (before, after) = (pair("before"), pair("after"));
+    write(dir.path(), &before);
+    let server = Arc::new(ServerTls::load(options(dir.path())).unwrap());
+    write(dir.path(), &after);
+    let (certificate, aside) = (dir.path().join("crt"), dir.path().join("aside"));
+    fs::rename(&certificate, &aside).unwrap();
+    for _ in 0..2 {
+        assert!(server.reload().await.is_err());
+        server.reload_if_changed();
+        assert!(server.lock().failed.is_some());
+    }
+    assert!(shake(&server, &before).await.0.is_ok(), "it stays in use");
+    fs::rename(&aside, &certificate).unwrap();
+    server.reload_if_changed();
+    assert!(server.lock().failed.is_none());
+    assert!(shake(&server, &after).await.0.is_ok());
+}
+
+#[tokio::test]
 async fn older_and_newer_versions_are_refused_where_that_is_asked_for() {
     use TlsVersion::{Tls12, Tls13};
     let dir = tempfile::tempdir().unwrap();

@@ -98,13 +98,16 @@ async fn a_hangup_reloads_what_can_change() {
         "{output}"
     );
     assert!(output.contains("network-latency take effect at the next start"));
+    assert!(output.contains("reloaded: TLS files of the etcd API"));
 
     // What is wrong changes nothing, and the server goes on.
     manager.forget();
     fs::write(&tuning, "kine-compact-interval: soon\n").unwrap();
     server.process().signal(Signal::SIGHUP);
     manager.wait_for("READY=1").await;
-    assert!(server.output().contains("the earlier settings stay in use"));
+    let output = server.output();
+    assert!(output.contains("the earlier settings stay in use"));
+    assert_eq!(output.matches("reloaded: tuning.yaml").count(), 1);
     server.api().await.put("a", "1").await;
 }
 
