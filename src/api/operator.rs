@@ -15,7 +15,8 @@ pub struct OperatorService {
 impl Operator for OperatorService {
     async fn top(&self, request: Request<TopRequest>) -> Result<Response<TopResponse>, Status> {
         let TopRequest { prefix, depth } = request.into_inner();
-        let answer = self.top.look(Query::new(prefix, depth)).await;
-        Ok(Response::new(answer))
+        let asked = self.top.look(Query::new(prefix, depth)).await;
+        let answer = asked.map_err(|busy| Status::resource_exhausted(busy.to_string()))?;
+        Ok(Response::new(Arc::unwrap_or_clone(answer)))
     }
 }

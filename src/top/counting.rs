@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    mem,
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -77,11 +78,14 @@ impl Use {
 pub struct Counting {
     /// True while requests are counted. Read for each request.
     is_on: AtomicBool,
-    state: Mutex<Option<State>>,
+    /// What was counted since the last look. Each request that is counted waits for it, so that a look only takes it out.
+    recent: Mutex<Option<Recent>>,
+    /// What was counted before. Taken before `recent`, never after it.
+    total: Mutex<Counts>,
 }
 
 #[derive(Debug)]
-struct State {
+struct Recent {
     counts: Counts,
     began: Instant,
     until: Instant,
@@ -118,12 +122,15 @@ impl Counting {
             return;
         }
         let client = client();
-        let mut state = self.state();
-        if state.as_ref().is_none_or(|it| it.until < Instant::now()) {
+        let mut recent = self.recent();
+        let ended = recent.take_if(|it| it.until < Instant::now());
+        if let Some(ended) = ended {
             self.is_on.store(false, Ordering::Relaxed);
-            *state = None;
+            drop(recent);
+            self.forget(ended.counts.number);
+            return;
         }
-        let Some(state) = state.as_mut() else { return };
+        let Some(state) = recent.as_mut() else { return };
         let place = state.counts.place(&client);
         for operation in operations {
             let counted = state.counts.of(operation.group, place);
@@ -137,27 +144,55 @@ impl Counting {
         }
     }
 
-    /// Returns what was counted, and counts for another while. The first look begins.
+    /// Counts for another while. The first call begins.
+    pub fn keep_on(&self) {
+        self.with_recent(|_| ());
+    }
+
+    /// Returns what was counted, and counts for another while.
     pub fn look(&self) -> Counts {
-        let now = Instant::now();
-        let mut state = self.state();
-        if state.as_ref().is_some_and(|it| it.until < now) {
-            *state = None;
+        let mut total = self.total();
+        let (recent, began) = self.with_recent(|recent| {
+            let next = Counts::new(recent.counts.number);
+            (mem::replace(&mut recent.counts, next), recent.began)
+        });
+        if total.number != recent.number {
+            *total = Counts::new(recent.number);
         }
-        let state = state.get_or_insert_with(|| State {
+        total.merge(&recent);
+        total.counted_ms = began.elapsed().as_millis() as u64;
+        total.clone()
+    }
+
+    fn with_recent<R>(&self, act: impl FnOnce(&mut Recent) -> R) -> R {
+        let now = Instant::now();
+        let mut recent = self.recent();
+        // Another counting begins if the last one ended.
+        recent.take_if(|it| it.until < now);
+        let recent = recent.get_or_insert_with(|| Recent {
             counts: Counts::new(UNIX_EPOCH.elapsed().unwrap_or_default().as_millis() as u64),
             began: now,
             until: now,
         });
-        state.until = now + COUNTING_TIME;
+        recent.until = now + COUNTING_TIME;
         self.is_on.store(true, Ordering::Relaxed);
-        let mut counts = state.counts.clone();
-        counts.counted_ms = (now - state.began).as_millis() as u64;
-        counts
+        act(recent)
     }
 
-    fn state(&self) -> MutexGuard<'_, Option<State>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Frees the memory of a counting that ended.
+    fn forget(&self, number: u64) {
+        let mut total = self.total();
+        if total.number == number {
+            *total = Counts::default();
+        }
+    }
+
+    fn recent(&self) -> MutexGuard<'_, Option<Recent>> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn total(&self) -> MutexGuard<'_, Counts> {
+        self.total.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -191,6 +226,25 @@ impl Counts {
         place
     }
 
+    /// Adds what another table has, the clients of which have other places.
+    fn merge(&mut self, other: &Self) {
+        let clients = other.clients.iter().enumerate();
+        let places: Vec<usize> = clients
+            .map(|(place, client)| match place {
+                REST => REST,
+                _ => self.place(client),
+            })
+            .collect();
+        for (group, uses) in &other.groups {
+            for (client, used) in uses {
+                self.of(group, places[*client]).add(used);
+            }
+        }
+        for (client, used) in &other.rest {
+            of_client(&mut self.rest, places[*client]).add(used);
+        }
+    }
+
     fn of(&mut self, group: &[u8], client: usize) -> &mut Use {
         if !self.groups.contains_key(group) && self.groups.len() < MAX_GROUPS {
             self.groups.insert(group.to_vec(), Vec::new());
@@ -199,17 +253,21 @@ impl Counts {
             Some(uses) => uses,
             None => &mut self.rest,
         };
-        let client = match uses.iter().any(|(known, _)| *known == client) {
-            false if uses.len() >= MAX_CLIENTS_OF_GROUP => REST,
-            _ => client,
-        };
-        let place = uses.iter().position(|(known, _)| *known == client);
-        let place = place.unwrap_or_else(|| {
-            uses.push((client, Use::default()));
-            uses.len() - 1
-        });
-        &mut uses[place].1
+        of_client(uses, client)
     }
+}
+
+fn of_client(uses: &mut Vec<(usize, Use)>, client: usize) -> &mut Use {
+    let client = match uses.iter().any(|(known, _)| *known == client) {
+        false if uses.len() >= MAX_CLIENTS_OF_GROUP => REST,
+        _ => client,
+    };
+    let place = uses.iter().position(|(known, _)| *known == client);
+    let place = place.unwrap_or_else(|| {
+        uses.push((client, Use::default()));
+        uses.len() - 1
+    });
+    &mut uses[place].1
 }
 
 #[cfg(test)]
@@ -241,16 +299,43 @@ mod tests {
     #[test]
     fn counting_ends_some_time_after_the_last_look() {
         let counting = Counting::default();
-        let first = counting.look();
+        counting.keep_on();
         counting.count(|| client(1), read(b"/a/"));
-        counting.state().as_mut().unwrap().until = Instant::now()
+        let first = counting.look();
+        assert_eq!(first.groups.len(), 1);
+        counting.recent().as_mut().unwrap().until = Instant::now()
             .checked_sub(COUNTING_TIME)
             .unwrap_or_else(Instant::now);
         counting.count(|| client(1), read(b"/a/"));
         assert!(!counting.is_on());
-        assert!(counting.state().is_none(), "its memory is free");
+        assert!(counting.recent().is_none(), "its memory is free");
+        assert!(counting.total().clients.is_empty());
         let second = counting.look();
         assert!(second.groups.is_empty() && second.number >= first.number);
+    }
+
+    #[test]
+    fn what_was_counted_between_looks_is_added_up() {
+        let counting = Counting::default();
+        counting.keep_on();
+        // The clients have other places each time.
+        for order in [[1, 2, 3], [3, 1, 2], [2, 3, 1]] {
+            for number in order {
+                let group = format!("/{number}/");
+                counting.count(|| client(number), read(group.as_bytes()));
+                counting.count(|| client(number), read(b"/all/"));
+            }
+            counting.look();
+        }
+        let counts = counting.look();
+        assert_eq!((counts.clients.len(), counts.groups.len()), (4, 4));
+        for (group, uses) in &counts.groups {
+            for (place, used) in uses {
+                assert_eq!(used.reads, 3, "{uses:?}");
+                let alone = format!("/{}/", &counts.clients[*place].address[7..]);
+                assert!(group == b"/all/" || group == alone.as_bytes());
+            }
+        }
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! Tells what fills the store, and who uses this node: for `k8s-dqlite top`, the status page and `/metrics/top`.
 //!
 //! Invariants: nothing here runs while nobody looks. Sizes are computed on request from a snapshot of the index, which
-//! no writer waits for; a request of a client costs one load of a flag until somebody looks, and afterwards one entry of
+//! no writer waits for, and from parts of the history under its lock; a request of a client costs one load of a flag until somebody looks, and afterwards one entry of
 //! a bounded table, until [`COUNTING_TIME`] after the last look.
 
 mod answer;
 mod counting;
 mod groups;
 mod operations;
+mod paced;
 mod sizes;
 
 use std::{
@@ -16,10 +17,13 @@ use std::{
     time::Duration,
 };
 
-use self::{counting::Counts, sizes::SizesCache};
+use operator_proto::TopResponse;
+
+use self::{counting::Counts, paced::Paced, sizes::Sizes};
 pub use self::{
     counting::{ClientName, Counting},
     operations::{Operation, TxnOperations},
+    paced::Busy,
     sizes::Query,
 };
 use crate::{
@@ -37,7 +41,8 @@ pub struct Top {
     store: Store,
     hub: Arc<WatchHub>,
     clients: Arc<Clients>,
-    sizes: SizesCache,
+    sizes: Paced<Sizes>,
+    answers: Paced<TopResponse>,
 }
 
 impl Top {
@@ -46,7 +51,8 @@ impl Top {
             store,
             hub,
             clients: Arc::default(),
-            sizes: SizesCache::default(),
+            sizes: Paced::new(sizes::MIN_AGE),
+            answers: Paced::new(Duration::ZERO),
         })
     }
 
@@ -54,14 +60,23 @@ impl Top {
         &self.clients
     }
 
-    /// Returns the state now, and counts requests from here on.
-    pub async fn look(&self, query: Query) -> operator_proto::TopResponse {
+    /// Returns the state now, or a moment ago, and counts requests from here on.
+    pub async fn look(self: &Arc<Self>, query: Query) -> Result<Arc<TopResponse>, Busy> {
+        self.clients.counting.keep_on();
+        let (store, wanted) = (self.store.clone(), query.clone());
+        let walk = move || sizes::measure(store.history(), &wanted);
+        let sizes = self.sizes.get(&query, walk).await?;
+        let (top, wanted) = (self.clone(), query.clone());
+        let write = move || top.write(&wanted, &sizes);
+        self.answers.get(&query, write).await
+    }
+
+    fn write(&self, query: &Query, sizes: &Sizes) -> TopResponse {
         let mut counts = self.clients.counting.look();
-        let sizes = self.sizes.get(&self.store, &query).await;
         let (watchers, left_out) = self.hub.watched(MAX_WATCHERS);
         self.clients.add_watchers(&mut counts, &watchers);
         counts.watchers_left_out = left_out as u64;
-        answer::write(&query, &sizes, &counts)
+        answer::write(query, sizes, &counts)
     }
 }
 

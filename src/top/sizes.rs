@@ -2,16 +2,13 @@
 
 use std::{
     collections::BTreeMap,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use etcd_state::mvcc::{History, KeyRange, Revision};
-use tokio::sync::Mutex;
 
 use super::groups::{MAX_DEPTH, depth_below, group_of};
-use crate::store::Store;
 
 /// Groups that are told apart in a walk; the keys of later ones are together.
 const MAX_WALKED_GROUPS: usize = 16_384;
@@ -19,20 +16,14 @@ const MAX_WALKED_GROUPS: usize = 16_384;
 /// Groups in an answer, the largest; the others are together. An answer has some 100 bytes for each.
 pub const MAX_GROUPS: usize = 1024;
 
-/// Changes that are taken from the history under one lock, as the watch hub does.
+/// Changes that are taken from the history under one lock, for which a writer waits: some 100 µs, as for the watch hub.
 const CHANGES_AT_ONCE: usize = 1024;
 
 /// Changes that are looked at: some 100 ms.
 const MAX_CHANGES: usize = 1_000_000;
 
-/// Walks take at most one part in so many of one core, however often somebody asks.
-const REST_PER_WALK: u32 = 20;
-
-/// The shortest time for which an answer is used again.
-const MIN_AGE: Duration = Duration::from_millis(500);
-
-/// Questions whose answers are kept.
-const MAX_KEPT: usize = 8;
+/// The shortest time for which sizes are used again.
+pub const MIN_AGE: Duration = Duration::from_millis(500);
 
 /// The groups that are asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,37 +69,10 @@ pub struct Sizes {
     /// All other groups together.
     pub rest: Option<Size>,
     pub at: Instant,
-    took: Duration,
 }
 
-/// The last answers. Held while the index is walked, so that one walk runs at a time.
-#[derive(Debug, Default)]
-pub struct SizesCache(Mutex<Vec<(Query, Arc<Sizes>)>>);
-
-impl SizesCache {
-    /// Returns the sizes now, or those of a moment ago.
-    pub async fn get(&self, store: &Store, query: &Query) -> Arc<Sizes> {
-        let mut kept = self.0.lock().await;
-        let found = kept.iter().position(|(known, _)| known == query);
-        if let Some(place) = found {
-            let (_, sizes) = &kept[place];
-            if sizes.at.elapsed() < MIN_AGE.max(sizes.took * REST_PER_WALK) {
-                return sizes.clone();
-            }
-            kept.remove(place);
-        }
-        let (store, wanted) = (store.clone(), query.clone());
-        let walking = tokio::task::spawn_blocking(move || measure(store.history(), &wanted));
-        // A walk that panicked has ended the process.
-        let sizes = Arc::new(walking.await.expect("a walk does not fail"));
-        kept.truncate(MAX_KEPT - 1);
-        kept.insert(0, (query.clone(), sizes.clone()));
-        sizes
-    }
-}
-
-fn measure(history: &History, query: &Query) -> Sizes {
-    let began = Instant::now();
+/// Walks over all keys, and over the changes since the compaction.
+pub fn measure(history: &History, query: &Query) -> Sizes {
     let compact_revision = history.compact_revision();
     let head = history.head();
     let mut walk = Walk::default();
@@ -130,7 +94,6 @@ fn measure(history: &History, query: &Query) -> Sizes {
         groups,
         rest,
         at: Instant::now(),
-        took: began.elapsed(),
     }
 }
 

@@ -49,17 +49,24 @@ impl Sources {
             "the store is being loaded\n",
         ))
     }
+
+    async fn look(&self, depth: u32) -> Result<Arc<TopResponse>, Response> {
+        let top = self
+            .top()
+            .map_err(|(status, reason)| text(status, reason))?;
+        let asked = top.look(Query::new(Bytes::new(), depth)).await;
+        asked.map_err(|busy| text(StatusCode::TOO_MANY_REQUESTS, format!("{busy}\n")))
+    }
 }
 
 /// `depth`: the levels of keys that make a group.
 async fn document(State(sources): State<Sources>, RawQuery(query): RawQuery) -> Response {
     let query = UrlQuery::new(query);
     let depth = query.first("depth").and_then(|depth| depth.parse().ok());
-    let top = match sources.top() {
-        Ok(top) => top,
-        Err((status, reason)) => return text(status, reason),
+    let answer = match sources.look(depth.unwrap_or(0)).await {
+        Ok(answer) => answer,
+        Err(refusal) => return refusal,
     };
-    let answer = top.look(Query::new(Bytes::new(), depth.unwrap_or(0))).await;
     let groups = answer.groups.iter().map(|group| {
         json!({
             "prefix": name(&group.prefix, group.is_rest),
@@ -100,11 +107,10 @@ async fn document(State(sources): State<Sources>, RawQuery(query): RawQuery) -> 
 }
 
 async fn metrics(State(sources): State<Sources>) -> Response {
-    let top = match sources.top() {
-        Ok(top) => top,
-        Err((status, reason)) => return text(status, reason),
+    let answer = match sources.look(0).await {
+        Ok(answer) => answer,
+        Err(refusal) => return refusal,
     };
-    let answer = top.look(Query::new(Bytes::new(), 0)).await;
     let mut page = Page::default();
     write_groups(&answer, &mut page);
     write_clients(&answer, &mut page);
