@@ -91,7 +91,8 @@ impl Remote {
                 .max_encoding_message_size(MAX_MESSAGE_BYTES),
             lease: LeaseClient::new(link.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES),
             maintenance: MaintenanceClient::new(link.clone()),
-            operator: OperatorClient::new(link.clone()),
+            operator: OperatorClient::new(link.clone())
+                .max_decoding_message_size(MAX_MESSAGE_BYTES),
             cluster: ClusterClient::new(link.clone()),
             watch: WatchClient::new(link).max_decoding_message_size(MAX_MESSAGE_BYTES),
         })

@@ -63,12 +63,13 @@ fn clients(counts: &Counts) -> Vec<Client> {
     clients.collect()
 }
 
-/// Returns what each client does in each group of the question.
+/// Returns what each client does in each group of the question. Of a group that is shorter than the prefix nobody knows
+/// what was below the prefix, nor of the groups that are not told apart.
 fn uses(query: &Query, sizes: &Sizes, counts: &Counts) -> BTreeMap<(GroupName, usize), Use> {
     let mut uses: BTreeMap<(GroupName, usize), Use> = BTreeMap::new();
     let mut unsized_groups = HashSet::new();
-    let is_asked = |name: &[u8]| name.starts_with(&query.prefix) || query.prefix.starts_with(name);
-    for (name, by_client) in counts.groups.iter().filter(|(name, _)| is_asked(name)) {
+    let groups = counts.groups.iter();
+    for (name, by_client) in groups.filter(|(name, _)| name.starts_with(&query.prefix)) {
         let name = group_of(name, query.depth);
         let is_known = sizes.groups.contains_key(name)
             || unsized_groups.contains(name)
@@ -78,16 +79,17 @@ fn uses(query: &Query, sizes: &Sizes, counts: &Counts) -> BTreeMap<(GroupName, u
             uses.entry((name, *client)).or_default().add(counted);
         }
     }
-    for (client, counted) in &counts.rest {
+    let rest = counts.rest.iter().filter(|_| query.prefix.is_empty());
+    for (client, counted) in rest {
         uses.entry((None, *client)).or_default().add(counted);
     }
     uses
 }
 
-fn messages(uses: BTreeMap<(GroupName, usize), Use>) -> Vec<UseMessage> {
+fn messages(mut uses: BTreeMap<(GroupName, usize), Use>) -> Vec<UseMessage> {
+    let mut rest = uses.remove(&(None, REST)).unwrap_or_default();
     let mut sorted: Vec<_> = uses.into_iter().collect();
     sorted.sort_by_key(|(_, it)| std::cmp::Reverse(it.reads + it.writes + it.watchers));
-    let mut rest = Use::default();
     for (_, counted) in sorted.drain(MAX_USES.min(sorted.len())..) {
         rest.add(&counted);
     }
@@ -105,4 +107,58 @@ fn messages(uses: BTreeMap<(GroupName, usize), Use>) -> Vec<UseMessage> {
         slow_watchers: it.slow_watchers,
     });
     messages.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use bytes::Bytes;
+    use etcd_state::mvcc::Revision;
+
+    use super::*;
+
+    #[test]
+    fn with_a_prefix_only_requests_below_it_are_told() {
+        let used = |reads| {
+            let used = Use {
+                reads,
+                ..Use::default()
+            };
+            vec![(REST, used)]
+        };
+        let groups = [
+            ("", 1),
+            ("/registry/", 2),
+            ("/registry/pods/", 4),
+            ("/registry/pods/default/", 8),
+            ("/registry/pods/kube-system/", 16),
+            ("/registry/leases/", 32),
+        ];
+        let groups = groups.map(|(name, reads)| (name.as_bytes().to_vec(), used(reads)));
+        let mut counts = Counts::default();
+        counts.groups = groups.into();
+        counts.rest = used(64);
+        let sizes = Sizes {
+            revision: Revision::new(1),
+            compact_revision: Revision::new(0),
+            changes_left_out: 0,
+            groups: BTreeMap::new(),
+            rest: None,
+            at: Instant::now(),
+        };
+        for (prefix, expected) in [
+            ("", 127),
+            ("/registry/", 62),
+            ("/registry/po", 28),
+            ("/registry/pods/", 28),
+            ("/registry/pods/default/", 8),
+            ("/registry/pods/default/web", 0),
+        ] {
+            let query = Query::new(Bytes::from_static(prefix.as_bytes()), 0);
+            let answer = write(&query, &sizes, &counts);
+            let reads: u64 = answer.uses.iter().map(|it| it.reads).sum();
+            assert_eq!(reads, expected, "{prefix}");
+        }
+    }
 }

@@ -12,7 +12,7 @@ use std::{
 
 use super::{
     COUNTING_TIME, Operation,
-    groups::{MAX_DEPTH, group_of},
+    groups::{MAX_DEPTH, group_of, is_shown},
 };
 
 /// Clients that are told apart; all later ones are one. A cluster has some tens.
@@ -43,7 +43,7 @@ pub struct ClientName {
 impl ClientName {
     pub fn new(address: String, user: &str, agent: &str) -> Self {
         let short = |text: &str| {
-            let printable = text.chars().filter(|it| !it.is_control());
+            let printable = text.chars().filter(|it| is_shown(*it));
             printable.take(MAX_NAME_CHARS).collect()
         };
         Self {
@@ -360,7 +360,7 @@ mod tests {
 
     #[test]
     fn names_are_short_and_printable() {
-        let name = ClientName::new(String::new(), "a\x1b[1m", &"x".repeat(1000));
+        let name = ClientName::new(String::new(), "a\x1b[1m\u{202e}\u{200b}", &"x".repeat(1000));
         assert_eq!(name.user, "a[1m");
         assert_eq!(name.agent.len(), MAX_NAME_CHARS);
     }

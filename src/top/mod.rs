@@ -1,8 +1,8 @@
 //! Tells what fills the store, and who uses this node: for `k8s-dqlite top`, the status page and `/metrics/top`.
 //!
 //! Invariants: nothing here runs while nobody looks. Sizes are computed on request from a snapshot of the index, which
-//! no writer waits for, and from parts of the history under its lock; a request of a client costs one load of a flag until somebody looks, and afterwards one entry of
-//! a bounded table, until [`COUNTING_TIME`] after the last look.
+//! no writer waits for, and from parts of the history under its lock; a request of a client costs one load of a flag until
+//! somebody looks, and afterwards one entry of a bounded table, until [`COUNTING_TIME`] after the last look.
 
 mod answer;
 mod counting;

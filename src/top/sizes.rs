@@ -16,7 +16,7 @@ const MAX_WALKED_GROUPS: usize = 16_384;
 /// Groups in an answer, the largest; the others are together. An answer has some 100 bytes for each.
 pub const MAX_GROUPS: usize = 1024;
 
-/// Changes that are taken from the history under one lock, for which a writer waits: some 100 µs, as for the watch hub.
+/// Changes that are taken from the history under one lock, which a writer waits for, as for the watch hub.
 const CHANGES_AT_ONCE: usize = 1024;
 
 /// Changes that are looked at: some 100 ms.
