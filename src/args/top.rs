@@ -42,12 +42,23 @@ pub struct TopArgs {
     #[arg(long)]
     pub watch: bool,
 
-    /// Time in which requests are counted, and between two outputs of --watch.
-    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = interval)]
+    /// Time in which requests are counted, and between two outputs of --watch; less than 60s.
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = top_interval)]
     pub interval: Duration,
 
     #[command(flatten)]
     pub server: ServerFlags,
+}
+
+/// A server counts until 90 s after a question, and answers within 30 s.
+const MAX_INTERVAL: Duration = Duration::from_secs(60);
+
+fn top_interval(text: &str) -> Result<Duration, String> {
+    let interval = interval(text)?;
+    match interval < MAX_INTERVAL {
+        true => Ok(interval),
+        false => Err("must be less than 60s: servers stop to count when nobody asks".to_owned()),
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -68,4 +79,18 @@ pub enum TopSort {
 pub enum TopForm {
     Table,
     Json,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interval_ends_before_the_server_stops_to_count() {
+        assert_eq!(top_interval("59s"), Ok(Duration::from_secs(59)));
+        for long in ["60s", "90s", "1h"] {
+            assert!(top_interval(long).is_err_and(|told| told.contains("less than 60s")));
+        }
+        assert!(top_interval("0s").is_err());
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
 };
 
 use operator_proto::{Client, Group, TopResponse, Use};
@@ -86,10 +86,9 @@ struct Rates {
 }
 
 impl Rates {
-    /// The counts never go back within one counting.
+    /// Without a use before nobody knows what happened in between. Counts of the rest may go back.
     fn new(before: Option<&Use>, now: &Use, counted_s: f64) -> Self {
-        let none = Use::default();
-        let before = before.unwrap_or(&none);
+        let before = before.unwrap_or(now);
         let rate = |now: u64, before: u64| now.saturating_sub(before) as f64 / counted_s;
         Self {
             reads_per_s: rate(now.reads, before.reads),
@@ -101,6 +100,36 @@ impl Rates {
     }
 }
 
+/// The uses of an answer before. Which of them are named, and which are in the rest, depends on their ranks.
+struct Earlier<'a> {
+    uses: HashMap<Place<'a>, &'a Use>,
+    has_rest: bool,
+    /// Some that was named may be in the rest now.
+    has_lost: bool,
+}
+
+impl<'a> Earlier<'a> {
+    fn new(before: &'a [Use], now: &'a [Use]) -> Self {
+        let places: HashSet<_> = now.iter().map(place).collect();
+        Self {
+            uses: before.iter().map(|it| (place(it), it)).collect(),
+            has_rest: before.iter().any(|it| it.is_rest),
+            has_lost: before.iter().any(|it| !places.contains(&place(it))),
+        }
+    }
+
+    /// Returns the use before, if it is known to be of the same requests.
+    fn of(&self, now: &'a Use) -> Option<Use> {
+        let found = self.uses.get(&place(now)).map(|it| (*it).clone());
+        match now.is_rest {
+            true if self.has_lost => None,
+            // It was part of the rest, or there was none of it.
+            false if self.has_rest => found,
+            _ => Some(found.unwrap_or_default()),
+        }
+    }
+}
+
 impl Frame {
     pub fn between(before: &TopResponse, now: &TopResponse) -> Self {
         // Another counting began at 0.
@@ -108,9 +137,9 @@ impl Frame {
         let from_ms = if is_same { before.counted_ms } else { 0 };
         let counted_ms = now.counted_ms.saturating_sub(from_ms).max(1);
         let counted_s = counted_ms as f64 / 1000.0;
-        let earlier: HashMap<_, &Use> = match is_same {
-            true => before.uses.iter().map(|it| (place(it), it)).collect(),
-            false => HashMap::new(),
+        let earlier = match is_same {
+            true => Earlier::new(&before.uses, &now.uses),
+            false => Earlier::new(&[], &now.uses),
         };
         let mut groups: BTreeMap<String, Row> = BTreeMap::new();
         for group in &now.groups {
@@ -121,7 +150,7 @@ impl Frame {
         }
         let mut clients: BTreeMap<u32, Row> = BTreeMap::new();
         for used in &now.uses {
-            let rates = Rates::new(earlier.get(&place(used)).copied(), used, counted_s);
+            let rates = Rates::new(earlier.of(used).as_ref(), used, counted_s);
             let client = now.clients.get(used.client as usize);
             let client = client.cloned().unwrap_or_default();
             let group = group_name(&used.prefix, used.is_rest);
@@ -222,7 +251,9 @@ fn limited(mut rows: Vec<&Row>, limit: usize) -> (Vec<&Row>, usize) {
     (rows, others)
 }
 
-fn place(used: &Use) -> (&str, bool, u32) {
+type Place<'a> = (&'a str, bool, u32);
+
+fn place(used: &Use) -> Place<'_> {
     (&used.prefix, used.is_rest, used.client)
 }
 
@@ -296,6 +327,50 @@ mod tests {
     fn a_counting_that_began_anew_has_no_part_of_the_one_before() {
         let frame = Frame::between(&answer(1, 100_000, 1000), &answer(2, 2000, 50));
         assert_eq!((frame.counted_s, frame.groups[0].reads_per_s), (2.0, 25.0));
+    }
+
+    fn add_use(answer: &mut TopResponse, prefix: &str, reads: u64) {
+        answer.uses.push(Use {
+            prefix: prefix.to_owned(),
+            is_rest: prefix.is_empty(),
+            reads,
+            ..Use::default()
+        });
+    }
+
+    fn reads(frame: &Frame, name: &str) -> f64 {
+        let row = frame.groups.iter().find(|row| row.name == name);
+        row.unwrap().reads_per_s
+    }
+
+    #[test]
+    fn a_use_that_was_part_of_the_rest_does_not_count_as_a_whole() {
+        let (mut before, mut now) = (answer(1, 1000, 10), answer(1, 2000, 20));
+        add_use(&mut before, "", 1_000_000);
+        // A million reads of long ago are named now.
+        add_use(&mut now, "/registry/leases/", 1_000_001);
+        add_use(&mut now, "", 3);
+        let frame = Frame::between(&before, &now);
+        assert_eq!(reads(&frame, "/registry/pods/"), 10.0);
+        assert_eq!(reads(&frame, "/registry/leases/"), 0.0);
+        assert_eq!(reads(&frame, REST), 0.0);
+        // And back again.
+        let frame = Frame::between(&now, &{
+            let mut next = answer(1, 3000, 20);
+            add_use(&mut next, "", 1_000_004);
+            next
+        });
+        assert_eq!(reads(&frame, REST), 0.0);
+    }
+
+    #[test]
+    fn a_use_that_is_new_counts() {
+        let (before, mut now) = (answer(1, 1000, 10), answer(1, 2000, 10));
+        add_use(&mut now, "/registry/leases/", 7);
+        add_use(&mut now, "", 5);
+        let frame = Frame::between(&before, &now);
+        assert_eq!(reads(&frame, "/registry/leases/"), 7.0);
+        assert_eq!(reads(&frame, REST), 5.0);
     }
 
     #[test]

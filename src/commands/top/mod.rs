@@ -8,7 +8,7 @@ mod table;
 
 use std::{
     io::{self, ErrorKind, IsTerminal},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use operator_proto::{TopRequest, TopResponse};
@@ -48,8 +48,7 @@ pub async fn run(
     let mut remote = Remote::connect(&args.server.endpoint, &files, login.as_ref()).await?;
     let mut before = ask(&mut remote, args).await?;
     loop {
-        sleep(args.interval).await;
-        let now = ask(&mut remote, args).await?;
+        let now = ask_next(&mut remote, args, &before).await?;
         let text = written(&Frame::between(&before, &now), args);
         if !args.watch {
             return Ok(text);
@@ -65,6 +64,23 @@ pub async fn run(
             shown => shown.map_err(TopError::Output)?,
         }
         before = now;
+    }
+}
+
+/// Asks after the interval; once more while the server gives the same answer again, which took it long.
+async fn ask_next(
+    remote: &mut Remote,
+    args: &TopArgs,
+    before: &TopResponse,
+) -> Result<TopResponse, TopError> {
+    let time_of = |answer: &TopResponse| (answer.counting, answer.counted_ms);
+    let began = Instant::now();
+    loop {
+        sleep(args.interval).await;
+        let now = ask(remote, args).await?;
+        if time_of(&now) != time_of(before) || began.elapsed() > ANSWER_TIMEOUT {
+            return Ok(now);
+        }
     }
 }
 

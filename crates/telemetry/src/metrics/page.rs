@@ -102,7 +102,6 @@ impl Page {
         self.line(format_args!("{name} {value}"));
     }
 
-    /// The values of labels must need no escape.
     pub fn labelled(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
         if labels.is_empty() {
             return self.value(name, value);
@@ -110,11 +109,23 @@ impl Page {
         self.text.push_str(name);
         let mut separator = '{';
         for (label, text) in labels {
-            debug_assert!(!text.contains(['"', '\n', '\\']));
-            let _ = write!(self.text, "{separator}{label}=\"{text}\"");
+            let _ = write!(self.text, "{separator}{label}=\"");
+            self.escaped(text);
+            self.text.push('"');
             separator = ',';
         }
         self.line(format_args!("}} {value}"));
+    }
+
+    fn escaped(&mut self, text: &str) {
+        for character in text.chars() {
+            match character {
+                '"' => self.text.push_str("\\\""),
+                '\\' => self.text.push_str("\\\\"),
+                '\n' => self.text.push_str("\\n"),
+                other => self.text.push(other),
+            }
+        }
     }
 
     fn line(&mut self, line: std::fmt::Arguments<'_>) {
@@ -126,6 +137,18 @@ impl Page {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn labels_are_escaped_so_that_different_ones_stay_different() {
+        let mut page = Page::default();
+        for label in ["a\"/", "a_/", "a\\/", "a\n/"] {
+            page.labelled("m", &[("l", label)], 1);
+        }
+        assert_eq!(
+            page.into_text(),
+            "m{l=\"a\\\"/\"} 1\nm{l=\"a_/\"} 1\nm{l=\"a\\\\/\"} 1\nm{l=\"a\\n/\"} 1\n"
+        );
+    }
 
     #[test]
     fn the_page_is_in_prometheus_format() {

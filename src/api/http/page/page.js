@@ -307,7 +307,10 @@
     const before = topBefore && topBefore.counting === now.counting ? topBefore : { counted_ms: 0, uses: [] };
     const counted = Math.max(1, now.counted_ms - before.counted_ms) / 1000;
     const key = (it) => it.client + " " + it.prefix;
+    // What was among others, or is now, has nothing to compare with.
+    const OTHERS = "(others)", places = new Set(now.uses.map(key));
     const earlier = new Map(before.uses.map((it) => [key(it), it]));
+    const hadOthers = before.uses.some((it) => it.prefix === OTHERS), lost = before.uses.some((it) => !places.has(key(it)));
     const groups = new Map(now.groups.map((it) => [it.prefix, { ...it, reads: 0, writes: 0, watchers: 0, most: 0, mostly: "" }]));
     const clients = new Map();
     const name = (client) => (client.user || client.agent || "?") + " at " + client.address;
@@ -316,8 +319,9 @@
       if (reads + writes > row.most) { row.most = reads + writes; row.mostly = other; }
     };
     for (const it of now.uses) {
-      const old = earlier.get(key(it)) || { reads: 0, writes: 0 };
-      const reads = (it.reads - old.reads) / counted, writes = (it.writes - old.writes) / counted;
+      const unknown = it.prefix === OTHERS ? lost : hadOthers && !earlier.has(key(it));
+      const old = unknown ? it : earlier.get(key(it)) || { reads: 0, writes: 0 };
+      const reads = Math.max(0, it.reads - old.reads) / counted, writes = Math.max(0, it.writes - old.writes) / counted;
       const client = now.clients[it.client], group = groups.get(it.prefix);
       if (group) add(group, reads, writes, it.watchers, name(client));
       if (!clients.has(it.client)) clients.set(it.client, { ...client, reads: 0, writes: 0, watchers: 0, most: 0, mostly: "" });
