@@ -111,6 +111,11 @@ impl Engine {
         }
     }
 
+    /// Returns the term that is stored: it is so before anything is done in it.
+    pub fn term(&self) -> u64 {
+        self.term
+    }
+
     pub fn is_leader(&self) -> bool {
         self.role == Role::Leader
     }

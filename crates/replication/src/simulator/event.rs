@@ -42,6 +42,8 @@ pub enum Event {
         to: Option<usize>,
     },
     Told(Asker, Option<View>),
+    /// A follower has read the term that its engine has stored.
+    Testifies(SessionId, ProofId),
     MonitorTicks,
     OthersAsked(Vec<String>),
     OthersTold(Option<View>),

@@ -23,6 +23,9 @@ const REQUESTS: usize = 4;
 
 const READ_PAUSE_US: u64 = 50_000;
 
+/// The usual time in which a file of some bytes is read.
+const FILE_US: u64 = 10;
+
 pub struct Following {
     session: SessionId,
     /// None before the leader's welcome.
@@ -158,7 +161,10 @@ impl World {
                 self.at_node(node, 1, Event::Forward);
             }
             Command::SettleReads(number, revision) => self.settle_reads(node, number, revision),
-            Command::Confirm(proof) => self.ask(node, Asker::Confirmation(session, proof)),
+            Command::Confirm(proof) => {
+                let delay_us = self.rng.delay_us(FILE_US);
+                self.at_node(node, delay_us, Event::Testifies(session, proof));
+            }
         }
     }
 
@@ -223,6 +229,19 @@ impl World {
         if self.following(node, session).is_some() {
             let view = view.unwrap_or_default();
             self.send_up(session, Up::ReadIndex { number, view });
+        }
+    }
+
+    /// Names the leader of the newest term in which the engine can have voted: without it, if it has named one in the term that
+    /// it has stored.
+    pub fn testify(&mut self, node: usize, session: SessionId, proof: ProofId) {
+        let named = self.nodes[node].process.named.clone();
+        let is_newest = self.nodes[node].engine.term() == named.term;
+        let is_believed = is_newest || self.options.makes(Mistake::StoredTermIgnored);
+        if named.leader.is_some() && is_believed {
+            self.confirm(node, session, proof, Some(named));
+        } else {
+            self.ask(node, Asker::Confirmation(session, proof));
         }
     }
 

@@ -9,6 +9,8 @@ pub enum Mistake {
     OwnEngineIsEnough,
     /// A proof does not compare the term.
     TermIgnored,
+    /// A follower names the leader that its engine named last, whatever term it has stored since.
+    StoredTermIgnored,
     /// Requests that a session has forwarded are forwarded again when it breaks.
     ForwardedAgain,
     /// The writer publishes and answers when it sends a batch to the engine.

@@ -67,6 +67,8 @@ pub struct Process {
     pub coordinator: Coordinator,
     /// The view that the monitor published last.
     pub view: View,
+    /// What the engine of this process said last that names a leader.
+    pub named: View,
     pub is_single: bool,
     pub alone_asked: Duration,
     pub is_leader: bool,
@@ -89,6 +91,7 @@ impl Process {
             monitor: Monitor::new(id, others.cloned().collect(), now),
             coordinator: Coordinator::new(id),
             view: View::default(),
+            named: View::default(),
             is_single: false,
             alone_asked: Duration::ZERO,
             is_leader: false,
@@ -114,6 +117,7 @@ impl World {
     pub fn happen_to_process(&mut self, node: usize, event: Event) {
         match event {
             Event::Told(asker, view) => self.told(node, asker, view),
+            Event::Testifies(session, proof) => self.testify(node, session, proof),
             Event::MonitorTicks => self.watch(node, monitor::Event::TimeToAsk),
             Event::OthersAsked(addresses) => self.ask_others(node, &addresses),
             Event::OthersTold(view) => self.watch(node, monitor::Event::OthersSaid { view }),

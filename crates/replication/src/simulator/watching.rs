@@ -14,6 +14,9 @@ const ASK_US: u64 = 500;
 
 impl World {
     pub fn told(&mut self, node: usize, asker: Asker, view: Option<View>) {
+        if let Some(view) = view.as_ref().filter(|view| view.leader.is_some()) {
+            self.nodes[node].process.named = view.clone();
+        }
         match asker {
             Asker::Monitor => self.watch(node, monitor::Event::EngineSaid { view }),
             Asker::MonitorForMembers => {
