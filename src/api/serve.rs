@@ -148,7 +148,8 @@ pub async fn serve_metrics(
     listener: Listener,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), Error> {
-    serve_http(metrics_routes(sources), listener, stop).await
+    let rules = WebRules::own_only(listener.address().host());
+    serve_http(metrics_routes(sources, rules), listener, stop).await
 }
 
 /// Serves plain HTTP without gRPC, until `stop` is ready.

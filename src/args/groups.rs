@@ -62,6 +62,7 @@ const GROUPS: [(&str, &[&str]); 8] = [
             "log_format",
             "warning_apply_duration",
             "metrics_listen",
+            "metrics_top",
             "otel",
             "otel_listen",
             "otel_dir",

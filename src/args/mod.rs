@@ -149,6 +149,11 @@ pub struct Args {
     #[arg(long, value_name = "HOST:PORT", value_parser = http_address, default_value = "127.0.0.1:9042")]
     pub metrics_listen: ListenAddress,
 
+    /// Show what fills the store and who uses it there, too: prefixes of keys, users and addresses of clients, in clear.
+    #[arg(long, value_parser = boolean, default_value = "false", default_missing_value = "true")]
+    #[arg(num_args = 0..=1, require_equals = true, action = ArgAction::Set)]
+    pub metrics_top: bool,
+
     /// Export OpenTelemetry traces and metrics.
     #[arg(long, value_parser = boolean, default_value = "false", default_missing_value = "true")]
     #[arg(num_args = 0..=1, require_equals = true, action = ArgAction::Set)]

@@ -30,6 +30,9 @@ pub(super) fn on(matches: &ArgMatches) -> Vec<String> {
     if is_given("profiling_dir") && !matches.get_flag("profiling") {
         remarks.push("--profiling-dir has no effect without --profiling".to_owned());
     }
+    if matches.get_flag("metrics_top") && !matches.get_flag("metrics") {
+        remarks.push("--metrics-top has no effect without --metrics".to_owned());
+    }
     if matches
         .get_one("tls_client_session_cache_size")
         .is_some_and(|size: &u64| *size > 0)

@@ -181,7 +181,14 @@ fn flags_that_do_nothing_are_accepted_and_remarked_on() {
 #[test]
 fn metrics_are_served_where_they_are_wanted() {
     let args = read(&["--metrics", "--metrics-listen=:9042"]).unwrap();
-    assert!(args.metrics && args.remarks.is_empty());
+    assert!(args.metrics && !args.metrics_top && args.remarks.is_empty());
+    let args = read(&["--metrics", "--metrics-top", "--metrics-listen=:9042"]).unwrap();
+    assert!(args.metrics_top && args.remarks.is_empty());
+    let alone = read(&["--metrics-top"]).unwrap();
+    assert_eq!(
+        alone.remarks,
+        ["--metrics-top has no effect without --metrics"]
+    );
     assert_eq!(args.metrics_listen.to_string(), "tcp://:9042");
     for wrong in ["9042", "unix:///a", "host:port", ""] {
         assert!(

@@ -54,6 +54,8 @@ pub struct ServerConfig {
     pub advertised_urls: Vec<String>,
     /// The address at which the metrics are served beside `listen`, if at all.
     pub metrics_listen: Option<ListenAddress>,
+    /// Whether it shows what fills the store and who uses it.
+    pub metrics_top: bool,
     pub profiling_listen: Option<ListenAddress>,
     /// The TLS settings for clients. `None`: clients connect without TLS.
     pub client_tls: Option<Arc<ServerTls>>,
@@ -153,6 +155,7 @@ fn read(args: &Args, warnings: &mut Vec<String>) -> Result<ServerConfig, ConfigE
         listen,
         advertised_urls: args.advertise_client_urls.0.clone(),
         metrics_listen: args.metrics.then(|| args.metrics_listen.clone()),
+        metrics_top: args.metrics_top,
         profiling_listen: args.profiling.then(|| args.profiling_listen.clone()),
         tls,
         failure_domain: failure_domain::read(dir)?,

@@ -352,6 +352,7 @@ fn sources(
         observed,
         disk_low_bytes: config.disk_watch.map(|watch| watch.min_bytes),
         served: Arc::default(),
+        shows_top: config.metrics_top,
     }
 }
 

@@ -4,7 +4,11 @@ use std::process::Command;
 
 use etcd_proto::etcdserverpb::*;
 use serde_json::Value;
-use tokio::{net::TcpStream, task::spawn_blocking};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    task::spawn_blocking,
+};
 
 use crate::backup::{printed, refusal, text};
 use crate::harness::*;
@@ -181,7 +185,11 @@ async fn reads_writes_and_watchers_are_told_with_who_they_are() {
 async fn nothing_is_counted_before_somebody_looks() {
     let port = free_port();
     let listen = format!("--metrics-listen=127.0.0.1:{port}");
-    let server = Server::start_with(Kind::K8sDqlite, Options::flags(&["--metrics", &listen])).await;
+    let server = Server::start_with(
+        Kind::K8sDqlite,
+        Options::flags(&["--metrics", "--metrics-top", &listen]),
+    )
+    .await;
     let api = server.api().await;
     fill(&api).await;
     let metrics = || async {
@@ -216,10 +224,51 @@ async fn nothing_is_counted_before_somebody_looks() {
 }
 
 #[tokio::test]
+async fn keys_and_clients_are_shown_there_on_request_only_and_to_no_foreign_page() {
+    for (flags, status) in [
+        (&["--metrics"][..], 403),
+        (&["--metrics", "--metrics-top"], 200),
+    ] {
+        let port = free_port();
+        let listen = format!("--metrics-listen=127.0.0.1:{port}");
+        let flags = [flags, &[listen.as_str()]].concat();
+        let server = Server::start_with(Kind::K8sDqlite, Options::flags(&flags)).await;
+        server.api().await.put("/registry/secret/x", "1").await;
+        for path in ["/top.json", "/metrics/top"] {
+            let stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+            let answer = http_over(stream, "GET", path).await;
+            assert_eq!(answer.status, status, "{path}: {}", answer.body);
+            assert_eq!(answer.body.contains("secret"), status == 200, "{path}");
+            let is_advised = answer.body.contains("--metrics-top");
+            assert_eq!(is_advised, status == 403, "{path}: {}", answer.body);
+            for (header, refusal) in [
+                ("Host: attacker.example", 421),
+                ("Host: 127.0.0.1\r\nOrigin: http://attacker.example", 403),
+            ] {
+                let answer = raw(port, &format!("GET {path} HTTP/1.1\r\n{header}\r\n")).await;
+                let line = format!("HTTP/1.1 {refusal}");
+                assert!(answer.starts_with(&line), "{path} {header}: {answer}");
+                assert!(!answer.contains("secret"), "{answer}");
+            }
+        }
+    }
+}
+
+/// Sends the head of a request, and returns the answer.
+async fn raw(port: u16, head: &str) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let head = format!("{head}Connection: close\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test]
 async fn with_authentication_only_root_is_told() {
     let port = free_port();
     let listen = format!("--metrics-listen=127.0.0.1:{port}");
-    let flags = ["--bcrypt-cost=4", "--metrics", &listen];
+    let flags = ["--bcrypt-cost=4", "--metrics", "--metrics-top", &listen];
     let server = Server::start_with(Kind::K8sDqlite, Options::flags(&flags)).await;
     let api = server.api().await;
     api.put("/registry/secret/x", "1").await;

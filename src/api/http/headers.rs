@@ -1,6 +1,6 @@
 //! The headers of every answer, and the checks of every request.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, net::IpAddr, sync::Arc};
 
 use axum::{
     extract::{Request, State},
@@ -19,6 +19,8 @@ pub struct WebRules {
     origins: Names,
     /// Not asked for with TLS, where the certificate says who the server is.
     hosts: Names,
+    /// Whether any IP address is taken for a host: nobody can point it elsewhere, as a name.
+    takes_addresses: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -33,6 +35,7 @@ impl WebRules {
         Self {
             origins: Names::new(origins),
             hosts: Names::new(hosts),
+            takes_addresses: false,
         }
     }
 
@@ -52,7 +55,13 @@ impl WebRules {
         Self {
             origins: Names::new(origins.collect()),
             hosts: Names::new(hosts),
+            takes_addresses: true,
         }
+    }
+
+    fn has_host(&self, host: &str) -> bool {
+        let address = host.trim_start_matches('[').trim_end_matches(']');
+        self.hosts.has(host) || (self.takes_addresses && address.parse::<IpAddr>().is_ok())
     }
 }
 
@@ -112,7 +121,7 @@ pub(super) async fn check_web(
     next: Next,
 ) -> Response {
     let is_tls = request.extensions().get().is_some_and(Peer::is_tls);
-    if !is_tls && !rules.hosts.has(host(&request)) {
+    if !is_tls && !rules.has_host(host(&request)) {
         let told = format!(
             "the Host header names {:?}, which is none of --host-whitelist: a page may have pointed that name here \
              (DNS rebinding, CVE-2018-5702)\n",
@@ -195,6 +204,10 @@ mod tests {
             assert!(rules.hosts.has(host));
         }
         assert!(rules.origins.has("http://localhost") && rules.origins.has("http://[::1]"));
-        assert!(!rules.hosts.has("attacker.example") && !rules.origins.has("null"));
+        // A browser that asks an address was not sent there by a name; another page says its origin.
+        assert!(rules.has_host("10.0.0.2") && rules.has_host("[fe80::1]"));
+        assert!(!rules.origins.has("http://10.0.0.2"));
+        assert!(!WebRules::new(Vec::new(), Vec::new()).has_host("10.0.0.2"));
+        assert!(!rules.has_host("attacker.example") && !rules.origins.has("null"));
     }
 }

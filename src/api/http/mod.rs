@@ -44,12 +44,12 @@ pub fn with_rules(routes: Router, rules: WebRules) -> Router {
 }
 
 /// The routes of the metrics endpoint, before clients are served and afterwards: those of etcd's
-/// `--listen-metrics-urls`, and the status page.
-pub fn metrics_routes(sources: Sources) -> Router {
+/// `--listen-metrics-urls`, and the status page. `rules` are for those that show names of keys and clients.
+pub fn metrics_routes(sources: Sources, rules: WebRules) -> Router {
     Router::new()
         .merge(health::routes(sources.clone()))
         .merge(page::routes(sources.clone()))
-        .merge(top::routes(sources.clone()))
+        .merge(top::routes(sources.clone(), rules))
         .merge(metrics::routes(sources))
         .merge(version::routes())
         .fallback(async || text(StatusCode::NOT_FOUND, "404 page not found\n"))

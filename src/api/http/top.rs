@@ -1,7 +1,7 @@
 //! `/top.json` for the status page and `/metrics/top` for Prometheus: what fills the store and who uses it.
 //!
-//! Apart from `/metrics`, so that a scrape of that costs no walk over all keys. Only where the status page is, and not
-//! while authentication is on: this has names of keys and of users, and nobody says here who asks.
+//! Apart from `/metrics`, so that a scrape of that costs no walk over all keys. Only where the status page is, with
+//! `--metrics-top`, and not while authentication is on: this has names of keys and of users, and nobody says here who asks.
 
 use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
 
@@ -9,7 +9,7 @@ use axum::{
     Router,
     extract::{RawQuery, State},
     http::{StatusCode, header},
-    middleware::from_fn,
+    middleware::{from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::any,
 };
@@ -18,7 +18,12 @@ use operator_proto::{Client, Group, TopResponse, Use};
 use serde_json::json;
 use telemetry::metrics::{Kind, Page};
 
-use super::{headers::only_get, metrics::Sources, query::Query as UrlQuery, text};
+use super::{
+    headers::{WebRules, check_web, only_get},
+    metrics::Sources,
+    query::Query as UrlQuery,
+    text,
+};
 use crate::top::{Query, Top};
 
 /// Series of each metric: the largest groups, and the busiest clients. All others are one more.
@@ -28,16 +33,22 @@ const MAX_CLIENTS: usize = 32;
 /// The label of all others.
 const REST: &str = "(others)";
 
-pub(super) fn routes(sources: Sources) -> Router {
+pub(super) fn routes(sources: Sources, rules: WebRules) -> Router {
     Router::new()
         .route("/top.json", any(document))
         .route("/metrics/top", any(metrics))
         .route_layer(from_fn(only_get))
+        .route_layer(from_fn_with_state(rules, check_web))
         .with_state(sources)
 }
 
 impl Sources {
     fn top(&self) -> Result<Arc<Top>, (StatusCode, &'static str)> {
+        if !self.shows_top {
+            let reason =
+                "not shown here: ask with k8s-dqlite top, or start this node with --metrics-top\n";
+            return Err((StatusCode::FORBIDDEN, reason));
+        }
         if self.store.rules().load().is_enabled {
             let reason = "authentication is on: ask as root, with k8s-dqlite top --user\n";
             return Err((StatusCode::FORBIDDEN, reason));

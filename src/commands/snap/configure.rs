@@ -66,7 +66,7 @@ pub async fn run(paths: &SnapPaths, now_s: i64) -> Result<(), HookError> {
     Ok(())
 }
 
-fn server_flags(settings: &Settings) -> [Flag<'static>; 5] {
+fn server_flags(settings: &Settings) -> [Flag<'static>; 6] {
     [
         ("--listen", settings.listen.clone()),
         (
@@ -78,6 +78,7 @@ fn server_flags(settings: &Settings) -> [Flag<'static>; 5] {
             settings.metrics.as_ref().map(|_| "true".to_owned()),
         ),
         ("--metrics-listen", settings.metrics.clone()),
+        ("--metrics-top", settings.metrics_top.clone()),
         ("--log-level", settings.log_level.clone()),
     ]
 }

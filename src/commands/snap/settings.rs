@@ -14,12 +14,13 @@ use crate::{
 pub const JOIN_TOKEN: &str = "join-token";
 pub const REFRESH_WHEN_DEGRADED: &str = "refresh-when-degraded";
 
-pub const KEYS: [&str; 9] = [
+pub const KEYS: [&str; 10] = [
     "name",
     "address",
     "listen",
     "advertise-client-urls",
     "metrics",
+    "metrics-top",
     "log-level",
     "failure-domain",
     JOIN_TOKEN,
@@ -45,6 +46,8 @@ pub struct Settings {
     pub advertise_client_urls: Option<String>,
     /// The address at which metrics are served apart.
     pub metrics: Option<String>,
+    /// `true` shows prefixes of keys and clients there.
+    pub metrics_top: Option<String>,
     pub log_level: Option<String>,
     /// The number that stands for the failure domain.
     pub failure_domain: Option<String>,
@@ -87,6 +90,7 @@ impl Settings {
             listen: read("listen", listen),
             advertise_client_urls: read("advertise-client-urls", client_urls),
             metrics: read("metrics", metrics).filter(|metrics| metrics != "false"),
+            metrics_top: read("metrics-top", boolean).filter(|shown| shown == "true"),
             log_level: read("log-level", log_level),
             failure_domain: read("failure-domain", failure_domain),
             join_token: read(JOIN_TOKEN, token),

@@ -175,7 +175,7 @@ async fn settings_change_flags_and_restart_once() {
     tree.configure(json!({})).await.unwrap();
     assert!(tree.asked().is_empty());
 
-    let settings = json!({"listen": "unix:///run/k.sock", "metrics": true, "log-level": "debug"});
+    let settings = json!({"listen": "unix:///run/k.sock", "metrics": true, "metrics-top": true, "log-level": "debug"});
     tree.configure(settings.clone()).await.unwrap();
     assert_eq!(tree.asked(), ["restart k8s-dqlite.k8s-dqlite"]);
     let args = tree.args();
@@ -183,6 +183,7 @@ async fn settings_change_flags_and_restart_once() {
         "--listen=unix:///run/k.sock",
         "--metrics=true",
         "--metrics-listen=127.0.0.1:9042",
+        "--metrics-top=true",
         "--log-level=debug",
         "--storage-dir=${SNAP_COMMON}/var/lib/k8s-dqlite",
     ] {

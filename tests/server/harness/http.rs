@@ -39,7 +39,8 @@ pub async fn try_http_over(
     method: &str,
     path: &str,
 ) -> io::Result<HttpAnswer> {
-    let request = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    let request =
+        format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     let mut bytes = Vec::new();
     let exchange = async {
         stream.write_all(request.as_bytes()).await?;

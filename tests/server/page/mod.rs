@@ -23,7 +23,7 @@ struct Watched {
 fn prepare() -> Watched {
     let port = free_port();
     let listen = format!("--metrics-listen=127.0.0.1:{port}");
-    let options = Options::flags(&["--metrics", &listen]);
+    let options = Options::flags(&["--metrics", "--metrics-top", &listen]);
     let server = Server::prepare(Kind::K8sDqlite, options);
     Watched { server, port }
 }

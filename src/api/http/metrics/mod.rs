@@ -35,6 +35,8 @@ pub struct Sources {
     pub disk_low_bytes: Option<u64>,
     /// Set when clients are served.
     pub served: Arc<OnceLock<Served>>,
+    /// Whether the endpoint of the metrics shows prefixes of keys, and the clients that use them.
+    pub shows_top: bool,
 }
 
 /// The parts that exist only once the store is loaded.
