@@ -54,7 +54,7 @@ pub struct ServerConfig {
     pub advertised_urls: Vec<String>,
     /// The address at which the metrics are served beside `listen`, if at all.
     pub metrics_listen: Option<ListenAddress>,
-    /// Whether it shows what fills the store and who uses it.
+    /// Prefixes of keys, and the clients that use them, are shown there, too.
     pub metrics_top: bool,
     pub profiling_listen: Option<ListenAddress>,
     /// The TLS settings for clients. `None`: clients connect without TLS.

@@ -19,7 +19,7 @@ pub struct WebRules {
     origins: Names,
     /// Not asked for with TLS, where the certificate says who the server is.
     hosts: Names,
-    /// Whether any IP address is taken for a host: nobody can point it elsewhere, as a name.
+    /// Any IP address is a host then: nobody can point it elsewhere, as a name.
     takes_addresses: bool,
 }
 

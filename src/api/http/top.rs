@@ -225,7 +225,7 @@ fn write_groups(answer: &TopResponse, page: &mut Page) {
     }
 }
 
-/// Who the others are changes, so that a counter of them would go back.
+/// Returns whether a metric has a value for the others: who they are changes, so that a counter of them would go back.
 fn has_others(kind: Kind) -> bool {
     matches!(kind, Kind::Gauge)
 }

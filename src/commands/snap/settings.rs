@@ -255,7 +255,7 @@ mod tests {
     #[test]
     fn all_that_is_wrong_is_told() {
         let told = parse(json!({
-            "name": "a_b", "address": "0.0.0.0", "listen": "10.0.0.1:1", "metrics": "yes", "log-level": "loud",
+            "name": "a_b", "address": "0.0.0.0", "listen": "10.0.0.1:1", "metrics": "yes", "metrics-top": "perhaps", "log-level": "loud",
             "failure-domain": "18446744073709551616", "join-token": "a b", "refresh-when-degraded": "perhaps",
             "advertise-client-urls": "10.0.0.1:1"
         }))

@@ -35,7 +35,7 @@ pub struct Sources {
     pub disk_low_bytes: Option<u64>,
     /// Set when clients are served.
     pub served: Arc<OnceLock<Served>>,
-    /// Whether the endpoint of the metrics shows prefixes of keys, and the clients that use them.
+    /// Prefixes of keys, and the clients that use them, are shown at the endpoint of the metrics.
     pub shows_top: bool,
 }
 
