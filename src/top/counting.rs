@@ -7,12 +7,12 @@ use std::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Instant, UNIX_EPOCH},
+    time::{Duration, Instant, UNIX_EPOCH},
 };
 
 use super::{
     COUNTING_TIME, Operation,
-    groups::{MAX_DEPTH, group_of, is_shown},
+    groups::{MAX_DEPTH, RESOURCE_DEPTH, group_of, is_shown},
 };
 
 /// Clients that are told apart; all later ones are one. A cluster has some tens.
@@ -21,6 +21,13 @@ const MAX_CLIENTS: usize = 256;
 /// Groups that are counted, each with up to [`MAX_CLIENTS_OF_GROUP`] clients: some 200 bytes each. Kubernetes has some 100
 /// types of resources, each in the namespaces that use it.
 const MAX_GROUPS: usize = 8192;
+
+/// More groups that are counted when those are there: types of resources, under which all others are counted then.
+const MAX_MORE_TYPES: usize = 1024;
+
+/// Groups from which on those that nobody used for [`IDLE_TIME`] are counted under their types: namespaces come and go.
+const MANY_GROUPS: usize = MAX_GROUPS / 2;
+const IDLE_TIME: Duration = Duration::from_secs(300);
 
 /// Clients of one group that are told apart; all later ones are one.
 const MAX_CLIENTS_OF_GROUP: usize = 32;
@@ -78,10 +85,17 @@ impl Use {
 pub struct Counting {
     /// True while requests are counted. Read for each request.
     is_on: AtomicBool,
-    /// What was counted since the last look. Each request that is counted waits for it, so that a look only takes it out.
+    /// The counts since the last look. Each request that is counted waits for it, so that a look only takes it out.
     recent: Mutex<Option<Recent>>,
-    /// What was counted before. Taken before `recent`, never after it.
-    total: Mutex<Counts>,
+    /// The counts of before. Taken before `recent`, never after it.
+    total: Mutex<Total>,
+}
+
+#[derive(Debug, Default)]
+struct Total {
+    counts: Counts,
+    /// The last look that found uses of a group.
+    used_at: HashMap<Vec<u8>, Instant>,
 }
 
 #[derive(Debug)]
@@ -156,12 +170,15 @@ impl Counting {
             let next = Counts::new(recent.counts.number);
             (mem::replace(&mut recent.counts, next), recent.began)
         });
-        if total.number != recent.number {
-            *total = Counts::new(recent.number);
+        if total.counts.number != recent.number {
+            *total = Total {
+                counts: Counts::new(recent.number),
+                used_at: HashMap::new(),
+            };
         }
-        total.merge(&recent);
-        total.counted_ms = began.elapsed().as_millis() as u64;
-        total.clone()
+        total.merge(&recent, Instant::now());
+        total.counts.counted_ms = began.elapsed().as_millis() as u64;
+        total.counts.clone()
     }
 
     fn with_recent<R>(&self, act: impl FnOnce(&mut Recent) -> R) -> R {
@@ -182,8 +199,8 @@ impl Counting {
     /// Frees the memory of a counting that ended.
     fn forget(&self, number: u64) {
         let mut total = self.total();
-        if total.number == number {
-            *total = Counts::default();
+        if total.counts.number == number {
+            *total = Total::default();
         }
     }
 
@@ -191,8 +208,39 @@ impl Counting {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn total(&self) -> MutexGuard<'_, Counts> {
+    fn total(&self) -> MutexGuard<'_, Total> {
         self.total.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Total {
+    fn merge(&mut self, recent: &Counts, now: Instant) {
+        self.counts.merge(recent);
+        for group in recent.groups.keys() {
+            if self.counts.groups.contains_key(group) {
+                self.used_at.insert(group.clone(), now);
+            }
+        }
+        if self.counts.groups.len() > MANY_GROUPS {
+            self.drop_idle(now);
+        }
+    }
+
+    /// Counts idle groups under their types. Those are kept, or their counts would go back.
+    fn drop_idle(&mut self, now: Instant) {
+        let counts = &mut self.counts;
+        let is_idle = |at: &Instant| now.saturating_duration_since(*at) > IDLE_TIME;
+        self.used_at.retain(|group, at| {
+            let of_type = group_of(group, RESOURCE_DEPTH);
+            if !is_idle(at) || of_type == group {
+                return true;
+            }
+            let uses = counts.groups.remove(group).unwrap_or_default();
+            for (client, used) in uses {
+                counts.of(of_type, client).add(&used);
+            }
+            false
+        });
     }
 }
 
@@ -246,7 +294,13 @@ impl Counts {
     }
 
     fn of(&mut self, group: &[u8], client: usize) -> &mut Use {
-        if !self.groups.contains_key(group) && self.groups.len() < MAX_GROUPS {
+        let is_full = self.groups.len() >= MAX_GROUPS && !self.groups.contains_key(group);
+        let group = match is_full {
+            true => group_of(group, RESOURCE_DEPTH),
+            false => group,
+        };
+        let has_place = self.groups.len() < MAX_GROUPS + MAX_MORE_TYPES;
+        if has_place && !self.groups.contains_key(group) {
             self.groups.insert(group.to_vec(), Vec::new());
         }
         let uses = match self.groups.get_mut(group) {
@@ -309,7 +363,7 @@ mod tests {
         counting.count(|| client(1), read(b"/a/"));
         assert!(!counting.is_on());
         assert!(counting.recent().is_none(), "its memory is free");
-        assert!(counting.total().clients.is_empty());
+        assert!(counting.total().counts.clients.is_empty());
         let second = counting.look();
         assert!(second.groups.is_empty() && second.number >= first.number);
     }
@@ -350,12 +404,50 @@ mod tests {
         assert!(uses.len() <= MAX_CLIENTS_OF_GROUP + 1);
         let reads: u64 = uses.iter().map(|(_, it)| it.reads).sum();
         assert_eq!(reads, 2 * MAX_CLIENTS as u64, "none is lost");
-        for number in 0..MAX_GROUPS + 10 {
+        // One was there before.
+        for number in 0..MAX_GROUPS + MAX_MORE_TYPES + 10 {
             counts.of(format!("/g/{number}/").as_bytes(), 1).writes += 1;
         }
-        assert_eq!(counts.groups.len(), MAX_GROUPS);
-        // One was there before.
+        assert_eq!(counts.groups.len(), MAX_GROUPS + MAX_MORE_TYPES);
         assert_eq!(counts.rest[0].1.writes, 11);
+    }
+
+    #[test]
+    fn when_it_is_full_a_namespace_is_counted_under_its_type() {
+        let mut counts = Counts::new(1);
+        for number in 0..MAX_GROUPS + 10 {
+            let group = format!("/registry/pods/ci-{number}/");
+            counts.of(group.as_bytes(), 1).writes += 1;
+        }
+        counts.of(b"/registry/leases/ci-1/", 1).writes += 1;
+        assert!(counts.rest.is_empty());
+        assert_eq!(counts.groups[&b"/registry/pods/"[..]][0].1.writes, 10);
+        assert_eq!(counts.groups[&b"/registry/leases/"[..]][0].1.writes, 1);
+    }
+
+    #[test]
+    fn namespaces_that_are_gone_make_place_for_others() {
+        let mut total = Total {
+            counts: Counts::new(1),
+            used_at: HashMap::new(),
+        };
+        let mut now = Instant::now();
+        // Many more in the end than there are places.
+        for round in 0..20 {
+            let mut recent = Counts::new(1);
+            for number in 0..1000 {
+                let group = format!("/registry/pods/ci-{round}-{number}/");
+                recent.of(group.as_bytes(), REST).writes += 1;
+            }
+            total.merge(&recent, now);
+            now += IDLE_TIME / 3;
+        }
+        let groups = &total.counts.groups;
+        assert!(groups.len() <= MAX_GROUPS, "{}", groups.len());
+        assert!(groups.contains_key(&b"/registry/pods/ci-19-999/"[..]));
+        assert_eq!(total.used_at.len(), groups.len() - 1);
+        let all = groups.values().flatten().map(|(_, used)| used.writes);
+        assert_eq!(all.sum::<u64>(), 20_000, "none is lost");
     }
 
     #[test]

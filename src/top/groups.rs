@@ -9,7 +9,7 @@ pub const MAX_DEPTH: usize = 8;
 const MAX_GROUP_BYTES: usize = 512;
 
 /// The level of the types of Kubernetes' resources, and the one that is used if nobody says which.
-const RESOURCE_DEPTH: usize = 2;
+pub const RESOURCE_DEPTH: usize = 2;
 
 /// The place of a resource's type, or of its API group, in a key of Kubernetes.
 const TYPE_PLACE: usize = 1;

@@ -83,7 +83,7 @@ impl<T: Send + Sync + 'static> Paced<T> {
     }
 }
 
-/// What is done with a question.
+/// The decision about a question.
 #[derive(Debug, PartialEq, Eq)]
 enum Next<T> {
     Give(Arc<T>),
