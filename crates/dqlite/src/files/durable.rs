@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File, OpenOptions, Permissions},
     io::{self, ErrorKind, Write},
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown},
     path::{Path, PathBuf},
 };
 
@@ -14,8 +14,8 @@ pub const TEMPORARY_PREFIX: &str = "tmp-";
 /// Keeps a leftover from what looks for files by their ending.
 const TEMPORARY_SUFFIX: &str = ".part";
 
-/// Replaces a file in one step by one with this content and mode, and returns it. Once this returns, it survives
-/// a power failure. One writer at a time.
+/// Replaces a file in one step by one with this content and mode, and returns it. Its owner stays where this process may
+/// give files away, as root may. Once this returns, it survives a power failure. One writer at a time.
 pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<File> {
     let temporary = temporary(path);
     // A leftover may have other permissions.
@@ -25,13 +25,28 @@ pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<File> {
         .create_new(true)
         .mode(mode)
         .open(&temporary)?;
-    // The mask of the process may have taken bits away.
+    keep_owner(path, &file)?;
+    // The mask of the process, or the change of the owner, may have taken bits away.
     file.set_permissions(Permissions::from_mode(mode))?;
     file.write_all(content)?;
     file.sync_all()?;
     fs::rename(&temporary, path)?;
     sync_dir(parent(path))?;
     Ok(file)
+}
+
+/// Gives a new file to the owner of the one that it is to replace, if it can.
+fn keep_owner(path: &Path, file: &File) -> io::Result<()> {
+    let former = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        found => found?,
+    };
+    let own = file.metadata()?;
+    if (own.uid(), own.gid()) != (former.uid(), former.gid()) {
+        // Others than root may not; then the file is this user's, as what it replaces as a whole always was.
+        let _ = fchown(file, Some(former.uid()), Some(former.gid()));
+    }
+    Ok(())
 }
 
 fn temporary(path: &Path) -> PathBuf {
@@ -79,6 +94,20 @@ mod tests {
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
         assert!(remove_if_there(&path).unwrap());
         assert!(!remove_if_there(&path).unwrap());
+    }
+
+    /// As root the file gets another owner first; as somebody else it has its own.
+    #[test]
+    fn a_file_keeps_its_owner() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("info.yaml");
+        fs::write(&path, "one").unwrap();
+        let _ = std::os::unix::fs::chown(&path, Some(1234), Some(1235));
+        let owner = |path: &Path| fs::metadata(path).map(|it| (it.uid(), it.gid())).unwrap();
+        let before = owner(&path);
+        replace(&path, b"two", 0o640).unwrap();
+        assert_eq!(owner(&path), before);
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o640);
     }
 
     #[test]

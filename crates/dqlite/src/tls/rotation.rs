@@ -9,9 +9,9 @@
 //! [`Rotation::settle`] after a crash in between.
 
 use std::fmt;
-use std::fs::{self, Permissions};
+use std::fs;
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -94,14 +94,7 @@ fn write(path: &Path, text: &str, mode: u32) -> io::Result<()> {
         return Ok(());
     }
     let mode = former.as_ref().map_or(mode, |it| it.mode() & 0o7777);
-    let file = replace(&path, text.as_bytes(), mode)?;
-    if let Some(former) = former
-        && std::os::unix::fs::fchown(&file, Some(former.uid()), Some(former.gid())).is_ok()
-    {
-        // A change of the owner may take bits away.
-        file.set_permissions(Permissions::from_mode(mode))?;
-    }
-    Ok(())
+    replace(&path, text.as_bytes(), mode).map(drop)
 }
 
 /// The last step of a node on its way to a new pair.
