@@ -26,7 +26,9 @@ use etcd_state::{auth::AuthOptions, requests::Limits};
 use tracing::warn;
 
 pub use self::telemetry::{NoTarget, telemetry};
-pub use self::tls::{CERTIFICATE, KEY, load as load_pair, rotation, settle as settle_pair};
+pub use self::tls::{
+    CERTIFICATE, KEY, RENEW_PAIR, REPLACE_PAIR, load as load_pair, rotation, settle as settle_pair,
+};
 pub use self::{
     error::{ConfigError, quoted},
     next::{next_of, take_next},

@@ -9,6 +9,14 @@ use super::ConfigError;
 pub const CERTIFICATE: &str = "cluster.crt";
 pub const KEY: &str = "cluster.key";
 
+/// What to do before the pair of the nodes expires.
+pub const RENEW_PAIR: &str =
+    "`k8s-dqlite certs rotate` on one node replaces the pair of all nodes while they run";
+
+/// What to do when the pair of the nodes has expired: with different pairs nodes do not reach each other.
+pub const REPLACE_PAIR: &str = "stop all nodes, put the same new cluster.crt and cluster.key into the storage directories of all, and \
+                                start them";
+
 /// The pair of the nodes. While it is replaced, what a crash has left in the two files does not matter.
 pub fn load(dir: &Path, min_version: TlsVersion) -> Result<Tls, ConfigError> {
     if let Some(rotation) = rotation(dir)? {

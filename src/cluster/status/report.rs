@@ -11,7 +11,7 @@ use super::{
     Gathered, NodeAnswer, StatusTargets,
     judge::{Finding, Health, Kind, Voters},
 };
-use crate::{cluster::peer::DISK_IS_LOW, store::Pages};
+use crate::{cluster::peer::DISK_IS_LOW, config, store::Pages};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Report {
@@ -299,7 +299,7 @@ impl Expired {
                  connections that they have, and make no new ones{unknown}",
                 days_of(days)
             ),
-            "put a new cluster.crt and cluster.key into the storage directories of all nodes, and restart them",
+            config::REPLACE_PAIR,
             "Certificates",
         ))
     }
@@ -385,9 +385,13 @@ fn expires_soon(node: &NodeReport) -> Option<Finding> {
     let days = node.certificate_days_left?;
     (0..CERTIFICATE_WARNING_DAYS).contains(&days).then(|| {
         Finding::new(
-Kind::Other,
-            format!("the certificate of {} expires in {}", node.address, days_of(days)),
-            "put a new cluster.crt and cluster.key into the storage directories of all nodes, and restart them",
+            Kind::Other,
+            format!(
+                "the certificate of {} expires in {}",
+                node.address,
+                days_of(days)
+            ),
+            config::RENEW_PAIR,
             "Certificates",
         )
     })

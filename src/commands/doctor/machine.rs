@@ -141,10 +141,10 @@ pub fn certificates(args: &Args, is_asked: bool, now_s: i64, findings: &mut Vec<
     let dir = &args.storage_dir;
     if args.enable_tls {
         let pair = Pair::load(&dir.join(config::CERTIFICATE), &dir.join(config::KEY));
-        let remedy = "put a new cluster.crt and cluster.key into the storage directories of all nodes, and restart them";
+        let remedies = (config::RENEW_PAIR, config::REPLACE_PAIR);
         // If it cannot be read, the settings have it.
         if let Ok(pair) = pair {
-            let found = validity("between the nodes", &pair, now_s, remedy, "Certificates");
+            let found = validity("between the nodes", &pair, now_s, remedies, "Certificates");
             // The judge of the cluster says the same of all nodes.
             findings.extend(found.filter(|it| !is_asked || it.severity == super::Severity::Ok));
         }
@@ -158,15 +158,22 @@ pub fn certificates(args: &Args, is_asked: bool, now_s: i64, findings: &mut Vec<
     {
         let section = "TLS of the etcd endpoint";
         let remedy = "put new files in their place, which need no restart";
-        findings.extend(validity("for clients", &pair, now_s, remedy, section));
+        findings.extend(validity(
+            "for clients",
+            &pair,
+            now_s,
+            (remedy, remedy),
+            section,
+        ));
     }
 }
 
+/// The remedies are for before and after the end.
 fn validity(
     whose: &str,
     pair: &Pair,
     now_s: i64,
-    remedy: &str,
+    (in_time, too_late): (&str, &str),
     section: &'static str,
 ) -> Option<Finding> {
     let days = (pair.expires_s().ok()? - now_s).div_euclid(DAY_S);
@@ -174,7 +181,7 @@ fn validity(
     let text = |state: String| format!("the certificate {whose} {state}");
     let problem = |state: &str| {
         Finding::problem(Fault::Degraded, "certificates", text(state.to_owned()))
-            .with_remedy(remedy, section)
+            .with_remedy(too_late, section)
     };
     Some(if begins {
         problem("is not valid yet: this machine's clock may be wrong")
@@ -182,7 +189,7 @@ fn validity(
         problem("has expired")
     } else if days < CERTIFICATE_WARNING_DAYS {
         let state = text(format!("expires in {days} days"));
-        Finding::warning("certificates", state).with_remedy(remedy, section)
+        Finding::warning("certificates", state).with_remedy(in_time, section)
     } else {
         Finding::ok("certificates", text(format!("is valid for {days} days")))
     })
