@@ -3,7 +3,10 @@
 
 use std::{fs, io, os::unix::fs::MetadataExt, path::Path, time::Instant};
 
-use dqlite::node::{DirLock, NodeError, check_start};
+use dqlite::{
+    node::{DirLock, NodeError, check_start},
+    tls::ROTATION_FILE,
+};
 use tables::bytes;
 
 use super::diagnosis::{Fault, Finding};
@@ -61,7 +64,7 @@ pub fn permissions(dir: &Path, findings: &mut Vec<Finding>) {
     if findings.len() == before {
         findings.push(Finding::ok(
             "permissions",
-            "all files are of one user, and keys are private",
+            "the user of the directory can use all files, and keys are private",
         ));
     }
 }
@@ -83,9 +86,15 @@ fn look_at_permissions(dir: &Path, findings: &mut Vec<Finding>) -> io::Result<()
             continue;
         };
         let path = entry.path();
-        if metadata.uid() != own.uid() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if !is_usable(
+            &name,
+            (own.uid(), own.gid()),
+            (metadata.uid(), metadata.gid(), metadata.mode()),
+        ) {
             let text = format!(
-                "{} belongs to user {}, the directory to user {}: the server may not be able to use it",
+                "{} belongs to user {}, the directory to user {}, who may not use it",
                 path.display(),
                 metadata.uid(),
                 own.uid()
@@ -94,7 +103,7 @@ fn look_at_permissions(dir: &Path, findings: &mut Vec<Finding>) -> io::Result<()
             let found = Finding::problem(Fault::Config, "permissions", text);
             findings.push(found.with_remedy(remedy, "Files"));
         }
-        let is_key = path.extension().is_some_and(|extension| extension == "key");
+        let is_key = name.ends_with(".key") || name == ROTATION_FILE;
         if is_key && metadata.mode() & GROUP_OR_OTHERS != 0 {
             let mode = metadata.mode() & 0o7777;
             let text = format!("other users may read {} (mode {mode:o})", path.display());
@@ -104,6 +113,22 @@ fn look_at_permissions(dir: &Path, findings: &mut Vec<Finding>) -> io::Result<()
         }
     }
     Ok(())
+}
+
+/// Returns whether the owner of the directory may do with a file in it what a server does. What it replaces as a whole it
+/// need not be able to write. Both are told by user and group, the file by its mode too.
+fn is_usable(name: &str, (owner, group): (u32, u32), (uid, gid, mode): (u32, u32, u32)) -> bool {
+    const ROOT: u32 = 0;
+    // Of a file system that is mounted there.
+    const NOT_OURS: &str = "lost+found";
+    if owner == ROOT || owner == uid || name == NOT_OURS {
+        return true;
+    }
+    let allowed = if group == gid { mode >> 3 } else { mode };
+    let in_place = ["open-", "metadata"].iter().any(|it| name.starts_with(it))
+        || name.starts_with(|first: char| first.is_ascii_digit());
+    let needed = if in_place { 0o6 } else { 0o4 };
+    allowed & needed == needed
 }
 
 /// Reads flags and files as a start does.
@@ -211,4 +236,28 @@ pub fn has_pair(dir: &Path) -> bool {
     [config::CERTIFICATE, KEY]
         .iter()
         .any(|name| dir.join(name).exists())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_another_user_matters_where_the_server_cannot_use_it() {
+        let dir = (10, 20);
+        for (name, file, usable) in [
+            ("info.yaml", (10, 20, 0o600), true),
+            ("tuning.yaml", (0, 0, 0o644), true),
+            ("info.yaml", (0, 0, 0o600), false),
+            ("info.yaml", (0, 20, 0o640), true),
+            ("open-1", (0, 0, 0o644), false),
+            ("open-1", (0, 20, 0o660), true),
+            ("0000000000000001-0000000000000002", (0, 0, 0o644), false),
+            ("metadata1", (0, 0, 0o600), false),
+            ("lost+found", (0, 0, 0o700), true),
+        ] {
+            assert_eq!(is_usable(name, dir, file), usable, "{name} {file:?}");
+        }
+        assert!(is_usable("info.yaml", (0, 0), (10, 20, 0o600)));
+    }
 }
