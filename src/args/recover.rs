@@ -36,7 +36,7 @@ pub struct RecoverArgs {
     /// Give the nodes other addresses, all of which must be named: run it with the same list on each node. All keep
     /// their data and their cluster, whose majority is not lost.
     #[arg(long, value_name = "OLD=NEW,...", value_delimiter = ',')]
-    #[arg(conflicts_with_all = ["reseed", "members", "cut", "force"])]
+    #[arg(conflicts_with_all = ["reseed", "members", "cut"])]
     pub addresses: Vec<AddressArg>,
 
     /// Accept one of these conditions, under which it would be refused.
@@ -87,7 +87,7 @@ pub enum Accepted {
     /// Recover a directory although another has newer data, which is lost then; or re-seed one although
     /// no other node leads
     LoseNewerData,
-    /// Recover a directory although other nodes of its cluster run
+    /// Recover a directory, or change addresses in it, although other nodes of its cluster run
     LeaveOthersRunning,
 }
 

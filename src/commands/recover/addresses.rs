@@ -8,6 +8,7 @@
 use std::{fs, path::Path};
 
 use dqlite::{
+    cluster::listening,
     files::{is_moving, read_cluster, read_info, remove_file, replace, write_cluster, write_info},
     log::AddressChanges,
     node::{DirLock, change_addresses, read_log},
@@ -16,11 +17,11 @@ use dqlite::{
 
 use super::{RecoverError, backup};
 use crate::{
-    args::{AddressArg, RecoverArgs},
+    args::{Accepted, AddressArg, RecoverArgs},
     config::{ConfigError, INIT, READDRESSING, UPDATE},
 };
 
-pub fn run(dir: &Path, args: &RecoverArgs, now_s: i64) -> Result<String, RecoverError> {
+pub async fn run(dir: &Path, args: &RecoverArgs, now_s: i64) -> Result<String, RecoverError> {
     if args.dirs.len() > 1 {
         return Err(RecoverError::Refused(
             "with --addresses name one directory, that of this node".to_owned(),
@@ -48,6 +49,12 @@ pub fn run(dir: &Path, args: &RecoverArgs, now_s: i64) -> Result<String, Recover
         return Ok(format!("{} has these addresses already\n", dir.display()));
     }
     let table = table(&servers, changed.as_deref());
+    if !args.force.contains(&Accepted::LeaveOthersRunning) {
+        let running = listening(others(&args.addresses, &own.address)).await;
+        if !running.is_empty() {
+            return Err(refused(dir, &still_run(&running)));
+        }
+    }
     if !args.yes {
         return Ok(format!(
             "{table}\nThis would give the nodes these addresses in {}. All keep their data. Nothing was changed: do it with \
@@ -83,6 +90,22 @@ pub fn run(dir: &Path, args: &RecoverArgs, now_s: i64) -> Result<String, Recover
 
 fn refused(dir: &Path, reason: &str) -> RecoverError {
     RecoverError::Refused(format!("{}: {reason}", dir.display()))
+}
+
+/// Returns where the other nodes are as long as they have not moved. Where one moves to, it may have been started already.
+fn others(addresses: &[AddressArg], own: &str) -> Vec<String> {
+    let olds = addresses.iter().map(|it| it.old.to_string());
+    olds.filter(|old| old != own).collect()
+}
+
+fn still_run(running: &[String]) -> String {
+    format!(
+        "other nodes still run, or something does at their old addresses: {}.\nStop k8s-dqlite on all nodes first, run this on \
+         each, and start them only then: nodes with the old addresses and nodes with the new ones make two clusters. To move \
+         one node of a cluster that runs, write its new address into update.yaml. If no node of this cluster is there, add \
+         --force=leave-others-running",
+        running.join(", ")
+    )
 }
 
 fn unwritable(path: &Path, source: std::io::Error) -> ConfigError {

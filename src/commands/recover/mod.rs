@@ -43,7 +43,7 @@ pub async fn run(args: &RecoverArgs, now_s: i64) -> Result<String, RecoverError>
     match &args.storage_dir {
         Some(dir) => reseed::run(&absolute(dir)?, args, now_s).await,
         None if !args.addresses.is_empty() => {
-            addresses::run(&absolute(&args.dirs[0])?, args, now_s)
+            addresses::run(&absolute(&args.dirs[0])?, args, now_s).await
         }
         None => recover(args, now_s).await,
     }

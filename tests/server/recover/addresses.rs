@@ -74,8 +74,13 @@ async fn a_cluster_goes_on_at_other_addresses_with_one_command_for_each_node() {
     }
     let revision = api.revision().await;
     trio.nodes[near].kill9();
-    assert!(trio.nodes[leader].terminate().await.success());
     let list = mapping(&trio, 0, 7).join(",");
+    // The leader runs on, without a majority.
+    let output = recover(&trio.nodes[near], &["--addresses", &list, "--yes"]);
+    assert_eq!(output.status.code(), Some(REFUSED), "{}", text(&output));
+    let running = format!("127.0.0.1:{}", trio.nodes[leader].node_port());
+    assert!(text(&output).contains(&running), "{}", text(&output));
+    assert!(trio.nodes[leader].terminate().await.success());
     let part = mapping(&trio, 0, 7)[..2].join(",");
     let output = recover(&trio.nodes[0], &["--addresses", &part, "--yes"]);
     assert_eq!(output.status.code(), Some(REFUSED), "{}", text(&output));
