@@ -31,6 +31,8 @@ pub enum StepError {
     Write(#[source] io::Error),
 }
 
+    #[error("cannot read cluster.key: {0}")]
+    Read(#[source] io::Error),
 /// The pair of this node, on its disk and for its connections.
 #[derive(Debug)]
 pub struct NodeCertificates {
@@ -59,6 +61,15 @@ impl NodeCertificates {
             CertificateStep::None => {}
             CertificateStep::Trust => self.trust(rotation, request)?,
             CertificateStep::Use => self.use_new(rotation, &request)?,
+        if request.step() != CertificateStep::None
+            && let Some(rotation) = &rotation
+            && rotation.is_foreign(&self.dir).map_err(StepError::Read)?
+        {
+            return Err(refused(
+                "cluster.key was replaced by hand since this node was started: delete cluster-rotation.yaml there, and \
+                 start it again",
+            ));
+        }
             CertificateStep::Drop => self.drop_former(rotation, &request)?,
             CertificateStep::Cancel => self.cancel(rotation, &request)?,
         }

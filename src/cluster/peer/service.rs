@@ -110,7 +110,9 @@ impl Peer for PeerService {
             StepError::Refused(_) | StepError::Pair(_) => {
                 Status::failed_precondition(error.to_string())
             }
-            StepError::File(_) | StepError::Write(_) => Status::internal(error.to_string()),
+            StepError::File(_) | StepError::Read(_) | StepError::Write(_) => {
+                Status::internal(error.to_string())
+            }
         });
         told.map(Response::new)
     }

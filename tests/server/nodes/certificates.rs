@@ -356,6 +356,17 @@ async fn steps_out_of_order_are_refused_and_the_first_can_be_taken_back() {
     let said = refuses_to_start(&mut trio.nodes[0], CONFIG).await;
     assert!(said.contains("delete this file"), "{said}");
     assert_eq!(read(&dir, "cluster.key"), other.key);
+    // Somebody has put the new pair there, before the step that does.
+    let node = &mut trio.nodes[1];
+    step(node, Trust, both).await.unwrap();
+    let dir = node.storage_dir();
+    new.write(&dir).unwrap();
+    let refused = step(node, Use, both).await;
+    assert!(matches!(refused, Err(NotMade::Refused(_))), "{refused:?}");
+    node.kill9();
+    let said = refuses_to_start(node, CONFIG).await;
+    assert!(said.contains("delete this file"), "{said}");
+    assert_eq!(PemPair::read(&dir).unwrap(), new);
 }
 
 fn read(dir: &Path, name: &str) -> String {

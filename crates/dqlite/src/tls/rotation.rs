@@ -148,12 +148,15 @@ impl Rotation {
         self.files().write(dir)
     }
 
-    /// Returns whether cluster.key is of neither pair: somebody has replaced it.
+    /// Returns whether somebody has replaced cluster.key: it is none that a step, or a crash in one, leaves. The new one is
+    /// not there before this file says so.
     pub fn is_foreign(&self, dir: &Path) -> io::Result<bool> {
-        match fs::read_to_string(dir.join(KEY)) {
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-            found => Ok(![&self.new.key, &self.former.key].contains(&&found?)),
-        }
+        let found = match fs::read_to_string(dir.join(KEY)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+            found => found?,
+        };
+        let may_be_new = self.step == RotationStep::Use;
+        Ok(found != self.former.key && !(may_be_new && found == self.new.key))
     }
 
     /// Leaves this pair alone in the directory, and ends the rotation.
