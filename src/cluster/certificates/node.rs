@@ -161,6 +161,7 @@ impl NodeCertificates {
         info!(new = %wanted, former = %shown, "this node trusts the new certificate of the cluster beside its own");
         Ok(())
     }
+        self.tls.check(&both)?;
 
     fn use_new(
         &self,
@@ -180,6 +181,7 @@ impl NodeCertificates {
 
     fn drop_former(
         &self,
+        self.tls.check(&both)?;
         rotation: Option<Rotation>,
         request: &CertificatesRequest,
     ) -> Result<(), StepError> {
@@ -199,6 +201,7 @@ impl NodeCertificates {
 
     /// Returns the pair of a node that was begun with files of another that was on its way, and so trusts both.
     fn without(&self, former: &[u8]) -> Result<PemPair, StepError> {
+        self.tls.check(&pair)?;
         let files = PemPair::read(&self.dir).map_err(StepError::Write)?;
         let certificates = X509::stack_from_pem(files.certificate.as_bytes());
         let mut certificate = String::new();

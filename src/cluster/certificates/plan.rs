@@ -80,7 +80,10 @@ pub fn next(states: &[NodeState], new: Option<&Fingerprint>) -> Result<Next, Con
     let steps = [
         (
             CertificateStep::Trust,
-            at(&|state| state.pairs.is_none() && !state.has_ended(&new)),
+            at(&|state| match state.step {
+                CertificateStep::Trust => !state.trusted.contains(&new),
+                _ => state.pairs.is_none() && !state.has_ended(&new),
+            }),
         ),
         (
             CertificateStep::Use,
@@ -216,6 +219,16 @@ mod tests {
             next(&nodes([None; 3]), Some(&new)),
             Ok(Next::Step(Trust, vec![0, 1, 2]))
         );
+    }
+
+    /// Its files say that it is on its way, and its connections do not know it.
+    #[test]
+    fn a_node_that_does_not_trust_the_new_pair_is_asked_again() {
+        use CertificateStep::Trust;
+        let mut states = nodes([Trust; 3]);
+        states[1].trusted = vec![print(OLD)];
+        let next = next(&states, None).unwrap();
+        assert_eq!(next, Next::Step(Trust, vec![1]));
     }
 
     /// It was begun with files of a node that was on its way.

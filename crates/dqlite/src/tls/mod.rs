@@ -128,6 +128,12 @@ impl Tls {
         Ok(())
     }
 
+    /// Fails where [`replace`](Self::replace) would, and changes nothing.
+    pub fn check(&self, pair: &Pair) -> Result<(), TlsError> {
+        let min_version = self.contexts.borrow().min_version;
+        Contexts::build(pair, pair.all(), pair.first_dns_name(), min_version).map(drop)
+    }
+
     /// Ends when another pair is shown than now. Never, if that does not happen.
     pub fn replaced(&self) -> impl Future<Output = ()> + Send + use<> {
         let mut contexts = self.contexts.subscribe();
