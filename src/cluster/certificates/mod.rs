@@ -12,6 +12,6 @@ mod node;
 mod plan;
 
 pub use self::{
-    node::{NodeCertificates, StepError},
+    node::{NodeCertificates, STILL_TRUSTED, StepError},
     plan::{Conflict, Next, NodeState, cancel, next},
 };

@@ -16,6 +16,10 @@ use openssl::x509::X509;
 use peer_proto::{CertificateStep, CertificatesRequest, CertificatesResponse};
 use tracing::info;
 
+/// The reason to refuse a new pair that would let the former one in for good.
+pub const STILL_TRUSTED: &str = "with the new pair nodes would go on to trust the former certificate, by an authority that is in the \
+                                 new file; leave that out: the certificate alone will do";
+
 /// The reason why a node does not make a step.
 #[derive(Debug, thiserror::Error)]
 pub enum StepError {
@@ -27,12 +31,12 @@ pub enum StepError {
     /// The step may be asked for again.
     #[error(transparent)]
     File(#[from] FileError),
+    #[error("cannot read cluster.key: {0}")]
+    Read(#[source] io::Error),
     #[error("cannot write the pair: {0}")]
     Write(#[source] io::Error),
 }
 
-    #[error("cannot read cluster.key: {0}")]
-    Read(#[source] io::Error),
 /// The pair of this node, on its disk and for its connections.
 #[derive(Debug)]
 pub struct NodeCertificates {
@@ -57,10 +61,6 @@ impl NodeCertificates {
     pub fn make(&self, request: CertificatesRequest) -> Result<CertificatesResponse, StepError> {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let rotation = Rotation::read(&self.dir)?;
-        match request.step() {
-            CertificateStep::None => {}
-            CertificateStep::Trust => self.trust(rotation, request)?,
-            CertificateStep::Use => self.use_new(rotation, &request)?,
         if request.step() != CertificateStep::None
             && let Some(rotation) = &rotation
             && rotation.is_foreign(&self.dir).map_err(StepError::Read)?
@@ -70,6 +70,10 @@ impl NodeCertificates {
                  start it again",
             ));
         }
+        match request.step() {
+            CertificateStep::None => {}
+            CertificateStep::Trust => self.trust(rotation, request)?,
+            CertificateStep::Use => self.use_new(rotation, &request)?,
             CertificateStep::Drop => self.drop_former(rotation, &request)?,
             CertificateStep::Cancel => self.cancel(rotation, &request)?,
         }
@@ -140,10 +144,14 @@ impl NodeCertificates {
             ));
         }
         let former = PemPair::read(&self.dir).map_err(StepError::Write)?;
-        if former.open("cluster.crt")?.fingerprint() != shown {
+        let former_pair = former.open("cluster.crt")?;
+        if former_pair.fingerprint() != shown {
             return Err(refused(
                 "cluster.crt and cluster.key were replaced since this node was started: start it again first",
             ));
+        }
+        if pair.lets_in(&former_pair)? {
+            return Err(refused(STILL_TRUSTED));
         }
         let rotation = Rotation {
             step: RotationStep::Trust,
@@ -153,6 +161,7 @@ impl NodeCertificates {
         let both = rotation
             .files()
             .open("cluster.crt with the new certificate")?;
+        self.tls.check(&both)?;
         if let Err(error) = rotation.store(&self.dir) {
             Rotation::end(&self.dir, &rotation.former)?;
             return Err(StepError::Write(error));
@@ -161,7 +170,6 @@ impl NodeCertificates {
         info!(new = %wanted, former = %shown, "this node trusts the new certificate of the cluster beside its own");
         Ok(())
     }
-        self.tls.check(&both)?;
 
     fn use_new(
         &self,
@@ -173,6 +181,7 @@ impl NodeCertificates {
         };
         rotation.step = RotationStep::Use;
         let both = rotation.files().open("cluster.crt")?;
+        self.tls.check(&both)?;
         rotation.store(&self.dir).map_err(StepError::Write)?;
         self.tls.replace(&both)?;
         info!(new = %self.tls.shown(), "this node shows the new certificate of the cluster");
@@ -181,7 +190,6 @@ impl NodeCertificates {
 
     fn drop_former(
         &self,
-        self.tls.check(&both)?;
         rotation: Option<Rotation>,
         request: &CertificatesRequest,
     ) -> Result<(), StepError> {
@@ -193,6 +201,7 @@ impl NodeCertificates {
             None => self.without(&request.former)?,
         };
         let pair = new.open("the new pair")?;
+        self.tls.check(&pair)?;
         Rotation::end(&self.dir, &new)?;
         self.tls.replace(&pair)?;
         info!(new = %self.tls.shown(), "this node trusts the former certificate of the cluster no more");
@@ -201,15 +210,14 @@ impl NodeCertificates {
 
     /// Returns the pair of a node that was begun with files of another that was on its way, and so trusts both.
     fn without(&self, former: &[u8]) -> Result<PemPair, StepError> {
-        self.tls.check(&pair)?;
         let files = PemPair::read(&self.dir).map_err(StepError::Write)?;
         let certificates = X509::stack_from_pem(files.certificate.as_bytes());
         let mut certificate = String::new();
-        for kept in certificates.map_err(TlsError::Refused)? {
-            if Fingerprint::of(&kept).bytes() != former {
-                let pem = kept.to_pem().map_err(TlsError::Refused)?;
-                certificate += &String::from_utf8_lossy(&pem);
-            }
+        // The former one comes last, with its chain, which would let it in.
+        let certificates = certificates.map_err(TlsError::Refused)?.into_iter();
+        for kept in certificates.take_while(|it| Fingerprint::of(it).bytes() != former) {
+            let pem = kept.to_pem().map_err(TlsError::Refused)?;
+            certificate += &String::from_utf8_lossy(&pem);
         }
         Ok(PemPair {
             certificate,

@@ -8,6 +8,7 @@ use tokio::{io::duplex, time::timeout};
 use super::CertsError;
 use crate::{
     args::CertsRotateArgs,
+    cluster::certificates::STILL_TRUSTED,
     commands::init::{SERVER_NAME, SKEW_S, VALID_S},
     config::ConfigError,
 };
@@ -39,6 +40,14 @@ pub async fn new(
         return Err(CertsError::Refused(
             "the new certificate is not valid now: nothing was changed".to_owned(),
         ));
+    }
+    let former = former.open("cluster.crt").map_err(ConfigError::Tls)?;
+    if pair.fingerprint() != former.fingerprint()
+        && pair.lets_in(&former).map_err(ConfigError::Tls)?
+    {
+        return Err(CertsError::Refused(format!(
+            "{STILL_TRUSTED}. Nothing was changed"
+        )));
     }
     for host in hosts {
         check(&pair, host).await.map_err(|reason| {

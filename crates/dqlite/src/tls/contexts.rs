@@ -49,12 +49,7 @@ impl Contexts {
 
     /// Returns whether a certificate, without its chain, is accepted now.
     pub fn trusts(&self, certificate: &X509) -> bool {
-        let verified = Stack::new().and_then(|chain| {
-            X509StoreContext::new()?.init(&self.store, certificate, &chain, |context| {
-                context.verify_cert()
-            })
-        });
-        verified.unwrap_or(false)
+        verify(&self.store, certificate, &[]).unwrap_or(false)
     }
 
     /// While a pair is replaced, a node may show the other of the two, which may be for other names: that very certificate
@@ -128,6 +123,23 @@ fn store(trusted: &[X509]) -> Result<X509Store, ErrorStack> {
     Ok(store.build())
 }
 
+/// Returns whether whoever trusts these certificates accepts this one now, shown with its chain.
+pub(super) fn covers(
+    trusted: &[X509],
+    certificate: &X509,
+    chain: &[X509],
+) -> Result<bool, ErrorStack> {
+    verify(&store(trusted)?, certificate, chain)
+}
+
+fn verify(store: &X509Store, certificate: &X509, chain: &[X509]) -> Result<bool, ErrorStack> {
+    let mut shown = Stack::new()?;
+    for issuer in chain {
+        shown.push(issuer.clone())?;
+    }
+    X509StoreContext::new()?.init(store, certificate, &shown, |context| context.verify_cert())
+}
+
 pub(super) fn expect_name(ssl: &mut Ssl, name: &str) -> Result<(), ErrorStack> {
     if let Ok(ip) = name.parse::<IpAddr>() {
         return ssl.param_mut().set_ip(ip);
@@ -136,4 +148,65 @@ pub(super) fn expect_name(ssl: &mut Ssl, name: &str) -> Result<(), ErrorStack> {
     let param = ssl.param_mut();
     param.set_hostflags(X509CheckFlags::NO_PARTIAL_WILDCARDS | X509CheckFlags::NEVER_CHECK_SUBJECT);
     param.set_host(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use openssl::{
+        hash::MessageDigest,
+        nid::Nid,
+        pkey::{PKey, Private},
+        x509::extension::BasicConstraints,
+    };
+
+    use super::*;
+    use crate::tls::{CertificateBuilder, new_key};
+
+    /// From 2001 to 2099.
+    const VALID_S: (i64, i64) = (1_000_000_000, 4_090_000_000);
+
+    fn named<'a>(name: &str, key: &'a PKey<Private>) -> CertificateBuilder<'a> {
+        CertificateBuilder::new(&[(Nid::COMMONNAME, name)], key, VALID_S).unwrap()
+    }
+
+    fn pair(certificates: &[&X509], key: &PKey<Private>) -> Pair {
+        let pem = certificates.iter().map(|it| it.to_pem().unwrap());
+        let pem: Vec<u8> = pem.flatten().collect();
+        let key = key.private_key_to_pem_pkcs8().unwrap();
+        Pair::from_pem((Path::new("crt"), &pem), (Path::new("key"), &key)).unwrap()
+    }
+
+    #[test]
+    fn an_authority_in_the_file_lets_all_in_that_it_has_signed() {
+        let [root, middle, former, new] = [(); 4].map(|()| new_key(Nid::SECP384R1).unwrap());
+        let digest = MessageDigest::sha384;
+        let authority = |name, key| {
+            let constraints = BasicConstraints::new().critical().ca().build().unwrap();
+            named(name, key).with(constraints).unwrap()
+        };
+        let root_crt = authority("root", &root).sign_itself(digest()).unwrap();
+        let middle_crt = authority("middle", &middle);
+        let middle_crt = middle_crt.sign_by(&root_crt, &root, digest()).unwrap();
+        let [former_crt, new_crt] = [(&former, &middle_crt, &middle), (&new, &root_crt, &root)]
+            .map(|(key, issuer, issuer_key)| {
+                let certificate = named("node", key);
+                certificate.sign_by(issuer, issuer_key, digest()).unwrap()
+            });
+        let with_chain = pair(&[&former_crt, &middle_crt], &former);
+        let alone = pair(&[&former_crt], &former);
+        let new_alone = pair(&[&new_crt], &new);
+        let with_root = pair(&[&new_crt, &root_crt], &new);
+        for (pair, other, lets_in) in [
+            (&alone, &alone, true),
+            (&new_alone, &with_chain, false),
+            // By the certificate between them, which the other one shows.
+            (&with_root, &with_chain, true),
+            (&with_root, &alone, false),
+            (&alone, &with_root, false),
+        ] {
+            assert_eq!(pair.lets_in(other).unwrap(), lets_in);
+        }
+    }
 }

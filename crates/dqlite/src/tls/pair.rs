@@ -12,7 +12,7 @@ use openssl::hash::MessageDigest;
 use openssl::pkey::{PKey, Private};
 use openssl::x509::X509;
 
-use super::TlsError;
+use super::{TlsError, contexts};
 
 /// A certificate file holds a few KiB; more than this, in bytes, is some other file.
 const MAX_PEM_BYTES: u64 = 1 << 20;
@@ -120,6 +120,11 @@ impl Pair {
     pub fn valid_s(&self) -> Result<(i64, i64), ErrorStack> {
         let own = self.certificate();
         Ok((unix_s(own.not_before())?, unix_s(own.not_after())?))
+    }
+
+    /// Returns whether nodes with this pair alone let in whoever shows the other one: by an authority that both have, say.
+    pub fn lets_in(&self, other: &Pair) -> Result<bool, TlsError> {
+        contexts::covers(self.all(), other.certificate(), other.chain()).map_err(TlsError::Refused)
     }
 
     pub fn fingerprint(&self) -> Fingerprint {
