@@ -8,8 +8,8 @@ const REMOVED: &str = "[removed]";
 /// Fields of log lines that have keys of the store: the text from the field's name to the next field goes.
 const REQUEST: (&str, &str) = (" request=", " response=");
 
-/// Names of fields whose quoted text is a key of the store.
-const KEY_FIELDS: [&str; 3] = ["key:\"", "range_end:\"", "key=\""];
+/// Names of fields, and of a label of metrics, whose quoted text is a key of the store or the beginning of one.
+const KEY_FIELDS: [&str; 4] = ["key:\"", "range_end:\"", "key=\"", "prefix=\""];
 
 /// Parts of names of settings whose values are secret.
 const SECRET_NAMES: [&str; 4] = ["password", "secret", "token", "private"];
@@ -159,6 +159,10 @@ mod tests {
             (
                 "opened /data/node/open-1 and /var/lib/x",
                 "opened /data/node/open-1 and /var/lib/x",
+            ),
+            (
+                "k8s_dqlite_top_keys{prefix=\"customers/acme/\"} 5",
+                "k8s_dqlite_top_keys{prefix=\"[removed]\"} 5",
             ),
             ("path=\"/registry/a\"", "path=\"[removed]\""),
             ("a / b", "a / b"),
