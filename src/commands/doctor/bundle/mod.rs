@@ -82,7 +82,7 @@ async fn texts(bundled: &Bundled<'_>) -> Vec<(String, String)> {
         texts.push(("status.json".to_owned(), json(report)));
     }
     for name in SETTINGS {
-        if let Ok(text) = sources::tail(&dir.join(name), MAX_TEXT_BYTES) {
+        if let Ok(text) = sources::tail_of_own(&dir.join(name), MAX_TEXT_BYTES) {
             texts.push((format!("settings/{name}"), text));
         }
     }

@@ -2,9 +2,9 @@
 
 use std::{
     fmt::Write,
-    fs::{self, File},
+    fs::{self, OpenOptions},
     io::{self, Read, Seek, SeekFrom},
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::Path,
     process::{Command, Stdio},
     time::Duration,
@@ -95,10 +95,27 @@ pub fn listing(dir: &Path) -> String {
     lines.join("\n") + "\n"
 }
 
-/// Returns the last bytes of a file, as text.
+/// Returns the last bytes of a file of the storage directory, as text. A link is not followed: with the rights of whoever runs
+/// this, it may lead anywhere.
+pub fn tail_of_own(path: &Path, max_bytes: usize) -> io::Result<String> {
+    tail_with(path, libc::O_NOFOLLOW, max_bytes)
+}
+
+/// Returns the last bytes of a file that the caller has named, as text.
 pub fn tail(path: &Path, max_bytes: usize) -> io::Result<String> {
-    let mut file = File::open(path)?;
-    let length = file.metadata()?.len();
+    tail_with(path, 0, max_bytes)
+}
+
+fn tail_with(path: &Path, flags: libc::c_int, max_bytes: usize) -> io::Result<String> {
+    let mut options = OpenOptions::new();
+    // A pipe without a writer would be waited for.
+    options.read(true).custom_flags(flags | libc::O_NONBLOCK);
+    let mut file = options.open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    let length = metadata.len();
     file.seek(SeekFrom::Start(length.saturating_sub(max_bytes as u64)))?;
     let mut bytes = Vec::new();
     file.take(max_bytes as u64).read_to_end(&mut bytes)?;
@@ -206,5 +223,23 @@ pub async fn journal(max_bytes: usize) -> String {
         Ok(Ok(Ok(bytes))) => String::from_utf8_lossy(&bytes).into_owned(),
         Ok(Ok(Err(error))) => format!("journalctl: {error}\n"),
         Ok(Err(_)) | Err(_) => "journalctl did not end\n".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_regular_files_are_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let [file, link, pipe] = ["file", "link", "pipe"].map(|name| dir.path().join(name));
+        fs::write(&file, "0123456789").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert_eq!(tail_of_own(&file, 4).unwrap(), "6789");
+        assert!(tail_of_own(&link, 4).is_err());
+        assert_eq!(tail(&link, 4).unwrap(), "6789");
+        assert!(tail(&pipe, 4).is_err());
     }
 }
