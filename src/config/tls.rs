@@ -9,11 +9,11 @@ use super::ConfigError;
 pub const CERTIFICATE: &str = "cluster.crt";
 pub const KEY: &str = "cluster.key";
 
-/// What to do before the pair of the nodes expires.
+/// The remedy for a pair of the nodes that expires soon.
 pub const RENEW_PAIR: &str =
     "`k8s-dqlite certs rotate` on one node replaces the pair of all nodes while they run";
 
-/// What to do when the pair of the nodes has expired: with different pairs nodes do not reach each other.
+/// The remedy for one that has expired: with different pairs nodes do not reach each other.
 pub const REPLACE_PAIR: &str = "stop all nodes, put the same new cluster.crt and cluster.key into the storage directories of all, and \
                                 start them";
 
