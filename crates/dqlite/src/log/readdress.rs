@@ -26,6 +26,10 @@ const META_HEADER_BYTES: usize = 32;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AddressChanges(Vec<(String, String)>);
 
+/// The other reason why a list that fits other nodes does not fit this one.
+const BEHIND: &str = "if the list is right for the other nodes, this one has missed a change of the members: change the addresses on \
+                      the others, and let this one join them with an empty directory";
+
 /// A reason why addresses cannot be changed so.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AddressFault {
@@ -36,9 +40,9 @@ pub enum AddressFault {
         "{0} is an old and a new address: change the addresses in two steps, with others in between"
     )]
     Both(String),
-    #[error("the new address of {0} is missing: write {0}=NEW, or {0}={0} if it stays")]
+    #[error("the new address of {0} is missing: write {0}=NEW, or {0}={0} if it stays; {BEHIND}")]
     Missing(String),
-    #[error("no node has the address {0}, or the one that is to take its place")]
+    #[error("no node has the address {0}, or the one that is to take its place; {BEHIND}")]
     Unknown(String),
 }
 
