@@ -67,7 +67,7 @@ pub struct Process {
     pub coordinator: Coordinator,
     /// The view that the monitor published last.
     pub view: View,
-    /// What the engine of this process said last that names a leader.
+    /// The last view of the engine of this process that names a leader.
     pub named: View,
     pub is_single: bool,
     pub alone_asked: Duration,
