@@ -245,10 +245,10 @@ impl RunningNode {
     }
 }
 
-/// Fails if another process works on the directory, which may have its ports as well.
+/// Fails if another process works on the directory, which may have its ports as well. Writes nothing.
 pub async fn check_free(dir: &Path) -> Result<(), StartError> {
     let dir = dir.to_owned();
-    let locked = tokio::task::spawn_blocking(move || DirLock::acquire(&dir));
+    let locked = tokio::task::spawn_blocking(move || DirLock::acquire_unchanged(&dir));
     drop(locked.await.expect("locking does not panic")?);
     Ok(())
 }
