@@ -12,18 +12,20 @@ use serde_yaml::Value;
 use crate::grammar::{Grammar, PROGRAMS};
 
 /// Programs that the system has, or that a user is expected to have.
-const FOREIGN: [&str; 31] = [
+const FOREIGN: [&str; 34] = [
     "apt",
     "cargo",
     "chown",
     "cp",
     "cat",
+    "cd",
     "ctr",
     "curl",
     "echo",
     "etcdctl",
     "export",
     "flamegraph.pl",
+    "git",
     "go",
     "install",
     "journalctl",
@@ -44,6 +46,7 @@ const FOREIGN: [&str; 31] = [
     "rm",
     "sha256sum",
     "skopeo",
+    "printf",
 ];
 
 const SNAP_VERBS: [&str; 15] = [
