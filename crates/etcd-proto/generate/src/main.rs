@@ -20,10 +20,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .emit_rerun_if_changed(false)
         .out_dir(generated)
         .compile_fds_with_config(files, config)?;
-    for (package, name) in [
-        ("peer-proto", "peer"),
-        ("operator-proto", "operator"),
-    ] {
+    for (package, name) in [("peer-proto", "peer"), ("operator-proto", "operator")] {
         generate_own(&root, package, name)?;
     }
     Ok(())
