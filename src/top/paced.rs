@@ -160,7 +160,7 @@ mod tests {
         Query::new(Bytes::new(), depth)
     }
 
-    /// Whatever is asked when, in a simulated time: the time between computations is at least their pause.
+    /// The time between computations is at least their pause, whatever is asked when, in a simulated time.
     #[test]
     fn any_questions_take_at_most_their_part_of_a_core() {
         for took_ms in [10, 200, 3000] {

@@ -16,7 +16,7 @@ use std::{
     time::Instant,
 };
 
-use dqlite::node::{aio, in_place, log_writes, sector_bytes};
+use dqlite::node::{Node, aio, in_place, log_writes, sector_bytes};
 use engine::{Client, options, start};
 
 /// Held by a test that counts what the process did.
@@ -147,15 +147,21 @@ fn observed_bytes() -> u64 {
     BYTES.load(Ordering::Relaxed)
 }
 
-#[test]
-fn writes_to_the_log_are_observed() {
-    let _counting = counting();
+/// Starts a node on a disk, and makes a table; its writes are observed.
+fn with_table() -> (tempfile::TempDir, Node, Client) {
     observed_bytes();
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let node = start(&options(dir.path()));
     let mut client = Client::connect(&node);
     client.open();
     client.exec("CREATE TABLE t (b BLOB)");
+    (dir, node, client)
+}
+
+#[test]
+fn writes_to_the_log_are_observed() {
+    let _counting = counting();
+    let (_dir, _node, mut client) = with_table();
     let before = observed_bytes();
     // More than the loop writes itself.
     client.exec("INSERT INTO t VALUES (randomblob(512 * 1024))");
@@ -170,12 +176,7 @@ fn writes_to_the_log_are_observed() {
 fn small_writes_in_a_row_take_sectors_and_are_read_again() {
     const INSERTS: u64 = 500;
     let _counting = counting();
-    observed_bytes();
-    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let node = start(&options(dir.path()));
-    let mut client = Client::connect(&node);
-    client.open();
-    client.exec("CREATE TABLE t (b BLOB)");
+    let (dir, node, mut client) = with_table();
     let before = observed_bytes();
     for _ in 0..INSERTS {
         client.exec("INSERT INTO t VALUES (randomblob(100))");

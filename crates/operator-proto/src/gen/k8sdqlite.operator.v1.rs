@@ -70,7 +70,7 @@ pub struct Client {
     #[prost(bool, tag = "4")]
     pub is_rest: bool,
 }
-/// What one client does in one group.
+/// The requests and watches of one client in one group.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Use {
     #[prost(string, tag = "1")]
@@ -185,7 +185,7 @@ pub mod operator_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// What fills the store of the node that is asked, and who uses that node. The first question starts the counting of
+        /// Tells what fills the store of the node that is asked, and who uses that node. The first question starts the counting of
         /// requests, which ends some time after the last one.
         pub async fn top(
             &mut self,
@@ -223,7 +223,7 @@ pub mod operator_server {
     /// Generated trait containing gRPC methods that should be implemented for use with OperatorServer.
     #[async_trait]
     pub trait Operator: std::marker::Send + std::marker::Sync + 'static {
-        /// What fills the store of the node that is asked, and who uses that node. The first question starts the counting of
+        /// Tells what fills the store of the node that is asked, and who uses that node. The first question starts the counting of
         /// requests, which ends some time after the last one.
         async fn top(
             &self,
