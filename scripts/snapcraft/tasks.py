@@ -1,9 +1,9 @@
 """Run the tasks of spread.yaml without spread: the same scripts, in the same order, on the same machines.
 
-    tasks.py PROJECT_DIR [SUITE_OR_TASK...]
+    tasks.py PROJECT_DIR VARIANT [SUITE_OR_TASK...]
 
-What it knows of spread is what our tasks use: backend scripts with ADDRESS, systems, environment, prepare, execute,
-restore and debug of suites and tasks, and MATCH and NOMATCH. Lines that begin with "figure:" are repeated at the end.
+What it knows of spread is what our tasks use: backend scripts with ADDRESS, systems, environment, one variant of it at a time,
+prepare, execute, restore and debug of suites and tasks, and MATCH and NOMATCH. Lines that begin with "figure:" are repeated at the end.
 """
 
 import glob
@@ -32,7 +32,7 @@ TIMEOUT_S = 900
 class Machine:
     """The system that the tasks of a suite run on."""
 
-    def __init__(self, root, project, system):
+    def __init__(self, root, project, system, variant):
         self.root, self.path, self.name = root, project["path"], system
         self.backend = project["backends"]["snapbox"]
         self.password = secrets.token_hex(16)
@@ -44,7 +44,10 @@ class Machine:
             "LC_ALL": "C.UTF-8",
         }
         for key, value in project.get("environment", {}).items():
-            self.environment[key] = self.host_value(str(value))
+            # NAME/VARIANT is for that variant alone.
+            key, _, of_variant = key.partition("/")
+            if of_variant in ("", variant):
+                self.environment[key] = self.host_value(str(value))
 
     def host_value(self, value):
         if value.startswith("$(HOST:"):
@@ -94,6 +97,10 @@ class Machine:
         return ran.returncode == 0, ran.stdout.decode(errors="replace")
 
 
+def is_for(task, variant):
+    return variant in yaml.safe_load(task.read_text()).get("variants", [variant])
+
+
 def run_task(machine, suite, suite_dir, name, figures):
     task = yaml.safe_load((machine.root / suite_dir / name / "task.yaml").read_text())
     directory = f"{machine.path}/{suite_dir}{name}"
@@ -127,19 +134,20 @@ def run_task(machine, suite, suite_dir, name, figures):
 
 
 def main():
-    if len(sys.argv) < 2:
+    if len(sys.argv) < 3:
         sys.exit(__doc__)
-    root, wanted = Path(sys.argv[1]).resolve(), sys.argv[2:]
+    root, variant, wanted = Path(sys.argv[1]).resolve(), sys.argv[2], sys.argv[3:]
     project = yaml.safe_load((root / "spread.yaml").read_text())
     os.environ["K8S_DQLITE_ROOT"] = str(root)
     failures, figures = 0, []
     for suite_dir, suite in project["suites"].items():
-        names = sorted(path.parent.name for path in (root / suite_dir).glob("*/task.yaml"))
+        tasks = (root / suite_dir).glob("*/task.yaml")
+        names = sorted(path.parent.name for path in tasks if is_for(path, variant))
         if wanted:
             names = [name for name in names if f"{suite_dir}{name}".startswith(tuple(wanted))]
         if not names:
             continue
-        machine = Machine(root, project, suite["systems"][0])
+        machine = Machine(root, project, suite["systems"][0], variant)
         try:
             machine.allocate(project["include"])
             good, printed = machine.run(suite.get("prepare", "true"), machine.path)

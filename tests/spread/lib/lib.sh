@@ -1,8 +1,10 @@
 # What the tasks share.
 # shellcheck shell=bash
 
-readonly storage=/var/snap/k8s-dqlite/common/var/lib/k8s-dqlite
-readonly state=/var/snap/k8s-dqlite/common/var/lib/k8sd/state
+# How k8s-dqlite is installed: snap or deb.
+readonly form=${FORM:-snap}
+# shellcheck source=tests/spread/lib/snap.sh
+. "$(dirname "${BASH_SOURCE[0]}")/$form.sh"
 export ETCDCTL_API=3 ETCDCTL_ENDPOINTS=http://127.0.0.1:12379
 # A busy machine is slow, not wrong.
 readonly timeout_s=90
@@ -20,18 +22,16 @@ eventually() {
     done
 }
 
-install_snap() {
-    timeout 120 snap install --dangerous "$SPREAD_PATH/$SNAP_FILE"
+install_it() {
+    install_file
     eventually is_okay
 }
-
-remove_snap() { snap remove --purge k8s-dqlite || true; }
 
 # As with a disk that breaks: nobody is told, and nothing is handed over.
 lose_all() {
     rm -rf "$storage" "$state"
-    systemctl kill --signal=KILL snap.k8s-dqlite.k8s-dqlite snap.k8s-dqlite.k8sd-daemon
-    remove_snap
+    systemctl kill --signal=KILL "$service" "$daemon"
+    remove_it
 }
 
 # Not the state of health alone, which is that of the last look. Nor a write: what has been written to joins nobody.
@@ -40,12 +40,11 @@ is_writable() { timeout 20 etcdctl put ready yes; }
 
 show_service() {
     hostname
-    snap services k8s-dqlite
-    journalctl -u 'snap.k8s-dqlite.*' --no-pager | tail -n 40
-    k8s-dqlite.status || true
+    show_services
+    status || true
 }
 
-main_pid() { systemctl show --value --property MainPID snap.k8s-dqlite.k8s-dqlite; }
+main_pid() { systemctl show --value --property MainPID "$service"; }
 
 # snapd restarts a service after the command that asked for it has ended.
 restarted() { [[ $(main_pid) != "$1" && $(main_pid) != 0 ]]; }
@@ -59,23 +58,25 @@ on() {
         return
     fi
     # shellcheck disable=SC2029 # expanded here on purpose
-    ssh "$node" "export SPREAD_PATH=$(printf %q "$SPREAD_PATH") SNAP_FILE=$(printf %q "$SNAP_FILE") PATH=\$PATH:/snap/bin:/usr/local/bin
+    ssh "$node" "export SPREAD_PATH=$(printf %q "$SPREAD_PATH") SNAP_FILE=$(printf %q "$SNAP_FILE") FORM=$form PATH=\$PATH:/snap/bin:/usr/local/bin
         . /root/lib.sh; $(printf '%q ' "$@")"
 }
 
-# Functions and the snap, for the other nodes.
+# Functions and what is installed, for the other nodes.
 prepare_nodes() {
-    local node
+    local node file
     for node in "$@"; do
         [[ $node == "$(hostname)" ]] && continue
-        ssh "$node" "mkdir -p $(printf %q "$(dirname "$SPREAD_PATH/$SNAP_FILE")")"
-        scp -q "$SPREAD_PATH/tests/spread/lib/lib.sh" "$node:/root/lib.sh"
-        scp -q "$SPREAD_PATH/$SNAP_FILE" "$node:$SPREAD_PATH/$SNAP_FILE"
+        ssh "$node" "mkdir -p $(printf %q "$SPREAD_PATH/tests/spread")"
+        scp -q "$SPREAD_PATH"/tests/spread/lib/{lib,snap,deb}.sh "$node:/root/"
+        for file in "$SPREAD_PATH"/tests/spread/*.{snap,deb}; do
+            [[ ! -e $file ]] || scp -q "$file" "$node:$SPREAD_PATH/tests/spread/"
+        done
     done
 }
 
-members() { k8s-dqlite.status --json | jq '.nodes | length'; }
+members() { status --json | jq '.nodes | length'; }
 has_members() { [[ $(members) == "$1" ]]; }
-voters() { k8s-dqlite.status --json | jq '[.nodes[] | select(.role == "voter" and .is_ready)] | length'; }
+voters() { status --json | jq '[.nodes[] | select(.role == "voter" and .is_ready)] | length'; }
 has_voters() { [[ $(voters) == "$1" ]]; }
-leader_address() { k8s-dqlite.status --json | jq -r .leader.address; }
+leader_address() { status --json | jq -r .leader.address; }
