@@ -61,3 +61,12 @@ provide() {
     touch "$built"
     echo "$built"
 }
+
+# Debian's names of an architecture that programs are built for, as compilers and directories have it.
+triplet_of() {
+    case $1 in
+    amd64) echo x86_64-linux-gnu ;;
+    arm64) echo aarch64-linux-gnu ;;
+    *) die "this is built for amd64 and arm64, not $1" ;;
+    esac
+}

@@ -50,7 +50,7 @@ fn main() {
     };
 
     if is_static {
-        link_statically(&library.libs);
+        link_statically(&library);
     }
 
     let header = header(&library.include_paths);
@@ -81,7 +81,8 @@ const IN_LIBC: [&str; 3] = ["dl", "pthread", "rt"];
 
 /// Links the archives of libdqlite and of what it needs. pkg-config's crate would take the shared libraries, because
 /// it distrusts archives in system directories.
-fn link_statically(libraries: &[String]) {
+fn link_statically(dqlite: &pkg_config::Library) {
+    let libraries = &dqlite.libs;
     println!("cargo::rerun-if-env-changed=SQLITE3_LIB_DIR");
     let own_sqlite = env::var_os("SQLITE3_LIB_DIR").map(PathBuf::from);
     for (index, name) in libraries.iter().enumerate() {
@@ -89,7 +90,7 @@ fn link_statically(libraries: &[String]) {
         if IN_LIBC.contains(&name.as_str()) || libraries[..index].contains(name) {
             continue;
         }
-        let Some(archive) = archive(name, own_sqlite.as_deref()) else {
+        let Some(archive) = archive(name, own_sqlite.as_deref(), &dqlite.link_paths) else {
             println!(
                 "cargo::error=no archive of lib{name} for a static program: run scripts/build static, which installs it"
             );
@@ -109,14 +110,19 @@ fn link_statically(libraries: &[String]) {
     }
 }
 
-/// The archive of a library: SQLite's in the directory that the variable names, others where the compiler looks.
-fn archive(name: &str, own_sqlite: Option<&Path>) -> Option<PathBuf> {
+/// Finds the archive of a library: SQLite's in the directory that the variable names, others beside libdqlite's, which is
+/// where those of another architecture are, or where the compiler looks.
+fn archive(name: &str, own_sqlite: Option<&Path>, link_paths: &[PathBuf]) -> Option<PathBuf> {
     if let Some(directory) = own_sqlite.filter(|_| name == "sqlite3") {
         return Some(directory.join("libsqlite3.a")).filter(|file| file.exists());
     }
     let compiler = env::var("CC").unwrap_or_else(|_| "cc".to_owned());
     // Debian's libuv has the second name.
     for file in [format!("lib{name}.a"), format!("lib{name}_a.a")] {
+        let mut beside = link_paths.iter().map(|directory| directory.join(&file));
+        if let Some(path) = beside.find(|path| path.exists()) {
+            return path.canonicalize().ok();
+        }
         let printed = Command::new(&compiler)
             .arg(format!("-print-file-name={file}"))
             .output()
