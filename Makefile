@@ -4,6 +4,8 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 # What `make install` installs: static or dynamic.
 LINK ?= static
+# What runs the programs on this machine, where they are for another kind: qemu-aarch64-static with LINK=static-arm64.
+RUN ?=
 SHARE = $(DESTDIR)$(PREFIX)/share
 
 PROGRAMS = k8s-dqlite k8sd dqlite
@@ -33,10 +35,10 @@ install: bin/$(LINK)/k8s-dqlite
 	set -e; for program in $(PROGRAMS); do \
 	    built=bin/$(LINK)/$$program; \
 	    install -m 0755 $$built '$(DESTDIR)$(PREFIX)/bin'; \
-	    $$built --generate bash >"$(SHARE)/bash-completion/completions/$$program"; \
-	    $$built --generate zsh >"$(SHARE)/zsh/site-functions/_$$program"; \
-	    $$built --generate fish >"$(SHARE)/fish/vendor_completions.d/$$program.fish"; \
-	    $$built --generate man >"$(SHARE)/man/man1/$$program.1"; \
+	    $(RUN) $$built --generate bash >"$(SHARE)/bash-completion/completions/$$program"; \
+	    $(RUN) $$built --generate zsh >"$(SHARE)/zsh/site-functions/_$$program"; \
+	    $(RUN) $$built --generate fish >"$(SHARE)/fish/vendor_completions.d/$$program.fish"; \
+	    $(RUN) $$built --generate man >"$(SHARE)/man/man1/$$program.1"; \
 	done
 	install -m 0644 bin/$(LINK)/licences/* '$(SHARE)/doc/k8s-dqlite/licences'
 
