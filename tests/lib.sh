@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 
 # A busy machine is slow, not wrong.
-readonly patience_s=60
+readonly patience_s=${PATIENCE_S:-60}
 work=$(mktemp -d)
 # What runs beside the test, by name.
 declare -A pids=()
