@@ -162,8 +162,10 @@ impl Timeline {
         let (mut from, mut at) = (self.submitted, Step::Queue);
         for (step, mark, next) in marks {
             if let Some(to) = mark {
+                // Clocks of two threads are read, and the marks may be set in any order.
+                let to = to.max(from);
                 steps.push(TimedStep { step, from, to });
-                (from, at) = (to.max(from), next);
+                (from, at) = (to, next);
             }
         }
         // What changed nothing is answered without a commit, unless others have to be waited for.
@@ -178,7 +180,10 @@ impl Timeline {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::tracing::division::divide;
 
     const MS: Duration = Duration::from_millis(1);
 
@@ -222,5 +227,46 @@ mod tests {
             names(&timeline, start + 9 * MS),
             [("queue", 1), ("leader", 8)]
         );
+    }
+
+    proptest! {
+        /// Marks as a writer sets them, and in any other order: some of them, equal ones, and ones after the end.
+        #[test]
+        fn steps_of_a_timeline_sum_to_the_whole(
+            marks in prop::collection::vec(prop::option::of(0..100_u32), 5),
+            is_in_order: bool,
+            whole in 0..120_u32,
+        ) {
+            let mut marks = marks;
+            if is_in_order {
+                marks.sort_by_key(|mark| mark.unwrap_or(u32::MAX));
+            }
+            let start = Instant::now();
+            let until = start + whole * MS;
+            let timeline = Timeline::new(start, None);
+            let names = [&timeline.forwarded, &timeline.taken, &timeline.evaluated, &timeline.sent, &timeline.committed];
+            for (name, mark) in names.into_iter().zip(&marks) {
+                if let Some(mark) = mark {
+                    name.set(start, start + *mark * MS);
+                }
+            }
+            let steps = timeline.steps(until);
+            prop_assert_eq!(steps.len(), marks.iter().flatten().count() + 1);
+            prop_assert_eq!(steps[0].from, start);
+            for pair in steps.windows(2) {
+                prop_assert_eq!(pair[0].to, pair[1].from);
+            }
+            let end = steps[steps.len() - 1].to;
+            let last = marks.iter().flatten().copied().max().unwrap_or(0);
+            // A mark at the beginning is one nanosecond later, which tells it from none.
+            prop_assert!(end >= until && end <= start + whole.max(last) * MS + Duration::from_nanos(1));
+            let sum: Duration = steps.iter().map(TimedStep::took).sum();
+            prop_assert_eq!(sum, end - start);
+            // What a line says of a request that began before, and had not ended when it was written.
+            let arrived = start.checked_sub(MS).unwrap_or(start);
+            let divided = divide(arrived, until, steps);
+            let sum: Duration = divided.iter().map(|time| time.took).sum();
+            prop_assert_eq!(sum, until - arrived);
+        }
     }
 }
