@@ -1,14 +1,21 @@
 //! Logs: their form, what is warned of, and what is never in them.
 
-use std::time::{Duration, Instant};
+use std::{
+    future::poll_fn,
+    pin::Pin,
+    time::{Duration, Instant},
+};
 
 use etcd_proto::etcdserverpb::{
     AuthEnableRequest, AuthUserAddRequest, AuthUserGrantRoleRequest, AuthenticateRequest,
     PutRequest, PutResponse,
 };
+use http_body::Body;
+use prost::Message;
 use serde_json::Value;
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::codegen::{Service, http};
 use tonic_prost::ProstCodec;
 
 use crate::harness::*;
@@ -135,6 +142,97 @@ async fn slow_requests_are_warned_of_with_the_reason() {
         assert!(line.contains(part), "{part}: {line}");
     }
     assert!(!line.contains("xxxx"), "{line}");
+}
+
+/// Reads a duration as the log writes it.
+fn duration(text: &str) -> Duration {
+    let units = [("ns", 1e-9), ("µs", 1e-6), ("ms", 1e-3), ("s", 1.0)];
+    let of = |(unit, seconds): (&str, f64)| {
+        Some(text.strip_suffix(unit)?.parse::<f64>().ok()? * seconds)
+    };
+    let seconds = units.into_iter().find_map(of);
+    Duration::from_secs_f64(seconds.unwrap_or_else(|| panic!("{text}")))
+}
+
+/// The steps of a request as its line tells them.
+fn steps_of(line: &Value) -> Vec<(String, Duration)> {
+    let steps = line["steps"].as_str().unwrap().split(' ');
+    let named = steps.filter_map(|step| step.split_once(':'));
+    named
+        .map(|(name, took)| (name.to_owned(), duration(took)))
+        .collect()
+}
+
+/// Begins to read more than fits into the windows of a connection, and reads all of it once some time has passed.
+async fn read_slowly(api: &Api) {
+    const PAUSE: Duration = Duration::from_millis(500);
+    let mut channel = api.channel.clone();
+    poll_fn(|context| channel.poll_ready(context))
+        .await
+        .unwrap();
+    let message = get_prefix("large").encode_to_vec();
+    let head = [&[0][..], &(message.len() as u32).to_be_bytes()].concat();
+    let body = axum::body::Body::from([head, message].concat());
+    let request = http::Request::post("/etcdserverpb.KV/Range")
+        .header("content-type", "application/grpc")
+        .header("te", "trailers");
+    let request = request.body(tonic::body::Body::new(body)).unwrap();
+    let mut body = channel.call(request).await.unwrap().into_body();
+    let begun = Instant::now();
+    until("the client has paused", async || begun.elapsed() > PAUSE).await;
+    while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
+        frame.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_steps_of_a_slow_request_sum_to_its_time() {
+    /// Steps shorter than 0.1 ms are not written.
+    const NOT_WRITTEN: Duration = Duration::from_micros(800);
+    let options = Options::flags(&["--warning-apply-duration=1ms", "--log-format=json"]);
+    let server = Server::start_with(Kind::K8sDqlite, options).await;
+    let api = server.api().await;
+    for at in 0..12 {
+        api.ask(put(format!("large {at}"), vec![b'x'; 1 << 20]))
+            .await;
+    }
+    let mut lines: Vec<Value> = Vec::new();
+    until("requests of all kinds were slow", async || {
+        // Few at a time: a flood becomes few lines.
+        api.ask(put("large", vec![b'x'; 1 << 20])).await;
+        read_slowly(&api).await;
+        let output = server.output();
+        let all = output
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap());
+        let slow = |line: &Value| line["message"] == "apply request took too long";
+        lines = all.filter(slow).collect();
+        let has = |reason| lines.iter().any(|line| line["reason"] == reason);
+        has("commit") && has("elsewhere")
+    })
+    .await;
+    for line in &lines {
+        let took = duration(line["took"].as_str().unwrap());
+        let mut steps = steps_of(line);
+        // The client sends before the time of the server begins.
+        steps.retain(|(name, _)| name != "receive");
+        let sum: Duration = steps.iter().map(|(_, took)| *took).sum();
+        assert!(
+            sum <= took + Duration::from_nanos(1000) && took <= sum + NOT_WRITTEN,
+            "{line}"
+        );
+        let known = steps.iter().filter(|(name, _)| name != "elsewhere");
+        let explained: Duration = known.clone().map(|(_, took)| *took).sum();
+        let longest = known
+            .max_by_key(|(_, took)| *took)
+            .map(|(name, _)| name.as_str());
+        let reason = line["reason"].as_str().unwrap();
+        if 2 * (explained + NOT_WRITTEN) < took {
+            assert_eq!(reason, "elsewhere", "{line}");
+        } else if 2 * explained > took {
+            assert_eq!(Some(reason), longest, "{line}");
+        }
+    }
 }
 
 /// Begins a Put of which the request follows later, and returns what sends it.
