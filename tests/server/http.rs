@@ -296,11 +296,19 @@ parity! { with Options::flags(&["--host-whitelist=localhost,etcd.example", "--co
 
 /// The answer to a request with these headers.
 async fn with_headers(server: &Server, headers: &str) -> String {
+    raw(server, "GET /version", headers, "").await
+}
+
+/// The answer to a request of HTTP/1.1 on a connection of its own, in lower case.
+async fn raw(server: &Server, request: &str, headers: &str, body: &str) -> String {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", server.client_port()))
         .await
         .unwrap();
-    let request = format!("GET /version HTTP/1.1\r\nConnection: close\r\n{headers}\r\n");
+    let length = body.len();
+    let request = format!(
+        "{request} HTTP/1.1\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n{body}"
+    );
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
@@ -343,4 +351,16 @@ async fn a_page_of_another_origin_is_refused() {
             "{origin}: {answer}"
         );
     }
+    // A form's content type needs no question of the browser beforehand. "a", "1".
+    let put = r#"{"key": "YQ==", "value": "MQ=="}"#;
+    for (origin, status) in [("http://b.example", "403"), ("http://a.example", "200")] {
+        let headers = format!("{}Content-Type: text/plain\r\n", page(origin));
+        let answer = raw(&server, "POST /v3/kv/put", &headers, put).await;
+        assert!(
+            answer.starts_with(&format!("http/1.1 {status}")),
+            "{origin}: {answer}"
+        );
+    }
+    // One of them.
+    assert_eq!(server.api().await.revision().await, 2);
 }
