@@ -67,28 +67,20 @@ async fn members_are_reached_with_https(server: Server) {
 }
 
 async fn etcdctl_takes_the_flags_of_tls(server: Server) {
-    let Some(binary) = std::env::var_os("ETCDCTL_BIN") else {
-        eprintln!("skipped: ETCDCTL_BIN does not name an etcdctl");
+    let (pki, root) = (pki(&server), pki(&server).pair("root"));
+    let with_tls = |arguments: &[&str]| {
+        let mut command = etcdctl(&server, arguments)?;
+        command.arg("--cacert").arg(pki.authority());
+        Some(command)
+    };
+    let Some(mut putting) = with_tls(&["put", "a", "1"]) else {
         return;
     };
-    let (pki, root) = (pki(&server), pki(&server).pair("root"));
-    let etcdctl = |arguments: &[&str]| {
-        let mut command = std::process::Command::new(&binary);
-        command.env_remove("ETCDCTL_BIN");
-        command.args(["--endpoints", &server.client_url()]);
-        command.arg("--cacert").arg(pki.authority());
-        command.args(arguments);
-        command
-    };
-    let put = etcdctl(&["put", "a", "1"])
-        .arg("--cert")
-        .arg(&root.certificate)
-        .arg("--key")
-        .arg(&root.key)
-        .output()
-        .unwrap();
+    putting.arg("--cert").arg(&root.certificate);
+    putting.arg("--key").arg(&root.key);
+    let put = putting.output().unwrap();
     assert_eq!(put.stdout, b"OK\n", "{put:?}");
-    let refused = etcdctl(&["put", "a", "2", "--command-timeout=1s"]);
-    assert!(!{ refused }.output().unwrap().status.success());
+    let mut refused = with_tls(&["put", "a", "2", "--command-timeout=1s"]).unwrap();
+    assert!(!refused.output().unwrap().status.success());
     assert_eq!(server.api().await.ask(get("a")).await.kvs[0].value, "1");
 }
