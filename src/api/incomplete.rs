@@ -2,7 +2,8 @@
 //!
 //! The sender of a request is known once it is complete. Until then its bytes are in memory, and HTTP/2 lets a client have any
 //! number of requests under way. A request that goes for the sake of the limit fails with etcd's
-//! `too many requests`, which clients repeat.
+//! `too many requests`, which clients repeat. A gRPC message that is larger than the largest, as its head says, is refused
+//! before the rest of it has come, as by etcd.
 
 use std::{
     pin::Pin,
@@ -15,7 +16,10 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use places::{ByteLimits, Incomplete, IncompleteRequest};
 
-use super::{Peer, status::too_many_requests};
+use super::{
+    Peer,
+    status::{too_large_to_receive, too_many_requests},
+};
 
 const MIB: usize = 1024 * 1024;
 
@@ -36,9 +40,19 @@ pub fn incomplete(max_message_bytes: usize) -> Arc<Incomplete> {
 /// The bytes of a gRPC message's head: whether it is compressed, and its length.
 const HEAD_BYTES: usize = 5;
 
+/// The content of a request.
+#[derive(Debug, Clone, Copy)]
+pub enum Content {
+    /// Messages of gRPC, none of which has more bytes.
+    Messages { max_bytes: usize },
+    /// All of it is one message.
+    Whole,
+}
+
 /// A body, of which is counted what is not complete yet.
 pub struct CountedRequest<B> {
     body: B,
+    content: Content,
     /// None where nobody is limited: within the process.
     on: Option<(Peer, Arc<Incomplete>)>,
     part: Part,
@@ -65,22 +79,28 @@ const NEXT_MESSAGE: Part = Part::Head {
 };
 
 impl<B> CountedRequest<B> {
-    pub fn new(body: B, on: Option<(Peer, Arc<Incomplete>)>, is_grpc: bool) -> Self {
-        let part = match is_grpc {
-            true => NEXT_MESSAGE,
-            false => Part::Whole,
+    pub fn new(body: B, on: Option<(Peer, Arc<Incomplete>)>, content: Content) -> Self {
+        let part = match content {
+            Content::Messages { .. } => NEXT_MESSAGE,
+            Content::Whole => Part::Whole,
         };
         let held = None;
         Self {
             body,
+            content,
             on,
             part,
             held,
         }
     }
 
-    fn count(&mut self, data: &[u8]) {
-        let incomplete = self.part.take(data);
+    /// Returns the length of a message that is too large, if one begins in `data`.
+    fn count(&mut self, data: &[u8]) -> Result<(), TooLarge> {
+        let max_bytes = match self.content {
+            Content::Messages { max_bytes } => max_bytes,
+            Content::Whole => usize::MAX,
+        };
+        let incomplete = self.part.take(data, max_bytes)?;
         let is_new = incomplete < data.len();
         if incomplete == 0 || is_new {
             self.held = None;
@@ -91,18 +111,26 @@ impl<B> CountedRequest<B> {
             let begin = || all.begin(peer.calls());
             self.held.get_or_insert_with(begin).add(incomplete);
         }
+        Ok(())
     }
+}
+
+/// The length of a message that is not taken.
+#[derive(Debug, PartialEq, Eq)]
+struct TooLarge {
+    bytes: usize,
+    max_bytes: usize,
 }
 
 impl Part {
     /// Returns how many of these bytes are of a message that does not end with them.
-    fn take(&mut self, data: &[u8]) -> usize {
+    fn take(&mut self, data: &[u8], max_bytes: usize) -> Result<usize, TooLarge> {
         let mut rest = data;
         // Where the last message begins.
         let mut begins = rest.len();
         while !rest.is_empty() {
             match self {
-                Part::Whole => return data.len(),
+                Part::Whole => return Ok(data.len()),
                 Part::Head { head, read } => {
                     let taken = rest.len().min(HEAD_BYTES - *read);
                     head[*read..*read + taken].copy_from_slice(&rest[..taken]);
@@ -112,6 +140,10 @@ impl Part {
                     if *read == HEAD_BYTES {
                         let [_, length @ ..] = *head;
                         let left = u32::from_be_bytes(length) as usize;
+                        if left > max_bytes {
+                            let bytes = left;
+                            return Err(TooLarge { bytes, max_bytes });
+                        }
                         *self = if left == 0 {
                             NEXT_MESSAGE
                         } else {
@@ -129,10 +161,10 @@ impl Part {
                 }
             }
         }
-        match self {
+        Ok(match self {
             Part::Head { read: 0, .. } => 0,
             _ => begins,
-        }
+        })
     }
 }
 
@@ -156,8 +188,12 @@ where
         let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
         match &frame {
             Some(Ok(frame)) => {
-                if let Some(data) = frame.data_ref() {
-                    self.count(data);
+                if let Some(data) = frame.data_ref()
+                    && let Err(TooLarge { bytes, max_bytes }) = self.count(data)
+                {
+                    self.held = None;
+                    let refused = too_large_to_receive(bytes, max_bytes);
+                    return Poll::Ready(Some(Err(refused.into())));
                 }
             }
             Some(Err(_)) | None => self.held = None,
@@ -181,15 +217,31 @@ mod tests {
     #[test]
     fn incomplete_are_the_bytes_of_the_last_message() {
         let message = |length: u32| [&[0][..], &length.to_be_bytes(), &[7; 3]].concat();
+        let take = |part: &mut Part, data: &[u8]| part.take(data, 10).unwrap();
         let mut part = NEXT_MESSAGE;
-        assert_eq!(part.take(&message(3)), 0);
+        assert_eq!(take(&mut part, &message(3)), 0);
         // Two, of which one has three bytes of ten.
-        assert_eq!(part.take(&[message(3), message(10)].concat()), 8);
-        assert_eq!(part.take(&[7; 6]), 6);
-        assert_eq!(part.take(&[7]), 0);
-        assert_eq!(part.take(&message(3)[..2]), 2);
-        assert_eq!(part.take(&message(3)[2..]), 0);
-        assert_eq!(part.take(&[0; 10]), 0, "two without content");
-        assert_eq!(Part::Whole.take(&[0; 10]), 10);
+        assert_eq!(take(&mut part, &[message(3), message(10)].concat()), 8);
+        assert_eq!(take(&mut part, &[7; 6]), 6);
+        assert_eq!(take(&mut part, &[7]), 0);
+        assert_eq!(take(&mut part, &message(3)[..2]), 2);
+        assert_eq!(take(&mut part, &message(3)[2..]), 0);
+        assert_eq!(take(&mut part, &[0; 10]), 0, "two without content");
+        assert_eq!(take(&mut Part::Whole, &[0; 20]), 20);
+    }
+
+    #[test]
+    fn a_message_that_is_too_large_is_known_by_its_head() {
+        let head = [0, 0, 0, 0, 11];
+        let too_large = Err(TooLarge {
+            bytes: 11,
+            max_bytes: 10,
+        });
+        assert_eq!({ NEXT_MESSAGE }.take(&head, 10), too_large);
+        assert_eq!({ NEXT_MESSAGE }.take(&head, 11), Ok(5));
+        // Behind another one, and in two pieces.
+        let mut part = NEXT_MESSAGE;
+        assert_eq!(part.take(&[&[0; 5][..], &head[..4]].concat(), 10), Ok(4));
+        assert_eq!(part.take(&head[4..], 10), too_large);
     }
 }

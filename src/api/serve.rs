@@ -45,8 +45,8 @@ use crate::{
     watch::WatchHub,
 };
 
-/// The largest message that is decoded, in bytes, if the limit on requests is lower. Above etcd's,
-/// so that what is too large for etcd is refused in its words; a larger one ends in tonic's.
+/// The largest message that is decoded, in bytes, if the limit on requests is lower. Above etcd's, for what grows when it is
+/// decompressed; what comes with more bytes is refused before, by its head.
 const MIN_DECODED_BYTES: usize = 16 * 1024 * 1024;
 
 /// Bytes that a connection, and each call on it, may have under way to the server: enough for the
@@ -120,12 +120,14 @@ pub async fn serve(
     let max_concurrent_streams = services.max_concurrent_streams;
     let leadership = Leadership::new(services.cluster_view.clone());
     let incomplete = incomplete(max_decoded_bytes(&services.store));
+    let max_message_bytes = services.store.limits().max_received_bytes();
     let grpc = Counted::new(grpc_routes(services).await, leadership);
     let http = http_routes(sources, grpc.clone(), rules);
     let service = GrpcOrHttp {
         grpc,
         http,
         incomplete,
+        max_message_bytes,
     };
     let connections = Incoming::new(listeners, Places::new(CLIENTS.limits()))
         .map(|accepted| accepted.map(Corked::new));
@@ -162,6 +164,7 @@ pub async fn serve_http(
         grpc: Counted::new(axum::Router::new(), Leadership::default()),
         http,
         incomplete: incomplete(MIN_DECODED_BYTES),
+        max_message_bytes: MIN_DECODED_BYTES,
     };
     let connections = Incoming::new([listener], Places::new(OBSERVERS.limits()));
     Server::builder()

@@ -226,9 +226,14 @@ pub fn check_received(size_bytes: usize, limits: Limits) -> Result<(), Status> {
     if size_bytes <= max_bytes {
         return Ok(());
     }
-    Err(Status::resource_exhausted(format!(
+    Err(too_large_to_receive(size_bytes, max_bytes))
+}
+
+/// Returns grpc-go's answer to a message above its limit.
+pub fn too_large_to_receive(size_bytes: usize, max_bytes: usize) -> Status {
+    Status::resource_exhausted(format!(
         "grpc: received message larger than max ({size_bytes} vs. {max_bytes})"
-    )))
+    ))
 }
 
 /// The largest answer, in bytes: etcd's `maxSendBytes`, which is as much as gRPC in Go can take.

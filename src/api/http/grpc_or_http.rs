@@ -16,7 +16,7 @@ use tonic::codegen::Service;
 use crate::api::{
     Peer,
     counted::{Answering, Counted, CountedBody},
-    incomplete::CountedRequest,
+    incomplete::{Content, CountedRequest},
 };
 
 /// The service of all connections.
@@ -26,6 +26,8 @@ pub struct GrpcOrHttp {
     pub http: Router,
     /// The incomplete requests of all connections.
     pub incomplete: Arc<Incomplete>,
+    /// The largest message of gRPC.
+    pub max_message_bytes: usize,
 }
 
 impl Service<Request<tonic::body::Body>> for GrpcOrHttp {
@@ -43,7 +45,13 @@ impl Service<Request<tonic::body::Body>> for GrpcOrHttp {
         let on_connection = peer.as_ref().map(Peer::begin_call);
         let is_grpc = is_grpc(request.version(), request.headers());
         let on = peer.map(|peer| (peer, self.incomplete.clone()));
-        let request = request.map(|body| CountedRequest::new(body, on, is_grpc));
+        let content = match is_grpc {
+            true => Content::Messages {
+                max_bytes: self.max_message_bytes,
+            },
+            false => Content::Whole,
+        };
+        let request = request.map(|body| CountedRequest::new(body, on, content));
         let answer = if is_grpc {
             self.grpc.call(request)
         } else {

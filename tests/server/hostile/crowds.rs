@@ -86,8 +86,40 @@ async fn with_few_files_idle_connections_make_room_and_the_engine_lives() {
     assert!(server.terminate().await.success(), "it stops as usual");
 }
 
-/// The growth that is allowed: some times the limit of a connection, 64 MiB, and far below what they would take, 700 MiB.
+/// Requests of the largest size that a server takes, of which all but a part has come.
+pub const UNFINISHED: usize = 400;
+const MESSAGE_BYTES: usize = 2 << 20;
+const SENT_BYTES: usize = MESSAGE_BYTES / 8 * 7;
+
+/// Returns what is sent of each.
+pub fn part() -> bytes::Bytes {
+    payload::frame(0, MESSAGE_BYTES as u32, &vec![7; SENT_BYTES])
+}
+
+/// The growth that is allowed: some times the limit of a connection, and far below what they would take, 700 MiB.
 const GROWTH_KIB: u64 = 256 * 1024;
+
+/// The limit of a connection.
+const HELD_BYTES: usize = 64 << 20;
+
+parity! { a_message_that_is_too_large_is_refused_by_its_head }
+
+async fn a_message_that_is_too_large_is_refused_by_its_head(server: Server) {
+    let api = server.api().await;
+    let head = payload::frame(0, MESSAGE_BYTES as u32 + 1, b"");
+    let calls = [
+        "KV/Put",
+        "KV/Range",
+        "Auth/Authenticate",
+        "Lease/LeaseGrant",
+    ];
+    for path in calls {
+        let path = format!("/etcdserverpb.{path}");
+        let mut unfinished = vec![call::unfinished(&api, &path, head.clone())];
+        let refused = call::refused(&mut unfinished).await;
+        assert_eq!(refused.as_deref(), Some("8"), "{path}: resource exhausted");
+    }
+}
 
 #[tokio::test]
 async fn unfinished_requests_hold_a_limited_number_of_bytes() {
@@ -96,23 +128,21 @@ async fn unfinished_requests_hold_a_limited_number_of_bytes() {
     let mut bystanders = Bystanders::new(&server, &api).await;
     let before = resident_kib(&mut server);
     let mut unfinished = Vec::new();
-    for _ in 0..100 {
-        let part = vec![7; 7 << 20];
-        let body = payload::frame(0, 8 << 20, &part);
-        unfinished.push(call::unfinished(&api, "/etcdserverpb.KV/Put", body));
+    for _ in 0..UNFINISHED {
+        unfinished.push(call::unfinished(&api, "/etcdserverpb.KV/Put", part()));
     }
     // Those who go for others are told so.
     let refused = call::refused(&mut unfinished).await;
     assert_eq!(refused.as_deref(), Some("8"), "resource exhausted");
     until("the others have sent what they may", async || {
-        bystanders.check("beside 100 calls").await;
+        bystanders.check("beside unfinished calls").await;
         unfinished.retain(|call| !call.has_ended());
-        unfinished.len() <= 64 / 7 + 1
+        unfinished.len() <= HELD_BYTES / SENT_BYTES + 1
     })
     .await;
     let grown = resident_kib(&mut server).saturating_sub(before);
     println!("{grown} KiB more");
     assert!(grown < GROWTH_KIB, "{grown} KiB more");
     drop(unfinished);
-    bystanders.check("after 100 calls").await;
+    bystanders.check("after unfinished calls").await;
 }

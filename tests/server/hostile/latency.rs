@@ -4,20 +4,21 @@
 
 use std::env;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use tokio::net::TcpStream;
+use tokio::runtime;
 use tokio::task::JoinSet;
 use tokio::time::{Duration, Instant, sleep, timeout};
 use tonic::transport::Endpoint;
 
-use super::crowds::{HALF_OPEN, PREFACE, SERVED_WITHIN, SILENT};
-use super::{call, from_environment, payload};
+use super::crowds::{HALF_OPEN, PREFACE, SERVED_WITHIN, SILENT, UNFINISHED, part};
+use super::{call, from_environment};
 use crate::auth::{add_user, authenticate, enable};
 use crate::harness::*;
 
 const PROBES: u64 = 5;
 
-const UNFINISHED: usize = 100;
 const SIGN_INS: usize = 500;
 
 /// An attacker gives up one attempt after it.
@@ -50,7 +51,7 @@ impl Attack {
             Attack::Nobody => "nobody".to_owned(),
             Attack::Silent => format!("{SILENT} silent connections"),
             Attack::HalfOpen => format!("{HALF_OPEN} half-open TLS handshakes"),
-            Attack::UnfinishedPuts => format!("{UNFINISHED} unfinished puts of 8 MiB"),
+            Attack::UnfinishedPuts => format!("{UNFINISHED} unfinished puts of 2 MiB"),
             Attack::SignIns => format!("{SIGN_INS} sign-ins at a time, of another address"),
         }
     }
@@ -80,7 +81,7 @@ async fn attack(attack: Attack, server: &Server) -> Attackers {
         }
         Attack::UnfinishedPuts => {
             let api = server.api().await;
-            let body = payload::frame(0, 8 << 20, &vec![7; 7 << 20]);
+            let body = part();
             let unfinished = || call::unfinished(&api, "/etcdserverpb.KV/Put", body.clone());
             attackers._calls = (0..UNFINISHED).map(|_| unfinished()).collect();
         }
@@ -136,8 +137,16 @@ async fn start(kind: Kind, attack: Attack) -> Server {
 
 /// Returns the median and the longest time, each `None` if nobody was served.
 async fn measure(kind: Kind, by: Attack, probes: u64) -> [Option<Duration>; 2] {
-    let server = start(kind, by).await;
-    let attackers = attack(by, &server).await;
+    let server = Arc::new(start(kind, by).await);
+    // A thread of their own, so that clients do not wait for each other.
+    let runtime = runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let attacked = server.clone();
+    let attackers = runtime.spawn(async move { attack(by, &attacked).await });
+    let attackers = attackers.await.unwrap();
     let mut times = Vec::new();
     for _ in 0..probes {
         times.push(
@@ -147,6 +156,7 @@ async fn measure(kind: Kind, by: Attack, probes: u64) -> [Option<Duration>; 2] {
         );
     }
     drop(attackers);
+    runtime.shutdown_background();
     times.sort();
     [times[times.len() / 2], times[times.len() - 1]].map(|time| (time < TIMEOUT).then_some(time))
 }
