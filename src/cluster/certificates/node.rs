@@ -31,7 +31,7 @@ pub enum StepError {
     /// The step may be asked for again.
     #[error(transparent)]
     File(#[from] FileError),
-    #[error("cannot read cluster.key: {0}")]
+    #[error("cannot read the pair: {0}")]
     Read(#[source] io::Error),
     #[error("cannot write the pair: {0}")]
     Write(#[source] io::Error),
@@ -82,7 +82,7 @@ impl NodeCertificates {
 
     fn tell(&self) -> Result<CertificatesResponse, StepError> {
         let shown = self.tls.shown();
-        let files = PemPair::read(&self.dir).map_err(StepError::Write)?;
+        let files = PemPair::read(&self.dir).map_err(StepError::Read)?;
         let in_use = files.open("cluster.crt")?;
         let (not_before_s, not_after_s) = in_use.valid_s().map_err(TlsError::Refused)?;
         let mut told = CertificatesResponse {
@@ -143,7 +143,7 @@ impl NodeCertificates {
                 "the new certificate is not valid by the clock of this node",
             ));
         }
-        let former = PemPair::read(&self.dir).map_err(StepError::Write)?;
+        let former = PemPair::read(&self.dir).map_err(StepError::Read)?;
         let former_pair = former.open("cluster.crt")?;
         if former_pair.fingerprint() != shown {
             return Err(refused(
@@ -158,6 +158,13 @@ impl NodeCertificates {
             new,
             former,
         };
+        // Before anything is written: a file that is not read again would keep this node from its next start.
+        if !rotation.is_readable() {
+            return Err(refused(
+                "the new pair and the former one have more than 1 MiB together: leave out of the new certificate's file what \
+                 is not of its chain",
+            ));
+        }
         let both = rotation
             .files()
             .open("cluster.crt with the new certificate")?;
@@ -210,7 +217,7 @@ impl NodeCertificates {
 
     /// Returns the pair of a node that was begun with files of another that was on its way, and so trusts both.
     fn without(&self, former: &[u8]) -> Result<PemPair, StepError> {
-        let files = PemPair::read(&self.dir).map_err(StepError::Write)?;
+        let files = PemPair::read(&self.dir).map_err(StepError::Read)?;
         let certificates = X509::stack_from_pem(files.certificate.as_bytes());
         let mut certificate = String::new();
         // The former one comes last, with its chain, which would let it in.

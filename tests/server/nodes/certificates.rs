@@ -345,6 +345,18 @@ async fn steps_out_of_order_are_refused_and_the_first_can_be_taken_back() {
             Err(NotMade::Refused(_))
         ));
     }
+    // What stands beside a certificate counts: a node would not read it again.
+    let large = PemPair {
+        certificate: format!("{}\n{}", "a line of text\n".repeat(80_000), new.certificate),
+        key: new.key.clone(),
+    };
+    let refused = step(node, Trust, (&former, &large)).await;
+    assert!(
+        matches!(&refused, Err(NotMade::Refused(reason)) if reason.contains("1 MiB")),
+        "{refused:?}"
+    );
+    assert!(!node.storage_dir().join(STATE).exists());
+    assert_eq!(pair(node), former);
     step(node, Trust, both).await.unwrap();
     step(node, Trust, both).await.unwrap();
     assert!(matches!(

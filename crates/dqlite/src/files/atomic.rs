@@ -9,7 +9,7 @@ use std::{
 use super::{FileError, durable};
 
 /// The largest file that is read: some ten thousand members, where a cluster has a handful.
-const FILE_BYTES_MAX: u64 = 1024 * 1024;
+pub(crate) const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// They say who may speak for this node.
 const MODE: u32 = 0o600;

@@ -24,7 +24,7 @@ mod yaml;
 
 use std::path::Path;
 
-pub(crate) use atomic::read as read_text;
+pub(crate) use atomic::{FILE_BYTES_MAX, read as read_text};
 pub use beside::{BESIDE_INIT, stays_beside_init};
 pub use cluster_id::{CLUSTER_ID_FILE, HistoryId, read_cluster_id, write_cluster_id};
 pub use durable::{TEMPORARY_PREFIX, parent, remove_if_there, replace, sync_dir};

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{Pair, TlsError};
-use crate::files::{FileError, read_text, remove_file, replace};
+use crate::files::{FILE_BYTES_MAX, FileError, read_text, remove_file, replace};
 
 /// Holds private keys: readable by its owner only.
 pub const ROTATION_FILE: &str = "cluster-rotation.yaml";
@@ -134,6 +134,11 @@ impl Rotation {
             RotationStep::Trust => self.former.trusting(&self.new),
             RotationStep::Use => self.new.trusting(&self.former),
         }
+    }
+
+    /// Returns whether [`read`](Self::read) will take what [`store`](Self::store) writes.
+    pub fn is_readable(&self) -> bool {
+        serde_yaml::to_string(self).is_ok_and(|text| text.len() as u64 <= FILE_BYTES_MAX)
     }
 
     /// Makes this the state of the node, on its disk.
