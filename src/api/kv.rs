@@ -8,7 +8,7 @@ use etcd_proto::etcdserverpb::{
     TxnResponse, kv_server::Kv,
 };
 use etcd_state::{
-    auth::{AuthError, Caller},
+    auth::{AuthError, Caller, Rules},
     mvcc::Revision,
     requests::{RequestError, check_delete_range, check_put, check_range, check_txn},
 };
@@ -76,7 +76,19 @@ impl KvService {
         Ok(store.sent_by(caller.as_sender()))
     }
 
-    fn permit_range(&self, request: &Request<RangeRequest>) -> Result<(), Status> {
+    /// Refuses a range that its sender may not have, and returns the rules that let it in, or older ones. A linearizable one with
+    /// a token of rules that this node has not heard of waits until it has.
+    async fn permit_range(&self, request: &Request<RangeRequest>) -> Result<Arc<Rules>, Status> {
+        let is_serializable = request.get_ref().serializable;
+        if !is_serializable && self.access.is_behind(request.metadata().as_ref()) {
+            self.store.linearize().await.map_err(status)?;
+        }
+        let rules = self.access.rules.load_full();
+        self.check_range(request)?;
+        Ok(rules)
+    }
+
+    fn check_range(&self, request: &Request<RangeRequest>) -> Result<(), Status> {
         self.permit(request, check_range, |caller, range| {
             caller.check_read(&range.key, &range.range_end)?;
             caller.check_current()
@@ -84,14 +96,27 @@ impl KvService {
         Ok(())
     }
 
-    /// Waits until this node has all that was committed, unless the client does without. Then it also knows
-    /// whether the caller may still read that.
-    async fn linearize(&self, request: &Request<RangeRequest>) -> Result<(), Status> {
-        if request.get_ref().serializable {
-            return Ok(());
+    /// Reads, and refuses after all if the rules have changed since: what was read may have been written after its reader
+    /// lost the permission. A store shows rules before what was written under them.
+    fn read<T>(
+        &self,
+        request: &Request<RangeRequest>,
+        permitted_by: &Arc<Rules>,
+        read: impl FnOnce() -> Result<T, RequestError>,
+    ) -> Result<T, Status> {
+        let found = read();
+        if !Arc::ptr_eq(permitted_by, &self.access.rules.load()) {
+            self.check_range(request)?;
         }
-        self.store.linearize().await.map_err(status)?;
-        self.permit_range(request)
+        found.map_err(status)
+    }
+
+    /// Waits until this node has all that was committed, unless the client does without.
+    async fn linearize(&self, request: &RangeRequest) -> Result<(), Status> {
+        match request.serializable {
+            true => Ok(()),
+            false => self.store.linearize().await.map_err(status),
+        }
     }
 
     /// Completes the header of which the store knows the revision.
@@ -107,12 +132,12 @@ impl Kv for KvService {
         &self,
         request: Request<RangeRequest>,
     ) -> Result<Response<RangeResponse>, Status> {
-        self.permit_range(&request)?;
+        let rules = self.permit_range(&request).await?;
         self.count(&request);
         let mut reading = Reading::begin(request.get_ref());
-        self.linearize(&request).await?;
+        self.linearize(request.get_ref()).await?;
         reading.confirmed();
-        let mut response = self.store.range(request.get_ref()).map_err(status)?;
+        let mut response = self.read(&request, &rules, || self.store.range(request.get_ref()))?;
         reading.found(response.kvs.len());
         self.complete(&mut response.header);
         answer(response, is_compressed(request.metadata()))
@@ -125,13 +150,12 @@ impl Kv for KvService {
         &self,
         request: Request<RangeRequest>,
     ) -> Result<Response<Self::RangeStreamStream>, Status> {
-        self.permit_range(&request)?;
+        let rules = self.permit_range(&request).await?;
         self.count(&request);
-        self.linearize(&request).await?;
-        let chunks = self
-            .store
-            .range_stream(request.into_inner())
-            .map_err(status)?;
+        self.linearize(request.get_ref()).await?;
+        let chunks = self.read(&request, &rules, || {
+            self.store.range_stream(request.get_ref().clone())
+        })?;
         let identity = self.identity.clone();
         let messages = tokio_stream::iter(chunks).map(move |mut response| {
             if let Some(header) = &mut response.header {

@@ -1,6 +1,6 @@
 //! JSON web tokens of rules that this node has not heard of yet: their requests wait until it has. That is once before all
 //! services, and of a stream when it opens, since the rules of a node only become newer. It is not done for simple tokens, which do
-//! not name a revision.
+//! not name a revision. A serializable read waits for nothing: as by etcd it is refused, and its client asks for another token.
 
 use std::sync::Arc;
 
@@ -13,8 +13,13 @@ use axum::{
 use super::{access::Access, status::status};
 use crate::store::Store;
 
-/// The services about this node alone, which also answer without a leader: by the rules that the node has.
-const ABOUT_THE_NODE: [&str; 2] = ["/etcdserverpb.Maintenance/", "/grpc."];
+/// What is not made to wait: the services about this node alone, which also answer without a leader by the rules that the node
+/// has, and ranges, which wait themselves unless they are serializable.
+const EXEMPT: [&str; 3] = [
+    "/etcdserverpb.Maintenance/",
+    "/grpc.",
+    "/etcdserverpb.KV/Range",
+];
 
 #[derive(Clone)]
 pub struct NewerTokens {
@@ -28,7 +33,7 @@ pub async fn catch_up(
     next: Next,
 ) -> Response {
     let path = request.uri().path();
-    let is_exempt = ABOUT_THE_NODE.iter().any(|start| path.starts_with(start));
+    let is_exempt = EXEMPT.iter().any(|start| path.starts_with(start));
     if !is_exempt
         && access.is_behind(request.headers())
         && let Err(error) = store.linearize().await

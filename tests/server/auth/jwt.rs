@@ -1,14 +1,16 @@
 //! JSON web tokens: what etcd makes is good here, and the other way round.
 
 use std::fs;
-use std::process::Command;
 
 use openssl::ec::{EcGroup, EcKey};
+use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
 use openssl::pkey::PKey;
 use openssl::rsa::Rsa;
+use openssl::sign::Signer;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
+use tokio::time::{Duration, Instant};
 
 use super::*;
 use crate::nodes::trio::Trio;
@@ -18,6 +20,9 @@ const ROUNDS: usize = 4;
 
 /// Connections to a node that sleeps.
 const WAITING: usize = 20;
+
+/// What does not wait is answered within it; what waits for a leader takes 7 s.
+const AT_ONCE: Duration = Duration::from_secs(5);
 
 const OLD_REVISION: &str = "etcdserver: revision of auth store is old";
 
@@ -127,6 +132,88 @@ async fn a_token_is_of_the_rules_for_which_it_was_made() {
     }
 }
 
+fn base64_url(bytes: &[u8]) -> String {
+    let text = openssl::base64::encode_block(bytes);
+    text.trim_end_matches('=')
+        .replace('+', "-")
+        .replace('/', "_")
+}
+
+/// Returns a good token of a number of rules after those that there are, as a node has that has not heard of them.
+async fn newer_token(keys: &Keys, api: &Api, user: &str) -> String {
+    let revision = api.ask(AuthStatusRequest {}).await.auth_revision + 1;
+    let claims = serde_json::json!({"username": user, "revision": revision, "exp": 1u64 << 33});
+    let parts = [
+        br#"{"alg":"HS256","typ":"JWT"}"#.to_vec(),
+        claims.to_string().into_bytes(),
+    ];
+    let signed = parts.map(|part| base64_url(&part)).join(".");
+    let key = PKey::hmac(&fs::read(keys.path("key")).unwrap()).unwrap();
+    let mut signer = Signer::new(MessageDigest::sha256(), &key).unwrap();
+    let signature = signer.sign_oneshot_to_vec(signed.as_bytes()).unwrap();
+    format!("{signed}.{}", base64_url(&signature))
+}
+
+#[tokio::test]
+async fn a_serializable_read_with_a_token_of_newer_rules_is_refused_as_old() {
+    let keys = Keys::new("HS256");
+    for server in servers(&keys.flags()).await {
+        let api = server.api().await;
+        let root = enable(&api).await;
+        root.put("a", "1").await;
+        let serializable = RangeRequest {
+            serializable: true,
+            ..get("a")
+        };
+        let newer = root.with_token(&newer_token(&keys, &root, "root").await);
+        let expected = (Code::InvalidArgument, OLD_REVISION.to_owned());
+        assert_eq!(newer.refused(serializable.clone()).await, expected);
+        let nobody = root.with_token(&newer_token(&keys, &root, "nobody").await);
+        let denied = (
+            Code::PermissionDenied,
+            "etcdserver: permission denied".to_owned(),
+        );
+        assert_eq!(nobody.refused(serializable.clone()).await, denied);
+        assert_eq!(root.ask(serializable).await.kvs[0].value, "1");
+    }
+}
+
+#[tokio::test]
+async fn without_a_leader_a_serializable_read_with_a_newer_token_waits_for_nothing() {
+    let keys = Keys::new("HS256");
+    let flags = keys.flags().to_vec();
+    let mut trio = Trio::start_with(&Options { flags, tls: None }).await;
+    let leader = trio.leader().await;
+    let root = enable(&trio.nodes[leader].api().await).await;
+    let token = newer_token(&keys, &root, "root").await;
+    let left = trio.others(leader)[0];
+    let api = trio.nodes[left].api().await;
+    let known = api.with_token(root.token.as_ref().unwrap().to_str().unwrap());
+    let serializable = RangeRequest {
+        serializable: true,
+        ..get("a")
+    };
+    until("the node knows the rules", async || {
+        known.try_ask(serializable.clone()).await.is_ok()
+    })
+    .await;
+    trio.others(left)
+        .iter()
+        .for_each(|other| trio.pause(*other));
+    until("the node has no leader", async || {
+        known.ask(StatusRequest {}).await.leader == 0
+    })
+    .await;
+    let newer = api.with_token(&token);
+    let began = Instant::now();
+    let expected = (Code::InvalidArgument, OLD_REVISION.to_owned());
+    assert_eq!(newer.refused(serializable).await, expected);
+    assert!(began.elapsed() < AT_ONCE, "{:?}", began.elapsed());
+    let refused = newer.try_ask(get("a")).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable, "{refused}");
+    trio.others(left).iter().for_each(|other| trio.wake(*other));
+}
+
 #[tokio::test]
 async fn a_token_that_is_not_good_is_refused() {
     let keys = Keys::new("HS512");
@@ -220,23 +307,17 @@ async fn all_nodes_take_a_token_of_one() {
 
 #[tokio::test]
 async fn etcdctl_signs_in_and_shows_tokens() {
-    let Some(binary) = std::env::var_os("ETCDCTL_BIN") else {
-        eprintln!("skipped: ETCDCTL_BIN does not name an etcdctl");
-        return;
-    };
     let keys = Keys::new("RS256");
     let server = start(Kind::K8sDqlite, &keys.flags()).await;
     let root = enable(&server.api().await).await;
     let token = root.token.unwrap().to_str().unwrap().to_owned();
-    let etcdctl = |arguments: &[&str]| {
-        let mut command = Command::new(&binary);
-        command.env_remove("ETCDCTL_BIN").env_remove("ETCDCTL_API");
-        command.args(["--endpoints", &server.client_url()]);
-        command.args(arguments).output().unwrap()
+    let Some(mut signing_in) = etcdctl(&server, &["--user=root:root", "put", "a", "1"]) else {
+        return;
     };
-    let signed_in = etcdctl(&["--user=root:root", "put", "a", "1"]);
+    let signed_in = signing_in.output().unwrap();
     assert_eq!(signed_in.stdout, b"OK\n", "{signed_in:?}");
-    let shown = etcdctl(&["--auth-jwt-token", &token, "get", "a"]);
+    let shown = etcdctl(&server, &["--auth-jwt-token", &token, "get", "a"]);
+    let shown = shown.unwrap().output().unwrap();
     assert_eq!(shown.stdout, b"a\n1\n", "{shown:?}");
 }
 
