@@ -140,7 +140,9 @@ fn take_change<'a>(rest: &mut &'a [u8], previous: &'a mut Previous) -> Option<Ch
         previous.revision = Revision::new(previous.revision.number().wrapping_add(1));
         previous.position = 0;
     }
-    if previous.position > MAX_POSITION {
+    // Beyond, the order of row ids is not that of revisions.
+    let has_row_id = (0..=RowId::MAX.revision().number()).contains(&previous.revision.number());
+    if previous.position > MAX_POSITION || !has_row_id {
         return None;
     }
     let revision = previous.revision;

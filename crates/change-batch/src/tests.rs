@@ -1,7 +1,7 @@
 //! A batch is read as it was written, and nothing else is accepted.
 
 use bytes::Bytes;
-use etcd_state::mvcc::{ChangeKind, KeyValue, LeaseId, MAX_POSITION, Revision};
+use etcd_state::mvcc::{ChangeKind, KeyValue, LeaseId, MAX_POSITION, Revision, RowId};
 use proptest::{collection::vec, prelude::*};
 
 use crate::{FORMAT, HEADER_BYTES, ReadError, Reader, Writer, codec};
@@ -133,7 +133,7 @@ proptest! {
         // A right checksum over any bytes: only they are wrong.
         let blob = codec::seal(&content);
         if let Ok(rows) = read(&blob) {
-            let ids: Vec<_> = rows.iter().map(|(_, kv, _)| (kv.mod_revision, kv.position)).collect();
+            let ids: Vec<_> = rows.iter().map(|(_, kv, _)| kv.row_id()).collect();
             prop_assert!(ids.windows(2).all(|pair| pair[0] < pair[1]));
         }
     }
@@ -284,4 +284,17 @@ fn changes_out_of_order_are_refused() {
     let at = joined.len();
     joined.append(&mut second);
     assert_eq!(read(&codec::seal(&joined)), Err(ReadError::Order(at)));
+}
+
+#[test]
+fn a_revision_that_no_row_can_have_is_refused() {
+    let last = RowId::MAX.revision();
+    let one = |revision| row(revision, 0, b"a".to_vec(), b"b".to_vec(), 1, [0; 4]);
+    let read_back = |revision| read(&write(&[one(revision)]).unwrap().blob);
+    for revision in [Revision::NONE, last] {
+        assert_eq!(read_back(revision), Ok(vec![one(revision)]));
+    }
+    for revision in [last.next(), Revision::new(i64::MAX), Revision::new(-1)] {
+        assert_eq!(read_back(revision), Err(ReadError::Change(0)), "{revision}");
+    }
 }
