@@ -253,22 +253,26 @@ impl Writer {
         let Write::Batch(batch) = write else {
             return;
         };
-        if !batch.commits.is_empty() {
-            self.shared.history.append(&batch.commits, tree);
-        }
+        // Rules before what was written under them: see `KvService::read`.
         let mut settings: Option<Settings> = None;
         for record in &batch.records {
-            match record {
-                Record::Compacted { revision } => self.compactions.start(*revision),
-                Record::Setting(change) => settings
+            if let Record::Setting(change) = record {
+                settings
                     .get_or_insert_with(|| Settings::clone(&self.shared.settings.load()))
-                    .apply(change.clone()),
-                _ => {}
+                    .apply(change.clone());
             }
         }
         if let Some(settings) = settings {
             self.shared.rules.store(Arc::new(Rules::new(&settings)));
             self.shared.settings.store(Arc::new(settings));
+        }
+        if !batch.commits.is_empty() {
+            self.shared.history.append(&batch.commits, tree);
+        }
+        for record in &batch.records {
+            if let Record::Compacted { revision } = record {
+                self.compactions.start(*revision);
+            }
         }
         self.shared.published.send_replace(());
     }
