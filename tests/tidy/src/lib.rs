@@ -20,3 +20,5 @@ mod rust;
 mod tests;
 #[cfg(test)]
 mod tree;
+#[cfg(test)]
+mod wrapped;

@@ -1,8 +1,8 @@
-use super::{comments, docs, imports, page::PAGE, rooms, tree::Tree};
+use super::{comments, docs, imports, page::PAGE, rooms, tree::Tree, wrapped};
 
 type Rule = fn(&Tree) -> Vec<String>;
 
-const RULES: [(&str, Rule); 13] = [
+const RULES: [(&str, Rule); 14] = [
     ("imports between rooms", imports::rooms),
     ("needs between packages", imports::packages),
     ("SQL", rooms::sql),
@@ -16,6 +16,7 @@ const RULES: [(&str, Rule); 13] = [
     ("decisions", docs::decisions),
     ("flags in pages", docs::flags),
     ("constants in pages", docs::constants),
+    ("wrapped functions", wrapped::functions),
 ];
 
 #[test]
@@ -114,6 +115,16 @@ fn each_rule_is_broken_by_what_it_forbids() {
         (
             "constants in pages",
             with(&tree, "docs/compat.md", line("`NO_SUCH_CONSTANT`")),
+        ),
+        (
+            "wrapped functions",
+            with(&tree, "scripts/build", |text| text.replace(" uv_run ", " ")),
+        ),
+        (
+            "wrapped functions",
+            with(&tree, "scripts/build", |text| {
+                text.replace(" uv_run ", " uv_run uv_stop ")
+            }),
         ),
     ];
     for (name, tree) in broken {
