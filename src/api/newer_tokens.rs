@@ -13,7 +13,7 @@ use axum::{
 use super::{access::Access, status::status};
 use crate::store::Store;
 
-/// What is not made to wait: the services about this node alone, which also answer without a leader by the rules that the node
+/// Beginnings of the paths that are not made to wait: the services about this node alone, which also answer without a leader by the rules that the node
 /// has, and ranges, which wait themselves unless they are serializable.
 const EXEMPT: [&str; 3] = [
     "/etcdserverpb.Maintenance/",

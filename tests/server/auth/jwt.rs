@@ -21,7 +21,7 @@ const ROUNDS: usize = 4;
 /// Connections to a node that sleeps.
 const WAITING: usize = 20;
 
-/// What does not wait is answered within it; what waits for a leader takes 7 s.
+/// The longest for an answer that waits for nothing: a call that waits for a leader takes 7 s.
 const AT_ONCE: Duration = Duration::from_secs(5);
 
 const OLD_REVISION: &str = "etcdserver: revision of auth store is old";
