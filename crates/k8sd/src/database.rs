@@ -2,6 +2,8 @@
 
 mod datastore;
 
+pub(crate) use datastore::MEMBER;
+
 use dqlite::{
     client::{ConnectOptions, Connection, Error as ClientError, LeaderConnector, Resolve},
     cluster::MemberStatus,

@@ -4,7 +4,7 @@
 //! by other means would be a second engine. Invariants: the original is not written to, not even by a lock;
 //! the copy is deleted after its last use, and is read only.
 
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use dqlite::{
     client::{ConnectOptions, Endpoint, LeaderConnector, Resolve},
@@ -16,6 +16,7 @@ use dqlite::{
     proxy::dialer,
     wire::{Role, Server},
 };
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::{
     net::UnixStream,
@@ -28,7 +29,8 @@ use crate::{
     Error,
     api::{SqlBatch, SqlQuery},
     copy,
-    database::{LEADER_TIMEOUT, NAME},
+    database::{LEADER_TIMEOUT, MEMBER, NAME},
+    schema,
     sql::{self, Access, Session},
     state::StateDir,
 };
@@ -131,6 +133,31 @@ impl Offline {
             sql::run(session, &query.query, Access::Read, query.transaction).await
         });
         ran.await.unwrap_or_else(|_| Err(sql::too_late()))
+    }
+
+    /// Returns the addresses of the datastore's servers, by the names of their members.
+    pub async fn datastore_addresses(&self) -> Result<BTreeMap<String, String>, Error> {
+        let rows = self.rows(schema::HAS_CONFIGS).await?;
+        // A database that another program made may lack the table.
+        if rows.first().and_then(|row| row.first()?.as_i64()) != Some(1) {
+            return Ok(BTreeMap::new());
+        }
+        let rows = self.rows(&schema::configs(MEMBER)).await?;
+        let pairs = rows.iter().filter_map(|row| {
+            let name = row.first()?.as_str()?.strip_prefix(MEMBER)?;
+            Some((name.to_owned(), row.get(1)?.as_str()?.to_owned()))
+        });
+        Ok(pairs.collect())
+    }
+
+    async fn rows(&self, query: &str) -> Result<Vec<Vec<Value>>, Error> {
+        let query = SqlQuery {
+            query: query.to_owned(),
+            transaction: false,
+        };
+        let results = self.run(&query).await?.results.unwrap_or_default();
+        let rows = results.into_iter().filter_map(|result| result.rows);
+        Ok(rows.flatten().collect())
     }
 
     pub async fn dump(&self, only_schema: bool) -> Result<String, Error> {

@@ -116,10 +116,32 @@ pub const NAMES: &str = "SELECT name FROM sqlite_master WHERE type IN ('table', 
 pub const COLUMNS: &str = "SELECT name FROM pragma_table_info(?)";
 pub const SEQUENCE: &str = "SELECT name, seq FROM sqlite_sequence";
 
+/// Returns the query for the keys with a prefix, and their values, for whom parameters cannot be given.
+pub fn configs(prefix: &str) -> String {
+    let prefix = literal(prefix);
+    format!(
+        "SELECT key, value FROM cluster_configs WHERE substr(key, 1, length({prefix})) = {prefix} ORDER BY key"
+    )
+}
+
 /// A member keeps its name, and has this address from now on.
 pub fn move_member(name: &str, address: &str) -> String {
     let (name, address) = (literal(name), literal(address));
     format!("UPDATE core_cluster_members SET address = {address} WHERE name = {name};")
+}
+
+/// The same, only if the member still has the old address.
+pub fn move_member_from(name: &str, old: &str, address: &str) -> String {
+    let (name, old, address) = (literal(name), literal(old), literal(address));
+    format!(
+        "UPDATE core_cluster_members SET address = {address} WHERE name = {name} AND address = {old};"
+    )
+}
+
+/// A member's datastore server has another address, if it still has the old one. Only where there is the table.
+pub fn move_datastore_from(key: &str, old: &str, address: &str) -> String {
+    let (key, old, address) = (literal(key), literal(old), literal(address));
+    format!("UPDATE cluster_configs SET value = {address} WHERE key = {key} AND value = {old};")
 }
 
 /// Deletes a member whose node is gone.

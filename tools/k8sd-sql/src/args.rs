@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Parser, Subcommand, ValueEnum};
 use command_line::with_unit;
-use k8sd::recover::Kept;
+use k8sd::recover::{Kept, Moved};
 use telemetry::logging;
 
 /// The longest time that SQL may be given.
@@ -150,20 +150,34 @@ pub struct Sql {
 }
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:
-  k8sd recover --members node1,node3 --yes")]
+#[command(after_help = "Examples:
+  k8sd recover --members node1,node3 --yes
+  k8sd recover --addresses 10.0.0.1:6400=10.9.0.1:6400,10.0.0.2:6400=10.9.0.2:6400 --yes")]
 pub struct Recover {
     /// State directories of other members, or copies of them: whose data are newest?
     pub compare: Vec<PathBuf>,
     /// The members that the cluster has afterwards, this node among them; without this flag this node alone.
     #[arg(long, value_name = "NAME[=IP:PORT],...", value_delimiter = ',')]
     pub members: Vec<Kept>,
+    /// Give all members, and their datastore servers, other addresses: run it with the same list on each of them. All
+    /// keep their data, and their majority is not lost.
+    #[arg(long, value_name = "OLD=NEW,...", value_delimiter = ',')]
+    #[arg(conflicts_with_all = ["compare", "members"])]
+    pub addresses: Vec<Moved>,
     /// Do it; without this flag nothing is changed.
     #[arg(long)]
     pub yes: bool,
-    /// Although another directory has newer data, which are lost then.
-    #[arg(long, value_name = "WORD", value_parser = ["lose-newer-data"])]
-    pub force: Option<String>,
+    /// Accept a condition under which it would be refused.
+    #[arg(long, value_name = "WORD")]
+    pub force: Option<Accepted>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Accepted {
+    /// Another directory has newer data, which is lost then
+    LoseNewerData,
+    /// With --addresses: something answers at old addresses of others
+    LeaveOthersRunning,
 }
 
 /// The datastore that the node is to run, if it is to run one.

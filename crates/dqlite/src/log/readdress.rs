@@ -83,17 +83,25 @@ impl AddressChanges {
         }
     }
 
+    /// Returns the new address of this one, which may be itself.
+    pub fn new_of<'a>(&'a self, address: &'a str) -> &'a str {
+        let change = self.0.iter().find(|(old, _)| old == address);
+        change.map_or(address, |(_, new)| new)
+    }
+
+    /// Returns the address that this one took the place of, which may be itself.
+    pub fn old_of<'a>(&'a self, address: &'a str) -> &'a str {
+        let change = self.0.iter().find(|(_, new)| new == address);
+        change.map_or(address, |(old, _)| old)
+    }
+
     /// Returns the nodes with their new addresses; `None` if that changes nothing, or makes one of two of them. That may
     /// be where a node of long ago had a new address.
     pub fn applied(&self, servers: &[Server]) -> Option<Vec<Server>> {
-        let new_of = |server: &Server| {
-            let change = self.0.iter().find(|(old, _)| *old == server.address);
-            change.map_or(&server.address, |(_, new)| new).clone()
-        };
         let changed: Vec<Server> = servers
             .iter()
             .map(|server| Server {
-                address: new_of(server),
+                address: self.new_of(&server.address).to_owned(),
                 ..server.clone()
             })
             .collect();

@@ -12,7 +12,7 @@ use crate::{Error, certificate::PemPair, schema};
 const PAIR: &str = "datastore::pair";
 
 /// The key, before a member's name, of the address of its datastore server.
-pub(super) const MEMBER: &str = "datastore::member::";
+pub(crate) const MEMBER: &str = "datastore::member::";
 
 /// Returns the step that deletes rows of members that are gone.
 pub(super) fn forget_strays() -> Step<'static> {

@@ -2,6 +2,7 @@
 //!
 //! | Module | Owns |
 //! |---|---|
+//! | `addresses` | other addresses for all members |
 //! | `survey` | the state of each directory, and the newest of them |
 //! | `plan` | the members afterwards, and the text for the operator. Pure |
 //! | `swap` | one directory in the place of another |
@@ -13,6 +14,7 @@
 //! before stays, byte by byte; a daemon that answers, here or on another member, is in the way. Until the last
 //! file is written, running it again does the rest.
 
+mod addresses;
 mod archive;
 mod members;
 mod plan;
@@ -38,6 +40,7 @@ use crate::{
     trust::{TrustEntry, Truststore},
 };
 
+pub use addresses::{Moved, WantedAddresses, change as change_addresses};
 pub use plan::Kept;
 pub(crate) use start::{apply_patch, prepare};
 

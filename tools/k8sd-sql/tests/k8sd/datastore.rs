@@ -214,3 +214,23 @@ fn a_removal_that_is_killed_after_the_datastore_was_told_is_finished_by_the_same
     assert_eq!(first.good(&["cluster", "check"]), "");
     assert!(second.data().join("info.yaml").exists());
 }
+
+#[test]
+fn a_member_moves_to_other_addresses_together_with_its_datastore_server() {
+    let [place, to] = Place::on_loopback(["node1", "node1"]);
+    let mut node = Node::start(place, Path::new(""));
+    node.bootstrap();
+    node.kill_daemon();
+    let server = format!("{}={}", node.place.datastore, to.datastore);
+    let member = format!("{}={}", node.place.k8sd, to.k8sd);
+    let told = node.bad(&["recover", "--addresses", &member, "--yes"]);
+    assert!(told.contains(&node.place.datastore), "{told}");
+    let both = format!("{member},{server}");
+    node.good(&["recover", "--addresses", &both, "--yes"]);
+    node.start_daemon();
+    wait_for("the new addresses", || {
+        let members = String::from_utf8(node.run(&["members", "--json"]).stdout).unwrap();
+        members.contains(&to.k8sd) && members.contains(&to.datastore)
+    });
+    node.kill_daemon();
+}

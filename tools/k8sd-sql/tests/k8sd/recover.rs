@@ -185,3 +185,54 @@ fn a_member_whose_database_is_gone_does_not_begin_another() {
     assert!(!node.serve_to_its_end().success());
     assert!(node.bad(&["recover"]).contains("database"));
 }
+
+#[test]
+fn all_members_move_to_other_addresses_and_keep_their_data() {
+    let mut nodes = three();
+    let free: Vec<_> = (0..3)
+        .map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap())
+        .collect();
+    let new: Vec<String> = free
+        .iter()
+        .map(|it| it.local_addr().unwrap().to_string())
+        .collect();
+    drop(free);
+    let moved = nodes.iter().zip(&new);
+    let moved: Vec<_> = moved
+        .map(|(node, new)| format!("{}={new}", node.address))
+        .collect();
+    let all = moved.join(",");
+    let command = ["recover", "--addresses", &all, "--yes"];
+    assert!(nodes[0].bad(&command).contains("the daemon runs"));
+    nodes[0].kill();
+    assert!(nodes[0].bad(&command).contains("others still run"));
+    nodes.iter_mut().for_each(Daemon::kill);
+    let told = nodes[0].bad(&["recover", "--addresses", &moved[0], "--yes"]);
+    assert!(told.contains("is missing: write"), "{told}");
+    let told = nodes[0].good(&command[..3]);
+    assert!(told.contains("Nothing is changed yet"), "{told}");
+    for node in &nodes {
+        let told = node.good(&command);
+        assert!(told.contains("Done"), "{told}");
+    }
+    // As if it had been interrupted.
+    nodes[1].good(&command);
+    nodes.iter_mut().for_each(Daemon::launch);
+    wait_for("all members at their new addresses", || {
+        let members = nodes[2].run(&["members"]).stdout;
+        let members = String::from_utf8_lossy(&members).into_owned();
+        members.matches("ONLINE").count() == 3 && new.iter().all(|it| members.contains(it))
+    });
+    assert_eq!(count(&nodes[1], "select a from t"), "42");
+    nodes[1].good(&["sql", "insert into t values (43)"]);
+    assert_eq!(nodes[0].good(&["cluster", "check"]), "");
+    let patches = nodes
+        .iter()
+        .filter(|it| it.dir().join("patch.global.sql").exists());
+    assert_eq!(patches.count(), 0);
+    nodes[0].restart(&[]);
+    wait_for("the member to be at its new address again", || {
+        let told = nodes[0].run(&["status"]).stdout;
+        String::from_utf8_lossy(&told).contains(&new[0])
+    });
+}
