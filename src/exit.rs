@@ -87,7 +87,7 @@ impl From<&CertsError> for Exit {
             CertsError::Config(_) => Self::Config,
             CertsError::NewPair(_) => Self::Failure,
             CertsError::Refused(_) | CertsError::Conflict(_) => Self::Refused,
-            CertsError::Unreachable(_) => Self::Unreachable,
+            CertsError::Unreachable(_) | CertsError::Manager { .. } => Self::Unreachable,
         }
     }
 }

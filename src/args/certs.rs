@@ -64,6 +64,11 @@ pub struct CertsRotateArgs {
     #[arg(long, value_name = "FILE", requires = "cert")]
     pub key: Option<PathBuf>,
 
+    /// State directory of k8sd on this machine, which is told of the new pair when all nodes use it. Nothing is told where
+    /// k8sd has no cluster.
+    #[arg(long, value_name = "DIR", env = "K8SD_STATE_DIR", hide_env = true)]
+    pub k8sd_state_dir: Option<PathBuf>,
+
     /// Forget the new pair, which no node uses yet.
     #[arg(long, conflicts_with_all = ["cert", "key"])]
     pub cancel: bool,

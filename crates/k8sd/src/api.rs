@@ -149,6 +149,13 @@ pub struct DatastoreAdmission {
     pub addresses: Vec<String>,
 }
 
+/// The pair that took the place of the datastore's former one, in PEM. Microcluster has no such request.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct DatastorePair {
+    pub certificate: String,
+    pub key: String,
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 pub struct SqlQuery {
     pub query: String,

@@ -61,6 +61,7 @@ mod trust;
 mod datastore;
 mod error;
 
+pub use datastore::read_pair as read_datastore_pair;
 pub use error::Error;
 pub use leave::leave;
 pub use rest::ENDPOINTS;

@@ -3,6 +3,7 @@
 //! Decides nothing: `cluster::certificates` says what comes next, from what all nodes say. Invariants: the new key goes only
 //! to nodes of the cluster, with TLS 1.3 and both sides proven; a step is asked for only after every node has answered.
 
+mod manager;
 mod nodes;
 mod pair;
 mod rotate;
@@ -29,6 +30,12 @@ pub enum CertsError {
     Conflict(#[from] Conflict),
     #[error("{0}")]
     Unreachable(String),
+    /// All nodes use the new pair.
+    #[error(
+        "all nodes use the new pair, but k8sd has the former one: {reason}\nNodes cannot join by a token before this is done: \
+         {command}"
+    )]
+    Manager { reason: String, command: String },
 }
 
 /// Returns what is to be printed. `now_s` is in seconds since 1970.

@@ -7,7 +7,7 @@ use peer_proto::{CertificateStep, CertificatesRequest};
 use tokio::time::{Instant, sleep};
 
 use super::{
-    CertsError,
+    CertsError, manager,
     nodes::{AllNodes, Answer},
     pair,
 };
@@ -81,6 +81,7 @@ pub async fn run(args: &CertsRotateArgs, now_s: i64) -> Result<String, CertsErro
                     states.len(),
                     shown.unwrap_or_default()
                 );
+                said += &manager::tell(args).await?;
                 return Ok(said);
             }
         }

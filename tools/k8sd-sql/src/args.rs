@@ -117,6 +117,10 @@ pub enum Command {
     /// Take this node out of its cluster, also when its daemon is stopped already.
     #[command(after_help = "Example:\n  k8sd leave")]
     Leave,
+    /// The pair of the datastore, which nodes that join get from k8sd.
+    #[command(after_help = "Example:\n  k8sd certs take /var/lib/k8s-dqlite")]
+    #[command(subcommand)]
+    Certs(Certs),
     /// Look after the cluster.
     #[command(after_help = "Example:\n  k8sd cluster check --repair")]
     #[command(subcommand)]
@@ -213,6 +217,16 @@ pub enum Token {
     Revoke {
         /// Name that the token is for.
         name: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Certs {
+    /// Take the pair of the datastore's directory, after `k8s-dqlite certs rotate` or another replacement.
+    #[command(after_help = "Example:\n  k8sd certs take /var/lib/k8s-dqlite")]
+    Take {
+        /// Storage directory of k8s-dqlite, with cluster.crt and cluster.key.
+        dir: PathBuf,
     },
 }
 

@@ -2,18 +2,21 @@
 
 use std::{
     io::{self, Write},
+    path::Path,
     process::ExitCode,
     time::Duration,
 };
 
 use k8sd::{
-    api::{CheckReport, ClusterMember, Control, DatastoreRequest, NewToken, TokenRecord},
+    api::{
+        CheckReport, ClusterMember, Control, DatastorePair, DatastoreRequest, NewToken, TokenRecord,
+    },
     client::Target,
 };
 use serde_json::{Value, json};
 
 use crate::{
-    args::{self, Check, Command, Token},
+    args::{self, Certs, Check, Command, Token},
     failure::{Failure, failed, without_quorum},
 };
 
@@ -24,6 +27,7 @@ const CHANGE_TIMEOUT: Duration = Duration::from_secs(150);
 
 const GET: hyper::Method = hyper::Method::GET;
 const POST: hyper::Method = hyper::Method::POST;
+const PUT: hyper::Method = hyper::Method::PUT;
 const DELETE: hyper::Method = hyper::Method::DELETE;
 
 pub async fn run(daemon: &Target, command: Command) -> Result<ExitCode, Failure> {
@@ -127,6 +131,18 @@ pub async fn run(daemon: &Target, command: Command) -> Result<ExitCode, Failure>
             let asked = daemon.call::<Value>(DELETE, &path, None, change).await;
             asked.map_err(failed("Failed to remove the member."))?;
         }
+        Command::Certs(Certs::Take { dir }) => {
+            let taken = take_pair(daemon, &dir).await;
+            let is_new = taken.map_err(failed("Failed to take the pair."))?;
+            writeln!(
+                out,
+                "{}",
+                match is_new {
+                    true => "Nodes that join get this pair of the datastore from now on",
+                    false => "k8sd has this pair of the datastore already",
+                }
+            )?;
+        }
         Command::Cluster(Check::Check { repair }) => {
             let path = format!("/core/internal/check?repair={}", u8::from(repair));
             let asked = daemon.call(POST, &path, None, change).await;
@@ -152,6 +168,18 @@ pub async fn run(daemon: &Target, command: Command) -> Result<ExitCode, Failure>
         | Command::Completion { .. } => unreachable!("these do not ask a daemon"),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Returns whether it is another one than the daemon had.
+async fn take_pair(daemon: &Target, dir: &Path) -> Result<bool, k8sd::Error> {
+    let pair = k8sd::read_datastore_pair(dir)?;
+    let body = json!(DatastorePair {
+        certificate: pair.certificate,
+        key: pair.key,
+    });
+    let path = "/core/internal/datastore/pair";
+    let taken: Value = daemon.call(PUT, path, Some(&body), ASK_TIMEOUT).await?;
+    Ok(taken["is_new"] == true)
 }
 
 /// Makes the node a member, the first or one more.

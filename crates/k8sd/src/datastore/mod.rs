@@ -26,10 +26,13 @@ use crate::{
     Error,
     api::{DatastoreAdmission, DatastoreRequest},
     certificate::PemPair,
+    cluster::Cluster,
     state::StateDir,
 };
 
 use directory::Survey;
+
+pub use pair::read as read_pair;
 
 /// The datastore that a node is to have, and the files that it has already.
 pub struct Datastore {
@@ -150,6 +153,29 @@ impl Plan {
         let written = spawn_blocking(move || journal::write(&state, &self.request, &self.files));
         written.await.expect("writing does not panic")
     }
+}
+
+/// Keeps this pair for nodes that join from now on, once the datastore has taken it. Returns whether it is another one
+/// than before.
+pub(crate) async fn take_pair(cluster: &Cluster, pair: &PemPair) -> Result<bool, Error> {
+    pair::check(pair)?;
+    let Some(former) = cluster.database.datastore_pair().await? else {
+        return Err(Error::Conflict(
+            "this cluster has no datastore that k8sd knows of".to_owned(),
+        ));
+    };
+    if former.certificate == pair.certificate && former.key == pair.key {
+        return Ok(false);
+    }
+    let known = cluster.database.datastore_addresses().await?;
+    let asked = servers::list(pair, known.into_values().collect(), servers::CHANGE_TIMEOUT).await;
+    asked.map_err(|error| {
+        Error::Unavailable(format!(
+            "nothing was changed: the datastore has to answer to the new pair first ({error})"
+        ))
+    })?;
+    cluster.database.put_datastore_pair(pair).await?;
+    Ok(true)
 }
 
 pub fn no_datastore() -> Error {

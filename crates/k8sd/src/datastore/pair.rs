@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use dqlite::tls::{NewPair, Pair, Tls, TlsVersion};
+use dqlite::tls::{NewPair, Pair, Rotation, Tls, TlsVersion};
 use openssl::error::ErrorStack;
 
 use crate::{
@@ -29,6 +29,23 @@ pub fn generate(name: &str, host: &str, now_s: i64) -> Result<PemPair, ErrorStac
         certificate: text(certificate),
         key: text(key),
     })
+}
+
+/// Reads the pair of a storage directory. Fails while it is on its way to another one.
+pub fn read(dir: &Path) -> Result<PemPair, Error> {
+    if Rotation::read(dir)?.is_some() {
+        return Err(Error::Conflict(format!(
+            "the pair of {} is being replaced: finish that with `k8s-dqlite certs rotate` first",
+            dir.display()
+        )));
+    }
+    let pair = dqlite::tls::PemPair::read(dir).map_err(Error::file(dir))?;
+    let pair = PemPair {
+        certificate: pair.certificate,
+        key: pair.key,
+    };
+    check(&pair)?;
+    Ok(pair)
 }
 
 fn open(pair: &PemPair) -> Result<Pair, Error> {

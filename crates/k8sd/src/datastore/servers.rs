@@ -69,7 +69,9 @@ pub async fn check(cluster: &Cluster) -> Result<Vec<String>, Error> {
     let known = addresses.values().cloned().collect();
     match list(&pair, known, LIST_TIMEOUT).await {
         Ok(servers) => Ok(differences(&addresses, &servers)),
-        Err(error) => Ok(vec![error.to_string()]),
+        Err(error) => Ok(vec![format!(
+            "{error}. If its pair was replaced, `k8sd certs take DIR` on a member tells k8sd, DIR being the storage directory"
+        )]),
     }
 }
 

@@ -7,6 +7,7 @@
 //! | `tokens` | join tokens |
 //! | `members` | the list of members, a removal |
 //! | `admit` | letting a node in |
+//! | `datastore` | the datastore's pair, after it was replaced |
 //! | `fanout` | messages of other members to this one |
 //! | `check` | rows, dqlite's cluster and trust compared |
 //! | `sql` | statements and dumps |
@@ -19,6 +20,7 @@ mod access;
 mod admit;
 mod check;
 mod control;
+mod datastore;
 mod fanout;
 mod members;
 mod sql;
@@ -68,6 +70,7 @@ endpoints! {
     delete "/core/1.0/tokens/{name}" => tokens::revoke,
     post "/core/internal/cluster" => admit::admit,
     put "/core/internal/cluster/{name}" => control::reset,
+    put "/core/internal/datastore/pair" => datastore::take_pair,
     post "/core/internal/database" => upgrade::database,
     patch "/core/internal/database" => upgrade::nothing,
     get "/core/internal/sql" => sql::dump,

@@ -234,3 +234,45 @@ fn a_member_moves_to_other_addresses_together_with_its_datastore_server() {
     });
     node.kill_daemon();
 }
+
+#[test]
+fn a_node_that_joins_after_a_rotation_gets_the_new_pair() {
+    let Some(binary) = server_binary() else {
+        return;
+    };
+    let [first, second] = Place::on_loopback(["node1", "node2"]);
+    let [mut first, second] = [first, second].map(|place| Node::start(place, &binary));
+    first.bootstrap();
+    first.start_server();
+    wait_for("the node", || first.server_addresses().len() == 1);
+    let key = |node: &Node| fs::read_to_string(node.data().join("cluster.key")).unwrap();
+    let before = key(&first);
+    // Where nobody tells k8sd, it says what to do.
+    first.rotate_pair(None);
+    wait_for("k8sd to miss the datastore", || {
+        let found = String::from_utf8(first.run(&["cluster", "check"]).stdout).unwrap();
+        found.contains("k8sd certs take DIR")
+    });
+    let data = first.data().display().to_string();
+    assert!(
+        first
+            .good(&["certs", "take", &data])
+            .contains("from now on")
+    );
+    assert!(first.good(&["certs", "take", &data]).contains("already"));
+    let state = first.state();
+    assert!(first.rotate_pair(Some(&state)).contains("from now on"));
+    assert_ne!(key(&first), before);
+    let mut second = second;
+    second.join(&token(&first, "node2"));
+    assert_eq!(key(&second), key(&first));
+    second.start_server();
+    wait_for("both nodes", || first.server_addresses().len() == 2);
+    // One that the datastore does not know is not taken.
+    let stranger = tempfile::tempdir().unwrap();
+    let pair = k8sd::certificate::generate("node1", 1_700_000_000).unwrap();
+    fs::write(stranger.path().join("cluster.crt"), pair.certificate).unwrap();
+    fs::write(stranger.path().join("cluster.key"), pair.key).unwrap();
+    let told = first.bad(&["certs", "take", &stranger.path().display().to_string()]);
+    assert!(told.contains("nothing was changed"), "{told}");
+}

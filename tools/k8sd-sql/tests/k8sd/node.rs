@@ -156,6 +156,19 @@ impl Node {
         assert!(output.status.success(), "{}", text(&output.stderr));
     }
 
+    /// Replaces the pair of the datastore, and has it tell this k8sd. Returns what is printed.
+    pub fn rotate_pair(&self, k8sd: Option<&Path>) -> String {
+        let mut command = self.command(self.binary.as_os_str());
+        command.args(["certs", "rotate", "--storage-dir"]);
+        command.arg(self.data());
+        if let Some(state) = k8sd {
+            command.arg("--k8sd-state-dir").arg(state);
+        }
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout)
+    }
+
     pub fn daemon_pid(&self) -> Pid {
         Pid::from_raw(self.daemon.as_ref().unwrap().id().cast_signed())
     }

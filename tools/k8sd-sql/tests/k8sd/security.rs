@@ -127,6 +127,7 @@ const TABLE: &[(&str, &str, &str, u16)] = &[
     ("delete", "/core/1.0/tokens/{name}", "", 404),
     ("post", "/core/internal/cluster", "ADMISSION", 403),
     ("put", "/core/internal/cluster/{name}", "", 400),
+    ("put", "/core/internal/datastore/pair", "{}", 403),
     ("post", "/core/internal/database", "", 400),
     ("patch", "/core/internal/database", "", 200),
     ("get", "/core/internal/sql", "", 200),
