@@ -2,15 +2,18 @@
 
 use std::path::{Path, PathBuf};
 
-use dqlite::{node::engine_bytes, tls::Pair};
+use dqlite::{
+    node::engine_bytes,
+    tls::{Pair, Tls},
+};
 use nix::sys::statvfs::statvfs;
 
-/// The paths of the files to read.
+/// The files to read, and the pair in use.
 #[derive(Debug, Clone)]
 pub struct FilePaths {
     pub storage_dir: PathBuf,
-    /// Certificate and key that nodes show each other.
-    pub node_pair: Option<(PathBuf, PathBuf)>,
+    /// The pair that nodes show each other: that of the connections, whatever the files have become since.
+    pub node_tls: Option<Tls>,
     /// Certificate and key that are shown to clients.
     pub client_pair: Option<(PathBuf, PathBuf)>,
 }
@@ -39,7 +42,7 @@ impl FileStats {
             disk_bytes: disk.map(|d| bytes(d.blocks(), d.fragment_size())),
             log_bytes,
             snapshot_bytes,
-            node_certificate_expires_s: paths.node_pair.as_ref().and_then(expires_s),
+            node_certificate_expires_s: paths.node_tls.as_ref().and_then(Tls::shown_ends_s),
             client_certificate_expires_s: paths.client_pair.as_ref().and_then(expires_s),
         }
     }
@@ -59,8 +62,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let paths = FilePaths {
             storage_dir: dir.path().to_owned(),
-            node_pair: Some((dir.path().join("no.crt"), dir.path().join("no.key"))),
-            client_pair: None,
+            node_tls: None,
+            client_pair: Some((dir.path().join("no.crt"), dir.path().join("no.key"))),
         };
         let file_stats = FileStats::read(&paths);
         assert!(

@@ -96,7 +96,7 @@ impl Observed {
         let (nodes, own) = (view.clone(), view.clone());
         let files = OwnFiles {
             dir: paths.storage_dir.clone(),
-            with_tls: paths.node_pair.is_some(),
+            tls: tls.clone(),
         };
         let of_own = store.clone();
         let cluster = ReportCache::new(

@@ -332,10 +332,7 @@ fn sources(
 ) -> Sources {
     let paths = FilePaths {
         storage_dir: config.storage_dir.clone(),
-        node_pair: config.tls.as_ref().map(|_| {
-            let in_dir = |name| config.storage_dir.join(name);
-            (in_dir("cluster.crt"), in_dir("cluster.key"))
-        }),
+        node_tls: config.tls.clone(),
         client_pair: config.client_tls.as_ref().map(|tls| {
             let files = tls.files();
             (files.certificate.clone(), files.key.clone())

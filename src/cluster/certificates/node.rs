@@ -91,6 +91,7 @@ impl NodeCertificates {
             trusted: self.tls.trusted().iter().map(|it| it.to_bytes()).collect(),
             not_before_s,
             not_after_s,
+            hindrance: dqlite::tls::hindrance(&self.dir).unwrap_or_default(),
             ..CertificatesResponse::default()
         };
         if let Some(rotation) = Rotation::read(&self.dir)? {
@@ -189,7 +190,12 @@ impl NodeCertificates {
         rotation.step = RotationStep::Use;
         let both = rotation.files().open("cluster.crt")?;
         self.tls.check(&both)?;
-        rotation.store(&self.dir).map_err(StepError::Write)?;
+        if let Err(error) = rotation.store(&self.dir) {
+            // The step is not made: a start must not make it, as others may go back meanwhile.
+            rotation.step = RotationStep::Trust;
+            rotation.store(&self.dir).map_err(StepError::Write)?;
+            return Err(StepError::Write(error));
+        }
         self.tls.replace(&both)?;
         info!(new = %self.tls.shown(), "this node shows the new certificate of the cluster");
         Ok(())
@@ -237,15 +243,19 @@ impl NodeCertificates {
         rotation: Option<Rotation>,
         request: &CertificatesRequest,
     ) -> Result<(), StepError> {
-        let Some(rotation) = rotation else {
+        let Some(mut rotation) = rotation else {
             return Ok(());
         };
         let (new, _) = fingerprints(&rotation)?;
-        let has_begun_to_use = rotation.step != RotationStep::Trust || self.tls.shown() == new;
-        if new.bytes() != request.new || has_begun_to_use {
+        if new.bytes() != request.new || self.tls.shown() == new {
             return Err(refused(
                 "this node is on its way to another pair, or shows the new one",
             ));
+        }
+        if rotation.step == RotationStep::Use {
+            // Its files could not all be written. Whatever ends this in between, a start does not go on with that step.
+            rotation.step = RotationStep::Trust;
+            rotation.store(&self.dir).map_err(StepError::Write)?;
         }
         let pair = rotation.former.open("the former pair")?;
         Rotation::end(&self.dir, &rotation.former)?;

@@ -13,6 +13,8 @@ pub struct NodeState {
     /// Of both pairs, while there are two.
     pub pairs: Option<(Fingerprint, Fingerprint)>,
     pub not_after_s: i64,
+    /// The reason why it could not make the first step.
+    pub hindrance: Option<String>,
 }
 
 impl NodeState {
@@ -31,6 +33,7 @@ impl NodeState {
             trusted: told.trusted.iter().cloned().map(Fingerprint::new).collect(),
             pairs: (step != CertificateStep::None).then(pairs),
             not_after_s: told.not_after_s,
+            hindrance: Some(told.hindrance).filter(|it| !it.is_empty()),
         }
     }
 
@@ -58,13 +61,19 @@ pub enum Conflict {
          start that again"
     )]
     Several(String, String),
+    #[error("{0} could not take a new pair: {1}. Nothing was changed")]
+    Hindered(String, String),
     #[error("{0} shows the new certificate already: it cannot be cancelled, only finished")]
     InUse(String),
 }
 
-/// Decides the next step. `new` is the pair to which the caller knows them to be on their way.
-pub fn next(states: &[NodeState], new: Option<&Fingerprint>) -> Result<Next, Conflict> {
-    let Some(new) = target(states, new)? else {
+/// Decides the next step. `known`: the new and the former pair, as far as the caller knows the nodes to be on their way from
+/// the one to the other.
+pub fn next(
+    states: &[NodeState],
+    known: Option<&(Fingerprint, Fingerprint)>,
+) -> Result<Next, Conflict> {
+    let Some(new) = target(states, known.map(|(new, _)| new))? else {
         return begin(states);
     };
     let at = |wanted: &dyn Fn(&NodeState) -> bool| -> Vec<usize> {
@@ -75,7 +84,8 @@ pub fn next(states: &[NodeState], new: Option<&Fingerprint>) -> Result<Next, Con
             .collect()
     };
     let former = states.iter().find_map(|state| state.pairs.as_ref());
-    let former = former.map(|(_, former)| former);
+    // The caller knows it still when every node that had both has ended.
+    let former = former.or(known).map(|(_, former)| former);
     let trusts_former = |state: &NodeState| former.is_some_and(|it| state.trusted.contains(it));
     let steps = [
         (
@@ -142,6 +152,10 @@ fn begin(states: &[NodeState]) -> Result<Next, Conflict> {
     let Some(first) = states.first() else {
         return Ok(Next::Done);
     };
+    let hindered = |state: &NodeState| Some((state.address.clone(), state.hindrance.clone()?));
+    if let Some((address, reason)) = states.iter().find_map(hindered) {
+        return Err(Conflict::Hindered(address, reason));
+    }
     match states.iter().find(|state| state.shown != first.shown) {
         Some(other) => Err(Conflict::Different(
             other.address.clone(),
@@ -183,6 +197,7 @@ mod tests {
             trusted,
             pairs: is_on_its_way.then(|| (print(NEW), print(OLD))),
             not_after_s: 0,
+            hindrance: None,
         }
     }
 
@@ -209,7 +224,7 @@ mod tests {
             let next = next(&nodes(steps), Option::None).unwrap();
             assert_eq!(next, Next::Step(step, missing), "{steps:?}");
         }
-        let new = print(NEW);
+        let new = (print(NEW), print(OLD));
         assert_eq!(next(&nodes([Drop; 3]), Some(&new)), Ok(Next::Done));
         assert_eq!(
             next(&nodes([None; 3]), Option::None),
@@ -237,8 +252,27 @@ mod tests {
         use CertificateStep::{Drop, Use};
         let mut states = nodes([Drop, Use, Drop]);
         states[0].trusted.push(print(OLD));
-        let next = next(&states, None).unwrap();
-        assert_eq!(next, Next::Step(Drop, vec![0, 1]));
+        let step = next(&states, None).unwrap();
+        assert_eq!(step, Next::Step(Drop, vec![0, 1]));
+        // All others have ended, and the caller remembers the former pair.
+        let mut states = nodes([Drop; 3]);
+        states[0].trusted.push(print(OLD));
+        let known = (print(NEW), print(OLD));
+        let step = next(&states, Some(&known)).unwrap();
+        assert_eq!(step, Next::Step(Drop, vec![0]));
+    }
+
+    #[test]
+    fn nothing_begins_while_a_node_could_not_make_the_first_step() {
+        use CertificateStep::{None, Trust};
+        let mut states = nodes([None; 3]);
+        states[2].hindrance = Some("it is mounted".to_owned());
+        let hindered = Conflict::Hindered("c:1".into(), "it is mounted".into());
+        assert_eq!(next(&states, Option::None), Err(hindered));
+        // What has begun is finished all the same: the node says itself what is in the way.
+        let mut states = nodes([Trust, None, None]);
+        states[2].hindrance = Some("it is mounted".to_owned());
+        assert!(next(&states, Option::None).is_ok());
     }
 
     #[test]

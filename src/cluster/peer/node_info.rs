@@ -2,10 +2,13 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use dqlite::{node::engine_bytes, tls::Pair};
+use dqlite::{
+    node::engine_bytes,
+    tls::{Rotation, Tls},
+};
 use etcd_proto::etcdserverpb::AlarmType;
 use etcd_state::requests::RequestError;
-use peer_proto::{Details, Pages};
+use peer_proto::{CertificateStep, Details, Pages};
 use tokio::time::timeout;
 
 use crate::store::Store;
@@ -16,20 +19,27 @@ const WRITER_TIMEOUT: Duration = Duration::from_secs(1);
 /// The reason why a leader whose disk is low does not take writes. Nodes send it to each other: it is kept.
 pub const DISK_IS_LOW: &str = "its disk is low";
 
-/// The directory of this node's own files.
+/// The directory of this node's own files, and the pair that it uses.
 #[derive(Debug, Clone)]
 pub struct OwnFiles {
     pub dir: PathBuf,
-    pub with_tls: bool,
+    pub tls: Option<Tls>,
 }
 
 impl OwnFiles {
-    fn expires_s(&self) -> Option<i64> {
-        let (certificate, key) = (self.dir.join("cluster.crt"), self.dir.join("cluster.key"));
-        let pair = self
-            .with_tls
-            .then(|| Pair::load(&certificate, &key).ok())??;
-        pair.expires_s().ok()
+    /// Returns how far the node is on its way to another pair. What its connections have counts, as for the steps themselves.
+    fn certificate_step(&self) -> CertificateStep {
+        let Some((tls, rotation)) = self
+            .tls
+            .as_ref()
+            .zip(Rotation::read(&self.dir).ok().flatten())
+        else {
+            return CertificateStep::None;
+        };
+        match rotation.new.open("the new pair") {
+            Ok(new) if new.fingerprint() == tls.shown() => CertificateStep::Use,
+            _ => CertificateStep::Trust,
+        }
     }
 }
 
@@ -37,10 +47,9 @@ pub async fn details(store: &Store, files: &OwnFiles, is_ready: bool) -> Details
     let own = files.clone();
     let reading = tokio::task::spawn_blocking(move || {
         let bytes = engine_bytes(&own.dir).unwrap_or_default();
-        (bytes, own.expires_s())
+        (bytes, own.certificate_step())
     });
-    let ((log_bytes, snapshot_bytes), certificate_expires_s) =
-        reading.await.expect("reading does not panic");
+    let ((log_bytes, snapshot_bytes), step) = reading.await.expect("reading does not panic");
     // Followers would ask the leader, which is asked itself.
     let leads = is_ready && store.leads();
     let (leases, pages, write_refused) = tokio::join!(
@@ -52,7 +61,8 @@ pub async fn details(store: &Store, files: &OwnFiles, is_ready: bool) -> Details
         is_ready,
         log_bytes,
         snapshot_bytes,
-        certificate_expires_s,
+        certificate_expires_s: files.tls.as_ref().and_then(Tls::shown_ends_s),
+        certificate_step: step.into(),
         alarms: store.settings().alarms(AlarmType::None),
         leases: leases.map(|ids| ids.len() as u64),
         pages: pages.map(|pages| Pages {

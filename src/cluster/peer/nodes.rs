@@ -92,7 +92,7 @@ impl Nodes {
         let engine = Arc::new(EngineView::new(endpoint, storage_dir.clone()));
         let own_files = OwnFiles {
             dir: storage_dir.clone(),
-            with_tls: tls.is_some(),
+            tls: tls.clone(),
         };
         let dialer = Dialer::new(resolve);
         let certificates = tls.clone().map(|tls| {

@@ -4,7 +4,7 @@
 use dqlite::wire::{NodeId, Role, Server};
 use etcd_proto::etcdserverpb::{AlarmMember, AlarmType};
 use etcd_state::requests::RequestError;
-use peer_proto::{AboutResponse, Details};
+use peer_proto::{AboutResponse, CertificateStep, Details};
 use serde::Serialize;
 
 use super::{
@@ -87,7 +87,13 @@ pub struct NodeReport {
     pub certificate_expires_s: Option<i64>,
     /// The days that are left until then, rounded down; negative once it has expired.
     pub certificate_days_left: Option<i64>,
+    /// `trust` or `use`: the last step of the node on its way to another pair; null if it has one pair.
+    pub certificate_step: Option<&'static str>,
 }
+
+/// The steps of a node on its way to another pair, as reports name them.
+const TRUSTS: &str = "trust";
+const USES: &str = "use";
 
 /// The days before its end from which on a certificate is worth a warning.
 pub const CERTIFICATE_WARNING_DAYS: i64 = 30;
@@ -168,6 +174,7 @@ Kind::NoMember,
                 .iter()
                 .filter_map(|node| other_version(node, leader?.1)),
         );
+        warnings.extend(on_their_way(&nodes));
         if voters.all == 2 {
             warnings.push(two_nodes());
         }
@@ -251,6 +258,7 @@ fn node(server: &Server, gathered: &Gathered, leader: Option<&AboutResponse>) ->
         snapshot_bytes: details.map(|details| details.snapshot_bytes),
         certificate_expires_s: details.and_then(|details| details.certificate_expires_s),
         certificate_days_left: None,
+        certificate_step: details.and_then(|it| step_name(it.certificate_step())),
     }
 }
 
@@ -395,6 +403,42 @@ fn expires_soon(node: &NodeReport) -> Option<Finding> {
             "Certificates",
         )
     })
+}
+
+fn step_name(step: CertificateStep) -> Option<&'static str> {
+    match step {
+        CertificateStep::Trust => Some(TRUSTS),
+        CertificateStep::Use => Some(USES),
+        _ => None,
+    }
+}
+
+/// Names a replacement of the pair that is under way, or was interrupted.
+fn on_their_way(nodes: &[NodeReport]) -> Option<Finding> {
+    let at = |step| -> Vec<&str> {
+        let nodes = nodes.iter().filter(|it| it.certificate_step == Some(step));
+        nodes.map(|it| it.address.as_str()).collect()
+    };
+    let (trust, in_use) = (at(TRUSTS), at(USES));
+    let holder = in_use.first().or(trust.first())?;
+    let named = [("trusted at", &trust), ("in use at", &in_use)];
+    let named = named.iter().filter(|(_, nodes)| !nodes.is_empty());
+    let named: Vec<_> = named
+        .map(|(what, nodes)| format!("{what} {}", nodes.join(", ")))
+        .collect();
+    let back = match in_use.is_empty() {
+        true => ", or, to go back, with --cancel",
+        false => "",
+    };
+    Some(Finding::new(
+        Kind::Other,
+        format!(
+            "the pair of the nodes is being replaced: the new one is {}",
+            named.join(", and ")
+        ),
+        format!("if that does not end by itself, run `k8s-dqlite certs rotate` on {holder}{back}"),
+        "Certificates",
+    ))
 }
 
 fn days_of(count: i64) -> String {

@@ -35,13 +35,14 @@ const PAUSE: Duration = Duration::from_millis(500);
 pub async fn run(args: &CertsRotateArgs, now_s: i64) -> Result<String, CertsError> {
     let mut nodes = AllNodes::read(&args.storage_dir)?;
     let mut said = String::new();
-    let mut target = None;
+    // The new and the former pair.
+    let mut known = None;
     for _ in 0..MAX_ROUNDS {
         let (servers, states) = all(&mut nodes).await?;
         if args.cancel {
             return cancelled(&nodes, &servers, &states).await;
         }
-        match next(&states, target.as_ref())? {
+        match next(&states, known.as_ref())? {
             Next::Begin(former) => {
                 let new = pair::new(args, &nodes.own, &hosts(&servers), now_s).await?;
                 let print = new.open("the new pair").map_err(ConfigError::Tls)?;
@@ -50,26 +51,20 @@ pub async fn run(args: &CertsRotateArgs, now_s: i64) -> Result<String, CertsErro
                         "all nodes use this certificate already: nothing was changed".to_owned(),
                     ));
                 }
-                target = Some(print.fingerprint());
+                known = Some((print.fingerprint(), former));
                 nodes.new = Some(new);
             }
             Next::Step(step, missing) => {
-                if args.cert.is_some() && target.is_none() {
+                if args.cert.is_some() && known.is_none() {
                     return Err(CertsError::Refused(
                         "the nodes are on their way to a new pair already: finish that without --cert and --key, or end it \
                          with --cancel"
                             .to_owned(),
                     ));
                 }
-                make(
-                    &nodes,
-                    (&servers, &states),
-                    (step, missing),
-                    target.as_ref(),
-                )
-                .await?;
-                if target.is_none() {
-                    target = on_their_way(&states).map(|(new, _)| new);
+                make(&nodes, (&servers, &states), (step, missing), known.as_ref()).await?;
+                if known.is_none() {
+                    known = on_their_way(&states);
                 }
                 let _ = writeln!(said, "{}", done(step));
             }
@@ -159,20 +154,13 @@ async fn make(
     nodes: &AllNodes,
     (servers, states): (&[Server], &[NodeState]),
     (step, missing): (CertificateStep, Vec<usize>),
-    target: Option<&Fingerprint>,
+    known: Option<&(Fingerprint, Fingerprint)>,
 ) -> Result<(), CertsError> {
     let mut request = CertificatesRequest::default();
     request.set_step(step);
-    match on_their_way(states) {
-        Some((new, former)) => {
-            request.new = new.to_bytes();
-            request.former = former.to_bytes();
-        }
-        None => {
-            request.new = target.map(|new| new.to_bytes()).unwrap_or_default();
-            let former = states.first().map(|state| state.shown.to_bytes());
-            request.former = former.unwrap_or_default();
-        }
+    if let Some((new, former)) = on_their_way(states).as_ref().or(known) {
+        request.new = new.to_bytes();
+        request.former = former.to_bytes();
     }
     if step == CertificateStep::Trust {
         let Some(new) = &nodes.new else {

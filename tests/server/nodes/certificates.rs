@@ -411,3 +411,66 @@ async fn steps_out_of_order_are_refused_and_the_first_can_be_taken_back() {
 fn read(dir: &Path, name: &str) -> String {
     fs::read_to_string(dir.join(name)).unwrap()
 }
+
+/// What `status` says of the cluster, asked from the directory of this node.
+async fn status(node: &Server) -> serde_json::Value {
+    let dir = node.storage_dir();
+    let asked = spawn_blocking(move || run(&["status", "--json"], &dir));
+    serde_json::from_slice(&asked.await.unwrap().stdout).unwrap()
+}
+
+#[tokio::test]
+async fn a_step_that_the_disk_of_a_node_refuses_can_be_taken_back() {
+    use CertificateStep::{Trust, Use};
+    let trio = trio().await;
+    let former = pair(&trio.nodes[0]);
+    let made = trio.nodes[0].path().join("new");
+    make_pair(&made);
+    let new = PemPair::read(&made).unwrap();
+    let both = (&former, &new);
+    for failing in [true, false] {
+        for node in &trio.nodes {
+            step(node, Trust, both).await.unwrap();
+        }
+        let told = status(&trio.nodes[0]).await;
+        let warnings = told["warnings"].to_string();
+        assert!(warnings.contains("is being replaced"), "{told}");
+        assert!(
+            told["remedy"].to_string().contains("certs rotate"),
+            "{told}"
+        );
+        assert_eq!(told["nodes"][1]["certificate_step"], "trust", "{told}");
+        let dir = trio.nodes[1].storage_dir();
+        if failing {
+            let certificate = dir.join("cluster.crt");
+            let kept = dir.join("kept.crt");
+            fs::rename(&certificate, &kept).unwrap();
+            fs::create_dir(&certificate).unwrap();
+            step(&trio.nodes[1], Use, both).await.unwrap_err();
+            fs::remove_dir(&certificate).unwrap();
+            fs::rename(&kept, &certificate).unwrap();
+            let rotation = Rotation::read(&dir).unwrap().unwrap();
+            assert_eq!(rotation.step, RotationStep::Trust);
+        } else {
+            // As if that could not be written either.
+            let mut rotation = Rotation::read(&dir).unwrap().unwrap();
+            rotation.step = RotationStep::Use;
+            rotation.store(&dir).unwrap();
+        }
+        let output = certs(&trio.nodes[0], &["rotate", "--cancel"]).await;
+        assert!(output.status.success(), "{}", text(&output));
+        for node in &trio.nodes {
+            assert_eq!(pair(node), former);
+            assert!(!node.storage_dir().join(STATE).exists());
+            assert!(!lets_in(node, &new).await);
+        }
+    }
+    let told = status(&trio.nodes[0]).await;
+    assert_eq!(told["warnings"], serde_json::json!([]), "{told}");
+    // What counts is the pair in use, whatever the file has become.
+    let ends = |told: &serde_json::Value| told["nodes"][1]["certificate_expires_s"].clone();
+    new.write(&trio.nodes[1].storage_dir()).unwrap();
+    assert_eq!(ends(&status(&trio.nodes[0]).await), ends(&told));
+    let own = former.open("the pair of the test").unwrap();
+    assert_eq!(ends(&told), own.expires_s().unwrap());
+}

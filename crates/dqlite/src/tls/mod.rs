@@ -13,6 +13,7 @@ mod certificate;
 mod client;
 mod contexts;
 mod error;
+mod hindrance;
 mod new_pair;
 mod pair;
 mod rotation;
@@ -34,6 +35,7 @@ pub use certificate::{CertificateBuilder, is_host_name, new_key};
 pub use client::{ClientOptions, first_dns_name};
 use contexts::{Contexts, expect_name};
 pub use error::TlsError;
+pub use hindrance::hindrance;
 pub use new_pair::NewPair;
 pub use pair::{Fingerprint, Pair};
 pub use rotation::{PemPair, ROTATION_FILE, Rotation, RotationStep};
@@ -149,6 +151,11 @@ impl Tls {
     /// Returns the fingerprint of the certificate that is shown.
     pub fn shown(&self) -> Fingerprint {
         Fingerprint::of(&self.contexts.borrow().shown)
+    }
+
+    /// Returns when the certificate that is shown ends, in seconds since 1970.
+    pub fn shown_ends_s(&self) -> Option<i64> {
+        pair::unix_s(self.contexts.borrow().shown.not_after()).ok()
     }
 
     /// Returns the fingerprints of the certificates that are trusted.

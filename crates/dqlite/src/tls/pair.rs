@@ -136,7 +136,7 @@ impl Pair {
     }
 }
 
-fn unix_s(time: &Asn1TimeRef) -> Result<i64, ErrorStack> {
+pub(super) fn unix_s(time: &Asn1TimeRef) -> Result<i64, ErrorStack> {
     let since = Asn1Time::from_unix(0)?.diff(time)?;
     Ok(i64::from(since.days) * DAY_S + i64::from(since.secs))
 }

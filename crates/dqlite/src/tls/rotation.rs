@@ -22,8 +22,8 @@ use crate::files::{FILE_BYTES_MAX, FileError, read_text, remove_file, replace};
 /// Holds private keys: readable by its owner only.
 pub const ROTATION_FILE: &str = "cluster-rotation.yaml";
 
-const CERTIFICATE: &str = "cluster.crt";
-const KEY: &str = "cluster.key";
+pub(super) const CERTIFICATE: &str = "cluster.crt";
+pub(super) const KEY: &str = "cluster.key";
 
 const KEY_MODE: u32 = 0o600;
 const CERTIFICATE_MODE: u32 = 0o644;

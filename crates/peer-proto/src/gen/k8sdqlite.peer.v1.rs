@@ -37,6 +37,9 @@ pub struct CertificatesResponse {
     pub not_before_s: i64,
     #[prost(int64, tag = "8")]
     pub not_after_s: i64,
+    /// Why it could not make the first step; empty if nothing is in the way.
+    #[prost(string, tag = "9")]
+    pub hindrance: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RememberedRequest {
@@ -99,7 +102,7 @@ pub struct Details {
     pub log_bytes: u64,
     #[prost(uint64, tag = "3")]
     pub snapshot_bytes: u64,
-    /// When the certificate of its directory ends, in seconds since 1970; absent without one.
+    /// When the certificate that it shows ends, in seconds since 1970; absent without one.
     #[prost(int64, optional, tag = "4")]
     pub certificate_expires_s: ::core::option::Option<i64>,
     /// As Status of etcd's API tells them.
@@ -113,6 +116,9 @@ pub struct Details {
     /// Why the leader does not take writes now; absent if it does, and from other nodes.
     #[prost(string, optional, tag = "8")]
     pub write_refused: ::core::option::Option<::prost::alloc::string::String>,
+    /// How far it is on its way to another certificate: TRUST, USE, or NONE.
+    #[prost(enumeration = "CertificateStep", tag = "9")]
+    pub certificate_step: i32,
 }
 /// Who leads, as the engine of one node sees it at one moment.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
