@@ -234,7 +234,7 @@ async fn obey(args: &Args, command: &Command) -> Result<Done, Failed> {
                 Done::line(format_args!("backup made: {written}"))
             }
         },
-        Command::Init(wanted) => Done::text(init::run(wanted, now_s()).await?.to_string()),
+        Command::Init(wanted) => Done::text(init::run(wanted, now_s()).await?),
         Command::Migrator(wanted) => Done::line(migrator::run(wanted).await?),
         Command::Restore(wanted) => {
             let summary = restore::run(wanted).await?;

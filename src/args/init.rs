@@ -11,7 +11,8 @@ use crate::address::NodeAddress;
 #[command(after_help = "Examples:
   k8s-dqlite init --storage-dir /var/lib/k8s-dqlite --address 10.0.0.1:29001
   k8s-dqlite init --storage-dir /var/lib/k8s-dqlite --address 10.0.0.2:29001 \\
-    --join 10.0.0.1:29001 --pair-from /root/pair")]
+    --join 10.0.0.1:29001 --pair-from /root/pair
+  k8s-dqlite init --if-missing --storage-dir /var/lib/k8s-dqlite")]
 pub struct InitArgs {
     /// Directory to make for the node.
     #[arg(long, value_name = "DIR", default_value = DEFAULT_STORAGE_DIR)]
@@ -28,6 +29,10 @@ pub struct InitArgs {
     /// Directory with cluster.crt and cluster.key, the pair of the cluster, to copy.
     #[arg(long, value_name = "DIR")]
     pub pair_from: Option<PathBuf>,
+
+    /// Do nothing where a node, or its init.yaml, is in the directory already: for what runs before each start.
+    #[arg(long)]
+    pub if_missing: bool,
 
     /// Let nodes speak TLS with each other, which needs the pair.
     #[arg(

@@ -74,7 +74,7 @@ pub enum InitError {
 
 /// The directory that was made, and what to do next.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Made {
+struct Made {
     dir: PathBuf,
     address: NodeAddress,
     joins: bool,
@@ -117,8 +117,18 @@ impl fmt::Display for Made {
     }
 }
 
-/// Makes the directory. `now_s` is in seconds since 1970.
-pub async fn run(args: &InitArgs, now_s: i64) -> Result<Made, InitError> {
+/// Makes the directory, and returns what is to be printed. `now_s` is in seconds since 1970.
+pub async fn run(args: &InitArgs, now_s: i64) -> Result<String, InitError> {
+    let dir = &args.storage_dir;
+    // init.yaml is written last.
+    let is_there = |name| dir.join(name).exists();
+    if args.if_missing && (is_there(INFO_FILE) || is_there(INIT)) {
+        return Ok(format!("there already: {}\n", config::quoted(dir)));
+    }
+    make(args, now_s).await.map(|made| made.to_string())
+}
+
+async fn make(args: &InitArgs, now_s: i64) -> Result<Made, InitError> {
     let dir = &args.storage_dir;
     let address = args.address.clone().unwrap_or_else(default_address);
     let mut made = Made {

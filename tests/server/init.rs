@@ -80,8 +80,20 @@ async fn a_node_begins_and_another_joins_by_one_command_each() {
         text(&again.stdout)
     );
     assert_eq!(fs::read(dir.join("cluster.crt")).unwrap(), pair);
+    let nowhere = ["--if-missing", "--address", "192.0.2.1:9000"];
+    let is_nothing_done = |first: &Server| {
+        let done = init(&[&["--storage-dir", dir.to_str().unwrap()], &nowhere[..]].concat());
+        assert!(done.status.success(), "{}", text(&done.stderr));
+        assert!(text(&done.stdout).starts_with("there already: "));
+        assert_eq!(
+            fs::read(first.storage_dir().join("cluster.crt")).unwrap(),
+            pair
+        );
+    };
+    is_nothing_done(&first);
     first.launch();
     first.ready().await;
+    is_nothing_done(&first);
     first.api().await.put("from", "first").await;
     assert_refused(&first, &[], 12, "is the directory of a node already");
 
@@ -89,8 +101,9 @@ async fn a_node_begins_and_another_joins_by_one_command_each() {
     let address = format!("127.0.0.1:{}", first.node_port());
     let from = dir.to_str().unwrap();
     let joining = ["--join", &address, "--pair-from", from];
-    let made = init_of(&second, &joining);
+    let made = init_of(&second, &[&joining[..], &["--if-missing"]].concat());
     assert!(made.status.success(), "{}", text(&made.stderr));
+    assert!(text(&made.stdout).starts_with("made: "));
     second.launch();
     second.ready().await;
     let found = second.api().await.ask(get("from")).await;
