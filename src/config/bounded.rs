@@ -10,7 +10,7 @@ use std::{
 pub(super) const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// Returns the content of a file. Fails if there is more than 1 MiB of it.
-pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
+pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
     let file = File::open(path)?;
     file.take(FILE_BYTES_MAX + 1).read_to_end(&mut content)?;

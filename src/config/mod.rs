@@ -25,6 +25,7 @@ use dqlite::{roles::RoleTargets, tls::Tls};
 use etcd_state::{auth::AuthOptions, requests::Limits};
 use tracing::warn;
 
+pub use self::bounded::read as read_bounded;
 pub use self::telemetry::{NoTarget, telemetry};
 pub use self::tls::{
     CERTIFICATE, KEY, RENEW_PAIR, REPLACE_PAIR, load as load_pair, rotation, settle as settle_pair,

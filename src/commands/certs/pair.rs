@@ -1,6 +1,6 @@
 //! The new pair: the operator's own, or one that is made. It is tried before any node has it.
 
-use std::{fs, path::Path, time::Duration};
+use std::{io, path::Path, time::Duration};
 
 use dqlite::tls::{NewPair, Pair, PemPair, Tls, TlsVersion};
 use tokio::{io::duplex, time::timeout};
@@ -10,7 +10,7 @@ use crate::{
     args::CertsRotateArgs,
     cluster::certificates::STILL_TRUSTED,
     commands::init::{SERVER_NAME, SKEW_S, VALID_S},
-    config::ConfigError,
+    config::{self, ConfigError},
 };
 
 /// The bytes of a handshake that wait to be read.
@@ -61,7 +61,9 @@ pub async fn new(
 }
 
 fn read(path: &Path) -> Result<String, ConfigError> {
-    fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
+    let text = config::read_bounded(path)
+        .and_then(|bytes| String::from_utf8(bytes).map_err(io::Error::other));
+    text.map_err(|source| ConfigError::Unreadable {
         path: path.to_owned(),
         source,
     })

@@ -18,8 +18,9 @@ pub enum FileError {
     Damaged { path: PathBuf, reason: String },
 
     #[error(
-        "this node was set up with the address {found} (info.yaml), and cannot change it to \
-         {wanted}: remove it from the cluster and join again with an empty directory"
+        "this node was set up with the address {found} (info.yaml), and cannot change it to {wanted} like this: write it as it is \
+         there, or change it with update.yaml; only where other nodes have the data may this one be removed from the cluster \
+         and join again with an empty directory"
     )]
     AddressChanged { found: String, wanted: String },
 
@@ -49,8 +50,8 @@ pub enum FileError {
 
     /// Without its log, it could vote twice in one election.
     #[error(
-        "the node in {} lost its data, while its cluster may still count on it: restore the \
-         directory, or remove the node from the cluster and join again with an empty one",
+        "the node in {} lost its data, while its cluster may still count on it: restore the directory; where other nodes have \
+         the data, remove the node from the cluster and join again with an empty one",
         dir.display()
     )]
     DataLost { dir: PathBuf },
