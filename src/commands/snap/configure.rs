@@ -10,7 +10,7 @@ use super::{
     args::{Flag, with},
     check, join,
     paths::{self, MANAGER, SERVER},
-    settings::{JOIN_TOKEN, KEYS, Settings},
+    settings::{JOIN_TOKEN, KEYS, Settings, no_such, unknown},
 };
 use crate::{
     address::NodeAddress,
@@ -27,7 +27,7 @@ const FAILURE_DOMAIN: &str = "failure-domain";
 type Change = (std::path::PathBuf, String);
 
 pub async fn run(paths: &SnapPaths, now_s: i64) -> Result<(), HookError> {
-    let settings = Settings::parse(&paths.settings(&KEYS)?)?;
+    let settings = read(paths)?;
     // All that can be refused comes before anything is changed.
     let server = args_change(paths, SERVER, &server_flags(&settings))?;
     if let Some((_, text)) = &server {
@@ -64,6 +64,21 @@ pub async fn run(paths: &SnapPaths, now_s: i64) -> Result<(), HookError> {
         paths.restart(MANAGER_SERVICE)?;
     }
     Ok(())
+}
+
+/// Returns the settings. Fails, with a line for each, if there are wrong ones or keys that mean nothing.
+fn read(paths: &SnapPaths) -> Result<Settings, HookError> {
+    let keys = paths.all_keys();
+    let mut wrong: Vec<String> = unknown(&keys).into_iter().map(no_such).collect();
+    match Settings::parse(&paths.settings(&KEYS)?) {
+        Ok(settings) if wrong.is_empty() => Ok(settings),
+        Ok(_) => Err(HookError::Settings(wrong)),
+        Err(HookError::Settings(more)) => {
+            wrong.extend(more);
+            Err(HookError::Settings(wrong))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 fn server_flags(settings: &Settings) -> [Flag<'static>; 6] {

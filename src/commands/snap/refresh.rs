@@ -4,7 +4,7 @@ use std::{fs, io};
 
 use super::{
     HookError, SnapPaths, address, install,
-    settings::{KEYS, REFRESH_WHEN_DEGRADED, is_on},
+    settings::{KEYS, REFRESH_WHEN_DEGRADED, is_on, unknown},
 };
 use crate::{
     cluster::status::{Health, NodeReport},
@@ -46,6 +46,10 @@ pub async fn before(paths: &SnapPaths, now_s: i64) -> Result<(), HookError> {
 pub fn after(paths: &SnapPaths) -> Result<(), HookError> {
     take_over_old_data(paths)?;
     paths.prepare()?;
+    // An older revision let them pass, and `configure`, which comes next, refuses them.
+    for key in unknown(&paths.all_keys()) {
+        paths.unset(key)?;
+    }
     let own = paths.own_node().ok().flatten();
     let node = own.map_or_else(address::default_node, |own| own.address);
     install::write_missing_args(paths, &machine::host_name(), &node)

@@ -103,6 +103,42 @@ impl Settings {
     }
 }
 
+/// Returns the keys that mean nothing.
+pub fn unknown(keys: &[String]) -> Vec<&str> {
+    let keys = keys.iter().map(String::as_str);
+    keys.filter(|key| !KEYS.contains(key)).collect()
+}
+
+/// Returns what is wrong with a key that means nothing.
+pub fn no_such(key: &str) -> String {
+    let nearest = KEYS
+        .iter()
+        .map(|known| (edits(key, known), known))
+        .filter(|(edits, known)| *edits <= known.len() / 3)
+        .min_by_key(|(edits, _)| *edits);
+    match nearest {
+        Some((_, known)) => format!("{key}: there is no such setting; is {known} meant?"),
+        None => format!(
+            "{key}: there is no such setting; there are {}",
+            KEYS.join(", ")
+        ),
+    }
+}
+
+/// Returns the number of letters that have to be added, taken away or changed.
+fn edits(one: &str, other: &str) -> usize {
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (at, letter) in one.bytes().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], at + 1);
+        for (to, wanted) in other.bytes().enumerate() {
+            let changed = diagonal + usize::from(letter != wanted);
+            diagonal = row[to + 1];
+            row[to + 1] = changed.min(diagonal + 1).min(row[to] + 1);
+        }
+    }
+    row[other.len()]
+}
+
 /// Returns whether a setting is switched on.
 pub fn is_on(values: &Map<String, Value>, key: &str) -> bool {
     match values.get(key) {
@@ -250,6 +286,28 @@ mod tests {
             .rev()
             .fold(0u64, |n, b| n << 8 | u64::from(*b));
         assert_eq!(settings.failure_domain, Some(expected.to_string()));
+    }
+
+    #[test]
+    fn a_key_that_means_nothing_is_named_with_the_nearest_one() {
+        let keys = ["metrics", "metric", "adress", "loglevel", "colour"].map(str::to_owned);
+        assert_eq!(unknown(&keys), ["metric", "adress", "loglevel", "colour"]);
+        for (key, nearest) in [
+            ("metric", "is metrics meant?"),
+            ("adress", "is address meant?"),
+            ("loglevel", "is log-level meant?"),
+            ("colour", "there are name, address"),
+        ] {
+            assert!(no_such(key).contains(nearest), "{}", no_such(key));
+        }
+        assert_eq!(
+            (
+                edits("abc", "abc"),
+                edits("", "ab"),
+                edits("kitten", "sitting")
+            ),
+            (0, 2, 3)
+        );
     }
 
     #[test]

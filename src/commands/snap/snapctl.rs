@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::{Map, Value};
 
-use super::{HookError, SnapPaths};
+use super::{HookError, SnapPaths, settings::REFRESH_WHEN_DEGRADED};
 
 /// The longest text that snapd takes for a state of health.
 const MAX_HEALTH_MESSAGE: usize = 70;
@@ -22,6 +22,19 @@ impl SnapPaths {
             program: "snapctl get".to_owned(),
             output: format!("{error} in {printed:?}"),
         })
+    }
+
+    /// The names of all settings that have a value, known or not; none where snapd does not tell.
+    pub fn all_keys(&self) -> Vec<String> {
+        // Without any name it refuses; the empty one is the whole document, if another one follows.
+        let printed = self.snapctl(&["get", "-d", "", REFRESH_WHEN_DEGRADED]);
+        let document = printed
+            .ok()
+            .and_then(|text| serde_json::from_str(&text).ok());
+        let document: Map<String, Value> = document.unwrap_or_default();
+        let all = document.get("").and_then(Value::as_object);
+        all.map(|all| all.keys().cloned().collect())
+            .unwrap_or_default()
     }
 
     pub fn unset(&self, key: &str) -> Result<(), HookError> {

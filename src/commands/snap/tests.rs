@@ -19,7 +19,7 @@ const SNAPCTL: &str = r#"#!/bin/sh
 here=${0%/*}
 echo "$*" >>"$here/asked"
 case $1 in
-get) cat "$here/settings" ;;
+get) if [ -z "$3" ]; then printf '{"": %s}' "$(cat "$here/settings")"; else cat "$here/settings"; fi ;;
 services) printf 'Service Startup Current Notes\n%s enabled active -\n' "$2" ;;
 esac
 "#;
@@ -115,6 +115,27 @@ impl Tree {
         let info = format!("ID: 3297041220608546238\nAddress: {address}\nRole: 0\n");
         fs::write(storage.join("info.yaml"), info).unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_key_that_means_nothing_is_refused_and_forgotten_by_a_refresh() {
+    let tree = Tree::installed();
+    let before = tree.args();
+    let told = tree
+        .configure(json!({"log-levle": "debug", "metrics": "maybe"}))
+        .await
+        .unwrap_err();
+    assert!(
+        told.contains("log-levle: there is no such setting; is log-level meant?"),
+        "{told}"
+    );
+    assert!(told.contains("metrics: "), "{told}");
+    assert_eq!(tree.args(), before);
+    let _ = tree.asked();
+    // One that was let pass by an older revision is in nobody's way.
+    tree.set(json!({"log-levle": "debug", "log-level": "debug"}));
+    refresh::after(&tree.paths).unwrap();
+    assert_eq!(tree.asked(), ["unset log-levle"]);
 }
 
 fn mode(path: &Path) -> u32 {
