@@ -18,6 +18,10 @@ use super::{
 /// Clients that are told apart; all later ones are one. A cluster has some tens.
 const MAX_CLIENTS: usize = 256;
 
+/// Clients from which on those that asked nothing for [`IDLE_TIME`] are counted as others: pods with names of their own, for
+/// instance, come and go.
+const MANY_CLIENTS: usize = MAX_CLIENTS / 2;
+
 /// Groups that are counted, each with up to [`MAX_CLIENTS_OF_GROUP`] clients: some 200 bytes each. Kubernetes has some 100
 /// types of resources, each in the namespaces that use it.
 const MAX_GROUPS: usize = 8192;
@@ -96,6 +100,8 @@ struct Total {
     counts: Counts,
     /// The last look that found uses of a group.
     used_at: HashMap<Vec<u8>, Instant>,
+    /// The same of a client's place.
+    asked_at: HashMap<usize, Instant>,
 }
 
 #[derive(Debug)]
@@ -114,6 +120,8 @@ pub struct Counts {
     /// The first one stands for all that are not told apart.
     pub clients: Vec<ClientName>,
     places: HashMap<ClientName, usize>,
+    /// Places of clients that are gone.
+    free: Vec<usize>,
     /// By group, and by the client's place.
     pub groups: HashMap<Vec<u8>, Vec<(usize, Use)>>,
     /// Of the groups that are too many, by the client's place.
@@ -171,10 +179,7 @@ impl Counting {
             (mem::replace(&mut recent.counts, next), recent.began)
         });
         if total.counts.number != recent.number {
-            *total = Total {
-                counts: Counts::new(recent.number),
-                used_at: HashMap::new(),
-            };
+            *total = Total::new(recent.number);
         }
         total.merge(&recent, Instant::now());
         total.counts.counted_ms = began.elapsed().as_millis() as u64;
@@ -214,8 +219,22 @@ impl Counting {
 }
 
 impl Total {
+    fn new(number: u64) -> Self {
+        Self {
+            counts: Counts::new(number),
+            ..Self::default()
+        }
+    }
+
     fn merge(&mut self, recent: &Counts, now: Instant) {
-        self.counts.merge(recent);
+        // Before others come, so that a place is empty in one answer at least.
+        let clients = self.counts.clients.len() - self.counts.free.len();
+        let placed = self.counts.merge(recent);
+        self.asked_at
+            .extend(placed.into_iter().map(|place| (place, now)));
+        if clients > MANY_CLIENTS {
+            self.drop_idle_clients(now);
+        }
         for group in recent.groups.keys() {
             if self.counts.groups.contains_key(group) {
                 self.used_at.insert(group.clone(), now);
@@ -224,6 +243,14 @@ impl Total {
         if self.counts.groups.len() > MANY_GROUPS {
             self.drop_idle(now);
         }
+    }
+
+    /// Counts idle clients as others.
+    fn drop_idle_clients(&mut self, now: Instant) {
+        let is_idle = |at: &Instant| now.saturating_duration_since(*at) > IDLE_TIME;
+        let idle = self.asked_at.extract_if(|_, at| is_idle(at));
+        let idle: Vec<usize> = idle.map(|(place, _)| place).collect();
+        self.counts.free(&idle);
     }
 
     /// Counts idle groups under their types. Those are kept, or their counts would go back.
@@ -265,17 +292,39 @@ impl Counts {
         if let Some(place) = self.places.get(client) {
             return *place;
         }
-        if self.clients.len() > MAX_CLIENTS {
-            return REST;
-        }
-        self.clients.push(client.clone());
-        let place = self.clients.len() - 1;
+        let place = match self.free.pop() {
+            Some(place) => place,
+            None if self.clients.len() > MAX_CLIENTS => return REST,
+            None => {
+                self.clients.push(ClientName::default());
+                self.clients.len() - 1
+            }
+        };
+        self.clients[place] = client.clone();
         self.places.insert(client.clone(), place);
         place
     }
 
-    /// Adds what another table has, the clients of which have other places.
-    fn merge(&mut self, other: &Self) {
+    /// Counts what these clients did as that of others, and frees their places.
+    fn free(&mut self, places: &[usize]) {
+        for uses in self.groups.values_mut().chain([&mut self.rest]) {
+            let gone: Vec<Use> = uses
+                .extract_if(.., |(client, _)| places.contains(client))
+                .map(|(_, used)| used)
+                .collect();
+            for used in gone {
+                of_client(uses, REST).add(&used);
+            }
+        }
+        for place in places {
+            let client = std::mem::take(&mut self.clients[*place]);
+            self.places.remove(&client);
+            self.free.push(*place);
+        }
+    }
+
+    /// Adds what another table has, the clients of which have other places. Returns their places here.
+    fn merge(&mut self, other: &Self) -> Vec<usize> {
         let clients = other.clients.iter().enumerate();
         let places: Vec<usize> = clients
             .map(|(place, client)| match place {
@@ -291,6 +340,7 @@ impl Counts {
         for (client, used) in &other.rest {
             of_client(&mut self.rest, places[*client]).add(used);
         }
+        places.into_iter().filter(|place| *place != REST).collect()
     }
 
     fn of(&mut self, group: &[u8], client: usize) -> &mut Use {
@@ -427,10 +477,7 @@ mod tests {
 
     #[test]
     fn namespaces_that_are_gone_make_place_for_others() {
-        let mut total = Total {
-            counts: Counts::new(1),
-            used_at: HashMap::new(),
-        };
+        let mut total = Total::new(1);
         let mut now = Instant::now();
         // Many more in the end than there are places.
         for round in 0..20 {
@@ -448,6 +495,50 @@ mod tests {
         assert_eq!(total.used_at.len(), groups.len() - 1);
         let all = groups.values().flatten().map(|(_, used)| used.writes);
         assert_eq!(all.sum::<u64>(), 20_000, "none is lost");
+    }
+
+    #[test]
+    fn clients_that_are_gone_make_place_for_others() {
+        let mut total = Total::new(1);
+        let mut now = Instant::now();
+        // Many more in the end than there are places.
+        for round in 0..20 {
+            let mut recent = Counts::new(1);
+            for number in 0..50 {
+                let place = recent.place(&client(1000 * round + number));
+                recent.of(b"/a/", place).reads += 1;
+                recent.of(format!("/{number}/").as_bytes(), place).reads += 1;
+            }
+            // One stays.
+            let stays = recent.place(&client(1_000_000));
+            recent.of(b"/b/", stays).reads += 1;
+            total.merge(&recent, now);
+            now += IDLE_TIME / 3;
+        }
+        let counts = &total.counts;
+        assert!(
+            counts.clients.len() <= MAX_CLIENTS,
+            "{}",
+            counts.clients.len()
+        );
+        let last = counts.places[&client(19_049)];
+        assert_eq!(counts.clients[last], client(19_049));
+        let stays = counts.places[&client(1_000_000)];
+        assert_eq!(
+            counts.groups[&b"/b/"[..]],
+            [(
+                stays,
+                Use {
+                    reads: 20,
+                    ..Use::default()
+                }
+            )]
+        );
+        let all = counts.groups.values().flatten().map(|(_, used)| used.reads);
+        assert_eq!(all.sum::<u64>(), 20 * 101, "none is lost");
+        for uses in counts.groups.values() {
+            assert!(uses.iter().all(|(place, _)| !counts.free.contains(place)));
+        }
     }
 
     #[test]

@@ -109,19 +109,33 @@ struct Earlier<'a> {
 }
 
 impl<'a> Earlier<'a> {
-    fn new(before: &'a [Use], now: &'a [Use]) -> Self {
-        let places: HashSet<_> = now.iter().map(place).collect();
+    fn new(before: &'a TopResponse, now: &'a TopResponse) -> Self {
+        let places: HashSet<_> = now.uses.iter().map(place).collect();
+        // The place of a client that is gone is another one's later.
+        let is_same = |used: &&Use| {
+            let place = used.client as usize;
+            before.clients.get(place) == now.clients.get(place)
+        };
+        let (kept, gone): (Vec<&Use>, Vec<&Use>) = before.uses.iter().partition(is_same);
         Self {
-            uses: before.iter().map(|it| (place(it), it)).collect(),
-            has_rest: before.iter().any(|it| it.is_rest),
-            has_lost: before.iter().any(|it| !places.contains(&place(it))),
+            has_rest: kept.iter().any(|it| it.is_rest),
+            has_lost: !gone.is_empty() || kept.iter().any(|it| !places.contains(&place(it))),
+            uses: kept.into_iter().map(|it| (place(it), it)).collect(),
+        }
+    }
+
+    fn none() -> Self {
+        Self {
+            uses: HashMap::new(),
+            has_rest: false,
+            has_lost: false,
         }
     }
 
     /// Returns the use before, if it is known to be of the same requests.
-    fn of(&self, now: &'a Use) -> Option<Use> {
+    fn of(&self, now: &'a Use, client: &Client) -> Option<Use> {
         let found = self.uses.get(&place(now)).map(|it| (*it).clone());
-        match now.is_rest {
+        match now.is_rest || client.is_rest {
             true if self.has_lost => None,
             // It was part of the rest, or there was none of it.
             false if self.has_rest => found,
@@ -138,8 +152,8 @@ impl Frame {
         let counted_ms = now.counted_ms.saturating_sub(from_ms).max(1);
         let counted_s = counted_ms as f64 / 1000.0;
         let earlier = match is_same {
-            true => Earlier::new(&before.uses, &now.uses),
-            false => Earlier::new(&[], &now.uses),
+            true => Earlier::new(before, now),
+            false => Earlier::none(),
         };
         let mut groups: BTreeMap<String, Row> = BTreeMap::new();
         for group in &now.groups {
@@ -150,9 +164,9 @@ impl Frame {
         }
         let mut clients: BTreeMap<u32, Row> = BTreeMap::new();
         for used in &now.uses {
-            let rates = Rates::new(earlier.of(used).as_ref(), used, counted_s);
             let client = now.clients.get(used.client as usize);
             let client = client.cloned().unwrap_or_default();
+            let rates = Rates::new(earlier.of(used, &client).as_ref(), used, counted_s);
             let group = group_name(&used.prefix, used.is_rest);
             let row = clients.entry(used.client).or_insert_with(|| Row {
                 name: client_name(&client),
@@ -371,6 +385,40 @@ mod tests {
         let frame = Frame::between(&before, &now);
         assert_eq!(reads(&frame, "/registry/leases/"), 7.0);
         assert_eq!(reads(&frame, REST), 5.0);
+    }
+
+    #[test]
+    fn what_a_client_did_that_is_gone_is_no_rate_of_others() {
+        let clients = |second: &str| {
+            let others = Client {
+                is_rest: true,
+                ..Client::default()
+            };
+            let second = Client {
+                address: second.to_owned(),
+                ..Client::default()
+            };
+            vec![others, second]
+        };
+        let used = |client, reads| Use {
+            prefix: "/a/".to_owned(),
+            client,
+            reads,
+            ..Use::default()
+        };
+        let answer = |counted_ms, second: &str, uses| TopResponse {
+            counting: 1,
+            counted_ms,
+            clients: clients(second),
+            uses,
+            ..TopResponse::default()
+        };
+        let before = answer(1000, "10.0.0.1", vec![used(0, 10), used(1, 1_000_000)]);
+        // Its place is empty, then another one's.
+        let now = answer(2000, "", vec![used(0, 1_000_010)]);
+        assert_eq!(reads(&Frame::between(&before, &now), "/a/"), 0.0);
+        let now = answer(2000, "10.0.0.2", vec![used(0, 1_000_010), used(1, 7)]);
+        assert_eq!(reads(&Frame::between(&before, &now), "/a/"), 7.0);
     }
 
     #[test]
