@@ -7,7 +7,7 @@ use clap::Parser;
 use command_line::with_unit;
 
 use crate::error::ShellError;
-use crate::render::Format;
+use crate::render::{Blobs, Format};
 
 /// The original's default.
 const TIMEOUT: &str = "2s";
@@ -87,6 +87,10 @@ pub struct Args {
     #[arg(long, value_name = "TEXT")]
     pub nullvalue: Option<String>,
 
+    /// Show blobs that hold text as text, or all as bytes. Without it: text at a terminal, bytes elsewhere
+    #[arg(long, value_name = "FORM", value_enum, hide_possible_values = false)]
+    pub blobs: Option<Blobs>,
+
     /// Rows without the names of their columns
     #[arg(long)]
     pub no_header: bool,
@@ -136,6 +140,15 @@ impl Args {
             }
             (first, second) => (first.clone().or(default), second.clone()),
         }
+    }
+
+    /// Returns the form of blobs. What scripts read is as the original has it.
+    pub fn blobs(&self, is_terminal: bool) -> Blobs {
+        let usual = match is_terminal {
+            true => Blobs::Text,
+            false => Blobs::Bytes,
+        };
+        self.blobs.unwrap_or(usual)
     }
 
     /// Returns whether `dqlite help` was typed: a database of that name needs servers.

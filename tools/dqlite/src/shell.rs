@@ -41,6 +41,7 @@ impl Shell {
                 format: args.format,
                 null: args.nullvalue.clone(),
                 has_header: !args.no_header,
+                blobs: args.blobs(io::stdout().is_terminal()),
             },
             has_timer: false,
             force: args.force,

@@ -37,7 +37,7 @@ const fn entry(
     }
 }
 
-pub const COMMANDS: [Entry; 26] = [
+pub const COMMANDS: [Entry; 27] = [
     entry(
         ".cluster",
         "",
@@ -133,6 +133,12 @@ pub const COMMANDS: [Entry; 26] = [
         "show rows as tabular, json, jsonl, csv, box or line",
     ),
     entry(".headers", "<on|off>", (1, 1), "show the names of columns"),
+    entry(
+        ".blobs",
+        "<bytes|text>",
+        (1, 1),
+        "show blobs that hold text as text, or their bytes",
+    ),
     entry(".nullvalue", "<text>", (1, 1), "what stands for NULL"),
     entry(
         ".timer",

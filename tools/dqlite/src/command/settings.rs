@@ -6,7 +6,7 @@ use clap::ValueEnum;
 
 use super::Next;
 use crate::error::ShellError;
-use crate::render::Format;
+use crate::render::{Blobs, Format};
 use crate::shell::Shell;
 
 /// The largest script, in bytes: it is read whole.
@@ -23,6 +23,11 @@ pub fn set(shell: &mut Shell, name: &str, value: &str) -> Result<(), ShellError>
                     "unknown format {value}: tabular, json, jsonl, csv, box or line"
                 ))
             })?;
+        }
+        ".blobs" => {
+            let unknown =
+                |_| ShellError::usage(format!("blobs are shown as bytes or text, not {value}"));
+            shell.style.blobs = Blobs::from_str(value, true).map_err(unknown)?;
         }
         ".nullvalue" => shell.style.null = Some(value.to_owned()),
         ".headers" => shell.style.has_header = switch(value)?,

@@ -208,7 +208,7 @@ impl Shell {
         let style = crate::render::Style {
             format: crate::render::Format::Csv,
             has_header: false,
-            null: None,
+            ..crate::render::Style::default()
         };
         if self.session.is_in_transaction() || self.session.database.is_none() {
             return Vec::new();

@@ -8,6 +8,7 @@ mod csv;
 mod go;
 mod json;
 mod line;
+mod readable;
 mod spool;
 mod tabular;
 mod tabwriter;
@@ -40,6 +41,16 @@ pub enum Format {
     Line,
 }
 
+/// The form in which blobs are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Blobs {
+    /// As the format has them, such as [0 255] or x'00ff'.
+    #[default]
+    Bytes,
+    /// As text where they hold text.
+    Text,
+}
+
 /// The settings that the formats have in common.
 #[derive(Debug, Clone)]
 pub struct Style {
@@ -47,6 +58,7 @@ pub struct Style {
     /// The text for NULL in tabular, csv, box and line; by default each has its own.
     pub null: Option<String>,
     pub has_header: bool,
+    pub blobs: Blobs,
 }
 
 impl Default for Style {
@@ -55,6 +67,7 @@ impl Default for Style {
             format: Format::Tabular,
             null: None,
             has_header: true,
+            blobs: Blobs::Bytes,
         }
     }
 }
@@ -73,13 +86,17 @@ pub trait Renderer {
 }
 
 pub fn renderer(style: &Style, columns: &[String]) -> io::Result<Box<dyn Renderer + Send>> {
-    Ok(match style.format {
+    let renderer: Box<dyn Renderer + Send> = match style.format {
         Format::Tabular => Box::new(tabular::Tabular::new(style, columns)?),
         Format::Json => Box::new(json::Json::new(columns, json::Form::Array)?),
         Format::Jsonl => Box::new(json::Json::new(columns, json::Form::Lines)?),
         Format::Csv => Box::new(csv::Csv::new(style, columns)?),
         Format::Box => Box::new(boxed::Boxed::new(style, columns)?),
         Format::Line => Box::new(line::Line::new(style, columns)),
+    };
+    Ok(match style.blobs {
+        Blobs::Bytes => renderer,
+        Blobs::Text => Box::new(readable::Readable(renderer)),
     })
 }
 

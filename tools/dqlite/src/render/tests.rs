@@ -131,6 +131,31 @@ fn lines_name_their_columns() {
 }
 
 #[test]
+fn blobs_that_hold_text_are_shown_as_text_where_that_is_asked_for() {
+    let blob = |bytes: &'static [u8]| Value::Blob(Bytes::from_static(bytes));
+    let rows = [vec![blob(b"abc"), blob(&[0, 255])]];
+    let columns = ["a", "b"];
+    for (format, bytes, text) in [
+        (Format::Tabular, "[97 98 99]", "abc"),
+        (Format::Jsonl, "\"x'616263'\"", "\"abc\""),
+        (Format::Csv, "616263", "abc"),
+    ] {
+        let other = match format {
+            Format::Tabular => "[0 255]",
+            _ => "00ff",
+        };
+        for (blobs, shown_as) in [(Blobs::Bytes, bytes), (Blobs::Text, text)] {
+            let style = Style {
+                blobs,
+                ..style(format)
+            };
+            let shown = shown(&style, &columns, &rows);
+            assert!(shown.contains(shown_as) && shown.contains(other), "{shown}");
+        }
+    }
+}
+
+#[test]
 fn null_is_what_was_asked_for() {
     let style = Style {
         null: Some("-".into()),
