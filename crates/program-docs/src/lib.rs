@@ -57,12 +57,22 @@ impl Generated {
             Self::Completion(shell) => {
                 let name = program.get_name().to_owned();
                 let mut text = Vec::new();
-                clap_complete::generate(shell, &mut program, name, &mut text);
-                out.write_all(&text)
+                clap_complete::generate(shell, &mut program, &name, &mut text);
+                match shell {
+                    Shell::Bash => out.write_all(with_one_name(&text, &name).as_bytes()),
+                    _ => out.write_all(&text),
+                }
             }
             Self::Man => man(program, out),
         }
     }
+}
+
+/// In the script for bash, a program with a hyphen in its name has two names: one where a sub-command is recognised, and
+/// another where its flags are listed, so that none are offered.
+fn with_one_name(script: &[u8], name: &str) -> String {
+    let (listed, recognised) = (name.replace('-', "__subcmd__"), name.replace('-', "__"));
+    String::from_utf8_lossy(script).replace(&listed, &recognised)
 }
 
 /// One page, with a section for each sub-command.
@@ -136,6 +146,28 @@ mod tests {
             "k8sd --generate man sql",
         ] {
             assert!(asked(&words(wrong)).unwrap().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn each_sub_command_that_bash_recognises_has_its_flags_listed() {
+        let deep = Command::new("pull-up").subcommand(Command::new("at-once"));
+        let program = Command::new("row-boat").subcommand(deep);
+        let mut script = Vec::new();
+        let bash = Generated::Completion(Shell::Bash);
+        bash.write(program, &mut script).unwrap();
+        let script = String::from_utf8(script).unwrap();
+        let recognised = script.lines().filter_map(|line| {
+            let name = line.trim().strip_prefix("cmd=\"")?;
+            name.strip_suffix('"').filter(|name| !name.is_empty())
+        });
+        let recognised: Vec<&str> = recognised.collect();
+        assert!(recognised.len() > 3, "{script}");
+        for name in recognised {
+            assert!(
+                script.contains(&format!("\n        {name})\n")),
+                "{name}: {script}"
+            );
         }
     }
 
