@@ -304,22 +304,24 @@
   const TOP_ROWS = 20;
   let topBefore = null, topTimer = null;
   const showTop = (now) => {
-    const before = topBefore && topBefore.counting === now.counting ? topBefore : { counted_ms: 0, uses: [] };
+    const before = topBefore && topBefore.counting === now.counting ? topBefore : { counted_ms: 0, uses: [], clients: [] };
     const counted = Math.max(1, now.counted_ms - before.counted_ms) / 1000;
     const key = (it) => it.client + " " + it.prefix;
     // What was among others, or is now, has nothing to compare with.
     const OTHERS = "(others)", places = new Set(now.uses.map(key));
-    const earlier = new Map(before.uses.map((it) => [key(it), it]));
-    const hadOthers = before.uses.some((it) => it.prefix === OTHERS), lost = before.uses.some((it) => !places.has(key(it)));
+    // The place of a client that is gone is another one's later.
+    const stays = (it) => JSON.stringify(before.clients[it.client]) === JSON.stringify(now.clients[it.client]);
+    const kept = before.uses.filter(stays), earlier = new Map(kept.map((it) => [key(it), it]));
+    const hadOthers = kept.some((it) => it.prefix === OTHERS), lost = kept.length < before.uses.length || kept.some((it) => !places.has(key(it)));
     const groups = new Map(now.groups.map((it) => [it.prefix, { ...it, reads: 0, writes: 0, watchers: 0, most: 0, mostly: "" }]));
     const clients = new Map();
-    const name = (client) => (client.user || client.agent || "?") + " at " + client.address;
+    const name = (client) => [client.user || client.agent, client.address].filter(Boolean).join(" at ");
     const add = (row, reads, writes, watchers, other) => {
       row.reads += reads; row.writes += writes; row.watchers += watchers;
       if (reads + writes > row.most) { row.most = reads + writes; row.mostly = other; }
     };
     for (const it of now.uses) {
-      const unknown = it.prefix === OTHERS ? lost : hadOthers && !earlier.has(key(it));
+      const unknown = it.prefix === OTHERS || it.client === 0 ? lost : hadOthers && !earlier.has(key(it));
       const old = unknown ? it : earlier.get(key(it)) || { reads: 0, writes: 0 };
       const reads = Math.max(0, it.reads - old.reads) / counted, writes = Math.max(0, it.writes - old.writes) / counted;
       const client = now.clients[it.client], group = groups.get(it.prefix);
@@ -345,9 +347,9 @@
     if (!at("top").open || document.hidden) return;
     try {
       const answer = await fetch("/top.json", { signal: AbortSignal.timeout(ANSWER_MS), cache: "no-store" });
-      if (answer.ok) showTop(await answer.json()); else at("top-note").textContent = await answer.text();
+      if (answer.ok) showTop(await answer.json()); else at("top-note").textContent = (await answer.text()).replace(/^./, (it) => it.toUpperCase());
     } catch (error) {
-      at("top-note").textContent = "the server does not answer";
+      at("top-note").textContent = "The server does not answer";
     }
     if (topTimer === null) topTimer = setTimeout(pollTop, POLL_MS);
   };
