@@ -412,7 +412,7 @@ fn read(dir: &Path, name: &str) -> String {
     fs::read_to_string(dir.join(name)).unwrap()
 }
 
-/// What `status` says of the cluster, asked from the directory of this node.
+/// Returns what `status` says of the cluster, asked from the directory of this node.
 async fn status(node: &Server) -> serde_json::Value {
     let dir = node.storage_dir();
     let asked = spawn_blocking(move || run(&["status", "--json"], &dir));

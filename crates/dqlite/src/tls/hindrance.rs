@@ -1,4 +1,4 @@
-//! What is in the way of another pair in a directory, found out before anything is changed.
+//! Finds what is in the way of another pair in a directory, before anything is changed.
 
 use std::{
     fs,
