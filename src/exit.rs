@@ -8,16 +8,9 @@ use crate::{
     backup::BackupError,
     cluster::{node::StartError, status::Health},
     commands::{
-        certs::CertsError,
-        doctor::{DoctorError, Fault},
-        init::InitError,
-        inspect::InspectError,
-        migrator::MigrateError,
-        recover::RecoverError,
-        restore::RestoreError,
-        roll_back::RollBackError,
-        snap::HookError,
-        top::TopError,
+        certs::CertsError, doctor::DoctorError, init::InitError, inspect::InspectError,
+        migrator::MigrateError, recover::RecoverError, restore::RestoreError,
+        roll_back::RollBackError, snap::HookError, top::TopError,
     },
     config::ConfigError,
     remote::RemoteError,
@@ -201,22 +194,6 @@ impl From<&InspectError> for Exit {
 }
 
 /// Those that a start, or `status`, ends with.
-impl From<Fault> for Exit {
-    fn from(fault: Fault) -> Self {
-        match fault {
-            Fault::Data => Self::Data,
-            Fault::Config => Self::Config,
-            Fault::Listen => Self::Listen,
-            Fault::DiskFull => Self::DiskFull,
-            Fault::NoLeader => Self::NoLeader,
-            Fault::Unreachable => Self::Unreachable,
-            Fault::TimedOut => Self::TimedOut,
-            Fault::Refused => Self::Refused,
-            Fault::Degraded => Self::Degraded,
-        }
-    }
-}
-
 impl From<&DoctorError> for Exit {
     fn from(error: &DoctorError) -> Self {
         match error {

@@ -4,7 +4,10 @@ use std::{collections::HashSet, fmt};
 
 use serde::Serialize;
 
-use crate::cluster::status;
+use crate::Exit;
+
+/// The page with the sections, unless another one is named.
+const PAGE: &str = "docs/operations.md";
 
 /// The severity of a finding, the worst last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -36,6 +39,22 @@ pub enum Fault {
     Degraded,
 }
 
+impl From<Fault> for Exit {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Data => Self::Data,
+            Fault::Config => Self::Config,
+            Fault::Listen => Self::Listen,
+            Fault::DiskFull => Self::DiskFull,
+            Fault::NoLeader => Self::NoLeader,
+            Fault::Unreachable => Self::Unreachable,
+            Fault::TimedOut => Self::TimedOut,
+            Fault::Refused => Self::Refused,
+            Fault::Degraded => Self::Degraded,
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
     pub severity: Severity,
@@ -43,7 +62,7 @@ pub struct Finding {
     pub subject: &'static str,
     pub text: String,
     pub remedy: Option<String>,
-    /// The section of docs/operations.md about it.
+    /// The section of the page about it.
     pub section: Option<&'static str>,
     #[serde(skip)]
     fault: Option<Fault>,
@@ -80,7 +99,7 @@ impl Finding {
         }
     }
 
-    /// Adds what to do, and where docs/operations.md says more.
+    /// Adds what to do, and the section that says more.
     pub fn with_remedy(self, remedy: impl Into<String>, section: &'static str) -> Self {
         Self {
             remedy: Some(remedy.into()),
@@ -96,20 +115,6 @@ impl Finding {
             ..self
         }
     }
-
-    /// Takes over what the judge of the cluster has found.
-    pub fn of_cluster(severity: Severity, found: &status::Finding) -> Self {
-        let fault = match (severity, found.kind) {
-            (Severity::Problem, status::Kind::NoLeader) => Some(Fault::NoLeader),
-            (Severity::Problem, _) => Some(Fault::Degraded),
-            _ => None,
-        };
-        Self {
-            fault,
-            ..Self::new(severity, "cluster", found.text.clone())
-        }
-        .with_remedy(found.remedy.clone(), found.section)
-    }
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -117,6 +122,9 @@ pub struct Diagnosis {
     /// The thing that was looked at: a directory or an endpoint.
     pub about: String,
     pub findings: Vec<Finding>,
+    /// The page with the sections.
+    #[serde(skip)]
+    page: &'static str,
 }
 
 impl Diagnosis {
@@ -125,7 +133,16 @@ impl Diagnosis {
         let mut seen = HashSet::new();
         findings.retain(|finding| seen.insert((finding.subject, finding.text.clone())));
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
-        Self { about, findings }
+        Self {
+            about,
+            findings,
+            page: PAGE,
+        }
+    }
+
+    /// Has the sections in another page.
+    pub fn with_page(self, page: &'static str) -> Self {
+        Self { page, ..self }
     }
 
     /// Returns the worst kind of all problems; none if there is no problem.
@@ -159,9 +176,7 @@ impl fmt::Display for Diagnosis {
             };
             let text = finding.text.replace('\n', "\n         ");
             writeln!(f, "{severity:<8} {}: {text}", finding.subject)?;
-            let section = finding
-                .section
-                .map(|it| format!("docs/operations.md, \"{it}\""));
+            let section = finding.section.map(|it| format!("{}, \"{it}\"", self.page));
             match (&finding.remedy, section) {
                 (Some(remedy), Some(section)) => {
                     writeln!(f, "         What to do: {remedy} ({section})")?;

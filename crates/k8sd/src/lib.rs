@@ -13,6 +13,7 @@
 //! | `copy` | a directory of dqlite, file by file |
 //! | `offline` | the database of a node that does not run, on a copy |
 //! | `source` | where answers to SQL come from |
+//! | `doctor` | everything that can be checked about a member |
 //! | `leave` | a node that goes |
 //! | `recover` | from a lost majority back to a cluster |
 //! | `datastore` | the datastore that the cluster runs: its pair, its directory, its own dqlite cluster |
@@ -39,6 +40,7 @@ mod cluster;
 mod copy;
 mod daemon;
 mod database;
+pub mod doctor;
 mod failpoint;
 mod leave;
 pub mod offline;

@@ -3,13 +3,13 @@
 use etcd_proto::etcdserverpb::{MemberListRequest, StatusRequest, StatusResponse};
 use tables::bytes;
 
-use super::diagnosis::{Fault, Finding, Severity};
 use crate::{
     args::{Args, DoctorArgs},
-    cluster::status::{Report, StatusTargets, gather},
+    cluster::status::{self, Report, StatusTargets, gather},
     remote::{EndpointUrl, Remote, RemoteError},
     store::QuotaBytes,
 };
+use command_line::{Fault, Finding, Severity};
 
 /// The part of the quota from which on it is worth a warning, in percent.
 const QUOTA_WARNING_PERCENT: u64 = 80;
@@ -41,12 +41,8 @@ pub async fn by_directory(
     let problems = problems
         .iter()
         .filter(|it| runs || !it.text.starts_with(&own));
-    findings.extend(problems.map(|it| Finding::of_cluster(Severity::Problem, it)));
-    findings.extend(
-        warnings
-            .iter()
-            .map(|it| Finding::of_cluster(Severity::Warning, it)),
-    );
+    findings.extend(problems.map(|it| of_judge(Severity::Problem, it)));
+    findings.extend(warnings.iter().map(|it| of_judge(Severity::Warning, it)));
     match &report.leader {
         _ if report.problems.is_empty() => {
             findings.push(Finding::ok("cluster", report.summary.clone()));
@@ -62,6 +58,19 @@ pub async fn by_directory(
         findings.extend(quota.map(|limit| of_quota(total.saturating_sub(free), limit)));
     }
     Some(report)
+}
+
+/// Takes over what the judge of the cluster has found.
+fn of_judge(severity: Severity, found: &status::Finding) -> Finding {
+    let text = found.text.clone();
+    let finding = match (severity, found.kind) {
+        (Severity::Problem, status::Kind::NoLeader) => {
+            Finding::problem(Fault::NoLeader, "cluster", text)
+        }
+        (Severity::Problem, _) => Finding::problem(Fault::Degraded, "cluster", text),
+        _ => Finding::new(severity, "cluster", text),
+    };
+    finding.with_remedy(found.remedy.clone(), found.section)
 }
 
 fn of_quota(used: u64, limit: u64) -> Finding {

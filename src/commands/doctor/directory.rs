@@ -9,11 +9,11 @@ use dqlite::{
 };
 use tables::bytes;
 
-use super::diagnosis::{Fault, Finding};
 use crate::{
     args::Args,
     config::{self, ConfigError, INIT, KEY, Start, Survey, UPDATE, next_of},
 };
+use command_line::{Fault, Finding};
 
 /// Files of a directory that are looked at: an engine has some tens.
 const MAX_FILES: usize = 4096;

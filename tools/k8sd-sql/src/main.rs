@@ -7,10 +7,17 @@ mod print;
 mod prompt;
 mod recover;
 mod serve;
+mod shutdown;
 mod sql;
 mod verbs;
 
-use std::{env, io::stdout, process::ExitCode, thread, time::Duration};
+use std::{
+    env,
+    io::{Write, stdout},
+    process::ExitCode,
+    thread,
+    time::Duration,
+};
 
 use clap::{CommandFactory, Parser};
 use command_line::Exit;
@@ -150,6 +157,20 @@ async fn run(args: Args) -> Result<ExitCode, Failure> {
             if !left.map_err(failed("Failed to leave the cluster."))? {
                 eprintln!("This node has no other members to leave.");
             }
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Doctor { json } => {
+            let diagnosis = k8sd::doctor::diagnose(&state, k8sd::time::now_s()).await;
+            match json {
+                true => writeln!(stdout(), "{:#}", serde_json::json!(diagnosis))?,
+                false => write!(stdout(), "{diagnosis}")?,
+            }
+            let exit = diagnosis.worst().map_or(Exit::Stopped, Exit::from);
+            Ok(exit.into())
+        }
+        Command::Shutdown => {
+            let ended = shutdown::run(&state).await;
+            ended.map_err(failed("Failed to stop the daemon."))?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Completion { shell } => {

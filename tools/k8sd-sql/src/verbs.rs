@@ -155,16 +155,12 @@ pub async fn run(daemon: &Target, command: Command) -> Result<ExitCode, Failure>
                 return Ok(ExitCode::FAILURE);
             }
         }
-        Command::Shutdown => {
-            let asked = daemon
-                .call::<Value>(POST, "/core/control/shutdown", None, ASK_TIMEOUT)
-                .await;
-            asked.map_err(failed("Failed to stop the daemon."))?;
-        }
         Command::Daemon { .. }
         | Command::Sql(_)
         | Command::Recover(_)
         | Command::Leave
+        | Command::Doctor { .. }
+        | Command::Shutdown
         | Command::Completion { .. } => unreachable!("these do not ask a daemon"),
     }
     Ok(ExitCode::SUCCESS)

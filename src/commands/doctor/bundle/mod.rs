@@ -4,6 +4,8 @@
 mod redact;
 mod sources;
 
+pub use self::sources::UNITS;
+
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write},
@@ -15,7 +17,9 @@ use flate2::{Compression, write::GzEncoder};
 use tar::{Builder, Header};
 
 use self::redact::redacted;
-use super::{Diagnosis, DoctorError};
+use command_line::Diagnosis;
+
+use super::DoctorError;
 use crate::{args::Args, cluster::status::Report};
 
 /// Bytes of one text in the bundle: its end is kept.

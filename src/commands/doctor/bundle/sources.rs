@@ -20,7 +20,7 @@ use tokio::{
 use crate::{address::ListenSocket, args::Args, config};
 
 /// The units of the packages and of the snap.
-const UNITS: [&str; 2] = ["k8s-dqlite.service", "snap.k8s-dqlite.k8s-dqlite.service"];
+pub const UNITS: [&str; 2] = ["k8s-dqlite.service", "snap.k8s-dqlite.k8s-dqlite.service"];
 
 /// Lines of the journal.
 const MAX_LINES: &str = "20000";

@@ -4,6 +4,7 @@ mod addresses;
 mod daemon;
 mod damage;
 mod datastore;
+mod doctor;
 mod ghosts;
 mod joins;
 mod microcluster;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    daemon::wait_for,
+    daemon::{Daemon, wait_for},
     recover::{count, three},
 };
 
@@ -51,4 +51,13 @@ fn a_member_without_a_majority_stops_at_once_and_loses_nothing() {
         nodes[0].run(&["members"]).status.success()
     });
     assert_eq!(count(&nodes[0], "select sum(a) from t"), "42");
+}
+
+#[test]
+fn a_shutdown_returns_when_the_daemon_has_ended() {
+    let mut daemon = Daemon::bootstrapped("node1");
+    daemon.good(&["shutdown"]);
+    assert!(daemon.has_ended());
+    let told = daemon.bad(&["shutdown"]);
+    assert!(told.contains("The daemon does not run"), "{told}");
 }
