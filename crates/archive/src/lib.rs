@@ -18,10 +18,12 @@
 //! All of this is pure. Encryption, where it is on, is around the bytes that are described here.
 #![forbid(unsafe_code)]
 
+mod chain;
 mod format;
 mod names;
 
 pub use self::{
+    chain::{ChainError, End, Listing},
     format::{
         BaseInfo, Delta, DeltaError, Digest, HEADER_BYTES, Header, Kind, MAX_DELTA_BYTES, Record,
         RecordChange,
