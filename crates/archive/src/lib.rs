@@ -14,13 +14,15 @@
 //! | `format/` | the bytes of a delta |
 //! | `names.rs` | names of objects, in the order of revisions |
 //! | `chain/` | which base and which deltas lead to a revision, and whether they fit each other |
+//! | `objects/` | reading and writing objects |
 //!
-//! All of this is pure. Encryption, where it is on, is around the bytes that are described here.
+//! All but the last is pure. Encryption, where it is on, is around the bytes that are described here.
 #![forbid(unsafe_code)]
 
 mod chain;
 mod format;
 mod names;
+mod objects;
 
 pub use self::{
     chain::{ChainError, End, Listing},
@@ -29,4 +31,5 @@ pub use self::{
         RecordChange,
     },
     names::{BaseName, DeltaName, ObjectName},
+    objects::{BaseUpload, ObjectError, Objects, Put},
 };

@@ -1,23 +1,23 @@
 //! The names in a place, and which of them matter for a revision.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use etcd_state::mvcc::Revision;
 
 use crate::{BaseName, DeltaName, ObjectName};
 
-/// The names of an archive's objects. A list may be late: objects that are there can be missing from it at its end.
+/// The names of an archive's objects, with their bytes in the store. A list may be late: objects that are there can be missing from it at its end.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Listing {
-    pub bases: BTreeSet<BaseName>,
-    pub deltas: BTreeSet<DeltaName>,
+    pub bases: BTreeMap<BaseName, u64>,
+    pub deltas: BTreeMap<DeltaName, u64>,
 }
 
 impl Listing {
-    pub fn insert(&mut self, name: ObjectName) {
+    pub fn insert(&mut self, name: ObjectName, bytes: u64) {
         match name {
-            ObjectName::Base(name) => self.bases.insert(name),
-            ObjectName::Delta(name) => self.deltas.insert(name),
+            ObjectName::Base(name) => self.bases.insert(name, bytes),
+            ObjectName::Delta(name) => self.deltas.insert(name, bytes),
         };
     }
 
@@ -32,7 +32,7 @@ impl Listing {
             revision,
             nonce: u64::MAX,
         };
-        self.bases.range(..=last).rev().copied()
+        self.bases.range(..=last).rev().map(|(name, _)| *name)
     }
 
     /// Returns the deltas of which one announces a base, if any does: the last one that begins at its revision or before, which
@@ -45,7 +45,7 @@ impl Listing {
         let after = base.revision.next();
         let continuing = self.deltas.range(next(after, 0)..=next(after, u32::MAX));
         let before = self.deltas.range(..next(after, 0)).next_back();
-        continuing.chain(before).copied()
+        continuing.chain(before).map(|(name, _)| *name)
     }
 
     /// Returns the deltas behind one that hold changes up to a revision.
@@ -55,8 +55,7 @@ impl Listing {
         revision: Revision,
     ) -> impl Iterator<Item = DeltaName> {
         let deltas = self.deltas.range(announcement..).skip(1);
-        deltas
-            .take_while(move |name| name.first <= revision)
-            .copied()
+        let names = deltas.map(|(name, _)| *name);
+        names.take_while(move |name| name.first <= revision)
     }
 }

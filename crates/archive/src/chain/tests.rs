@@ -84,9 +84,9 @@ fn chain(steps: &[Step]) -> Vec<(Header, Digest)> {
 fn listing(chain: &[(Header, Digest)]) -> Listing {
     let mut listing = Listing::default();
     for (header, _) in chain {
-        listing.insert(ObjectName::Delta(header.name));
+        listing.insert(ObjectName::Delta(header.name), 1);
         if let Some((base, _)) = header.base() {
-            listing.insert(ObjectName::Base(base));
+            listing.insert(ObjectName::Base(base), 1);
         }
     }
     listing
