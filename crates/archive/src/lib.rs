@@ -31,5 +31,5 @@ pub use self::{
         RecordChange,
     },
     names::{BaseName, DeltaName, ObjectName},
-    objects::{BaseUpload, ObjectError, Objects, Put},
+    objects::{BaseUpload, Moment, ObjectError, Objects, Put, Route, RouteError},
 };

@@ -6,6 +6,9 @@
 mod attempts;
 mod base;
 mod delta;
+mod route;
+#[cfg(test)]
+mod route_tests;
 #[cfg(test)]
 mod tests;
 
@@ -16,7 +19,11 @@ use tokio::time::timeout;
 use tokio_stream::StreamExt;
 
 use self::attempts::attempt;
-pub use self::{base::BaseUpload, delta::Put};
+pub use self::{
+    base::BaseUpload,
+    delta::Put,
+    route::{Moment, Route, RouteError},
+};
 use crate::{DeltaError, DeltaName, Listing};
 
 /// The longest that one request for a delta may take, or for a part of a base: 8 MiB at 2.2 Mbit/s.
