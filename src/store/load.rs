@@ -53,6 +53,7 @@ pub fn empty(options: StoreOptions) -> (Store, Replica) {
         metrics: Default::default(),
         recent_pages: Default::default(),
         recent_batches: Default::default(),
+        granted_leases: Default::default(),
         started: Instant::now(),
         published: watch::Sender::new(()),
     });

@@ -12,6 +12,7 @@ mod compaction;
 pub mod conversion;
 mod database;
 mod folded;
+mod granted_leases;
 mod hash;
 mod load;
 mod metrics;
@@ -46,7 +47,7 @@ use etcd_proto::etcdserverpb::{
 };
 use etcd_state::{
     auth::{self, Rules},
-    lease::{LeaseTable, LeaseView, NowMs},
+    lease::{LeaseCopy, LeaseTable, LeaseView, NowMs},
     mvcc::{History, LeaseId, Revision},
     requests::{self, Limits, RangeStream, RequestError, Sender},
     settings::Settings,
@@ -58,7 +59,6 @@ use tokio::{
     time::timeout,
 };
 
-use self::recent_batches::RecentBatches;
 pub use self::{
     change_table::register as register_change_table,
     cluster::{Alone, Cluster, Confirmed},
@@ -79,6 +79,7 @@ pub use self::{
     schema::{ROWS_VERSION as ROWS_SCHEMA, VERSION as NEWEST_SCHEMA},
     writer::{CommitObserver, Ended, Stop, WriterError},
 };
+use self::{granted_leases::GrantedLeases, recent_batches::RecentBatches};
 
 /// Requests that may wait for the writer; etcd refuses beyond 5,000 too.
 const MAX_QUEUED: usize = 5_000;
@@ -141,8 +142,9 @@ pub(crate) struct Shared {
     started: Instant,
     metrics: Metrics,
     recent_pages: pages::Recent,
-    /// Empty while there are no other nodes.
+    /// Empty while there are no other nodes and no archive.
     recent_batches: RecentBatches,
+    granted_leases: GrantedLeases,
     /// Notifies when history, settings or the compaction revision have changed.
     published: watch::Sender<()>,
 }
@@ -176,6 +178,11 @@ impl Store {
 
     pub fn cluster_id(&self) -> u64 {
         self.shared.cluster_id.load(Ordering::Relaxed)
+    }
+
+    /// Returns the id of this node as a member.
+    pub fn member_id(&self) -> u64 {
+        self.shared.member_id
     }
 
     pub fn limits(&self) -> Limits {
@@ -237,6 +244,32 @@ impl Store {
     pub fn packed_from(&self, first: Revision) -> Option<Arc<PackedBatch>> {
         let packed = self.shared.recent_batches.beginning_with(first)?;
         (packed.last <= self.revision()).then_some(packed)
+    }
+
+    /// Keeps what is written above a revision for the archive, within bounds.
+    pub fn hold_above(&self, revision: Revision) {
+        self.shared.granted_leases.note();
+        self.shared.recent_batches.hold_above(revision);
+    }
+
+    /// Returns about how many bytes the archive lacks.
+    pub fn held_bytes(&self) -> usize {
+        self.shared.recent_batches.held_bytes()
+    }
+
+    /// Returns the leases that were granted here and not forgotten yet, the oldest first, whether they are still there or not.
+    pub fn granted_leases(&self) -> Vec<LeaseCopy> {
+        self.shared.granted_leases.remembered()
+    }
+
+    /// Forgets the oldest ones of those leases: they are in the archive.
+    pub fn forget_granted_leases(&self, count: usize) {
+        self.shared.granted_leases.forget(count);
+    }
+
+    /// Reads leases and settings, and the revision that they belong to, once that is committed.
+    pub async fn snapshot_state(&self) -> Result<SnapshotState, RequestError> {
+        self.submit(ReadSnapshotState).await
     }
 
     /// Returns whether this node takes the writes.

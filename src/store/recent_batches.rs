@@ -1,5 +1,5 @@
-//! The batches that this node has written last, packed as the database has them, for the followers: who keeps up gets them
-//! as they are, and nothing is packed twice.
+//! The batches that this node has written last, packed as the database has them, for the followers and the archive: who
+//! keeps up gets them as they are, and nothing is packed twice.
 
 use std::{
     collections::VecDeque,
@@ -17,6 +17,10 @@ pub const BATCH_FORMAT: u32 = change_batch::FORMAT as u32;
 
 /// Bytes that are kept: a follower that is further behind gets rows from the history.
 const MAX_BYTES: usize = 4 * 1024 * 1024;
+
+/// Bytes that are kept for an archive that cannot be reached. Beyond this it takes what it lacks from the history, and a new
+/// base once that is compacted.
+const MAX_HELD_BYTES: usize = 64 * 1024 * 1024;
 
 /// Bytes of a batch that is kept: a message to a follower has one.
 const MAX_BATCH_BYTES: usize = 1024 * 1024;
@@ -44,6 +48,10 @@ struct Recent {
     /// In ascending order.
     batches: VecDeque<Arc<PackedBatch>>,
     bytes: usize,
+    /// The archive lacks what is above this revision; none if there is no archive.
+    held_above: Option<Revision>,
+    /// Bytes of the batches above that revision, kept or not.
+    held_bytes: usize,
 }
 
 impl RecentBatches {
@@ -63,12 +71,29 @@ impl RecentBatches {
         }
         let mut recent = self.lock();
         recent.bytes += bytes;
+        recent.held_bytes += bytes;
         recent.batches.push_back(Arc::new(packed));
-        while recent.bytes > MAX_BYTES
-            && let Some(oldest) = recent.batches.pop_front()
-        {
-            recent.bytes -= oldest.bytes();
-        }
+        recent.forget_old();
+    }
+
+    /// Keeps what is above a revision for the archive, within bounds.
+    pub fn hold_above(&self, revision: Revision) {
+        let mut recent = self.lock();
+        recent.held_above = Some(revision);
+        let newest_first = recent.batches.iter().rev();
+        let held = newest_first.take_while(|batch| batch.last > revision);
+        recent.held_bytes = held.map(|batch| batch.bytes()).sum();
+        recent.forget_old();
+    }
+
+    /// Returns whether an archive wants them.
+    pub fn is_held(&self) -> bool {
+        self.lock().held_above.is_some()
+    }
+
+    /// Returns about how many bytes the archive lacks.
+    pub fn held_bytes(&self) -> usize {
+        self.lock().held_bytes
     }
 
     /// Returns the batch that begins with a revision.
@@ -80,11 +105,29 @@ impl RecentBatches {
 
     /// Forgets all of them: another node may have written since.
     pub fn clear(&self) {
-        *self.lock() = Recent::default();
+        let mut recent = self.lock();
+        *recent = Recent {
+            held_above: recent.held_above,
+            ..Recent::default()
+        };
     }
 
     fn lock(&self) -> MutexGuard<'_, Recent> {
         self.0.lock().expect("no panic while it is held")
+    }
+}
+
+impl Recent {
+    fn forget_old(&mut self) {
+        while let Some(oldest) = self.batches.front() {
+            let is_held = self.held_above.is_some_and(|above| oldest.last > above);
+            let limit = if is_held { MAX_HELD_BYTES } else { MAX_BYTES };
+            if self.bytes <= limit {
+                return;
+            }
+            self.bytes -= oldest.bytes();
+            self.batches.pop_front();
+        }
     }
 }
 
@@ -144,6 +187,28 @@ mod tests {
         }
         assert_eq!((last(&recent, 3), last(&recent, 4)), (None, Some(4)));
         assert_eq!(recent.lock().bytes, MAX_BYTES);
+    }
+
+    #[test]
+    fn what_the_archive_lacks_is_kept_within_bounds() {
+        let recent = RecentBatches::default();
+        assert!(!recent.is_held());
+        recent.hold_above(Revision::new(3));
+        let count = (MAX_HELD_BYTES / MAX_BATCH_BYTES) as i64;
+        for revision in 2..2 + count {
+            push(&recent, revision..=revision, MAX_BATCH_BYTES);
+        }
+        // The first two are in the archive.
+        assert_eq!((last(&recent, 3), last(&recent, 4)), (Some(3), Some(4)));
+        recent.hold_above(Revision::new(4));
+        assert_eq!(last(&recent, 4), None);
+        assert_eq!(recent.held_bytes(), (count as usize - 3) * MAX_BATCH_BYTES);
+        for revision in 2 + count..9 + count {
+            push(&recent, revision..=revision, MAX_BATCH_BYTES);
+        }
+        assert_eq!(recent.lock().bytes, MAX_HELD_BYTES);
+        recent.clear();
+        assert!(recent.is_held());
     }
 
     #[test]

@@ -80,6 +80,10 @@ impl SnapshotFile {
         self.content.versions.revision
     }
 
+    pub fn compact_revision(&self) -> Revision {
+        self.content.versions.compact_revision
+    }
+
     /// Returns the bytes that are left of the file, without the checksum.
     pub fn remaining_bytes(&self) -> u64 {
         self.remaining_bytes

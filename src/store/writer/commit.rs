@@ -220,7 +220,7 @@ impl Writer {
 
     fn keep_packed(&self, write: &Write, packed: Vec<Bytes>) {
         if let Write::Batch(batch) = write
-            && !self.shared.cluster.is_single()
+            && (!self.shared.cluster.is_single() || self.shared.recent_batches.is_held())
         {
             self.shared.recent_batches.push(batch, packed);
         }
@@ -253,6 +253,8 @@ impl Writer {
         let Write::Batch(batch) = write else {
             return;
         };
+        // Before the keys that may have them.
+        self.shared.granted_leases.push(&batch.records);
         // Rules before what was written under them: see `KvService::read`.
         let mut settings: Option<Settings> = None;
         for record in &batch.records {
