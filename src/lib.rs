@@ -2,6 +2,7 @@
 
 pub mod address;
 pub mod api;
+pub mod archive;
 pub mod args;
 pub mod backup;
 pub mod cluster;

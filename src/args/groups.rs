@@ -13,6 +13,7 @@ const GROUPS: [(&str, &[&str]); 8] = [
             "metrics",
             "log_level",
             "backup_dir",
+            "archive",
         ],
     ),
     (
@@ -53,8 +54,13 @@ const GROUPS: [(&str, &[&str]); 8] = [
         ],
     ),
     (
-        "Backups",
-        &["backup_interval", "backup_keep", "take_over_backup"],
+        "Backups and archive",
+        &[
+            "backup_interval",
+            "backup_keep",
+            "take_over_backup",
+            "archive_interval",
+        ],
     ),
     (
         "Logs, metrics, traces and profiles",

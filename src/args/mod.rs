@@ -2,6 +2,7 @@
 //!
 //! Flags whose meaning is gone stay, so that existing argument files keep working.
 
+mod archive;
 mod auth;
 mod backup;
 mod certs;
@@ -37,6 +38,7 @@ use crate::address::{AddressError, ListenAddress};
 pub use command_line::{DurationError, GoDuration};
 
 pub use self::{
+    archive::ArchiveFlags,
     auth::{AuthFlags, JwtFlags, TokenKind},
     backup::{BackupArgs, BackupCommand, ScheduledBackupFlags, VerifyArgs},
     certs::{CertsArgs, CertsCommand, CertsRotateArgs, CertsShowArgs},
@@ -285,6 +287,9 @@ pub struct Args {
     /// Interval at which watchers that asked for it are told the current revision.
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = interval)]
     pub watch_progress_notify_interval: Duration,
+
+    #[command(flatten)]
+    pub archive: ArchiveFlags,
 
     #[command(flatten)]
     pub backup: ScheduledBackupFlags,

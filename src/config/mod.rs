@@ -3,6 +3,7 @@
 //! Reads, checks and explains; what it hands out needs no further checks. Changes nothing but the files
 //! of a first start, and those only when told to.
 
+mod archive;
 mod auth_token;
 mod bounded;
 mod client_tls;
@@ -41,6 +42,7 @@ pub use self::{
 };
 use crate::{
     address::{ListenAddress, ListenSocket},
+    archive::ArchiveSettings,
     args::{Args, ListenAddresses, file},
     backup::BackupSettings,
     process::disk::DiskWatch,
@@ -81,6 +83,8 @@ pub struct ServerConfig {
     pub disk_watch: Option<DiskWatch>,
     /// The settings of scheduled backups. `None`: the server makes none.
     pub backups: Option<BackupSettings>,
+    /// The place of the archive. `None`: there is none.
+    pub archive: Option<ArchiveSettings>,
     pub take_over_backup: BackupTo,
 }
 
@@ -124,6 +128,7 @@ pub fn survey(args: &Args) -> Survey {
     survey.keep(failure_domain::read(dir));
     survey.keep(tuning::read(dir, &mut warnings));
     survey.keep(backups(args));
+    survey.keep(archive::settings(args));
     survey.warnings = warnings;
     survey
 }
@@ -179,6 +184,7 @@ fn read(args: &Args, warnings: &mut Vec<String>) -> Result<ServerConfig, ConfigE
             action: args.low_available_storage_action,
         }),
         backups: backups(args)?,
+        archive: archive::settings(args)?,
         take_over_backup: args.take_over_backup.clone(),
     })
 }

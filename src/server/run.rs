@@ -3,7 +3,7 @@
 use std::{
     io,
     path::Path,
-    pin::pin,
+    pin::{Pin, pin},
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -26,6 +26,7 @@ use tracing::{error, info, warn};
 use super::{client_urls::ClientUrls, reload::Reload, told::tell_service_manager};
 use crate::{
     api::{self, Identity, ListenError, Listener, Served, Services, Sources, Stopping, WebRules},
+    archive,
     backup::{self, Maker},
     cluster::{
         node::{Membership, Pauses, Publisher, RunningNode, StartError, check_free},
@@ -223,6 +224,7 @@ pub async fn run(
         compact_interval,
     };
     let backups = start_backups(&config, &store, &identity, node.membership());
+    let archiving = start_archive(&config, &store, &identity, node.membership());
     let bound: Vec<_> = listeners.iter().map(Listener::address).collect();
     let client_urls = ClientUrls::new(&config.advertised_urls, &bound, &node.identity.address);
     let publisher = Publisher {
@@ -305,7 +307,7 @@ pub async fn run(
     let others = [
         following, looking, publishing, telling, compactor, reloading,
     ];
-    for task in others.into_iter().chain(backups) {
+    for task in others.into_iter().chain(backups).chain(archiving) {
         task.abort();
         let _ = task.await;
     }
@@ -480,10 +482,20 @@ fn start_backups(
     identity: &Arc<Identity>,
     membership: Membership,
 ) -> Option<JoinHandle<()>> {
-    let (settings, identity) = (config.backups.clone()?, identity.clone());
-    let maker = move || {
+    let settings = config.backups.clone()?;
+    let maker = maker(identity.clone(), membership);
+    let making = backup::run_scheduled(store.clone(), settings, maker);
+    Some(tokio::spawn(making))
+}
+
+/// Returns who makes a backup, as it is when that begins.
+fn maker(
+    identity: Arc<Identity>,
+    membership: Membership,
+) -> impl Fn() -> Pin<Box<dyn Future<Output = Maker> + Send>> + Send + Sync + 'static {
+    move || {
         let (identity, membership) = (identity.clone(), membership.clone());
-        async move {
+        Box::pin(async move {
             Maker {
                 cluster_id: identity.cluster_id,
                 origin: Origin {
@@ -492,10 +504,21 @@ fn start_backups(
                     members: membership.for_snapshot().await,
                 },
             }
-        }
-    };
-    let making = backup::run_scheduled(store.clone(), settings, maker);
-    Some(tokio::spawn(making))
+        })
+    }
+}
+
+/// Starts the task that writes the archive while this node leads.
+fn start_archive(
+    config: &ServerConfig,
+    store: &Store,
+    identity: &Arc<Identity>,
+    membership: Membership,
+) -> Option<JoinHandle<()>> {
+    let settings = config.archive.clone()?;
+    let maker = maker(identity.clone(), membership);
+    let making: archive::MakerNow = Box::new(maker);
+    Some(tokio::spawn(archive::run(store.clone(), settings, making)))
 }
 
 fn watch_disk(

@@ -21,7 +21,8 @@ use axum::{
 use telemetry::metrics::{CALLS, Page, ProcessUse};
 
 use crate::{
-    api::Identity, backup::BACKUPS, monitoring::Observed, store::Store, top::Top, watch::WatchHub,
+    api::Identity, archive::ARCHIVE, backup::BACKUPS, monitoring::Observed, store::Store, top::Top,
+    watch::WatchHub,
 };
 
 const MICROSECONDS: u32 = 1_000_000;
@@ -79,6 +80,7 @@ impl Sources {
             self.write_watches(&served.hub, &mut page);
         }
         BACKUPS.write(&mut page);
+        ARCHIVE.write(&mut page, self.store.revision());
         CALLS.write(&mut page);
         ProcessUse::read().write(&mut page);
         page
