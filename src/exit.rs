@@ -1,5 +1,6 @@
 //! Exit codes: from what happened to what the supervisor sees.
 
+use archive::{ChainError, ObjectError, RouteError};
 use std::io::ErrorKind;
 
 use dqlite::node::{FileFailure, NodeError};
@@ -122,11 +123,24 @@ impl From<&RestoreError> for Exit {
             | RestoreError::OtherThanSaid { .. }
             | RestoreError::Content(_) => Self::Data,
             RestoreError::StillRun(_) => Self::Refused,
+            RestoreError::Place(_) => Self::Usage,
+            RestoreError::Archive(error) => of_route(error),
             RestoreError::Backup(error) => Self::from(error),
             RestoreError::Config(_) => Self::Config,
             RestoreError::Node(error) => of_node(error),
             RestoreError::Open(error) => of_open(error),
         }
+    }
+}
+
+/// Tells an archive that cannot be reached from one that is damaged, or does not have what was asked for.
+fn of_route(error: &RouteError) -> Exit {
+    match error {
+        RouteError::Object(ObjectError::Store(_) | ObjectError::TimedOut(_)) => Exit::Failure,
+        RouteError::Object(ObjectError::Local(_)) => Exit::Failure,
+        RouteError::Chain(ChainError::TooNew { .. } | ChainError::TooOld { .. })
+        | RouteError::TooEarly => Exit::Refused,
+        _ => Exit::Data,
     }
 }
 

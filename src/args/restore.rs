@@ -1,20 +1,33 @@
 //! The flags of the sub-command `restore`: etcdutl's, where it has the same ones.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Parser;
 
 use crate::address::NodeAddress;
 
 #[derive(Debug, Clone, PartialEq, Eq, Parser)]
-#[command(after_help = "Example:
+#[command(after_help = "Examples:
   k8s-dqlite restore backup.db.gz --storage-dir /var/lib/k8s-dqlite --address 10.0.0.1:9000
+  k8s-dqlite restore --from file:///mnt/archive --revision 4711 --storage-dir /var/lib/k8s-dqlite --address 10.0.0.1:9000
 
 See docs/operations.md, \"Restore\".")]
 pub struct RestoreArgs {
     /// A backup, or a snapshot as `etcdctl snapshot save` writes it.
-    #[arg(value_name = "FILE")]
-    pub file: PathBuf,
+    #[arg(value_name = "FILE", required_unless_present = "from")]
+    file: Option<PathBuf>,
+
+    /// An archive instead of a file, such as file:///mnt/archive.
+    #[arg(long, value_name = "URL", conflicts_with = "file")]
+    pub from: Option<String>,
+
+    /// Revision of the archived store to restore; otherwise the last one.
+    #[arg(long, value_name = "N", requires = "from", conflicts_with = "time", value_parser = clap::value_parser!(i64).range(1..))]
+    pub revision: Option<i64>,
+
+    /// Moment of the archived store to restore, such as 2026-12-01T10:00:00Z: what was in the archive by then.
+    #[arg(long, value_name = "TIME", requires = "from")]
+    pub time: Option<jiff::Timestamp>,
 
     /// Directory to make. It may hold the certificates and init.yaml, but no data.
     #[arg(long, value_name = "DIR", required_unless_present = "dry_run")]
@@ -54,4 +67,11 @@ pub struct RestoreArgs {
     /// Read all of the snapshot and say what is in it, but make nothing.
     #[arg(long)]
     pub dry_run: bool,
+}
+
+impl RestoreArgs {
+    /// Returns the file, unless an archive is to be restored.
+    pub fn file(&self) -> &Path {
+        self.file.as_deref().unwrap_or(Path::new(""))
+    }
 }

@@ -46,7 +46,15 @@ impl Backup {
             path: path.to_owned(),
             source,
         };
-        let file = File::open(path).map_err(unreadable)?;
+        Self::of_file(File::open(path).map_err(unreadable)?, path)
+    }
+
+    /// Reads all of an open file, which errors call `path`.
+    pub fn of_file(file: File, path: &Path) -> Result<Self, BackupError> {
+        let unreadable = |source| BackupError::Unreadable {
+            path: path.to_owned(),
+            source,
+        };
         let bytes = file.metadata().map_err(unreadable)?.len();
         let head = read_at::<HEAD_BYTES>(&file, 0).map_err(unreadable)?;
         let head = head.ok_or(FormatError::Foreign);

@@ -4,6 +4,7 @@
 mod harness;
 
 mod apiserver;
+mod archive;
 mod auth;
 mod backup;
 mod clients;

@@ -3,8 +3,10 @@
 
 use std::{path::PathBuf, sync::Arc};
 
+use archive::Route;
 use bbolt::{Bucket, Reader};
 use bytes::Bytes;
+use change_batch::ChangeRef;
 use etcd_proto::mvccpb;
 use etcd_state::{
     lease::{LeaseCopy, MAX_TTL_S, MIN_TTL_S},
@@ -41,9 +43,27 @@ pub struct Contents {
     total: u64,
     progress: Progress,
     replay: Replay,
+    /// The revision of an archive that is restored, which deltas lead to.
+    up_to: Option<Revision>,
 }
 
 impl Contents {
+    /// Reads the base of an archive as [`Self::read`] does a snapshot, for deltas to follow.
+    pub fn read_archived(
+        source: SnapshotSource,
+        bump: u64,
+        route: &Route,
+    ) -> Result<Self, RestoreError> {
+        let mut contents = Self::read(source, 0)?;
+        contents.up_to = Some(route.revision);
+        contents.last_revision = contents.last_revision.max(route.revision);
+        contents.snapshot_revision = route.revision;
+        contents.compact_revision = contents.compact_revision.max(route.compact_revision);
+        contents.bump(bump)?;
+        contents.begin_replay();
+        Ok(contents)
+    }
+
     /// Reads everything but the rows, and counts those.
     pub fn read(source: SnapshotSource, bump: u64) -> Result<Self, RestoreError> {
         let path = source.path().to_owned();
@@ -67,12 +87,22 @@ impl Contents {
             total: 0,
             progress: Progress::rows("reading the snapshot", None),
             replay: Replay::new(NEVER_COMPACTED),
+            up_to: None,
         };
         contents.survey()?;
         contents.read_meta()?;
         contents.snapshot_revision = contents.revision();
+        contents.bump(bump)?;
+        contents.begin_replay();
+        contents.read_leases()?;
+        contents.read_settings()?;
+        contents.progress = Progress::rows("reading the snapshot", Some(contents.total));
+        Ok(contents)
+    }
+
+    fn bump(&mut self, bump: u64) -> Result<(), RestoreError> {
         if bump > 0 {
-            contents.compact_revision = contents
+            self.compact_revision = self
                 .revision()
                 .number()
                 .checked_add_unsigned(bump)
@@ -82,11 +112,28 @@ impl Contents {
                     RestoreError::Content("--bump-revision makes the revision too large".to_owned())
                 })?;
         }
-        contents.replay = Replay::new(contents.compact_revision);
-        contents.read_leases()?;
-        contents.read_settings()?;
-        contents.progress = Progress::rows("reading the snapshot", Some(contents.total));
-        Ok(contents)
+        Ok(())
+    }
+
+    fn begin_replay(&mut self) {
+        self.replay =
+            Replay::new(self.compact_revision).at_least(self.up_to.unwrap_or(Revision::FIRST));
+    }
+
+    /// Takes a change of a delta, which continues what was read so far.
+    pub fn archived_change(&mut self, change: ChangeRef<'_>) -> Result<Change, RestoreError> {
+        let (kind, kv, prev_revision) = (change.kind, change.to_key_value(), change.prev_revision);
+        self.progress.advance(1);
+        self.replayed(kind, kv, prev_revision)
+    }
+
+    /// Takes leases and settings as they are at the moment that is restored.
+    pub fn set_records(&mut self, leases: Vec<LeaseCopy>, settings: Vec<SettingChange>) {
+        (self.leases, self.settings) = (leases, settings);
+    }
+
+    pub fn settings(&self) -> &[SettingChange] {
+        &self.settings
     }
 
     pub fn rows(&self) -> u64 {
@@ -189,6 +236,15 @@ impl Contents {
             (ChangeKind::Put, kv)
         };
         let prev_revision = self.prev_revision(kind, &kv);
+        self.replayed(kind, kv, prev_revision)
+    }
+
+    fn replayed(
+        &mut self,
+        kind: ChangeKind,
+        kv: KeyValue,
+        prev_revision: Revision,
+    ) -> Result<Change, RestoreError> {
         // The rows go to the database beside it.
         self.replay
             .row(kind, kv.clone(), prev_revision)

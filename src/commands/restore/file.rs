@@ -32,6 +32,12 @@ pub struct SnapshotSource {
 }
 
 impl SnapshotSource {
+    /// Takes a backup that is open already. Errors call it `name`.
+    pub fn of_backup(file: File, name: &Path, scratch: &Scratch) -> Result<Self, RestoreError> {
+        let backup = Backup::of_file(file, name)?;
+        Self::unpacked(backup.unpack(scratch)?, name, false, Some(&backup))
+    }
+
     /// Opens a snapshot, unpacked if it is in a backup, and checks its checksum. `skip_check`
     /// leaves the check out for a bare snapshot.
     pub fn open(path: &Path, skip_check: bool, scratch: &Scratch) -> Result<Self, RestoreError> {
@@ -44,10 +50,23 @@ impl SnapshotSource {
         if is_compressed(&file).map_err(unreadable)? {
             let found = Backup::open(path)?;
             file = found.unpack(scratch)?;
-            file.rewind().map_err(unreadable)?;
-            backup = Some((found.head.created_s, found.trailer));
+            backup = Some(found);
         }
         let skip_check = skip_check && backup.is_none();
+        Self::unpacked(file, path, skip_check, backup.as_ref())
+    }
+
+    fn unpacked(
+        mut file: File,
+        path: &Path,
+        skip_check: bool,
+        backup: Option<&Backup>,
+    ) -> Result<Self, RestoreError> {
+        let unreadable = |source| RestoreError::Unreadable {
+            path: path.to_owned(),
+            source,
+        };
+        file.rewind().map_err(unreadable)?;
         let length = file.metadata().map_err(unreadable)?.len();
         let has_checksum = length % SECTOR_BYTES == CHECKSUM_BYTES;
         let bytes = length - if has_checksum { CHECKSUM_BYTES } else { 0 };
@@ -63,7 +82,7 @@ impl SnapshotSource {
             file,
             path: path.to_owned(),
             bytes,
-            backup,
+            backup: backup.map(|found| (found.head.created_s, found.trailer)),
         })
     }
 

@@ -1,8 +1,9 @@
-//! Makes a new single node's storage directory of a snapshot: one of ours, or of an etcd.
+//! Makes a new single node's storage directory of a snapshot, one of ours or of an etcd, or of an archive.
 //!
 //! Invariants: the snapshot is checked before the directory is touched, and no other node of its cluster may run; until all of it is written, the
 //! directory holds a mark with which no server starts; repeating an interrupted restore begins anew.
 
+mod archived;
 mod content;
 mod directory;
 mod file;
@@ -14,6 +15,7 @@ use std::{
     sync::Arc,
 };
 
+use archive::RouteError;
 use dqlite::{
     client::Endpoint,
     cluster_id::ClusterId,
@@ -24,11 +26,12 @@ use dqlite::{
 use etcd_state::mvcc::Revision;
 use tracing::info;
 
-use self::content::Contents;
 pub(crate) use self::directory::Directory;
 use self::directory::choose_address;
 pub use self::file::SnapshotSource;
+use self::{archived::Archived, content::Contents};
 use crate::{
+    archive::OpenPlaceError,
     args::RestoreArgs,
     backup::{BackupError, Scratch, SnapshotInfo, Trailer},
     config::{ConfigError, Start},
@@ -58,6 +61,10 @@ pub enum RestoreError {
          --force", .0.join(", ")
     )]
     StillRun(Vec<String>),
+    #[error(transparent)]
+    Place(#[from] OpenPlaceError),
+    #[error("the archive cannot be restored: {0}")]
+    Archive(#[from] RouteError),
     #[error(transparent)]
     Backup(#[from] BackupError),
     #[error(transparent)]
@@ -106,11 +113,20 @@ impl fmt::Display for Summary {
 
 /// Restores, or with `dry_run` reads all of the snapshot and changes nothing.
 pub async fn run(args: &RestoreArgs) -> Result<Summary, RestoreError> {
-    let scratch = Scratch::beside(&args.file, args.scratch_dir.as_deref());
-    let source = SnapshotSource::open(&args.file, args.skip_hash_check, &scratch)?;
-    let info = source.backup().map(|(_, trailer)| trailer.info);
-    let info = info.unwrap_or_default();
-    let mut contents = Contents::read(source, args.bump_revision)?;
+    let (mut contents, mut archived, info) = match &args.from {
+        Some(url) => {
+            let (source, archived) = Archived::open(url, args).await?;
+            let contents = Contents::read_archived(source, args.bump_revision, archived.route())?;
+            (contents, Some(archived), SnapshotInfo::default())
+        }
+        None => {
+            let scratch = Scratch::beside(args.file(), args.scratch_dir.as_deref());
+            let source = SnapshotSource::open(args.file(), args.skip_hash_check, &scratch)?;
+            let info = source.backup().map(|(_, trailer)| trailer.info);
+            let contents = Contents::read(source, args.bump_revision)?;
+            (contents, None, info.unwrap_or_default())
+        }
+    };
     info!(
         rows = contents.rows(),
         revision = contents.revision().number(),
@@ -120,6 +136,9 @@ pub async fn run(args: &RestoreArgs) -> Result<Summary, RestoreError> {
     );
     let Some(dir) = args.storage_dir.as_ref().filter(|_| !args.dry_run) else {
         while contents.next()?.is_some() {}
+        if let Some(archived) = &mut archived {
+            while archived.next(&mut contents).await?.is_some() {}
+        }
         let summary = contents.finish()?;
         check_info(&info, &summary)?;
         return Ok(summary);
@@ -132,7 +151,7 @@ pub async fn run(args: &RestoreArgs) -> Result<Summary, RestoreError> {
     let (mut node, start) = start_engine(&directory, lock).await?;
     let cluster_id = read_cluster_id(directory.path()).map_err(ConfigError::from)?;
     let cluster_id = cluster_id.map_or_else(rand::random, |history| history.id);
-    let filled = fill(&mut contents, &node, cluster_id).await;
+    let filled = fill(&mut contents, archived, &node, cluster_id).await;
     let stopped = tokio::task::spawn_blocking(move || node.stop());
     stopped.await.expect("stopping does not panic")?;
     filled?;
@@ -183,11 +202,23 @@ fn check_info(info: &SnapshotInfo, summary: &Summary) -> Result<(), RestoreError
     }
 }
 
-async fn fill(contents: &mut Contents, node: &Node, cluster_id: u64) -> Result<(), RestoreError> {
+async fn fill(
+    contents: &mut Contents,
+    archived: Option<Archived>,
+    node: &Node,
+    cluster_id: u64,
+) -> Result<(), RestoreError> {
     let endpoint = Endpoint::from_address(node.bind_address());
     let mut filling = Filling::begin(&endpoint, cluster_id).await?;
     while let Some(change) = contents.next()? {
         filling.push(change).await?;
+    }
+    if let Some(mut archived) = archived {
+        while let Some(changes) = archived.next(contents).await? {
+            for change in changes {
+                filling.push(change).await?;
+            }
+        }
     }
     let settings = contents.take_settings();
     filling

@@ -1,0 +1,68 @@
+//! Archives that a store must not continue.
+
+use std::process::Command;
+
+use super::{Place, path_text};
+use crate::harness::*;
+
+async fn says(server: &Server, text: &str) {
+    until(
+        "the server says why it does not write the archive",
+        async || server.output().contains(text),
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn the_archive_of_another_cluster_is_refused() {
+    let place = Place::new();
+    let mut first = Server::start_with(Kind::K8sDqlite, place.options()).await;
+    let revision = first.api().await.put("a", "1").await;
+    place.wait_for(revision).await;
+    first.terminate().await;
+    let before = place.check().await;
+    let other = Server::start_with(Kind::K8sDqlite, place.options()).await;
+    let api = other.api().await;
+    for _ in 0..5 {
+        api.put("b", "2").await;
+    }
+    says(&other, "it is the archive of cluster").await;
+    assert_eq!(place.check().await, before);
+}
+
+#[tokio::test]
+async fn a_store_that_was_put_back_does_not_continue_it() {
+    let place = Place::new();
+    let mut server = Server::start_with(Kind::K8sDqlite, place.options()).await;
+    let revision = server.api().await.put("a", "1").await;
+    place.wait_for(revision).await;
+    server.terminate().await;
+    let (dir, copy) = (server.storage_dir(), server.path().join("copy"));
+    let copied = |from: &std::path::Path, to: &std::path::Path| {
+        let mut command = Command::new("cp");
+        let status = command
+            .args(["-a", path_text(from), path_text(to)])
+            .status();
+        assert!(status.unwrap().success());
+    };
+    copied(&dir, &copy);
+    server.restart().await;
+    let api = server.api().await;
+    for value in ["2", "3", "4"] {
+        api.put("a", value).await;
+    }
+    place.wait_for(revision + 3).await;
+    server.kill9();
+    let before = place.check().await;
+    std::fs::remove_dir_all(&dir).unwrap();
+    copied(&copy, &dir);
+    server.restart().await;
+    says(&server, "the store was put back to an earlier state").await;
+    // It goes beyond the archive's end, with other changes.
+    let api = server.api().await;
+    for value in ["5", "6", "7", "8", "9"] {
+        api.put("a", value).await;
+    }
+    says(&server, "and went on from there").await;
+    assert_eq!(place.check().await, before);
+}
