@@ -8,10 +8,13 @@ use dqlite::{
 };
 use etcd_proto::etcdserverpb::AlarmType;
 use etcd_state::requests::RequestError;
-use peer_proto::{CertificateStep, Details, Pages};
+use peer_proto::{self as proto, CertificateStep, Details, Pages};
 use tokio::time::timeout;
 
-use crate::store::Store;
+use crate::{
+    archive::{ARCHIVE, ArchiveState},
+    store::Store,
+};
 
 /// The longest wait for the writer, before the details that only it knows are left out.
 const WRITER_TIMEOUT: Duration = Duration::from_secs(1);
@@ -70,6 +73,18 @@ pub async fn details(store: &Store, files: &OwnFiles, is_ready: bool) -> Details
             free: pages.free,
         }),
         write_refused,
+        archive: leads.then(|| ARCHIVE.state()).flatten().map(archive),
+    }
+}
+
+fn archive(state: ArchiveState) -> proto::ArchiveState {
+    let (failing_since_s, reason) = state.failing.unwrap_or_default();
+    proto::ArchiveState {
+        last_revision: state.last_revision.number(),
+        behind_s: state.behind_s,
+        behind_bytes: state.behind_bytes,
+        failing_since_s,
+        reason,
     }
 }
 

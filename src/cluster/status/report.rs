@@ -44,7 +44,21 @@ pub struct Report {
     pub leases: Option<u64>,
     pub database_bytes: Option<u64>,
     pub database_free_bytes: Option<u64>,
+    /// The archive, as the leader writes it; null if it writes none.
+    pub archive: Option<ArchiveReport>,
     pub nodes: Vec<NodeReport>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ArchiveReport {
+    /// The revision up to which it has everything.
+    pub last_revision: i64,
+    /// The age of the oldest change that it lacks.
+    pub behind_s: u64,
+    pub behind_bytes: u64,
+    /// Since when every attempt to write it fails, in seconds since 1970, and why; null if the last one succeeded.
+    pub failing_since_s: Option<u64>,
+    pub reason: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -175,6 +189,7 @@ Kind::NoMember,
                 .filter_map(|node| other_version(node, leader?.1)),
         );
         warnings.extend(on_their_way(&nodes));
+        warnings.extend(details.and_then(failing_archive));
         if voters.all == 2 {
             warnings.push(two_nodes());
         }
@@ -206,6 +221,7 @@ Kind::NoMember,
             leases: details.and_then(|details| details.leases),
             database_bytes: pages.map(|pages| pages.total_bytes()),
             database_free_bytes: pages.map(|pages| pages.total_bytes() - pages.used_bytes()),
+            archive: details.and_then(archive),
             nodes,
         }
     }
@@ -311,6 +327,37 @@ impl Expired {
             "Certificates",
         ))
     }
+}
+
+fn archive(details: &Details) -> Option<ArchiveReport> {
+    let state = details.archive.as_ref()?;
+    let is_failing = state.failing_since_s > 0;
+    Some(ArchiveReport {
+        last_revision: state.last_revision,
+        behind_s: state.behind_s,
+        behind_bytes: state.behind_bytes,
+        failing_since_s: is_failing.then_some(state.failing_since_s),
+        reason: is_failing.then(|| state.reason.clone()),
+    })
+}
+
+/// Says that what is written now would be lost with the machines.
+fn failing_archive(details: &Details) -> Option<Finding> {
+    let ArchiveReport {
+        last_revision,
+        behind_s,
+        reason,
+        ..
+    } = archive(details)?;
+    let reason = reason?;
+    Some(Finding::new(
+        Kind::Other,
+        format!(
+            "the archive ends at revision {last_revision}, and lacks what was written in the last {behind_s} s: {reason}"
+        ),
+        "make the place of --archive reachable and writable; until then, what it lacks is lost with the machines",
+        "The continuous archive",
+    ))
 }
 
 fn no_leader(nodes: &[NodeReport], voters: Voters) -> Finding {

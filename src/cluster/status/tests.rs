@@ -193,6 +193,29 @@ fn a_leader_that_takes_no_writes_says_why() {
     assert_eq!(told.section, Some("Slow requests"));
 }
 
+#[test]
+fn an_archive_that_is_not_written_is_a_warning() {
+    let mut leader = about(1);
+    let mut state = peer_proto::ArchiveState {
+        last_revision: 7,
+        behind_s: 90,
+        ..Default::default()
+    };
+    leader.details.as_mut().unwrap().archive = Some(state.clone());
+    let told = report(vec![Ok(leader.clone())]);
+    assert!(told.warnings.is_empty());
+    let archive = told.archive.unwrap();
+    assert_eq!((archive.last_revision, archive.reason), (7, None));
+    (state.failing_since_s, state.reason) = (5, "no answer".to_owned());
+    leader.details.as_mut().unwrap().archive = Some(state);
+    let told = report(vec![Ok(leader)]);
+    assert_eq!(told.health, Health::Healthy);
+    let expected =
+        "the archive ends at revision 7, and lacks what was written in the last 90 s: no answer";
+    assert_eq!(told.warnings, [expected]);
+    assert_eq!(told.section, Some("The continuous archive"));
+}
+
 fn raised(alarm: AlarmType) -> AlarmMember {
     AlarmMember {
         member_id: 1,

@@ -119,6 +119,25 @@ pub struct Details {
     /// How far it is on its way to another certificate: TRUST, USE, or NONE.
     #[prost(enumeration = "CertificateStep", tag = "9")]
     pub certificate_step: i32,
+    /// Of the leader, if it writes an archive.
+    #[prost(message, optional, tag = "10")]
+    pub archive: ::core::option::Option<ArchiveState>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ArchiveState {
+    /// The revision up to which it has everything.
+    #[prost(int64, tag = "1")]
+    pub last_revision: i64,
+    /// The age of the oldest change that it lacks.
+    #[prost(uint64, tag = "2")]
+    pub behind_s: u64,
+    #[prost(uint64, tag = "3")]
+    pub behind_bytes: u64,
+    /// Since when every attempt to write it fails, in seconds since 1970, and why; 0 if the last one succeeded.
+    #[prost(uint64, tag = "4")]
+    pub failing_since_s: u64,
+    #[prost(string, tag = "5")]
+    pub reason: ::prost::alloc::string::String,
 }
 /// Who leads, as the engine of one node sees it at one moment.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
