@@ -37,6 +37,11 @@ pub fn collect(store: &Store, above: Revision, up_to: Revision) -> Result<Piece,
             piece.last = written.last;
             continue;
         }
+        let compact_revision = store.history().compact_revision();
+        // What a change at the compaction revision replaced is not known after a restart.
+        if first <= compact_revision {
+            return Err(HistoryError::Compacted { compact_revision });
+        }
         let commits = store.history().commits_from(first, BATCH_CHANGES)?;
         let commits = commits.iter().filter(|commit| commit.revision <= up_to);
         let (packed, last) = pack(commits.map(AsRef::as_ref));

@@ -85,7 +85,10 @@ pub async fn take_up(
 fn check_changes(store: &Store, delta: &Delta) -> Result<(), ArchiveError> {
     let history = store.history();
     let (first, last) = (delta.header.first(), delta.header.last);
-    let from = first.max(history.compact_revision()).max(Revision::FIRST);
+    // Of what was compacted, not all is there.
+    let from = first
+        .max(history.compact_revision().next())
+        .max(Revision::FIRST);
     if from > last {
         return Ok(());
     }

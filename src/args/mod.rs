@@ -2,7 +2,7 @@
 //!
 //! Flags whose meaning is gone stay, so that existing argument files keep working.
 
-mod archive;
+mod archiving;
 mod auth;
 mod backup;
 mod certs;
@@ -38,7 +38,7 @@ use crate::address::{AddressError, ListenAddress};
 pub use command_line::{DurationError, GoDuration};
 
 pub use self::{
-    archive::ArchiveFlags,
+    archiving::ArchiveFlags,
     auth::{AuthFlags, JwtFlags, TokenKind},
     backup::{BackupArgs, BackupCommand, ScheduledBackupFlags, VerifyArgs},
     certs::{CertsArgs, CertsCommand, CertsRotateArgs, CertsShowArgs},
