@@ -15,11 +15,13 @@
 //! | `names.rs` | names of objects, in the order of revisions |
 //! | `chain/` | which base and which deltas lead to a revision, and whether they fit each other |
 //! | `objects/` | reading and writing objects |
+//! | `encryption/` | sealing an object before it leaves this machine |
 //!
-//! All but the last is pure. Encryption, where it is on, is around the bytes that are described here.
+//! All but the last two is pure. Encryption, where it is on, is around the bytes that are described here.
 #![forbid(unsafe_code)]
 
 mod chain;
+pub mod encryption;
 mod format;
 mod names;
 mod objects;
