@@ -16,8 +16,10 @@
 //! | `chain/` | which base and which deltas lead to a revision, and whether they fit each other |
 //! | `objects/` | reading and writing objects |
 //! | `encryption/` | sealing an object before it leaves this machine |
+//! | `place/` | the directory or the bucket that holds the objects |
+//! | `secret_file.rs` | reading files that hold keys and credentials |
 //!
-//! All but the last two is pure. Encryption, where it is on, is around the bytes that are described here.
+//! Formats, names and the chain are pure. Encryption, where it is on, is around the bytes that are described here.
 #![forbid(unsafe_code)]
 
 mod chain;
@@ -25,6 +27,8 @@ pub mod encryption;
 mod format;
 mod names;
 mod objects;
+pub mod place;
+mod secret_file;
 
 pub use self::{
     chain::{ChainError, End, Listing},
@@ -34,4 +38,5 @@ pub use self::{
     },
     names::{BaseName, DeltaName, ObjectName},
     objects::{BaseUpload, Moment, ObjectError, Objects, Put, Route, RouteError},
+    secret_file::SecretFileError,
 };

@@ -3,25 +3,16 @@
 //! The file is text: a key a line, as 64 hexadecimal digits. The first one seals; all of them open. A `#` and what follows it is a
 //! comment; empty lines mean nothing.
 
-use std::{
-    fmt,
-    fs::File,
-    io::{ErrorKind, Read},
-    os::unix::fs::PermissionsExt,
-    path::Path,
-};
+use std::{fmt, path::Path};
 
 use openssl::{error::ErrorStack, md::Md, pkey::Id, pkey_ctx::PkeyCtx};
 
-use super::EncryptionError;
+use crate::secret_file::{self, SecretFileError};
 
 pub(super) const KEY_BYTES: usize = 32;
 
 /// Keys in a file: a new one each week for a year, and then some.
 const MAX_KEYS: usize = 64;
-
-/// Bytes of a key file: all keys, each with a comment.
-const MAX_FILE_BYTES: u64 = 64 * 1024;
 
 const ID_INFO: &[u8] = b"k8s-dqlite key id";
 
@@ -86,33 +77,9 @@ pub struct KeyRing {
 
 impl KeyRing {
     /// Reads a key file, which nobody but its owner may change, and nobody but its owner and group may read.
-    pub fn load(path: &Path) -> Result<Self, EncryptionError> {
-        let unreadable = |source| EncryptionError::Unreadable {
-            path: path.to_owned(),
-            source,
-        };
-        let file = File::open(path).map_err(unreadable)?;
-        let mode = file.metadata().map_err(unreadable)?.permissions().mode();
-        if let Some(by) = exposure(mode) {
-            let path = path.to_owned();
-            return Err(EncryptionError::Exposed { path, by });
-        }
-        let mut text = String::new();
-        let read = file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text);
-        let no_keys = |reason: String| EncryptionError::NoKeys {
-            path: path.to_owned(),
-            reason,
-        };
-        match read {
-            Ok(bytes) if bytes as u64 > MAX_FILE_BYTES => {
-                Err(no_keys(format!("it has more than {MAX_FILE_BYTES} bytes")))
-            }
-            Err(error) if error.kind() == ErrorKind::InvalidData => {
-                Err(no_keys("it is no text".to_owned()))
-            }
-            Err(error) => Err(unreadable(error)),
-            Ok(_) => Self::parse(&text).map_err(no_keys),
-        }
+    pub fn load(path: &Path) -> Result<Self, SecretFileError> {
+        let text = secret_file::read(path)?;
+        Self::parse(&text).map_err(|reason| SecretFileError::content(path, reason))
     }
 
     /// Reads the content of a key file. The error says what is wrong with it, and repeats nothing of it.
@@ -162,13 +129,4 @@ fn of_digits(text: &str) -> Option<[u8; KEY_BYTES]> {
     let mut bytes = [0; KEY_BYTES];
     hex::decode_to_slice(text, &mut bytes).ok()?;
     Some(bytes)
-}
-
-/// Returns what a file's mode lets others do that only its owner should.
-fn exposure(mode: u32) -> Option<&'static str> {
-    match mode {
-        mode if mode & 0o022 != 0 => Some("changed by"),
-        mode if mode & 0o004 != 0 => Some("read by"),
-        _ => None,
-    }
 }

@@ -37,8 +37,6 @@ mod keys;
 #[cfg(test)]
 mod tests;
 
-use std::{io, path::PathBuf};
-
 use openssl::{error::ErrorStack, rand::rand_bytes};
 
 pub use self::{
@@ -85,12 +83,6 @@ pub enum EncryptionError {
     Changed(KeyId),
     #[error("its end is missing: it was cut off")]
     CutOff,
-    #[error("cannot read the key file {}: {source}", path.display())]
-    Unreadable { path: PathBuf, source: io::Error },
-    #[error("the key file {} may be {by} others: take that away with chmod 600", path.display())]
-    Exposed { path: PathBuf, by: &'static str },
-    #[error("the key file {}: {reason}", path.display())]
-    NoKeys { path: PathBuf, reason: String },
     #[error("OpenSSL: {0}")]
     OpenSsl(#[from] ErrorStack),
 }
