@@ -81,6 +81,11 @@ use_promtool() {
     use_built PROMTOOL_BIN promtool 'no promtool: metrics and alert rules were not judged by Prometheus'
 }
 
+# An S3 server, for archives.
+use_versitygw() {
+    use_built VERSITYGW_BIN versitygw 'no Go, or versitygw cannot be built: archives were not tried in an S3 server'
+}
+
 # A browser, for the status page.
 use_chromium() {
     local path
