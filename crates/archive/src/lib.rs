@@ -14,20 +14,24 @@
 //! | `format/` | the bytes of a delta |
 //! | `names.rs` | names of objects, in the order of revisions |
 //! | `chain/` | which base and which deltas lead to a revision, and whether they fit each other |
+//! | `inspection/` | what is in an archive, and whether it is whole |
+//! | `retention.rs` | which objects may go |
 //! | `objects/` | reading and writing objects |
 //! | `encryption/` | sealing an object before it leaves this machine |
 //! | `place/` | the directory or the bucket that holds the objects |
 //! | `secret_file.rs` | reading files that hold keys and credentials |
 //!
-//! Formats, names and the chain are pure. Encryption, where it is on, is around the bytes that are described here.
+//! Formats, names, the chain and retention are pure. Encryption, where it is on, is around the bytes that are described here.
 #![forbid(unsafe_code)]
 
 mod chain;
 pub mod encryption;
 mod format;
+pub mod inspection;
 mod names;
 mod objects;
 pub mod place;
+pub mod retention;
 mod secret_file;
 
 pub use self::{

@@ -14,7 +14,7 @@ mod tests;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use object_store::{ObjectStore, path::Path};
+use object_store::{ObjectStore, ObjectStoreExt, path::Path};
 use tokio::time::timeout;
 use tokio_stream::StreamExt;
 
@@ -24,7 +24,7 @@ pub use self::{
     delta::Put,
     route::{Moment, Route, RouteError},
 };
-use crate::{DeltaError, DeltaName, Listing};
+use crate::{DeltaError, DeltaName, Listing, ObjectName};
 
 /// The longest that one request for a delta may take, or for a part of a base: 8 MiB at 2.2 Mbit/s.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -131,6 +131,17 @@ impl Objects {
             }
         }
         Ok(listing)
+    }
+}
+
+impl Objects {
+    /// Removes an object, or does nothing if it is not there.
+    pub async fn remove(&self, name: ObjectName) -> Result<(), ObjectError> {
+        let path = path(name);
+        match attempt(|| call(self.store.delete(&path))).await {
+            Err(ObjectError::NotFound { .. }) => Ok(()),
+            removed => removed,
+        }
     }
 }
 
