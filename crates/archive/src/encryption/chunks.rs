@@ -86,9 +86,9 @@ impl Sealer {
 /// Opens an object that comes in pieces. It holds one chunk.
 ///
 /// What it gives before [`Opener::finish`] succeeds is content, but perhaps not all of it.
-pub struct Opener<'a> {
-    ring: &'a KeyRing,
-    context: &'a str,
+pub struct Opener {
+    ring: KeyRing,
+    context: String,
     opened: Option<Opened>,
     /// Bytes that are not opened yet: of the header, or at most one chunk.
     held: Vec<u8>,
@@ -100,11 +100,11 @@ struct Opened {
     key: KeyId,
 }
 
-impl<'a> Opener<'a> {
-    pub fn new(ring: &'a KeyRing, context: &'a str) -> Self {
+impl Opener {
+    pub fn new(ring: &KeyRing, context: &str) -> Self {
         Self {
-            ring,
-            context,
+            ring: ring.clone(),
+            context: context.to_owned(),
             opened: None,
             held: Vec::new(),
         }
@@ -155,7 +155,7 @@ impl<'a> Opener<'a> {
         let header = Header::parse(bytes)?;
         let key = self.ring.find(header.key);
         let key = key.ok_or(EncryptionError::NoKey(header.key))?;
-        let object_key = header.object_key(key, self.context)?;
+        let object_key = header.object_key(key, &self.context)?;
         let mut cipher = CipherCtx::new()?;
         cipher.decrypt_init(Some(Cipher::aes_256_gcm()), Some(&object_key), None)?;
         Ok(Opened {

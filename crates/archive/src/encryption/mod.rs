@@ -93,6 +93,13 @@ pub fn sealed_bytes(content_bytes: u64) -> u64 {
     HEADER_BYTES as u64 + content_bytes + chunks * TAG_BYTES as u64
 }
 
+/// Returns how many bytes of content an object of this size has if it is sealed; none if it is too short for that.
+pub fn content_bytes(sealed_bytes: u64) -> Option<u64> {
+    let body = sealed_bytes.checked_sub(HEADER_BYTES as u64)?;
+    let chunks = body.div_ceil((CHUNK_BYTES + TAG_BYTES) as u64).max(1);
+    body.checked_sub(chunks * TAG_BYTES as u64)
+}
+
 impl KeyRing {
     /// Seals an object that is in memory.
     pub fn seal(

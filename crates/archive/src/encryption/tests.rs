@@ -50,6 +50,7 @@ proptest! {
         let ring = ring(&[1, 2]);
         let sealed = ring.seal(&content, NAME, Salt(salt)).unwrap();
         prop_assert_eq!(sealed.len() as u64, sealed_bytes(content.len() as u64));
+        prop_assert_eq!(content_bytes(sealed.len() as u64), Some(content.len() as u64));
         prop_assert!(is_sealed(&sealed));
         prop_assert!(ring.open(&sealed, NAME).unwrap() == content);
     }

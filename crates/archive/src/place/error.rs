@@ -9,7 +9,7 @@ use super::{
     http::{Fault, Refusal, TlsFault, innermost, within},
     url::UrlError,
 };
-use crate::secret_file::SecretFileError;
+use crate::{encryption::EncryptionError, secret_file::SecretFileError};
 
 /// Characters of a cause that is not known.
 const MAX_SHOWN: usize = 300;
@@ -47,6 +47,8 @@ pub enum PlaceError {
     Url(#[from] UrlError),
     #[error("the credentials cannot be used: {0}")]
     CredentialsFile(#[from] SecretFileError),
+    #[error("the keys cannot be used: {0}")]
+    KeyFile(SecretFileError),
     #[error("the authorities cannot be used: {0}")]
     Authorities(#[from] TlsFault),
     #[error("{place}: the credentials are missing or wrong: {reason}")]
@@ -90,6 +92,12 @@ pub enum PlaceError {
          use a server, or a version of it, that obeys"
     )]
     NotExclusive { place: String },
+    #[error("{place}: {name} cannot be opened: {reason}")]
+    Sealed {
+        place: String,
+        name: String,
+        reason: String,
+    },
     #[error("{place}: {reason}")]
     Failed { place: String, reason: String },
 }
@@ -119,6 +127,14 @@ impl PlaceError {
             return of_file(place, error);
         }
         let name = name.to_owned();
+        if let Some(error) = within::<EncryptionError>(error) {
+            let reason = error.to_string();
+            return Self::Sealed {
+                place,
+                name,
+                reason,
+            };
+        }
         match error {
             object_store::Error::NotFound { .. } => Self::Missing { place, name },
             object_store::Error::AlreadyExists { .. }

@@ -16,6 +16,7 @@
 //! | `http/` | HTTP and TLS for that crate |
 //! | `crypto.rs` | the signatures of its requests |
 //! | `reading.rs`, `upload.rs` | objects that come and go in pieces |
+//! | `sealed.rs` | objects that are sealed on their way |
 //! | `error.rs` | errors by what an operator can do |
 
 mod credentials;
@@ -25,6 +26,7 @@ mod error;
 mod http;
 mod open;
 mod reading;
+mod sealed;
 mod upload;
 mod url;
 
@@ -38,6 +40,9 @@ use object_store::{
 };
 use openssl::rand::rand_bytes;
 
+use crate::encryption::KeyRing;
+
+use self::sealed::Sealed;
 pub use self::{
     error::PlaceError,
     open::PlaceOptions,
@@ -77,12 +82,16 @@ pub struct Listed {
 pub fn open(url: &str, options: &PlaceOptions) -> Result<Place, PlaceError> {
     let url: PlaceUrl = url.parse()?;
     let opened = open::open(&url, options)?;
-    let store: Arc<dyn ObjectStore> = match &url {
+    let mut store: Arc<dyn ObjectStore> = match &url {
         PlaceUrl::Bucket(bucket) if !bucket.prefix.is_empty() => {
             Arc::new(PrefixStore::new(opened.store, &*bucket.prefix))
         }
         _ => opened.store,
     };
+    if let Some(path) = &options.key_file {
+        let ring = KeyRing::load(path).map_err(PlaceError::KeyFile)?;
+        store = Arc::new(Sealed::new(store, ring));
+    }
     Ok(Place(Arc::new(Inner {
         store,
         host: opened.host,

@@ -32,6 +32,8 @@ pub struct PlaceOptions {
     pub credentials_file: Option<PathBuf>,
     /// Certificates of authorities, instead of those of the system.
     pub trusted_ca_file: Option<PathBuf>,
+    /// The keys that objects are sealed with; without it they are not sealed.
+    pub key_file: Option<PathBuf>,
     /// How long a server may be silent, if not 60 s.
     pub silence: Option<Duration>,
 }

@@ -2,6 +2,7 @@
 //! Without it the tests of S3 are skipped, and say so.
 
 mod behaviour;
+mod chain;
 mod directory;
 mod faults;
 mod proxy;
