@@ -7,7 +7,7 @@ use std::{num::NonZeroUsize, time::Duration};
 
 use crate::{BaseName, DeltaName, Listing};
 
-/// What is kept: both hold.
+/// The rules for what is kept: both hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
     /// All moments that are not older than this.
@@ -41,7 +41,7 @@ pub struct Removal {
     pub bases: Vec<BaseName>,
     /// Bytes of all of them.
     pub bytes: u64,
-    /// Where the archive begins then; none if there is no base, and nothing goes.
+    /// The beginning of the archive then; none if there is no base, and nothing goes.
     pub begins: Option<Announcement>,
 }
 

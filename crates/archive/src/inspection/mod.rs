@@ -1,4 +1,4 @@
-//! What is in an archive, and whether it is whole. Nothing is written.
+//! Inspects an archive: the objects in it, and whether all of it is whole. Nothing is written.
 
 mod contents;
 #[cfg(test)]

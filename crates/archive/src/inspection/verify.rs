@@ -7,10 +7,10 @@ use etcd_state::mvcc::Revision;
 use super::{Gap, InspectionError};
 use crate::{ChainError, Delta, DeltaName, Digest, End, Kind, Listing, ObjectError, Objects};
 
-/// Where bases go that are only checked.
+/// The file that takes bases which are only checked.
 pub(super) const NOWHERE: &str = "/dev/null";
 
-/// What is proven of an archive.
+/// The numbers of an archive that is whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified {
     pub cluster_id: u64,
@@ -87,8 +87,7 @@ struct Head {
 }
 
 async fn head(objects: &Objects, listing: &Listing) -> Result<Head, InspectionError> {
-    let mut unreachable = 0;
-    for &name in listing.deltas.keys() {
+    for (unreachable, &name) in (0..).zip(listing.deltas.keys()) {
         let (delta, digest) = objects.delta(name).await?;
         let end = End::at(name, &delta.header, digest)?;
         if delta.header.base().is_some() {
@@ -98,7 +97,6 @@ async fn head(objects: &Objects, listing: &Listing) -> Result<Head, InspectionEr
                 unreachable,
             });
         }
-        unreachable += 1;
     }
     match listing.deltas.first_key_value() {
         None => Err(ChainError::Empty.into()),

@@ -1,4 +1,4 @@
-//! What the crate object_store signs requests with, by OpenSSL.
+//! Signs requests for the crate object_store, by OpenSSL.
 
 use object_store::client::{
     CryptoProvider, DigestAlgorithm, DigestContext, HmacContext, Signer, SigningAlgorithm,

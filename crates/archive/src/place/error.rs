@@ -1,4 +1,4 @@
-//! What can go wrong with a place, by what an operator can do.
+//! The errors of a place, by what an operator can do.
 
 use std::{error::Error, io::ErrorKind};
 

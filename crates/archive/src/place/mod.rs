@@ -1,4 +1,4 @@
-//! Where an archive is: a directory, or a bucket of an object store.
+//! The place of an archive: a directory, or a bucket of an object store.
 //!
 //! A [`Place`] holds objects with names. An object that [`Place::create`] makes is new, complete and durable, or it is not there; two
 //! that create one of the same name cannot both succeed, unless they write the same.

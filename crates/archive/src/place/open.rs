@@ -18,14 +18,14 @@ use super::{
 };
 use crate::secret_file;
 
-/// How often a request is repeated, how long after the first time, and with which pauses. Whoever waits for an archive
+/// The repetitions of a request, for how long, and their pauses. Whoever waits for an archive
 /// asks again later by itself; this is for a server that restarts.
 const MAX_RETRIES: usize = 6;
 const RETRY_TIMEOUT: Duration = Duration::from_secs(60);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// What a URL does not say.
+/// The settings that a URL does not hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PlaceOptions {
     /// The credentials, instead of those of the environment and of the machine.
@@ -34,7 +34,7 @@ pub struct PlaceOptions {
     pub trusted_ca_file: Option<PathBuf>,
     /// The keys that objects are sealed with; without it they are not sealed.
     pub key_file: Option<PathBuf>,
-    /// How long a server may be silent, if not 60 s.
+    /// The longest silence of a server, if not 60 s.
     pub silence: Option<Duration>,
 }
 
@@ -165,7 +165,7 @@ fn configured<B, K: FromStr>(
         })
 }
 
-/// What the crate says of a document may repeat parts of it.
+/// The text in place of what the crate says of a document, which may repeat parts of it.
 const UNUSABLE: &str = "what the environment or the file holds is incomplete, or not of the form that this service has";
 
 fn gcs(

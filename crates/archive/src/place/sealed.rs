@@ -169,7 +169,7 @@ const MIN_PART_BYTES: usize = 5 * 1024 * 1024;
 
 struct SealedParts {
     sealer: Option<Sealer>,
-    /// What is sealed and not sent yet, less than [`MIN_PART_BYTES`]: behind each part comes at least the last tag.
+    /// The bytes that are sealed and not sent yet, less than [`MIN_PART_BYTES`]: behind each part comes at least the last tag.
     ready: Vec<u8>,
     inner: Box<dyn MultipartUpload>,
 }

@@ -49,7 +49,7 @@ pub enum Service {
     Azure,
 }
 
-/// Where the bucket stands in the URL of a request to S3.
+/// The place of the bucket in the URL of a request to S3.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Style {
     #[default]

@@ -1,4 +1,4 @@
-//! What every place does.
+//! The behaviour that all places have in common.
 
 use archive::place::{PART_BYTES, Place, PlaceError};
 use bytes::Bytes;

@@ -12,7 +12,7 @@ use crate::{
     server::{BUCKET, Server, Wire, url},
 };
 
-/// How long a server may be silent here.
+/// The longest silence of a server here.
 const SILENCE: Duration = Duration::from_secs(10);
 
 struct Setting {
@@ -35,7 +35,7 @@ impl Setting {
         open(&url(BUCKET, "http", self.proxy.port), &options).unwrap()
     }
 
-    /// What is there, past the proxy.
+    /// Returns the names that are there, past the proxy.
     async fn names(&self) -> Vec<String> {
         let listed = self.server.place().list("delta", None);
         listed

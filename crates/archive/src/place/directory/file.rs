@@ -17,7 +17,7 @@ use openssl::rand::rand_bytes;
 const FILE_MODE: u32 = 0o600;
 const DIRECTORY_MODE: u32 = 0o700;
 
-/// What is being written begins like this, in the directory where it will be.
+/// The beginning of the name of a file that is being written, in the directory where it will be.
 pub const TEMPORARY_PREFIX: &str = ".part-";
 
 /// A file that is being written. Dropped, it is gone.

@@ -1,4 +1,4 @@
-//! What went wrong on the way to a server and back.
+//! The faults on the way to a server and back.
 
 use std::{error::Error, sync::Arc};
 

@@ -29,14 +29,14 @@ pub use self::{
 };
 use self::{link::Connector, patience::Watched, tls::Tls};
 
-/// How long a server may take for the next sign of life: to take more of a request, to begin its answer, to send
+/// The longest wait for the next sign of life of a server: to take more of a request, to begin its answer, to send
 /// more of it. A line that carries less than 70 KB/s may be given up too early: up to 4 MiB may wait in the system's buffers.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Connections that are kept for the next request: deltas go one after the other, and a base beside them.
 const MAX_IDLE: usize = 4;
 
-/// How long they are kept: longer than the interval between two deltas.
+/// The time for which they are kept: longer than the interval between two deltas.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Makes clients that trust the same authorities.

@@ -16,7 +16,7 @@ use tokio_openssl::SslStream;
 
 use super::link::LinkError;
 
-/// Where distributions keep the authorities that they trust. OpenSSL looks at the place of the one that built it.
+/// The files in which distributions keep the authorities that they trust. OpenSSL looks at the place of the one that built it.
 const SYSTEM_BUNDLES: [&str; 4] = [
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
