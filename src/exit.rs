@@ -1,17 +1,19 @@
 //! Exit codes: from what happened to what the supervisor sees.
 
-use archive::{ChainError, ObjectError, RouteError};
 use std::io::ErrorKind;
 
+use archive::{
+    ChainError, ObjectError, RouteError, inspection::InspectionError, place::PlaceError,
+};
 use dqlite::node::{FileFailure, NodeError};
 
 use crate::{
     backup::BackupError,
     cluster::{node::StartError, status::Health},
     commands::{
-        certs::CertsError, doctor::DoctorError, init::InitError, inspect::InspectError,
-        migrator::MigrateError, recover::RecoverError, restore::RestoreError,
-        roll_back::RollBackError, snap::HookError, top::TopError,
+        archive::ArchiveCommandError, certs::CertsError, doctor::DoctorError, init::InitError,
+        inspect::InspectError, migrator::MigrateError, recover::RecoverError,
+        restore::RestoreError, roll_back::RollBackError, snap::HookError, top::TopError,
     },
     config::ConfigError,
     remote::RemoteError,
@@ -221,6 +223,22 @@ impl From<&DoctorError> for Exit {
     }
 }
 
+impl From<&ArchiveCommandError> for Exit {
+    fn from(error: &ArchiveCommandError) -> Self {
+        match error {
+            ArchiveCommandError::Place(error) => of_place(error),
+            ArchiveCommandError::Archive { source, .. } => match source {
+                InspectionError::Object(ObjectError::TimedOut(_)) => Self::TimedOut,
+                InspectionError::Object(ObjectError::Local(_) | ObjectError::TooMany) => {
+                    Self::Failure
+                }
+                InspectionError::Nowhere { .. } => Self::Failure,
+                _ => Self::Data,
+            },
+        }
+    }
+}
+
 impl From<&TopError> for Exit {
     fn from(error: &TopError) -> Self {
         match error {
@@ -240,6 +258,29 @@ impl From<&RemoteError> for Exit {
             RemoteError::Silent { .. } | RemoteError::TimedOut { .. } => Self::TimedOut,
             RemoteError::Refused { .. } => Self::Refused,
         }
+    }
+}
+
+fn of_place(error: &PlaceError) -> Exit {
+    match error {
+        PlaceError::Url(_) => Exit::Usage,
+        PlaceError::CredentialsFile(_)
+        | PlaceError::KeyFile(_)
+        | PlaceError::Authorities(_)
+        | PlaceError::Credentials { .. }
+        | PlaceError::Forbidden { .. }
+        | PlaceError::NoPlace { .. } => Exit::Config,
+        PlaceError::Unreachable { .. } | PlaceError::Unavailable { .. } => Exit::Unreachable,
+        PlaceError::TimedOut { .. } => Exit::TimedOut,
+        PlaceError::Full { .. } => Exit::DiskFull,
+        PlaceError::Refused { .. }
+        | PlaceError::Exists { .. }
+        | PlaceError::NotExclusive { .. } => Exit::Refused,
+        PlaceError::Missing { .. }
+        | PlaceError::Sealed { .. }
+        | PlaceError::CutShort { .. }
+        | PlaceError::TooLarge { .. } => Exit::Data,
+        PlaceError::Failed { .. } => Exit::Failure,
     }
 }
 

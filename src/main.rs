@@ -11,8 +11,8 @@ use std::{
 use k8s_dqlite::{
     args::{Args, BackupCommand, Command},
     commands::{
-        backup, certs, doctor, init, inspect, migrator, recover, restore, roll_back, snap, status,
-        top,
+        archive, backup, certs, doctor, init, inspect, migrator, recover, restore, roll_back, snap,
+        status, top,
     },
     config,
     exit::{Exit, of_file_failure},
@@ -234,6 +234,7 @@ async fn obey(args: &Args, command: &Command) -> Result<Done, Failed> {
                 Done::line(format_args!("backup made: {written}"))
             }
         },
+        Command::Archive(wanted) => Done::text(archive::run(wanted, now_s()).await?),
         Command::Init(wanted) => Done::text(init::run(wanted, now_s()).await?),
         Command::Migrator(wanted) => Done::line(migrator::run(wanted).await?),
         Command::Restore(wanted) => {

@@ -2,6 +2,7 @@
 //!
 //! Flags whose meaning is gone stay, so that existing argument files keep working.
 
+mod archive;
 mod archiving;
 mod auth;
 mod backup;
@@ -38,6 +39,7 @@ use crate::address::{AddressError, ListenAddress};
 pub use command_line::{DurationError, GoDuration};
 
 pub use self::{
+    archive::{ArchiveArgs, ArchiveCommand, PlaceFlags, PruneArgs},
     archiving::ArchiveFlags,
     auth::{AuthFlags, JwtFlags, TokenKind},
     backup::{BackupArgs, BackupCommand, ScheduledBackupFlags, VerifyArgs},
@@ -313,6 +315,8 @@ pub enum Command {
     Init(InitArgs),
     /// Save a cluster that runs in a file, or check such a file.
     Backup(BackupArgs),
+    /// Look at an archive, check it, or thin it out.
+    Archive(ArchiveArgs),
     /// Make the storage directory of a new node from a backup, or from a snapshot of k8s-dqlite or of etcd.
     Restore(RestoreArgs),
     /// Move keys and values between an etcd, a k8s-dqlite and files.

@@ -1,5 +1,6 @@
 //! The sub-commands of the program.
 
+pub mod archive;
 pub mod backup;
 pub mod certs;
 pub mod doctor;

@@ -67,38 +67,61 @@ async fn a_store_that_was_put_back_does_not_continue_it() {
     assert_eq!(place.check().await, before);
 }
 
+/// A server whose archive lacks revisions, and goes on with a second base behind them.
+pub struct Gapped {
+    pub server: Server,
+    /// The last revision before the gap, and the first one behind it.
+    pub before: i64,
+    pub after: i64,
+    /// The last revision of all.
+    pub last: i64,
+}
+
+impl Gapped {
+    pub async fn make(place: &Place) -> Self {
+        let mut server = Server::prepare(Kind::K8sDqlite, Options::default());
+        let flags = place.options().flags;
+        let archiving = |command: &mut Command, _: &std::path::Path| {
+            command.args(&flags);
+        };
+        server.launch_with(archiving);
+        server.ready().await;
+        let before = server.api().await.put("a", "1").await;
+        place.wait_for(before).await;
+        server.terminate().await;
+        server.restart().await;
+        let api = server.api().await;
+        for value in ["2", "3", "4"] {
+            api.put("a", value).await;
+        }
+        let after = api.put("b", "1").await;
+        api.ask(compact(after - 1)).await;
+        server.terminate().await;
+        server.launch_with(archiving);
+        server.ready().await;
+        place.wait_for(after).await;
+        let last = server.api().await.put("c", "1").await;
+        place.wait_for(last).await;
+        Self {
+            server,
+            before,
+            after,
+            last,
+        }
+    }
+}
+
 #[tokio::test]
 async fn what_was_compacted_meanwhile_is_a_gap_by_name() {
     let place = Place::new();
-    let mut server = Server::prepare(Kind::K8sDqlite, Options::default());
-    let flags = place.options().flags;
-    let archiving = |command: &mut Command, _: &std::path::Path| {
-        command.args(&flags);
-    };
-    server.launch_with(archiving);
-    server.ready().await;
-    let archived = server.api().await.put("a", "1").await;
-    place.wait_for(archived).await;
-    server.terminate().await;
-    server.restart().await;
-    let api = server.api().await;
-    for value in ["2", "3", "4"] {
-        api.put("a", value).await;
-    }
-    let last = api.put("b", "1").await;
-    api.ask(compact(last - 1)).await;
-    server.terminate().await;
-    server.launch_with(archiving);
-    server.ready().await;
-    place.wait_for(last).await;
-    let later = server.api().await.put("c", "1").await;
-    place.wait_for(later).await;
+    let gapped = Gapped::make(&place).await;
+    let server = &gapped.server;
     assert!(server.output().contains("the archive lacks revisions"));
-    let (copy, _) = restored(&place.url(), &["--revision", &later.to_string()]).await;
+    let (copy, _) = restored(&place.url(), &["--revision", &gapped.last.to_string()]).await;
     let all = || get_range(vec![0], vec![0]);
     let kvs = server.api().await.ask(all()).await.kvs;
     assert_eq!(copy.api().await.ask(all()).await.kvs, kvs);
-    let in_the_gap = (archived + 1).to_string();
+    let in_the_gap = (gapped.before + 1).to_string();
     let arguments = [
         "--from",
         &place.url(),
@@ -110,7 +133,7 @@ async fn what_was_compacted_meanwhile_is_a_gap_by_name() {
     let said = text(&refused.stderr);
     let expected = format!(
         "revisions {in_the_gap} to {} are not in the archive",
-        last - 1
+        gapped.after - 1
     );
     assert!(said.contains(&expected), "{said}");
     assert_eq!(refused.status.code(), Some(6));

@@ -1,5 +1,6 @@
 //! `--archive` and `restore --from`: what is left when every machine is lost.
 
+mod commands;
 mod histories;
 mod leaders;
 mod model;
@@ -26,6 +27,10 @@ impl Place {
     pub fn new() -> Self {
         let dir = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         Self { dir }
+    }
+
+    pub fn path(&self) -> &Path {
+        self.dir.path()
     }
 
     pub fn url(&self) -> String {
