@@ -9,12 +9,15 @@ use super::{
     fields::{Fields, put_sized},
     header::Counts,
 };
+use crate::encryption::is_sealed;
 
 /// The reason why bytes are no delta.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DeltaError {
     #[error("it does not begin like a delta of an archive")]
     Foreign,
+    #[error("it is encrypted: give --archive-key-file")]
+    Sealed,
     #[error("it has format {0}, which a newer version of k8s-dqlite writes: use that version")]
     Newer(u16),
     #[error("it is cut off")]
@@ -66,6 +69,9 @@ impl Delta {
     ///
     /// The bytes are damaged, cut off, or of a newer version.
     pub fn parse(bytes: &Bytes) -> Result<(Self, Digest), DeltaError> {
+        if is_sealed(bytes) {
+            return Err(DeltaError::Sealed);
+        }
         let (header, counts) = Header::parse_with_counts(bytes)?;
         let Some((content, digest)) = bytes.split_last_chunk::<{ Digest::BYTES }>() else {
             return Err(DeltaError::Short);

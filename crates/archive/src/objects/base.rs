@@ -89,6 +89,9 @@ impl BaseUpload {
 
     /// Writes the next part: of [`Self::PART_BYTES`], but for the last.
     pub async fn part(&mut self, part: Bytes) -> Result<(), ObjectError> {
+        if part.is_empty() {
+            return Ok(());
+        }
         self.hash.update(&part);
         self.bytes += part.len() as u64;
         call(self.upload.put_part(PutPayload::from(part))).await

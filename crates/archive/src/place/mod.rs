@@ -40,7 +40,7 @@ use object_store::{
 };
 use openssl::rand::rand_bytes;
 
-use crate::encryption::KeyRing;
+use crate::{ObjectError, encryption::KeyRing};
 
 use self::sealed::Sealed;
 pub use self::{
@@ -51,8 +51,8 @@ pub use self::{
     url::{PlaceUrl, UrlError},
 };
 
-/// Bytes of an object that is read as a whole: several times the largest delta.
-pub const MAX_READ_BYTES: u64 = 64 * 1024 * 1024;
+/// Bytes of an object that is read as a whole: those of the largest delta.
+pub const MAX_READ_BYTES: u64 = crate::MAX_DELTA_BYTES as u64;
 
 /// The folder of objects that only show whether a place is exclusive.
 const PROBES: &str = "probe";
@@ -117,6 +117,14 @@ impl Place {
     /// Names an error of the object store, of a request about one object.
     pub fn failed(&self, name: &str, error: &object_store::Error) -> PlaceError {
         PlaceError::of(&self.0.shown, self.0.host.as_deref(), name, error)
+    }
+
+    /// Names an error of reading or writing by what an operator can do; none if it is not one of the place.
+    pub fn failed_object(&self, error: &ObjectError) -> Option<PlaceError> {
+        match error {
+            ObjectError::Store(error) => Some(self.failed("", error)),
+            _ => None,
+        }
     }
 
     /// Creates an object. After an error that [may be over](PlaceError::is_passing) do the same again, with the same content: if
