@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 
 use archive::{
-    ChainError, ObjectError, RouteError, inspection::InspectionError, place::PlaceError,
+    ChainError, DeltaError, ObjectError, RouteError, inspection::InspectionError, place::PlaceError,
 };
 use dqlite::node::{FileFailure, NodeError};
 
@@ -125,7 +125,7 @@ impl From<&RestoreError> for Exit {
             | RestoreError::OtherThanSaid { .. }
             | RestoreError::Content(_) => Self::Data,
             RestoreError::StillRun(_) => Self::Refused,
-            RestoreError::Place(_) => Self::Usage,
+            RestoreError::Place(error) => of_place(error),
             RestoreError::Archive(error) => of_route(error),
             RestoreError::Backup(error) => Self::from(error),
             RestoreError::Config(_) => Self::Config,
@@ -138,10 +138,21 @@ impl From<&RestoreError> for Exit {
 /// Tells an archive that cannot be reached from one that is damaged, or does not have what was asked for.
 fn of_route(error: &RouteError) -> Exit {
     match error {
-        RouteError::Object(ObjectError::Store(_) | ObjectError::TimedOut(_)) => Exit::Failure,
-        RouteError::Object(ObjectError::Local(_)) => Exit::Failure,
+        RouteError::Object(error) => of_object(error),
         RouteError::Chain(ChainError::TooNew { .. } | ChainError::TooOld { .. })
         | RouteError::TooEarly => Exit::Refused,
+        _ => Exit::Data,
+    }
+}
+
+fn of_object(error: &ObjectError) -> Exit {
+    match error {
+        ObjectError::TimedOut(_) => Exit::TimedOut,
+        ObjectError::Store(_) | ObjectError::Local(_) | ObjectError::TooMany => Exit::Failure,
+        ObjectError::Delta {
+            source: DeltaError::Sealed,
+            ..
+        } => Exit::Config,
         _ => Exit::Data,
     }
 }
@@ -228,10 +239,7 @@ impl From<&ArchiveCommandError> for Exit {
         match error {
             ArchiveCommandError::Place(error) => of_place(error),
             ArchiveCommandError::Archive { source, .. } => match source {
-                InspectionError::Object(ObjectError::TimedOut(_)) => Self::TimedOut,
-                InspectionError::Object(ObjectError::Local(_) | ObjectError::TooMany) => {
-                    Self::Failure
-                }
+                InspectionError::Object(error) => of_object(error),
                 InspectionError::Nowhere { .. } => Self::Failure,
                 _ => Self::Data,
             },

@@ -12,49 +12,64 @@
 //! | `records.rs` | leases and settings that changed. Pure |
 //! | `base.rs` | a base while it is made |
 //! | `run.rs` | the task: when to take a step |
-//! | `open.rs` | from a URL to a place |
+//! | `flush.rs` | what is asked of the task when the server stops |
 //! | `metrics.rs` | what is told of it |
 
 mod archiver;
 mod base;
 mod collect;
+mod flush;
 mod metrics;
-mod open;
 mod records;
 mod run;
 mod take_up;
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use archive::{ChainError, ObjectError};
+use archive::{
+    ChainError, ObjectError,
+    place::{self, Place, PlaceError, PlaceOptions},
+};
 use etcd_state::{mvcc::Revision, requests::RequestError};
-use object_store::ObjectStore;
 
 pub use self::{
+    flush::{Flush, Flushes, flushes},
     metrics::{ARCHIVE, ArchiveMetrics, ArchiveState},
-    open::{OpenPlaceError, open},
     run::{MakerNow, run},
 };
 
 /// The place of the archive, and how often it is written.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct ArchiveSettings {
-    /// The place as it may be shown: without credentials.
-    pub place: String,
-    /// The place as the root of a store.
-    pub store: Arc<dyn ObjectStore>,
-    pub interval: Duration,
+    url: String,
+    options: PlaceOptions,
+    place: Place,
+    interval: Duration,
 }
 
-impl std::fmt::Debug for ArchiveSettings {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} every {:?}", self.place, self.interval)
+impl ArchiveSettings {
+    /// Opens the place, of which nothing is asked yet.
+    pub fn open(url: &str, options: PlaceOptions, interval: Duration) -> Result<Self, PlaceError> {
+        Ok(Self {
+            url: url.to_owned(),
+            place: place::open(url, &options)?,
+            options,
+            interval,
+        })
+    }
+
+    /// Opens the place again, with what its files hold now.
+    fn open_again(&mut self) -> Result<(), PlaceError> {
+        self.place = place::open(&self.url, &self.options)?;
+        Ok(())
     }
 }
 
 /// The reason why the archive was not written.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
+    #[error(transparent)]
+    Place(#[from] PlaceError),
     #[error(transparent)]
     Object(#[from] ObjectError),
     #[error(transparent)]
@@ -85,6 +100,15 @@ pub enum ArchiveError {
 }
 
 impl ArchiveError {
+    /// Names an error by what can be done, if it is one of the place.
+    fn at(self, place: &Place) -> Self {
+        let of_place = match &self {
+            Self::Object(error) => place.failed_object(error),
+            _ => None,
+        };
+        of_place.map_or(self, Self::Place)
+    }
+
     /// Returns whether this is how things go when the leader changes, and nothing is wrong with the archive.
     fn is_change_of_leader(&self, leads: bool) -> bool {
         matches!(self, Self::Overtaken | Self::NotLeading)

@@ -2,12 +2,15 @@
 
 use std::{future::Future, pin::Pin, time::Duration};
 
-use archive::Objects;
+use archive::{Objects, place::PlaceError};
 use etcd_state::mvcc::Revision;
 use stopping::warn;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::{ARCHIVE, ArchiveError, ArchiveSettings, archiver::Archiver, collect::DELTA_BYTES};
+use super::{
+    ARCHIVE, ArchiveError, ArchiveSettings, archiver::Archiver, collect::DELTA_BYTES,
+    flush::Flushes,
+};
 use crate::{backup::Maker, store::Store};
 
 /// Asked before each base.
@@ -24,15 +27,17 @@ const LEADER_PAUSE: Duration = Duration::from_millis(500);
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Writes the archive whenever this node leads, until it is dropped.
-pub async fn run(store: Store, settings: ArchiveSettings, maker: MakerNow) {
+pub async fn run(store: Store, mut settings: ArchiveSettings, maker: MakerNow, flushes: Flushes) {
     ARCHIVE.turn_on();
-    let objects = Objects::new(settings.store.clone());
     let mut published = store.published();
     let mut pause = FIRST_PAUSE;
+    let mut is_proven = false;
     loop {
+        let asked = flushes.asked();
         if !store.leads() {
             ARCHIVE.set_writes(false);
             store.hold_above(Revision::MAX);
+            flushes.answer(asked);
             let _ = tokio::time::timeout(LEADER_PAUSE, published.changed()).await;
             continue;
         }
@@ -40,7 +45,14 @@ pub async fn run(store: Store, settings: ArchiveSettings, maker: MakerNow) {
         // Until it is known what the archive has.
         store.hold_above(Revision::NONE);
         let mut steps = 0;
-        let ended = lead(&store, &settings, &objects, &maker, &mut steps).await;
+        let ended = async {
+            if !is_proven {
+                settings.place.prove_exclusive().await?;
+                is_proven = true;
+            }
+            lead(&store, &settings, &maker, &flushes, &mut steps).await
+        };
+        let ended = ended.await.map_err(|error| error.at(&settings.place));
         if steps > 0 {
             pause = FIRST_PAUSE;
         }
@@ -49,7 +61,20 @@ pub async fn run(store: Store, settings: ArchiveSettings, maker: MakerNow) {
             Err(error) if error.is_change_of_leader(store.leads()) => sleep(LEADER_PAUSE).await,
             Err(error) => {
                 failed(&store, &settings, &error, pause);
-                sleep(pause).await;
+                flushes.answer(asked);
+                if matches!(
+                    error,
+                    ArchiveError::Place(
+                        PlaceError::Credentials { .. } | PlaceError::Forbidden { .. }
+                    )
+                ) && let Err(error) = settings.open_again()
+                {
+                    warn!(%error, "cannot open the archive again");
+                }
+                tokio::select! {
+                    () = sleep(pause) => {}
+                    () = flushes.another(asked) => {}
+                }
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
         }
@@ -67,21 +92,32 @@ fn failed(store: &Store, settings: &ArchiveSettings, error: &ArchiveError, pause
 async fn lead(
     store: &Store,
     settings: &ArchiveSettings,
-    objects: &Objects,
     maker: &MakerNow,
+    flushes: &Flushes,
     steps: &mut u64,
 ) -> Result<(), ArchiveError> {
+    let objects = Objects::new(settings.place.store().clone());
     let mut published = store.published();
-    let mut archiver = Archiver::take_up(store, objects, maker).await?;
+    let mut archiver = Archiver::take_up(store, &objects, maker).await?;
     while store.leads() {
         published.borrow_and_update();
+        let asked = flushes.asked();
         archiver.step().await?;
         *steps += 1;
         ARCHIVE.caught_up();
-        if published.changed().await.is_err() {
-            return Ok(());
+        flushes.answer(asked);
+        tokio::select! {
+            changed = published.changed() => {
+                if changed.is_err() {
+                    return Ok(());
+                }
+            }
+            () = flushes.another(asked) => continue,
         }
-        wait(store, settings.interval).await;
+        tokio::select! {
+            () = wait(store, settings.interval) => {}
+            () = flushes.another(asked) => {}
+        }
     }
     Ok(())
 }

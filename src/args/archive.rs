@@ -2,6 +2,7 @@
 
 use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
 
+use archive::place::PlaceOptions;
 use clap::{Args, Parser, Subcommand};
 
 #[derive(Debug, Clone, PartialEq, Eq, Parser)]
@@ -32,17 +33,35 @@ pub struct PlaceFlags {
     #[arg(value_name = "URL")]
     pub url: String,
 
-    /// File with the credentials for it; otherwise those of the environment and of the machine.
-    #[arg(long, value_name = "FILE")]
-    pub credentials_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub access: AccessFlags,
+}
 
-    /// File with the keys that the objects are sealed with.
+/// The files that a place needs beside its URL.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+pub struct AccessFlags {
+    /// File with the credentials for the place of the archive; otherwise those of the environment and of the machine.
     #[arg(long, value_name = "FILE")]
-    pub key_file: Option<PathBuf>,
+    pub archive_credentials_file: Option<PathBuf>,
 
     /// Certificates of the authorities that its server may have its own from: PEM. Otherwise those of the system.
     #[arg(long, value_name = "FILE")]
-    pub cacert: Option<PathBuf>,
+    pub archive_trusted_ca_file: Option<PathBuf>,
+
+    /// File with the keys that its objects are sealed with; without it they are not.
+    #[arg(long, value_name = "FILE")]
+    pub archive_key_file: Option<PathBuf>,
+}
+
+impl AccessFlags {
+    pub fn options(&self) -> PlaceOptions {
+        PlaceOptions {
+            credentials_file: self.archive_credentials_file.clone(),
+            trusted_ca_file: self.archive_trusted_ca_file.clone(),
+            key_file: self.archive_key_file.clone(),
+            ..PlaceOptions::default()
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Parser)]

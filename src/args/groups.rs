@@ -60,6 +60,9 @@ const GROUPS: [(&str, &[&str]); 8] = [
             "backup_keep",
             "take_over_backup",
             "archive_interval",
+            "archive_credentials_file",
+            "archive_trusted_ca_file",
+            "archive_key_file",
         ],
     ),
     (

@@ -39,7 +39,7 @@ use crate::address::{AddressError, ListenAddress};
 pub use command_line::{DurationError, GoDuration};
 
 pub use self::{
-    archive::{ArchiveArgs, ArchiveCommand, PlaceFlags, PruneArgs},
+    archive::{AccessFlags, ArchiveArgs, ArchiveCommand, PlaceFlags, PruneArgs},
     archiving::ArchiveFlags,
     auth::{AuthFlags, JwtFlags, TokenKind},
     backup::{BackupArgs, BackupCommand, ScheduledBackupFlags, VerifyArgs},

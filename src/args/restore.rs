@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Parser;
 
+use super::AccessFlags;
 use crate::address::NodeAddress;
 
 #[derive(Debug, Clone, PartialEq, Eq, Parser)]
@@ -17,9 +18,12 @@ pub struct RestoreArgs {
     #[arg(value_name = "FILE", required_unless_present = "from")]
     file: Option<PathBuf>,
 
-    /// An archive instead of a file, such as file:///mnt/archive.
+    /// An archive instead of a file, such as file:///mnt/archive or s3://BUCKET/PREFIX.
     #[arg(long, value_name = "URL", conflicts_with = "file")]
     pub from: Option<String>,
+
+    #[command(flatten)]
+    pub access: AccessFlags,
 
     /// Revision of the archived store to restore; otherwise the last one.
     #[arg(long, value_name = "N", requires = "from", conflicts_with = "time", value_parser = clap::value_parser!(i64).range(1..))]

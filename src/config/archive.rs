@@ -3,10 +3,7 @@
 use std::path::{Path, PathBuf, absolute};
 
 use super::ConfigError;
-use crate::{
-    archive::{ArchiveSettings, open},
-    args::Args,
-};
+use crate::{archive::ArchiveSettings, args::Args};
 
 pub fn settings(args: &Args) -> Result<Option<ArchiveSettings>, ConfigError> {
     let url = &args.archive.archive;
@@ -24,10 +21,12 @@ pub fn settings(args: &Args) -> Result<Option<ArchiveSettings>, ConfigError> {
         let reason = "it is in the storage directory: an archive is for when that is lost";
         return Err(invalid(reason.to_owned()));
     }
-    let store = open(url).map_err(|error| invalid(error.to_string()))?;
-    Ok(Some(ArchiveSettings {
-        place: url.clone(),
-        store,
-        interval: args.archive.archive_interval,
-    }))
+    let settings = ArchiveSettings::open(
+        url,
+        args.archive.access.options(),
+        args.archive.archive_interval,
+    );
+    settings
+        .map(Some)
+        .map_err(|error| invalid(error.to_string()))
 }

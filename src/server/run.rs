@@ -224,7 +224,9 @@ pub async fn run(
         compact_interval,
     };
     let backups = start_backups(&config, &store, &identity, node.membership());
-    let archiving = start_archive(&config, &store, &identity, node.membership());
+    let (flush, flushes) = archive::flushes();
+    let making = Box::new(maker(identity.clone(), node.membership()));
+    let archiving = start_archive(&config, &store, making, flushes);
     let bound: Vec<_> = listeners.iter().map(Listener::address).collect();
     let client_urls = ClientUrls::new(&config.advertised_urls, &bound, &node.identity.address);
     let publisher = Publisher {
@@ -292,6 +294,10 @@ pub async fn run(
             slow::set_threshold(None);
             stopping::note();
             nodes.note_stopping();
+            if archiving.is_some() && !reads.is_single() {
+                // Who leads next may be stopping, too.
+                flush.flush().await;
+            }
             hand_over(&node, &nodes, &reads).await;
             Ok(())
         }
@@ -303,6 +309,9 @@ pub async fn run(
     if !api.is_finished() && !ends(&mut api, nodes.cluster_view()).await {
         info!("clients still have calls open: cutting them off");
         api.abort();
+    }
+    if archiving.is_some() && store.leads() {
+        flush.flush().await;
     }
     let others = [
         following, looking, publishing, telling, compactor, reloading,
@@ -512,13 +521,12 @@ fn maker(
 fn start_archive(
     config: &ServerConfig,
     store: &Store,
-    identity: &Arc<Identity>,
-    membership: Membership,
+    making: archive::MakerNow,
+    flushes: archive::Flushes,
 ) -> Option<JoinHandle<()>> {
     let settings = config.archive.clone()?;
-    let maker = maker(identity.clone(), membership);
-    let making: archive::MakerNow = Box::new(maker);
-    Some(tokio::spawn(archive::run(store.clone(), settings, making)))
+    let writing = archive::run(store.clone(), settings, making, flushes);
+    Some(tokio::spawn(writing))
 }
 
 fn watch_disk(

@@ -6,7 +6,7 @@ mod show;
 use archive::{
     Objects,
     inspection::{self, InspectionError},
-    place::{self, PlaceError, PlaceOptions},
+    place::{self, PlaceError},
 };
 
 use crate::{
@@ -33,24 +33,20 @@ struct Opened {
 
 impl Opened {
     fn open(flags: &PlaceFlags) -> Result<Self, PlaceError> {
-        let options = PlaceOptions {
-            credentials_file: flags.credentials_file.clone(),
-            trusted_ca_file: flags.cacert.clone(),
-            key_file: flags.key_file.clone(),
-            ..PlaceOptions::default()
-        };
-        let place = place::open(&flags.url, &options)?;
+        let place = place::open(&flags.url, &flags.access.options())?;
         let objects = Objects::new(place.store().clone());
         Ok(Self { place, objects })
     }
 
     /// Names an error by what can be done, if it is one of the place.
     fn failed(&self, error: InspectionError) -> ArchiveCommandError {
-        match &error {
-            InspectionError::Object(archive::ObjectError::Store(of_store)) => {
-                self.place.failed("", of_store).into()
-            }
-            _ => ArchiveCommandError::Archive {
+        let of_place = match &error {
+            InspectionError::Object(error) => self.place.failed_object(error),
+            _ => None,
+        };
+        match of_place {
+            Some(error) => error.into(),
+            None => ArchiveCommandError::Archive {
                 place: self.place.to_string(),
                 source: error,
             },

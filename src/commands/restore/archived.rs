@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, io::Seek, ops::ControlFlow, path::PathBuf};
 
-use archive::{Delta, End, Kind, Moment, Objects, RecordChange, Route};
+use archive::{
+    Delta, End, Kind, Moment, Objects, RecordChange, Route, RouteError,
+    place::{self, Place},
+};
 use etcd_state::{
     lease::LeaseCopy,
     mvcc::{Change, LeaseId},
@@ -11,9 +14,10 @@ use etcd_state::{
 use tracing::info;
 
 use super::{RestoreError, SnapshotSource, content::Contents};
-use crate::{archive::open, args::RestoreArgs, backup::Scratch, process::progress::Progress};
+use crate::{args::RestoreArgs, backup::Scratch, process::progress::Progress};
 
 pub struct Archived {
+    place: Place,
     objects: Objects,
     route: Route,
     end: End,
@@ -30,7 +34,8 @@ impl Archived {
         url: &str,
         args: &RestoreArgs,
     ) -> Result<(SnapshotSource, Self), RestoreError> {
-        let objects = Objects::new(open(url)?);
+        let place = place::open(url, &args.access.options())?;
+        let objects = Objects::new(place.store().clone());
         let moment = match (args.revision, args.time) {
             (Some(revision), _) => Moment::Revision(etcd_state::mvcc::Revision::new(revision)),
             (None, Some(time)) => {
@@ -38,7 +43,8 @@ impl Archived {
             }
             (None, None) => Moment::Latest,
         };
-        let route = objects.route(moment).await?;
+        let route = objects.route(moment).await;
+        let route = route.map_err(|error| failed(&place, error))?;
         info!(
             revision = route.revision.number(),
             base = route.base.revision.number(),
@@ -54,11 +60,12 @@ impl Archived {
                 progress.advance(bytes)
             })
             .await;
-        read.map_err(archive::RouteError::from)?;
+        read.map_err(|error| failed(&place, error))?;
         file.rewind().map_err(|error| unreadable((dir, error)))?;
-        let name = PathBuf::from(format!("{url}/{}", route.base));
+        let name = PathBuf::from(format!("{place}/{}", route.base));
         let source = SnapshotSource::of_backup(file, &name, &scratch)?;
         let archived = Self {
+            place,
             objects,
             end: route.announced,
             read: 0,
@@ -81,12 +88,15 @@ impl Archived {
         let records = self.records.get_or_insert_with(|| RecordsAt::new(contents));
         let Some(name) = self.route.deltas.get(self.read).copied() else {
             let reached = self.route.check_reached(&self.end);
-            reached.map_err(archive::RouteError::from)?;
+            reached.map_err(RouteError::from)?;
             let (leases, settings) = records.finish();
             contents.set_records(leases, settings);
             return Ok(None);
         };
-        let (delta, _, end) = self.objects.follow(&self.end, name).await?;
+        let (delta, _, end) = match self.objects.follow(&self.end, name).await {
+            Ok(followed) => followed,
+            Err(error) => return Err(failed(&self.place, error)),
+        };
         self.end = end;
         self.read += 1;
         records.apply(&delta, &self.route);
@@ -109,7 +119,7 @@ impl Archived {
             }
         });
         read.map_err(|source| archive::ObjectError::Delta { name, source })
-            .map_err(archive::RouteError::from)?;
+            .map_err(RouteError::from)?;
         failed.map_or(Ok(Some(changes)), Err)
     }
 }
@@ -118,6 +128,16 @@ impl Archived {
 fn scratch(args: &RestoreArgs) -> Scratch {
     let beside = args.storage_dir.as_deref().unwrap_or(args.file());
     Scratch::beside(beside, args.scratch_dir.as_deref())
+}
+
+/// Names an error by what can be done, if it is one of the place.
+fn failed(place: &Place, error: impl Into<RouteError>) -> RestoreError {
+    let error = error.into();
+    let of_place = match &error {
+        RouteError::Object(error) => place.failed_object(error),
+        _ => None,
+    };
+    of_place.map_or_else(|| error.into(), RestoreError::from)
 }
 
 fn unreadable((path, source): (PathBuf, std::io::Error)) -> RestoreError {

@@ -15,7 +15,7 @@ use std::{
     sync::Arc,
 };
 
-use archive::RouteError;
+use archive::{RouteError, place::PlaceError};
 use dqlite::{
     client::Endpoint,
     cluster_id::ClusterId,
@@ -31,7 +31,6 @@ use self::directory::choose_address;
 pub use self::file::SnapshotSource;
 use self::{archived::Archived, content::Contents};
 use crate::{
-    archive::OpenPlaceError,
     args::RestoreArgs,
     backup::{BackupError, Scratch, SnapshotInfo, Trailer},
     config::{ConfigError, Start},
@@ -62,7 +61,7 @@ pub enum RestoreError {
     )]
     StillRun(Vec<String>),
     #[error(transparent)]
-    Place(#[from] OpenPlaceError),
+    Place(#[from] PlaceError),
     #[error("the archive cannot be restored: {0}")]
     Archive(#[from] RouteError),
     #[error(transparent)]

@@ -4,6 +4,12 @@ mod commands;
 mod histories;
 mod leaders;
 mod model;
+mod s3;
+mod stops;
+// The tests of the crate start the same one.
+#[allow(dead_code)]
+#[path = "../../../crates/archive/tests/place/server.rs"]
+mod versitygw;
 
 use std::{
     path::{Path, PathBuf},

@@ -12,7 +12,6 @@ use std::{
 };
 
 use archive::place::{Place, PlaceOptions, open};
-use futures_util::StreamExt;
 use openssl::{
     asn1::Asn1Time,
     bn::BigNum,
@@ -23,6 +22,7 @@ use openssl::{
     x509::{X509, X509NameBuilder, extension::SubjectAlternativeName},
 };
 use tempfile::TempDir;
+use tokio_stream::StreamExt;
 
 const ACCESS: &str = "AKIDTEST";
 pub const SECRET: &str = "hush-hush/secret+key";
