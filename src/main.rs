@@ -5,7 +5,7 @@ use std::{
     panic, process,
     process::ExitCode,
     thread,
-    time::UNIX_EPOCH,
+    time::{Duration, UNIX_EPOCH},
 };
 
 use k8s_dqlite::{
@@ -33,6 +33,9 @@ static ALLOCATOR: Sampled = Sampled;
 
 /// The fewest worker threads: with one, a large range would hold up the writer.
 const WORKERS_MIN: usize = 2;
+
+/// The longest that the end of the process waits for threads that are in a system call.
+const BLOCKED_TIMEOUT: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
     // Sets the environment, so it comes before anything that may start a thread.
@@ -108,7 +111,10 @@ fn serve(args: &Args) -> ExitCode {
         Ok(runtime) => runtime,
         Err(exit) => return exit.into(),
     };
-    match runtime.block_on(run(args, passed)) {
+    let ended = runtime.block_on(run(args, passed));
+    // A call on a file system that hangs, such as that of an archive on NFS, does not end by itself.
+    runtime.shutdown_timeout(BLOCKED_TIMEOUT);
+    match ended {
         Ok(()) => {
             info!("stopped");
             Exit::Stopped.into()
