@@ -4,14 +4,18 @@
 //! readable by its owner alone; what cannot be completed is an error.
 
 use std::{
-    fs::{self, DirBuilder, OpenOptions},
+    fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Read},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown},
     path::Path,
 };
 
 use dqlite::files::sync_dir;
-use nix::{fcntl::OFlag, sys::statvfs::statvfs};
+use nix::{
+    fcntl::{AtFlags, OFlag},
+    sys::statvfs::statvfs,
+    unistd::{Gid, Uid, fchownat, geteuid},
+};
 
 use crate::{Error, state::PRIVATE};
 
@@ -103,6 +107,55 @@ pub fn fresh_dir(path: &Path) -> Result<(), Error> {
     }
     let made = DirBuilder::new().mode(0o700).create(path);
     made.map_err(Error::file(path))
+}
+
+/// A user and a group, to whom a directory belongs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Owner {
+    uid: u32,
+    gid: u32,
+}
+
+impl Owner {
+    pub fn of(path: &Path) -> Result<Self, Error> {
+        let found = fs::metadata(path).map_err(Error::file(path))?;
+        Ok(Self {
+            uid: found.uid(),
+            gid: found.gid(),
+        })
+    }
+
+    /// Gives a directory that this process has made, and the files in it. Links are not followed. Only root gives
+    /// anything; what others make is theirs already.
+    pub fn give_dir(self, path: &Path) -> Result<(), Error> {
+        if !geteuid().is_root() || Self::of(path)? == self {
+            return Ok(());
+        }
+        let flags = (OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW).bits();
+        let opened = OpenOptions::new().read(true).custom_flags(flags).open(path);
+        let dir = opened.map_err(Error::file(path))?;
+        let (uid, gid) = (Uid::from_raw(self.uid), Gid::from_raw(self.gid));
+        for name in files(path)?.0 {
+            let given = fchownat(
+                &dir,
+                name.as_str(),
+                Some(uid),
+                Some(gid),
+                AtFlags::AT_SYMLINK_NOFOLLOW,
+            );
+            given.map_err(|errno| Error::file(path.join(&name))(errno.into()))?;
+        }
+        // Last: until then nobody else can put anything into it.
+        self.give(&dir).map_err(Error::file(path))
+    }
+
+    /// Gives an open file, as [`Self::give_dir`] does.
+    pub fn give(self, file: &File) -> io::Result<()> {
+        match geteuid().is_root() {
+            true => fchown(file, Some(self.uid), Some(self.gid)),
+            false => Ok(()),
+        }
+    }
 }
 
 /// Syncs a directory, so that new and renamed files survive a power failure.

@@ -15,7 +15,7 @@ use dqlite::files;
 use serde::{Deserialize, Serialize};
 use tokio::net::UnixStream;
 
-use crate::Error;
+use crate::{Error, copy::Owner};
 
 /// The largest file that is read, in bytes: certificates and names, some KiB.
 const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -89,6 +89,14 @@ impl StateDir {
     /// SQL that is run once, by the next daemon that opens the database.
     pub fn patch(&self) -> PathBuf {
         self.root.join("patch.global.sql")
+    }
+
+    /// Replaces the patch, and gives it to the user to whom the database belongs.
+    pub(crate) fn write_patch(&self, sql: &str) -> Result<(), Error> {
+        let (path, owner) = (self.patch(), Owner::of(&self.database())?);
+        let written = files::replace(&path, sql.as_bytes(), PRIVATE);
+        let given = written.and_then(|file| owner.give(&file));
+        given.map_err(Error::file(path))
     }
 
     fn daemon_file(&self) -> PathBuf {

@@ -22,7 +22,7 @@ use crate::{
     datastore::check_address,
     offline::{Offline, refuse_running},
     schema,
-    state::{DaemonFile, PRIVATE, StateDir, read, write},
+    state::{DaemonFile, StateDir, read},
     trust::{TrustEntry, Truststore},
 };
 
@@ -257,9 +257,7 @@ fn write_files(state: &StateDir, own: &DaemonFile, plan: &Plan) -> Result<(), Er
         address: moved(&plan.members, &entry.address),
         ..entry.clone()
     });
-    let path = state.patch();
-    let patch = plan.patch(&read(&path)?.unwrap_or_default());
-    write(&path, patch.as_bytes(), PRIVATE)?;
+    state.write_patch(&plan.patch(&read(&state.patch())?.unwrap_or_default()))?;
     trust.replace(entries.collect())?;
     state.move_daemon(&moved(&plan.members, &own.address))
 }

@@ -36,7 +36,7 @@ use crate::{
     offline::refuse_running,
     schema,
     source::others,
-    state::{DaemonFile, PRIVATE, StateDir, read, write},
+    state::{DaemonFile, StateDir, read},
     trust::{TrustEntry, Truststore},
 };
 
@@ -152,15 +152,14 @@ fn replace(
 fn write_files(state: &StateDir, plan: &Plan, trust: &Truststore) -> Result<(), Error> {
     set_trust(trust, plan.members.iter().map(|m| (&m.name, &m.address)))?;
     state.move_daemon(&plan.own_server().address)?;
-    let path = state.patch();
-    let mut patch = read(&path)?.unwrap_or_default();
+    let mut patch = read(&state.patch())?.unwrap_or_default();
     for member in &plan.members {
         patch += &format!("{}\n", schema::move_member(&member.name, &member.address));
     }
     for gone in &plan.dropped {
         patch += &format!("{}\n", schema::drop_member(&gone.name));
     }
-    write(&path, patch.as_bytes(), PRIVATE)
+    state.write_patch(&patch)
 }
 
 /// Trusts exactly these members, under these addresses.

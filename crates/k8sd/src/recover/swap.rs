@@ -10,10 +10,14 @@ use nix::{
     fcntl::{AT_FDCWD, RenameFlags, renameat2},
 };
 
-use crate::{Error, copy::sync, state::StateDir};
+use crate::{
+    Error,
+    copy::{Owner, sync},
+    state::StateDir,
+};
 
-/// Puts `new` in the place of the database, and returns where the old one is. On most file systems there is
-/// a database at every moment; on others a crash in between is mended by the next start.
+/// Puts `new` in the place of the database, to whose owner it is given, and returns where the old one is. On most file
+/// systems there is a database at every moment; on others a crash in between is mended by the next start.
 pub fn swap(state: &StateDir, new: &Path, now_s: i64) -> Result<PathBuf, Error> {
     let database = state.database();
     let backup = state.root().join(format!("db_backup.{now_s}"));
@@ -23,6 +27,8 @@ pub fn swap(state: &StateDir, new: &Path, now_s: i64) -> Result<PathBuf, Error> 
             backup.display()
         )));
     }
+    // Root recovers for the user that the daemon runs as.
+    Owner::of(&database)?.give_dir(new)?;
     sync(new)?;
     fs::rename(new, &backup).map_err(Error::file(new))?;
     let exchanged = renameat2(

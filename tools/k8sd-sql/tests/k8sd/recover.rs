@@ -1,6 +1,10 @@
 //! `k8sd recover`: after a majority is lost.
 
-use std::fs;
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt, lchown},
+    path::{Path, PathBuf},
+};
 
 use crate::daemon::{Daemon, wait_for};
 
@@ -79,6 +83,47 @@ fn one_of_three_is_recovered_works_and_takes_new_members() {
     new.joined(&nodes[0], "node2");
     assert_eq!(count(&new, "select a from t"), "42");
     nodes[0].good(&["sql", "insert into t values (43)"]);
+}
+
+#[test]
+fn what_root_recovers_belongs_to_the_daemons_user() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    const OWNER: (u32, u32) = (1234, 1235);
+    let mut node = Daemon::bootstrapped("node1");
+    node.kill();
+    for path in below(node.dir()) {
+        lchown(path, Some(OWNER.0), Some(OWNER.1)).unwrap();
+    }
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let changed = format!("{}={}", node.address, free.local_addr().unwrap());
+    drop(free);
+    for arguments in [
+        &["recover", "--yes", "--addresses", &changed][..],
+        &["recover", "--yes"],
+    ] {
+        // A backup is named by its second, and never written over.
+        wait_for("the next second", || node.run(arguments).status.success());
+        assert!(node.dir().join("patch.global.sql").exists());
+        for path in below(node.dir()) {
+            let found = fs::symlink_metadata(&path).unwrap();
+            assert_eq!((found.uid(), found.gid()), OWNER, "{}", path.display());
+        }
+    }
+}
+
+/// Returns a directory, and all that is in it.
+fn below(dir: &Path) -> Vec<PathBuf> {
+    let mut all = vec![dir.to_owned()];
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() && !path.is_symlink() {
+            true => all.extend(below(&path)),
+            false => all.push(path),
+        }
+    }
+    all
 }
 
 #[test]
