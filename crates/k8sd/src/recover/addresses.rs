@@ -138,9 +138,8 @@ impl Plan {
         text
     }
 
-    /// Returns what the next daemon runs. What is there already is left out.
+    /// Returns what the next daemon runs. A line of an earlier run that begins at the same address would win, and goes.
     fn patch(&self, found: &str) -> String {
-        let mut patch = found.to_owned();
         let members = self.trusted.iter().map(|entry| {
             let (name, old) = (&entry.name, self.members.old_of(&entry.address));
             schema::move_member_from(name, old, &moved(&self.members, old))
@@ -149,13 +148,21 @@ impl Plan {
             let old = self.servers.old_of(address);
             schema::move_datastore_from(&format!("{MEMBER}{name}"), old, &moved(&self.servers, old))
         });
-        for line in members.chain(servers) {
-            if !found.contains(&line) {
-                let _ = writeln!(patch, "{line}");
-            }
+        let lines: Vec<String> = members.chain(servers).collect();
+        let is_kept = |earlier: &&str| lines.iter().all(|line| rows(line) != rows(earlier));
+        let kept = found.lines().filter(is_kept);
+        let mut patch = String::new();
+        for line in kept.chain(lines.iter().map(String::as_str)) {
+            let _ = writeln!(patch, "{line}");
         }
         patch
     }
+}
+
+/// Returns the table and the condition of a line of the patch: which rows it changes, if they still have the old address.
+fn rows(line: &str) -> Option<(&str, &str)> {
+    let (table, change) = line.split_once(" SET ")?;
+    Some((table, change.split_once(" WHERE ")?.1))
 }
 
 /// Fails unless each of these addresses has its new one, and there are no others.
@@ -289,6 +296,47 @@ mod tests {
         assert!(first.contains("10.9.0.1:6400") && first.contains("node1.old:29001"));
         // The truststore has the new one already.
         assert_eq!(plan(&wanted.new).patch(&first), first);
+    }
+
+    #[test]
+    fn a_wrong_address_is_corrected_before_the_first_start() {
+        let wanted: Moved = "10.0.0.1:6400=10.9.0.1:6400".parse().unwrap();
+        let plan = |server: &str, address: &str| {
+            let server: Moved = server.parse().unwrap();
+            Plan {
+                members: changes(&[&wanted], [&address.to_owned()].into_iter()).unwrap(),
+                servers: changes(&[&server], [&server.old].into_iter()).unwrap(),
+                trusted: vec![entry("node1", address)],
+                datastore: BTreeMap::from([("node1".to_owned(), server.old.clone())]),
+            }
+        };
+        let own = "-- by hand\nUPDATE t SET a = 1 WHERE b = 2;\n";
+        let wrong = plan("10.0.0.1:29001=10.9.0.7:29001", &wanted.old).patch(own);
+        assert!(wrong.contains("10.9.0.7"), "{wrong}");
+        let right = plan("10.0.0.1:29001=10.9.0.1:29001", &wanted.new).patch(&wrong);
+        assert_eq!(right.lines().count(), 4, "{right}");
+        assert!(right.starts_with(own) && right.contains("'10.9.0.1:29001'"));
+        assert!(!right.contains("10.9.0.7"), "{right}");
+    }
+
+    #[test]
+    fn a_member_that_moves_there_and_back_and_there_is_there() {
+        let pairs =
+            ["10.0.0.1:1=10.9.0.1:1", "10.9.0.1:1=10.0.0.1:1"].map(|it| it.parse().unwrap());
+        let mut patch = String::new();
+        for wanted in [&pairs[0], &pairs[1], &pairs[0]] {
+            let wanted: &Moved = wanted;
+            let plan = Plan {
+                members: changes(&[wanted], [&wanted.old].into_iter()).unwrap(),
+                servers: AddressChanges::new(Vec::new()).unwrap(),
+                trusted: vec![entry("node1", &wanted.old)],
+                datastore: BTreeMap::new(),
+            };
+            patch = plan.patch(&patch);
+        }
+        let last = patch.lines().last().unwrap();
+        assert!(last.contains("SET address = '10.9.0.1:1'"), "{patch}");
+        assert_eq!(patch.lines().count(), 2, "{patch}");
     }
 
     #[test]
