@@ -156,6 +156,16 @@ pub struct DatastorePair {
     pub key: String,
 }
 
+/// The answer to that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TakenPair {
+    New,
+    HadAlready,
+    /// There is nothing to keep a pair for.
+    NoDatastore,
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 pub struct SqlQuery {
     pub query: String,

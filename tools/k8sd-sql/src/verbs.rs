@@ -9,7 +9,8 @@ use std::{
 
 use k8sd::{
     api::{
-        CheckReport, ClusterMember, Control, DatastorePair, DatastoreRequest, NewToken, TokenRecord,
+        CheckReport, ClusterMember, Control, DatastorePair, DatastoreRequest, NewToken, TakenPair,
+        TokenRecord,
     },
     client::Target,
 };
@@ -133,15 +134,13 @@ pub async fn run(daemon: &Target, command: Command) -> Result<ExitCode, Failure>
         }
         Command::Certs(Certs::Take { dir }) => {
             let taken = take_pair(daemon, &dir).await;
-            let is_new = taken.map_err(failed("Failed to take the pair."))?;
-            writeln!(
-                out,
-                "{}",
-                match is_new {
-                    true => "Nodes that join get this pair of the datastore from now on",
-                    false => "k8sd has this pair of the datastore already",
-                }
-            )?;
+            let taken = taken.map_err(failed("Failed to take the pair."))?;
+            let told = match taken {
+                TakenPair::New => "Nodes that join get this pair of the datastore from now on",
+                TakenPair::HadAlready => "k8sd has this pair of the datastore already",
+                TakenPair::NoDatastore => "k8sd knows of no datastore: it keeps no pair",
+            };
+            writeln!(out, "{told}")?;
         }
         Command::Cluster(Check::Check { repair }) => {
             let path = format!("/core/internal/check?repair={}", u8::from(repair));
@@ -166,16 +165,14 @@ pub async fn run(daemon: &Target, command: Command) -> Result<ExitCode, Failure>
     Ok(ExitCode::SUCCESS)
 }
 
-/// Returns whether it is another one than the daemon had.
-async fn take_pair(daemon: &Target, dir: &Path) -> Result<bool, k8sd::Error> {
+async fn take_pair(daemon: &Target, dir: &Path) -> Result<TakenPair, k8sd::Error> {
     let pair = k8sd::read_datastore_pair(dir)?;
     let body = json!(DatastorePair {
         certificate: pair.certificate,
         key: pair.key,
     });
     let path = "/core/internal/datastore/pair";
-    let taken: Value = daemon.call(PUT, path, Some(&body), ASK_TIMEOUT).await?;
-    Ok(taken["is_new"] == true)
+    daemon.call(PUT, path, Some(&body), ASK_TIMEOUT).await
 }
 
 /// Makes the node a member, the first or one more.

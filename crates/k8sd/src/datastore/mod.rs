@@ -24,7 +24,7 @@ use tokio::task::spawn_blocking;
 
 use crate::{
     Error,
-    api::{DatastoreAdmission, DatastoreRequest},
+    api::{DatastoreAdmission, DatastoreRequest, TakenPair},
     certificate::PemPair,
     cluster::Cluster,
     state::StateDir,
@@ -155,17 +155,14 @@ impl Plan {
     }
 }
 
-/// Keeps this pair for nodes that join from now on, once the datastore has taken it. Returns whether it is another one
-/// than before.
-pub(crate) async fn take_pair(cluster: &Cluster, pair: &PemPair) -> Result<bool, Error> {
+/// Keeps this pair for nodes that join from now on, once the datastore has taken it.
+pub(crate) async fn take_pair(cluster: &Cluster, pair: &PemPair) -> Result<TakenPair, Error> {
     pair::check(pair)?;
     let Some(former) = cluster.database.datastore_pair().await? else {
-        return Err(Error::Conflict(
-            "this cluster has no datastore that k8sd knows of".to_owned(),
-        ));
+        return Ok(TakenPair::NoDatastore);
     };
     if former.certificate == pair.certificate && former.key == pair.key {
-        return Ok(false);
+        return Ok(TakenPair::HadAlready);
     }
     let known = cluster.database.datastore_addresses().await?;
     let asked = servers::list(pair, known.into_values().collect(), servers::CHANGE_TIMEOUT).await;
@@ -175,7 +172,7 @@ pub(crate) async fn take_pair(cluster: &Cluster, pair: &PemPair) -> Result<bool,
         ))
     })?;
     cluster.database.put_datastore_pair(pair).await?;
-    Ok(true)
+    Ok(TakenPair::New)
 }
 
 pub fn no_datastore() -> Error {

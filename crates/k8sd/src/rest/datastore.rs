@@ -5,7 +5,7 @@ use serde_json::json;
 use tracing::info;
 
 use crate::{
-    api::DatastorePair,
+    api::{DatastorePair, TakenPair},
     certificate::PemPair,
     datastore,
     rest::{
@@ -20,9 +20,9 @@ pub async fn take_pair(State(daemon): Shared, request: Request) -> Answered {
     let DatastorePair { certificate, key } = json_body(request).await?;
     let pair = PemPair { certificate, key };
     let cluster = daemon.cluster()?;
-    let is_new = datastore::take_pair(&cluster, &pair).await?;
-    if is_new {
+    let taken = datastore::take_pair(&cluster, &pair).await?;
+    if taken == TakenPair::New {
         info!("the copy of the datastore's pair is replaced");
     }
-    answer(json!({"is_new": is_new}))
+    answer(json!(taken))
 }

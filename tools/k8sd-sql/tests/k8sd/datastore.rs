@@ -2,8 +2,10 @@
 
 use std::{fs, path::Path};
 
+use k8sd::time::now_s;
+
 use crate::{
-    daemon::wait_for,
+    daemon::{Daemon, wait_for},
     node::{Node, Place, server_binary},
 };
 
@@ -275,4 +277,15 @@ fn a_node_that_joins_after_a_rotation_gets_the_new_pair() {
     fs::write(stranger.path().join("cluster.key"), pair.key).unwrap();
     let told = first.bad(&["certs", "take", &stranger.path().display().to_string()]);
     assert!(told.contains("nothing was changed"), "{told}");
+}
+
+#[test]
+fn without_a_datastore_there_is_no_pair_to_take() {
+    let member = Daemon::bootstrapped("node1");
+    let dir = tempfile::tempdir().unwrap();
+    let pair = k8sd::certificate::generate("node1", now_s()).unwrap();
+    fs::write(dir.path().join("cluster.crt"), pair.certificate).unwrap();
+    fs::write(dir.path().join("cluster.key"), pair.key).unwrap();
+    let told = member.good(&["certs", "take", &dir.path().display().to_string()]);
+    assert!(told.contains("knows of no datastore"), "{told}");
 }
