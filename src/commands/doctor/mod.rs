@@ -8,6 +8,7 @@ mod bundle;
 mod cluster;
 mod directory;
 mod machine;
+mod program;
 mod socket_units;
 
 use std::{io, path::PathBuf};

@@ -2,16 +2,17 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    process::{Command, Stdio},
+    process::Command,
     time::Duration,
 };
 
-use tokio::time::timeout;
-
-use super::bundle::UNITS;
+use super::{bundle::UNITS, program};
 
 /// systemd answers at once, or not at all.
 const LIST_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Bytes of the list: a machine has some dozen socket units.
+const MAX_LIST_BYTES: u64 = 1024 * 1024;
 
 /// A socket unit, and the unit that gets the connections.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,15 +30,10 @@ impl SocketUnit {
 
 /// Returns the socket units that listen; none without systemd.
 pub async fn list() -> Vec<SocketUnit> {
-    let listing = tokio::task::spawn_blocking(|| {
-        let mut command = Command::new("systemctl");
-        command.args(["list-sockets", "--plain", "--no-legend", "--no-pager"]);
-        command.stdin(Stdio::null()).stderr(Stdio::null()).output()
-    });
-    match timeout(LIST_TIMEOUT, listing).await {
-        Ok(Ok(Ok(output))) => parse(&String::from_utf8_lossy(&output.stdout)),
-        _ => Vec::new(),
-    }
+    let mut command = Command::new("systemctl");
+    command.args(["list-sockets", "--plain", "--no-legend", "--no-pager"]);
+    let listed = program::printed(&mut command, MAX_LIST_BYTES, LIST_TIMEOUT).await;
+    listed.map_or(Vec::new(), |text| parse(&String::from_utf8_lossy(&text)))
 }
 
 /// Each line has the address, the socket unit, and the unit that it starts.

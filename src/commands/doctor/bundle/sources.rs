@@ -6,7 +6,7 @@ use std::{
     io::{self, Read, Seek, SeekFrom},
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::Path,
-    process::{Command, Stdio},
+    process::Command,
     time::Duration,
 };
 
@@ -17,6 +17,7 @@ use tokio::{
     time::timeout,
 };
 
+use super::super::program;
 use crate::{address::ListenSocket, args::Args, config};
 
 /// The units of the packages and of the snap.
@@ -200,29 +201,9 @@ pub async fn journal(max_bytes: usize) -> String {
     for unit in UNITS {
         command.args(["--unit", unit]);
     }
-    let spawned = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn();
-    let mut child = match spawned {
-        Ok(child) => child,
-        Err(error) => return format!("journalctl: {error}\n"),
-    };
-    let output = child.stdout.take();
-    let reading = tokio::task::spawn_blocking(move || {
-        let mut bytes = Vec::new();
-        let read = output.map(|output| output.take(max_bytes as u64).read_to_end(&mut bytes));
-        read.transpose().map(|_| bytes)
-    });
-    let read = timeout(SOURCE_TIMEOUT, reading).await;
-    // It has ended, or nobody waits for it; either way its end of the pipe closes, and the reader is done.
-    let _ = child.kill();
-    let _ = child.wait();
-    match read {
-        Ok(Ok(Ok(bytes))) => String::from_utf8_lossy(&bytes).into_owned(),
-        Ok(Ok(Err(error))) => format!("journalctl: {error}\n"),
-        Ok(Err(_)) | Err(_) => "journalctl did not end\n".to_owned(),
+    match program::printed(&mut command, max_bytes as u64, SOURCE_TIMEOUT).await {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        Err(error) => format!("journalctl: {error}\n"),
     }
 }
 
