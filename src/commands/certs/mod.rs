@@ -32,10 +32,15 @@ pub enum CertsError {
     Unreachable(String),
     /// All nodes use the new pair.
     #[error(
-        "all nodes use the new pair, but k8sd has the former one: {reason}\nNodes cannot join by a token before this is done: \
-         {command}"
+        "all nodes use the new pair, SHA-256 {new}, but k8sd has the former one: {reason}\nNodes cannot join by a token before \
+         this is done: {command}"
     )]
-    Manager { reason: String, command: String },
+    Manager {
+        /// Its fingerprint.
+        new: String,
+        reason: String,
+        command: String,
+    },
 }
 
 /// Returns what is to be printed. `now_s` is in seconds since 1970.

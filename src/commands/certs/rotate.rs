@@ -70,13 +70,10 @@ pub async fn run(args: &CertsRotateArgs, now_s: i64) -> Result<String, CertsErro
             }
             Next::Done => {
                 let shown = states.first().map(|state| state.shown.to_string());
-                let _ = writeln!(
-                    said,
-                    "All {} nodes use the new pair, SHA-256 {}",
-                    states.len(),
-                    shown.unwrap_or_default()
-                );
-                said += &manager::tell(args).await?;
+                let shown = shown.unwrap_or_default();
+                let nodes = states.len();
+                let _ = writeln!(said, "All {nodes} nodes use the new pair, SHA-256 {shown}");
+                said += &manager::tell(args, &shown).await?;
                 return Ok(said);
             }
         }
