@@ -30,7 +30,8 @@ pub struct InitArgs {
     #[arg(long, value_name = "DIR")]
     pub pair_from: Option<PathBuf>,
 
-    /// Do nothing where a node, or its init.yaml, is in the directory already: for what runs before each start.
+    /// Do nothing where a node, or its init.yaml, is in the directory already: for what runs before each start. Without
+    /// --address, a machine that has only the loopback's is refused.
     #[arg(long)]
     pub if_missing: bool,
 

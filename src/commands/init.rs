@@ -7,6 +7,7 @@ use std::{
     fmt::{self, Write},
     fs::{self, DirBuilder},
     io,
+    net::IpAddr,
     os::unix::fs::{DirBuilderExt, MetadataExt},
     path::{Path, PathBuf},
     time::Duration,
@@ -130,7 +131,10 @@ pub async fn run(args: &InitArgs, now_s: i64) -> Result<String, InitError> {
 
 async fn make(args: &InitArgs, now_s: i64) -> Result<Made, InitError> {
     let dir = &args.storage_dir;
-    let address = args.address.clone().unwrap_or_else(default_address);
+    let address = match &args.address {
+        Some(address) => address.clone(),
+        None => default_address(args, machine::primary())?,
+    };
     let mut made = Made {
         dir: dir.clone(),
         address: address.clone(),
@@ -191,9 +195,18 @@ fn check_owner(dir: &Path) -> Result<(), InitError> {
     Ok(())
 }
 
-fn default_address() -> NodeAddress {
-    let address = authority(&machine::primary().to_string(), NODE_PORT);
-    address.parse().expect("an address with a port")
+/// Returns the address of a node on a machine with this one. What runs before each start may be too early, while the machine
+/// has none: the node would have that of the loopback for good.
+fn default_address(args: &InitArgs, machine: IpAddr) -> Result<NodeAddress, InitError> {
+    if args.if_missing && machine.is_loopback() {
+        return Err(InitError::Refused(format!(
+            "this machine has no address for other nodes yet: run the same command when it has one, or give it with --address \
+             ({}, if it is to stay alone)",
+            authority(&machine.to_string(), NODE_PORT)
+        )));
+    }
+    let address = authority(&machine.to_string(), NODE_PORT);
+    Ok(address.parse().expect("an address with a port"))
 }
 
 fn init_yaml(address: &NodeAddress, join: &[NodeAddress]) -> String {
@@ -342,4 +355,29 @@ fn write(dir: &Path, pair: Option<&NewPair>, init: &str) -> Result<(), ConfigErr
         replace(&path, content, mode).map_err(unwritable(&path))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[test]
+    fn a_machine_without_an_address_is_waited_for_before_each_start() {
+        let by_hand = InitArgs::parse_from(["init"]);
+        let each_start = InitArgs::parse_from(["init", "--if-missing"]);
+        for (machine, address) in [
+            ("10.0.0.1", "10.0.0.1:29001"),
+            ("fd00::1", "[fd00::1]:29001"),
+        ] {
+            let found = default_address(&each_start, machine.parse().unwrap()).unwrap();
+            assert_eq!(found.as_str(), address);
+        }
+        let loopback = IpAddr::from([127, 0, 0, 1]);
+        let found = default_address(&by_hand, loopback).unwrap();
+        assert_eq!(found.as_str(), "127.0.0.1:29001");
+        let error = default_address(&each_start, loopback).unwrap_err();
+        assert!(error.to_string().contains("--address"), "{error}");
+    }
 }
