@@ -28,7 +28,7 @@ pub enum ArchiveCommand {
 /// The place of an archive.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct PlaceFlags {
-    /// Where the archive is: file:///DIRECTORY, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://CONTAINER/PREFIX. See
+    /// The place of the archive: file:///DIRECTORY, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://CONTAINER/PREFIX. See
     /// docs/archive.md, "Places".
     #[arg(value_name = "URL")]
     pub url: String,
