@@ -139,9 +139,15 @@ impl Objects {
         revision: Revision,
         stop: Option<DeltaName>,
     ) -> Result<(BaseName, BaseInfo, End), RouteError> {
+        let mut best: Option<(BaseName, BaseInfo, End)> = None;
         for base in listing.bases_up_to(revision) {
+            if best.is_some_and(|(best, _, _)| best.revision > base.revision) {
+                break;
+            }
             for name in listing.announcements_of(base) {
-                if stop.is_some_and(|stop| name > stop) {
+                // Of two of one revision the later one counts: what continues both may begin with it, after a gap.
+                let is_later = best.is_none_or(|(_, _, end)| name > end.name);
+                if !is_later || stop.is_some_and(|stop| name > stop) {
                     continue;
                 }
                 let (delta, digest) = self.delta(name).await?;
@@ -149,9 +155,12 @@ impl Objects {
                     && found == base
                 {
                     let announced = End::at(name, &delta.header, digest)?;
-                    return Ok((base, info, announced));
+                    best = Some((base, info, announced));
                 }
             }
+        }
+        if let Some(best) = best {
+            return Ok(best);
         }
         let first = listing.bases.first_key_value();
         Err(match first.map(|(base, _)| base.revision) {

@@ -26,7 +26,10 @@ impl Archive {
     }
 
     async fn base(&self, revision: i64) -> BaseInfo {
-        let nonce = revision as u64;
+        self.base_with_nonce(revision, revision as u64).await
+    }
+
+    async fn base_with_nonce(&self, revision: i64, nonce: u64) -> BaseInfo {
         let revision = Revision::new(revision);
         let name = BaseName { revision, nonce };
         let mut upload = self.objects.begin_base(name).await.unwrap();
@@ -209,4 +212,26 @@ async fn a_last_delta_that_was_deleted_is_missed() {
     }
     let error = route.check_reached(&end).unwrap_err();
     assert_eq!(error, ChainError::Missing { missing });
+}
+
+#[tokio::test]
+async fn of_two_bases_of_one_revision_the_later_one_counts() {
+    for (first, second) in [(1, 2), (2, 1)] {
+        let mut archive = Archive::new();
+        let info = archive.base_with_nonce(5, first).await;
+        archive.put(Kind::BaseAfterGap(info), 5, 50).await;
+        archive.put(CHANGES, 5, 51).await;
+        let info = archive.base_with_nonce(5, second).await;
+        archive.put(Kind::BaseAfterGap(info), 5, 60).await;
+        archive.put(CHANGES, 7, 70).await;
+        let route = archive.at(7).await.unwrap();
+        assert_eq!((route.base.nonce, route.deltas.len()), (second, 1));
+        archive
+            .objects
+            .follow(&route.announced, route.deltas[0])
+            .await
+            .unwrap();
+        let before = archive.route(Moment::Time(55)).await.unwrap();
+        assert_eq!((before.base.nonce, before.deltas.len()), (first, 1));
+    }
 }
