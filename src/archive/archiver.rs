@@ -12,7 +12,7 @@ use super::{
     metrics::now_ms,
     records::{KnownState, Look, compare},
     run::MakerNow,
-    take_up::{SinceBase, take_up},
+    take_up::{History, SinceBase, TakenUp, take_up},
 };
 use crate::store::{SnapshotState, Store};
 
@@ -31,6 +31,8 @@ pub struct Archiver<'a> {
     /// None if all leases and settings are to be recorded.
     known: Option<KnownState>,
     since_base: SinceBase,
+    /// Whether the changes before the end are those of this store.
+    history: History,
 }
 
 impl<'a> Archiver<'a> {
@@ -41,8 +43,10 @@ impl<'a> Archiver<'a> {
         maker: &'a MakerNow,
     ) -> Result<Self, ArchiveError> {
         let found = take_up(store, objects).await?;
-        let (end, since_base) =
-            found.map_or_else(Default::default, |(end, since)| (Some(end), since));
+        let end = found.map(|found| found.end);
+        let since_base =
+            found.map_or_else(SinceBase::default, |TakenUp { since_base, .. }| since_base);
+        let history = found.map_or(History::Same, |TakenUp { history, .. }| history);
         if let Some(end) = &end {
             ARCHIVE.reached(end.last, end.ended_ms);
             store.hold_above(end.last);
@@ -55,6 +59,7 @@ impl<'a> Archiver<'a> {
             end,
             known: None,
             since_base,
+            history,
         })
     }
 
@@ -64,6 +69,13 @@ impl<'a> Archiver<'a> {
             info!("the archive is empty: making the first base");
             return self.base_after_gap(None).await;
         };
+        if self.history == History::Unknown {
+            warn!(
+                "nothing in the archive can be compared with this store: what was archived last is compacted, or was a base. \
+                 It goes on with a new base"
+            );
+            return self.base_after_gap(Some(end)).await;
+        }
         let granted = self.store.granted_leases();
         let granted_count = granted.len();
         let state = self.store.snapshot_state().await?;
@@ -169,7 +181,10 @@ impl<'a> Archiver<'a> {
     }
 
     async fn announce_gap(&mut self, end: Option<End>, base: Base) -> Result<(), ArchiveError> {
-        if let Some(end) = end {
+        if base.revision < self.end.map_or(Revision::NONE, |end| end.last) {
+            return Err(ArchiveError::NotLeading);
+        }
+        if let Some(end) = end.filter(|end| end.last.next() < base.revision) {
             ARCHIVE.left_gap();
             warn!(
                 first = end.last.next().number(),
@@ -195,8 +210,9 @@ impl<'a> Archiver<'a> {
             base_bytes,
             ..SinceBase::default()
         };
-        // The base has leases and settings of its own moment.
+        // The base has leases and settings of its own moment, and is of this store.
         self.known = None;
+        self.history = History::Same;
         info!(
             revision = base.revision.number(),
             bytes = base_bytes,

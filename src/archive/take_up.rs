@@ -2,15 +2,12 @@
 
 use std::ops::ControlFlow;
 
-use archive::{Delta, DeltaName, End, Kind, Listing, Objects};
+use archive::{Delta, DeltaName, End, Listing, Objects};
 use change_batch::ChangeRef;
 use etcd_state::mvcc::{Change, Revision};
 
 use super::ArchiveError;
 use crate::store::Store;
-
-/// Deltas without changes that are skipped to find one with changes: bases, and leases alone.
-const MAX_SKIPPED: usize = 16;
 
 /// The deltas after the newest base.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -38,11 +35,24 @@ impl SinceBase {
     }
 }
 
+/// Whether changes of the archive were found to be those of this store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum History {
+    Same,
+    /// Nothing is left to compare: it was compacted, or the archive has only bases. The store may have been put back.
+    Unknown,
+}
+
+/// An archive of this cluster, which this store continues.
+#[derive(Debug, Clone, Copy)]
+pub struct TakenUp {
+    pub end: End,
+    pub since_base: SinceBase,
+    pub history: History,
+}
+
 /// Finds the end of the archive, and checks that it is one of this store. None if there is no archive yet.
-pub async fn take_up(
-    store: &Store,
-    objects: &Objects,
-) -> Result<Option<(End, SinceBase)>, ArchiveError> {
+pub async fn take_up(store: &Store, objects: &Objects) -> Result<Option<TakenUp>, ArchiveError> {
     let listing = objects.list().await?;
     let Some((mut name, _)) = listing.deltas.last_key_value().map(|(n, b)| (*n, *b)) else {
         return Ok(None);
@@ -71,18 +81,38 @@ pub async fn take_up(
         let last = end.last;
         return Err(ArchiveError::Ahead { head, last });
     }
-    let earlier = listing.deltas.range(..name).rev();
-    let mut earlier = earlier.map(|(name, _)| *name).take(MAX_SKIPPED);
-    while matches!(delta.header.kind, Kind::Changes { .. }) && delta.batches.is_empty() {
+    let mut earlier = with_revisions(&listing, name);
+    while delta.batches.is_empty() {
         let Some(name) = earlier.next() else { break };
         (delta, _) = objects.delta(name).await?;
+        // What is older was compacted, too.
+        if delta.header.last <= store.history().compact_revision() {
+            break;
+        }
     }
-    check_changes(store, &delta)?;
-    Ok(Some((end, SinceBase::of(&listing))))
+    Ok(Some(TakenUp {
+        end,
+        since_base: SinceBase::of(&listing),
+        history: check_changes(store, &delta)?,
+    }))
+}
+
+/// Returns the deltas before one that have revisions, the newest first, as the names tell: the one after begins with a later
+/// revision. Leases alone and bases that continue the revisions are passed over, however many there are.
+fn with_revisions(listing: &Listing, before: DeltaName) -> impl Iterator<Item = DeltaName> {
+    let mut after = before;
+    let earlier = listing.deltas.range(..before).rev();
+    earlier.filter_map(move |(name, _)| {
+        let following = std::mem::replace(&mut after, *name);
+        (following.first > name.first).then_some(*name)
+    })
 }
 
 /// Compares the changes of a delta with those that this store still knows.
-fn check_changes(store: &Store, delta: &Delta) -> Result<(), ArchiveError> {
+fn check_changes(store: &Store, delta: &Delta) -> Result<History, ArchiveError> {
+    if delta.batches.is_empty() {
+        return Ok(History::Unknown);
+    }
     let history = store.history();
     let (first, last) = (delta.header.first(), delta.header.last);
     // Of what was compacted, not all is there.
@@ -90,7 +120,7 @@ fn check_changes(store: &Store, delta: &Delta) -> Result<(), ArchiveError> {
         .max(history.compact_revision().next())
         .max(Revision::FIRST);
     if from > last {
-        return Ok(());
+        return Ok(History::Unknown);
     }
     let name = delta.header.name;
     let damaged = |source| archive::ObjectError::Delta { name, source };
@@ -98,15 +128,16 @@ fn check_changes(store: &Store, delta: &Delta) -> Result<(), ArchiveError> {
     let count = usize::try_from(count).map_or(usize::MAX, |count| count.saturating_add(1));
     // It was compacted just now: then it is as if that had happened before.
     let Ok(commits) = history.commits_from(from, count) else {
-        return Ok(());
+        return Ok(History::Unknown);
     };
     let commits = commits.iter().take_while(|commit| commit.revision <= last);
     let mut own = commits.flat_map(|commit| &commit.changes);
-    let mut differs = None;
-    let compared = delta.changes(|archived| {
+    let (mut differs, mut compared) = (None, 0);
+    let read = delta.changes(|archived| {
         if archived.revision < from {
             return ControlFlow::Continue(());
         }
+        compared += 1;
         match own.next() {
             Some(change) if is_same(change, &archived) => ControlFlow::Continue(()),
             _ => {
@@ -115,11 +146,12 @@ fn check_changes(store: &Store, delta: &Delta) -> Result<(), ArchiveError> {
             }
         }
     });
-    compared.map_err(damaged)?;
+    read.map_err(damaged)?;
     let differs = differs.or_else(|| own.next().map(|change| change.kv.mod_revision));
     match differs {
         Some(revision) => Err(ArchiveError::Diverged { revision }),
-        None => Ok(()),
+        None if compared == 0 => Ok(History::Unknown),
+        None => Ok(History::Same),
     }
 }
 
@@ -131,4 +163,33 @@ fn is_same(own: &Change, archived: &ChangeRef<'_>) -> bool {
         && kv.value == archived.value
         && (kv.create_revision, kv.version, kv.lease)
             == (archived.create_revision, archived.version, archived.lease)
+}
+
+#[cfg(test)]
+mod tests {
+    use archive::ObjectName;
+
+    use super::*;
+
+    #[test]
+    fn deltas_that_have_revisions_are_known_by_the_names() {
+        let name = |first, number| DeltaName {
+            first: Revision::new(first),
+            number,
+        };
+        let mut listing = Listing::default();
+        listing.insert(ObjectName::Delta(name(1, 0)), 1);
+        listing.insert(ObjectName::Delta(name(5, 0)), 1);
+        // Leases alone, more often than a bound would allow, and then changes.
+        for number in 0..40 {
+            listing.insert(ObjectName::Delta(name(9, number)), 1);
+        }
+        listing.insert(ObjectName::Delta(name(12, 0)), 1);
+        listing.insert(ObjectName::Delta(name(12, 1)), 1);
+        let found = |before| with_revisions(&listing, before).collect::<Vec<_>>();
+        let all = [name(9, 39), name(5, 0), name(1, 0)];
+        assert_eq!(found(name(12, 1)), all);
+        assert_eq!(found(name(9, 39)), all[1..]);
+        assert_eq!(found(name(1, 0)), []);
+    }
 }

@@ -34,6 +34,8 @@ async fn the_archive_of_another_cluster_is_refused() {
 async fn a_store_that_was_put_back_does_not_continue_it() {
     let place = Place::new();
     let mut server = Server::start_with(Kind::K8sDqlite, place.options()).await;
+    // So that what follows is in deltas, which can be compared.
+    place.wait_for(1).await;
     let revision = server.api().await.put("a", "1").await;
     place.wait_for(revision).await;
     server.terminate().await;

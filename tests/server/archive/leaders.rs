@@ -7,6 +7,8 @@ use crate::{harness::*, nodes::trio::Trio};
 async fn a_new_leader_goes_on_without_a_gap() {
     let place = Place::new();
     let mut trio = Trio::start_with(&place.options()).await;
+    // So that what follows is in deltas, which a new leader can compare.
+    place.wait_for(1).await;
     let mut last = 0;
     for round in 0..3 {
         let leader = trio.leader().await;
