@@ -45,6 +45,11 @@ impl Objects {
         let (bytes, digest) = delta.encode();
         let bytes = Bytes::from(bytes);
         let name = delta.header.name;
+        // Nobody could read it.
+        if bytes.len() > MAX_DELTA_BYTES {
+            let name = name.to_string();
+            return Err(ObjectError::TooLarge { name });
+        }
         let put = attempt(|| self.put_once(name, bytes.clone(), digest)).await?;
         Ok((put, digest, bytes.len() as u64))
     }

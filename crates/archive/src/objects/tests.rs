@@ -105,3 +105,13 @@ async fn in_a_directory() {
     ))
     .await;
 }
+
+#[tokio::test]
+async fn a_delta_that_nobody_could_read_is_not_written() {
+    let objects = Objects::new(Arc::new(InMemory::new()));
+    let mut delta = delta(1);
+    delta.batches = vec![vec![0; crate::MAX_DELTA_BYTES].into()];
+    let error = objects.put_delta(&delta).await.unwrap_err();
+    assert!(matches!(error, ObjectError::TooLarge { .. }), "{error}");
+    assert!(objects.list().await.unwrap().is_empty());
+}
