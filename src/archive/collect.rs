@@ -53,11 +53,18 @@ pub fn collect(store: &Store, above: Revision, up_to: Revision) -> Result<Piece,
     Ok(piece)
 }
 
+/// Packs whole commits, and stops at the bytes of a delta, however many follow: a few changes may be large.
 fn pack<'a>(commits: impl Iterator<Item = &'a Commit>) -> (Vec<Bytes>, Option<Revision>) {
     let (mut writer, mut packed, mut last) = (Writer::default(), Vec::new(), None);
     let mut finish = |writer: &mut Writer| packed.extend(writer.finish().map(|it| it.blob.into()));
+    let mut bytes = 0;
     for commit in commits {
+        if bytes >= DELTA_BYTES {
+            break;
+        }
         for change in &commit.changes {
+            // Before they are compressed: how well that goes is known later.
+            bytes += change.kv.key.len() + change.kv.value.len();
             writer.push_change(change);
             if writer.content_bytes() >= BATCH_BYTES {
                 finish(&mut writer);
@@ -67,4 +74,51 @@ fn pack<'a>(commits: impl Iterator<Item = &'a Commit>) -> (Vec<Bytes>, Option<Re
     }
     finish(&mut writer);
     (packed, last)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use etcd_state::mvcc::{Change, ChangeKind, KeyValue, LeaseId};
+
+    use super::*;
+
+    /// Commits of one change each, whose values do not get smaller.
+    fn commits(count: i64, value_bytes: usize) -> Vec<Commit> {
+        let commit = |revision| {
+            let revision = Revision::new(revision);
+            let value: Vec<u8> = (0..value_bytes).map(|_| rand::random()).collect();
+            let kv = KeyValue {
+                key: Bytes::from_static(b"key"),
+                value: value.into(),
+                create_revision: revision,
+                mod_revision: revision,
+                version: 1,
+                lease: LeaseId::new(0),
+                position: 0,
+            };
+            let change = Change {
+                kind: ChangeKind::Put,
+                kv: Arc::new(kv),
+                prev: None,
+            };
+            Commit {
+                revision,
+                changes: vec![change],
+            }
+        };
+        (2..2 + count).map(commit).collect()
+    }
+
+    #[test]
+    fn few_large_changes_fill_a_delta() {
+        let value_bytes = 1024 * 1024;
+        let (packed, last) = pack(commits(9, value_bytes).iter());
+        assert_eq!(last, Some(Revision::new(5)));
+        let bytes: usize = packed.iter().map(Bytes::len).sum();
+        assert!(bytes < DELTA_BYTES + value_bytes, "{bytes}");
+        let (_, last) = pack(commits(9, 10).iter());
+        assert_eq!(last, Some(Revision::new(10)));
+    }
 }

@@ -66,12 +66,15 @@ impl RecentBatches {
             blobs,
         };
         let bytes = packed.bytes();
-        if bytes == 0 || bytes > MAX_BATCH_BYTES {
+        if bytes == 0 {
             return;
         }
         let mut recent = self.lock();
-        recent.bytes += bytes;
         recent.held_bytes += bytes;
+        if bytes > MAX_BATCH_BYTES {
+            return;
+        }
+        recent.bytes += bytes;
         recent.batches.push_back(Arc::new(packed));
         recent.forget_old();
     }
@@ -182,6 +185,8 @@ mod tests {
         let recent = RecentBatches::default();
         push(&recent, 2..=2, MAX_BATCH_BYTES + 1);
         assert_eq!(last(&recent, 2), None);
+        // The archive lacks it nevertheless.
+        assert_eq!(recent.held_bytes(), MAX_BATCH_BYTES + 1);
         for revision in 3..=7 {
             push(&recent, revision..=revision, MAX_BATCH_BYTES);
         }

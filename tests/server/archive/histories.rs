@@ -114,6 +114,39 @@ impl Gapped {
 }
 
 #[tokio::test]
+async fn a_store_of_which_only_a_base_was_archived_goes_on() {
+    let place = Place::new();
+    let mut server = Server::prepare(Kind::K8sDqlite, Options::default());
+    server.launch();
+    server.ready().await;
+    let first = server.api().await.put("a", "1").await;
+    server.terminate().await;
+    let flags = place.options().flags;
+    let archiving = |command: &mut Command, _: &std::path::Path| {
+        command.args(&flags);
+    };
+    for _ in 0..2 {
+        server.launch_with(archiving);
+        server.ready().await;
+        place.wait_for(first).await;
+        server.kill9();
+    }
+    server.launch_with(archiving);
+    server.ready().await;
+    let last = server.api().await.put("a", "2").await;
+    place.wait_for(last).await;
+    let output = server.output();
+    assert!(!output.contains("the store was put back"), "{output}");
+    let all = || get_range(vec![0], vec![0]);
+    let kvs = server.api().await.ask(all()).await.kvs;
+    for revision in [first, last] {
+        let (copy, _) = restored(&place.url(), &["--revision", &revision.to_string()]).await;
+        let found = copy.api().await.ask(all()).await.kvs;
+        assert_eq!(found == kvs, revision == last);
+    }
+}
+
+#[tokio::test]
 async fn what_was_compacted_meanwhile_is_a_gap_by_name() {
     let place = Place::new();
     let gapped = Gapped::make(&place).await;
