@@ -10,7 +10,7 @@ use super::{
     base::{Base, write_base},
     collect::{Piece, collect},
     metrics::now_ms,
-    records::{KnownState, Look, compare},
+    records::{KnownState, Look, compare, granted_above},
     run::MakerNow,
     take_up::{History, SinceBase, TakenUp, take_up},
 };
@@ -163,13 +163,17 @@ impl<'a> Archiver<'a> {
     /// Makes a base that continues the archive, so that a restore need not begin with an old one.
     async fn base(&mut self) -> Result<(), ArchiveError> {
         let base = write_base(self.store, self.objects, (self.maker)().await).await?;
+        // The base itself has the leases that are left at its end.
+        let above = self.end.map_or(Revision::NONE, |end| end.last);
+        let mut first = granted_above(above, &self.store.granted_leases());
         while let Some(end) = self.end
             && end.last < base.revision
         {
             let Ok(piece) = collect(self.store, end.last, base.revision) else {
                 return self.announce_gap(Some(end), base).await;
             };
-            self.changes(piece, Vec::new(), false).await?;
+            let records = std::mem::take(&mut first);
+            self.changes(piece, records, false).await?;
         }
         self.announce(Kind::Base(base.info), base).await
     }

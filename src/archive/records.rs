@@ -51,6 +51,16 @@ pub struct Look<'a> {
     pub up_to: Revision,
 }
 
+/// Returns the records of leases that keys after this revision may have, beside those that the archive knows.
+pub fn granted_above(above: Revision, granted: &[LeaseCopy]) -> Vec<Record> {
+    let leases = granted.iter().copied().map(RecordChange::Lease);
+    let at_above = leases.map(|change| Record {
+        revision: above,
+        change,
+    });
+    at_above.collect()
+}
+
 /// Returns the records that lead from what is known to what was seen, and what is known then. Nothing is known by a node that
 /// has just begun to lead: then all are recorded.
 pub fn compare(known: Option<&KnownState>, look: Look<'_>) -> (Records, KnownState) {
@@ -72,6 +82,10 @@ pub fn compare(known: Option<&KnownState>, look: Look<'_>) -> (Records, KnownSta
     match known {
         None => {
             let leases = look.leases.iter().copied().map(RecordChange::Lease);
+            if above < up_to {
+                // What is in between may be in several deltas, and a key in each may have any of them.
+                records.first = leases.clone().map(at(above)).collect();
+            }
             records.last = leases.map(at(up_to)).collect();
             let settings = all(look.settings).map(RecordChange::Setting);
             records.last.extend(settings.map(at(up_to)));
@@ -105,12 +119,10 @@ pub fn compare(known: Option<&KnownState>, look: Look<'_>) -> (Records, KnownSta
     if above < up_to || records.are_due() {
         let granted = brief.iter().copied().map(RecordChange::Lease);
         records.first.extend(granted.map(at(above)));
-        if !records.are_all {
-            let gone = brief
-                .iter()
-                .map(|lease| RecordChange::LeaseRemoved(lease.id));
-            records.last.extend(gone.map(at(up_to)));
-        }
+        let gone = brief
+            .iter()
+            .map(|lease| RecordChange::LeaseRemoved(lease.id));
+        records.last.extend(gone.map(at(up_to)));
     }
     let known = KnownState {
         leases: now,
@@ -197,6 +209,7 @@ mod tests {
             RecordChange::Setting(setting(Some("a"))),
         ];
         assert_eq!(changes(&records.last), all);
+        assert_eq!(changes(&records.first), [RecordChange::Lease(lease(1))]);
         let (records, known) = compare(Some(&known), look(&[lease(1)], &settings, &[]));
         assert_eq!(records, Records::default());
         settings.apply(setting(None));
@@ -231,6 +244,19 @@ mod tests {
         idle.above = idle.up_to;
         let (records, _) = compare(Some(&known), idle);
         assert!(!records.are_due());
+    }
+
+    #[test]
+    fn a_new_leader_records_what_keys_of_its_backlog_may_have() {
+        let settings = Settings::default();
+        let (records, _) = compare(None, look(&[lease(1)], &settings, &[1, 3]));
+        let first = [RecordChange::Lease(lease(1)), RecordChange::Lease(lease(3))];
+        assert_eq!(changes(&records.first), first);
+        let last = [
+            RecordChange::Lease(lease(1)),
+            RecordChange::LeaseRemoved(LeaseId::new(3)),
+        ];
+        assert_eq!(changes(&records.last), last);
     }
 
     #[test]
