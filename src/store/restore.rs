@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dqlite::client::Endpoint;
+use dqlite::{client::Endpoint, wire::Param};
 use etcd_state::{
     lease::LeaseCopy,
     mvcc::{Change, Commit, NEVER_COMPACTED, Revision},
@@ -13,6 +13,7 @@ use super::{
     OpenError,
     batch::{Batch, Record},
     database::{Database, Layout},
+    schema,
 };
 
 /// Rows of one transaction. Unlike the writer's batches, nobody waits for the first of them.
@@ -60,13 +61,21 @@ impl Filling {
         Ok(())
     }
 
+    /// Writes the rest. The store begins at `revision`, although the last row may be older.
     pub async fn finish(
         mut self,
         leases: &[LeaseCopy],
         settings: Vec<SettingChange>,
         compact_revision: Revision,
+        revision: Revision,
     ) -> Result<(), OpenError> {
         self.write_rows().await?;
+        let least = [
+            Param::Text(schema::LEAST_REVISION),
+            Param::Integer(revision.number()),
+        ];
+        let connection = self.database.connection();
+        connection.exec_sql(schema::SET_META, &least).await?;
         let mut records = Vec::new();
         for lease in leases {
             let LeaseCopy {

@@ -220,8 +220,9 @@ async fn fill(
         }
     }
     let settings = contents.take_settings();
+    let (compact_revision, revision) = (contents.compact_revision(), contents.revision());
     filling
-        .finish(contents.leases(), settings, contents.compact_revision())
+        .finish(contents.leases(), settings, compact_revision, revision)
         .await?;
     Ok(())
 }
