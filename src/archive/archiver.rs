@@ -31,7 +31,7 @@ pub struct Archiver<'a> {
     /// None if all leases and settings are to be recorded.
     known: Option<KnownState>,
     since_base: SinceBase,
-    /// Whether the changes before the end are those of this store.
+    /// The result of comparing the changes before the end with those of this store.
     history: History,
 }
 

@@ -35,7 +35,7 @@ impl SinceBase {
     }
 }
 
-/// Whether changes of the archive were found to be those of this store.
+/// The result of comparing changes of the archive with those of this store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum History {
     Same,
