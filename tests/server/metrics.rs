@@ -466,10 +466,14 @@ fn strings_at<'a>(document: &'a serde_json::Value, key: &str, found: &mut Vec<&'
 
 #[tokio::test]
 async fn the_dashboard_and_the_alerts_ask_for_metrics_that_there_are() {
-    // Some are there with the first call, or where backups are made.
-    let backups = tempfile::tempdir().unwrap();
-    let flag = format!("--backup-dir={}", backups.path().display());
-    let server = Server::start_with(Kind::K8sDqlite, Options::flags(&[&flag])).await;
+    // Some are there with the first call, or where backups are made, or an archive is written.
+    let (backups, archive) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let flags = [
+        format!("--backup-dir={}", backups.path().display()),
+        format!("--archive=file://{}", archive.path().display()),
+    ];
+    let options = Options::flags(&flags.each_ref().map(String::as_str));
+    let server = Server::start_with(Kind::K8sDqlite, options).await;
     server.api().await.put("a", "1").await;
     let metrics = Metrics::of(&server).await;
     let read = |name: &str| {
