@@ -5,7 +5,7 @@
 
 use std::{fmt, str::FromStr};
 
-use etcd_state::mvcc::Revision;
+use etcd_state::mvcc::{Revision, RowId};
 
 const BASE: &str = "base/";
 const DELTA: &str = "delta/";
@@ -101,7 +101,9 @@ pub struct ForeignName;
 fn parts(text: &str) -> Option<(Revision, &str)> {
     let (revision, rest) = text.split_once('-')?;
     let revision: i64 = revision.parse().ok()?;
-    (revision > 0).then_some((Revision::new(revision), rest))
+    // A store has no others, and the next one can be told of each.
+    let is_possible = (1..=RowId::MAX.revision().number()).contains(&revision);
+    is_possible.then_some((Revision::new(revision), rest))
 }
 
 /// Accepts only the form that is printed: another spelling would be another object.
@@ -139,10 +141,12 @@ mod tests {
         }
     }
 
+    const MAX_REVISION: i64 = RowId::MAX.revision().number();
+
     proptest! {
         #[test]
         fn names_are_read_as_written_and_sort_by_revision(
-            revisions in (1..i64::MAX, 1..i64::MAX), numbers: (u32, u32), nonces: (u64, u64)
+            revisions in (1..=MAX_REVISION, 1..=MAX_REVISION), numbers: (u32, u32), nonces: (u64, u64)
         ) {
             let (a, b) = (delta(revisions.0, numbers.0), delta(revisions.1, numbers.1));
             prop_assert_eq!(a.to_string().parse(), Ok(ObjectName::Delta(a)));
@@ -178,8 +182,10 @@ mod tests {
     }
 
     #[test]
-    fn negative_and_missing_revisions_are_no_names() {
+    fn impossible_and_missing_revisions_are_no_names() {
         for text in [
+            "base/09223372036854775807-0000000000000000",
+            "delta/09223372036854775807-0000000000",
             "base/00000000000000000000-0000000000000000",
             "delta/-0000000000000000007-0000000000",
             "delta/00000000000000000007",
