@@ -6,6 +6,12 @@ use archive::place::PlaceOptions;
 use clap::{Args, Parser, Subcommand};
 
 #[derive(Debug, Clone, PartialEq, Eq, Parser)]
+#[command(after_help = "\
+Examples:
+  k8s-dqlite archive list file:///mnt/archive
+  k8s-dqlite archive verify 's3://backups/cluster-1?region=eu-central-1'
+
+See docs/archive.md.")]
 pub struct ArchiveArgs {
     #[command(subcommand)]
     pub command: ArchiveCommand,
