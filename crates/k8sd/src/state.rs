@@ -109,6 +109,16 @@ impl StateDir {
         (path("crt"), path("key"))
     }
 
+    /// Reads daemon.yaml, which every member has.
+    pub fn read_member(&self) -> Result<DaemonFile, Error> {
+        self.read_daemon()?.ok_or_else(|| {
+            Error::Invalid(format!(
+                "{} is not the state directory of a member: it has no daemon.yaml",
+                self.root().display()
+            ))
+        })
+    }
+
     pub fn read_daemon(&self) -> Result<Option<DaemonFile>, Error> {
         let path = self.daemon_file();
         let Some(text) = read(&path)? else {

@@ -69,12 +69,7 @@ struct Plan {
 /// Returns what is to be printed. `now_s`, seconds since 1970, is for the name of the backup. Blocks.
 pub async fn change(wanted: &WantedAddresses<'_>, now_s: i64) -> Result<String, Error> {
     let state = wanted.state;
-    let own = state.read_daemon()?.ok_or_else(|| {
-        Error::Invalid(format!(
-            "{} is not the state directory of a member: it has no daemon.yaml",
-            state.root().display()
-        ))
-    })?;
+    let own = state.read_member()?;
     refuse_running(state).await?;
     let plan = Plan::new(state, wanted.moved).await?;
     let table = plan.table();
@@ -208,7 +203,7 @@ async fn datastore_addresses(state: &StateDir) -> Result<BTreeMap<String, String
     addresses
 }
 
-/// Whoever accepts a connection at an old address may be part of the cluster that moves.
+/// Refuses while somebody accepts a connection at an old address, who may be part of the cluster that moves.
 async fn refuse_live(wanted: &[Moved], own: &DaemonFile) -> Result<(), Error> {
     let olds = wanted.iter().map(|it| it.old.clone());
     let live = listening(olds.filter(|old| *old != own.address)).await;

@@ -66,12 +66,7 @@ pub struct Wanted<'a> {
 /// Returns what is to be printed. `now_s`, seconds since 1970, is for the name of the backup. Blocks.
 pub async fn recover(wanted: &Wanted<'_>, now_s: i64) -> Result<String, Error> {
     let state = wanted.state;
-    let own = state.read_daemon()?.ok_or_else(|| {
-        Error::Invalid(format!(
-            "{} is not the state directory of a member: it has no daemon.yaml",
-            state.root().display()
-        ))
-    })?;
+    let own = state.read_member()?;
     refuse_running(state).await?;
     refuse_live_members(state, &own).await?;
     let database = state.database();
