@@ -85,7 +85,7 @@ impl Sealer {
 
 /// Opens an object that comes in pieces. It holds one chunk.
 ///
-/// What it gives before [`Opener::finish`] succeeds is content, but perhaps not all of it.
+/// The content that it gives before [`Opener::finish`] succeeds is perhaps not all.
 pub struct Opener {
     ring: KeyRing,
     context: String,

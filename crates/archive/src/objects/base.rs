@@ -3,7 +3,7 @@
 use std::{fs::File, io::Write};
 
 use bytes::Bytes;
-use object_store::{GetOptions, MultipartUpload, ObjectStoreExt, PutMultipartOptions, PutPayload};
+use object_store::{GetOptions, MultipartUpload, PutMultipartOptions, PutPayload};
 use openssl::sha::Sha256;
 use tokio_stream::StreamExt;
 
@@ -75,11 +75,6 @@ impl Objects {
             true => Ok(()),
             false => Err(damaged("bytes")),
         }
-    }
-
-    /// Deletes a base that nobody has announced.
-    pub async fn delete_base(&self, name: BaseName) -> Result<(), ObjectError> {
-        call(self.store.delete(&path(name))).await
     }
 }
 

@@ -88,7 +88,7 @@ async fn check_base(objects: &Objects) {
     let error = objects.read_base(name, wrong, &mut file, |_| {}).await;
     assert!(matches!(error, Err(ObjectError::Base { .. })));
     assert!(objects.list().await.unwrap().bases.contains_key(&name));
-    objects.delete_base(name).await.unwrap();
+    objects.remove(ObjectName::Base(name)).await.unwrap();
     assert!(objects.list().await.unwrap().bases.is_empty());
 }
 
