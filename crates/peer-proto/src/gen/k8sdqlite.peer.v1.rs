@@ -116,7 +116,7 @@ pub struct Details {
     /// Why the leader does not take writes now; absent if it does, and from other nodes.
     #[prost(string, optional, tag = "8")]
     pub write_refused: ::core::option::Option<::prost::alloc::string::String>,
-    /// How far it is on its way to another certificate: TRUST, USE, or NONE.
+    /// The step of its way to another certificate: TRUST, USE, or NONE.
     #[prost(enumeration = "CertificateStep", tag = "9")]
     pub certificate_step: i32,
     /// Of the leader, if it writes an archive.
