@@ -4,13 +4,12 @@ use std::io::{self, Write};
 
 use archive::{BaseInfo, BaseName, BaseUpload, Objects};
 use bytes::Bytes;
-use dqlite::wire::NodeId;
 use etcd_state::mvcc::Revision;
 use tokio::sync::mpsc;
 
 use super::{ArchiveError, metrics::now_ms};
 use crate::{
-    backup::{BackupWriter, Head, KnownHash, Maker, SnapshotInfo},
+    backup::{BackupWriter, Head, Maker, SnapshotInfo},
     store::{Store, snapshot::SnapshotFile},
 };
 
@@ -31,20 +30,8 @@ pub async fn write_base(
     objects: &Objects,
     maker: Maker,
 ) -> Result<Base, ArchiveError> {
-    let Maker { cluster_id, origin } = maker;
-    let node_id = NodeId::new(origin.member_id);
-    let snapshot = store.snapshot(origin).await?;
+    let (snapshot, info) = maker.snapshot(store).await?;
     let (revision, compact_revision) = (snapshot.revision(), snapshot.compact_revision());
-    let hash = store.hash(revision).await.ok();
-    let info = SnapshotInfo {
-        revision: Some(revision),
-        hash: hash.map(|found| KnownHash {
-            hash: found.hash,
-            compact_revision: found.compact_revision,
-        }),
-        cluster_id,
-        node_id,
-    };
     let name = BaseName {
         revision,
         nonce: rand::random(),

@@ -16,6 +16,7 @@ use std::{
 };
 
 use dqlite::wire::NodeId;
+use etcd_state::requests::RequestError;
 use stopping::warn;
 use telemetry::metrics::{Counter, Page};
 use tokio::time::sleep;
@@ -103,6 +104,30 @@ impl BackupMetrics {
 pub struct Maker {
     pub cluster_id: u64,
     pub origin: Origin,
+}
+
+impl Maker {
+    /// Returns the store at its current revision, and what a reader can compare it with.
+    pub async fn snapshot(
+        self,
+        store: &Store,
+    ) -> Result<(SnapshotFile, SnapshotInfo), RequestError> {
+        let Self { cluster_id, origin } = self;
+        let node_id = NodeId::new(origin.member_id);
+        let snapshot = store.snapshot(origin).await?;
+        let revision = snapshot.revision();
+        let hash = store.hash(revision).await.ok();
+        let info = SnapshotInfo {
+            revision: Some(revision),
+            hash: hash.map(|found| KnownHash {
+                hash: found.hash,
+                compact_revision: found.compact_revision,
+            }),
+            cluster_id,
+            node_id,
+        };
+        Ok((snapshot, info))
+    }
 }
 
 /// Makes backups until it is dropped. `maker` is asked before each.
@@ -211,20 +236,9 @@ async fn make(
         .create(&settings.dir)
         .map_err(unwritable)?;
     check_space(settings)?;
-    let Maker { cluster_id, origin } = maker;
-    let node_id = NodeId::new(origin.member_id);
-    let snapshot = store.snapshot(origin).await?;
+    let node_id = NodeId::new(maker.origin.member_id);
+    let (snapshot, info) = maker.snapshot(store).await?;
     let revision = snapshot.revision();
-    let hash = store.hash(revision).await.ok();
-    let info = SnapshotInfo {
-        revision: Some(revision),
-        hash: hash.map(|found| KnownHash {
-            hash: found.hash,
-            compact_revision: found.compact_revision,
-        }),
-        cluster_id,
-        node_id,
-    };
     let name = Name {
         time,
         revision,
